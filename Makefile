@@ -1,0 +1,41 @@
+# Two commands do everything: `make demo` and `make test`. Both create .venv on first use and need no GPU and no account.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_FOLDER ?= demo-workspace
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test check lint bench docs pretrain-tiny clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sample]'
+	touch $@
+
+demo: $(VENV)/.installed  ## the whole loop on the sample catalog; ends with the path of the report
+	$(BIN)/clickscape demo --out $(DEMO_FOLDER)
+
+test: lint  ## what CI runs
+	$(BIN)/python -m pytest
+
+check: test  ## before every commit
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed  ## every benchmark; each prints a table and appends one JSON row to benchmarks/results/
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+docs: $(VENV)/.installed  ## regenerates docs/reference from the code
+	$(BIN)/python scripts/build_reference.py
+
+pretrain-tiny: $(VENV)/.installed  ## re-creates the shipped model (tens of minutes) and prints how close it came
+	$(BIN)/python scripts/pretrain_tiny.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,161 @@
+"""Settings: one frozen model per stage, read from clickscape.toml, with every unit in its description.
+
+What can be derived is not a setting. Unknown keys are errors, so a typing mistake never silently means the default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clickscape.errors import ConfigError
+
+
+class _Stage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClicksConfig(_Stage):
+    """From events to pairs."""
+
+    position_correction: bool = Field(True, description="scale impressions to expected examinations")
+    prior_impressions: float = Field(200.0, gt=0, description="strength of the Beta prior, in impressions")
+    labels: Literal["soft", "paper"] = Field(
+        "soft", description="P(CTR_a > CTR_b), or the paper's filtered hard labels"
+    )
+    paper_min_impressions: int = Field(
+        1_000, ge=0, description="paper's filter: impressions of each creative, at least"
+    )
+    paper_min_ratio: float = Field(1.05, ge=1, description="paper's filter: CTR of the better over the worse, at least")
+    paper_max_ratio: float = Field(1.20, ge=1, description="paper's filter: CTR of the better over the worse, at most")
+
+
+class TinyConfig(_Stage):
+    """Architecture of the embedded multimodal LM (LLaVA: CLIP tower + Llama)."""
+
+    image_size: int = Field(96, description="pixels of the square that the vision tower sees")
+    patch_size: int = Field(16, description="pixels of a patch")
+    vision_width: int = Field(192, description="hidden size of the vision tower")
+    vision_layers: int = Field(5, description="transformer layers of the vision tower")
+    vision_heads: int = Field(6, description="attention heads of the vision tower")
+    text_width: int = Field(192, description="hidden size of the language model")
+    text_layers: int = Field(5, description="transformer layers of the language model")
+    text_heads: int = Field(6, description="attention heads of the language model")
+    text_kv_heads: int = Field(2, description="key/value heads of the language model")
+    text_ffn: int = Field(512, description="inner size of the feed-forward layers of the language model")
+    vocabulary: int = Field(3_000, description="tokens of the BPE tokenizer")
+    max_positions: int = Field(768, description="longest sequence, in tokens")
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens that one square image takes."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+class PretrainConfig(_Stage):
+    """Four instruction tasks, loss on the answer tokens only (Chen et al. 2025, section 3.1)."""
+
+    ads: int = Field(12_000, ge=64, description="rendered ads that the tower and the captioning task learn from")
+    tower_steps: int = Field(2_500, ge=0, description="steps of the warm-up of the vision tower (slot classification)")
+    tower_learning_rate: float = Field(1e-3, gt=0)
+    text_steps: int = Field(2_000, ge=0, description="steps of the text-only warm-up of the language model")
+    joint_steps: int = Field(3_000, ge=0, description="steps of joint training, tower frozen")
+    batch_size: int = Field(64, ge=1, description="samples per step")
+    learning_rate: float = Field(1.5e-3, gt=0)
+    warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
+    fitting_share: float = Field(2 / 3, ge=0, le=1, description="share of the corpus whose scene suits its product")
+    seed: int = 0
+
+
+class RewardConfig(_Stage):
+    """Reward model: which of two ad images of one product gets clicked more."""
+
+    form: Literal["single", "pair"] = Field(
+        "single", description="one image → scalar, or two side by side → two logits"
+    )
+    trainable: Literal["head", "lora", "full"] = Field("head", description="what learns besides the heads")
+    classification_weight: float = Field(1.0, ge=0, description="λ1 of L = λ1·CE + λ2·MSE")
+    regression_weight: float = Field(0.5, ge=0, description="λ2 of L = λ1·CE + λ2·MSE")
+    regression_target: Literal["log_ctr", "raw_ctr"] = Field(
+        "log_ctr", description="log-CTR standardized within the product, or the paper's raw CTR"
+    )
+    slot_weight: float = Field(0.3, ge=0, description="weight of the auxiliary loss that names the scene's slots")
+    epochs: int = Field(12, ge=1)
+    products_per_batch: int = Field(32, ge=1)
+    learning_rate: float = Field(3e-3, gt=0, description="of the heads; a trained backbone takes a tenth of it")
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
+    validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the training products used to stop early")
+    lora_rank: int = Field(16, ge=1)
+    seed: int = 0
+
+
+class OptimizeConfig(_Stage):
+    """Product-centric preference optimization (Chen et al. 2025, eq. 9)."""
+
+    objective: Literal["product_centric", "preference_only"] = "product_centric"
+    rounds: int = Field(3, ge=1)
+    products_per_round: int = Field(192, ge=2)
+    candidates: int = Field(4, ge=2, description="descriptions sampled per product and round")
+    temperature: float = Field(1.0, gt=0)
+    max_new_tokens: int = Field(48, ge=4, description="longest description, in tokens")
+    beta: float = Field(0.5, gt=0, description="β: how hard the reference holds, per nat")
+    weight: float = Field(1.0, ge=0, description="w: weight of the product-centric term")
+    anchor: Literal["none", "nll", "sft_margin"] = Field("nll", description="keeps log π(y+|x) from falling")
+    anchor_weight: float = Field(0.5, ge=0)
+    mask_ratio: float = Field(0.75, ge=0, le=1, description="share of image patches hidden in the spoilt image")
+    caption_swap_share: float = Field(0.5, ge=0, le=1, description="share of spoilt inputs with another product's text")
+    min_margin: float = Field(0.1, ge=0, description="least difference of reward, in logits, for a preference pair")
+    epochs: int = Field(2, ge=1, description="passes over a round's pairs")
+    batch_size: int = Field(16, ge=1, description="pairs per step")
+    learning_rate: float = Field(1e-4, gt=0)
+    warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
+    train_tower: bool = Field(False, description="let the vision tower and projector learn too")
+    lora_rank: int = Field(0, ge=0, description="0 trains all weights of the language model")
+    render_size: int = Field(128, ge=64, description="pixels of the square images that the reward model looks at")
+    seed: int = 0
+
+
+class GenerateConfig(_Stage):
+    """New creatives for a catalog."""
+
+    per_product: int = Field(4, ge=1, le=64, description="descriptions sampled per product")
+    keep: int = Field(2, ge=1, description="creatives kept per product, best reward first")
+    size: int = Field(768, ge=64, le=4_096, description="pixels of the square image")
+    temperature: float = Field(1.0, ge=0)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _keep_what_is_made(self) -> GenerateConfig:
+        if self.keep > self.per_product:
+            raise ValueError(f"keep ({self.keep}) must not exceed per_product ({self.per_product})")
+        return self
+
+
+class Settings(_Stage):
+    """Everything that clickscape.toml may say, one section per stage."""
+
+    clicks: ClicksConfig = ClicksConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    reward: RewardConfig = RewardConfig()
+    optimize: OptimizeConfig = OptimizeConfig()
+    generate: GenerateConfig = GenerateConfig()
+
+
+def load(path: Path) -> Settings:
+    """Read clickscape.toml; a missing file means the defaults, anything wrong is a ConfigError that names the key."""
+    if not path.exists():
+        return Settings()
+    try:
+        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: not valid TOML ({error}). Mend the line, or delete the file to use defaults."
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {key}: {first['msg']}. See `clickscape new --help` for the settings.") from None

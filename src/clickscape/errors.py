@@ -1,0 +1,38 @@
+"""What can go wrong with a user's data, one class per source, so that a caller can catch exactly what it can mend.
+
+Every message says what came, what was expected and what to do; the command line prints it as one line and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class ClickscapeError(Exception):
+    """Base of every error that the user can mend."""
+
+
+class ConfigError(ClickscapeError):
+    """A setting in clickscape.toml or on the command line is unknown or out of range."""
+
+
+class FeedError(ClickscapeError):
+    """A product feed, or one row of it, cannot be read."""
+
+
+class ImageError(ClickscapeError):
+    """An image is missing, unreadable, too large, or has no product that can be cut out."""
+
+
+class LogError(ClickscapeError):
+    """A click log contradicts itself or the creatives."""
+
+
+class ModelError(ClickscapeError):
+    """A checkpoint folder is missing, incomplete or of another kind."""
+
+
+class SceneError(ClickscapeError):
+    """A scene names a value that the renderer does not have."""
+
+
+class WorkspaceError(ClickscapeError):
+    """A workspace folder is missing, damaged, or lacks what a stage needs."""

@@ -1,0 +1,1 @@
+"""The studio: a deferred two-dimensional shader that draws a scene around the untouched product, without weights."""

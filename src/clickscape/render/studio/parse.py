@@ -1,0 +1,96 @@
+"""From a description to a scene, with the lexicon and nothing else: no learning, no randomness.
+
+A description is a list of phrases. The longest phrase of the lexicon wins, each word is used once, the first
+value found for a slot stays, and every word that is neither known nor a filler is reported.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from clickscape.render.studio import lexicon
+from clickscape.render.studio.scene import MAX_PROPS, NO_PROP, WALLED, Scene
+
+_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*", re.UNICODE)
+MAX_CHARACTERS = 2_000
+MIN_SLOTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A scene, the slots that the description itself named, and the words that meant nothing to the studio."""
+
+    scene: Scene
+    named: frozenset[str]
+    unknown: tuple[str, ...]
+
+    @property
+    def parses(self) -> bool:
+        """Whether this reads as a description: at least three slots named and no unknown word."""
+        return len(self.named) >= MIN_SLOTS and not self.unknown
+
+
+@lru_cache(maxsize=65_536)
+def parse(description: str) -> Parsed:
+    """Read a description (its first 2,000 characters); never fails: what is not named takes the setting's default."""
+    words = [word.lower() for word in _WORD.findall(description[:MAX_CHARACTERS])]
+    found: dict[str, list[str]] = {}
+    unknown: list[str] = []
+    position = 0
+    pending_color: str | None = None
+    while position < len(words):
+        match = _longest(words, position)
+        if match is None:
+            if words[position] not in lexicon.FILLERS:
+                unknown.append(words[position])
+            position += 1
+            continue
+        slot, value, length = match
+        following = words[position + length] if position + length < len(words) else ""
+        if slot == "palette":
+            if following in lexicon.ATTACHED["palette"]:
+                found.setdefault(slot, []).append(value)
+            elif pending_color is None:
+                pending_color = value
+        else:
+            found.setdefault(slot, []).append(value)
+        position += length
+    if pending_color is not None and "palette" not in found:
+        found["palette"] = [pending_color]
+
+    setting = found.get("setting", ["studio"])[0]
+    defaults = lexicon.DEFAULTS[setting]
+    props = tuple(dict.fromkeys(prop for prop in found.get("prop", []) if prop != NO_PROP))[:MAX_PROPS]
+    scene = Scene(
+        setting=setting,
+        surface=found.get("surface", [defaults["surface"]])[0],
+        light=found.get("light", ["soft"])[0],
+        stand=found.get("stand", [defaults["stand"]])[0],
+        palette=found.get("palette", ["cream"])[0] if setting in WALLED else None,
+        props=props,
+    )
+    return Parsed(scene=scene, named=frozenset(found), unknown=tuple(dict.fromkeys(unknown)))
+
+
+@cache
+def _table() -> dict[str, list[tuple[tuple[str, ...], str, str]]]:
+    """First word → phrases that begin with it, longest first."""
+    table: dict[str, list[tuple[tuple[str, ...], str, str]]] = {}
+    for slot, values in lexicon.PHRASES.items():
+        for value, phrases in values.items():
+            for phrase in phrases:
+                words = tuple(word.lower() for word in _WORD.findall(phrase))
+                table.setdefault(words[0], []).append((words, slot, value))
+    for rows in table.values():
+        rows.sort(key=lambda row: -len(row[0]))
+    return table
+
+
+def _longest(words: list[str], position: int) -> tuple[str, str, int] | None:
+    """The longest phrase that begins at `position`: its slot, its value, its number of words."""
+    for phrase, slot, value in _table().get(words[position], ()):
+        if tuple(words[position : position + len(phrase)]) == phrase:
+            return slot, value, len(phrase)
+    return None

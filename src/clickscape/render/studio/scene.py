@@ -1,0 +1,107 @@
+"""A scene: what the studio understood of a description, as one value per slot from closed lists.
+
+The lists are the studio's whole vocabulary; `lexicon.py` says which words lead to them. Three settings have a wall, and
+the palette colors it; the others have a photographed backdrop, so their palette is None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from clickscape.errors import SceneError
+
+SETTINGS = ("studio", "bathroom", "loft", "kitchen", "living room", "terrace",
+            "forest", "meadow", "beach", "desert", "city", "workshop")  # fmt: skip
+WALLED = ("studio", "bathroom", "loft")
+SURFACES = ("white marble", "black marble", "terrazzo", "oak", "walnut", "sand", "linen", "grass", "water", "slate")
+LIGHTS = ("soft", "golden hour", "noon", "spotlight", "neon", "window", "leafy")
+STANDS = ("podium", "blocks", "steps", "slab", "table", "floor")
+PALETTES = ("cream", "pink", "red", "mint", "teal", "blue", "yellow", "lavender", "charcoal")
+PROPS = ("eucalyptus", "palm", "blossom", "lemons", "pebbles", "coffee beans", "berries",
+         "gift", "gold spheres", "candle", "ice", "bubbles", "log", "baubles")  # fmt: skip
+NO_PROP = "none"
+
+SLOTS: Mapping[str, tuple[str, ...]] = {
+    "setting": SETTINGS,
+    "surface": SURFACES,
+    "light": LIGHTS,
+    "stand": STANDS,
+    "palette": PALETTES,
+    "prop": (NO_PROP, *PROPS),
+}
+"""Every slot with its values; what a learner may want to know about a scene."""
+
+MAX_PROPS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One value per slot; `props` holds none, one or two. SceneError for a value that the studio lacks."""
+
+    setting: str = "studio"
+    surface: str = "white marble"
+    light: str = "soft"
+    stand: str = "podium"
+    palette: str | None = "cream"
+    props: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for slot in ("setting", "surface", "light", "stand"):
+            _check(slot, getattr(self, slot))
+        if self.setting not in WALLED:
+            object.__setattr__(self, "palette", None)
+        elif self.palette is None:
+            object.__setattr__(self, "palette", PALETTES[0])
+        else:
+            _check("palette", self.palette)
+        if len(self.props) > MAX_PROPS or len(set(self.props)) < len(self.props):
+            raise SceneError(f"a scene holds at most {MAX_PROPS} different props, got {self.props}")
+        for prop in self.props:
+            if prop not in PROPS:
+                raise SceneError(f"unknown prop {prop!r}; the studio has: {', '.join(PROPS)}")
+
+    @property
+    def slots(self) -> dict[str, str | None]:
+        """One value per slot; the first prop stands for the props, NO_PROP for none."""
+        first = self.props[0] if self.props else NO_PROP
+        return {
+            "setting": self.setting,
+            "surface": self.surface,
+            "light": self.light,
+            "stand": self.stand,
+            "palette": self.palette,
+            "prop": first,
+        }
+
+    def to_json(self) -> str:
+        """The scene as one line of JSON; `Scene.from_json` reads it back."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Scene:
+        """Read what `to_json` wrote; SceneError for anything else."""
+        try:
+            values = json.loads(text)
+            return cls(**{**values, "props": tuple(values.get("props", ()))})
+        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise SceneError(f"not a scene: {text[:80]!r} ({error})") from None
+
+    @classmethod
+    def from_slots(cls, slots: Mapping[str, str | None]) -> Scene:
+        """Turn `slots` round: one value per slot, NO_PROP for no prop."""
+        prop = slots["prop"]
+        return cls(
+            setting=str(slots["setting"]),
+            surface=str(slots["surface"]),
+            light=str(slots["light"]),
+            stand=str(slots["stand"]),
+            palette=slots["palette"],
+            props=() if prop in (None, NO_PROP) else (str(prop),),
+        )
+
+
+def _check(slot: str, value: object) -> None:
+    if value not in SLOTS[slot]:
+        raise SceneError(f"unknown {slot} {value!r}; the studio has: {', '.join(SLOTS[slot])}")

@@ -111,12 +111,18 @@ class OptimizeConfig(_Stage):
     min_margin: float = Field(0.1, ge=0, description="least difference of reward, in logits, for a preference pair")
     epochs: int = Field(2, ge=1, description="passes over a round's pairs")
     batch_size: int = Field(16, ge=1, description="pairs per step")
+    pairs_per_pass: int = Field(16, ge=1, description="pairs in memory at once; a step adds up batch_size of them")
     learning_rate: float = Field(1e-4, gt=0)
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
     train_tower: bool = Field(False, description="let the vision tower and projector learn too")
     lora_rank: int = Field(0, ge=0, description="0 trains all weights of the language model")
     render_size: int = Field(128, ge=64, description="pixels of the square images that the reward model looks at")
     seed: int = 0
+
+    @property
+    def product_weight(self) -> float:
+        """Weight of the product-centric term under this objective."""
+        return self.weight if self.objective == "product_centric" else 0.0
 
 
 class GenerateConfig(_Stage):
@@ -135,6 +141,17 @@ class GenerateConfig(_Stage):
         return self
 
 
+class SimulateConfig(_Stage):
+    """A world with known true CTRs, its copywriter's creatives and their click log."""
+
+    world: Literal["harmony", "siren"] = "harmony"
+    creatives_per_product: int = Field(5, ge=1, description="creatives that the copywriter makes for each product")
+    median_impressions: int = Field(1_500, ge=1, description="median impressions of a creative")
+    size: int = Field(128, ge=64, le=4_096, description="pixels of the square creatives")
+    log: Literal["events", "counts"] = Field("events", description="one row per event, or per creative and position")
+    seed: int = 0
+
+
 class Settings(_Stage):
     """Everything that clickscape.toml may say, one section per stage."""
 
@@ -143,6 +160,7 @@ class Settings(_Stage):
     reward: RewardConfig = RewardConfig()
     optimize: OptimizeConfig = OptimizeConfig()
     generate: GenerateConfig = GenerateConfig()
+    simulate: SimulateConfig = SimulateConfig()
 
 
 def load(path: Path) -> Settings:

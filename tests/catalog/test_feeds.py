@@ -1,0 +1,322 @@
+"""Feeds: the same catalog in every format, and every wrong input with the line it is on and the remedy."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import clickscape.catalog
+from clickscape.catalog import feeds
+from clickscape.errors import FeedError
+from clickscape.types import Product
+
+ROWS = [
+    {
+        "product_id": "A-1",
+        "title": "Aurora Crimson Running Shoe, Lightweight Mesh",
+        "category": ["Bags & Shoes", "Shoes"],
+        "attributes": {"material": "mesh", "use": "running"},
+        "tags": ["fitness", "light"],
+        "price": 99.0,
+        "currency": "USD",
+        "image": "shoe.png",
+    },
+    {"product_id": "B-2", "title": "Plain Mug", "image": "pictures/mug.png"},
+]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A catalog folder with two pictures."""
+    folder = tmp_path / "shop"
+    (folder / "pictures").mkdir(parents=True)
+    Image.new("RGBA", (8, 8), (200, 0, 0, 255)).save(folder / "shoe.png")
+    Image.new("RGBA", (8, 8), (0, 0, 200, 255)).save(folder / "pictures" / "mug.png")
+    return folder
+
+
+def _expected(shop: Path) -> list[Product]:
+    return [
+        Product(
+            "A-1",
+            "Aurora Crimson Running Shoe, Lightweight Mesh",
+            ("Bags & Shoes", "Shoes"),
+            {"material": "mesh", "use": "running"},
+            ("fitness", "light"),
+            99.0,
+            "USD",
+            str(shop / "shoe.png"),
+        ),
+        Product("B-2", "Plain Mug", image=str(shop / "pictures" / "mug.png")),
+    ]
+
+
+def _jsonl(shop: Path, rows: Iterable[Mapping[str, object]] | str) -> Path:
+    path = shop / "catalog.jsonl"
+    text = rows if isinstance(rows, str) else "\n".join(json.dumps(row) for row in rows)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _csv(shop: Path, text: str) -> Path:
+    path = shop / "catalog.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _error(path: Path) -> str:
+    with pytest.raises(FeedError) as caught:
+        feeds.read(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_jsonl(shop: Path) -> None:
+    path = _jsonl(shop, ROWS)
+    path.write_text(path.read_text().replace("\n", "\n\n") + "\n")  # blank lines are no products
+    assert feeds.read(path) == _expected(shop)
+
+
+def test_parquet_with_lists_and_maps(shop: Path) -> None:
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("product_id", "title", "currency", "image")]
+        + [("category", pa.list_(pa.string())), ("tags", pa.list_(pa.string())), ("price", pa.float64())]
+        + [("attributes", pa.map_(pa.string(), pa.string()))]
+    )
+    pq.write_table(pa.Table.from_pylist(ROWS, schema=schema), shop / "catalog.parquet")
+    assert feeds.read(shop / "catalog.parquet") == _expected(shop)
+
+
+@pytest.mark.parametrize("form", ["json", "columns"])
+def test_csv_with_the_other_column_names(shop: Path, form: str) -> None:
+    if form == "json":
+        head, cells = "attributes", ['{"material": "mesh", "use": "running"}']
+    else:
+        head, cells = "attribute:material,attribute:use", ["mesh", "running"]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["id", "title", "category", "tags", "price", "image_link", *head.split(",")])
+    writer.writerow(
+        ["A-1", ROWS[0]["title"], "Bags & Shoes > Shoes", "fitness, light", "99.00 USD", "shoe.png", *cells]
+    )
+    writer.writerow(["B-2", "Plain Mug", "", "", "", "pictures/mug.png", *[""] * len(cells)])
+    (shop / "catalog.csv").write_bytes(b"\xef\xbb\xbf" + buffer.getvalue().encode())  # as Excel saves it
+    assert feeds.read(shop / "catalog.csv") == _expected(shop)
+
+
+def test_the_papers_json_list_finds_images_beside_it_or_above(shop: Path) -> None:
+    lists = shop / "data" / "lists"
+    lists.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(lists / "near.png")
+    path = lists / "train.json"
+    rows = [
+        {"id": 7, "image": "pictures/mug.png", "new_caption": "A blue mug."},
+        {"id": "8", "image": "near.png", "new_caption": "A square."},
+    ]
+    path.write_text(json.dumps(rows))
+    assert feeds.read(path) == [
+        Product("7", "A blue mug.", image=str(shop / "pictures" / "mug.png")),
+        Product("8", "A square.", image=str(lists / "near.png")),
+    ]
+
+
+def test_the_format_can_be_named(shop: Path) -> None:
+    path = _jsonl(shop, ROWS).rename(shop / "catalog.txt")
+    assert feeds.read(path, format="jsonl") == _expected(shop)
+    assert clickscape.catalog.read(path, format="jsonl") == _expected(shop)
+    assert "unknown catalog format '.txt'. Expected one of jsonl, csv, parquet, json" in _error(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "currency"),
+    [
+        ("12.99", 12.99, None),
+        ("12.99 USD", 12.99, "USD"),
+        ("EUR 5", 5.0, "EUR"),
+        ("7eur", 7.0, "EUR"),
+        (3, 3.0, None),
+        (None, None, None),
+        ("", None, None),
+        (1e-7, 1e-7, None),
+    ],
+)
+def test_prices(shop: Path, text: object, amount: float | None, currency: str | None) -> None:
+    (product,) = feeds.read(_jsonl(shop, [ROWS[1] | {"price": text}]))
+    assert (product.price, product.currency) == (amount, currency)
+
+
+def _without(name: str) -> dict[str, object]:
+    return {key: value for key, value in ROWS[1].items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (ROWS[0], "product id 'A-1' was already used in line 1. Give each product its own id"),
+        (_without("product_id"), "no product id. Fill the column product_id"),
+        (_without("title"), "product 'B-2' has no title. Fill the column title"),
+        (ROWS[1] | {"title": " \t\n"}, "product 'B-2' has no title"),
+        (_without("image"), "no image for product 'B-2'. Add an image (or image_link) column"),
+        (ROWS[1] | {"image": "gone.png"}, "gone.png: no such image. Put the file there, or correct the path"),
+        (ROWS[1] | {"image": "note.txt"}, "note.txt: not an image of a known format. Save it as one of PNG"),
+        (ROWS[1] | {"image": "pictures"}, "expected an image file, found something else"),
+        (
+            ROWS[1] | {"image": "https://shop.example/mug.png"},
+            "remote images need --allow-remote, which this version does",
+        ),
+        (ROWS[1] | {"image": "//shop.example/mug.png"}, "remote images need --allow-remote"),
+        (ROWS[1] | {"image": "data:image/png;base64,AAAA"}, "remote images need --allow-remote"),
+        (ROWS[1] | {"image": "../secret.png"}, "leaves the catalog's folder"),
+        (
+            ROWS[1] | {"image": "pictures/../../secret.png"},
+            "Copy the picture into that folder and give its relative path",
+        ),
+        (ROWS[1] | {"image": "link.png"}, "leaves the catalog's folder"),
+        (ROWS[1] | {"image": "linked/secret.png"}, "leaves the catalog's folder"),
+        (ROWS[1] | {"image": "a\0b.png"}, "cannot be used. Correct it"),
+        (ROWS[1] | {"image": "x" * 5000}, "cannot be used. Correct it"),
+        (ROWS[1] | {"product_id": "../../etc"}, "cannot be a file name"),
+        (ROWS[1] | {"product_id": "ö" * 61}, "cannot be a file name"),
+        (ROWS[1] | {"price": "cheap"}, "price 'cheap' of product 'B-2' cannot be read. Write it as \"12.99\" or"),
+        (ROWS[1] | {"price": "12,99"}, "price '12,99' of product 'B-2' cannot be read"),
+        (ROWS[1] | {"price": -1.5}, "is not an amount"),
+        (ROWS[1] | {"price": "3 EUR", "currency": "USD"}, "two currencies, EUR and USD. Keep one"),
+        (ROWS[1] | {"currency": "dollars"}, "is not a code of three letters such as USD"),
+        (ROWS[1] | {"attributes": "{broken"}, "attributes of product 'B-2': broken JSON"),
+        (ROWS[1] | {"attributes": [1, 2]}, "attributes of product 'B-2': expected a map"),
+        ([1, 2], "expected an object with product_id, title and image, got [1, 2]"),
+    ],
+)
+def test_a_wrong_row_is_named_with_its_line_and_remedy(shop: Path, second: dict[str, object], message: str) -> None:
+    Image.new("RGB", (4, 4)).save(shop.parent / "secret.png")
+    (shop / "link.png").symlink_to(shop.parent / "secret.png")
+    (shop / "linked").symlink_to(shop.parent)
+    (shop / "note.txt").write_text("no picture")
+    found = _error(_jsonl(shop, [ROWS[0], second]))
+    assert message in found
+    assert "line 2" in found
+
+
+def test_an_absolute_path_must_lie_in_the_folder_too(shop: Path) -> None:
+    inside, outside = shop / "shoe.png", shop.parent / "secret.png"
+    Image.new("RGB", (4, 4)).save(outside)
+    assert feeds.read(_jsonl(shop, [ROWS[1] | {"image": str(inside)}]))[0].image == str(inside)
+    assert "leaves the catalog's folder" in _error(_jsonl(shop, [ROWS[1] | {"image": str(outside)}]))
+
+
+def test_links_inside_the_folder_are_welcome(shop: Path) -> None:
+    (shop / "alias.png").symlink_to("shoe.png")
+    assert feeds.read(_jsonl(shop, [ROWS[1] | {"image": "alias.png"}]))[0].image == str(shop / "shoe.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the catalog is empty. Add at least one product"),
+        ("\n\n", "the catalog is empty"),
+        ('{"product_id": 1', "line 1: broken JSON"),
+        (json.dumps(ROWS[0]) + "\n\n{oops}\n", "line 3: broken JSON (Expecting property name"),
+        (json.dumps(ROWS[0]) + '\n{"price": NaN}', "line 2: broken JSON (NaN is not JSON)"),
+        ("[" * 100_000, "line 1: broken JSON"),
+    ],
+)
+def test_broken_jsonl(shop: Path, text: str, message: str) -> None:
+    assert message in _error(_jsonl(shop, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the catalog is empty"),
+        ("id,title,image\n", "the catalog is empty"),
+        ("id,name,image\n1,Mug,shoe.png\n", "line 1: no column title; found id, name, image. Rename or add the column"),
+        ("sku,title,image\n1,Mug,shoe.png\n", "line 1: no column product_id or id"),
+        ("id,title,photo\n1,Mug,shoe.png\n", "line 1: no column image or image_link"),
+        ("id,title,image,title\n1,Mug,shoe.png,x\n", "the column 'title' occurs twice"),
+        ("id,title,image\n1,Mug, large,shoe.png\n", "line 2: more than 3 fields. Put quotes around texts with commas"),
+        ('id,title,image\n1,"Mug,shoe.png\n', "broken CSV"),
+        ("id,title,image\n1,Mug\n", "line 2: no image for product '1'"),
+        ('id,title,image\n1,"Two\nlines",shoe.png\n\n2,"Also\ntwo",gone.png\n', "line 5: image of product '2'"),
+    ],
+)
+def test_broken_csv(shop: Path, text: str, message: str) -> None:
+    assert message in _error(_csv(shop, text))
+
+
+def test_a_wrong_encoding_is_named_with_its_line(shop: Path) -> None:
+    path = shop / "catalog.csv"
+    path.write_bytes("id,title,image\n1,Mug,shoe.png\n2,Café,shoe.png\n".encode("latin-1"))
+    assert "line 3: byte 0xe9 is not UTF-8. Save the file as UTF-8" in _error(path)
+
+
+def test_broken_parquet_and_json(shop: Path) -> None:
+    path = shop / "catalog.parquet"
+    path.write_bytes(b"PAR1 and nothing else")
+    assert "not a readable Parquet file" in _error(path)
+    pq.write_table(pa.table({"product_id": ["1"], "title": ["Mug"]}), path)
+    assert "no column image or image_link; found product_id, title" in _error(path)
+    pq.write_table(pa.table({"product_id": ["1"], "title": [None], "image": ["shoe.png"]}), path)
+    assert "row 1: product '1' has no title" in _error(path)
+    single = shop / "list.json"
+    single.write_text('{"id": 1}')
+    assert "expected a JSON list" in _error(single)
+    single.write_text('[{"id": 1, "image": "shoe.png", "new_caption": "Shoe"},\n {"id": 2,]')
+    assert "line 2: broken JSON" in _error(single)
+    single.write_text('[{"id": 1, "image": "shoe.png"}]')
+    assert "item 1: product '1' has no title" in _error(single)
+    assert "no such catalog file" in _error(shop / "none.csv")
+
+
+def test_images_are_checked_once_however_many_products_share_one(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+    original: Callable[[Path], tuple[int, int]] = feeds.check_image
+    monkeypatch.setattr(feeds, "check_image", lambda path: (seen.append(path), original(path))[1])
+    feeds.read(_jsonl(shop, [ROWS[0] | {"product_id": str(number)} for number in range(50)]))
+    assert seen == [shop / "shoe.png"]
+
+
+_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30)
+
+
+@given(
+    titles=st.lists(_TEXT.filter(lambda text: text.strip()), min_size=1, max_size=5), tags=st.lists(_TEXT, max_size=3)
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_survives_jsonl_and_csv_alike(shop: Path, titles: list[str], tags: list[str]) -> None:
+    rows = [
+        {"product_id": str(k), "title": title, "tags": ",".join(tags), "image": "shoe.png"}
+        for k, title in enumerate(titles)
+    ]
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    (shop / "catalog.csv").write_text(buffer.getvalue(), encoding="utf-8", newline="")
+    lines = _jsonl(shop, "\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    products = feeds.read(lines)
+    assert products == feeds.read(shop / "catalog.csv")
+    assert [product.title for product in products] == [" ".join(title.split()) for title in titles]
+
+
+def test_control_characters_never_reach_a_title(shop: Path) -> None:
+    (product,) = feeds.read(_jsonl(shop, [ROWS[1] | {"title": "Mug\x1b[31m red\r\n\x00 cup"}]))
+    assert product.title == "Mug [31m red cup"
+
+
+def test_reading_keeps_the_order_and_returns_products_of_an_importable_kind(shop: Path) -> None:
+    rows = [ROWS[1] | {"product_id": f"p{number:03}"} for number in range(200)]
+    products = feeds.read(_jsonl(shop, rows))
+    assert [product.product_id for product in products] == [row["product_id"] for row in rows]
+    assert all(Path(product.image).is_absolute() for product in products)

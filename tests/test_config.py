@@ -1,0 +1,46 @@
+"""Settings: defaults without a file, one clear line for anything wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clickscape.config import Settings, load
+from clickscape.errors import ConfigError
+
+
+def test_no_file_means_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path / "clickscape.toml") == Settings()
+
+
+def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "clickscape.toml"
+    path.write_text("[optimize]\nbeta = 0.1\n")
+    settings = load(path)
+    assert settings.optimize.beta == 0.1
+    assert settings.optimize.model_copy(update={"beta": 0.5}) == Settings().optimize
+    assert settings.reward == Settings().reward
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[optimize]\nbetta = 0.1\n", r"clickscape.toml: optimize.betta: Extra inputs"),
+        ("[optimize]\nbeta = -1\n", r"optimize.beta: Input should be greater than 0"),
+        ("[generate]\nper_product = 2\nkeep = 3\n", r"generate: .*keep \(3\) must not exceed per_product \(2\)"),
+        ("[optimize\n", r"clickscape.toml: not valid TOML"),
+        ("[optimize]\nmask_ratio = nan\n", r"optimize.mask_ratio"),
+    ],
+)
+def test_anything_wrong_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "clickscape.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().optimize.beta = 1.0  # type: ignore[misc]

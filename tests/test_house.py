@@ -1,0 +1,22 @@
+"""Promises about the house as a whole: it is cheap to enter, and it phones nobody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def _python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_importing_clickscape_loads_nothing_heavy() -> None:
+    code = "import sys, clickscape; print(sorted({n.split('.')[0] for n in sys.modules} & set(sys.argv[1:])))"
+    heavy = ["torch", "transformers", "cv2", "ibis", "pandas", "matplotlib", "pyarrow", "scipy", "numpy", "pydantic"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_room_is_an_error_that_lists_the_rooms() -> None:
+    out = _python("import clickscape\ntry:\n    clickscape.kitchen\nexcept AttributeError as e:\n    print(e)")
+    assert "rooms: catalog, clicks" in out

@@ -1,0 +1,20 @@
+"""What stands in for the market where the truth must be known: a copywriter, click worlds and their traffic.
+
+Nothing that learns may import this room; whatever is made with it is labeled as simulated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clickscape.simulator.world import World
+
+__all__ = ["load"]
+
+
+def load(name: str, *, version: int = 1) -> World:
+    """The frozen click world of that name; see `clickscape.simulator.world.load`."""
+    from clickscape.simulator.world import load as load_world
+
+    return load_world(name, version=version)

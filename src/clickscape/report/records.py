@@ -1,0 +1,277 @@
+"""What a report can say, as frozen records: every part may be missing, and a missing part is left out, never faked.
+
+Numbers carry their interval (`Estimate`). A true CTR is known in a simulated world only, so a report that is not
+simulated refuses one. Pictures are paths relative to the workspace; `clickscape.report.render` embeds them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clickscape.errors import WorkspaceError
+from clickscape.types import Estimate
+from clickscape.workspace import atomic_file
+
+Role = Literal["pretrained", "preference_only", "product_centric", "search", "oracle"]
+"""What a row or a curve stands for; it decides the color, the same in every figure."""
+
+ROLE_NAMES: Mapping[str, str] = {
+    "pretrained": "pre-trained",
+    "preference_only": "preference only",
+    "product_centric": "product-centric",
+    "search": "search",
+    "oracle": "oracle",
+}
+
+Setting = str | int | float | bool | None
+
+
+def _finite(estimate: Estimate) -> Estimate:
+    if not all(math.isfinite(number) for number in (estimate.value, estimate.low, estimate.high)):
+        raise ValueError(f"an estimate needs finite numbers; leave out what is unknown, got {estimate}")
+    return estimate
+
+
+Measured = Annotated[Estimate, AfterValidator(_finite)]
+"""An estimate with finite numbers: JSON has no others, and unknown is None."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Ad(_Record):
+    """One advertising image: its picture (path relative to the workspace) and the description it was drawn from."""
+
+    image: str
+    description: str
+
+
+class GalleryItem(_Record):
+    """One product before and after; `true_change` is the relative change of its true CTR (0.4 = +40 %)."""
+
+    title: str
+    category: tuple[str, ...] = ()
+    cutout: str | None = None
+    before: Ad
+    after: Ad
+    true_change: float | None = None
+
+
+class Gallery(_Record):
+    """Some products before and after; `selection` says how they were chosen, so that nobody thinks of cherries."""
+
+    items: tuple[GalleryItem, ...] = Field(min_length=1)
+    selection: str
+    before: str = "Before"
+    after: str = "After"
+
+
+class AccuracyRow(_Record):
+    """Pair accuracy of something that is not the reward model: scene only, caption only, product shuffled."""
+
+    name: str
+    accuracy: Measured
+
+
+class RewardAccuracy(_Record):
+    """Share of held-out pairs that the reward model orders as the clicks do, beside its noise ceiling and baselines.
+
+    `ceiling`: accuracy of an oracle on the same noisy pairs; `true_order`: the model against the true CTRs; `share`:
+    (observed − ½) / (ceiling − ½) with an interval that knows both.
+    """
+
+    observed: Measured
+    ceiling: Measured | None = None
+    ceiling_source: str | None = None
+    true_order: Measured | None = None
+    share: Measured | None = None
+    baselines: tuple[AccuracyRow, ...] = ()
+    pairs: int = Field(ge=1)
+    products: int = Field(ge=1)
+    objects: int | None = Field(None, ge=1)
+
+    @property
+    def share_of_way(self) -> Estimate | None:
+        """`share`, or else the same from the other fields, with an interval that takes the ceiling as known."""
+        if self.share is not None:
+            return self.share
+        if self.ceiling is None or self.ceiling.value <= 0.5:
+            return None
+        value, low, high = (
+            (accuracy - 0.5) / (self.ceiling.value - 0.5)
+            for accuracy in (self.observed.value, self.observed.low, self.observed.high)
+        )
+        return Estimate(value, low, high, self.observed.level)
+
+
+class TrainingStep(_Record):
+    """One optimizer step, batch means in nats: loss, margin = chosen − rejected, Δ = log π − log π_ref of the answers.
+
+    `chosen` = Δ(y+|x), `rejected` = Δ(y−|x), `spoilt` = Δ(y+|x̃). `number` may start anew with each round.
+    """
+
+    number: int
+    round: int = Field(ge=1)
+    loss: float
+    margin: float | None = None
+    chosen: float | None = None
+    rejected: float | None = None
+    spoilt: float | None = None
+
+
+class RoundResult(_Record):
+    """Where an arm stands after a round (0 = before the first), over held-out products; uplift: 0.4 = +40 %."""
+
+    round: int = Field(ge=0)
+    reward: Measured | None = None
+    true_uplift: Measured | None = None
+
+
+class LearningCurve(_Record):
+    """How one arm learned."""
+
+    role: Role
+    steps: tuple[TrainingStep, ...] = ()
+    rounds: tuple[RoundResult, ...] = ()
+
+
+class ComparisonRow(_Record):
+    """One way to choose ads, over held-out products; uplift is relative to the pre-trained model (0.4 = +40 %)."""
+
+    name: str
+    role: Role
+    true_uplift: Measured | None = None
+    win_rate: Measured | None = None
+    matching_share: Measured | None = None
+    parse_rate: Measured | None = None
+    distinct_scenes: Measured | None = None
+
+
+class Comparison(_Record):
+    """The arms side by side; `judge` says by what measure an ad wins against the pre-trained model's."""
+
+    rows: tuple[ComparisonRow, ...] = Field(min_length=1)
+    products: int = Field(ge=1)
+    objects: int | None = Field(None, ge=1)
+    judge: Literal["true CTR", "reward model"] = "true CTR"
+
+    def row(self, role: Role) -> ComparisonRow | None:
+        """The first row of that role, or None."""
+        return next((row for row in self.rows if row.role == role), None)
+
+
+class PositionBias(_Record):
+    """Examination probability of one position, relative to the first: estimated from the log, and the truth."""
+
+    position: int = Field(ge=1)
+    estimated: Measured
+    true: float | None = None
+
+
+class ClickStatistics(_Record):
+    """What the click log holds and what was made of it."""
+
+    impressions: int = Field(ge=0)
+    clicks: int = Field(ge=0)
+    creatives: int | None = Field(None, ge=0)
+    products: int | None = Field(None, ge=0)
+    median_impressions: float | None = Field(None, ge=0)
+    pairs_possible: int | None = Field(None, ge=0)
+    pairs_kept: int | None = Field(None, ge=0)
+    positions: tuple[PositionBias, ...] = ()
+
+
+class StageTiming(_Record):
+    """What a stage cost; `reused` says that an earlier run had finished it."""
+
+    stage: str
+    cpu_seconds: float | None = Field(None, ge=0)
+    wall_seconds: float | None = Field(None, ge=0)
+    reused: bool = False
+
+
+class Provenance(_Record):
+    """Everything that is needed to make the same report again: settings per stage, versions, seeds, model ids."""
+
+    settings: Mapping[str, Mapping[str, Setting]] = Field(default_factory=dict)
+    versions: Mapping[str, str] = Field(default_factory=dict)
+    seeds: Mapping[str, int] = Field(default_factory=dict)
+    models: Mapping[str, str] = Field(default_factory=dict)
+
+
+class Report(_Record):
+    """One page: `simulated` says that the clicks come from the world named in `world`; None leaves a section out."""
+
+    title: str
+    simulated: bool
+    world: str | None = None
+    created: datetime | None = None
+    gallery: Gallery | None = None
+    accuracy: RewardAccuracy | None = None
+    learning: tuple[LearningCurve, ...] = ()
+    comparison: Comparison | None = None
+    clicks: ClickStatistics | None = None
+    timing: tuple[StageTiming, ...] = ()
+    provenance: Provenance | None = None
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _truth_only_where_it_is_known(self) -> Report:
+        if self.simulated != (self.world is not None):
+            raise ValueError("a simulated report names its world, and only a simulated one does")
+        if not self.simulated and (known := self._truths()):
+            raise ValueError(f"a report of real clicks knows no true CTR, but holds: {', '.join(known)}")
+        return self
+
+    def _truths(self) -> list[str]:
+        gallery = self.gallery.items if self.gallery else ()
+        rows = self.comparison.rows if self.comparison else ()
+        positions = self.clicks.positions if self.clicks else ()
+        rounds = [result for curve in self.learning for result in curve.rounds]
+        held = {
+            "gallery.true_change": any(item.true_change is not None for item in gallery),
+            "comparison.true_uplift": any(row.true_uplift is not None for row in rows),
+            "comparison.judge": self.comparison is not None and self.comparison.judge == "true CTR",
+            "accuracy.true_order": self.accuracy is not None and self.accuracy.true_order is not None,
+            "learning.true_uplift": any(result.true_uplift is not None for result in rounds),
+            "clicks.positions.true": any(position.true is not None for position in positions),
+        }
+        return [name for name, known in held.items() if known]
+
+    def to_json(self) -> str:
+        """The report as JSON; `Report.from_json` reads it back."""
+        return self.model_dump_json(indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read what `to_json` wrote; pydantic's ValidationError for anything else."""
+        return cls.model_validate_json(text)
+
+
+def save(report: Report, path: Path) -> None:
+    """Write the report's record as JSON; a reader sees the old file or the new one, never half of one."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(report.to_json(), encoding="utf-8")
+
+
+def load(path: Path) -> Report:
+    """Read what `save` wrote; WorkspaceError that names the file and the first wrong key."""
+    try:
+        return Report.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WorkspaceError(
+            f"{path}: no report here. Run `clickscape demo`, or another stage that writes one."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise WorkspaceError(f"{path}: not UTF-8 ({error.reason}). Delete it and run the stage again.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise WorkspaceError(f"{path}: {key}: {first['msg']}. Delete it and run the stage again.") from None

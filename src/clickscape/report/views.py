@@ -1,0 +1,385 @@
+"""What each section shows, from its record: strip charts, panels and table cells, as text and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from clickscape.report import words
+from clickscape.report.figures import Line, Mark, Scale, axis, bar, mark_labels, panel, strip
+from clickscape.report.records import (
+    ROLE_NAMES,
+    ClickStatistics,
+    Comparison,
+    ComparisonRow,
+    LearningCurve,
+    Provenance,
+    RewardAccuracy,
+    RoundResult,
+    Setting,
+    StageTiming,
+    TrainingStep,
+)
+from clickscape.types import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a strip chart; `value`, `interval` and `truth` are what the strip shows, as text."""
+
+    name: str
+    value: str
+    interval: str
+    strip: Markup
+    truth: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A strip chart: a table whose middle column is drawn."""
+
+    title: str
+    note: str
+    subject: str
+    measure: str
+    rows: tuple[Row, ...]
+    marks: Markup
+    axis: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A small line chart with what stands above it."""
+
+    title: str
+    note: str
+    drawing: Markup
+
+
+def accuracy_chart(accuracy: RewardAccuracy) -> Chart:
+    """The reward model among those who know less (baselines) and those who know all (the ceiling)."""
+    entries: list[tuple[str, Estimate, str]] = [("reward model", accuracy.observed, "model")]
+    if accuracy.true_order:
+        entries.append(("reward model, on the true order", accuracy.true_order, "model open"))
+    entries += [(row.name, row.accuracy, "baseline") for row in accuracy.baselines]
+    if accuracy.ceiling:
+        entries.append(("noise ceiling: an oracle on the same pairs", accuracy.ceiling, "oracle"))
+    marks = [Mark(0.5, "chance", "coin toss")]
+    if accuracy.ceiling:
+        marks.append(Mark(accuracy.ceiling.value, "ceiling", "ceiling"))
+    scale = Scale.around([end for _, one, _ in entries for end in (one.low, one.high)], include=(0.5,), room=0.08)
+    span = words.level(one for _, one, _ in entries)
+    tested = words.held_out(accuracy.products, accuracy.objects)
+    note = f"{words.number(accuracy.pairs)} pairs of {tested}; bars are {span} intervals."
+    if way := accuracy.share_of_way:
+        known = "" if accuracy.share else ", the ceiling taken as known"
+        note += (
+            f" The model goes {words.percent(way.value)} ({words.interval(way)}{known}) of the way from a coin toss to"
+            " the ceiling, which is all that the clicks' own noise lets anybody reach."
+        )
+    if accuracy.ceiling and accuracy.ceiling_source:
+        note += f" Ceiling from: {accuracy.ceiling_source}."
+    return _chart(
+        entries, title="Pairs ordered as the clicks do", note=note, subject="Who orders", measure="Accuracy",
+        scale=scale, marks=marks, digits=1, ticks=5,
+    )  # fmt: skip
+
+
+def comparison_charts(comparison: Comparison) -> list[Chart]:
+    """Uplift and matching share, one chart each; a measure that no row has gives no chart."""
+    charts = []
+    tested = words.held_out(comparison.products, comparison.objects)
+    uplift = [(row.name, row.true_uplift, row.role) for row in comparison.rows if row.true_uplift]
+    if uplift:
+        scale = Scale.around([end for _, one, _ in uplift for end in (one.low, one.high)], include=(0.0,))
+        charts.append(_chart(
+            uplift, title="True CTR uplift over the pre-trained model",
+            note=f"{tested}; bars are {words.level(one for _, one, _ in uplift)} intervals.",
+            subject="Ads from", measure="Uplift", scale=scale, marks=[Mark(0.0, "zero", "pre-trained")], signed=True,
+        ))  # fmt: skip
+    share = [(row.name, row.matching_share, row.role) for row in comparison.rows if row.matching_share]
+    if share:
+        before = comparison.row("pretrained")
+        marks = [Mark(before.matching_share.value, "zero", "pre-trained")] if before and before.matching_share else []
+        scale = Scale.around([end for _, one, _ in share for end in (one.low, one.high)])
+        charts.append(_chart(
+            share, title="Matching share: scenes that suit their product",
+            note=f"{tested}; bars are {words.level(one for _, one, _ in share)} intervals.",
+            subject="Ads from", measure="Share", scale=scale, marks=marks,
+        ))  # fmt: skip
+    return charts
+
+
+def _chart(
+    entries: Sequence[tuple[str, Estimate, str]],
+    *,
+    title: str,
+    note: str,
+    subject: str,
+    measure: str,
+    scale: Scale,
+    marks: Sequence[Mark],
+    digits: int = 0,
+    signed: bool = False,
+    ticks: int = 4,
+) -> Chart:
+    rows = tuple(
+        Row(
+            name,
+            words.percent(one.value, digits=digits, signed=signed),
+            words.interval(one, digits=digits),
+            strip(one, scale=scale, role=role, marks=marks),
+        )
+        for name, one, role in entries
+    )
+    return Chart(
+        title, note, subject, measure, rows, mark_labels(scale, marks),
+        axis(scale, write=lambda tick: words.percent(tick, signed=signed), count=ticks),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number and its interval, as text."""
+
+    value: str
+    interval: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column names, rows of (name, role, cells), and the level of the intervals; None marks what is unknown."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, str, tuple[Cell | None, ...]], ...]
+    level: str
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """All measures that at least one row has."""
+    columns: dict[str, tuple[Callable[[ComparisonRow], Estimate | None], Callable[[Estimate], Cell]]] = {
+        "True CTR uplift": (lambda row: row.true_uplift, lambda one: _share_cell(one, signed=True)),
+        "Win rate": (lambda row: row.win_rate, _share_cell),
+        "Matching share": (lambda row: row.matching_share, _share_cell),
+        "Parse rate": (lambda row: row.parse_rate, _share_cell),
+        "Distinct scenes": (lambda row: row.distinct_scenes, _count_cell),
+    }
+    known = {name: both for name, both in columns.items() if any(both[0](row) for row in comparison.rows)}
+    rows = []
+    for row in comparison.rows:
+        estimates = [(take(row), write) for take, write in known.values()]
+        rows.append((row.name, row.role, tuple(write(one) if one else None for one, write in estimates)))
+    levels = words.level(take(row) for row in comparison.rows for take, _ in known.values())
+    return Table(tuple(known), tuple(rows), levels)
+
+
+def _share_cell(one: Estimate, *, signed: bool = False) -> Cell:
+    return Cell(words.percent(one.value, digits=1, signed=signed), words.interval(one, digits=1))
+
+
+def _count_cell(one: Estimate) -> Cell:
+    return Cell(words.number(one.value), words.interval(one, share=False))
+
+
+def learning_panels(learning: Sequence[LearningCurve]) -> list[Panel]:
+    """Panels over rounds, then over steps; what no arm recorded gives no panel."""
+    panels = [
+        _round_panel("True CTR uplift, per round", "over the pre-trained model; bars are {level} intervals", learning,
+                     lambda result: result.true_uplift, lambda tick: words.percent(tick, signed=True), zero=True),
+        _round_panel("Reward, per round", "mean score of the reward model; bars are {level} intervals", learning,
+                     lambda result: result.reward, _plain, zero=False),
+        _step_panel("Loss", "nats per pair", learning, lambda step: step.loss, zero=False),
+        _step_panel("Margin", "Δ(y+|x) − Δ(y−|x), nats", learning, lambda step: step.margin, zero=True),
+    ]  # fmt: skip
+    panels += [_delta_panel(curve) for curve in learning]
+    return [one for one in panels if one is not None]
+
+
+def _round_panel(
+    title: str,
+    note: str,
+    learning: Sequence[LearningCurve],
+    take: Callable[[RoundResult], Estimate | None],
+    write: Callable[[float], str],
+    *,
+    zero: bool,
+) -> Panel | None:
+    lines: list[Line] = []
+    ends: list[str] = []
+    estimates: list[Estimate] = []
+    for curve in learning:
+        known = [(result.round, one) for result in curve.rounds if (one := take(result)) is not None]
+        if not known:
+            continue
+        rounds, here = zip(*known, strict=True)
+        estimates += here
+        lines.append(Line(
+            ROLE_NAMES[curve.role], curve.role, tuple(map(float, rounds)), tuple(one.value for one in here),
+            tuple(one.low for one in here), tuple(one.high for one in here),
+        ))  # fmt: skip
+        last = here[-1]
+        ends.append(f"{lines[-1].name} ends at {write(last.value)} ({write(last.low)} to {write(last.high)})")
+    if not lines:
+        return None
+    label = f"{title}. {'; '.join(ends)}."
+    drawing = panel(lines, label=label, x_label="round", write=write, zero=zero, whole_x=True)
+    return Panel(title, note.format(level=words.level(estimates)), drawing)
+
+
+def _step_panel(
+    title: str,
+    note: str,
+    learning: Sequence[LearningCurve],
+    take: Callable[[TrainingStep], float | None],
+    *,
+    zero: bool,
+) -> Panel | None:
+    named = [(ROLE_NAMES[curve.role], curve.role, "", curve.steps, take) for curve in learning]
+    return _lines_panel(title, note, named, zero=zero)
+
+
+def _delta_panel(curve: LearningCurve) -> Panel | None:
+    takes: dict[str, tuple[str, Callable[[TrainingStep], float | None]]] = {
+        "chosen": ("", lambda step: step.chosen),
+        "rejected": ("dashed", lambda step: step.rejected),
+        "spoilt input": ("dotted", lambda step: step.spoilt),
+    }
+    named = [(name, curve.role, dash, curve.steps, take) for name, (dash, take) in takes.items()]
+    note = "chosen Δ(y+|x), rejected Δ(y−|x), chosen with the product spoilt Δ(y+|x̃)"
+    return _lines_panel(f"Δ, {ROLE_NAMES[curve.role]}", note, named, zero=True)
+
+
+_Named = tuple[str, str, str, Sequence[TrainingStep], Callable[[TrainingStep], float | None]]
+"""Name, role, dash, steps, and which number of a step a line shows."""
+
+
+def _lines_panel(title: str, note: str, named: Iterable[_Named], *, zero: bool) -> Panel | None:
+    lines: list[Line] = []
+    ends: list[str] = []
+    longest: Sequence[TrainingStep] = ()
+    for name, role, dash, steps, take in named:
+        # counted over all rounds: a trainer's own numbers start anew with each
+        known = [(count, value) for count, step in enumerate(steps, 1) if (value := take(step)) is not None]
+        if not known:
+            continue
+        longest = max(longest, steps, key=len)
+        values = tuple(value for _, value in known)
+        lines.append(Line(name, role, tuple(float(count) for count, _ in known), values, dash=dash))
+        ends.append(f"{name} from {_plain(values[0])} to {_plain(values[-1])}")
+    if not lines:
+        return None
+    window = max(len(longest) // 20, 1)
+    breaks, last = [], longest[0].round
+    for count, step in enumerate(longest, 1):
+        if step.round != last:
+            breaks.append((float(count), f"round {step.round}"))
+            last = step.round
+    label = f"{title}: {'; '.join(ends)}."
+    drawing = panel(
+        lines, label=label, x_label="step", write=_plain, zero=zero, whole_x=True, breaks=breaks, smooth=window
+    )
+    return Panel(title, note, drawing)
+
+
+def _plain(value: float) -> str:
+    """Three significant digits, with a true minus sign."""
+    return f"{value:.3g}".replace("-", words.MINUS)
+
+
+def position_chart(clicks: ClickStatistics) -> Chart:
+    """Estimated examination per position, beside the truth where it is known."""
+    every = [end for one in clicks.positions for end in (one.estimated.low, one.estimated.high)]
+    scale = Scale.around([*every, *(one.true for one in clicks.positions if one.true is not None)], include=(0.0, 1.0))
+    rows = tuple(
+        Row(
+            f"position {one.position}",
+            f"{one.estimated.value:.2f}",
+            words.interval(one.estimated, digits=2, share=False),
+            strip(one.estimated, scale=scale, role="model", true=one.true),
+            truth="" if one.true is None else f"true {one.true:.2f}",
+        )
+        for one in clicks.positions
+    )
+    level = words.level(one.estimated for one in clicks.positions)
+    note = f"Examination relative to position 1; bars are {level} intervals"
+    note += ", open diamonds the truth." if any(one.true is not None for one in clicks.positions) else "."
+    return Chart("Position bias, estimated from the log", note, "Position", "Examination", rows,
+                  mark_labels(scale, ()), axis(scale, write=lambda tick: f"{tick:.1f}"))  # fmt: skip
+
+
+def click_facts(clicks: ClickStatistics) -> list[tuple[str, str]]:
+    """Name and number of everything that is known about the log."""
+    rate = words.percent(clicks.clicks / clicks.impressions, digits=2) if clicks.impressions else None
+    facts: list[tuple[str, str | None]] = [
+        ("impressions", words.number(clicks.impressions)),
+        ("clicks", words.number(clicks.clicks)),
+        ("clicks per impression", rate),
+        ("creatives", _count(clicks.creatives)),
+        ("products", _count(clicks.products)),
+        ("impressions of the median creative", _count(clicks.median_impressions)),
+        ("pairs possible", _count(clicks.pairs_possible)),
+        ("pairs kept", _count(clicks.pairs_kept)),
+    ]
+    return [(name, value) for name, value in facts if value is not None]
+
+
+def _count(value: float | None) -> str | None:
+    return None if value is None else words.number(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One stage: what it cost, as text, and the same as a bar."""
+
+    stage: str
+    cpu: str
+    wall: str
+    bar: Markup
+
+
+def timing_rows(stages: Sequence[StageTiming]) -> list[Timing]:
+    """One row per stage, its bar relative to the longest."""
+    longest = max((stage.cpu_seconds or 0.0 for stage in stages), default=0.0) or 1.0
+    return [_timing(stage, share=(stage.cpu_seconds or 0.0) / longest) for stage in stages]
+
+
+def timing_total(stages: Sequence[StageTiming]) -> Timing | None:
+    """The sum over stages; a column in which one stage is unknown has no sum."""
+    if len(stages) < 2:
+        return None
+    cpu = [stage.cpu_seconds for stage in stages if stage.cpu_seconds is not None]
+    wall = [stage.wall_seconds for stage in stages if stage.wall_seconds is not None]
+    total = StageTiming(
+        stage="all stages",
+        cpu_seconds=sum(cpu) if len(cpu) == len(stages) else None,
+        wall_seconds=sum(wall) if len(wall) == len(stages) else None,
+    )
+    return _timing(total, share=0.0)
+
+
+def _timing(stage: StageTiming, *, share: float) -> Timing:
+    return Timing(
+        stage.stage + (" (finished by an earlier run)" if stage.reused else ""),
+        "unknown" if stage.cpu_seconds is None else words.duration(stage.cpu_seconds),
+        "unknown" if stage.wall_seconds is None else words.duration(stage.wall_seconds),
+        bar(share),
+    )
+
+
+def provenance_tables(provenance: Provenance | None) -> list[tuple[str, dict[str, str]]]:
+    """Titled name → value tables; empty ones are left out."""
+    if provenance is None:
+        return []
+    tables: dict[str, Mapping[str, Setting]] = {
+        "Models": provenance.models,
+        "Seeds": provenance.seeds,
+        **{f"Settings of {stage}": values for stage, values in provenance.settings.items()},
+        "Versions": provenance.versions,
+    }
+    return [
+        (title, {name: "not set" if value is None else str(value) for name, value in held.items()})
+        for title, held in tables.items()
+        if held
+    ]

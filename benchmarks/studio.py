@@ -1,0 +1,111 @@
+"""What does a studio image cost?  CPU time at three sizes: known scene, new scene of a known set, first of a set.
+
+    python benchmarks/studio.py [--sizes 128 512 1024] [--scenes 60]
+
+Prints a table and appends one JSON row to benchmarks/results/studio.jsonl. CPU time of this process, one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from clickscape.render.studio import scene as scenes
+from clickscape.render.studio.engine import StudioRenderer, vary
+from clickscape.render.studio.scene import Scene
+
+RESULTS = Path(__file__).parent / "results" / "studio.jsonl"
+CASES = ("known scene, new product", "new scene, known set", "first picture of a set")
+
+
+def bottle(hue: int, *, side: int = 640) -> np.ndarray:
+    """A drawn bottle with alpha, (side, side, 4)."""
+    picture = np.zeros((side, side, 4), np.uint8)
+    color = (60 + hue % 190, 90 + 3 * hue % 150, 200 - hue % 180, 255)
+    cv2.rectangle(picture, (220, 200), (420, 610), color, -1, cv2.LINE_AA)
+    cv2.rectangle(picture, (280, 60), (360, 210), (40, 40, 44, 255), -1, cv2.LINE_AA)
+    cv2.rectangle(picture, (235, 320), (405, 500), (250, 248, 244, 255), -1, cv2.LINE_AA)
+    return picture
+
+
+def random_scene(rng: np.random.Generator, *, stand: str | None = None) -> Scene:
+    """Any scene, or any scene on a given stand."""
+    setting = str(rng.choice(scenes.SETTINGS))
+    return Scene(
+        setting=setting,
+        surface=str(rng.choice(scenes.SURFACES)),
+        light=str(rng.choice(scenes.LIGHTS)),
+        stand=stand or str(rng.choice(scenes.STANDS)),
+        palette=str(rng.choice(scenes.PALETTES)) if setting in scenes.WALLED else None,
+        props=tuple(str(prop) for prop in rng.permutation(scenes.PROPS)[: rng.integers(0, 3)]),
+    )
+
+
+def cpu_seconds(renderer: StudioRenderer, cutout: np.ndarray, scene: Scene, *, side: int, seed: int) -> float:
+    start = time.process_time()
+    renderer.compose(cutout, scene, size=(side, side), seed=seed)
+    return time.process_time() - start
+
+
+def _seed_of_same_camera(other: Scene, scene: Scene, seed: int) -> int:
+    """A seed that shows `other` from where `seed` shows `scene`: then the set is known and nothing else is."""
+    camera = vary(scene, seed)[0].camera
+    return next(trial for trial in range(1000) if vary(other, trial)[0].camera == camera)
+
+
+def measure(side: int, *, count: int) -> dict[str, list[float]]:
+    """CPU-seconds of each image, by case."""
+    rng = np.random.default_rng(0)
+    drawn = [random_scene(rng) for _ in range(count)]
+    renderer = StudioRenderer()
+    first: list[float] = []
+    for stand in scenes.STANDS:
+        empty = StudioRenderer()
+        first.append(cpu_seconds(empty, bottle(1), random_scene(rng, stand=stand), side=side, seed=0))
+    new, known = [], []
+    for number, scene in enumerate(drawn):
+        other = replace(random_scene(rng, stand=scene.stand), setting=scene.setting, palette=scene.palette)
+        cpu_seconds(renderer, bottle(0), other, side=side, seed=_seed_of_same_camera(other, scene, number))
+        new.append(cpu_seconds(renderer, bottle(0), scene, side=side, seed=number))
+        known.append(cpu_seconds(renderer, bottle(number + 1), scene, side=side, seed=number))
+    return dict(zip(CASES, (known, new, first), strict=True))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--sizes", type=int, nargs="+", default=[128, 512, 1024])
+    arguments.add_argument("--scenes", type=int, default=60)
+    asked = arguments.parse_args()
+    row: dict[str, object] = {
+        "benchmark": "studio",
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()} {platform.system()}",
+        "versions": f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}",
+        "scenes": asked.scenes,
+    }
+    print(f"{'CPU-milliseconds per image':34s} {'median':>8s} {'mean':>8s} {'90 %':>8s}")
+    for side in asked.sizes:
+        count = asked.scenes if side <= 512 else max(6, asked.scenes // 4)
+        for case, seconds in measure(side, count=count).items():
+            values = np.array(seconds) * 1000
+            figures = [float(np.median(values)), float(values.mean()), float(np.percentile(values, 90))]
+            row[f"{side} px, {case}"] = [round(value, 1) for value in figures]
+            print(f"{side:5d} px  {case:26s} " + " ".join(f"{value:8.1f}" for value in figures))
+    row["peak memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"peak memory {row['peak memory, MB']} MB")
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

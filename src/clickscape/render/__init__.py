@@ -1,0 +1,7 @@
+"""Advertising images: from a product and a description to a picture, by one of the `RENDERERS`."""
+
+from __future__ import annotations
+
+from clickscape.render.renderer import RENDERERS, Renderer, Rendering, load
+
+__all__ = ["RENDERERS", "Renderer", "Rendering", "load"]

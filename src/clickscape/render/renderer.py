@@ -1,0 +1,55 @@
+"""What a renderer is: something that draws an advertising image around a product's untouched pixels.
+
+Renderers are a plain dict from name to loader; a heavier one is a loader that imports what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from clickscape.errors import ConfigError
+from clickscape.types import Product
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from clickscape.render.studio.scene import Scene
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """A finished picture (height, width, 3) sRGB; what was drawn; words that meant nothing; the product's alpha."""
+
+    image: npt.NDArray[np.uint8]
+    scene: Scene
+    unknown: tuple[str, ...]
+    product_mask: npt.NDArray[np.uint8]
+
+
+class Renderer(Protocol):
+    """Draws a description around a product; the same arguments always give the same bytes."""
+
+    name: str
+
+    def render(self, product: Product, description: str, *, size: tuple[int, int], seed: int) -> Rendering:
+        """An image of `size` (width, height); where the placed product is opaque, its pixels are the cut-out's."""
+        ...
+
+
+def _studio() -> Renderer:
+    from clickscape.render.studio.engine import StudioRenderer
+
+    return StudioRenderer()
+
+
+RENDERERS: dict[str, Callable[[], Renderer]] = {"studio": _studio}
+
+
+def load(name: str = "studio") -> Renderer:
+    """The renderer of that name, with empty caches; ConfigError names the ones there are."""
+    if name not in RENDERERS:
+        raise ConfigError(f"unknown renderer {name!r}; expected one of: {', '.join(RENDERERS)}")
+    return RENDERERS[name]()

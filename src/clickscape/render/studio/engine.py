@@ -1,0 +1,222 @@
+"""The studio renderer: description → scene → picture, deterministic by seed, with the product's own pixels untouched.
+
+A picture is a stage (the scene without product, cached) × the product's shadow and contact + its mirror image, exposed,
+tone mapped, with a breath of grain; then the product on top. A mirrored picture is drawn with the cut-out mirrored and
+turned round at the end, so one stage serves both.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from clickscape.render.renderer import Rendering
+from clickscape.render.studio import product as products
+from clickscape.render.studio import stage as stages
+from clickscape.render.studio.cache import ByteCache
+from clickscape.render.studio.color import Bytes, Floats, tone
+from clickscape.render.studio.parse import parse
+from clickscape.render.studio.product import Box, Placed
+from clickscape.render.studio.props import PropLayer
+from clickscape.render.studio.scene import Scene
+from clickscape.render.studio.stage import Stage, Variation
+from clickscape.types import Product
+
+CACHE_BYTES = 384 * 2**20
+SMALLEST, LARGEST = 32, 4096  # pixels per side
+_SHIFT = 0.022  # share of the width by which the product may stand off the center
+_SLIM, _WIDE = 0.26, 0.44  # share of the width up to which props stand closer, from which they make room
+_GRAIN = 1.2  # standard deviation, display levels
+
+
+class StudioRenderer:
+    """Draws scenes around cut-outs; keeps at most `cache_bytes` of sets, materials and scenes for the next picture.
+
+    Finished scenes have a quarter of that to themselves: in learning each is seen once and must not drive out the rest.
+    """
+
+    name = "studio"
+
+    def __init__(self, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self.parts = ByteCache(cache_bytes * 3 // 4)
+        self.finished = ByteCache(cache_bytes // 4)
+
+    def render(
+        self, product: Product, description: str, *, size: tuple[int, int] = (1024, 1024), seed: int
+    ) -> Rendering:
+        """Draw what `description` says around the product; words that mean nothing here come back in `unknown`."""
+        from clickscape.catalog.cutout import open_cutout
+
+        parsed = parse(description)
+        return self._draw(open_cutout(product.image), parsed.scene, size=size, seed=seed, unknown=parsed.unknown)
+
+    def compose(self, cutout: Bytes, scene: Scene, *, size: tuple[int, int] = (1024, 1024), seed: int) -> Rendering:
+        """Draw `scene` around a cut-out (height, width, 4), sRGB + straight alpha; `size` is (width, height)."""
+        return self._draw(cutout, scene, size=size, seed=seed, unknown=())
+
+    def _draw(
+        self, cutout: Bytes, scene: Scene, *, size: tuple[int, int], seed: int, unknown: tuple[str, ...]
+    ) -> Rendering:
+        _check(cutout, size)
+        variation, rng = vary(scene, seed)
+        offset = _SHIFT * variation.shift
+        name = (zlib.crc32(np.ascontiguousarray(cutout).data), cutout.shape)
+        bounds = self.parts.get(("bounds", name), lambda: products.bounds(cutout))
+        box = products.placement_box((bounds.height, bounds.width), size=size, offset=offset)
+        placed = self.finished.get(
+            ("placed", name, box, size, variation.mirrored),
+            lambda: _place(cutout, box, size, variation),
+        )
+        spread = (box.width > _SLIM * size[0]) + (box.width > _WIDE * size[0]) - 1
+        still = _unmirrored(variation)
+        stage = self.finished.get(
+            ("stage", scene, still, size, spread),
+            lambda: stages.build(scene, still, size=size, spread=spread, cache=self.parts),
+        )
+        picture = draw(stage, placed, grain=_grain(size, rng))
+        mask = placed.canvas[..., 3]
+        if variation.mirrored:
+            picture, mask = picture[:, ::-1], mask[:, ::-1]
+        return Rendering(
+            image=np.ascontiguousarray(picture),
+            scene=scene,
+            unknown=unknown,
+            product_mask=np.ascontiguousarray(mask),
+        )
+
+
+def vary(scene: Scene, seed: int) -> tuple[Variation, np.random.Generator]:
+    """What the seed chooses for this scene; the same pair always gives the same choice."""
+    rng = np.random.default_rng([seed, zlib.crc32(scene.to_json().encode())])
+    variation = Variation(
+        mirrored=bool(rng.integers(2)),
+        camera=int(rng.integers(len(stages.CAMERAS))),
+        view=int(rng.integers(2)),
+        pattern=int(rng.integers(3)),
+        layout=int(rng.integers(2)),
+        jitter=int(rng.integers(-1, 2)),
+        shift=int(rng.integers(-1, 2)),
+    )
+    return variation, rng
+
+
+def draw(stage: Stage, placed: Placed, *, grain: Floats) -> Bytes:
+    """One picture (height, width, 3) from a stage, a product and grain (height, width, 1) in display levels."""
+    height, width = placed.canvas.shape[:2]
+    shadow = cv2.remap(
+        placed.shadows, stage.shadow_columns, stage.shadow_rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
+    shadow = np.einsum("hwc,hwc->hw", shadow, stage.shadow_weights)
+    occluded = cv2.remap(
+        placed.contact, stage.contact_columns, stage.contact_rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
+    open_share = 1 - np.minimum(occluded * stage.contact_weight, np.float32(0.92))
+    lit = (1 - np.minimum(shadow, 1)) * (np.float32(0.3) + np.float32(0.7) * open_share)
+    lit, open_share = _enlarged(lit, width, height), _enlarged(open_share, width, height)
+    light = stage.key * lit[..., None]
+    light += stage.fill * open_share[..., None]
+    light *= np.float32(stage.exposure)
+    if stage.backdrop is not None:
+        light += stage.backdrop
+    if stage.mirror is not None:
+        _mirror(light, stage, placed)
+    _smooth_edges(light, stage)
+    if stage.props is not None:
+        _lay_props(light, stage.props, stage.exposure)
+    light *= stage.vignette
+    light += _bloom(light)
+    display = tone(light)
+    display += grain
+    display *= placed.uncovered
+    display += placed.covered
+    picture = np.clip(display + np.float32(0.5), 0, 255).astype(np.uint8)
+    np.copyto(picture, placed.canvas[..., :3], where=placed.opaque[..., None])
+    return picture
+
+
+def _check(cutout: Bytes, size: tuple[int, int]) -> None:
+    if cutout.ndim != 3 or cutout.shape[2] != 4 or cutout.dtype != np.uint8:
+        raise ValueError(f"a cut-out is uint8 (height, width, 4), got {cutout.dtype} {cutout.shape}")
+    if not all(SMALLEST <= side <= LARGEST for side in size):
+        raise ValueError(f"each side of a picture must have {SMALLEST} to {LARGEST} pixels, got {size}")
+
+
+def _unmirrored(variation: Variation) -> Variation:
+    """What of a variation changes the stage."""
+    return Variation(
+        camera=variation.camera,
+        view=variation.view,
+        pattern=variation.pattern,
+        layout=variation.layout,
+        jitter=variation.jitter,
+    )
+
+
+def _place(cutout: Bytes, box: Box, size: tuple[int, int], variation: Variation) -> Placed:
+    piece = products.scaled(cutout, box)
+    if variation.mirrored:
+        piece, box = piece[:, ::-1], Box(size[0] - box.left - box.width, box.top, box.width, box.height)
+    return products.place(piece, box, stages.camera_for(size, variation))
+
+
+@lru_cache(maxsize=8)
+def _grain_field(width: int, height: int) -> Floats:
+    field = np.random.default_rng(9).normal(0, _GRAIN, (height + 64, width + 64)).astype(np.float32)
+    field.setflags(write=False)
+    return field
+
+
+def _grain(size: tuple[int, int], rng: np.random.Generator) -> Floats:
+    """A piece of one fixed noise field, (height, width, 1): new noise for each picture costs more than it shows."""
+    down, right = rng.integers(0, 64, 2)
+    return _grain_field(*size)[down : down + size[1], right : right + size[0], None]
+
+
+def _enlarged(coarse: Floats, width: int, height: int) -> Floats:
+    if coarse.shape == (height, width):
+        return coarse
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _mirror(light: Floats, stage: Stage, placed: Placed) -> None:
+    """Lay the product's mirror image on glossy ground; the product is shown as bright as it is, whatever the light."""
+    assert stage.mirror is not None
+    height, width = light.shape[:2]
+    blurred = cv2.GaussianBlur(placed.mirror, (0, 0), stage.mirror.blur)
+    image = cv2.remap(
+        blurred, stage.mirror.columns, stage.mirror.rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
+    image *= stage.mirror.weight
+    rows = np.flatnonzero(stage.mirror.weight.any((1, 2)))
+    if not rows.size:
+        return
+    scale = height / len(image)
+    image = _enlarged(image, width, height) if scale != 1 else image
+    part = slice(int(rows[0] * scale), min(height, int((rows[-1] + 2) * scale)))
+    light[part] *= 1 - image[part, :, 3:]
+    light[part] += image[part, :, :3]
+
+
+def _smooth_edges(light: Floats, stage: Stage) -> None:
+    flat = light.reshape(-1, 3)
+    own = flat[stage.edges.pixel]
+    flat[stage.edges.pixel] = own + (flat[stage.edges.neighbor] - own) * stage.edges.weight
+
+
+def _lay_props(light: Floats, layer: PropLayer, exposure: float) -> None:
+    tall, wide = layer.piece.shape[:2]
+    under = light[layer.top : layer.top + tall, layer.left : layer.left + wide]
+    under *= 1 - layer.piece[..., 3:]
+    under += layer.piece[..., :3] * np.float32(exposure)
+
+
+def _bloom(light: Floats) -> Floats:
+    """Highlights spill a little into their surroundings."""
+    height, width = light.shape[:2]
+    small = cv2.resize(light, (max(4, width // 4), max(4, height // 4)), interpolation=cv2.INTER_AREA)
+    small = np.clip(small - 1, 0, 3)
+    small = cv2.GaussianBlur(small, (0, 0), max(0.5, small.shape[0] / 15)) * np.float32(0.3)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

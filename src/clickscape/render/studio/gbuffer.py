@@ -1,0 +1,212 @@
+"""What the camera sees of an empty set, pixel by pixel: position, normal, part, texture coordinates, occlusion, edges.
+
+This is the G-buffer of a deferred shader (Deering et al. 1988). It depends on the stand, the camera and the size only,
+so it is made once per set; scenes only change materials and lights. Shadows and occlusion are sampled on a coarser grid
+and brought to full size face by face, which keeps the set's edges sharp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from clickscape.render.studio import geometry
+from clickscape.render.studio.color import Floats
+from clickscape.render.studio.geometry import Camera, Codes, Cylinder, Hits, Integers, Solid, cast_rays, turned
+
+OCCLUSION_RAYS = 40
+OCCLUSION_REACH = 1.0  # world units; what is farther away hardly darkens
+OCCLUSION_GRID = 160  # rows at most
+SHADOW_RAYS = 8
+SHADOW_GRID = 320  # rows at most
+BACKDROP_PLANE = 3.2  # z at which light patterns fall on a photographed backdrop
+_SUBPIXELS = (np.arange(3, dtype=np.float32) + 0.5) / 3
+_LIFT = 3e-3  # shadow rays start this far above the face
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Silhouette pixels, flat index: each is mixed with `neighbor` by `weight` (pixel, 1) to smooth the outline."""
+
+    pixel: Integers
+    neighbor: Integers
+    weight: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class GBuffer:
+    """Maps of one empty set; vectors are (3, height, width) in camera coordinates, all others (height, width)."""
+
+    camera: Camera
+    solids: tuple[Solid, ...]
+    walled: bool
+    part: Codes
+    face: Codes  # part and orientation; what is smooth together
+    position: Floats
+    normal: Floats
+    direction: Floats  # of the ray from the eye
+    texture_u: Floats  # world units
+    texture_v: Floats
+    footprint: Floats  # world units that a pixel covers on the face
+    ambient: Floats  # share of the sky that the point sees, 0..1
+    edges: Edges
+
+
+def build(stand: str, camera: Camera, *, walled: bool) -> GBuffer:
+    """Cast one ray per pixel (and nine where outlines are) at the set of `stand`."""
+    solids = geometry.STAND_SOLIDS[stand]
+    height, width = camera.height, camera.width
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32) + np.float32(0.5)
+    view = camera.rays(columns.ravel(), rows.ravel())
+    hits, direction = _cast(camera, view, solids, walled)
+    eye = turned(camera.eye[:, None], camera.yaw)
+    position = eye + direction * np.minimum(hits.distance, geometry.FAR)
+    normal = geometry.normals_of(hits, position, direction, solids)
+    part = geometry.part_of(hits, solids)
+    u, v = _texture_coordinates(hits, position, solids)
+    facing = np.maximum(np.abs((normal * direction).sum(0)), np.float32(0.06))
+    footprint = np.minimum(hits.distance, geometry.FAR) / np.float32(camera.focal) / np.sqrt(facing)
+    face = _face_codes(hits, part)
+    ambient = _occlusion(position, normal, face.reshape(height, width), solids, walled)
+    world = turned(position, -camera.yaw)
+    sky = part == geometry.BACKDROP
+    reach = (np.float32(BACKDROP_PLANE) - camera.eye[2]) / np.maximum(view[2], np.float32(1e-3))
+    world[:, sky] = (camera.eye[:, None] + view * reach)[:, sky]
+    shape = (height, width)
+    return GBuffer(
+        camera=camera,
+        solids=solids,
+        walled=walled,
+        part=part.reshape(shape),
+        face=face.reshape(shape),
+        position=world.reshape(3, *shape).astype(np.float32),
+        normal=turned(normal, -camera.yaw).reshape(3, *shape).astype(np.float32),
+        direction=view.reshape(3, *shape),
+        texture_u=u.reshape(shape),
+        texture_v=v.reshape(shape),
+        footprint=footprint.reshape(shape).astype(np.float32),
+        ambient=ambient,
+        edges=_edges(camera, face.reshape(shape), solids, walled),
+    )
+
+
+def key_visibility(buffer: GBuffer, toward_light: Floats, *, softness: float) -> Floats:
+    """Share of a key light in `toward_light` (3,) that the set itself lets through, (height, width), 0..1."""
+    stride = max(1, round(buffer.part.shape[0] / SHADOW_GRID))
+    face = np.ascontiguousarray(buffer.face[::stride, ::stride])
+    start = turned(_flat(buffer.position, stride), buffer.camera.yaw)
+    start = start + turned(_flat(buffer.normal, stride), buffer.camera.yaw) * np.float32(_LIFT)
+    rng = np.random.default_rng(3)
+    seen = np.zeros(start.shape[1], np.float32)
+    for _ in range(SHADOW_RAYS):
+        jittered = np.asarray(toward_light + rng.normal(size=3) * softness, np.float32)
+        jittered /= np.linalg.norm(jittered)
+        toward = np.ascontiguousarray(np.broadcast_to(turned(jittered[:, None], buffer.camera.yaw), start.shape))
+        seen += cast_rays(start, toward, buffer.solids, wall=False).distance > geometry.FAR
+    coarse = (seen / np.float32(SHADOW_RAYS)).reshape(face.shape)
+    return _to_full_size(coarse, face, buffer.face, blur=0.8)
+
+
+def _cast(camera: Camera, view: Floats, solids: tuple[Solid, ...], walled: bool) -> tuple[Hits, Floats]:
+    direction = turned(view, camera.yaw)
+    eye = np.broadcast_to(turned(camera.eye[:, None], camera.yaw), direction.shape)
+    return cast_rays(eye, direction, solids, wall=walled), direction
+
+
+def _face_codes(hits: Hits, part: Codes) -> Codes:
+    """One code per smooth face: the part, the solid (modulo 4) and the axis that the normal follows."""
+    codes = part * np.uint8(16) + (hits.axis % 4).astype(np.uint8) + np.uint8(4) * (hits.solid % 4).astype(np.uint8)
+    return np.where(part == geometry.BACKDROP, np.uint8(0), codes).astype(np.uint8)
+
+
+def _texture_coordinates(hits: Hits, position: Floats, solids: tuple[Solid, ...]) -> tuple[Floats, Floats]:
+    """World units along the face met; each solid is shifted, so that neighbors do not show the same grain."""
+    x, y, z = position
+    u = np.where(hits.axis == 0, z, x)
+    v = np.where(hits.axis == 1, z, y)
+    for number, solid in enumerate(solids):
+        mine = hits.solid == number
+        if isinstance(solid, Cylinder):
+            mantle = mine & (hits.axis == 3)
+            around = np.arctan2(x - np.float32(solid.center[0]), np.float32(solid.center[1]) - z)
+            u = np.where(mantle, around * np.float32(solid.radius), u)
+        shift = np.float32(0.37 * number)
+        u, v = np.where(mine, u + shift, u), np.where(mine, v + shift * np.float32(1.7), v)
+    return u.astype(np.float32), v.astype(np.float32)
+
+
+def _occlusion(position: Floats, normal: Floats, face: Codes, solids: tuple[Solid, ...], walled: bool) -> Floats:
+    """Ambient occlusion from cosine-spread rays whose hits count less the farther they are (Zhukov et al. 1998)."""
+    height, width = face.shape
+    stride = max(1, round(height / OCCLUSION_GRID))
+    coarse_face = np.ascontiguousarray(face[::stride, ::stride])
+    start = _flat(position.reshape(3, height, width), stride)
+    up = _flat(normal.reshape(3, height, width), stride)
+    start = start + up * np.float32(2e-3)
+    standing = np.abs(up[1]) < 0.5
+    side = np.where(standing, np.array([[0], [1], [0]], np.float32), np.array([[1], [0], [0]], np.float32))
+    other = np.stack([up[1] * side[2] - up[2] * side[1], up[2] * side[0] - up[0] * side[2],
+                      up[0] * side[1] - up[1] * side[0]])  # fmt: skip
+    open_share = np.zeros(start.shape[1], np.float32)
+    for number in range(OCCLUSION_RAYS):
+        share, turn = (number + 0.5) / OCCLUSION_RAYS, number * 2.399963
+        radius = np.sqrt(share)
+        across, along = np.float32(radius * np.cos(turn)), np.float32(radius * np.sin(turn))
+        toward = side * across + up * np.float32(np.sqrt(1 - share)) + other * along
+        reach = cast_rays(start, toward.astype(np.float32), solids, wall=walled).distance
+        open_share += 1 - np.exp(-np.minimum(reach, 4) / np.float32(OCCLUSION_REACH))
+    coarse = (open_share / np.float32(OCCLUSION_RAYS)).reshape(coarse_face.shape)
+    return _to_full_size(coarse, coarse_face, face, blur=1.3)
+
+
+def _flat(planes: Floats, stride: int) -> Floats:
+    """(3, height, width) → every `stride`-th pixel as (3, pixel)."""
+    return np.ascontiguousarray(planes[:, ::stride, ::stride]).reshape(3, -1)
+
+
+def _to_full_size(coarse: Floats, coarse_face: Codes, face: Codes, *, blur: float) -> Floats:
+    """Smooth and enlarge a map without leaking across faces (normalized convolution, Knutsson and Westin 1993)."""
+    height, width = face.shape
+    result = np.ones((height, width), np.float32)
+    for code in np.unique(face):
+        inside = (coarse_face == code).astype(np.float32)
+        if not inside.any():
+            continue
+        pair = cv2.GaussianBlur(cv2.merge([coarse * inside, inside]), (0, 0), blur)
+        pair = cv2.resize(pair, (width, height), interpolation=cv2.INTER_LINEAR)
+        np.copyto(result, pair[..., 0] / np.maximum(pair[..., 1], np.float32(1e-4)), where=(face == code))
+    return np.clip(result, 0, 1)
+
+
+_AROUND = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1), (-1, 1), (1, -1))
+
+
+def _edges(camera: Camera, face: Codes, solids: tuple[Solid, ...], walled: bool) -> Edges:
+    """Cast nine rays where neighbors differ; the neighbor face that most of them meet gives partner and weight."""
+    height, width = face.shape
+    kernel = np.ones((3, 3), np.uint8)
+    rows, columns = np.nonzero(cv2.dilate(face, kernel) != cv2.erode(face, kernel))
+    inner = (rows > 0) & (rows < height - 1) & (columns > 0) & (columns < width - 1)
+    rows, columns = rows[inner], columns[inner]
+    if not rows.size:
+        return Edges(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros((0, 1), np.float32))
+    right, down = (offset.ravel() for offset in np.meshgrid(_SUBPIXELS, _SUBPIXELS))
+    view = camera.rays(
+        (columns[:, None] + right).astype(np.float32).ravel(), (rows[:, None] + down).astype(np.float32).ravel()
+    )
+    hits, _ = _cast(camera, view, solids, walled)
+    met = _face_codes(hits, geometry.part_of(hits, solids)).reshape(rows.size, -1)
+    own = face[rows, columns]
+    best = np.zeros(rows.size, np.float32)
+    partner = np.zeros(rows.size, np.int32)
+    for down_step, right_step in _AROUND:
+        other = face[rows + down_step, columns + right_step]
+        share = ((met == other[:, None]).mean(1) * (other != own)).astype(np.float32)
+        better = share > best
+        best = np.where(better, share, best)
+        partner = np.where(better, (rows + down_step) * width + columns + right_step, partner)
+    used = best > 0
+    pixel = (rows * width + columns)[used]
+    return Edges(pixel.astype(np.int32), partner[used].astype(np.int32), best[used, None])

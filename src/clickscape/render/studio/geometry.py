@@ -1,0 +1,234 @@
+"""The set as solids, the camera that looks at it, and the rays between them.
+
+World coordinates are the camera's: x to the right, y up, z away from the camera; the product stands on the origin, in
+the plane z = 0, and is about 1.4 units tall. A set is turned about the y axis by the camera's yaw, so rays are cast in
+the set's own coordinates, where every box is aligned with the axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from clickscape.render.studio.color import Floats
+
+Integers = npt.NDArray[np.int32]
+Codes = npt.NDArray[np.uint8]
+
+BACKDROP, GROUND, STAND, SIDE, WALL = 0, 1, 2, 3, 4  # parts of a set; the first is no solid
+FAR = 60.0  # rays that meet nothing nearer see the backdrop
+WALL_DISTANCE = 2.6  # z of the wall, behind the product
+_NEVER = np.float32(1e9)
+_RADIAL = 3  # axis code of a cylinder's mantle, after x, y and z
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """An endless horizontal plane at `height`, seen from above."""
+
+    part: int
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box aligned with the axes, from corner `low` to corner `high`."""
+
+    part: int
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Cylinder:
+    """A standing cylinder with a lid."""
+
+    part: int
+    center: tuple[float, float]
+    radius: float
+    low: float
+    high: float
+
+
+Solid = Plane | Box | Cylinder
+
+STAND_SOLIDS: dict[str, tuple[Solid, ...]] = {
+    "floor": (Plane(GROUND, 0.0),),
+    "podium": (Plane(GROUND, -0.31), Cylinder(STAND, (0.0, 0.0), 0.90, -0.31, 0.0)),
+    "blocks": (
+        Plane(GROUND, -0.33),
+        Box(STAND, (-0.76, -0.33, -0.60), (0.76, 0.0, 0.75)),
+        Box(SIDE, (0.62, -0.33, 0.85), (1.46, 0.86, 1.65)),
+        Box(SIDE, (-1.62, -0.33, 0.70), (-0.72, 0.38, 1.50)),
+    ),
+    "steps": (
+        Plane(GROUND, -0.45),
+        Box(STAND, (-0.72, -0.45, -0.36), (0.72, 0.0, 1.0)),
+        Box(STAND, (-1.02, -0.45, -0.66), (1.02, -0.15, 1.0)),
+        Box(STAND, (-1.32, -0.45, -0.96), (1.32, -0.30, 1.0)),
+    ),
+    "slab": (Plane(GROUND, -0.13), Box(STAND, (-1.0, -0.13, -0.72), (1.0, 0.0, 0.72))),
+    "table": (Plane(GROUND, -1.3), Box(STAND, (-9.0, -0.24, -0.92), (9.0, 0.0, 1.15))),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A level-standing pinhole camera 6.2 units before the product, pitched so that the origin falls on `base_row`."""
+
+    width: int
+    height: int
+    eye_height: float = 1.05
+    yaw: float = 0.0
+
+    DISTANCE = 6.2
+    FIELD = 24.0  # degrees that `reference` pixels span
+
+    @property
+    def reference(self) -> float:
+        """Pixels that stand for the side of a square picture: the height, or less in a narrow picture."""
+        return min(self.height, 1.25 * self.width)
+
+    @property
+    def focal(self) -> float:
+        return float(self.reference / 2 / np.tan(np.radians(self.FIELD) / 2))
+
+    @property
+    def base_row(self) -> float:
+        """Row on which the product stands, in pixels: higher in narrow pictures, where less hangs in the air above."""
+        narrow = float(np.clip((self.height / self.width - 1) / 0.8, 0, 1))
+        return (0.80 - 0.07 * narrow) * self.height
+
+    @property
+    def pitch(self) -> float:
+        down = np.arctan2(-self.eye_height, self.DISTANCE)
+        return float(down + np.arctan((self.base_row - self.height / 2) / self.focal))
+
+    @property
+    def pixels_per_unit(self) -> float:
+        """Picture pixels per world unit at the product."""
+        return self.focal / float(np.hypot(self.DISTANCE, self.eye_height))
+
+    def rays(self, columns: Floats, rows: Floats) -> Floats:
+        """Unit directions (3, pixel) through the points at `columns`, `rows` (pixels; centers are at .5)."""
+        across = (columns - self.width / 2) / self.focal
+        upward = -(rows - self.height / 2) / self.focal
+        cosine, sine = np.float32(np.cos(self.pitch)), np.float32(np.sin(self.pitch))
+        direction = np.stack([across, upward * cosine + sine, -upward * sine + cosine]).astype(np.float32)
+        direction /= np.sqrt((direction * direction).sum(0))
+        return direction
+
+    @property
+    def eye(self) -> Floats:
+        return np.array([0.0, self.eye_height, -self.DISTANCE], np.float32)
+
+    def project(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
+        """World points → picture columns and rows; points behind the camera land far outside."""
+        cosine, sine = np.float32(np.cos(self.pitch)), np.float32(np.sin(self.pitch))
+        above, away = y - np.float32(self.eye_height), z + np.float32(self.DISTANCE)
+        depth = np.maximum(above * sine + away * cosine, np.float32(1e-3))
+        focal = np.float32(self.focal)
+        columns = x * focal / depth + np.float32(self.width / 2)
+        rows = (away * sine - above * cosine) * focal / depth + np.float32(self.height / 2)
+        return np.asarray(columns, np.float32), np.asarray(rows, np.float32)
+
+
+def turned(vectors: Floats, yaw: float) -> Floats:
+    """Vectors (3, …) turned about the y axis by `yaw` radians: from camera to set coordinates; back with −yaw."""
+    cosine, sine = np.float32(np.cos(yaw)), np.float32(np.sin(yaw))
+    x, y, z = vectors
+    return np.stack([x * cosine + z * sine, np.broadcast_to(y, x.shape), z * cosine - x * sine])
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Where rays meet the set: distance (ray,), index of the solid (−1 none, −2 the wall), axis of the face met."""
+
+    distance: Floats
+    solid: npt.NDArray[np.int8]
+    axis: npt.NDArray[np.int8]
+
+
+def cast_rays(origin: Floats, direction: Floats, solids: tuple[Solid, ...], *, wall: bool) -> Hits:
+    """Nearest solid along each ray; origin and direction are (3, ray) in set coordinates, wall at z = WALL_DISTANCE."""
+    count = direction.shape[1]
+    distance = np.full(count, _NEVER, np.float32)
+    index = np.full(count, -1, np.int8)
+    axis = np.full(count, 1, np.int8)
+
+    def put(candidate: Floats, valid: npt.NDArray[np.bool_], number: int, face: int | npt.NDArray[np.int8]) -> None:
+        nearer = valid & (candidate > 1e-3) & (candidate < distance)
+        np.copyto(distance, candidate, where=nearer)
+        np.copyto(index, np.int8(number), where=nearer)
+        np.copyto(axis, np.asarray(face, np.int8), where=nearer)
+
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        inverse = np.float32(1) / direction
+        if wall:
+            put((np.float32(WALL_DISTANCE) - origin[2]) * inverse[2], direction[2] > 1e-4, -2, 2)
+        for number, solid in enumerate(solids):
+            if isinstance(solid, Plane):
+                put((np.float32(solid.height) - origin[1]) * inverse[1], direction[1] < -1e-5, number, 1)
+            elif isinstance(solid, Box):
+                put(*_meet_box(origin, inverse, solid, number))
+            else:
+                for candidate in _meet_cylinder(origin, direction, inverse, solid, number):
+                    put(*candidate)
+    return Hits(distance, index, axis)
+
+
+_Meeting = tuple[Floats, "npt.NDArray[np.bool_]", int, "int | npt.NDArray[np.int8]"]
+
+
+def _meet_box(origin: Floats, inverse: Floats, box: Box, number: int) -> _Meeting:
+    """Slab method (Kay and Kajiya 1986)."""
+    near: list[Floats] = []
+    far: list[Floats] = []
+    for along in range(3):
+        first = (np.float32(box.low[along]) - origin[along]) * inverse[along]
+        second = (np.float32(box.high[along]) - origin[along]) * inverse[along]
+        near.append(np.minimum(first, second))
+        far.append(np.maximum(first, second))
+    enter = np.maximum(np.maximum(near[0], near[1]), near[2])
+    leave = np.minimum(np.minimum(far[0], far[1]), far[2])
+    face = np.where(near[1] >= enter, np.int8(1), np.where(near[2] >= enter, np.int8(2), np.int8(0)))
+    return enter, enter < leave, number, face.astype(np.int8)
+
+
+def _meet_cylinder(
+    origin: Floats, direction: Floats, inverse: Floats, cylinder: Cylinder, number: int
+) -> tuple[_Meeting, _Meeting]:
+    x, z = origin[0] - np.float32(cylinder.center[0]), origin[2] - np.float32(cylinder.center[1])
+    squared = np.float32(cylinder.radius**2)
+    a = direction[0] ** 2 + direction[2] ** 2
+    b = x * direction[0] + z * direction[2]
+    inside = b * b - a * (x * x + z * z - squared)
+    mantle = (-b - np.sqrt(np.maximum(inside, 0))) / a
+    height = origin[1] + mantle * direction[1]
+    lid = (np.float32(cylinder.high) - origin[1]) * inverse[1]
+    lid_x, lid_z = x + lid * direction[0], z + lid * direction[2]
+    return (
+        (mantle, (inside > 0) & (height > cylinder.low) & (height < cylinder.high), number, _RADIAL),
+        (lid, lid_x * lid_x + lid_z * lid_z < squared, number, 1),
+    )
+
+
+def part_of(hits: Hits, solids: tuple[Solid, ...]) -> Codes:
+    """Part of the set (BACKDROP … WALL) that each ray meets."""
+    parts = np.array([*(solid.part for solid in solids), WALL, BACKDROP], np.uint8)  # −2 and −1 wrap to the last two
+    return np.where(hits.distance > FAR, np.uint8(BACKDROP), parts[hits.solid]).astype(np.uint8)
+
+
+def normals_of(hits: Hits, position: Floats, direction: Floats, solids: tuple[Solid, ...]) -> Floats:
+    """Unit normals (3, ray) in set coordinates of the faces met at `position`."""
+    normal = np.zeros_like(position)
+    for along in range(3):
+        normal[along] = np.where(hits.axis == along, -np.sign(direction[along]), 0)
+    for number, solid in enumerate(solids):
+        if isinstance(solid, Cylinder):
+            mantle = (hits.solid == number) & (hits.axis == _RADIAL)
+            normal[0][mantle] = (position[0][mantle] - solid.center[0]) / solid.radius
+            normal[2][mantle] = (position[2][mantle] - solid.center[1]) / solid.radius
+    return normal

@@ -1,0 +1,107 @@
+"""Where a pixel of the set looks up the product: in its shadow, in its contact map, in its mirror image.
+
+These maps depend on the set and the light, not on the product, so a scene keeps them: a new product costs three
+look-ups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clickscape.render.studio.color import Floats
+from clickscape.render.studio.gbuffer import GBuffer
+from clickscape.render.studio.geometry import Camera
+from clickscape.render.studio.lights import Light
+from clickscape.render.studio.product import SHADOW_BLURS, contact_shape, map_stride
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where glossy ground sees the product: columns and rows, weight (height, width, 1), blur in pixels; strided."""
+
+    columns: Floats
+    rows: Floats
+    weight: Floats
+    blur: float
+
+
+def _fresnel(direction: Floats, gloss: Floats) -> Floats:
+    """Mirrored share by the angle of view (Schlick 1994), for level faces."""
+    grazing = np.clip(1 - np.abs(direction[1]), 0, 1)
+    return np.asarray(gloss + (1 - gloss) * grazing**5 * np.float32(0.5) * (gloss > 0.06), np.float32)
+
+
+def mirror_share(buffer: GBuffer, gloss: Floats) -> Floats:
+    """Share of each pixel that mirrors the surroundings, (height, width)."""
+    level = buffer.normal[1] > 0.5
+    return _fresnel(buffer.direction, gloss) * level * np.float32(0.42)
+
+
+def mirror_map(buffer: GBuffer, normal: Floats, gloss: Floats, rough: Floats) -> Mirror | None:
+    """Follow the mirrored ray of each glossy level pixel to the product's plane."""
+    stride = map_stride(buffer.part.shape[0])
+    few = (slice(None, None, stride), slice(None, None, stride))
+    shiny = gloss[few]
+    active = (shiny > 0.01) & (buffer.normal[1][few] > 0.5)
+    if not active.any():
+        return None
+    direction, bent = buffer.direction[:, *few], normal[:, *few]
+    along = 2 * (direction * bent).sum(0)
+    toward = direction - along * bent
+    x, y, z = buffer.position[:, *few]
+    reach = -z / np.maximum(toward[2], np.float32(1e-3))
+    hit_x, hit_y = x + reach * toward[0], y + reach * toward[1]
+    columns, rows = buffer.camera.project(hit_x, hit_y, np.zeros_like(hit_x))
+    fade = np.exp(-np.maximum(hit_y, 0) * (1 + 3 * rough[few]))
+    weight = _fresnel(direction, shiny) * (active & (reach > 0) & (hit_y > 0)) * fade
+    blur = (0.5 + float(rough[few][active].mean()) * 8 * buffer.camera.reference / 512) / stride
+    scale = np.float32(1 / stride)
+    return Mirror(
+        _strided(columns, scale), _strided(rows, scale), (weight[..., None] * np.float32(1.25)).astype(np.float32), blur
+    )
+
+
+def _strided(at: Floats, scale: np.float32) -> Floats:
+    """Picture pixels (centers at .5) → indices of a strided map, kept in the range that OpenCV can look up."""
+    return np.clip(at * scale - np.float32(0.5), -1e4, 1e4).astype(np.float32)
+
+
+def shadow_map(buffer: GBuffer, light: Light, ray: Floats) -> tuple[Floats, Floats, Floats]:
+    """Where each pixel's ray to the light crosses the product's plane, and how blurred the product is from there."""
+    stride = map_stride(buffer.part.shape[0])
+    x, y, z = buffer.position[:, ::stride, ::stride]
+    toward = min(float(ray[2]), -0.34)  # a flatter billboard would throw a needle of a shadow
+    reach = z / np.float32(-toward)
+    hit_x, hit_y = x + reach * ray[0], y + reach * ray[1]
+    columns, rows = buffer.camera.project(hit_x, hit_y, np.zeros_like(hit_x))
+    spread = np.maximum(reach, 0) * np.float32(30 + 550 * light.softness)  # pixels at 512
+    scale = np.log(np.maximum(spread, SHADOW_BLURS[0])) - np.float32(np.log(SHADOW_BLURS[0]))
+    steps = np.log(np.array(SHADOW_BLURS, np.float32) / SHADOW_BLURS[0])
+    level = np.interp(scale, steps, np.arange(len(SHADOW_BLURS))).astype(np.float32)
+    valid = (reach > 0) & (hit_y > np.float32(-0.02))
+    weights = np.maximum(0, 1 - np.abs(level[..., None] - np.arange(len(SHADOW_BLURS), dtype=np.float32)))
+    inverse = np.float32(1 / stride)
+    return _strided(columns, inverse), _strided(rows, inverse), (weights * valid[..., None]).astype(np.float32)
+
+
+def contact_map(buffer: GBuffer) -> dict[str, Floats]:
+    """Where each pixel lies in the contact map, and how near it is to the level on which the product stands."""
+    camera = buffer.camera
+    stride = map_stride(camera.height)
+    x, y, z = buffer.position[:, ::stride, ::stride]
+    unit = np.float32(camera.pixels_per_unit / stride)
+    rows = contact_shape(camera)[0]
+    return {
+        "contact_columns": np.clip(x * unit + np.float32(camera.width / 2 / stride - 0.5), -1e4, 1e4),
+        "contact_rows": np.clip(z * unit + np.float32(rows // 2), -1e4, 1e4),
+        "contact_weight": np.exp(-np.abs(y) * np.float32(7)),
+    }
+
+
+def vignette(camera: Camera, strength: float) -> Floats:
+    """Darkening toward the corners, (height, width, 1)."""
+    rows, columns = np.mgrid[0 : camera.height, 0 : camera.width].astype(np.float32)
+    across, down = columns / camera.width - np.float32(0.5), rows / camera.height - np.float32(0.5)
+    return np.asarray(1 - np.float32(1.1 * strength) * (across * across + down * down), np.float32)[..., None]

@@ -1,0 +1,174 @@
+"""The product in the picture: where it stands, its exact pixels, and what the set needs of it.
+
+The cut-out stands as a billboard in the plane z = 0. Its shadow on any point is the blurred alpha where the light ray
+from that point crosses the plane; four blurs are one picture of four channels, so one look-up serves all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from clickscape.errors import ImageError
+from clickscape.render.studio.color import Bytes, Floats, linear_of_byte
+from clickscape.render.studio.geometry import Camera
+
+HEIGHT_SHARE, WIDTH_SHARE = 0.55, 0.70  # of the picture's reference side and of its width
+SINK = 0.006  # share of the height by which the lowest pixel lies below the base row: no gap under round bottoms
+_SOLID = 48  # alpha from which a pixel counts as product when its bounds are sought
+_DUST = 10  # alpha below which a pixel is leftover
+SHADOW_BLURS = (1.5, 5.0, 14.0, 34.0)  # sigmas at 512 px
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of pixels; it may reach over the picture's border."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A product at its place: `canvas` is exact; the rest are maps for shading (some strided, see `Camera`)."""
+
+    canvas: Bytes  # (height, width, 4) sRGB + straight alpha
+    opaque: np.typing.NDArray[np.bool_]  # alpha is 255: pixels that must not change
+    covered: Floats  # (height, width, 3): color × alpha, 0..255
+    uncovered: Floats  # (height, width, 1): 1 − alpha
+    shadows: Floats  # strided (height, width, 4): alpha under SHADOW_BLURS
+    contact: Floats  # occlusion on the floor, rows are depth, strided
+    mirror: Floats  # strided (height, width, 4): linear color × alpha, alpha
+
+
+def map_stride(height: int) -> int:
+    """Shadows, contact and reflections are soft: half size suffices, except in small pictures."""
+    return 2 if height > 200 else 1
+
+
+def bounds(cutout: Bytes) -> Box:
+    """The smallest box around the product in a cut-out (height, width, 4); ImageError when there is none."""
+    solid = cutout[..., 3] >= _SOLID
+    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
+    if not rows.size:
+        raise ImageError("the cut-out is fully transparent; give an image whose alpha channel shows the product")
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1))
+
+
+def placement_box(shape: tuple[int, int], *, size: tuple[int, int], offset: float = 0.0) -> Box:
+    """Where a trimmed product of `shape` (height, width) goes in a picture of `size` (width, height).
+
+    It stands on the camera's base row (0.80 of the height, higher in narrow pictures), `offset` of the width right of
+    the center, as large as 0.55 of the reference side and 0.70 of the width allow.
+    """
+    width, height = size
+    camera = Camera(width, height)
+    scale = min(HEIGHT_SHARE * camera.reference / shape[0], WIDTH_SHARE * width / shape[1])
+    box_height, box_width = max(2, round(shape[0] * scale)), max(2, round(shape[1] * scale))
+    bottom = round(camera.base_row + SINK * height)
+    left = round(width / 2 + offset * width - box_width / 2)
+    return Box(left, bottom - box_height, box_width, box_height)
+
+
+def scaled(cutout: Bytes, box: Box) -> Bytes:
+    """The trimmed cut-out at the size of `box`, (height, width, 4); colors weigh by alpha: no fringe appears."""
+    around = bounds(cutout)
+    piece = cutout[around.top : around.top + around.height, around.left : around.left + around.width]
+    alpha = piece[..., 3:].astype(np.float32)
+    alpha *= piece[..., 3:] >= _DUST
+    weighted = np.concatenate([piece[..., :3] * (alpha * np.float32(1 / 255)), alpha], -1).astype(np.float32)
+    method = cv2.INTER_AREA if box.height < around.height else cv2.INTER_CUBIC
+    small = np.clip(cv2.resize(weighted, (box.width, box.height), interpolation=method), 0, 255)
+    color = small[..., :3] * (255 / np.maximum(small[..., 3:], np.float32(1)))
+    return np.clip(np.concatenate([color, small[..., 3:]], -1) + 0.5, 0, 255).astype(np.uint8)
+
+
+def place(piece: Bytes, box: Box, camera: Camera) -> Placed:
+    """Put a scaled cut-out into an empty picture and derive the maps that shade the set around it."""
+    height, width = camera.height, camera.width
+    canvas = np.zeros((height, width, 4), np.uint8)
+    top, left = max(0, box.top), max(0, box.left)
+    bottom, right = min(height, box.top + box.height), min(width, box.left + box.width)
+    canvas[top:bottom, left:right] = piece[top - box.top : bottom - box.top, left - box.left : right - box.left]
+    alpha = canvas[..., 3].astype(np.float32) * np.float32(1 / 255)
+    stride = map_stride(height)
+    unit = camera.reference / 512 / stride
+    return Placed(
+        canvas=canvas,
+        opaque=canvas[..., 3] == 255,
+        covered=canvas[..., :3] * alpha[..., None],
+        uncovered=(1 - alpha)[..., None],
+        shadows=_blurs(_shrunk(alpha, stride), unit),
+        contact=_contact(alpha, camera),
+        mirror=_shrunk(np.dstack([linear_of_byte()[canvas[..., :3]] * alpha[..., None], alpha]), stride),
+    )
+
+
+def _shrunk(picture: Floats, stride: int) -> Floats:
+    if stride == 1:
+        return picture
+    size = (-(-picture.shape[1] // stride), -(-picture.shape[0] // stride))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _blurs(alpha: Floats, unit: float) -> Floats:
+    """Four blurs of alpha; the wide ones are made small and enlarged."""
+    height, width = alpha.shape
+    layers = []
+    for sigma in SHADOW_BLURS:
+        shrink = max(1, int(sigma * unit / 3))
+        small = alpha
+        if shrink > 1:
+            size = (max(4, width // shrink), max(4, height // shrink))
+            small = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(
+            small, (0, 0), max(0.3, sigma * unit * small.shape[0] / height), borderType=cv2.BORDER_CONSTANT
+        )
+        layers.append(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR) if shrink > 1 else small)
+    return np.asarray(cv2.merge(layers), np.float32)
+
+
+_CONTACT_LAYERS = ((0.008, 0.010, 0.90), (0.030, 0.045, 0.75), (0.085, 0.180, 0.75))
+"""Blur and reach of the gap under a column, both as share of the picture's reference side, and weight."""
+
+
+def contact_shape(camera: Camera) -> tuple[int, int]:
+    """Rows (depth) and columns of the contact map; the product's plane is its middle row."""
+    stride = map_stride(camera.height)
+    return 2 * round(0.30 * camera.reference / stride) + 1, -(-camera.width // stride)
+
+
+def _contact(alpha: Floats, camera: Camera) -> Floats:
+    """Occlusion on the floor from each column's lowest opaque pixel: those that touch darken most, raised ones less."""
+    stride = map_stride(camera.height)
+    rows, columns = contact_shape(camera)
+    solid = alpha > 0.5
+    lowest = np.where(solid.any(0), len(solid) - 1 - np.argmax(solid[::-1], 0), -1)
+    base = lowest.max()
+    gap = np.where(lowest < 0, np.inf, (base - lowest) / camera.reference)[::stride][:columns]
+    depth = _depth(gap, stride / camera.reference)
+    away = (np.arange(rows, dtype=np.float32) - rows // 2)[:, None] * np.float32(stride / camera.reference)
+    inside = np.abs(away - 0.3 * depth) <= depth
+    result = np.zeros((rows, columns), np.float32)
+    for blur, reach, weight in _CONTACT_LAYERS:
+        layer = (inside * np.exp(-gap / reach) * weight).astype(np.float32)
+        result += cv2.GaussianBlur(
+            layer, (0, 0), max(0.5, blur * camera.reference / stride), borderType=cv2.BORDER_CONSTANT
+        )
+    return result
+
+
+def _depth(gap: np.typing.NDArray[np.floating], pixel: float) -> Floats:
+    """Half the depth of the foot under each column: an ellipse over every run of columns that touch the floor."""
+    touching = np.concatenate([[False], gap < 0.02, [False]])
+    starts, ends = np.flatnonzero(~touching[:-1] & touching[1:]), np.flatnonzero(touching[:-1] & ~touching[1:])
+    depth = np.full(gap.size, 0.02)
+    for start, end in zip(starts, ends, strict=True):
+        half = (end - start) / 2
+        around = (np.arange(start, end) + 0.5 - start - half) / half
+        depth[start:end] = np.maximum(0.012, min(0.45 * half * pixel, 0.11) * np.sqrt(1 - around**2))
+    return depth.astype(np.float32)

@@ -1,0 +1,203 @@
+"""Props: sprites that were rendered once in two light layers (key from the left, dome); the scene's light colors them.
+
+Each prop stands on a spot of its stand, left and right of the product, never before it: the product is drawn last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+import cv2
+import numpy as np
+
+from clickscape.render.studio.color import Floats, linear_of_byte
+from clickscape.render.studio.gbuffer import GBuffer
+from clickscape.render.studio.geometry import Camera
+
+TALL = ("eucalyptus", "palm", "blossom", "bubbles")
+_ANCHOR = 0.93  # share of a sprite's height at which it touches the ground
+_LARGEST = {  # world units: width and height that a sprite may have
+    "eucalyptus": (1.15, 1.40),
+    "palm": (1.15, 1.60),
+    "blossom": (0.95, 1.45),
+    "bubbles": (1.00, 1.30),
+    "candle": (0.95, 0.88),
+    "gift": (0.96, 0.78),
+    "baubles": (1.08, 0.82),
+    "pebbles": (0.92, 0.70),
+    "log": (1.12, 0.56),
+    "coffee beans": (1.08, 0.60),
+    "ice": (1.02, 0.70),
+}
+_USUAL = (1.00, 0.70)
+
+Spot = tuple[float, float, float]
+SPOTS: dict[str, tuple[Spot, Spot]] = {  # per stand: for low and for tall props, right of the product
+    "floor": ((0.88, 0.0, 0.05), (0.98, 0.0, 0.65)),
+    "podium": ((0.92, -0.31, -0.36), (0.98, -0.31, 0.40)),
+    "blocks": ((0.92, -0.33, -0.36), (1.00, -0.33, 0.25)),
+    "steps": ((0.92, -0.15, -0.25), (1.00, -0.15, 0.40)),
+    "slab": ((0.84, 0.0, 0.00), (1.00, -0.13, 0.85)),
+    "table": ((0.88, 0.0, 0.00), (0.98, 0.0, 0.60)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sprite:
+    """A prop without its light: linear color × alpha under a white key and under a white dome, and alpha."""
+
+    key: Floats
+    dome: Floats
+    alpha: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One sprite in the set: the point where it stands, its scale, and whether it is turned round."""
+
+    prop: str
+    x: float
+    y: float
+    z: float
+    scale: float
+    flipped: bool
+
+
+def sprite(name: str) -> Sprite:
+    """Read a prop's two layers."""
+    key, dome = (_layer(f"{name.replace(' ', '-')}-{layer}.webp") for layer in ("key", "dome"))
+    alpha = key[..., 3] * np.float32(1 / 255)
+    light = linear_of_byte()
+    weight = (np.float32(2) * alpha)[..., None]  # layers are stored at half their light
+    return Sprite(light[key[..., :3]] * weight, light[dome[..., :3]] * weight, alpha)
+
+
+def _layer(file: str) -> np.typing.NDArray[np.uint8]:
+    data = resources.files(__package__).joinpath(f"assets/props/{file}").read_bytes()
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    return np.ascontiguousarray(picture[..., [2, 1, 0, 3]], np.uint8)
+
+
+def arrange(props: tuple[str, ...], stand: str, *, layout: int, jitter: int, spread: int) -> list[Standing]:
+    """Stand the props left and right, farthest first.
+
+    Layout 0 puts a prop on each side; layout 1 puts a larger cluster of the first on the left. `jitter` (−1, 0, 1)
+    shifts them a little, `spread` (−1, 0, 1) moves them to a slim or away from a wide product.
+    """
+    found: list[Standing] = []
+    shift = 0.05 * jitter + (-0.08, 0.0, 0.07)[spread + 1]
+
+    def stand_at(prop: str, side: int, scale: float, inward: float = 0.0, back: float = 0.0) -> None:
+        x, y, z = SPOTS[stand][prop in TALL]
+        found.append(Standing(prop, side * (x + shift - inward), y, z + back, scale, side > 0))
+
+    if len(props) == 1:
+        (prop,) = props
+        if layout == 0:
+            stand_at(prop, -1, 1.0)
+            stand_at(prop, 1, 0.86)
+        else:
+            stand_at(prop, -1, 1.22)
+            if prop in TALL:
+                stand_at(prop, 1, 0.8, back=0.2)
+    elif len(props) == 2:
+        stand_at(props[0], -1, 1.12 if layout else 1.0)
+        stand_at(props[1], 1, 0.92 if layout else 1.0)
+    return sorted(found, key=lambda each: -each.z)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSize:
+    """Size of a sprite in the picture."""
+
+    width: int
+    height: int
+
+
+def pixel_size(standing: Standing, shape: tuple[int, int], camera: Camera) -> PixelSize:
+    """How large the sprite of `shape` (height, width) is in the picture, by its distance."""
+    most_wide, most_tall = _LARGEST.get(standing.prop, _USUAL)
+    per_unit = min(most_tall / shape[0], most_wide / shape[1]) * standing.scale
+    cosine, sine = np.cos(camera.pitch), np.sin(camera.pitch)
+    depth = (standing.y - camera.eye_height) * sine + (standing.z + camera.DISTANCE) * cosine
+    scale = per_unit * camera.focal / float(depth)
+    return PixelSize(max(2, round(shape[1] * scale)), max(2, round(shape[0] * scale)))
+
+
+def resized(source: Sprite, size: PixelSize, *, flipped: bool) -> Sprite:
+    """The sprite at its size in the picture."""
+    shrinks = size.height < source.alpha.shape[0]
+
+    def fit(layer: Floats) -> Floats:
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        small = cv2.resize(layer, (size.width, size.height), interpolation=method)
+        return np.ascontiguousarray(small[:, ::-1] if flipped else small, np.float32)
+
+    return Sprite(fit(source.key), fit(source.dome), fit(source.alpha))
+
+
+@dataclass(frozen=True, slots=True)
+class PropLayer:
+    """All props of a scene: color × alpha and alpha (row, column, 4) from `top`, `left`; `shade`: light they leave."""
+
+    top: int
+    left: int
+    piece: Floats
+    shade: Floats  # (height, width)
+
+
+def draw(
+    standings: list[Standing], sprites: list[Sprite], buffer: GBuffer, *, key: Floats, ambient: Floats, ray: Floats
+) -> PropLayer:
+    """Light the sprites with `key` and `ambient` (3,) and lay them over each other; darken the ground under them."""
+    height, width = buffer.part.shape
+    canvas = np.zeros((height, width, 4), np.float32)
+    shade = np.ones((height, width), np.float32)
+    for standing, piece in zip(standings, sprites, strict=True):
+        point = [np.array([value], np.float32) for value in (standing.x, standing.y, standing.z)]
+        column, row = (float(value[0]) for value in buffer.camera.project(*point))
+        tall, wide = piece.alpha.shape
+        left, top = round(column - wide / 2), round(row - _ANCHOR * tall)
+        x0, y0, x1, y1 = max(0, left), max(0, top), min(width, left + wide), min(height, top + tall)
+        if x1 <= x0 or y1 <= y0:
+            continue
+        window = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+        color = piece.key[window] * key + piece.dome[window] * ambient
+        alpha = piece.alpha[window][..., None]
+        under = canvas[y0:y1, x0:x1]
+        under *= 1 - alpha
+        under[..., :3] += color
+        under[..., 3:] += alpha
+        if standing.prop != "bubbles":
+            depth = (standing.z + buffer.camera.DISTANCE) / buffer.camera.focal
+            _darken(shade, buffer, standing, half=wide * depth / 2, tall=tall * depth, ray=ray)
+    rows = np.flatnonzero(canvas[..., 3].any(1))
+    columns = np.flatnonzero(canvas[..., 3].any(0))
+    if not rows.size:
+        return PropLayer(0, 0, canvas[:0, :0], shade)
+    top, left = int(rows[0]), int(columns[0])
+    piece_shown = np.ascontiguousarray(canvas[top : rows[-1] + 1, left : columns[-1] + 1])
+    return PropLayer(top, left, piece_shown, shade)
+
+
+def _darken(shade: Floats, buffer: GBuffer, standing: Standing, *, half: float, tall: float, ray: Floats) -> None:
+    """Contact and cast shadow of a sprite: two soft ellipses on the ground, the second drawn out from the light."""
+    near = np.flatnonzero((np.abs(buffer.position[1] - standing.y) < 0.12).any(1))
+    if not near.size:
+        return
+    rows = slice(int(near[0]), int(near[-1]) + 1)
+    x, y, z = (buffer.position[axis, rows] - np.float32(at)
+               for axis, at in enumerate((standing.x, standing.y, standing.z)))  # fmt: skip
+    level = np.exp(-((y / np.float32(0.08)) ** 2))
+    across, deep = 0.62 * half, max(0.10, 0.40 * half)
+    contact = np.exp(-((x / np.float32(across)) ** 2) - ((z / np.float32(deep)) ** 2))
+    reach = min(0.5 * tall, 0.45)
+    along = (-ray[[0, 2]] / max(float(ray[1]), 0.35) * reach).astype(np.float32)
+    cast_x, cast_z = x - along[0], z - along[1]
+    drawn = float(np.hypot(*along)) + 1e-3
+    forward = (cast_x * along[0] + cast_z * along[1]) / np.float32(drawn)
+    sideways = (cast_x * along[1] - cast_z * along[0]) / np.float32(drawn)
+    thrown = np.exp(-((forward / np.float32(0.6 * half + drawn)) ** 2) - ((sideways / np.float32(0.55 * half)) ** 2))
+    shade[rows] *= 1 - level * np.maximum(np.float32(0.72) * contact, np.float32(0.5) * thrown)

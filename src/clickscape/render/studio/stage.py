@@ -1,0 +1,327 @@
+"""A scene without its product: everything that is the same for all products, ready to be multiplied and added up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from clickscape.render.studio import backdrop, gbuffer, geometry, lights, materials, props
+from clickscape.render.studio.cache import ByteCache
+from clickscape.render.studio.color import Floats, hex_to_linear
+from clickscape.render.studio.gbuffer import GBuffer
+from clickscape.render.studio.geometry import Camera
+from clickscape.render.studio.lookups import Mirror, contact_map, mirror_map, mirror_share, shadow_map, vignette
+from clickscape.render.studio.product import map_stride
+from clickscape.render.studio.props import PropLayer
+from clickscape.render.studio.scene import WALLED, Scene
+
+CAMERAS = ((1.05, 0.0), (0.86, -0.09), (1.26, 0.11))  # eye height, yaw in radians
+PALETTE_COLORS = {
+    "cream": "#f0e0c0",
+    "pink": "#f29fae",
+    "red": "#b3161f",
+    "mint": "#9fdcc0",
+    "teal": "#0f6f78",
+    "blue": "#3f7fd6",
+    "yellow": "#f5c22e",
+    "lavender": "#ae98e0",
+    "charcoal": "#34353b",
+}
+_WALL_MATERIAL = {"studio": "paint", "bathroom": "ceramic", "loft": "concrete"}
+_GROUND = {"kitchen": "oak", "living room": "oak", "terrace": "pavement", "forest": "forest floor", "meadow": "grass",
+           "beach": "sand", "desert": "red sand", "city": "pavement", "workshop": "concrete"}  # fmt: skip
+_PALE = "#e9e4dc"
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """What the seed chooses: mirrored or not, camera, piece of the panorama, pattern, place of props and product."""
+
+    mirrored: bool = False
+    camera: int = 0
+    view: int = 0
+    pattern: int = 0
+    layout: int = 0
+    jitter: int = 0
+    shift: int = 0  # −1, 0, 1: the product's offset from the center
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Light on an empty set, (height, width[, 3]) linear; strided maps are half size in large pictures.
+
+    A pixel is key × shadow + fill × contact + constant × contact + backdrop, all times the exposure.
+    """
+
+    key: Floats  # (…, 3) albedo × key light, with sheen
+    fill: Floats  # (…, 3) albedo × ambient light, bounce and rim
+    backdrop: Floats | None  # (…, 3), exposed
+    edges: gbuffer.Edges
+    exposure: float
+    vignette: Floats
+    shadow_columns: Floats  # strided: where the light ray meets the product's plane
+    shadow_rows: Floats
+    shadow_weights: Floats  # strided (…, 4): share of each blur
+    contact_columns: Floats
+    contact_rows: Floats
+    contact_weight: Floats
+    mirror: Mirror | None
+    props: PropLayer | None
+
+
+def camera_for(size: tuple[int, int], variation: Variation) -> Camera:
+    eye_height, yaw = CAMERAS[variation.camera]
+    return Camera(size[0], size[1], eye_height, yaw)
+
+
+def build(scene: Scene, variation: Variation, *, size: tuple[int, int], spread: int, cache: ByteCache) -> Stage:
+    """Put a scene together from cached parts; `spread` (−1, 0, 1) tells how wide the product is."""
+    camera = camera_for(size, variation)
+    walled = scene.setting in WALLED
+    where = (scene.stand, walled, camera)
+    buffer = cache.get(("buffer", *where), lambda: gbuffer.build(scene.stand, camera, walled=walled))
+    light = lights.LIGHTS[scene.light]
+    ray = lights.toward(light)
+    key_color = hex_to_linear(light.key) * np.float32(light.power)
+    fill_color = hex_to_linear(light.ambient) * np.float32(light.fill)
+
+    albedo, normal, gloss, rough = _surfaces(scene, buffer, where, cache)
+    visible = cache.get(
+        ("visible", light.direction, light.softness, *where),
+        lambda: gbuffer.key_visibility(buffer, ray, softness=light.softness),
+    )
+    x, y, _ = buffer.position
+    visible = visible * lights.key_falloff(light, x, y)
+    tile = None
+    if light.pattern is not None:
+        tile = cache.get(
+            ("pattern", light.pattern, variation.pattern), lambda: lights.pattern_tile(light, variation.pattern)
+        )
+        visible *= _patterned(light, tile, buffer)
+    facing = np.maximum(normal[0] * ray[0] + normal[1] * ray[1] + normal[2] * ray[2], 0)
+    key = facing * visible
+    ambient = buffer.ambient
+    exposure = lights.exposure(light, key, ambient, buffer)
+
+    layer = None
+    if scene.props:
+        layer = _props(scene, variation, buffer, spread, key_color, fill_color, ray, cache)
+        key = key * layer.shade
+        ambient = ambient * (np.float32(0.35) + np.float32(0.65) * layer.shade)
+    set_mean = _mean_color(albedo, buffer)
+    fill = ambient[..., None] * fill_color + ((1 - buffer.ambient) * np.float32(0.25))[..., None] * (
+        set_mean * key_color
+    )
+    if light.rim is not None:
+        fill += lights.rim_light(light, normal, x)[..., None] * hex_to_linear(light.rim)
+    fill *= albedo
+    sheen = _sheen(buffer, normal, ray, gloss, rough) * visible
+    key_light = (albedo * key[..., None] + sheen[..., None]) * key_color
+
+    picture, cover = (None, None) if walled else _backdrop(scene, variation, light, tile, buffer, cache)
+    mirror = None
+    if gloss.any():
+        around = _surrounding(picture, albedo, buffer, key_color, fill_color, exposure)
+        share = mirror_share(buffer, gloss)[..., None]
+        key_light *= 1 - share
+        fill = fill * (1 - share) + around * (share * ambient[..., None])
+        mirror = mirror_map(buffer, normal, gloss, rough)
+    if picture is not None and cover is not None:
+        picture *= cover
+        key_light *= 1 - cover
+        fill *= 1 - cover
+    columns, rows, weights = shadow_map(buffer, light, ray)
+    return Stage(
+        key=key_light.astype(np.float32),
+        fill=fill.astype(np.float32),
+        backdrop=picture,
+        edges=buffer.edges,
+        exposure=exposure,
+        vignette=vignette(camera, light.vignette),
+        shadow_columns=columns,
+        shadow_rows=rows,
+        shadow_weights=weights,
+        **contact_map(buffer),
+        mirror=mirror,
+        props=layer,
+    )
+
+
+def _part_materials(scene: Scene) -> dict[int, tuple[str, Floats | None]]:
+    """Material and tint of every part: the stand wears the surface, the ground is painted or the place's own."""
+    walled = scene.setting in WALLED
+    tint = hex_to_linear(PALETTE_COLORS[scene.palette]) if scene.palette else hex_to_linear(_PALE)
+    if scene.setting == "loft":
+        tint = tint * np.float32(0.84) + np.float32(0.10 * tint.mean())  # stained concrete
+    surface: tuple[str, Floats | None] = (scene.surface, None)
+    if scene.stand == "floor":
+        ground = surface
+    elif walled:
+        ground = ("concrete" if scene.setting == "loft" else "paint", tint)
+    else:
+        name = _GROUND[scene.setting]
+        ground = (name, hex_to_linear("#8d8c84") if materials.MATERIALS[name].gain != 1 else None)
+    if scene.stand == "table" and walled:
+        ground = ("paint", tint * np.float32(0.55))
+    parts = {geometry.GROUND: ground, geometry.STAND: surface, geometry.SIDE: surface}
+    if walled:
+        parts[geometry.WALL] = (_WALL_MATERIAL[scene.setting], tint)
+    return parts
+
+
+def _surfaces(
+    scene: Scene, buffer: GBuffer, where: tuple[object, ...], cache: ByteCache
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Albedo (height, width, 3), bent normals (3, height, width), gloss and roughness (height, width)."""
+    height, width = buffer.part.shape
+    albedo = np.zeros((height, width, 3), np.float32)
+    normal = buffer.normal.copy()
+    gloss_of, rough_of = np.zeros(8, np.float32), np.ones(8, np.float32)
+    for part, (name, tint) in _part_materials(scene).items():
+        seen = cache.get(("sample", part, name, *where), partial(_sampled, buffer, part, name, cache))
+        if seen is None:
+            continue
+        rows = slice(seen.top, seen.bottom)
+        mine = buffer.part[rows] == part
+        np.copyto(albedo[rows], seen.albedo if tint is None else _tinted(seen.albedo, tint), where=mine[..., None])
+        if seen.gradient is not None:
+            _bend(normal[:, rows], seen.gradient, mine)
+        material = materials.MATERIALS[name]
+        gloss_of[part], rough_of[part] = material.gloss, material.rough
+    return albedo, normal, gloss_of[buffer.part], rough_of[buffer.part]
+
+
+def _tinted(albedo: Floats, tint: Floats) -> Floats:
+    """A neutral tile in a color; what is far brighter than its mean (joints between tiles) stays pale."""
+    return np.asarray(albedo * tint + np.maximum(albedo - np.float32(1.35), 0), np.float32)
+
+
+def _sampled(buffer: GBuffer, part: int, name: str, cache: ByteCache) -> materials.Sample | None:
+    return materials.sample(buffer, part, name, cache.get(("atlas", name), lambda: materials.atlas(name)))
+
+
+def _bend(normal: Floats, gradient: Floats, mine: np.typing.NDArray[np.bool_]) -> None:
+    """Tilt normals against the slope of the height map: in x and z on level faces, in x and y on standing ones."""
+    right, up = gradient[..., 0] * mine, gradient[..., 1] * mine
+    level = np.abs(normal[1]) > 0.5
+    normal[0] -= right
+    normal[2] -= up * level
+    normal[1] -= up * ~level
+    length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
+    normal /= np.maximum(length, np.float32(1e-6))
+
+
+def _patterned(light: lights.Light, tile: Floats | None, buffer: GBuffer) -> Floats:
+    stride = map_stride(buffer.part.shape[0])
+    x, y, z = buffer.position[:, ::stride, ::stride]
+    passed = lights.transmission(light, tile, x, y, z)
+    return passed if stride == 1 else _full(passed, buffer)
+
+
+def _full(coarse: Floats, buffer: GBuffer) -> Floats:
+    height, width = buffer.part.shape
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _props(
+    scene: Scene,
+    variation: Variation,
+    buffer: GBuffer,
+    spread: int,
+    key: Floats,
+    fill: Floats,
+    ray: Floats,
+    cache: ByteCache,
+) -> PropLayer:
+    standings = props.arrange(scene.props, scene.stand, layout=variation.layout, jitter=variation.jitter, spread=spread)
+    sprites = []
+    for each in standings:
+        source = cache.get(("sprite", each.prop), partial(props.sprite, each.prop))
+        size = props.pixel_size(each, source.alpha.shape, buffer.camera)
+        key_of_sprite = ("sprite", each.prop, size, each.flipped)
+        sprites.append(cache.get(key_of_sprite, partial(props.resized, source, size, flipped=each.flipped)))
+    return props.draw(standings, sprites, buffer, key=key * np.float32(0.78), ambient=fill, ray=ray)
+
+
+def _mean_color(albedo: Floats, buffer: GBuffer) -> Floats:
+    stride = max(1, albedo.shape[0] // 32)
+    shown = buffer.part[::stride, ::stride] > 0
+    return np.asarray(albedo[::stride, ::stride][shown].mean(0), np.float32)
+
+
+def _sheen(buffer: GBuffer, normal: Floats, ray: Floats, gloss: Floats, rough: Floats) -> Floats:
+    """Blinn–Phong highlight of the key light (Blinn 1977), zero where nothing is glossy."""
+    rows = np.flatnonzero(gloss.any(1))
+    sheen = np.zeros_like(gloss)
+    if not rows.size:
+        return sheen
+    part = slice(int(rows[0]), int(rows[-1]) + 1)
+    half = ray[:, None, None] - buffer.direction[:, part]
+    half /= np.sqrt((half * half).sum(0))
+    along = np.clip((normal[:, part] * half).sum(0), 0, 1)
+    sheen[part] = along ** (8 + 80 * (1 - rough[part])) * gloss[part] * np.float32(1.3)
+    return sheen
+
+
+def _backdrop(
+    scene: Scene,
+    variation: Variation,
+    light: lights.Light,
+    tile: Floats | None,
+    buffer: GBuffer,
+    cache: ByteCache,
+) -> tuple[Floats, Floats]:
+    """The photographed backdrop in the scene's light, and its share of each pixel: far ground fades into it."""
+    view = backdrop.VIEWS[scene.setting]
+    source = cache.get(("panorama", view.panorama), lambda: backdrop.panorama(view.panorama))
+    picture = cache.get(
+        ("photograph", scene.setting, variation.view, buffer.camera),
+        lambda: backdrop.photograph(buffer, view, variation.view, source),
+    )
+    picture = picture * (hex_to_linear(light.backdrop) * np.float32(light.backdrop_gain * (1 - light.haze)))
+    picture += np.float32(light.haze)
+    if light.pattern is not None:
+        picture *= _backdrop_light(light, tile, buffer)[..., None]
+    if light.rim is not None:
+        picture *= _neon(light, buffer)
+    distance = np.clip((buffer.position[2] - np.float32(1.6)) / np.float32(6.0), 0, 1)
+    cover = np.where(buffer.part == geometry.BACKDROP, np.float32(1), distance * distance * (3 - 2 * distance))
+    return picture.astype(np.float32), cover[..., None].astype(np.float32)
+
+
+def _backdrop_light(light: lights.Light, tile: Floats | None, buffer: GBuffer) -> Floats:
+    """Patterns also fall on a photographed backdrop, as on a screen behind the set."""
+    stride = map_stride(buffer.part.shape[0])
+    direction = buffer.direction[:, ::stride, ::stride]
+    reach = np.float32(geometry.WALL_DISTANCE + buffer.camera.DISTANCE) / np.maximum(direction[2], np.float32(1e-3))
+    x, y = direction[0] * reach, direction[1] * reach + np.float32(buffer.camera.eye_height)
+    passed = lights.transmission(light, tile, x, y, np.full_like(x, geometry.WALL_DISTANCE))
+    gain = 0.5 + 2.6 * passed if light.pattern == "spot" else 0.42 + 0.75 * passed
+    return _full(gain.astype(np.float32), buffer)
+
+
+def _neon(light: lights.Light, buffer: GBuffer) -> Floats:
+    """Two colors from left and right on the backdrop."""
+    assert light.rim is not None
+    across = buffer.direction[0] / np.float32(np.abs(buffer.direction[0]).max()) * np.float32(0.5) + np.float32(0.5)
+    first, second = hex_to_linear(light.key), hex_to_linear(light.rim)
+    return np.asarray((first + (second - first) * across[..., None]) * np.float32(1.5), np.float32)
+
+
+def _surrounding(
+    picture: Floats | None, albedo: Floats, buffer: GBuffer, key: Floats, fill: Floats, exposure: float
+) -> Floats:
+    """What glossy faces mirror besides the product: the wall's mean color, or the backdrop upside down; (…, 3)."""
+    height, width = buffer.part.shape
+    if picture is None:
+        stride = max(1, height // 32)
+        wall = buffer.part[::stride, ::stride] == geometry.WALL
+        color = albedo[::stride, ::stride][wall].mean(0) if wall.any() else np.float32(0.5)
+        return np.asarray(color * (key * np.float32(0.35) + fill * np.float32(0.8)), np.float32)
+    band = picture[int(height * 0.05) : int(height * 0.55)]
+    few = cv2.resize(band, (6, 3), interpolation=cv2.INTER_AREA)
+    smooth = cv2.resize(few, (width, height), interpolation=cv2.INTER_LINEAR)[::-1]
+    return np.asarray(smooth / np.float32(exposure), np.float32)

@@ -1,0 +1,232 @@
+"""Procedural materials as seamless square tiles: oak, marble, sand and the like are drawn once from noise.
+
+Each painter returns the albedo, linear (SIDE, SIDE, 3), and a height map (SIDE, SIDE) that bends the light. Those for
+walls and paint return tiles of mean 1, which the scene's palette multiplies.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clickscape.render.studio.color import Floats, hex_to_linear
+
+SIDE = 512
+Tile = tuple[Floats, Floats]
+
+
+def noise(
+    rng: np.random.Generator, *, slope: float, stretch: tuple[float, float] = (1.0, 1.0), lowest: float = 0
+) -> Floats:
+    """Seamless noise with spectrum 1/f^slope in power, zero mean, unit variance; `stretch` widens grain along x, y."""
+    down = np.fft.fftfreq(SIDE)[:, None] * SIDE * stretch[1]
+    across = np.fft.rfftfreq(SIDE)[None] * SIDE * stretch[0]
+    frequency = np.hypot(across, down)
+    frequency[0, 0] = 1
+    amplitude = frequency ** (-slope / 2)
+    amplitude[0, 0] = 0
+    amplitude[frequency < lowest] = 0
+    phase = rng.random(amplitude.shape) * 2 * np.pi
+    field = np.fft.irfft2(amplitude * np.exp(1j * phase), s=(SIDE, SIDE))
+    field -= field.mean()
+    return (field / (field.std() + 1e-9)).astype(np.float32)
+
+
+def step(low: float, high: float, value: Floats) -> Floats:
+    """Smooth step from 0 at `low` to 1 at `high`."""
+    ramp = np.clip((value - low) / (high - low), 0, 1)
+    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+
+
+def mix(first: Floats, second: Floats, share: npt.NDArray[np.floating]) -> Floats:
+    """Colors between `first` and `second`, (…, 3); share (…)."""
+    return (first + (second - first) * share[..., None]).astype(np.float32)
+
+
+def _grid() -> tuple[Floats, Floats]:
+    rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / np.float32(SIDE)
+    return columns, rows
+
+
+def _warped(field: Floats, right: Floats, down: Floats) -> Floats:
+    columns, rows = _grid()
+    return cv2.remap(
+        field,
+        (columns * SIDE + right) % SIDE,
+        (rows * SIDE + down) % SIDE,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_WRAP,
+    )
+
+
+def _level(color: str) -> Floats:
+    return np.broadcast_to(hex_to_linear(color), (SIDE, SIDE, 3)).astype(np.float32)
+
+
+def _flat() -> Floats:
+    return np.zeros((SIDE, SIDE), np.float32)
+
+
+def marble(rng: np.random.Generator, *, base: str, vein: str, second: str, strength: float) -> Tile:
+    """Veins are the zero lines of warped noise, thick and thin ones, with clouds between them."""
+    bend_x = noise(rng, slope=4.0) * 23 + noise(rng, slope=2.6) * 3
+    bend_y = noise(rng, slope=4.0) * 23 + noise(rng, slope=2.6) * 3
+
+    def veins(width: float, stretch: tuple[float, float]) -> Floats:
+        field = _warped(noise(rng, slope=5.0, stretch=stretch), bend_x, bend_y)
+        steep = np.hypot(cv2.Sobel(field, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(field, cv2.CV_32F, 0, 1) / 8)
+        return np.exp(-np.abs(field) / (steep + 1e-3) / width).astype(np.float32)  # by the distance to the zero line
+
+    broad = veins(6.0, (1.0, 0.7)) * step(-0.8, 1.2, noise(rng, slope=4.0))
+    thin = np.maximum(veins(1.8, (0.6, 0.45)), veins(1.2, (0.4, 0.5)) * 0.8) * step(-0.4, 1.4, noise(rng, slope=4.0))
+    warm = veins(1.8, (0.8, 0.5)) * step(0.2, 1.6, noise(rng, slope=4.0))
+    cloud = np.clip(step(-1.5, 2, noise(rng, slope=4.0)) * 0.35 + veins(32, (1.0, 0.7)) * 0.3, 0, 1)
+    albedo = mix(_level(base), _level(base) * np.float32(0.80), cloud)
+    albedo = mix(albedo, _level(vein), np.clip((broad * 0.65 + thin * 0.8) * strength, 0, 0.9))
+    return mix(albedo, _level(second), np.clip(warm * 0.7, 0, 1)), _flat()
+
+
+def wood(rng: np.random.Generator, *, light: str, dark: str, planks: int) -> Tile:
+    """Planks along x: rings stretched along the grain, a tint and an offset per plank, dark joints."""
+    _, rows = _grid()
+    rings = noise(rng, slope=2.6, stretch=(0.6, 7))
+    fiber = noise(rng, slope=1.2, stretch=(0.03, 1))
+    plank = np.minimum((rows * planks).astype(np.int32), planks - 1)
+    offsets = rng.integers(0, SIDE, planks)
+    shifted = (np.arange(SIDE)[None] + offsets[plank[:, :1]]) % SIDE
+    row = np.arange(SIDE)[:, None]
+    wave = np.sin((rings[row, shifted] * 1.6 + rows * planks * 1.2) * 9 + (offsets % 7)[plank]) * 0.5 + 0.5
+    share = np.clip(0.15 + 0.35 * wave**2 + 0.16 * fiber[row, shifted], 0, 1).astype(np.float32)
+    tint = (1 + rng.normal(size=planks) * 0.10).astype(np.float32)[plank][..., None]
+    joint = step(0.955, 0.99, (np.abs((rows * planks) % 1 - 0.5) * 2).astype(np.float32))
+    albedo = mix(_level(light), _level(dark), share) * tint * (1 - 0.8 * joint)[..., None]
+    return albedo.astype(np.float32), (-0.15 * share - joint).astype(np.float32)
+
+
+def sand(rng: np.random.Generator, *, color: str) -> Tile:
+    """Wind ripples with grain."""
+    columns, rows = _grid()
+    bend = noise(rng, slope=3.4) * 0.16 + 0.35 * np.sin(columns * 2 * np.pi)
+    ripple = (np.sin((rows * 9 + bend) * 2 * np.pi) * 0.5 + 0.5) ** 1.4
+    grain = noise(rng, slope=0.2)
+    shade = 0.86 + 0.20 * ripple + 0.07 * grain
+    return (hex_to_linear(color) * np.clip(shade, 0.1, 2)[..., None]).astype(np.float32), (
+        0.9 * ripple + 0.06 * grain
+    ).astype(np.float32)
+
+
+def linen(rng: np.random.Generator, *, color: str, stripe: str) -> Tile:
+    """A woven cloth with soft folds and pairs of stripes."""
+    columns, rows = _grid()
+    weave = np.sin(columns * 2 * np.pi * 84) * 0.5 + np.sin(rows * 2 * np.pi * 84) * 0.5
+    thread = noise(rng, slope=1.0, stretch=(0.02, 1)) + noise(rng, slope=1.0, stretch=(1, 0.02))
+    fold = noise(rng, slope=4.2, stretch=(1.6, 0.7))
+    across = (columns * 3 + 0.012 * fold) % 1
+    band = np.maximum(_band(across, 0.22, 0.09), _band(across, 0.42, 0.03))
+    shade = 0.97 + 0.05 * weave + 0.06 * thread + 0.06 * fold
+    albedo = mix(_level(color), _level(stripe), 0.9 * band) * shade[..., None]
+    return np.clip(albedo, 0.01, 1).astype(np.float32), (0.05 * weave + 0.06 * thread + 2.6 * fold).astype(np.float32)
+
+
+def _band(across: Floats, middle: float, half: float) -> Floats:
+    return 1 - step(half - 0.008, half + 0.008, np.abs(across - np.float32(middle)).astype(np.float32))
+
+
+def terrazzo(rng: np.random.Generator, *, base: str, chips: tuple[str, ...]) -> Tile:
+    """Chips of stone, large ones first, on a pale ground."""
+    canvas = _level(base) * (1 + 0.02 * noise(rng, slope=1.5))[..., None]
+    canvas = np.ascontiguousarray(canvas, np.float32)
+    radii = np.sort(rng.lognormal(2.0, 0.62, 420))[::-1]
+    for radius in np.minimum(radii, 34):
+        middle = rng.random(2) * SIDE
+        corners = rng.integers(4, 8)
+        angle = np.sort(rng.random(corners)) * 2 * np.pi
+        reach = radius * (0.6 + 0.6 * rng.random(corners))
+        outline = middle + np.stack([np.cos(angle) * reach, np.sin(angle) * reach], 1)
+        color = hex_to_linear(chips[rng.integers(len(chips))]) * (0.85 + 0.3 * rng.random())
+        for right in (-SIDE, 0, SIDE):
+            for down in (-SIDE, 0, SIDE):
+                if -40 < middle[0] + right < SIDE + 40 and -40 < middle[1] + down < SIDE + 40:
+                    points = ((outline + np.array([right, down])) * 16).astype(np.int32)
+                    cv2.fillPoly(canvas, [points], [float(value) for value in color], cv2.LINE_AA, 4)
+    return canvas, _flat()
+
+
+def grass(rng: np.random.Generator, *, soil: str, low: str, high: str) -> Tile:
+    """Blades drawn from dark to light."""
+    canvas = np.ascontiguousarray(_level(soil))
+    blades = 9000
+    place = rng.random((blades, 2)) * SIDE
+    length, lean = rng.uniform(9, 22, blades), rng.normal(size=blades) * 0.6 - np.pi / 2
+    light = np.clip(np.arange(blades) / blades * 0.75 + rng.normal(size=blades) * 0.12, 0, 1)[:, None]
+    colors = (hex_to_linear(low) * (1 - light) + hex_to_linear(high) * light) * (0.7 + 0.5 * rng.random((blades, 1)))
+    tips = place + np.stack([np.cos(lean), np.sin(lean)], 1) * length[:, None]
+    thickness = np.where(rng.random(blades) < 0.4, 2, 1)
+    for start, end, color, wide in zip(place, tips, colors, thickness, strict=True):
+        for down in (0, SIDE) if start[1] < 26 else (0,):
+            first = (int(start[0] * 8), int((start[1] + down) * 8))
+            last = (int(end[0] * 8), int((end[1] + down) * 8))
+            cv2.line(canvas, first, last, [float(value) for value in color], int(wide), cv2.LINE_AA, 3)
+    return canvas, (cv2.GaussianBlur(canvas[..., 1], (0, 0), 1) * 2).astype(np.float32)
+
+
+def water(rng: np.random.Generator, *, deep: str, bright: str) -> Tile:
+    """Ripples, with the bright net of light that they throw on the bottom of a pool."""
+    wave = noise(rng, slope=5.0, stretch=(0.6, 1.5), lowest=4) + 0.25 * noise(rng, slope=4.0, lowest=12)
+    first, second = noise(rng, slope=3.6, lowest=5), noise(rng, slope=3.6, lowest=5)
+    net = np.clip(np.exp(-np.abs(first) * 4.5) + np.exp(-np.abs(second) * 4.5), 0, 1)
+    return mix(_level(deep), _level(bright), (0.85 * net).astype(np.float32)), (wave * 2.0).astype(np.float32)
+
+
+def slate(rng: np.random.Generator, *, color: str, rust: str) -> Tile:
+    """Split stone in layers, with a little rust."""
+    layer = noise(rng, slope=2.4, stretch=(0.7, 2.0))
+    terrace = np.floor(layer * 3 + 0.6 * noise(rng, slope=2.0)) / 3
+    grain = noise(rng, slope=1.4)
+    cliff = step(0.05, 0.5, np.abs(cv2.Laplacian(cv2.GaussianBlur(terrace.astype(np.float32), (0, 0), 1), cv2.CV_32F)))
+    shade = np.clip(1 + 0.22 * terrace + 0.10 * grain - 0.45 * cliff, 0.15, 2)
+    albedo = hex_to_linear(color) * shade[..., None]
+    albedo = mix(albedo.astype(np.float32), _level(rust), step(1.3, 2.4, noise(rng, slope=3.0)) * 0.35)
+    return albedo, (1.2 * terrace + 0.12 * grain).astype(np.float32)
+
+
+def paint(rng: np.random.Generator) -> Tile:
+    """A smooth painted wall or block; mean 1."""
+    broad, fine = noise(rng, slope=3.0), noise(rng, slope=1.3)
+    return np.repeat((1 + 0.012 * broad + 0.006 * fine)[..., None], 3, 2).astype(np.float32), (0.05 * fine).astype(
+        np.float32
+    )
+
+
+def concrete(rng: np.random.Generator) -> Tile:
+    """Cast panels: clouds, pores, seams and the holes of the formwork's ties; mean about 1."""
+    columns, rows = _grid()
+    cloud, fine = noise(rng, slope=2.4), noise(rng, slope=1.0)
+    pore = step(2.1, 2.8, noise(rng, slope=1.2, lowest=18))
+    seam = step(0.982, 0.994, (2 * np.maximum(np.abs(columns - 0.5), np.abs(rows - 0.5))).astype(np.float32))
+    hole = _flat()
+    for right in (0.18, 0.82):
+        for down in (0.18, 0.82):
+            hole = np.maximum(hole, 1 - step(0.012, 0.018, np.hypot(columns - right, rows - down)))
+    shade = (1 + 0.12 * cloud + 0.05 * fine) * (1 - 0.45 * pore) * (1 - 0.62 * seam) * (1 - 0.75 * hole)
+    height = 0.05 * cloud + 0.05 * fine - 0.6 * pore - 1.5 * seam - 2 * hole
+    return np.repeat(np.clip(shade, 0.05, 2)[..., None], 3, 2).astype(np.float32), height.astype(np.float32)
+
+
+def ceramic(rng: np.random.Generator, *, count: int) -> Tile:
+    """Square glazed tiles with pale joints, each a little different; mean about 1."""
+    columns, rows = _grid()
+    across, down = columns * count, rows * count
+    rim = (np.maximum(np.abs(across % 1 - 0.5), np.abs(down % 1 - 0.5)) * 2).astype(np.float32)
+    tint = rng.normal(size=(count, count)).astype(np.float32)[down.astype(np.int32), across.astype(np.int32)]
+    shade = mix(np.repeat((1 + 0.09 * tint)[..., None], 3, 2), np.full(3, 1.9, np.float32), step(0.90, 0.93, rim))
+    return shade, (-1.6 * step(0.82, 0.95, rim)).astype(np.float32)
+
+
+def earth(rng: np.random.Generator, *, color: str) -> Tile:
+    """Bare ground, paving or leaf litter: coarse mottled stone."""
+    coarse, fine = noise(rng, slope=2.0), noise(rng, slope=0.8)
+    return np.clip(hex_to_linear(color) * (1 + 0.16 * coarse + 0.12 * fine)[..., None], 0.01, 1).astype(np.float32), (
+        0.35 * coarse + 0.15 * fine
+    ).astype(np.float32)

@@ -38,11 +38,11 @@ class TinyConfig(_Stage):
 
     image_size: int = Field(96, description="pixels of the square that the vision tower sees")
     patch_size: int = Field(16, description="pixels of a patch")
-    vision_width: int = Field(192, description="hidden size of the vision tower")
-    vision_layers: int = Field(5, description="transformer layers of the vision tower")
-    vision_heads: int = Field(6, description="attention heads of the vision tower")
+    vision_width: int = Field(128, description="hidden size of the vision tower")
+    vision_layers: int = Field(4, description="transformer layers of the vision tower")
+    vision_heads: int = Field(4, description="attention heads of the vision tower")
     text_width: int = Field(192, description="hidden size of the language model")
-    text_layers: int = Field(5, description="transformer layers of the language model")
+    text_layers: int = Field(4, description="transformer layers of the language model")
     text_heads: int = Field(6, description="attention heads of the language model")
     text_kv_heads: int = Field(2, description="key/value heads of the language model")
     text_ffn: int = Field(512, description="inner size of the feed-forward layers of the language model")
@@ -58,15 +58,18 @@ class TinyConfig(_Stage):
 class PretrainConfig(_Stage):
     """Four instruction tasks, loss on the answer tokens only (Chen et al. 2025, section 3.1)."""
 
-    ads: int = Field(12_000, ge=64, description="rendered ads that the tower and the captioning task learn from")
+    ads: int = Field(6_400, ge=64, description="rendered ads that the tower and the captioning task learn from")
     tower_steps: int = Field(2_500, ge=0, description="steps of the warm-up of the vision tower (slot classification)")
     tower_learning_rate: float = Field(1e-3, gt=0)
-    text_steps: int = Field(2_000, ge=0, description="steps of the text-only warm-up of the language model")
-    joint_steps: int = Field(3_000, ge=0, description="steps of joint training, tower frozen")
-    batch_size: int = Field(64, ge=1, description="samples per step")
-    learning_rate: float = Field(1.5e-3, gt=0)
+    tower_batch_size: int = Field(36, ge=12, description="pictures per step of the tower's warm-up")
+    tower_label_smoothing: float = Field(0.05, ge=0, lt=1, description="probability spread over the other values")
+    tower_wide_share: float = Field(0.1, ge=0, le=1, description="share of steps that show pictures two by two")
+    text_steps: int = Field(600, ge=0, description="steps of the text-only warm-up of the language model")
+    joint_steps: int = Field(500, ge=0, description="steps of joint training, tower frozen")
+    batch_size: int = Field(32, ge=1, description="samples per step of the language model")
+    learning_rate: float = Field(1.5e-3, gt=0, description="of the language model")
+    joint_share: float = Field(0.7, gt=0, description="learning rate of joint training, as a share of it")
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
-    fitting_share: float = Field(2 / 3, ge=0, le=1, description="share of the corpus whose scene suits its product")
     seed: int = 0
 
 

@@ -30,6 +30,10 @@ class ModelError(ClickscapeError):
     """A checkpoint folder is missing, incomplete or of another kind."""
 
 
+class PreferenceError(ClickscapeError):
+    """Preference optimization cannot start or go on: the catalog, the pairs or the folder do not allow it."""
+
+
 class SceneError(ClickscapeError):
     """A scene names a value that the renderer does not have."""
 

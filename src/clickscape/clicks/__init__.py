@@ -1,0 +1,30 @@
+"""What the click logs say: events → counts → CTR per creative without position bias → pairs of creatives.
+
+`estimate` does it all for a workspace; the tables in between are Ibis expressions that can be shown as SQL.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clickscape.clicks.ctr import Examination
+    from clickscape.clicks.report import ClickReport, estimate, estimates_path, pairs_path, read_estimates, read_pairs
+
+_HOMES = {
+    "ClickReport": "report",
+    "Examination": "ctr",
+    "estimate": "report",
+    "estimates_path": "report",
+    "pairs_path": "report",
+    "read_estimates": "report",
+    "read_pairs": "report",
+}
+__all__ = ["ClickReport", "Examination", "estimate", "estimates_path", "pairs_path", "read_estimates", "read_pairs"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"clickscape.clicks has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"clickscape.clicks.{_HOMES[name]}"), name)

@@ -1,0 +1,8 @@
+"""Where the work runs: threads of a process, and shards over processes."""
+
+from __future__ import annotations
+
+from clickscape.compute.device import set_threads, threads
+from clickscape.compute.shards import BACKENDS, map_shards
+
+__all__ = ["BACKENDS", "map_shards", "set_threads", "threads"]

@@ -1,0 +1,32 @@
+"""The folder that a shop's data lives in: plain files that ordinary tools open, written so that any kill is survived.
+
+Whatever is written goes to a hidden neighbor first, is flushed to the disk and then renamed, so a reader sees the old
+file or the new one and nothing between. One process writes at a time (a lock on `.lock`); any number may read.
+"""
+
+from __future__ import annotations
+
+from clickscape.workspace.files import atomic_file, atomic_folder, file_name, fingerprint
+from clickscape.workspace.folder import Workspace
+from clickscape.workspace.ingest import ingest, ingesting
+from clickscape.workspace.runs import Manifest, Run, fingerprint_of, read_metrics
+from clickscape.workspace.tables import COUNTS, CREATIVES, EVENTS, PRODUCTS, RENDITIONS
+
+__all__ = [
+    "COUNTS",
+    "CREATIVES",
+    "EVENTS",
+    "PRODUCTS",
+    "RENDITIONS",
+    "Manifest",
+    "Run",
+    "Workspace",
+    "atomic_file",
+    "atomic_folder",
+    "file_name",
+    "fingerprint",
+    "fingerprint_of",
+    "ingest",
+    "ingesting",
+    "read_metrics",
+]

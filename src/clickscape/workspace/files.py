@@ -1,0 +1,148 @@
+"""File names that cannot leave their folder, and writes that a kill cannot leave half done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from clickscape.errors import WorkspaceError
+
+_TEMPORARY, _REPLACED = ".tmp-", ".old-"
+_DEVICE_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+_LONGEST_NAME = 160
+
+
+def file_name(identifier: str) -> str:
+    """Turn an id into a file name that cannot leave its folder; different ids give different names, percent-encoded."""
+    if not identifier:
+        raise WorkspaceError("an empty id cannot name a file. Give every product and creative an id.")
+    try:
+        name = quote(identifier, safe=" ")
+    except UnicodeEncodeError:
+        raise WorkspaceError(f"the id {identifier!r} is not valid Unicode. Mend it in the feed.") from None
+    if name[0] in ". ~" or name.split(".")[0].upper() in _DEVICE_NAMES:
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    if name[-1] in ". ":
+        name = f"{name[:-1]}%{ord(name[-1]):02X}"
+    if len(name) > _LONGEST_NAME:  # "%-" cannot come out of quote, so a shortened name never meets a whole one
+        name = f"{name[:80]}%-{hashlib.sha256(identifier.encode()).hexdigest()}"
+    return name
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; when the block succeeds it takes the target's place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(6)}{target.suffix}"
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, target)
+        _flush(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`; it replaces the whole target when the block succeeds, else it vanishes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replaced = target.parent / f"{_REPLACED}{target.name}"
+    _recover(replaced)
+    temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(6)}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in sorted(temporary.rglob("*"), reverse=True):
+            _flush(path)
+        _flush(temporary)
+        if target.exists():
+            os.rename(target, replaced)  # a kill right after this is mended by _recover
+        os.rename(temporary, target)
+        _flush(target.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def fingerprint(value: object) -> str:
+    """sha256, in hex, of the content of `value`: a file, a folder (names and contents) or anything JSON can say."""
+    digest = hashlib.sha256()
+    if isinstance(value, Path):
+        if not value.exists():
+            raise WorkspaceError(f"{value} is missing. Run the stage that makes it first.")
+        files = sorted(path for path in value.rglob("*") if path.is_file()) if value.is_dir() else [value]
+        for path in files:
+            name = path.relative_to(value).as_posix().encode()
+            if not any(part.startswith(".") for part in path.relative_to(value).parts):
+                digest.update(len(name).to_bytes(8, "big") + name + path.stat().st_size.to_bytes(8, "big"))
+                with path.open("rb") as stream:
+                    while block := stream.read(1 << 20):
+                        digest.update(block)
+    else:
+        digest.update(to_json(value).encode())
+    return digest.hexdigest()
+
+
+def to_json(value: object) -> str:
+    """One line of JSON with sorted keys; models become objects, paths text, times ISO 8601, NaN and infinity null."""
+    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left below `folder`; only the holder of the lock may do so."""
+    for place, folders, files in os.walk(folder):
+        for name in [name for name in folders if name.startswith(_REPLACED)]:
+            _recover(Path(place, name))
+        for name in [name for name in folders if name.startswith(_TEMPORARY)]:
+            shutil.rmtree(Path(place, name), ignore_errors=True)
+        folders[:] = [name for name in folders if not name.startswith((_TEMPORARY, _REPLACED))]
+        for name in files:
+            if name.startswith(_TEMPORARY):
+                Path(place, name).unlink(missing_ok=True)
+
+
+def _recover(replaced: Path) -> None:
+    """Finish or undo an atomic_folder that was killed between its two renames."""
+    target = replaced.with_name(replaced.name.removeprefix(_REPLACED))
+    if replaced.exists() and not target.exists():
+        os.rename(replaced, target)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="python")
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if hasattr(value, "tolist"):  # a NumPy or torch value
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,298 @@
+"""`Workspace`: paths, tables, images and the lock of one shop's folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from clickscape.config import Settings
+from clickscape.config import load as load_settings
+from clickscape.errors import LogError, WorkspaceError
+from clickscape.types import Creative, Product
+from clickscape.workspace import runs, tables
+from clickscape.workspace.files import atomic_file, file_name, sweep
+
+_SETTINGS, _LOCK = "clickscape.toml", ".lock"
+_FOLDERS = ("catalog", "creatives", "clicks", "models", "runs")
+
+
+class Workspace:
+    """One shop's folder; make it with `Workspace.create`, come back to it with `Workspace.open`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+        self._threads = threading.RLock()
+        self._depth = 0
+        self._lock_file: BinaryIO | None = None
+        self._swept = False
+
+    @classmethod
+    def create(cls, path: str | Path, *, exist_ok: bool = False) -> Workspace:
+        """Make the folder and a commented clickscape.toml; refuses a folder that already holds something else."""
+        workspace = cls(path)
+        if workspace.path.exists() and not workspace.path.is_dir():
+            raise WorkspaceError(f"{path} is a file, expected a folder. Choose another name.")
+        if workspace.exists:
+            if exist_ok:
+                return cls.open(path)
+            raise WorkspaceError(f"{path} is a workspace already. Use it as it is, or choose another name.")
+        found = [entry.name for entry in workspace.path.iterdir()] if workspace.path.exists() else []
+        if foreign := [name for name in found if name not in _FOLDERS and not name.startswith((".tmp-", _LOCK))]:
+            raise WorkspaceError(f"{path} is not empty (it holds {foreign[0]!r}). Choose a new or an empty folder.")
+        workspace.path.mkdir(parents=True, exist_ok=True)
+        with workspace.lock():
+            for name in _FOLDERS:
+                (workspace.path / name).mkdir(exist_ok=True)
+            with atomic_file(workspace.settings_path) as temporary:
+                temporary.write_text(_commented_defaults(), encoding="utf-8")
+        return workspace
+
+    @classmethod
+    def open(cls, path: str | Path) -> Workspace:
+        """Come back to a workspace and sweep what a killed run left half-written, unless another process is writing."""
+        workspace = cls(path)
+        if not workspace.exists:
+            raise WorkspaceError(f"{path} is not a workspace (no {_SETTINGS}). Make one with `clickscape new {path}`.")
+        try:
+            with workspace.lock():
+                pass
+        except (WorkspaceError, OSError):  # busy or read-only: reading is still fine
+            pass
+        return workspace
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder is a workspace; clickscape.toml alone may be deleted, which means the defaults."""
+        return self.settings_path.is_file() or all((self.path / name).is_dir() for name in ("catalog", "runs"))
+
+    @property
+    def settings_path(self) -> Path:
+        """clickscape.toml."""
+        return self.path / _SETTINGS
+
+    @property
+    def settings(self) -> Settings:
+        """What clickscape.toml says now."""
+        return load_settings(self.settings_path)
+
+    @property
+    def catalog(self) -> Path:
+        """Folder of products.parquet and cutouts/."""
+        return self.path / "catalog"
+
+    @property
+    def products_path(self) -> Path:
+        """Table `products`."""
+        return self.catalog / "products.parquet"
+
+    @property
+    def creatives_path(self) -> Path:
+        """Table `creatives`."""
+        return self.path / "creatives" / "creatives.parquet"
+
+    @property
+    def renditions_path(self) -> Path:
+        """Table `renditions`."""
+        return self.path / "creatives" / "renditions.parquet"
+
+    @property
+    def clicks(self) -> Path:
+        """Folder of the logs and of what was estimated from them."""
+        return self.path / "clicks"
+
+    @property
+    def events_folder(self) -> Path:
+        """Parquet files of the table `events`."""
+        return self.clicks / "events"
+
+    @property
+    def counts_path(self) -> Path:
+        """Table `counts`."""
+        return self.clicks / "counts.parquet"
+
+    @property
+    def models(self) -> Path:
+        """Checkpoint folders: models/prompt, models/reward."""
+        return self.path / "models"
+
+    @property
+    def runs_folder(self) -> Path:
+        """One folder per run of a stage."""
+        return self.path / "runs"
+
+    def cutout_path(self, product_id: str) -> Path:
+        """PNG of a product's cut-out."""
+        return self.catalog / "cutouts" / f"{file_name(product_id)}.png"
+
+    def image_path(self, creative_id: str) -> Path:
+        """Lossless WebP of a creative."""
+        return self.path / "creatives" / "images" / f"{file_name(creative_id)}.webp"
+
+    def resolve(self, image: str) -> Path:
+        """Absolute path of an image that a table names; a relative one must stay inside the workspace."""
+        path = self.path / image
+        if not Path(image).is_absolute() and not path.resolve().is_relative_to(self.path.resolve()):
+            raise WorkspaceError(f"{image!r} leaves the workspace {self.path}. Ingest the catalog again.")
+        return path
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one process that writes here; WorkspaceError when another one is. Nests within a process."""
+        with self._threads:
+            if self._depth == 0:
+                self._lock_file = self._take_lock()
+                if not self._swept:
+                    sweep(self.path)
+                    self._swept = True
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if self._depth == 0 and self._lock_file is not None:
+                    self._lock_file.close()
+                    self._lock_file = None
+
+    def write_products(self, products: Sequence[Product]) -> None:
+        """Replace the table `products`; images inside the workspace are noted relative to it."""
+        with self.lock():
+            self.write_table(self.products_path, tables.product_table(products, name_image=self.name_image))
+
+    def products(self) -> list[Product]:
+        """The catalog, with absolute image paths; WorkspaceError before `ingest`."""
+        table = self.read_table(self.products_path, tables.PRODUCTS, remedy="Run `clickscape ingest` first.")
+        return tables.products_from(table, resolve=self.resolve)
+
+    def write_creatives(self, creatives: Sequence[Creative], *, now: datetime | None = None) -> None:
+        """Replace the table `creatives`; `now` (UTC) is noted as the time of making."""
+        with self.lock():
+            self.write_table(self.creatives_path, self._creative_table(creatives, now))
+
+    def append_creatives(self, creatives: Sequence[Creative], *, now: datetime | None = None) -> None:
+        """Add creatives to the table; an id that is there already is a WorkspaceError."""
+        with self.lock():
+            added = self._creative_table(creatives, now)
+            if self.creatives_path.exists():
+                added = pa.concat_tables([self.read_table(self.creatives_path, tables.CREATIVES), added])
+            tables.check_unique(added["creative_id"].to_pylist(), what="creative")
+            self.write_table(self.creatives_path, added)
+
+    def creatives(self) -> list[Creative]:
+        """Every creative, with absolute image paths; an empty list when none was made yet."""
+        if not self.creatives_path.exists():
+            return []
+        return tables.creatives_from(self.read_table(self.creatives_path, tables.CREATIVES), resolve=self.resolve)
+
+    def save_image(self, creative_id: str, image: np.ndarray) -> Path:
+        """Write a creative's pixels, uint8 (height, width, 3) sRGB, without loss; returns the path."""
+        return self._save(self.image_path(creative_id), image, channels=3, options={"lossless": True, "method": 0})
+
+    def save_cutout(self, product_id: str, cutout: np.ndarray) -> Path:
+        """Write a product's cut-out, uint8 (height, width, 4) sRGB and straight alpha; returns the path."""
+        return self._save(self.cutout_path(product_id), cutout, channels=4, options={})
+
+    def append_events(self, events: pa.Table, *, part: str) -> Path:
+        """Write one file of the click log; the same `part` again replaces it, so that a repeated run adds nothing."""
+        path = self.events_folder / f"{file_name(part)}.parquet"
+        self.write_table(path, tables.conform(events, tables.EVENTS, where=part, error=LogError))
+        return path
+
+    def write_counts(self, counts: pa.Table) -> Path:
+        """Replace the table `counts`; its column `position` is optional."""
+        schema = tables.COUNTS
+        if "position" not in counts.column_names:
+            schema = schema.remove(schema.get_field_index("position"))
+        self.write_table(self.counts_path, tables.conform(counts, schema, where="counts", error=LogError))
+        return self.counts_path
+
+    def write_table(self, path: Path, table: pa.Table) -> None:
+        """Write any table into the workspace, atomically."""
+        with self.lock(), atomic_file(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+
+    def read_table(self, path: Path, schema: pa.Schema | None = None, *, remedy: str = "") -> pa.Table:
+        """Read a table; WorkspaceError when it is missing, unreadable or lacks a column of `schema`."""
+        if not path.exists():
+            raise WorkspaceError(f"{path} is missing. {remedy or 'Run the stage that makes it first.'}")
+        try:
+            with pq.ParquetFile(path) as file:
+                table = file.read()
+        except (pa.ArrowException, OSError) as error:
+            raise WorkspaceError(f"{path} cannot be read ({error}). Delete it and run its stage again.") from None
+        return table if schema is None else tables.conform(table, schema, where=str(path), error=WorkspaceError)
+
+    def start_run(
+        self, stage: str, config: object, inputs: Mapping[str, object], *, now: datetime | None = None
+    ) -> runs.Run:
+        """Begin a stage and hold the lock until it ends; a killed run of the same inputs and settings goes on in place.
+
+        `config`: the stage's settings; `inputs`: name → path (its content counts) or any value that JSON can say.
+        """
+        return runs.start(self, stage, config, inputs, now=now or datetime.now(UTC))
+
+    def finished(self, stage: str, fingerprint: str) -> runs.Manifest | None:
+        """Manifest of the newest finished run with this `runs.fingerprint_of(stage, config, inputs)`, or None.
+
+        None too when what it made is no longer there as it was made, so that a stage is repeated when it must be.
+        """
+        return runs.finished(self, stage, fingerprint)
+
+    def _save(self, path: Path, image: np.ndarray, *, channels: int, options: Mapping[str, Any]) -> Path:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:
+            raise WorkspaceError(
+                f"{path.name}: expected uint8 (height, width, {channels}), got {image.dtype} {image.shape}."
+            )
+        with self.lock(), atomic_file(path) as temporary:
+            Image.fromarray(image).save(temporary, **options)
+        return path
+
+    def name_image(self, image: str) -> str:
+        """What a table says of an image: its path relative to the workspace when it lies inside, else absolute."""
+        path = self.resolve(image)
+        return path.relative_to(self.path).as_posix() if image and path.is_relative_to(self.path) else image
+
+    def _creative_table(self, creatives: Sequence[Creative], now: datetime | None) -> pa.Table:
+        return tables.creative_table(creatives, name_image=self.name_image, now=now or datetime.now(UTC))
+
+    def _take_lock(self) -> BinaryIO:
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = (self.path / _LOCK).open("a+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read(32).decode("ascii", "replace").strip() or "unknown"
+            file.close()
+            raise WorkspaceError(
+                f"{self.path} is being written by another process (id {holder}). Wait until it ends, or stop it."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        return file
+
+
+def _commented_defaults() -> str:
+    """Every setting with its unit and default, as comments, so that a later version's better default is not pinned."""
+    lines = ["# Settings of this workspace. Remove the # before a line to change its value.", ""]
+    for section, stage in Settings():
+        lines += [f"[{section}]"]
+        for name, field in type(stage).model_fields.items():
+            choices = " | ".join(str(choice) for choice in get_args(field.annotation))
+            note = "; ".join(part for part in (field.description, choices and f"one of {choices}") if part)
+            lines += [f"# {note}"] if note else []
+            lines += [f"# {name} = {json.dumps(getattr(stage, name))}"]
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,205 @@
+"""What a stage did: one folder per run with a manifest and its metrics, so that finished work is not repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from clickscape.errors import WorkspaceError
+from clickscape.workspace.files import atomic_file, fingerprint, to_json
+
+if TYPE_CHECKING:
+    from clickscape.workspace.folder import Workspace
+
+_PACKAGES = ("clickscape", "torch", "transformers", "numpy", "duckdb", "ibis-framework")
+
+
+class Manifest(BaseModel):
+    """manifest.json: what a run was asked, from what, with what, and when (UTC)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    status: Literal["running", "done"]
+    fingerprint: str
+    config: Any
+    inputs: dict[str, str] = Field(description="name → sha256 of the content")
+    outputs: dict[str, str] = Field({}, description="path in the workspace → sha256 of the content")
+    result: dict[str, Any] = Field({}, description="figures that the stage ends with")
+    versions: dict[str, str]
+    started: AwareDatetime
+    ended: AwareDatetime | None = None
+
+
+class Run:
+    """One run of a stage; a context manager that holds the lock and notes `done` when its block succeeds."""
+
+    def __init__(self, workspace: Workspace, folder: Path, manifest: Manifest, lock: ExitStack) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._workspace = workspace
+        self._lock = lock
+
+    @property
+    def metrics_path(self) -> Path:
+        """metrics.jsonl: one line per step."""
+        return self.folder / "metrics.jsonl"
+
+    def log(self, step: Mapping[str, object]) -> None:
+        """Append one step to metrics.jsonl at once; a number that is not finite is written as null."""
+        with self.metrics_path.open("a", encoding="utf-8") as stream:
+            stream.write(to_json(step) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was logged so far, by this run and by the killed one that it goes on from."""
+        return read_metrics(self.metrics_path)
+
+    def finish(
+        self,
+        *,
+        outputs: Mapping[str, Path] | list[Path] | tuple[Path, ...] = (),
+        result: Mapping[str, object] | None = None,
+        now: datetime | None = None,
+    ) -> Manifest:
+        """Note that the stage is done, what it made (paths inside the workspace) and its figures; frees the lock."""
+        paths = list(outputs.values()) if isinstance(outputs, Mapping) else list(outputs)
+        root = self._workspace.path
+        self.manifest = self.manifest.model_copy(
+            update={
+                "status": "done",
+                "outputs": {path.absolute().relative_to(root).as_posix(): fingerprint(path) for path in paths},
+                "result": json.loads(to_json(result or {})),
+                "ended": now or datetime.now(UTC),
+            }
+        )
+        _write(self.folder, self.manifest)
+        self._lock.close()
+        return self.manifest
+
+    def close(self) -> None:
+        """Free the lock; a run that was not finished stays `running` and can be taken up again."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self.manifest.status == "running":
+            self.finish()
+        self.close()
+
+
+def fingerprint_of(stage: str, config: object, inputs: Mapping[str, object]) -> str:
+    """sha256 over a stage, its settings and the content of its inputs; equal means that work would be repeated."""
+    return _fingerprint(stage, config, _digests(inputs))
+
+
+def start(workspace: Workspace, stage: str, config: object, inputs: Mapping[str, object], *, now: datetime) -> Run:
+    """Take the lock and open a run folder; see `Workspace.start_run`."""
+    lock = ExitStack()
+    lock.enter_context(workspace.lock())
+    try:
+        digests = _digests(inputs)
+        wanted = _fingerprint(stage, config, digests)
+        for folder, manifest in _all(workspace, stage):
+            if manifest.status == "running" and manifest.fingerprint == wanted:
+                _drop_torn_line(folder / "metrics.jsonl")
+                return Run(workspace, folder, manifest, lock)
+        manifest = Manifest(
+            stage=stage,
+            status="running",
+            fingerprint=wanted,
+            config=json.loads(to_json(config)),
+            inputs=digests,
+            versions=_versions(),
+            started=now.astimezone(UTC),
+        )
+        name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{stage}"
+        folder, number = workspace.runs_folder / name, 2
+        while folder.exists():
+            folder, number = workspace.runs_folder / f"{name}-{number}", number + 1
+        folder.mkdir(parents=True)
+        _write(folder, manifest)
+        return Run(workspace, folder, manifest, lock)
+    except BaseException:
+        lock.close()
+        raise
+
+
+def finished(workspace: Workspace, stage: str, wanted: str) -> Manifest | None:
+    """Newest finished run with the fingerprint `wanted`, if its outputs are still there; see `Workspace.finished`."""
+    for _, manifest in _all(workspace, stage):
+        if manifest.status == "done" and manifest.fingerprint == wanted:
+            paths = {workspace.path / name: digest for name, digest in manifest.outputs.items()}
+            # an older run with the same fingerprint may have made other bytes, so the search goes on
+            if all(path.exists() and fingerprint(path) == digest for path, digest in paths.items()):
+                return manifest
+    return None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics.jsonl; a last line that a kill tore off is left out, any other damage is a WorkspaceError."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    steps = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            steps.append(json.loads(line))
+        except ValueError:
+            raise WorkspaceError(f"{path}, line {number}: not JSON. Delete the line, or the run's folder.") from None
+    return steps
+
+
+def _digests(inputs: Mapping[str, object]) -> dict[str, str]:
+    return {name: fingerprint(value) for name, value in inputs.items()}
+
+
+def _fingerprint(stage: str, config: object, digests: Mapping[str, str]) -> str:
+    return fingerprint({"stage": stage, "config": config, "inputs": digests})
+
+
+def _all(workspace: Workspace, stage: str) -> list[tuple[Path, Manifest]]:
+    """Readable manifests of a stage, newest first; a folder that was killed before its manifest counts for nothing."""
+    found = []
+    for path in workspace.runs_folder.glob("*/manifest.json"):
+        try:
+            manifest = Manifest.model_validate_json(path.read_bytes())
+        except (ValidationError, OSError):
+            continue
+        if manifest.stage == stage:
+            found.append((path.parent, manifest))
+    return sorted(found, key=lambda pair: (pair[1].started, pair[0].name), reverse=True)
+
+
+def _write(folder: Path, manifest: Manifest) -> None:
+    with atomic_file(folder / "manifest.json") as temporary:
+        temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _drop_torn_line(path: Path) -> None:
+    if path.exists():
+        whole = path.read_bytes().rfind(b"\n") + 1
+        os.truncate(path, whole)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,168 @@
+"""The columns of the workspace's tables (Parquet), and records turned into them and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from clickscape.errors import ClickscapeError, WorkspaceError
+from clickscape.types import Creative, Product
+from clickscape.workspace.files import to_json
+
+_TIME = pa.timestamp("us", tz="UTC")
+PRODUCTS = pa.schema(
+    {
+        "product_id": pa.string(),
+        "title": pa.string(),
+        "category": pa.list_(pa.string()),
+        "attributes": pa.map_(pa.string(), pa.string()),
+        "tags": pa.list_(pa.string()),
+        "price": pa.float64(),
+        "currency": pa.string(),
+        "image": pa.string(),
+    }
+)
+CREATIVES = pa.schema(
+    {
+        "creative_id": pa.string(),
+        "product_id": pa.string(),
+        "image": pa.string(),
+        "description": pa.string(),
+        "scene": pa.string(),
+        "renderer": pa.string(),
+        "model_id": pa.string(),
+        "seed": pa.int64(),
+        "parent_id": pa.string(),
+        "status": pa.string(),
+        "created_at": _TIME,
+    }
+)
+RENDITIONS = pa.schema(
+    {
+        "rendition_id": pa.string(),
+        "creative_id": pa.string(),
+        "placement": pa.string(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "file": pa.string(),
+        "bytes": pa.int64(),
+    }
+)
+EVENTS = pa.schema(
+    {
+        "event_id": pa.string(),
+        "ts": _TIME,
+        "kind": pa.string(),
+        "decision_id": pa.string(),
+        "creative_id": pa.string(),
+        "product_id": pa.string(),
+        "placement": pa.string(),
+        "position": pa.int32(),
+        "user_key": pa.string(),
+        "policy_id": pa.string(),
+        "candidates": pa.list_(pa.string()),
+        "propensities": pa.list_(pa.float64()),
+    }
+)
+COUNTS = pa.schema(
+    {
+        "creative_id": pa.string(),
+        "product_id": pa.string(),
+        "position": pa.int32(),
+        "impressions": pa.int64(),
+        "clicks": pa.int64(),
+    }
+)
+
+
+def product_table(products: Sequence[Product], *, name_image: Callable[[str], str]) -> pa.Table:
+    """Table `products`; `name_image` turns an image path into what the table shall say."""
+    check_unique([product.product_id for product in products], what="product")
+    rows = [
+        {
+            "product_id": product.product_id,
+            "title": product.title,
+            "category": list(product.category),
+            "attributes": list(product.attributes.items()),
+            "tags": list(product.tags),
+            "price": product.price,
+            "currency": product.currency,
+            "image": name_image(product.image),
+        }
+        for product in products
+    ]
+    return pa.Table.from_pylist(rows, schema=PRODUCTS)
+
+
+def products_from(table: pa.Table, *, resolve: Callable[[str], Path]) -> list[Product]:
+    """Products of the table; `resolve` turns what it says of an image into a path."""
+    return [
+        Product(
+            product_id=row["product_id"],
+            title=row["title"],
+            category=tuple(row["category"] or ()),
+            attributes=dict(row["attributes"] or ()),
+            tags=tuple(row["tags"] or ()),
+            price=row["price"],
+            currency=row["currency"],
+            image=str(resolve(row["image"])) if row["image"] else "",
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def creative_table(creatives: Sequence[Creative], *, name_image: Callable[[str], str], now: datetime) -> pa.Table:
+    """Table `creatives`, all made at `now` (UTC)."""
+    check_unique([creative.creative_id for creative in creatives], what="creative")
+    rows = [
+        {
+            "creative_id": creative.creative_id,
+            "product_id": creative.product_id,
+            "image": name_image(creative.image),
+            "description": creative.description,
+            "scene": to_json(creative.scene),
+            "renderer": creative.renderer,
+            "model_id": creative.model_id,
+            "seed": creative.seed,
+            "parent_id": creative.parent_id,
+            "status": creative.status,
+            "created_at": now.astimezone(UTC),
+        }
+        for creative in creatives
+    ]
+    return pa.Table.from_pylist(rows, schema=CREATIVES)
+
+
+def creatives_from(table: pa.Table, *, resolve: Callable[[str], Path]) -> list[Creative]:
+    """Creatives of the table; `resolve` turns what it says of an image into a path."""
+    return [
+        Creative(**{**row, "scene": json.loads(row["scene"] or "{}"), "image": str(resolve(row["image"]))})
+        for row in table.drop_columns(["created_at"]).to_pylist()
+    ]
+
+
+def check_unique(identifiers: Sequence[str], *, what: str) -> None:
+    """Refuse a table in which one id stands twice."""
+    seen: set[str] = set()
+    for identifier in identifiers:
+        if identifier in seen:
+            raise WorkspaceError(f"{what} {identifier!r} appears twice. Give every {what} an id of its own.")
+        seen.add(identifier)
+
+
+def conform(table: pa.Table, schema: pa.Schema, *, where: str, error: type[ClickscapeError]) -> pa.Table:
+    """Pick and cast the columns of `schema`; `error` names the column that is missing or of another type."""
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise error(f"{where}: no column {missing[0]!r}; expected {', '.join(schema.names)}. Add the column.")
+    columns = []
+    for field in schema:
+        try:
+            columns.append(table[field.name].cast(field.type))
+        except pa.ArrowException as problem:
+            raise error(f"{where}: column {field.name!r} is not {field.type} ({problem}). Convert it.") from None
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -1,0 +1,125 @@
+"""Processes and this process give the same results, the same errors, and leave nobody behind."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clickscape.compute import BACKENDS, map_shards
+from clickscape.errors import ImageError
+
+
+class PeculiarError(Exception):
+    """Cannot be pickled and read back: its constructor takes two arguments and keeps one."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def double_in_a_process(number: int) -> tuple[int, int]:
+    return 2 * number, os.getpid()
+
+
+def refuse_five(number: int) -> int:
+    if number == 5:
+        raise ImageError(f"image {number} is torn")
+    return number
+
+
+def refuse_peculiarly(number: int) -> int:
+    raise PeculiarError("this", "that")
+
+
+def thread_counts(_: int) -> tuple[int, str]:
+    import cv2
+
+    return cv2.getNumThreads(), os.environ["OMP_NUM_THREADS"]
+
+
+def vanish(_: int) -> None:
+    os._exit(3)
+
+
+def test_processes_give_what_this_process_gives_in_the_same_order() -> None:
+    alone = [value for value, _ in map_shards(double_in_a_process, range(23), workers=1)]
+    shared = list(map_shards(double_in_a_process, iter(range(23)), workers=2, chunk=3))
+    assert alone == [2 * number for number in range(23)] == [value for value, _ in shared]
+    assert os.getpid() not in {process for _, process in shared}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_error_arrives_with_its_class_and_message_after_the_results_before_it(backend: str) -> None:
+    results = map_shards(refuse_five, itertools.count(), workers=2, chunk=4, backend=backend)
+    assert list(itertools.islice(results, 5)) == [0, 1, 2, 3, 4]
+    with pytest.raises(ImageError, match="image 5 is torn"):
+        next(results)
+
+
+def test_an_error_that_cannot_travel_is_told_in_words() -> None:
+    with pytest.raises(RuntimeError, match="PeculiarError: this and that"):
+        list(map_shards(refuse_peculiarly, [1], workers=2))
+
+
+def test_workers_take_one_thread_and_this_process_keeps_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert set(map_shards(thread_counts, range(2), workers=2, chunk=1)) == {(1, "1")}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_a_function_that_cannot_travel_is_refused_with_a_remedy() -> None:
+    with pytest.raises(TypeError, match="top of a module"):
+        list(map_shards(lambda item: item, [1], workers=2))
+
+
+def test_a_worker_that_dies_is_an_error_and_no_hang() -> None:
+    with pytest.raises(RuntimeError, match="died"):
+        list(map_shards(vanish, [1], workers=2))
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"chunk": 0}, {"backend": "cloud"}])
+def test_wrong_settings_are_refused_at_once(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"at least 1|expected one of in_process, processes"):
+        map_shards(refuse_five, [1], **wrong)
+
+
+_SCRIPT = """
+import os, sys, time
+from clickscape.compute import map_shards
+def sleep(number):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+if __name__ == "__main__":
+    list(map_shards(sleep, range(4), workers=2, chunk=1))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> None:
+    script = tmp_path / "sleepers.py"
+    script.write_text(_SCRIPT)
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        children = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.send_signal(how)
+        parent.wait(timeout=20)
+    deadline = time.monotonic() + 20
+    while any(_runs(child) for child in children) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(_runs(child) for child in children)
+
+
+def _runs(process: int) -> bool:
+    """A process that ended but was not collected (a zombie whose new parent does not wait for it) does not run."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,255 @@
+"""The command line: the only file that prints. It parses, calls a stage, draws its bar and names the next command.
+
+Errors that the user can mend are one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import click
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from clickscape.errors import ClickscapeError
+from clickscape.stages.progress import Progress, Stage, run
+
+Result = TypeVar("Result")
+Folder = Annotated[Path, typer.Argument(help="Folder of the workspace.", show_default=False)]
+
+app = typer.Typer(
+    help="Turn a product catalog and its click logs into advertising images that people click.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit code 0 when it worked, 2 when the user can mend what went wrong, 130 on Ctrl-C."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except ClickscapeError as error:
+        _err.print(f"clickscape: {error}", markup=False)
+        sys.exit(2)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.command(epilog="Example: clickscape demo --out demo-workspace")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo's workspace.")] = Path("demo-workspace"),
+    world: Annotated[Literal["harmony", "siren"], typer.Option(help="Simulated click world.")] = "harmony",
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn by chance.")] = 0,
+    scale: Annotated[
+        Literal["full", "small"], typer.Option(help="`small` shows every stage in about a minute.")
+    ] = "full",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw and train side by side.")] = 2,
+) -> None:
+    """Run the whole loop on the sample catalog with simulated clicks and write a report."""
+    from clickscape import demo as whole_loop
+
+    made = _watch(whole_loop.demo(out, world=world, seed=seed, scale=whole_loop.SCALES[scale], workers=workers))
+    for line in made.summary:
+        _out.print(line, markup=False)
+    _made(made.report, after=f"open {made.report} in a browser, then: clickscape generate {out} --out ads/")
+
+
+@app.command(epilog="Example: clickscape new my-shop")
+def new(workspace: Folder) -> None:
+    """Make an empty workspace with a commented clickscape.toml."""
+    from clickscape.workspace import Workspace
+
+    made = Workspace.create(workspace)
+    _made(made.settings_path, after=f"clickscape ingest {workspace} my-catalog.csv")
+
+
+@app.command(epilog="Example: clickscape ingest my-shop my-catalog.csv")
+def ingest(
+    workspace: Folder,
+    feed: Annotated[
+        Path, typer.Argument(help="CSV, JSON Lines, Parquet or the paper's JSON list.", show_default=False)
+    ],
+    workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side.")] = 2,
+) -> None:
+    """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing."""
+    from clickscape.stages.ingest import ingest as stage
+    from clickscape.workspace import Workspace
+
+    products = _watch(stage(Workspace.open(workspace), feed, workers=workers))
+    _out.print(f"{len(products)} products")
+    _made(workspace / "catalog", after=f"clickscape generate {workspace} --out ads/")
+
+
+@app.command(epilog="Example: clickscape simulate my-shop --world harmony")
+def simulate(
+    workspace: Folder,
+    world: Annotated[Literal["harmony", "siren"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: clickscape.toml.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw side by side.")] = 2,
+) -> None:
+    """Draw a copywriter's creatives for the catalog and log the clicks of a simulated world. For trying things out."""
+    from clickscape.stages.simulate import simulate as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    chosen = {key: value for key, value in (("world", world), ("seed", seed)) if value is not None}
+    manifest = _watch(stage(shop, shop.settings.simulate.model_copy(update=chosen), workers=workers))
+    _out.print(f"{manifest.result['creatives']} creatives, simulated clicks of the world {manifest.result['world']}")
+    _made(shop.clicks, after=f"clickscape clicks {workspace}")
+
+
+@app.command(epilog="Example: clickscape clicks my-shop")
+def clicks(workspace: Folder) -> None:
+    """Turn the click log into a debiased CTR per creative and pairs of creatives."""
+    from clickscape.stages.clicks import clicks as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    manifest = _watch(stage(shop, shop.settings.clicks))
+    for line in manifest.result["summary"]:
+        _out.print(line, markup=False)
+    _made(shop.clicks, after=f"clickscape reward {workspace}")
+
+
+@app.command(epilog="Example: clickscape pretrain my-shop --steps 500")
+def pretrain(
+    workspace: Folder,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of joint training on the workspace's own creatives.")] = 500,
+) -> None:
+    """Teach the prompt model this workspace's words and pictures: the four tasks on its own creatives."""
+    from clickscape.stages.pretrain import pretrain as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    settings = shop.settings.pretrain.model_copy(update={"joint_steps": steps})
+    manifest = _watch(stage(shop, settings))
+    _out.print(f"loss {manifest.result['loss']:.3f} nats per answer token")
+    _made(shop.models / "pretrained", after=f"clickscape optimize {workspace}")
+
+
+@app.command(epilog="Example: clickscape reward my-shop --form single")
+def reward(
+    workspace: Folder,
+    form: Annotated[Literal["single", "pair"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
+) -> None:
+    """Train the reward model on the clicks and judge it on held-out products."""
+    from clickscape.stages.reward import reward as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    settings = shop.settings.reward.model_copy(update={"form": form} if form else {})
+    manifest = _watch(stage(shop, settings))
+    for line in manifest.result["summary"]:
+        _out.print(line, markup=False)
+    _made(shop.models / "reward", after=f"clickscape optimize {workspace}")
+
+
+@app.command(epilog="Example: clickscape optimize my-shop --objective product_centric")
+def optimize(
+    workspace: Folder,
+    objective: Annotated[
+        Literal["product_centric", "preference_only"] | None, typer.Option(help="Default: clickscape.toml.")
+    ] = None,
+) -> None:
+    """Teach the prompt model what the reward model prefers, product by product (PCPO)."""
+    from clickscape.stages.optimize import optimize as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    settings = shop.settings.optimize.model_copy(update={"objective": objective} if objective else {})
+    _watch(stage(shop, settings))
+    _made(shop.models / "prompt", after=f"clickscape generate {workspace} --out ads/")
+
+
+@app.command(epilog="Example: clickscape generate --catalog my.csv --out ads/")
+def generate(
+    workspace: Annotated[Path | None, typer.Argument(help="Workspace; or give --catalog.", show_default=False)] = None,
+    catalog: Annotated[Path | None, typer.Option(help="Catalog file, with nothing but the shipped model.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("ads"),
+    size: Annotated[int | None, typer.Option(min=64, max=4096, help="Pixels of the square image.")] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Creatives kept per product.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the descriptions and the images.")] = None,
+) -> None:
+    """Write descriptions, draw them, and keep the best creatives per product."""
+    from clickscape.stages import generate as stage
+
+    chosen = {key: value for key, value in (("size", size), ("keep", keep), ("seed", seed)) if value is not None}
+    made = _watch(stage.generate(workspace=workspace, catalog=catalog, out=out, overrides=chosen))
+    _out.print(f"{made} images")
+    _made(out, after=f"open {out / 'index.html'} in a browser")
+
+
+@app.command(epilog="Example: clickscape score my-shop --product A-17 ad-1.png ad-2.png")
+def score(
+    workspace: Folder,
+    images: Annotated[list[Path], typer.Argument(help="Images of one product.", show_default=False)],
+    product: Annotated[str, typer.Option(help="Id of the product that the images advertise.")],
+) -> None:
+    """Rank images of one product by the reward model, best first."""
+    from clickscape.stages.score import score as stage
+    from clickscape.workspace import Workspace
+
+    for place, (path, ranked) in enumerate(stage(Workspace.open(workspace), product, images), start=1):
+        value = ranked.score
+        _out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}", markup=False)
+
+
+@app.command(epilog="Example: clickscape report my-shop")
+def report(workspace: Folder) -> None:
+    """Gather what the finished stages measured into one self-contained report.html."""
+    from clickscape.stages.report import report as stage
+    from clickscape.workspace import Workspace
+
+    _made(stage(Workspace.open(workspace)), after=f"clickscape generate {workspace} --out ads/")
+
+
+def _made(path: Path, *, after: str) -> None:
+    _out.print(f"made {path}", markup=False)
+    _out.print(f"next: {after}", markup=False)
+
+
+def _watch(stage: Stage[Result]) -> Result:
+    """Run a stage with a bar per stage name on a terminal, and with plain lines elsewhere."""
+    if not _err.is_terminal:
+        return run(stage, on_progress=_plain_lines())
+    columns = (TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, TextColumn("{task.fields[note]}"), console=_err) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def draw(progress: Progress) -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total, note=progress.note)
+            bars.update(tasks[progress.stage], completed=progress.done, total=progress.total, note=progress.note)
+
+        return run(stage, on_progress=draw)
+
+
+def _plain_lines() -> Callable[[Progress], None]:
+    """A listener that prints a line per stage and tenth of it."""
+    told: dict[str, int] = {}
+
+    def tell(progress: Progress) -> None:
+        tenth = 10 * progress.done // max(progress.total, 1)
+        if told.get(progress.stage) != tenth:
+            told[progress.stage] = tenth
+            note = f"  {progress.note}" if progress.note else ""
+            _err.print(f"{progress.stage}: {progress.done} of {progress.total}{note}", markup=False)
+
+    return tell
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Several objectives optimized side by side, one process each, in one run of a workspace: the arms of a comparison."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from multiprocessing.context import SpawnProcess
+from multiprocessing.queues import Queue
+from pathlib import Path
+
+from clickscape import render, vlm
+from clickscape import reward as reward_room
+from clickscape.compute.device import set_threads, thread_environment
+from clickscape.config import OptimizeConfig
+from clickscape.errors import PreferenceError
+from clickscape.preference import rounds
+from clickscape.preference.rounds import RoundReport
+from clickscape.preference.train import Step
+from clickscape.stages import split
+from clickscape.stages.optimize import place
+from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.reward import writer_source
+from clickscape.types import Product
+from clickscape.vlm import model as vlm_model
+from clickscape.workspace import Manifest, Workspace, fingerprint_of
+
+STAGE = "arms"
+_PATIENCE = 0.5  # seconds between looks at whether a worker died
+
+
+def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers: int) -> Stage[Manifest]:
+    """Optimize every arm and save its policy at models/<arm>; the manifest's result holds the rounds of each.
+
+    A killed run goes on in the round that each arm was in. Raises what an arm raised.
+    """
+    rewards = workspace.models / "reward"
+    inputs = {"products": workspace.products_path, "reward": rewards, "writer": writer_source(workspace)}
+    settings = {name: config.model_dump() for name, config in configs.items()}
+    if done := workspace.finished(STAGE, fingerprint_of(STAGE, settings, inputs)):
+        yield Progress(STAGE, 1, 1, "reused")
+        return done
+    with workspace.start_run(STAGE, settings, inputs) as run:
+        products = workspace.products()
+        learned = split.read(workspace, products).training(products)
+        folders = {name: run.folder / name for name in configs}
+        waiting = list(configs)
+        events: Queue[tuple[str, object]] = multiprocessing.get_context("spawn").Queue()
+        working: dict[str, SpawnProcess] = {}
+        reports: dict[str, list[dict[str, object]]] = {name: [] for name in configs}
+        try:
+            while waiting or working:
+                while waiting and len(working) < workers:
+                    name = waiting.pop(0)
+                    process = multiprocessing.get_context("spawn").Process(
+                        target=_work,
+                        args=(events, name, writer_source(workspace), rewards, learned, folders[name], configs[name]),
+                        daemon=True,
+                    )
+                    with thread_environment(1):
+                        process.start()
+                    working[name] = process
+                try:
+                    name, event = events.get(timeout=_PATIENCE)
+                except queue.Empty:
+                    _check_alive(working)
+                    continue
+                if isinstance(event, Progress):
+                    yield event
+                elif isinstance(event, RoundReport):
+                    reports[name].append(asdict(event))
+                elif isinstance(event, Step):
+                    run.log({"arm": name, **asdict(event)})
+                elif isinstance(event, Exception):
+                    raise event
+                else:
+                    working.pop(name).join()
+        finally:
+            for process in working.values():
+                process.terminate()
+        targets = {name: workspace.models / name for name in configs}
+        for name, target in targets.items():
+            vlm_model.save(rounds.open_policy(folders[name]).vlm, target)
+        return run.finish(outputs=list(targets.values()), result={"rounds": reports})
+
+
+def _work(
+    events: Queue[tuple[str, object]],
+    name: str,
+    writer: Path | str,
+    rewards: Path,
+    products: Sequence[Product],
+    folder: Path,
+    config: OptimizeConfig,
+) -> None:
+    """Run one arm in a process of its own and tell the parent about it."""
+    set_threads(1)
+    try:
+        for event in rounds.optimize(
+            vlm.load(writer),
+            reward_room.load(rewards),
+            render.load("studio"),
+            products,
+            folder=folder,
+            config=config,
+        ):
+            if isinstance(event, Step | RoundReport):
+                events.put((name, event))
+            if not isinstance(event, RoundReport):
+                events.put((name, Progress(name, *place(event, config=config))))
+        events.put((name, None))
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        events.put((name, error))
+
+
+def _check_alive(working: Mapping[str, SpawnProcess]) -> None:
+    for name, process in working.items():
+        if process.exitcode not in (None, 0):
+            raise PreferenceError(
+                f"the process of arm {name!r} ended with {process.exitcode} (out of memory?). Run the command again: "
+                "it goes on where it stopped."
+            )

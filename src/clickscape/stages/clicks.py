@@ -1,0 +1,65 @@
+"""Stage `clicks`: from the workspace's click log to a CTR per creative and pairs of creatives."""
+
+from __future__ import annotations
+
+import statistics
+
+from clickscape import clicks as click_room
+from clickscape.clicks.report import ClickReport
+from clickscape.config import ClicksConfig
+from clickscape.errors import WorkspaceError
+from clickscape.stages.progress import Progress, Stage
+from clickscape.workspace import Manifest, Workspace, fingerprint_of
+
+STAGE = "clicks"
+
+
+def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
+    """Write clicks/estimates.parquet and clicks/pairs.parquet; returns the run's manifest. A finished run is reused."""
+    log = workspace.events_folder if workspace.events_folder.exists() else workspace.counts_path
+    if not log.exists():
+        raise WorkspaceError(f"{workspace.clicks} holds no log. Put events/*.parquet or counts.parquet there.")
+    inputs = {"log": log, "creatives": workspace.creatives_path}
+    if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
+        yield Progress(STAGE, 1, 1, "reused")
+        return done
+    with workspace.start_run(STAGE, config, inputs) as run:
+        yield Progress(STAGE, 0, 1, "counting")
+        report = click_room.estimate(workspace, config=config)
+        yield Progress(STAGE, 1, 1)
+        outputs = [click_room.estimates_path(workspace), click_room.pairs_path(workspace)]
+        return run.finish(outputs=outputs, result={**_figures(report), "summary": _summary(report)})
+
+
+def _figures(report: ClickReport) -> dict[str, object]:
+    examination = report.examination
+    sizes: dict[str, int] = {}
+    for product_id in report.estimates["product_id"].to_pylist():
+        sizes[product_id] = sizes.get(product_id, 0) + 1
+    return {
+        "impressions": report.total.impressions,
+        "clicks": report.total.clicks,
+        "creatives": report.estimates.num_rows,
+        "products": len(sizes),
+        "median_impressions": statistics.median(report.estimates["impressions"].to_pylist()),
+        "pairs_possible": sum(size * (size - 1) // 2 for size in sizes.values()),
+        "pairs_kept": report.pair_table.num_rows,
+        "positions": list(examination.positions),
+        "examination": list(examination.probability),
+        "examination_log_se": list(examination.log_se),
+        "uncorrected_because": examination.reason,
+    }
+
+
+def _summary(report: ClickReport) -> list[str]:
+    figures = _figures(report)
+    examination = report.examination
+    counted = (
+        f"{figures['impressions']:,} impressions, {figures['clicks']:,} clicks, {figures['creatives']:,} creatives "
+        f"of {figures['products']:,} products; {figures['pairs_kept']:,} of {figures['pairs_possible']:,} pairs kept"
+    )
+    if examination.reason:
+        return [counted, f"positions not corrected: {examination.reason}"]
+    rows = zip(examination.positions, examination.probability, examination.log_se, strict=True)
+    shown = ", ".join(f"{position}: {value:.2f} ± {1.96 * error * value:.2f}" for position, value, error in rows)
+    return [counted, f"examination by position: {shown}"]

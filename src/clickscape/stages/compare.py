@@ -1,0 +1,138 @@
+"""Stage `compare`: what pre-training, both objectives, plain search and the oracle are worth on held-out products.
+
+Every way of choosing ads gets the same products and the same image seeds. Search by the reward model may draw as many
+images as an arm's descriptions do; the oracle knows the world and shows how much there was to win.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from clickscape import reward as reward_room
+from clickscape import vlm
+from clickscape.catalog.images import open_image
+from clickscape.preference.evaluate import Evaluation, evaluate
+from clickscape.render.studio.scene import Scene
+from clickscape.reward.evaluate import best_scene_per_category
+from clickscape.simulator import world, writer
+from clickscape.stages import appraise, split
+from clickscape.stages.appraise import Ad
+from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.reward import slots_of, writer_source
+from clickscape.types import Product
+from clickscape.workspace import Manifest, Workspace, fingerprint_of
+
+STAGE = "compare"
+ADS = "ads.jsonl"
+PRETRAINED = "pre-trained"
+BEST_OF = "best of {n} by the reward"
+CATEGORY = "best scene per category"
+ORACLE = "oracle"
+SEARCHED = 1_500
+"""Training creatives from which the reward model's best scene per category is read."""
+
+
+def compare(
+    workspace: Workspace,
+    policies: Mapping[str, Path],
+    *,
+    world_name: str,
+    descriptions: int = 4,
+    size: int = 128,
+    seed: int = 0,
+    workers: int = 1,
+) -> Stage[Manifest]:
+    """Judge every policy (name → checkpoint folder) and the rivals; the manifest's result holds one row for each.
+
+    The ads themselves go to ads.jsonl in the run's folder. A finished run with the same inputs is reused.
+    """
+    rewards = workspace.models / "reward"
+    settings = {"world": world_name, "descriptions": descriptions, "size": size, "seed": seed}
+    inputs = {"products": workspace.products_path, "reward": rewards, "writer": writer_source(workspace), **policies}
+    if done := workspace.finished(STAGE, fingerprint_of(STAGE, settings, inputs)):
+        yield Progress(STAGE, 1, 1, "reused")
+        return done
+    with workspace.start_run(STAGE, settings, inputs) as run:
+        products = workspace.products()
+        held = split.read(workspace, products)
+        tested = held.testing(products)
+        writers: dict[str, Path | str] = {PRETRAINED: writer_source(workspace), **policies}
+        texts: dict[str, list[list[str]]] = {}
+        for number, (name, source) in enumerate(writers.items()):
+            yield Progress(STAGE, number, len(writers), f"{name} writes")
+            texts[name] = vlm.load(source).describe_all(tested, n=descriptions, seed=seed)
+        yield Progress(STAGE, len(writers), len(writers), "searching scenes")
+        rng = np.random.default_rng(seed)
+        scenes = _category_scenes(workspace, held, rng=rng)
+        shoppers = world.load(world_name)
+        fallback = Scene()
+        texts[CATEGORY] = [[writer.describe(scenes.get(product.department, fallback), rng)] for product in tested]
+        texts[ORACLE] = [[writer.describe(shoppers.best_scene(product), rng)] for product in tested]
+
+        ads: dict[str, list[list[Ad]]] = {}
+        total = len(texts) * len(tested)
+        for name, own in texts.items():
+            ads[name] = []
+            for judged in appraise.appraise(
+                tested, own, world_name=world_name, reward=rewards, size=size, seed=seed, workers=workers
+            ):
+                ads[name].append(judged)
+                if len(ads[name]) % 16 == 0:
+                    yield Progress(STAGE, sum(map(len, ads.values())), total, f"judging {name}")
+        for name in writers:
+            label = BEST_OF.format(n=descriptions)
+            ads[label if name == PRETRAINED else f"{name}, {label}"] = [[_best(own)] for own in ads[name]]
+        rows = _rows(ads, held, seed=seed)
+        lines = [json.dumps({"row": name, **asdict(ad)}) for name, own in ads.items() for one in own for ad in one]
+        (run.folder / ADS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        yield Progress(STAGE, total, total)
+        return run.finish(
+            outputs=[run.folder / ADS],
+            result={"rows": rows, "products": len(tested), "objects": len({held.groups[p.product_id] for p in tested})},
+        )
+
+
+def read_ads(folder: Path) -> dict[str, list[Ad]]:
+    """The ads that `compare` judged, by row."""
+    found: dict[str, list[Ad]] = {}
+    for line in (folder / ADS).read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        found.setdefault(values.pop("row"), []).append(Ad(**values))
+    return found
+
+
+def _rows(ads: Mapping[str, Sequence[Sequence[Ad]]], held: split.Split, *, seed: int) -> dict[str, dict[str, object]]:
+    """One evaluation per row, against the pre-trained model."""
+    measured = {name: appraise.outcomes(own, group=held.groups.__getitem__) for name, own in ads.items()}
+    rows: dict[str, Evaluation] = {
+        name: evaluate(one, before=measured[PRETRAINED], rng=np.random.default_rng(seed))
+        for name, one in measured.items()
+    }
+    return {name: asdict(row) for name, row in rows.items()}
+
+
+def _best(ads: Sequence[Ad]) -> Ad:
+    return max(ads, key=lambda ad: (ad.understood, ad.reward))
+
+
+def _category_scenes(workspace: Workspace, held: split.Split, *, rng: np.random.Generator) -> dict[str, Scene]:
+    """The scene that the reward model likes best in each department, from training creatives alone."""
+    by_id: dict[str, Product] = {product.product_id: product for product in workspace.products()}
+    known = [one for one in workspace.creatives() if not held.is_held_out(one.product_id) and one.scene]
+    chosen = [known[index] for index in sorted(rng.permutation(len(known))[:SEARCHED])]
+    products = [by_id[one.product_id] for one in chosen]
+    scores = reward_room.load(workspace.models / "reward").score(
+        products, [open_image(one.image)[..., :3] for one in chosen]
+    )
+    best = best_scene_per_category(
+        scores,
+        [slots_of(one) or {} for one in chosen],
+        [product.department for product in products],
+        products=[product.product_id for product in products],
+    )
+    return {department: Scene.from_slots(slots) for department, slots in best.items()}

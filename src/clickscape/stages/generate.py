@@ -1,0 +1,191 @@
+"""Stage `generate`: descriptions, images and a page to look at, for a workspace or for a bare catalog file.
+
+A product is finished when its own JSON file is there; a killed run goes on with the next product.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from PIL import Image
+
+from clickscape import render, vlm
+from clickscape import reward as reward_room
+from clickscape.catalog import feeds
+from clickscape.config import GenerateConfig
+from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.preference import sample
+from clickscape.preference.sample import Candidate
+from clickscape.render.renderer import Renderer
+from clickscape.reward.model import RewardModel
+from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.reward import writer_source
+from clickscape.types import Product
+from clickscape.vlm.generate import Writer
+from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint
+
+STAGE = "generate"
+PREVIEW = 128
+"""Pixels of the square images that the reward model compares; the same that it learned from."""
+
+MANIFEST = "creatives.jsonl"
+PAGE = "index.html"
+CHUNK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One image as it lies in the folder: everything that is needed to draw it again."""
+
+    creative_id: str
+    product_id: str
+    title: str
+    image: str
+    description: str
+    scene: str
+    unknown: tuple[str, ...]
+    renderer: str
+    model_id: str
+    seed: int
+    reward: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What every product needs."""
+
+    writer: Writer
+    renderer: Renderer
+    reward: RewardModel | None
+    config: GenerateConfig
+    out: Path
+
+
+def generate(
+    *, workspace: Path | None, catalog: Path | None, out: Path, overrides: Mapping[str, int] | None = None
+) -> Stage[int]:
+    """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns how many lie there.
+
+    With a workspace, its own prompt and reward models are used when it has them; a bare catalog gets the shipped model,
+    and the first descriptions that the renderer understands. Raises ConfigError unless exactly one source is given.
+    """
+    if (workspace is None) == (catalog is None):
+        raise ConfigError("give either a workspace or --catalog, and not both: clickscape generate --catalog my.csv")
+    if workspace is not None:
+        shop = Workspace.open(workspace)
+        products, settings = shop.products(), shop.settings.generate
+        source, rewards = _writer_source(shop), shop.models / "reward"
+        reward = reward_room.load(rewards) if rewards.exists() else None
+    else:
+        assert catalog is not None
+        products, settings, source, reward = feeds.read(catalog), GenerateConfig(), "tiny", None
+    config = _settings(settings, overrides or {})
+    if out.exists() and not out.is_dir():
+        raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    tools = _Tools(vlm.load(source), render.load("studio"), reward, config, out)
+    work = fingerprint({"config": config.model_dump(), "writer": source, "reward": None if reward is None else rewards})
+    open_products = [product for product in products if not _finished(product, work, out=out)]
+    done = len(products) - len(open_products)
+    yield Progress(STAGE, done, len(products))
+    for start in range(0, len(open_products), CHUNK):
+        for product, candidates in _candidates(tools, open_products[start : start + CHUNK]):
+            made = [_draw(tools, product, candidate, place) for place, candidate in enumerate(candidates, start=1)]
+            _write(_record(product, out=out), json.dumps({"work": work, "made": [asdict(one) for one in made]}))
+            done += 1
+            yield Progress(STAGE, done, len(products), product.title)
+    rows = [row for product in products for row in _read(product, out=out)["made"]]
+    _write(out / MANIFEST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    environment = Environment(loader=PackageLoader("clickscape.stages", "."), autoescape=True)
+    _write(out / PAGE, environment.get_template("gallery.html.j2").render(rows=rows, size=config.size))
+    return len(rows)
+
+
+def _writer_source(shop: Workspace) -> Path | str:
+    optimized = shop.models / "prompt"
+    return optimized if optimized.exists() else writer_source(shop)
+
+
+def _settings(settings: GenerateConfig, overrides: Mapping[str, int]) -> GenerateConfig:
+    wanted = {**settings.model_dump(), **overrides}
+    wanted["per_product"] = max(wanted["per_product"], wanted["keep"])
+    return GenerateConfig.model_validate(wanted)
+
+
+def _candidates(tools: _Tools, products: Sequence[Product]) -> Iterator[tuple[Product, list[Candidate]]]:
+    """The `keep` best candidates of every product: by reward where there is one, else as they were written."""
+    config = tools.config
+    texts = tools.writer.describe_all(products, n=config.per_product, seed=config.seed, temperature=config.temperature)
+    for product, own in zip(products, texts, strict=True):
+        rng = np.random.default_rng([config.seed, int(fingerprint(product.product_id)[:8], 16)])
+        judged = sample.judge(
+            [product],
+            [own],
+            reward=tools.reward or _Indifferent(),
+            renderer=tools.renderer,
+            render_size=PREVIEW,
+            rng=rng,
+        )[0]
+        ranked = sorted(judged, key=lambda candidate: (candidate.understood, candidate.score), reverse=True)
+        distinct = list({candidate.scene: candidate for candidate in reversed(ranked)}.values())[::-1]
+        rest = [candidate for candidate in ranked if candidate not in distinct]
+        yield product, [*distinct, *rest][: config.keep]
+
+
+class _Indifferent:
+    """No reward model: every image is as good as the other, and the order of writing stays."""
+
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+        """Zero for every image."""
+        return np.zeros(min(len(products), len(images)))
+
+
+def _draw(tools: _Tools, product: Product, candidate: Candidate, place: int) -> Made:
+    side = tools.config.size
+    drawn = tools.renderer.render(product, candidate.text, size=(side, side), seed=candidate.seed)
+    creative_id = f"{product.product_id}-{place}"
+    name = f"{file_name(creative_id)}.png"
+    with atomic_file(tools.out / name) as temporary:
+        Image.fromarray(drawn.image).save(temporary)
+    return Made(
+        creative_id=creative_id,
+        product_id=product.product_id,
+        title=product.title,
+        image=name,
+        description=candidate.text,
+        scene=drawn.scene.to_json(),
+        unknown=drawn.unknown,
+        renderer=tools.renderer.name,
+        model_id=tools.writer.vlm.model_id,
+        seed=candidate.seed,
+        reward=None if tools.reward is None else candidate.score,
+    )
+
+
+def _record(product: Product, *, out: Path) -> Path:
+    return out / f"{file_name(product.product_id)}.json"
+
+
+def _read(product: Product, *, out: Path) -> dict[str, list[dict[str, object]]]:
+    return json.loads(_record(product, out=out).read_text(encoding="utf-8"))
+
+
+def _finished(product: Product, work: str, *, out: Path) -> bool:
+    """Whether this very work was done for the product, and its images are still there."""
+    if not _record(product, out=out).exists():
+        return False
+    try:
+        record = json.loads(_record(product, out=out).read_text(encoding="utf-8"))
+        return record["work"] == work and all((out / row["image"]).exists() for row in record["made"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

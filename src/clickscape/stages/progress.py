@@ -1,0 +1,48 @@
+"""What a stage tells while it works: a stream of small records, and at its end a result.
+
+A stage is a generator that yields `Progress` and returns its result; whoever runs it draws the bar, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is: `done` of `total` (unit-free), with a short note for people."""
+
+    stage: str
+    done: int
+    total: int
+    note: str = ""
+
+
+Stage = Generator[Progress, None, Result]
+
+
+def run(stage: Stage[Result], *, on_progress: Callable[[Progress], None] | None = None) -> Result:
+    """Run a stage to its end and return its result; `on_progress` sees every record."""
+    while True:
+        try:
+            progress = next(stage)
+        except StopIteration as stop:
+            return stop.value
+        if on_progress is not None:
+            on_progress(progress)
+
+
+def counted(items: Iterable[Item], *, stage: str, total: int, every: int = 1) -> Generator[Progress, None, list[Item]]:
+    """Collect `items` into a list and yield a `Progress` after every `every` of them."""
+    result: list[Item] = []
+    iterator: Iterator[Item] = iter(items)
+    for item in iterator:
+        result.append(item)
+        if len(result) % every == 0 or len(result) == total:
+            yield Progress(stage, len(result), total)
+    return result

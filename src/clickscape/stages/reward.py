@@ -1,0 +1,125 @@
+"""Stage `reward`: train the reward model on the workspace's pairs and judge it on held-out products."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from clickscape import clicks as click_room
+from clickscape import vlm
+from clickscape.catalog.images import open_image
+from clickscape.config import RewardConfig
+from clickscape.errors import WorkspaceError
+from clickscape.render.studio.scene import SLOTS, Scene
+from clickscape.reward import evaluate as evaluation
+from clickscape.reward import model as reward_model
+from clickscape.reward import train as training
+from clickscape.reward.data import RewardData
+from clickscape.stages import split, truth
+from clickscape.stages.progress import Progress, Stage
+from clickscape.types import Creative, Estimate
+from clickscape.workspace import Manifest, Workspace, fingerprint_of
+
+STAGE = "reward"
+
+
+def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
+    """Train, save models/reward, and evaluate; returns the run's manifest. A finished run is reused."""
+    inputs = {
+        "products": workspace.products_path,
+        "creatives": workspace.creatives_path,
+        "pairs": click_room.pairs_path(workspace),
+        "writer": writer_source(workspace),
+    }
+    if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
+        yield Progress(STAGE, 1, 1, "reused")
+        return done
+    with workspace.start_run(STAGE, config, inputs) as run:
+        yield Progress(STAGE, 0, 1, "reading creatives")
+        products = workspace.products()
+        held = split.read(workspace, products)
+        everything = reward_data(workspace, held)
+        trained = {product.product_id for product in held.training(products)}
+        learning, testing = everything.only(trained), everything.only(set(everything.products) - trained)
+        model = reward_model.build(
+            vlm.load(writer_source(workspace)).vlm, form=config.form, slots=SLOTS, seed=config.seed
+        )
+        rng = np.random.default_rng(config.seed)
+        groups = {pair.product_id for pair in learning.informative}
+        share = 1 - config.validation_share
+        total = config.epochs * math.ceil(share * len(groups) / config.products_per_batch)
+        yield Progress(STAGE, 0, total, "looking at creatives")
+        for step in training.train(model, learning, config=config, rng=rng):
+            run.log(asdict(step))
+            yield Progress(STAGE, min(step.number, total), total, f"loss {step.loss:.3f}")
+        model.save(workspace.models / "reward")
+        yield Progress(STAGE, total, total, "judging held-out products")
+        known = truth.read(workspace)
+        judged = evaluation.evaluate(
+            model,
+            testing,
+            rng=np.random.default_rng(config.seed + 1),
+            true_log_ctr=None if known is None else np.array([known[name] for name in testing.creative_ids]),
+            training=learning,
+        )
+        result = json.loads(json.dumps(asdict(judged)))
+        return run.finish(
+            outputs=[workspace.models / "reward"],
+            result={**result, "summary": summary(judged)},
+        )
+
+
+def writer_source(workspace: Workspace) -> Path | str:
+    """Folder of the workspace's own pre-trained prompt model, or the name of the shipped one."""
+    own = workspace.models / "pretrained"
+    return own if own.exists() else "tiny"
+
+
+def reward_data(workspace: Workspace, held: split.Split) -> RewardData:
+    """The workspace's creatives, their estimates and pairs, as a reward model wants them; pictures are read lazily."""
+    products = {product.product_id: product for product in workspace.products()}
+    creatives = workspace.creatives()
+    if not creatives:
+        raise WorkspaceError(f"{workspace.path} has no creatives. Add some, or try `clickscape simulate`.")
+    estimates = click_room.read_estimates(workspace)
+    log_ctr = dict(zip(estimates["creative_id"].to_pylist(), estimates["log_ctr"].to_pylist(), strict=True))
+    return RewardData(
+        products=products,
+        creative_ids=[creative.creative_id for creative in creatives],
+        product_of=[creative.product_id for creative in creatives],
+        images=lambda index: open_image(creatives[index].image)[..., :3],
+        pairs=click_room.read_pairs(workspace),
+        log_ctr=np.array([_number(log_ctr.get(creative.creative_id)) for creative in creatives]),
+        slots=[slots_of(creative) for creative in creatives],
+        groups=held.groups,
+    )
+
+
+def slots_of(creative: Creative) -> Mapping[str, str | None] | None:
+    """The slots of a creative's scene; None when nobody noted a scene."""
+    return Scene.from_json(json.dumps(dict(creative.scene))).slots if creative.scene else None
+
+
+def summary(judged: evaluation.RewardReport) -> list[str]:
+    """The evaluation in lines for people: every accuracy with its interval, beside its ceiling and its rivals."""
+    lines = [f"held out: {judged.pairs} pairs of {judged.products} products ({judged.clusters} groups)"]
+    rows: list[tuple[str, Estimate | None]] = [
+        ("pair accuracy", judged.accuracy),
+        (f"noise ceiling ({judged.ceiling_source})", judged.ceiling),
+        ("share of the way to it", judged.share),
+        ("accuracy on the true order", judged.true_accuracy),
+        *judged.baselines.items(),
+    ]
+    lines += [
+        f"{name:34s} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" for name, value in rows if value is not None
+    ]
+    return lines
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,80 @@
+"""Which products are held out: whole groups, decided once per catalog and kept beside it.
+
+A group is what must not be torn apart: all color variants of one object, all variants of one feed item. The reward
+model is judged on held-out products, and the prompt model's uplift is measured on them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clickscape.errors import WorkspaceError
+from clickscape.types import Product
+from clickscape.workspace import Workspace, atomic_file
+
+HELD_OUT_SHARE = 0.2
+_FILE = "split.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Group of every product, and the groups that are held out."""
+
+    groups: dict[str, str]
+    held_out: frozenset[str]
+
+    def is_held_out(self, product_id: str) -> bool:
+        """Whether nothing may learn from this product."""
+        return self.groups[product_id] in self.held_out
+
+    def training(self, products: Sequence[Product]) -> list[Product]:
+        """The products that may be learned from."""
+        return [product for product in products if not self.is_held_out(product.product_id)]
+
+    def testing(self, products: Sequence[Product]) -> list[Product]:
+        """The held-out products."""
+        return [product for product in products if self.is_held_out(product.product_id)]
+
+
+def by_hash(products: Sequence[Product], *, share: float = HELD_OUT_SHARE) -> Split:
+    """Hold out about `share` of the groups by a hash of their name, so that a growing catalog keeps its split.
+
+    The group is the attribute `item_group_id` (the name that merchant feeds use), else the product itself.
+    """
+    groups = {product.product_id: product.attributes.get("item_group_id", product.product_id) for product in products}
+    names = sorted(set(groups.values()), key=_hash)
+    held_out = [name for name in names if _hash(name) < share]
+    if not held_out and len(names) > 1:
+        held_out = names[:1]
+    if len(held_out) == len(names):
+        held_out = held_out[: len(names) - 1]
+    return Split(groups, frozenset(held_out))
+
+
+def write(workspace: Workspace, split: Split) -> None:
+    """Keep the split beside the catalog."""
+    with workspace.lock(), atomic_file(workspace.catalog / _FILE) as temporary:
+        text = json.dumps({"groups": split.groups, "held_out": sorted(split.held_out)})
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read(workspace: Workspace, products: Sequence[Product]) -> Split:
+    """The split kept beside the catalog; without one (or when it lacks a product) the split by hash."""
+    path = workspace.catalog / _FILE
+    if not path.exists():
+        return by_hash(products)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        split = Split(dict(values["groups"]), frozenset(values["held_out"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WorkspaceError(f"{path}: not a split ({error}). Delete the file to split by hash.") from None
+    missing = [product.product_id for product in products if product.product_id not in split.groups]
+    return by_hash(products) if missing else split
+
+
+def _hash(name: str) -> float:
+    """A number in [0, 1) that only depends on the name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64

@@ -1,0 +1,94 @@
+"""Stage `simulate`: the log, the creatives and the truth agree, nothing is repeated, and a kill is survived."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from clickscape.catalog.images import open_image
+from clickscape.config import ClicksConfig
+from clickscape.render.studio.parse import parse
+from clickscape.simulator import world
+from clickscape.stages import truth
+from clickscape.stages.clicks import clicks
+from clickscape.stages.progress import Progress, run
+from clickscape.stages.reward import slots_of
+from clickscape.stages.simulate import simulate
+from clickscape.workspace import Workspace
+
+from .conftest import SMALL_WORLD
+
+
+def test_creatives_show_what_their_descriptions_say(logged_shop: Workspace) -> None:
+    creatives = logged_shop.creatives()
+    assert len(creatives) == 18 * SMALL_WORLD.creatives_per_product
+    assert len({creative.seed for creative in creatives}) == len(creatives), "every image has its own seed"
+    for creative in creatives[:10]:
+        assert parse(creative.description).scene.slots == slots_of(creative)
+        assert open_image(creative.image).shape == (96, 96, 4)
+
+
+def test_the_truth_is_the_world_and_stays_out_of_the_tables(logged_shop: Workspace) -> None:
+    known = truth.read(logged_shop)
+    assert known is not None
+    products = {product.product_id: product for product in logged_shop.products()}
+    harmony = world.load("harmony")
+    for creative in logged_shop.creatives():
+        base = harmony.base(products[creative.product_id])
+        assert abs(known[creative.creative_id] - base) < 2.5
+    for path in (logged_shop.creatives_path, *logged_shop.events_folder.glob("*.parquet")):
+        assert "log_ctr" not in pq.ParquetFile(path).schema_arrow.names
+
+
+def test_clicks_follow_the_truth(logged_shop: Workspace) -> None:
+    known = truth.read(logged_shop)
+    assert known is not None
+    table = pq.read_table(logged_shop.clicks / "estimates.parquet")
+    estimated = table["log_ctr"].to_numpy()
+    true = np.array([known[name] for name in table["creative_id"].to_pylist()])
+    error = (estimated - true) / table["log_ctr_se"].to_numpy()
+    assert np.corrcoef(estimated, true)[0, 1] > 0.5
+    assert np.sqrt(np.mean((error - error.mean()) ** 2)) < 1.6
+
+
+def test_finished_stages_are_not_repeated(logged_shop: Workspace) -> None:
+    before = {path: path.stat().st_mtime_ns for path in logged_shop.path.rglob("*.webp")}
+    notes: list[Progress] = []
+    run(simulate(logged_shop, SMALL_WORLD), on_progress=notes.append)
+    run(clicks(logged_shop, ClicksConfig()), on_progress=notes.append)
+    assert [progress.note for progress in notes] == ["reused", "reused"]
+    assert before == {path: path.stat().st_mtime_ns for path in logged_shop.path.rglob("*.webp")}
+
+
+def test_a_killed_simulation_ends_like_one_that_was_not(
+    new_shop: Callable[[], Workspace], logged_shop: Workspace
+) -> None:
+    other = new_shop()
+    lines = [f"{key} = {value!r}".replace("'", '"') for key, value in SMALL_WORLD.model_dump().items()]
+    other.settings_path.write_text("[simulate]\n" + "\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "clickscape", "simulate", str(other.path), "--workers", "1"]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    images = other.path / "creatives" / "images"
+    deadline = time.monotonic() + 120
+    while len(list(images.glob("*.webp")) if images.exists() else []) < 12 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    again = Workspace.open(other.path)
+    assert again.creatives() == [], "nothing half-made is ever read"
+    run(simulate(again, SMALL_WORLD))
+    mine, theirs = again.creatives(), logged_shop.creatives()
+    assert [(c.creative_id, c.description, c.seed) for c in mine] == [
+        (c.creative_id, c.description, c.seed) for c in theirs
+    ]
+    for left, right in zip(mine[:20], theirs[:20], strict=True):
+        assert np.array_equal(open_image(left.image), open_image(right.image))
+    assert truth.read(again) == truth.read(logged_shop)
+    assert len(list(again.runs_folder.iterdir())) == 1, "the killed run was taken up again"

@@ -27,7 +27,7 @@ class ClicksConfig(_Stage):
         "soft", description="P(CTR_a > CTR_b), or the paper's filtered hard labels"
     )
     paper_min_impressions: int = Field(
-        1_000, ge=0, description="paper's filter: impressions of each creative, at least"
+        1_000, ge=0, description="paper's filter: impressions of each creative, more than"
     )
     paper_min_ratio: float = Field(1.05, ge=1, description="paper's filter: CTR of the better over the worse, at least")
     paper_max_ratio: float = Field(1.20, ge=1, description="paper's filter: CTR of the better over the worse, at most")
@@ -58,8 +58,8 @@ class TinyConfig(_Stage):
 class PretrainConfig(_Stage):
     """Four instruction tasks, loss on the answer tokens only (Chen et al. 2025, section 3.1)."""
 
-    ads: int = Field(6_400, ge=64, description="rendered ads that the tower and the captioning task learn from")
-    tower_steps: int = Field(2_500, ge=0, description="steps of the warm-up of the vision tower (slot classification)")
+    ads: int = Field(9_600, ge=64, description="rendered ads that the tower and the captioning task learn from")
+    tower_steps: int = Field(5_000, ge=0, description="steps of the warm-up of the vision tower (slot classification)")
     tower_learning_rate: float = Field(1e-3, gt=0)
     tower_batch_size: int = Field(36, ge=12, description="pictures per step of the tower's warm-up")
     tower_label_smoothing: float = Field(0.05, ge=0, lt=1, description="probability spread over the other values")

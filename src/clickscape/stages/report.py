@@ -116,11 +116,15 @@ def _accuracy(found: _Found) -> RewardAccuracy | None:
 def _learning(found: _Found) -> tuple[LearningCurve, ...]:
     if found is None:
         return ()
-    steps: dict[str, list[TrainingStep]] = {}
+    steps: dict[str, dict[tuple[int, int], TrainingStep]] = {}
     for line in read_metrics(found[0] / "metrics.jsonl"):
-        fields = {key: line[key] for key in TrainingStep.model_fields if key in line}
-        steps.setdefault(line["arm"], []).append(TrainingStep(**fields))
-    return tuple(LearningCurve(role=_role(name), steps=tuple(own)) for name, own in sorted(steps.items()))
+        step = TrainingStep(**{key: line[key] for key in TrainingStep.model_fields if key in line})
+        # A round that was killed is learned again from its start, so its last telling counts.
+        steps.setdefault(line["arm"], {})[step.round, step.number] = step
+    return tuple(
+        LearningCurve(role=_role(name), steps=tuple(own[key] for key in sorted(own)))
+        for name, own in sorted(steps.items())
+    )
 
 
 def _comparison(found: _Found) -> Comparison | None:

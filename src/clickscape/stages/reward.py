@@ -47,7 +47,11 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         trained = {product.product_id for product in held.training(products)}
         learning, testing = everything.only(trained), everything.only(set(everything.products) - trained)
         model = reward_model.build(
-            vlm.load(writer_source(workspace)).vlm, form=config.form, slots=SLOTS, seed=config.seed
+            vlm.load(writer_source(workspace)).vlm,
+            form=config.form,
+            slots=SLOTS,
+            departments=[product.department for product in held.training(products)],
+            seed=config.seed,
         )
         rng = np.random.default_rng(config.seed)
         groups = {pair.product_id for pair in learning.informative}

@@ -1,0 +1,131 @@
+"""Stages `reward`, `optimize`, `pretrain` and `score` on a small shop: saved, reused, resumed and refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clickscape import reward as reward_room
+from clickscape import vlm
+from clickscape.catalog.images import open_image
+from clickscape.config import OptimizeConfig, PretrainConfig
+from clickscape.errors import PreferenceError, WorkspaceError
+from clickscape.stages import split
+from clickscape.stages.optimize import optimize
+from clickscape.stages.pretrain import WorkspaceCorpus, pretrain
+from clickscape.stages.progress import Progress, run
+from clickscape.stages.reward import reward
+from clickscape.stages.score import score
+from clickscape.types import Product
+from clickscape.workspace import Manifest, Workspace
+
+from .conftest import SMALL_REWARD
+
+QUICK = OptimizeConfig(
+    rounds=2, products_per_round=8, candidates=3, epochs=1, batch_size=4, max_new_tokens=32, min_margin=0.0, seed=5
+)
+
+
+def test_the_reward_model_is_judged_beside_its_ceiling_and_rivals(shop: Workspace) -> None:
+    manifest = run(reward(shop, SMALL_REWARD))
+    result = manifest.result
+    assert result["pairs"] > 0
+    assert 0 <= result["accuracy"]["low"] <= result["accuracy"]["value"] <= result["accuracy"]["high"] <= 1
+    assert result["ceiling"]["value"] > 0.5
+    assert {"scene only", "caption only", "product shuffled"} <= set(result["baselines"])
+    assert any("noise ceiling" in line for line in result["summary"])
+
+
+def test_held_out_products_are_neither_learned_from_nor_forgotten(shop: Workspace) -> None:
+    products = shop.products()
+    held = split.read(shop, products)
+    groups = {held.groups[product.product_id] for product in held.testing(products)}
+    assert groups
+    assert len(groups) < 6
+    assert all(name.rpartition("-")[0] not in groups for name in (p.product_id for p in held.training(products)))
+
+
+def test_score_ranks_as_the_reward_model_does(shop: Workspace) -> None:
+    own = [creative for creative in shop.creatives() if creative.product_id == "coffee_mug-navy"]
+    ranked = score(shop, "coffee_mug-navy", [Path(creative.image) for creative in own])
+    product = next(product for product in shop.products() if product.product_id == "coffee_mug-navy")
+    images = [open_image(creative.image)[..., :3] for creative in own]
+    values = reward_room.load(shop.models / "reward").score([product] * len(own), images)
+    assert [str(path) for path, _ in ranked] == [own[index].image for index in np.argsort(-values)]
+    with pytest.raises(WorkspaceError, match="no product 'ghost'"):
+        score(shop, "ghost", [])
+
+
+@pytest.fixture(scope="module")
+def optimized(shop: Workspace) -> Manifest:
+    return run(optimize(shop, QUICK))
+
+
+def test_optimizing_changes_the_language_model_and_nothing_else(shop: Workspace, optimized: Manifest) -> None:
+    before, after = vlm.load("tiny").vlm, vlm.load(shop.models / "prompt").vlm
+    changed = {
+        name
+        for (name, old), (_, new) in zip(before.core.named_parameters(), after.core.named_parameters(), strict=True)
+        if not np.array_equal(old.detach().numpy(), new.detach().numpy())
+    }
+    assert changed
+    assert not [name for name in changed if "vision" in name or "multi_modal_projector" in name]
+    assert [one["round"] for one in optimized.result["rounds"]] == [1, 2]
+
+
+def test_a_finished_optimization_is_reused(shop: Workspace, optimized: Manifest) -> None:
+    notes: list[Progress] = []
+    again = run(optimize(shop, QUICK), on_progress=notes.append)
+    assert again == optimized
+    assert [progress.note for progress in notes] == ["reused"]
+
+
+def test_plain_transformers_opens_what_was_optimized(shop: Workspace, optimized: Manifest) -> None:
+    code = (
+        "import sys; from transformers import AutoModelForImageTextToText as M, AutoProcessor as P;"
+        "m = M.from_pretrained(sys.argv[1]); p = P.from_pretrained(sys.argv[1]);"
+        "assert not [n for n in sys.modules if n.startswith('clickscape')]; print(type(m).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(shop.models / "prompt")], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "LlavaForConditionalGeneration"
+
+
+@pytest.mark.parametrize("ids", [["coffee_mug-navy"], ["coffee_mug-navy", "coffee_mug-crimson", "coffee_mug-original"]])
+def test_no_other_caption_can_be_drawn_from_one_product_or_one_category(
+    ids: list[str], shop: Workspace, new_shop: Callable[[], Workspace]
+) -> None:
+    other = new_shop()
+    chosen: list[Product] = [product for product in other.products() if product.product_id in ids]
+    other.write_products(chosen)
+    (other.models / "reward").symlink_to(shop.models / "reward")
+    with pytest.raises(PreferenceError):
+        run(optimize(other, QUICK))
+    assert not (other.models / "prompt").exists()
+
+
+def test_pretraining_on_own_creatives_learns_their_words(shop: Workspace, new_shop: Callable[[], Workspace]) -> None:
+    products = shop.products()
+    corpus = WorkspaceCorpus(split.read(shop, products).training(products), shop.creatives(), size=96)
+    written = {creative.description for creative in shop.creatives()}
+    rng = np.random.default_rng(0)
+    assert all(corpus.describe(product, rng) in written for product in corpus.products)
+    assert corpus.ads.shape[1:] == (96, 96, 3)
+    with pytest.raises(WorkspaceError, match="no creative of a training product has a description"):
+        WorkspaceCorpus(new_shop().products(), [], size=96)
+
+
+def test_pretrain_writes_a_model_that_the_next_stages_use(shop: Workspace, new_shop: Callable[[], Workspace]) -> None:
+    import shutil
+
+    other = new_shop()
+    shutil.copytree(shop.path / "creatives", other.path / "creatives", dirs_exist_ok=True)
+    manifest = run(pretrain(other, PretrainConfig(joint_steps=3, batch_size=8)))
+    assert manifest.result["loss"] > 0
+    assert vlm.load(other.models / "pretrained").describe(other.products()[0], n=1, seed=0)

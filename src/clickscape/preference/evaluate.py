@@ -1,0 +1,213 @@
+"""What optimization changed on products that it never saw, every number with its interval.
+
+Color variants of one object are not independent, so intervals resample whole objects (cluster bootstrap), and what is
+compared before and after is resampled together (paired).  True CTRs and matching are judged by the caller: nothing
+that learns may know a simulated truth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from clickscape.preference.sample import Candidate, best_of_n
+from clickscape.types import Estimate
+
+__all__ = [
+    "Evaluation",
+    "Outcomes",
+    "best_of_n",
+    "distinct_scenes",
+    "evaluate",
+    "mean",
+    "outcomes",
+    "uplift",
+    "win_rate",
+]
+
+RESAMPLES = 2_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcomes:
+    """What came of some descriptions, one entry each: its cluster, its product, and what was measured.
+
+    ``understood``: by the renderer; ``scenes``: what it drew; ``scores``: reward, logits; ``values``: what has a ratio,
+    such as a true CTR; ``matching``: whether the scene suits the product.  None: not known.
+    """
+
+    objects: tuple[str, ...]
+    product_ids: tuple[str, ...]
+    understood: np.ndarray
+    scenes: tuple[str, ...]
+    scores: np.ndarray | None = None
+    values: np.ndarray | None = None
+    matching: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        given = (self.product_ids, self.understood, self.scenes, self.scores, self.values, self.matching)
+        if any(column is not None and len(column) != len(self.objects) for column in given):
+            raise ValueError("outcomes need as many entries in every column as there are descriptions")
+        if not self.objects:
+            raise ValueError("no description to evaluate")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Metrics over held-out products; uplift is relative to before (0.4 = +40 %). None where the caller knew nothing.
+
+    ``win_rate``: share of image pairs (after, before) of one product that the reward model gives to after, ties half.
+    ``parse_rate``: share of descriptions that the renderer understood. ``distinct_scenes``: a count.
+    """
+
+    uplift: Estimate | None
+    win_rate: Estimate | None
+    matching_share: Estimate | None
+    parse_rate: Estimate
+    distinct_scenes: Estimate
+    products: int
+    objects: int
+    descriptions: int
+
+
+def outcomes(
+    candidates: Sequence[Sequence[Candidate]],
+    *,
+    objects: Sequence[str],
+    values: Sequence[float] | None = None,
+    matching: Sequence[bool] | None = None,
+) -> Outcomes:
+    """Flatten judged candidates, a list per product; `objects`: a cluster key per product, the rest per description."""
+    flat = [candidate for own in candidates for candidate in own]
+    return Outcomes(
+        objects=tuple(key for key, own in zip(objects, candidates, strict=True) for _ in own),
+        product_ids=tuple(candidate.product_id for candidate in flat),
+        understood=np.array([candidate.understood for candidate in flat]),
+        scenes=tuple(candidate.scene for candidate in flat),
+        scores=np.array([candidate.score for candidate in flat]),
+        values=None if values is None else np.asarray(values, dtype=np.float64),
+        matching=None if matching is None else np.asarray(matching, dtype=bool),
+    )
+
+
+def evaluate(after: Outcomes, *, before: Outcomes, rng: np.random.Generator) -> Evaluation:
+    """All metrics of `after`, against `before` where they compare; both must hold descriptions of the same products."""
+    if set(after.product_ids) != set(before.product_ids):
+        raise ValueError("before and after must describe the same products")
+    compare_values = after.values is not None and before.values is not None
+    compare_scores = after.scores is not None and before.scores is not None
+    return Evaluation(
+        uplift=uplift(after, before=before, rng=rng) if compare_values else None,
+        win_rate=win_rate(after, before=before, rng=rng) if compare_scores else None,
+        matching_share=None if after.matching is None else mean(after.matching, objects=after.objects, rng=rng),
+        parse_rate=mean(after.understood, objects=after.objects, rng=rng),
+        distinct_scenes=distinct_scenes(after),
+        products=len(set(after.product_ids)),
+        objects=len(set(after.objects)),
+        descriptions=len(after.objects),
+    )
+
+
+def uplift(
+    after: Outcomes, *, before: Outcomes, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Estimate:
+    """mean(values after) / mean(values before) − 1, objects resampled for both at once; percentile interval.
+
+    A product counts once, however many descriptions it has: means are over products' means.
+    """
+    if after.values is None or before.values is None:
+        raise ValueError("uplift needs the values of both sides")
+    objects, later = _product_means(after.values, after)
+    _, earlier = _product_means(before.values, before)
+    sums = _cluster_sums(np.stack([later, earlier], axis=1), objects)
+    draws = _resampled(sums, rng=rng, resamples=resamples)
+    return _percentiles(later.sum() / earlier.sum() - 1, draws[:, 0] / draws[:, 1] - 1, level=level)
+
+
+def win_rate(
+    after: Outcomes, *, before: Outcomes, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Estimate:
+    """Share of (after, before) image pairs of a product that score higher after; ties count half, products equally."""
+    if after.scores is None or before.scores is None:
+        raise ValueError("a win rate needs the scores of both sides")
+    earlier: dict[str, list[float]] = {}
+    for product_id, score in zip(before.product_ids, before.scores, strict=True):
+        earlier.setdefault(product_id, []).append(float(score))
+    wins = np.empty(len(after.scores))
+    for row, (product_id, score) in enumerate(zip(after.product_ids, after.scores, strict=True)):
+        others = np.asarray(earlier[product_id])
+        wins[row] = ((score > others) + 0.5 * (score == others)).mean()
+    objects, per_product = _product_means(wins, after)
+    return mean(per_product, objects=objects, rng=rng, resamples=resamples, level=level)
+
+
+def mean(
+    values: np.ndarray,
+    *,
+    objects: Sequence[str],
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Estimate:
+    """Mean of `values` (entry,), objects resampled; percentile interval."""
+    values = np.asarray(values, dtype=np.float64)
+    sums = _cluster_sums(np.stack([values, np.ones_like(values)], axis=1), objects)
+    draws = _resampled(sums, rng=rng, resamples=resamples)
+    return _percentiles(float(values.mean()), draws[:, 0] / draws[:, 1], level=level)
+
+
+def distinct_scenes(some: Outcomes, *, level: float = LEVEL) -> Estimate:
+    """How many different scenes were drawn, with a delete-one-object jackknife interval.
+
+    A bootstrap would repeat objects and so can only lose scenes (Efron & Tibshirani 1993, eq. 11.5).
+    """
+    total = len(set(some.scenes))
+    owners: dict[str, set[str]] = {}
+    for key, scene in zip(some.objects, some.scenes, strict=True):
+        owners.setdefault(scene, set()).add(key)
+    own = dict.fromkeys(some.objects, 0)
+    for keys in owners.values():
+        if len(keys) == 1:
+            own[next(iter(keys))] += 1
+    lost = np.array(list(own.values()), dtype=np.float64)
+    clusters = len(lost)
+    spread = math.sqrt((clusters - 1) / clusters * float(np.square(lost - lost.mean()).sum()))
+    reach = _normal_quantile(level) * spread
+    return Estimate(float(total), max(1.0, total - reach), total + reach, level)
+
+
+def _product_means(values: np.ndarray, some: Outcomes) -> tuple[list[str], np.ndarray]:
+    """Mean per product, in the order of the ids so that two sides line up, and the object of each."""
+    ids, rows = np.unique(np.asarray(some.product_ids), return_inverse=True)
+    totals = np.bincount(rows, weights=np.asarray(values, dtype=np.float64), minlength=len(ids))
+    owner = dict(zip(some.product_ids, some.objects, strict=True))
+    return [owner[str(product_id)] for product_id in ids], totals / np.bincount(rows, minlength=len(ids))
+
+
+def _cluster_sums(columns: np.ndarray, objects: Sequence[str]) -> np.ndarray:
+    """(entry, column) → (object, column)."""
+    keys, rows = np.unique(np.asarray(objects), return_inverse=True)
+    sums = np.zeros((len(keys), columns.shape[1]))
+    np.add.at(sums, rows, columns)
+    return sums
+
+
+def _resampled(sums: np.ndarray, *, rng: np.random.Generator, resamples: int) -> np.ndarray:
+    """Sums over objects drawn with replacement, (resample, column)."""
+    clusters = len(sums)
+    weights = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    return np.asarray(weights @ sums)
+
+
+def _percentiles(value: float, draws: np.ndarray, *, level: float) -> Estimate:
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(value), float(low), float(high), level)
+
+
+def _normal_quantile(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)

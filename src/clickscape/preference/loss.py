@@ -1,0 +1,102 @@
+"""The loss of product-centric preference optimization, and nothing else: log-probabilities in, nats out.
+
+Written with Δ(y|x) = log π_θ(y|x) − log π_ref(y|x), how far the policy moved (Chen et al. 2025, eq. 9).
+With weight 0 it is plain DPO (Rafailov et al. 2023, eq. 7).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+Anchor = Literal["none", "nll", "sft_margin"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnswerLogProbs:
+    """log π of whole answers, nats, each (pair,): y+ given x, y− given x, y+ given the spoilt x̃ (None: not scored)."""
+
+    chosen: Tensor
+    rejected: Tensor
+    spoilt: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreferenceLoss:
+    """Every term of the loss and both Δ that each compares, all (pair,) in nats.
+
+    ``total`` = preference + weight · product + anchor_weight · anchor.  Only total carries a gradient; ``spoilt_shift``
+    is None where the spoilt input was not scored.
+    """
+
+    total: Tensor
+    preference: Tensor
+    product: Tensor
+    anchor: Tensor
+    chosen_shift: Tensor
+    rejected_shift: Tensor
+    spoilt_shift: Tensor | None
+
+    @property
+    def margin(self) -> Tensor:
+        """Δ(y+|x) − Δ(y−|x), nats, (pair,): how much further the policy has moved towards the chosen description."""
+        return self.chosen_shift - self.rejected_shift
+
+
+def pcpo_loss(
+    policy: AnswerLogProbs,
+    reference: AnswerLogProbs,
+    *,
+    beta: float,
+    weight: float,
+    anchor: Anchor = "none",
+    anchor_weight: float = 0.5,
+    chosen_tokens: Tensor | None = None,
+) -> PreferenceLoss:
+    """Preference and product-centric loss of every pair, nats (Chen et al. 2025, eq. 9).
+
+    −log σ(β[Δ(y+|x) − Δ(y−|x)]) + weight · (−log σ(β[Δ(y+|x) − Δ(y+|x̃)])) + anchor_weight · anchor, where the anchor is
+    `nll`: −log π(y+|x) per token (needs chosen_tokens, (pair,)) or `sft_margin`: −log σ(βΔ(y+|x)).
+    At π_θ = π_ref without an anchor it is (1 + weight) · log 2.  ValueError when a part that it needs is missing.
+    """
+    chosen = policy.chosen - reference.chosen
+    rejected = policy.rejected - reference.rejected
+    preference = -logsigmoid(beta * (chosen - rejected))
+    total = preference
+
+    spoilt: Tensor | None = None
+    product = preference.new_zeros(preference.shape)
+    if policy.spoilt is not None and reference.spoilt is not None:
+        spoilt = policy.spoilt - reference.spoilt
+        product = -logsigmoid(beta * (chosen - spoilt))
+    if weight > 0:
+        if spoilt is None:
+            raise ValueError(
+                "the product-centric term needs log π(y+|x̃) of policy and reference; score it, or use weight 0"
+            )
+        total = total + weight * product
+
+    held = preference.new_zeros(preference.shape)
+    if anchor == "nll":
+        if chosen_tokens is None:
+            raise ValueError(
+                "the nll anchor is per token: pass chosen_tokens, the number of tokens of every chosen answer"
+            )
+        held = -policy.chosen / chosen_tokens
+    elif anchor == "sft_margin":
+        held = -logsigmoid(beta * chosen)
+    if anchor != "none":
+        total = total + anchor_weight * held
+
+    return PreferenceLoss(
+        total=total,
+        preference=preference.detach(),
+        product=product.detach(),
+        anchor=held.detach(),
+        chosen_shift=chosen.detach(),
+        rejected_shift=rejected.detach(),
+        spoilt_shift=None if spoilt is None else spoilt.detach(),
+    )

@@ -1,0 +1,164 @@
+"""Where preference pairs come from: the prompt model writes, the renderer draws, the reward model judges.
+
+Every description is drawn with a seed of its own, so that no accident of one seed decides a whole product.  What the
+renderer does not understand can lose but never win: its picture shows something else than its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from clickscape.errors import PreferenceError
+from clickscape.preference.spoil import Spoilt
+from clickscape.render.renderer import Renderer, Rendering
+from clickscape.render.studio.parse import parse
+from clickscape.types import Product
+
+if TYPE_CHECKING:
+    from clickscape.vlm.generate import Writer
+
+Pictures = Callable[[Product], np.ndarray]
+"""The picture of a product that the prompt model looks at: uint8 (height, width, 3) sRGB."""
+
+PRODUCTS_PER_PASS = 32
+"""Products that are written for, drawn and judged together: enough to fill a batch, few enough to show progress."""
+
+
+class Reward(Protocol):
+    """Whatever scores images: one number per image, in logits; only differences within one product mean something."""
+
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+        """(image,) float."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One description exactly as it was sampled, what the renderer made of it, and its reward (logits)."""
+
+    product_id: str
+    text: str
+    seed: int
+    scene: str
+    understood: bool
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePair:
+    """Two descriptions of one product, the better one first, and the spoilt input x̃ of this pair in this round.
+
+    ``margin`` is the difference of reward in logits; None where the rejected one was not understood by the renderer.
+    """
+
+    product_id: str
+    chosen: str
+    rejected: str
+    margin: float | None
+    spoilt: Spoilt | None = None
+
+    def __post_init__(self) -> None:
+        if self.chosen == self.rejected:
+            raise ValueError(f"a pair needs two different descriptions, got {self.chosen!r} twice")
+
+
+def sample_candidates(
+    writer: Writer,
+    products: Sequence[Product],
+    *,
+    reward: Reward,
+    renderer: Renderer,
+    candidates: int,
+    temperature: float,
+    max_new_tokens: int,
+    render_size: int,
+    pictures: Pictures,
+    rng: np.random.Generator,
+) -> Iterator[list[list[Candidate]]]:
+    """Sample, draw and judge `candidates` descriptions per product; yields a list per product for some products."""
+    for start in range(0, len(products), PRODUCTS_PER_PASS):
+        some = products[start : start + PRODUCTS_PER_PASS]
+        texts = writer.describe_all(
+            some,
+            n=candidates,
+            seed=int(rng.integers(2**31)),
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            pictures=pictures,
+        )
+        # Cut off at the limit is not what the model wanted to say: such a text may lose, never win.
+        tokenizer = writer.vlm.processor.tokenizer
+        cut = [
+            [len(tokenizer(text, add_special_tokens=False).input_ids) >= max_new_tokens for text in own]
+            for own in texts
+        ]
+        yield judge(some, texts, reward=reward, renderer=renderer, render_size=render_size, rng=rng, cut=cut)
+
+
+def judge(
+    products: Sequence[Product],
+    texts: Sequence[Sequence[str]],
+    *,
+    reward: Reward,
+    renderer: Renderer,
+    render_size: int,
+    rng: np.random.Generator,
+    cut: Sequence[Sequence[bool]] | None = None,
+) -> list[list[Candidate]]:
+    """Draw and score descriptions, a list per product; `cut`: which ones the token limit ended (never understood)."""
+    flat = [(product, text) for product, own in zip(products, texts, strict=True) for text in own]
+    seeds = image_seeds(len(flat), rng=rng)
+    drawn = [
+        renderer.render(product, text, size=(render_size, render_size), seed=seed)
+        for (product, text), seed in zip(flat, seeds, strict=True)
+    ]
+    scores = np.asarray(reward.score([product for product, _ in flat], [one.image for one in drawn]), dtype=np.float64)
+    if scores.shape != (len(flat),) or not np.isfinite(scores).all():
+        raise PreferenceError(
+            f"the reward model gave {scores.shape} scores, {int(np.isnan(scores).sum())} of them not a number, for "
+            f"{len(flat)} images; one finite number per image is expected. Train the reward model again."
+        )
+    ended = [flag for own in cut for flag in own] if cut is not None else [False] * len(flat)
+    judged = iter(
+        Candidate(
+            product.product_id, text, seed, one.scene.to_json(), not short and _reads(renderer, text, one), float(score)
+        )
+        for (product, text), seed, one, short, score in zip(flat, seeds, drawn, ended, scores, strict=True)
+    )
+    return [[next(judged) for _ in own] for own in texts]
+
+
+def _reads(renderer: Renderer, text: str, drawn: Rendering) -> bool:
+    """Whether the picture shows what the text says: no unknown word and, for the studio, enough named slots."""
+    return not drawn.unknown and (renderer.name != "studio" or parse(text).parses)
+
+
+def image_seeds(count: int, *, rng: np.random.Generator) -> list[int]:
+    """A seed for every image, no two the same."""
+    first = int(rng.integers(2**31 - count))
+    return list(range(first, first + count))
+
+
+def best_of_n(candidates: Sequence[Candidate]) -> Candidate:
+    """The candidate with the highest reward among those that the renderer understood (among all, if none)."""
+    if not candidates:
+        raise ValueError("the best of no candidates was asked for")
+    return max(candidates, key=lambda candidate: (candidate.understood, candidate.score))
+
+
+def choose_pair(candidates: Sequence[Candidate], *, min_margin: float) -> PreferencePair | None:
+    """The best candidate of a product over its worst; None for ties, equal texts and margins below `min_margin`."""
+    best = best_of_n(candidates)
+    worst = min(candidates, key=lambda candidate: (candidate.understood, candidate.score))
+    if not best.understood or best.text == worst.text:
+        return None
+    if not worst.understood:
+        return PreferencePair(best.product_id, best.text, worst.text, None)
+    margin = best.score - worst.score
+    if margin <= 0 or margin < min_margin:
+        return None
+    return PreferencePair(best.product_id, best.text, worst.text, margin)

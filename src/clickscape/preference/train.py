@@ -1,0 +1,330 @@
+"""One round's training: pairs and cached reference log-probabilities in, a better policy out, one record per step.
+
+Three choices keep a step cheap.  The reference is scored once per round (x̃ is fixed for it), so two models never stand
+in memory while gradients do.  A frozen tower looks at every picture once per round; the projector behind it learns with
+the language model.  The chosen and the rejected answer of a pair share one pass of their question (`answers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clickscape.config import OptimizeConfig
+from clickscape.preference import adapter
+from clickscape.preference.answers import log_probs
+from clickscape.preference.loss import AnswerLogProbs, PreferenceLoss, pcpo_loss
+from clickscape.preference.sample import Pictures, PreferencePair
+from clickscape.preference.spoil import hide_patches
+from clickscape.types import Product
+from clickscape.vlm.batch import Sample, image_features
+from clickscape.vlm.model import VisionLanguageModel
+from clickscape.vlm.prompts import instruction
+
+GRADIENT_CLIP = 1.0
+BETAS = (0.9, 0.98)
+SEQUENCES_PER_PASS = 64
+"""Sequences or pictures per pass where no gradient is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimizer step: batch means in nats; ``margin`` = chosen − rejected, ``accuracy``: share of positive margins.
+
+    ``chosen`` = Δ(y+|x), ``rejected`` = Δ(y−|x), ``spoilt`` = Δ(y+|x̃) (None: not scored), before the step.
+    """
+
+    round: int
+    number: int
+    steps: int
+    loss: float
+    preference: float
+    product: float
+    anchor: float
+    margin: float
+    chosen: float
+    rejected: float
+    spoilt: float | None
+    accuracy: float
+    learning_rate: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """A pair as sequences: what is asked, which picture is shown (a number in `Lessons.pictures`), what is answered."""
+
+    question: str
+    picture: int
+    spoilt_question: str | None
+    spoilt_picture: int
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lessons:
+    """All pairs of a round as sequences, every different picture held once: (picture) of uint8 (height, width, 3)."""
+
+    lessons: tuple[Lesson, ...]
+    pictures: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        return len(self.lessons)
+
+
+def patch_grid(vlm: VisionLanguageModel) -> int:
+    """Patches along one side of the square that this model's tower sees."""
+    return vlm.image_size // _patch_size(vlm)
+
+
+def prepare(
+    pairs: Sequence[PreferencePair],
+    *,
+    products: Mapping[str, Product],
+    pictures: Pictures,
+    vlm: VisionLanguageModel,
+) -> Lessons:
+    """Turn pairs into sequences; answers stay exactly as sampled, spoilt pictures follow the tower's grid."""
+    size, patch = vlm.image_size, _patch_size(vlm)
+    shown: list[np.ndarray] = []
+    numbers: dict[tuple[str, tuple[int, ...]], int] = {}
+
+    def number(product: Product, hidden: tuple[int, ...]) -> int:
+        key = (product.product_id, hidden)
+        if key not in numbers:
+            picture = pictures(product)
+            numbers[key] = len(shown)
+            shown.append(hide_patches(picture, hidden, patch=patch, size=size) if hidden else picture)
+        return numbers[key]
+
+    lessons = []
+    for pair in pairs:
+        product, spoilt = products[pair.product_id], pair.spoilt
+        told = products[spoilt.caption_of] if spoilt is not None and spoilt.caption_of is not None else product
+        lessons.append(
+            Lesson(
+                question=question(product),
+                picture=number(product, ()),
+                spoilt_question=None if spoilt is None else question(told),
+                spoilt_picture=number(product, () if spoilt is None else spoilt.hidden),
+                chosen=pair.chosen,
+                rejected=pair.rejected,
+            )
+        )
+    return Lessons(tuple(lessons), tuple(shown))
+
+
+def question(product: Product) -> str:
+    """What the writer is asked when it samples; training on another wording would train another distribution."""
+    return instruction("describe", product, variant=0)
+
+
+@torch.no_grad()
+def look(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Tensor | None:
+    """What this model's own tower sees in every picture, before the projector: (picture, token, tower width).
+
+    None for a model whose tower cannot be asked alone (only LLaVA's can): then every pass looks again.
+    """
+    if not vlm.is_llava:
+        return None
+    seen: list[Tensor] = []
+    hook = vlm.core.model.multi_modal_projector.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        for start in range(0, len(pictures), SEQUENCES_PER_PASS):
+            image_features(vlm, pictures[start : start + SEQUENCES_PER_PASS])
+    finally:
+        hook.remove()
+    return torch.cat(seen)
+
+
+@torch.no_grad()
+def score(vlm: VisionLanguageModel, lessons: Lessons, *, product_centric: bool) -> AnswerLogProbs:
+    """log π of every answer of the round under one model, with that model's own tower; (pair,) nats, no gradient."""
+    vlm.model.eval()
+    seen = look(vlm, lessons.pictures) if len(lessons) else None
+    rows = max(1, SEQUENCES_PER_PASS // (3 if product_centric else 2))
+    parts = [
+        _log_probs(vlm, lessons, range(start, min(start + rows, len(lessons))), seen, product_centric)[0]
+        for start in range(0, len(lessons), rows)
+    ]
+    nothing = torch.zeros(0, device=vlm.device)
+    return AnswerLogProbs(
+        chosen=torch.cat([nothing, *(part.chosen for part in parts)]),
+        rejected=torch.cat([nothing, *(part.rejected for part in parts)]),
+        spoilt=torch.cat([nothing, *(part.spoilt for part in parts if part.spoilt is not None)])
+        if product_centric
+        else None,
+    )
+
+
+@torch.no_grad()
+def score_answers(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> Tensor:
+    """log π of every sample's answer, (sample,) nats, no gradient."""
+    vlm.model.eval()
+    parts = []
+    for start in range(0, len(samples), SEQUENCES_PER_PASS):
+        some = samples[start : start + SEQUENCES_PER_PASS]
+        answers = [(number, sample.answer or "") for number, sample in enumerate(some)]
+        parts.append(log_probs(vlm, some, answers)[0])
+    return torch.cat(parts)
+
+
+def train(
+    policy: VisionLanguageModel,
+    lessons: Lessons,
+    *,
+    reference: AnswerLogProbs,
+    config: OptimizeConfig,
+    rng: np.random.Generator,
+    round_number: int = 1,
+) -> Iterator[Step]:
+    """Train the policy in place on one round's pairs; `reference` is what `score` says of the same lessons under π_ref.
+
+    Yields after every optimizer step.  The model stays in evaluation mode: dropout would move π_θ away from π_ref.
+    """
+    parameters = trainable_parameters(policy, config=config)
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
+    policy.model.eval()
+    seen = None if config.train_tower else look(policy, lessons.pictures)
+    per_epoch = -(-len(lessons) // config.batch_size)
+    steps = per_epoch * config.epochs
+    number = 0
+    for _ in range(config.epochs):
+        order = rng.permutation(len(lessons))
+        for start in range(0, len(order), config.batch_size):
+            number += 1
+            rate = config.learning_rate * warm_up(number, steps=steps, share=config.warmup_share)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad(set_to_none=True)
+            rows = [int(row) for row in order[start : start + config.batch_size]]
+            losses = accumulate(policy, lessons, rows, reference=reference, seen=seen, config=config)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
+            optimizer.step()
+            yield _record(losses, round_number=round_number, number=number, steps=steps, rate=rate, norm=float(norm))
+    optimizer.zero_grad(set_to_none=True)
+
+
+def accumulate(
+    policy: VisionLanguageModel,
+    lessons: Lessons,
+    rows: Sequence[int],
+    *,
+    reference: AnswerLogProbs,
+    seen: Tensor | None,
+    config: OptimizeConfig,
+) -> list[PreferenceLoss]:
+    """Add the gradient of the mean loss over `rows`, some pairs at a time; the same gradient as in one pass.
+
+    `seen`: what `look` gave for this policy; None goes through the tower here, with gradient.
+    """
+    weight = config.product_weight
+    losses = []
+    for start in range(0, len(rows), config.pairs_per_pass):
+        some = rows[start : start + config.pairs_per_pass]
+        values, tokens = _log_probs(policy, lessons, some, seen, weight > 0)
+        loss = pcpo_loss(
+            values,
+            _rows(reference, some),
+            beta=config.beta,
+            weight=weight,
+            anchor=config.anchor,
+            anchor_weight=config.anchor_weight,
+            chosen_tokens=tokens,
+        )
+        (loss.total.sum() / len(rows)).backward()
+        losses.append(loss)
+    return losses
+
+
+def warm_up(number: int, *, steps: int, share: float) -> float:
+    """Factor of the learning rate at step `number` (from 1): rises over `share` of the steps, never all of them."""
+    rising = int(share * steps)
+    return min(1.0, number / (rising + 1))
+
+
+def trainable_parameters(policy: VisionLanguageModel, *, config: OptimizeConfig) -> list[torch.nn.Parameter]:
+    """Freeze what this run leaves alone, return the rest: adapters alone if there are any, else all but the tower."""
+    parameters = dict(policy.model.named_parameters())
+    adapted = any(adapter.is_adapter(name) for name in parameters)
+    for name, parameter in parameters.items():
+        learns = adapter.is_adapter(name) if adapted else config.train_tower or not _is_tower(name)
+        parameter.requires_grad_(learns)
+    return [parameter for parameter in parameters.values() if parameter.requires_grad]
+
+
+def _is_tower(name: str) -> bool:
+    return "vision_tower" in name or "visual" in name or "vision_model" in name
+
+
+def _patch_size(vlm: VisionLanguageModel) -> int:
+    return int(vlm.core.config.vision_config.patch_size)
+
+
+def _log_probs(
+    vlm: VisionLanguageModel,
+    lessons: Lessons,
+    rows: Sequence[int],
+    seen: Tensor | None,
+    product_centric: bool,
+) -> tuple[AnswerLogProbs, Tensor]:
+    """log π of the answers of some pairs in one pass, and the number of tokens of every chosen answer, both (pair,)."""
+    some = [lessons.lessons[row] for row in rows]
+    count = len(some)
+    questions = [(one.question, one.picture) for one in some]
+    answers = [(number, one.chosen) for number, one in enumerate(some)]
+    answers += [(number, one.rejected) for number, one in enumerate(some)]
+    if product_centric:
+        for number, one in enumerate(some):
+            if one.spoilt_question is None:
+                raise ValueError(
+                    "the product-centric term needs a spoilt input for every pair; draw one, or use weight 0"
+                )
+            questions.append((one.spoilt_question, one.spoilt_picture))
+            answers.append((count + number, one.chosen))
+    features = None
+    if seen is not None:
+        numbers, places = torch.tensor([picture for _, picture in questions]).unique(return_inverse=True)
+        features = vlm.core.model.multi_modal_projector(seen[numbers])[places]
+    samples = [Sample(asked, (lessons.pictures[picture],)) for asked, picture in questions]
+    values, tokens = log_probs(vlm, samples, answers, features=features)
+    spoilt = values[2 * count :] if product_centric else None
+    return AnswerLogProbs(values[:count], values[count : 2 * count], spoilt), tokens[:count]
+
+
+def _rows(log_probs: AnswerLogProbs, rows: Sequence[int]) -> AnswerLogProbs:
+    picked = list(rows)
+    return AnswerLogProbs(
+        log_probs.chosen[picked],
+        log_probs.rejected[picked],
+        None if log_probs.spoilt is None else log_probs.spoilt[picked],
+    )
+
+
+def _record(
+    losses: Sequence[PreferenceLoss], *, round_number: int, number: int, steps: int, rate: float, norm: float
+) -> Step:
+    def mean(name: str) -> float:
+        return float(torch.cat([getattr(loss, name).detach() for loss in losses]).mean())
+
+    return Step(
+        round=round_number,
+        number=number,
+        steps=steps,
+        loss=mean("total"),
+        preference=mean("preference"),
+        product=mean("product"),
+        anchor=mean("anchor"),
+        margin=mean("margin"),
+        chosen=mean("chosen_shift"),
+        rejected=mean("rejected_shift"),
+        spoilt=None if losses[0].spoilt_shift is None else mean("spoilt_shift"),
+        accuracy=float(torch.cat([loss.margin > 0 for loss in losses]).double().mean()),
+        learning_rate=rate,
+        gradient_norm=norm,
+    )

@@ -1,0 +1,176 @@
+"""Settings of preference training that must not change what it computes: the same loss and gradient, to 1e-9.
+
+A policy that has moved away from its reference, so that no term of the loss is at rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import logsigmoid
+
+from clickscape.config import OptimizeConfig, TinyConfig
+from clickscape.preference.loss import AnswerLogProbs
+from clickscape.preference.sample import PreferencePair
+from clickscape.preference.spoil import Captions, draw
+from clickscape.preference.train import (
+    Lessons,
+    accumulate,
+    look,
+    prepare,
+    question,
+    score,
+    score_answers,
+    trainable_parameters,
+)
+from clickscape.types import Product
+from clickscape.vlm.batch import Sample, answer_log_probs, collate
+from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
+
+TEXTS = ["oak table, soft light", "sand, noon, palm leaves, on a beach", "neon city, ice", "slate slab"]
+PRODUCTS = {
+    f"{department}{number}": Product(f"{department}{number}", f"{department} thing {number}", (department,))
+    for department in ("Drinks", "Toys")
+    for number in range(4)
+}
+CONFIG = TinyConfig(
+    image_size=32, patch_size=8, vision_width=24, vision_layers=2, vision_heads=2,
+    text_width=32, text_layers=2, text_heads=4, text_kv_heads=2, text_ffn=48, max_positions=256,
+)  # fmt: skip
+
+
+def picture(product: Product) -> np.ndarray:
+    rng = np.random.default_rng(sum(map(ord, product.product_id)))
+    return rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+
+
+def model(*, moved: bool) -> VisionLanguageModel:
+    """Random weights in float64; `moved`: some way off."""
+    tokenizer = train_tokenizer([*TEXTS, *(question(product) for product in PRODUCTS.values())], vocabulary=400)
+    vlm = build_tiny(CONFIG, tokenizer, seed=0)
+    vlm.model.double().requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in vlm.model.parameters():
+        parameter.add_(0.05 * moved * torch.randn(parameter.shape, generator=generator))
+    return vlm
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[PreferencePair]:
+    rng, captions = np.random.default_rng(1), Captions(list(PRODUCTS.values()))
+    made = []
+    for product in PRODUCTS.values():
+        chosen, rejected = (TEXTS[int(row)] for row in rng.permutation(len(TEXTS))[:2])
+        spoilt = draw(product, captions=captions, patches=16, mask_ratio=0.75, caption_swap_share=0.5, rng=rng)
+        made.append(PreferencePair(product.product_id, chosen, rejected, 1.0, spoilt))
+    assert {pair.spoilt.caption_of is None for pair in made if pair.spoilt} == {True, False}
+    return made
+
+
+@pytest.fixture(scope="module")
+def lessons(pairs: list[PreferencePair]) -> Lessons:
+    return prepare(pairs, products=PRODUCTS, pictures=picture, vlm=model(moved=False))
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where models go down to float32 (norms, softmax), stay in float64: to see the arithmetic, not the rounding."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    monkeypatch.setattr(torch, "float32", torch.float64)
+
+
+def gradients(
+    vlm: VisionLanguageModel,
+    lessons: Lessons,
+    *,
+    reference: AnswerLogProbs,
+    config: OptimizeConfig,
+    cached: bool = True,
+) -> tuple[float, dict[str, torch.Tensor]]:
+    trainable_parameters(vlm, config=config)
+    vlm.model.zero_grad(set_to_none=True)
+    seen = look(vlm, lessons.pictures) if cached else None
+    rows = range(len(lessons))
+    losses = accumulate(vlm, lessons, rows, reference=reference, seen=seen, config=config)
+    found = {name: value.grad.clone() for name, value in vlm.model.named_parameters() if value.grad is not None}
+    return float(torch.cat([loss.total.detach() for loss in losses]).mean()), found
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], *, within: float) -> None:
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=within, atol=within)
+
+
+@pytest.mark.usefixtures("exact")
+def test_a_step_is_the_straightforward_step(lessons: Lessons) -> None:
+    """Three passes per pair, every picture through the tower, the reference beside it: the same loss and gradient."""
+    config = OptimizeConfig(anchor="nll", anchor_weight=0.3, beta=0.4, weight=0.7, pairs_per_pass=3)
+    pretrained, policy = model(moved=False), model(moved=True)
+    loss, found = gradients(policy, lessons, reference=score(pretrained, lessons, product_centric=True), config=config)
+    policy.model.zero_grad(set_to_none=True)
+
+    def log_prob(vlm: VisionLanguageModel, asked: str, picture: int, text: str) -> torch.Tensor:
+        sample = Sample(asked, (lessons.pictures[picture],), text)
+        return answer_log_probs(vlm, collate(vlm, [sample], side="right", answers=True))[0]
+
+    total = torch.zeros((), dtype=torch.float64)
+    for one in lessons.lessons:
+        assert one.spoilt_question is not None
+        sequences = (
+            (one.question, one.picture, one.chosen),
+            (one.question, one.picture, one.rejected),
+            (one.spoilt_question, one.spoilt_picture, one.chosen),
+        )
+        now = [log_prob(policy, *sequence) for sequence in sequences]
+        with torch.no_grad():
+            then = [log_prob(pretrained, *sequence) for sequence in sequences]
+        chosen, rejected, spoilt = (a - b for a, b in zip(now, then, strict=True))
+        tokens = len(policy.tokenizer(one.chosen, add_special_tokens=False).input_ids) + 1
+        total = total - logsigmoid(0.4 * (chosen - rejected)) - 0.7 * logsigmoid(0.4 * (chosen - spoilt))
+        total = total - 0.3 * now[0] / tokens
+    (total / len(lessons)).backward()
+    assert loss == pytest.approx(total.item() / len(lessons), abs=1e-9)
+    expected = {name: value.grad for name, value in policy.model.named_parameters() if value.grad is not None}
+    assert_same(found, expected, within=1e-9)
+
+
+@pytest.mark.usefixtures("exact")
+def test_accumulated_gradients_are_those_of_one_batch(lessons: Lessons) -> None:
+    policy = model(moved=True)
+    reference = score(model(moved=False), lessons, product_centric=True)
+    whole = gradients(policy, lessons, reference=reference, config=OptimizeConfig(pairs_per_pass=16))
+    for some in (1, 4):
+        parts = gradients(policy, lessons, reference=reference, config=OptimizeConfig(pairs_per_pass=some))
+        assert parts[0] == pytest.approx(whole[0], abs=1e-9)
+        assert_same(parts[1], whole[1], within=1e-9)
+
+
+@pytest.mark.usefixtures("exact")
+def test_a_cached_tower_changes_nothing(lessons: Lessons) -> None:
+    policy = model(moved=True)
+    reference = score(model(moved=False), lessons, product_centric=True)
+    cached = gradients(policy, lessons, reference=reference, config=OptimizeConfig())
+    recomputed = gradients(policy, lessons, reference=reference, config=OptimizeConfig(), cached=False)
+    assert cached[0] == pytest.approx(recomputed[0], abs=1e-9)
+    assert_same(cached[1], recomputed[1], within=1e-9)
+    assert any("projector" in name for name in cached[1])
+    assert not any("vision_tower" in name for name in cached[1])
+    tower = gradients(policy, lessons, reference=reference, config=OptimizeConfig(train_tower=True), cached=False)
+    assert any("vision_tower" in name for name in tower[1])
+
+
+@pytest.mark.usefixtures("exact")
+def test_scoring_in_a_batch_is_scoring_one_by_one(pairs: list[PreferencePair], lessons: Lessons) -> None:
+    vlm = model(moved=True)
+    together = score(vlm, lessons, product_centric=True)
+    for row, pair in enumerate(pairs):
+        alone = score(vlm, prepare([pair], products=PRODUCTS, pictures=picture, vlm=vlm), product_centric=True)
+        for part in ("chosen", "rejected", "spoilt"):
+            torch.testing.assert_close(getattr(together, part)[row], getattr(alone, part)[0], rtol=1e-9, atol=1e-9)
+    owners = [PRODUCTS[pair.product_id] for pair in pairs]
+    samples = [
+        Sample(question(product), (picture(product),), pair.chosen) for product, pair in zip(owners, pairs, strict=True)
+    ]
+    torch.testing.assert_close(score_answers(vlm, samples), together.chosen, rtol=1e-9, atol=1e-9)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clickscape.preference.loss import AnswerLogProbs, pcpo_loss
+
+LOG2 = math.log(2)
+
+
+def log_probs(chosen: list[float], rejected: list[float], spoilt: list[float] | None = None) -> AnswerLogProbs:
+    double = lambda values: torch.tensor(values, dtype=torch.float64)  # noqa: E731
+    return AnswerLogProbs(double(chosen), double(rejected), None if spoilt is None else double(spoilt))
+
+
+def test_the_loss_worked_out_by_hand() -> None:
+    # Δ(y+|x) = −10 − (−12) = 2, Δ(y−|x) = −11 − (−10) = −1, Δ(y+|x̃) = −13 − (−13.5) = 0.5; β = 0.5:
+    # −log σ(0.5 · 3) = log(1 + e^−1.5), −log σ(0.5 · 1.5) = log(1 + e^−0.75)
+    policy, reference = log_probs([-10], [-11], [-13]), log_probs([-12], [-10], [-13.5])
+    loss = pcpo_loss(policy, reference, beta=0.5, weight=0.7)
+    preference, product = math.log(1 + math.exp(-1.5)), math.log(1 + math.exp(-0.75))
+    assert loss.preference.item() == pytest.approx(preference)
+    assert loss.product.item() == pytest.approx(product)
+    assert loss.total.item() == pytest.approx(preference + 0.7 * product)
+    assert loss.margin.item() == pytest.approx(3.0)
+    assert loss.spoilt_shift is not None
+    assert (loss.chosen_shift.item(), loss.rejected_shift.item(), loss.spoilt_shift.item()) == (2.0, -1.0, 0.5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 2.5])
+def test_a_policy_that_is_the_reference_pays_log_2_per_term(weight: float) -> None:
+    same = log_probs([-10, -3.3], [-11, -40], [-13, -2])
+    loss = pcpo_loss(same, same, beta=0.5, weight=weight)
+    assert loss.total.tolist() == pytest.approx([(1 + weight) * LOG2] * 2)
+
+
+def test_without_weight_it_is_plain_dpo_and_needs_no_spoilt_input() -> None:
+    policy, reference = log_probs([-10, -4], [-11, -9]), log_probs([-12, -5], [-10, -6])
+    loss = pcpo_loss(policy, reference, beta=0.1, weight=0.0)
+    # Rafailov et al. 2023, eq. 7: margins 3 and (1 − (−3)) = 4
+    assert loss.total.tolist() == pytest.approx([math.log(1 + math.exp(-0.3)), math.log(1 + math.exp(-0.4))])
+    assert loss.spoilt_shift is None
+    with pytest.raises(ValueError, match="product-centric term needs"):
+        pcpo_loss(policy, reference, beta=0.1, weight=1.0)
+
+
+def test_without_weight_a_scored_spoilt_input_is_watched_but_pays_nothing() -> None:
+    policy, reference = log_probs([-10], [-11], [-13]), log_probs([-12], [-10], [-13.5])
+    policy.spoilt.requires_grad_()
+    policy.chosen.requires_grad_()
+    loss = pcpo_loss(policy, reference, beta=0.5, weight=0.0)
+    loss.total.sum().backward()
+    assert policy.spoilt.grad is None
+    assert loss.spoilt_shift.item() == 0.5
+
+
+def test_anchors_worked_out_by_hand() -> None:
+    policy, reference = log_probs([-10], [-11]), log_probs([-12], [-10])
+    plain = math.log(1 + math.exp(-1.5))
+    tokens = torch.tensor([8])
+    nll = pcpo_loss(policy, reference, beta=0.5, weight=0, anchor="nll", anchor_weight=0.5, chosen_tokens=tokens)
+    assert nll.total.item() == pytest.approx(plain + 0.5 * 10 / 8)
+    margin = pcpo_loss(policy, reference, beta=0.5, weight=0, anchor="sft_margin", anchor_weight=2.0)
+    assert margin.total.item() == pytest.approx(plain + 2 * math.log(1 + math.exp(-0.5 * 2)))
+    with pytest.raises(ValueError, match="chosen_tokens"):
+        pcpo_loss(policy, reference, beta=0.5, weight=0, anchor="nll")
+
+
+def test_gradients_worked_out_by_hand() -> None:
+    # d/dx −log σ(βx) = −β σ(−βx); the chosen answer is pulled by both terms, each other one by its own
+    policy, reference = log_probs([-10], [-11], [-13]), log_probs([-12], [-10], [-13.5])
+    for part in (policy.chosen, policy.rejected, policy.spoilt):
+        part.requires_grad_()
+    pcpo_loss(policy, reference, beta=0.5, weight=1.0).total.sum().backward()
+    first, second = 0.5 / (1 + math.exp(1.5)), 0.5 / (1 + math.exp(0.75))
+    assert policy.chosen.grad.item() == pytest.approx(-first - second)
+    assert policy.rejected.grad.item() == pytest.approx(first)
+    assert policy.spoilt.grad.item() == pytest.approx(second)
+
+
+nats = st.floats(-300, 0)
+
+
+@given(a=nats, b=nats, c=nats, shift=st.floats(-50, 50), beta=st.floats(0.01, 2))
+def test_only_shifts_away_from_the_reference_count(a: float, b: float, c: float, shift: float, beta: float) -> None:
+    reference = log_probs([a], [b], [c])
+    moved = log_probs([a + shift], [b + shift], [c + shift])
+    assert pcpo_loss(moved, reference, beta=beta, weight=1).total.item() == pytest.approx(2 * LOG2, abs=1e-9)
+
+
+@given(margin=st.floats(-2_000, 2_000))
+def test_it_never_overflows(margin: float) -> None:
+    policy, reference = log_probs([margin], [0], [0]), log_probs([0], [0], [0])
+    policy.chosen.requires_grad_()
+    loss = pcpo_loss(policy, reference, beta=0.5, weight=1, anchor="sft_margin").total
+    loss.sum().backward()
+    assert torch.isfinite(loss).all()
+    assert torch.isfinite(policy.chosen.grad).all()

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clickscape.config import OptimizeConfig
+from clickscape.errors import PreferenceError
+from clickscape.preference.rounds import (
+    Event,
+    RoundReport,
+    Sampled,
+    open_policy,
+    optimize,
+    product_pictures,
+    read_pairs,
+)
+from clickscape.preference.sample import judge
+from clickscape.preference.train import Step, prepare, score
+from clickscape.render import load
+from clickscape.types import Product
+from clickscape.vlm import model as vlm_model
+from clickscape.vlm.generate import Writer
+from clickscape.vlm.model import VisionLanguageModel
+
+Taught = Callable[[], VisionLanguageModel]
+
+SMALL = OptimizeConfig(
+    rounds=2, products_per_round=8, candidates=3, max_new_tokens=40, min_margin=0.05,
+    epochs=2, batch_size=3, learning_rate=2e-3, render_size=64, caption_swap_share=0.5,
+)  # fmt: skip
+
+
+class Brightness:
+    """A reward that can be checked by eye: the mean lightness of the picture."""
+
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([image.mean() / 25 for image in images])
+
+
+@pytest.fixture(scope="module")
+def start(taught: Taught, shelf: list[Product]) -> Callable[..., Iterator[Event]]:
+    renderer = load("studio")
+
+    def go(folder: Path, config: OptimizeConfig = SMALL, products: list[Product] = shelf) -> Iterator[Event]:
+        return optimize(Writer(taught()), Brightness(), renderer, products, folder=folder, config=config)
+
+    return go
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(start: Callable[..., Iterator[Event]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list]:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, list(start(folder))
+
+
+def weights(folder: Path, number: int = 2) -> dict[str, torch.Tensor]:
+    return dict(open_policy(folder, round_number=number).vlm.model.state_dict())
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_round_tells_what_it_does_and_leaves_it_on_disk(
+    uninterrupted: tuple[Path, list], taught: Taught, shelf: list[Product]
+) -> None:
+    folder, events = uninterrupted
+    reports = [event for event in events if isinstance(event, RoundReport)]
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [report.round for report in reports] == [1, 2]
+    assert [event.done for event in events if isinstance(event, Sampled)] == [8, 8]
+    for report in reports:
+        own = [step for step in steps if step.round == report.round]
+        assert report.steps == len(own) == 2 * -(-report.pairs // 3)
+        assert (report.products, report.candidates) == (8, 24)
+        pairs = read_pairs(folder / f"round-{report.round}" / "pairs.jsonl")
+        assert len(pairs) == report.pairs
+        by_id = {product.product_id: product for product in shelf}
+        for pair in pairs:
+            assert pair.spoilt is not None
+            if pair.spoilt.caption_of is not None:
+                assert by_id[pair.spoilt.caption_of].department != by_id[pair.product_id].department
+            else:
+                assert len(pair.spoilt.hidden) == 12  # 75 % of the tower's 4 × 4 patches
+    assert reports[0].kl == 0.0
+    assert steps[0].chosen == pytest.approx(0, abs=1e-4)
+    assert same(weights(folder, 0), dict(taught().model.state_dict()))
+    assert not same(weights(folder, 0), weights(folder, 1))
+    assert not same(weights(folder, 1), weights(folder, 2))
+
+
+def test_the_checkpoint_is_a_plain_one(uninterrupted: tuple[Path, list]) -> None:
+    folder, _ = uninterrupted
+    opened = vlm_model.load(folder / "round-2" / "model")
+    assert same(dict(opened.model.state_dict()), weights(folder))
+    assert not [path for path in folder.rglob("*") if path.suffix in {".bin", ".pt", ".pkl"} or path.name[0] == "."]
+
+
+def test_a_finished_run_is_not_repeated(
+    uninterrupted: tuple[Path, list], start: Callable[..., Iterator[Event]]
+) -> None:
+    folder, events = uninterrupted
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert list(start(folder)) == [event for event in events if isinstance(event, RoundReport)]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("killed_after", ["the start", "sampling", "the last step of round 1", "a step of round 2"])
+def test_killed_and_run_again_it_is_as_if_it_had_never_been_killed(
+    uninterrupted: tuple[Path, list], start: Callable[..., Iterator[Event]], tmp_path: Path, killed_after: str
+) -> None:
+    whole, events = uninterrupted
+    place = {
+        "the start": 0,
+        "sampling": 1,
+        "the last step of round 1": max(i for i, e in enumerate(events) if isinstance(e, Step) and e.round == 1) + 1,
+        "a step of round 2": min(i for i, e in enumerate(events) if isinstance(e, Step) and e.round == 2) + 2,
+    }[killed_after]
+    folder = tmp_path / "run"
+    child = os.fork()
+    if child == 0:  # a process of its own, killed the hard way
+        list(itertools.islice(start(folder), max(place, 1)))
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    again = list(start(folder))
+    assert [event for event in again if isinstance(event, RoundReport)] == [
+        event for event in events if isinstance(event, RoundReport)
+    ]
+    assert same(weights(folder), weights(whole))
+    for number in (1, 2):
+        assert read_pairs(folder / f"round-{number}" / "pairs.jsonl") == read_pairs(
+            whole / f"round-{number}" / "pairs.jsonl"
+        )
+
+
+def test_a_folder_of_another_run_is_refused(
+    uninterrupted: tuple[Path, list], start: Callable[..., Iterator[Event]], shelf: list[Product], build: Callable
+) -> None:
+    folder, _ = uninterrupted
+    with pytest.raises(PreferenceError, match=r"another kind .*beta"):
+        next(start(folder, SMALL.model_copy(update={"beta": 0.2})))
+    with pytest.raises(PreferenceError, match="products"):
+        next(start(folder, SMALL, shelf[:-1]))
+    with pytest.raises(PreferenceError, match="model"):
+        next(optimize(Writer(build(9)), Brightness(), load("studio"), shelf, folder=folder, config=SMALL))
+
+
+@pytest.mark.parametrize(("text", "message"), [("[]", "damaged"), ("{", "damaged"), (None, "no optimization here")])
+def test_a_damaged_folder_says_so(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(PreferenceError, match=message):
+        open_policy(tmp_path)
+
+
+def test_a_catalog_without_another_caption_is_refused_before_anything_is_written(
+    start: Callable[..., Iterator[Event]], shelf: list[Product], tmp_path: Path
+) -> None:
+    one_department = [product for product in shelf if product.department == shelf[0].department]
+    with pytest.raises(PreferenceError, match="another department"):
+        next(start(tmp_path / "run", SMALL, one_department))
+    assert not (tmp_path / "run").exists()
+    plain = SMALL.model_copy(update={"objective": "preference_only"})
+    assert isinstance(next(start(tmp_path / "run", plain, one_department)), Sampled)
+
+
+def test_a_writer_that_says_one_thing_only_cannot_be_optimized(
+    start: Callable[..., Iterator[Event]], tmp_path: Path
+) -> None:
+    with pytest.raises(PreferenceError, match=r"no preference pairs.*min_margin"):
+        list(start(tmp_path / "run", SMALL.model_copy(update={"temperature": 1e-3})))
+
+
+def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
+    start: Callable[..., Iterator[Event]], shelf: list[Product], tmp_path: Path
+) -> None:
+    config = SMALL.model_copy(update={"lora_rank": 2, "learning_rate": 1e-2, "products_per_round": 4})
+    events = list(start(tmp_path / "whole", config))
+    list(itertools.islice(start(tmp_path / "cut", config), len(events) - 2))
+    assert list(start(tmp_path / "cut", config))[-1] == events[-1]
+    assert not (tmp_path / "whole" / "round-1" / "model").exists()
+    adapted, plain = open_policy(tmp_path / "whole").vlm, vlm_model.load(tmp_path / "whole" / "round-2" / "model")
+    assert same(dict(adapted.model.state_dict()), dict(open_policy(tmp_path / "cut").vlm.model.state_dict()))
+    pictures, by_id = product_pictures(32), {product.product_id: product for product in shelf}
+    pairs = read_pairs(tmp_path / "whole" / "round-2" / "pairs.jsonl")
+    lessons = prepare(pairs, products=by_id, pictures=pictures, vlm=plain)
+    torch.testing.assert_close(
+        score(plain, lessons, product_centric=True).chosen,
+        score(adapted, lessons, product_centric=True).chosen,
+        rtol=1e-4,
+        atol=1e-3,
+    )
+
+
+def test_optimizing_for_bright_pictures_makes_pictures_brighter(
+    start: Callable[..., Iterator[Event]], taught: Taught, shelf: list[Product], tmp_path: Path
+) -> None:
+    """The whole loop with nothing left out; on products that it never saw, too."""
+    train, held_out = shelf[::2], shelf[1::2]
+    config = SMALL.model_copy(update={"rounds": 3, "candidates": 4, "learning_rate": 3e-3, "epochs": 4})
+    reports = [event for event in start(tmp_path / "run", config, train) if isinstance(event, RoundReport)]
+    assert reports[-1].kl > 3 * reports[-1].kl_error
+    renderer = load("studio")
+
+    def brightness(writer: Writer) -> tuple[float, float]:
+        texts = writer.describe_all(held_out, n=8, seed=1, max_new_tokens=40)
+        judged = judge(
+            held_out, texts, reward=Brightness(), renderer=renderer, render_size=64, rng=np.random.default_rng(2)
+        )
+        flat = [candidate for own in judged for candidate in own]
+        return np.mean([one.score for one in flat]), np.mean([one.understood for one in flat])
+
+    (before, parsed), (after, still) = brightness(Writer(taught())), brightness(open_policy(tmp_path / "run"))
+    assert after > before + 0.3
+    assert still > parsed - 0.15
+    assert json.loads((tmp_path / "run" / "round-3" / "report.json").read_text())["reward"] > reports[0].reward

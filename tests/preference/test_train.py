@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clickscape.config import OptimizeConfig
+from clickscape.errors import ModelError
+from clickscape.preference import adapter
+from clickscape.preference.sample import PreferencePair
+from clickscape.preference.spoil import Spoilt
+from clickscape.preference.train import (
+    Lessons,
+    look,
+    patch_grid,
+    prepare,
+    question,
+    score,
+    train,
+    warm_up,
+)
+from clickscape.types import Product
+from clickscape.vlm.batch import Sample, answer_log_probs, collate, image_features
+from clickscape.vlm.model import VisionLanguageModel
+from clickscape.vlm.prompts import product_text
+
+Build = Callable[..., VisionLanguageModel]
+Pictures = Callable[[Product], np.ndarray]
+
+
+@pytest.fixture
+def lessons(build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Pictures) -> Lessons:
+    by_id = {product.product_id: product for product in products}
+    return prepare(pairs, products=by_id, pictures=pictures, vlm=build(0))
+
+
+def test_lessons_keep_the_answer_and_spoil_only_the_product(
+    lessons: Lessons, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
+) -> None:
+    by_id = {product.product_id: product for product in products}
+    for lesson, pair in zip(lessons.lessons, pairs, strict=True):
+        product = by_id[pair.product_id]
+        assert (lesson.chosen, lesson.rejected) == (pair.chosen, pair.rejected)
+        assert product_text(product) in lesson.question
+        assert (lessons.pictures[lesson.picture] == pictures(product)).all()
+        assert pair.spoilt is not None
+        if pair.spoilt.caption_of is not None:
+            other = by_id[pair.spoilt.caption_of]
+            assert product_text(other) in lesson.spoilt_question
+            assert product_text(product) not in lesson.spoilt_question
+            assert other.department != product.department
+            assert lesson.spoilt_picture == lesson.picture
+        else:
+            assert lesson.spoilt_question == lesson.question
+            same = lessons.pictures[lesson.spoilt_picture] == pictures(product)
+            corners = [(row, column) for row in range(0, 32, 8) for column in range(0, 32, 8)]
+            hidden = [not same[row : row + 8, column : column + 8].all() for row, column in corners]
+            assert [number for number in range(16) if hidden[number]] == list(pair.spoilt.hidden)
+
+
+def test_texts_are_trained_exactly_as_sampled(build: Build, products: list[Product], pictures: Pictures) -> None:
+    vlm = build(0)
+    odd = " two  spaces, a trailing comma,\n"
+    pair = PreferencePair(products[0].product_id, odd, odd.strip(), 1.0)
+    lessons = prepare([pair], products={products[0].product_id: products[0]}, pictures=pictures, vlm=vlm)
+    scored = score(vlm, lessons, product_centric=False)
+    asked, seen = question(products[0]), (pictures(products[0]),)
+    for text, value in ((odd, scored.chosen), (odd.strip(), scored.rejected)):
+        batch = collate(vlm, [Sample(asked, seen, text)], side="right", answers=True)
+        answer = batch.labels[batch.labels != -100].tolist()
+        assert vlm.tokenizer.decode(answer) == text + vlm.tokenizer.eos_token
+        torch.testing.assert_close(value, answer_log_probs(vlm, batch).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_patch_grid_is_the_tower_s(build: Build) -> None:
+    vlm = build(0)
+    assert patch_grid(vlm) == 4
+    assert patch_grid(vlm) ** 2 == vlm.image_tokens
+
+
+def test_what_the_tower_sees_is_what_the_model_is_given(build: Build, lessons: Lessons) -> None:
+    vlm = build(0)
+    seen = look(vlm, lessons.pictures)
+    assert seen is not None
+    projected = vlm.core.model.multi_modal_projector(seen)
+    torch.testing.assert_close(projected, image_features(vlm, lessons.pictures), rtol=0, atol=0)
+
+
+def test_the_first_step_pays_log_2_per_term(build: Build, lessons: Lessons) -> None:
+    vlm = build(0)
+    reference = score(vlm, lessons, product_centric=True)
+    config = OptimizeConfig(anchor="none", batch_size=4, epochs=1, weight=0.5)
+    first = next(train(vlm, lessons, reference=reference, config=config, rng=np.random.default_rng(0)))
+    assert first.loss == pytest.approx(1.5 * math.log(2), abs=1e-5)
+    assert (first.chosen, first.rejected, first.spoilt) == pytest.approx((0, 0, 0), abs=1e-4)
+    assert first.steps == 3
+
+
+def test_the_reference_looks_with_its_own_tower_and_projector(build: Build, lessons: Lessons) -> None:
+    own = build(0)
+    expected = score(own, lessons, product_centric=True)
+    other = build(0)
+    with torch.no_grad():
+        for name, parameter in other.model.named_parameters():
+            if "vision_tower" in name or "projector" in name:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    assert (score(other, lessons, product_centric=True).chosen - expected.chosen).abs().max() > 1e-3
+    # a policy whose tower has moved does not drag the cached reference with it
+    config = OptimizeConfig(batch_size=5, epochs=2, learning_rate=1e-2, train_tower=True)
+    policy = build(0)
+    list(train(policy, lessons, reference=expected, config=config, rng=np.random.default_rng(0)))
+    assert (score(policy, lessons, product_centric=True).chosen - expected.chosen).abs().max() > 0.1
+    again = score(own, lessons, product_centric=True)
+    for part in ("chosen", "rejected", "spoilt"):
+        torch.testing.assert_close(getattr(again, part), getattr(expected, part), rtol=0, atol=0)
+
+
+def test_warm_up_never_swallows_a_short_run() -> None:
+    for steps in (1, 2, 3, 10, 100):
+        for share in (0.0, 0.05, 0.5):
+            factors = [warm_up(number, steps=steps, share=share) for number in range(1, steps + 1)]
+            assert min(factors) > 0
+            assert factors == sorted(factors)
+            assert sum(factor == 1.0 for factor in factors) >= steps / 2
+    assert [warm_up(number, steps=8, share=0.25) for number in (1, 2, 3, 4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
+
+
+def test_the_tower_stays_and_the_rest_learns(build: Build, lessons: Lessons) -> None:
+    policy, before = build(0), build(0).model.state_dict()
+    reference = score(policy, lessons, product_centric=True)
+    config = OptimizeConfig(batch_size=5, epochs=1, learning_rate=1e-3)
+    list(train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)))
+    moved = {name for name, value in policy.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert any("language_model" in name for name in moved)
+    assert any("projector" in name for name in moved)
+    assert not any("vision_tower" in name for name in moved)
+
+
+def test_the_same_generator_gives_the_same_policy(build: Build, lessons: Lessons) -> None:
+    config = OptimizeConfig(batch_size=4, epochs=2, learning_rate=1e-3)
+    results = []
+    for seed in (0, 0, 1):
+        policy = build(0)
+        reference = score(policy, lessons, product_centric=True)
+        steps = list(train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(seed)))
+        results.append((steps, policy.model.state_dict()))
+    assert results[0][0] == results[1][0]
+    assert all(torch.equal(results[0][1][name], value) for name, value in results[1][1].items())
+    assert results[0][0] != results[2][0]
+
+
+def test_preference_only_never_looks_at_a_spoilt_input(
+    build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
+) -> None:
+    bare = [PreferencePair(pair.product_id, pair.chosen, pair.rejected, pair.margin) for pair in pairs]
+    by_id = {product.product_id: product for product in products}
+    lessons = prepare(bare, products=by_id, pictures=pictures, vlm=build(0))
+    assert len(lessons.pictures) == len(bare)
+    config = OptimizeConfig(objective="preference_only", anchor="none", epochs=1)
+    vlm = build(0)
+    reference = score(vlm, lessons, product_centric=False)
+    step = next(train(vlm, lessons, reference=reference, config=config, rng=np.random.default_rng(0)))
+    assert step.loss == pytest.approx(math.log(2), abs=1e-5)
+    assert step.spoilt is None
+    with pytest.raises(ValueError, match="spoilt input for every pair"):
+        score(vlm, lessons, product_centric=True)
+
+
+def test_training_moves_what_the_loss_is_about(build: Build, lessons: Lessons) -> None:
+    gaps = {}
+    for objective in ("product_centric", "preference_only"):
+        policy = build(0)
+        reference = score(policy, lessons, product_centric=True)
+        config = OptimizeConfig(objective=objective, anchor="none", batch_size=10, epochs=20, learning_rate=3e-3)
+        steps = list(train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)))
+        assert steps[-1].accuracy == 1.0
+        assert steps[-1].margin > 3
+        after = score(policy, lessons, product_centric=True)
+        assert after.spoilt is not None
+        assert reference.spoilt is not None
+        shift, spoilt_shift = after.chosen - reference.chosen, after.spoilt - reference.spoilt
+        gaps[objective] = float((shift - spoilt_shift).mean())
+    # only the product-centric term asks that the product's information carries the answer
+    assert gaps["product_centric"] > gaps["preference_only"] + 1
+
+
+def test_an_adapter_starts_as_the_reference_and_detached_stays_it(build: Build, lessons: Lessons) -> None:
+    plain = score(build(0), lessons, product_centric=True)
+    policy = adapter.attach(build(0), rank=4, seed=1)
+    torch.testing.assert_close(score(policy, lessons, product_centric=True).chosen, plain.chosen, rtol=0, atol=0)
+    config = OptimizeConfig(lora_rank=4, batch_size=5, epochs=10, learning_rate=1e-2)
+    steps = list(train(policy, lessons, reference=plain, config=config, rng=np.random.default_rng(0)))
+    assert steps[-1].margin > 0.5
+    with adapter.detached(policy):
+        detached = score(policy, lessons, product_centric=True)
+    for part in ("chosen", "rejected", "spoilt"):
+        torch.testing.assert_close(getattr(detached, part), getattr(plain, part), rtol=0, atol=0)
+    attached, merged = (score(vlm, lessons, product_centric=True) for vlm in (policy, adapter.merged(policy)))
+    torch.testing.assert_close(attached.chosen, merged.chosen, rtol=1e-4, atol=1e-3)
+    assert (attached.chosen - plain.chosen).abs().max() > 0.1
+
+
+def test_adapters_are_drawn_from_their_seed_and_come_back_from_a_file(build: Build, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    state = torch.random.get_rng_state()
+    first, second, third = (adapter.attach(build(0), rank=4, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    weights = [dict(vlm.model.named_parameters()) for vlm in (first, second, third)]
+    drawn = [name for name in weights[0] if ".lora_A." in name]
+    assert all("language_model" in name for name in drawn)
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in drawn)
+    assert not any(torch.equal(weights[0][name], weights[2][name]) for name in drawn)
+    adapter.save(first, tmp_path / "adapter.safetensors")
+    adapter.restore(third, tmp_path / "adapter.safetensors")
+    assert all(torch.equal(weights[0][name], weights[2][name]) for name in drawn)
+    with pytest.raises(ModelError, match="another model or rank"):
+        adapter.restore(adapter.attach(build(0), rank=2, seed=1), tmp_path / "adapter.safetensors")
+    (tmp_path / "adapter.safetensors").write_bytes(b"not an adapter")
+    with pytest.raises(ModelError, match="no readable adapter"):
+        adapter.restore(first, tmp_path / "adapter.safetensors")
+
+
+def test_a_spoilt_caption_must_be_known(build: Build, products: list[Product], pictures: Pictures) -> None:
+    pair = PreferencePair(products[0].product_id, "a", "b", 1.0, Spoilt(caption_of="nobody"))
+    with pytest.raises(KeyError, match="nobody"):
+        prepare([pair], products={products[0].product_id: products[0]}, pictures=pictures, vlm=build(0))

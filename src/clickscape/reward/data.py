@@ -1,0 +1,132 @@
+"""What a reward model learns from, laid out as the arrays that training needs.
+
+The unit of everything is the product (or, for held-out and validation sets, its group: color variants of one object
+are not independent). A tie makes no pair; a product without spread makes no regression target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from clickscape.types import CreativePair, Product
+
+ImageSource = Sequence[np.ndarray] | Callable[[int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class RewardData:
+    """Creatives of products, and pairs of them.
+
+    products: by product_id. creative_ids, product_of: one entry per creative. images: a sequence, or a function from
+    the creative's place to its picture, uint8 (height, width, 3) sRGB. log_ctr: (creative,) natural logarithm of the
+    estimated CTR, NaN where unknown. slots: one scene per creative, None where unknown. groups: product_id → what its
+    look comes from.
+    """
+
+    products: Mapping[str, Product]
+    creative_ids: Sequence[str]
+    product_of: Sequence[str]
+    images: ImageSource
+    pairs: Sequence[CreativePair]
+    log_ctr: np.ndarray | None = None
+    slots: Sequence[Mapping[str, str | None] | None] | None = None
+    groups: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.creative_ids)
+        for name in ("product_of", "log_ctr", "slots"):
+            values = getattr(self, name)
+            if values is not None and len(values) != count:
+                raise ValueError(f"{name} has {len(values)} entries for {count} creatives; one each is needed")
+        if len(self.place) < count:
+            raise ValueError("creative_ids must be unique")
+        for product_id in set(self.product_of) - set(self.products):
+            raise ValueError(f"a creative belongs to the unknown product {product_id!r}")
+        for pair in self.pairs:
+            for creative_id in (pair.first, pair.second):
+                if creative_id not in self.place:
+                    raise ValueError(f"a pair names the unknown creative {creative_id!r}")
+                if self.product_of[self.place[creative_id]] != pair.product_id:
+                    raise ValueError(f"the pair {pair.first!r}, {pair.second!r} mixes products")
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Creative id → its place in every per-creative sequence."""
+        return {creative_id: index for index, creative_id in enumerate(self.creative_ids)}
+
+    @cached_property
+    def informative(self) -> tuple[CreativePair, ...]:
+        """The pairs that say something: not a tie, and with some weight."""
+        return tuple(pair for pair in self.pairs if pair.preference != 0.5 and pair.weight > 0)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Creatives of the informative pairs, (pair, 2)."""
+        rows = [(self.place[pair.first], self.place[pair.second]) for pair in self.informative]
+        return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+    def image(self, index: int) -> np.ndarray:
+        """The picture of one creative."""
+        return self.images(index) if callable(self.images) else self.images[index]
+
+    def product(self, index: int) -> Product:
+        """The product of one creative."""
+        return self.products[self.product_of[index]]
+
+    def group(self, product_id: str) -> str:
+        """What is held out together: the object behind a product where it is known, else the product itself."""
+        return self.groups.get(product_id, product_id) if self.groups is not None else product_id
+
+    def only(self, product_ids: set[str]) -> RewardData:
+        """The part of the data that belongs to some products; creatives and their order stay as they are."""
+        return replace(self, pairs=[pair for pair in self.pairs if pair.product_id in product_ids])
+
+
+def pair_weights(pairs: Sequence[CreativePair]) -> np.ndarray:
+    """Weights in which the pairs of one product share one unit: dependent pairs are not new observations. (pair,)."""
+    weights = np.array([pair.weight for pair in pairs], dtype=np.float64)
+    totals: dict[str, float] = {}
+    for pair, weight in zip(pairs, weights, strict=True):
+        totals[pair.product_id] = totals.get(pair.product_id, 0.0) + weight
+    return np.array([weight / totals[pair.product_id] for pair, weight in zip(pairs, weights, strict=True)])
+
+
+def regression_targets(data: RewardData, *, target: Literal["log_ctr", "raw_ctr"]) -> np.ndarray:
+    """What the regression branch should say, (creative,); NaN where there is nothing to learn.
+
+    `log_ctr` is standardized within the product (mean 0, sd 1), because click rates of different products differ by
+    far more than those of one product's creatives; a product with one creative, or without spread, has no target.
+    `raw_ctr` is the paper's: the CTR itself, whose squared error is about 1e-4.
+    """
+    targets = np.full(len(data.creative_ids), np.nan)
+    if data.log_ctr is None:
+        return targets
+    log_ctr = np.asarray(data.log_ctr, dtype=np.float64)
+    if target == "raw_ctr":
+        return np.exp(log_ctr)
+    rows: dict[str, list[int]] = {}
+    for row, product_id in enumerate(data.product_of):
+        if np.isfinite(log_ctr[row]):
+            rows.setdefault(product_id, []).append(row)
+    for own in rows.values():
+        values = log_ctr[own]
+        if len(own) > 1 and values.std() > 1e-6:
+            targets[own] = (values - values.mean()) / values.std()
+    return targets
+
+
+def split(data: RewardData, *, share: float, rng: np.random.Generator) -> tuple[RewardData, RewardData | None]:
+    """Training and validation part, whole groups on one side each; no validation part when there is only one group."""
+    groups = sorted({data.group(pair.product_id) for pair in data.informative})
+    if len(groups) < 2:
+        return data, None
+    count = min(max(round(share * len(groups)), 1), len(groups) - 1)
+    held = {groups[index] for index in rng.permutation(len(groups))[:count]}
+    product_ids = {pair.product_id for pair in data.informative}
+    validation = {product_id for product_id in product_ids if data.group(product_id) in held}
+    return data.only(product_ids - validation), data.only(validation)

@@ -1,0 +1,323 @@
+"""How good a reward model is, said honestly: beside its noise ceiling, with intervals, and ahead of what must lose.
+
+The unit of the bootstrap is the cluster (the object behind a product, where it is known): its color variants, and the
+many pairs of one product, are not independent. A tie in prediction counts half; a pair that the clicks leave tied does
+not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from clickscape.reward.data import RewardData
+from clickscape.reward.model import RewardModel
+from clickscape.types import Estimate
+
+TIE = 1e-5
+"""Log-odds closer to 0 than this are a tie: batches of other sizes move float32 scores by about a tenth of it."""
+
+RIDGE = 3.0
+GRAY = 127
+
+
+@dataclass(frozen=True)
+class RewardReport:
+    """Pair accuracy on held-out products and what to compare it with; intervals are over clusters.
+
+    accuracy: order that the clicks show. ceiling: what an oracle would reach on the same noisy pairs, None if unknown;
+    it comes from the truth of a simulated world, or from split halves of the impressions. true_accuracy: order of the
+    true CTRs. share: (accuracy − ½) / (ceiling − ½). left_share: pair form, how often it takes the left picture (½ is
+    unbiased).
+    """
+
+    pairs: int
+    products: int
+    clusters: int
+    accuracy: Estimate
+    ceiling: Estimate | None = None
+    ceiling_source: str = "unknown"
+    true_accuracy: Estimate | None = None
+    share: Estimate | None = None
+    left_share: float | None = None
+    baselines: Mapping[str, Estimate] = field(default_factory=dict)
+
+
+def evaluate(
+    predictor: RewardModel | np.ndarray,
+    data: RewardData,
+    *,
+    rng: np.random.Generator,
+    true_log_ctr: np.ndarray | None = None,
+    halves: tuple[np.ndarray, np.ndarray] | None = None,
+    training: RewardData | None = None,
+    baselines: Mapping[str, np.ndarray] | None = None,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> RewardReport:
+    """Judge a model, or ready scores (creative,), on the pairs of held-out products.
+
+    true_log_ctr: (creative,), where a simulated world tells. halves: log-CTR of every creative from each half of its
+    impressions; they give the ceiling where there is no truth. training: what the model learned from, for the scene-
+    only baseline. baselines: further scores (creative,) that must lose.
+    """
+    if not len(data.places):
+        raise ValueError("no pair to evaluate on: every pair is a tie, or there are none")
+    left_share = None
+    rivals: dict[str, np.ndarray] = {}
+    if isinstance(predictor, RewardModel):
+        predicted, left_share, rivals = _predict(predictor, data, rng=rng)
+    else:
+        predicted = _gaps(predictor, data)
+    if training is not None and data.slots is not None:
+        rivals["scene only"] = _gaps(scene_only(training, data), data)
+    rivals |= {name: _gaps(scores, data) for name, scores in (baselines or {}).items()}
+
+    observed = np.array([pair.preference for pair in data.informative]) - 0.5
+    clusters = np.unique([data.group(pair.product_id) for pair in data.informative], return_inverse=True)[1]
+    draws = _cluster_draws(int(clusters.max()) + 1, resamples=resamples, rng=rng)
+
+    def estimate(hits: np.ndarray) -> Estimate:
+        return _interval(float(hits.mean()), _resampled(hits, clusters, draws), level=level)
+
+    hits = agreement(predicted, observed)
+    ceiling = share = true_accuracy = None
+    source = "unknown"
+    if true_log_ctr is not None:
+        true_gaps = _gaps(true_log_ctr, data)
+        oracle = agreement(true_gaps, observed)
+        ceiling, source = estimate(oracle), "the true CTRs on the same pairs"
+        real = true_gaps != 0
+        true_accuracy = _interval(
+            float(agreement(predicted, true_gaps)[real].mean()),
+            _resampled(agreement(predicted, true_gaps)[real], clusters[real], draws),
+            level=level,
+        )
+        share = _interval(
+            float(_share(hits.mean(), oracle.mean())),
+            _share(_resampled(hits, clusters, draws), _resampled(oracle, clusters, draws)),
+            level=level,
+        )
+    elif halves is not None:
+        agreed = agreement(_gaps(halves[0], data), _gaps(halves[1], data))
+        resampled = split_half_ceiling(_resampled(agreed, clusters, draws))
+        top = split_half_ceiling(agreed.mean())
+        ceiling, source = _interval(float(top), resampled, level=level), "split halves of the impressions"
+        share = _interval(
+            float(_share(hits.mean(), top)), _share(_resampled(hits, clusters, draws), resampled), level=level
+        )
+    return RewardReport(
+        pairs=len(hits),
+        products=len({pair.product_id for pair in data.informative}),
+        clusters=int(clusters.max()) + 1,
+        accuracy=estimate(hits),
+        ceiling=ceiling,
+        ceiling_source=source,
+        true_accuracy=true_accuracy,
+        share=share,
+        left_share=left_share,
+        baselines={name: estimate(agreement(gaps, observed)) for name, gaps in rivals.items()},
+    )
+
+
+def agreement(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """1 where both gaps have one sign, 0 where they differ, ½ where either is a tie. (pair,)."""
+    signs = np.where(np.abs(predicted) <= TIE, 0.0, np.sign(predicted)) * np.sign(observed)
+    return np.asarray((1 + signs) / 2)
+
+
+def split_half_ceiling(agreed: np.ndarray | float) -> np.ndarray:
+    """Accuracy that an oracle would reach at full traffic, from how often two halves of the traffic agree on an order.
+
+    For Gaussian gaps and noise: halves agree with probability ½ + asin(ρ)/π, ρ the reliability of one half; all the
+    traffic has reliability 2ρ/(1 + ρ) (Spearman–Brown), and the truth orders its pairs right with ½ +
+    asin(√reliability)/π.
+    """
+    half = np.sin(np.pi * (np.clip(np.asarray(agreed, dtype=np.float64), 0.5, 1.0) - 0.5))
+    return np.asarray(0.5 + np.arcsin(np.sqrt(2 * half / (1 + half))) / np.pi)
+
+
+def scene_only(training: RewardData, data: RewardData) -> np.ndarray:
+    """The rival that knows the true scene and ignores the product: ridge on the slots. Scores, (creative,)."""
+    if training.slots is None or data.slots is None or training.log_ctr is None:
+        raise ValueError("the scene-only baseline needs the scenes of both sets and the log-CTRs of the training set")
+    columns = _columns(training.slots)
+    kept = np.isfinite(training.log_ctr)
+    design = _one_hot(training.slots, columns)[kept]
+    products = np.asarray(training.product_of)[kept]
+    weights = _ridge(_centered(design, products), _centered(np.asarray(training.log_ctr)[kept], products))
+    return _one_hot(data.slots, columns) @ weights
+
+
+def best_scene_per_category(
+    scores: np.ndarray,
+    slots: Sequence[Mapping[str, str | None]],
+    departments: Sequence[str],
+    *,
+    products: Sequence[str] | None = None,
+) -> dict[str, dict[str, str | None]]:
+    """The scene that scores best in every department: what a shop gets that optimizes categories instead of products.
+
+    scores, slots, departments: one entry per creative. An additive model of the slots is fitted to the scores within
+    each product (``products``; within the department when None), and its best scene is taken, among the combinations
+    of slots that scenes really have (a scene without a wall has no palette).
+    """
+    groups = np.asarray(products if products is not None else departments)
+    names = np.asarray(departments)
+    columns = _columns(slots)
+    patterns: dict[tuple[bool, ...], dict[str, set[str | None]]] = {}
+    for scene in slots:
+        allowed = patterns.setdefault(tuple(value is None for value in scene.values()), {slot: set() for slot in scene})
+        for slot, value in scene.items():
+            allowed[slot].add(value)
+    best: dict[str, dict[str, str | None]] = {}
+    for name in sorted(set(departments)):
+        own = names == name
+        design = _one_hot([scene for scene, mine in zip(slots, own, strict=True) if mine], columns)
+        wanted = _centered(np.asarray(scores, dtype=np.float64)[own], groups[own])
+        weights = _ridge(_centered(design, groups[own]), wanted)
+        worth = {column: float(weights[place]) for column, place in columns.items()}
+        candidates = [
+            {slot: max(sorted(values, key=str), key=lambda value, slot=slot: worth[slot, value])  # type: ignore[misc]
+             for slot, values in allowed.items()}
+            for allowed in patterns.values()
+        ]  # fmt: skip
+        best[name] = max(candidates, key=lambda scene: sum(worth[item] for item in scene.items()))
+    return best
+
+
+def _predict(
+    model: RewardModel, data: RewardData, *, rng: np.random.Generator
+) -> tuple[np.ndarray, float | None, dict[str, np.ndarray]]:
+    """Log-odds of every pair, the share of the left picture in single orders (pair form), and the rivals."""
+    others = _other_products(data, rng=rng)
+    rivals = {"caption only": _caption_only(model, data)}
+    if model.form == "pair":
+        odds, left_share = _pair_odds(model, data)
+        if others is not None:
+            rivals["product shuffled"], _ = _pair_odds(model, data, told=others)
+        return odds, left_share, rivals
+    used = np.unique(data.places).tolist()
+    scores, shuffled = (np.full(len(data.creative_ids), np.nan) for _ in range(2))
+    for start in range(0, len(used), 256):
+        chunk = used[start : start + 256]
+        pictures = [(data.image(place),) for place in chunk]
+        features = model.features([data.product(place) for place in chunk], pictures)
+        scores[chunk] = model.logits(features).mean(0)[:, 0]
+        if others is not None:
+            products = [data.products[others[data.product_of[place]]] for place in chunk]
+            alone = model.heads.shape.hidden_width == 0
+            told = model.tell(features, products) if alone else model.features(products, pictures)
+            shuffled[chunk] = model.logits(told).mean(0)[:, 0]
+    if others is not None:
+        rivals["product shuffled"] = _gaps(shuffled, data)
+    return _gaps(scores, data), None, rivals
+
+
+def _pair_odds(
+    model: RewardModel, data: RewardData, *, told: Mapping[str, str] | None = None
+) -> tuple[np.ndarray, float]:
+    """Log-odds of every pair with both orders averaged, and the share of the left in single orders."""
+    odds, lefts = [], []
+    for start in range(0, len(data.places), 128):
+        chunk = data.places[start : start + 128]
+        owners = [data.product_of[first] for first, _ in chunk]
+        products = [data.products[told[owner] if told is not None else owner] for owner in owners]
+        views = [(data.image(first), data.image(second)) for first, second in chunk]
+        forward = model.one_order(products, views).mean(0)
+        backward = model.one_order(products, [(second, first) for first, second in views]).mean(0)
+        odds.append((forward - backward) / 2)
+        lefts += [agreement(forward, np.ones(len(chunk))), agreement(backward, np.ones(len(chunk)))]
+    return np.concatenate(odds), float(np.concatenate(lefts).mean())
+
+
+def _caption_only(model: RewardModel, data: RewardData) -> np.ndarray:
+    """Log-odds of every pair when both its pictures are gray; asked once per product."""
+    owners = [pair.product_id for pair in data.informative]
+    unique = sorted(set(owners))
+    gray = np.full_like(data.image(int(data.places[0, 0])), GRAY)
+    products = [data.products[product_id] for product_id in unique]
+    odds = model.log_odds(products, [gray] * len(unique), [gray] * len(unique)).mean(0)
+    of_product = dict(zip(unique, odds, strict=True))
+    return np.array([of_product[owner] for owner in owners])
+
+
+def _other_products(data: RewardData, *, rng: np.random.Generator) -> dict[str, str] | None:
+    """Another product for every product, of another department where there is one; None for a single product."""
+    own = sorted({pair.product_id for pair in data.informative})
+    if len(own) < 2:
+        return None
+    others = {}
+    for product_id in own:
+        department = data.products[product_id].department
+        strangers = [other for other in own if data.products[other].department != department]
+        pool = strangers or [other for other in own if other != product_id]
+        others[product_id] = pool[rng.integers(len(pool))]
+    return others
+
+
+def _gaps(scores: np.ndarray, data: RewardData) -> np.ndarray:
+    """Score of the first minus score of the second creative of every informative pair."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape != (len(data.creative_ids),):
+        raise ValueError(f"one score per creative is needed: {len(data.creative_ids)} creatives, scores {scores.shape}")
+    return np.asarray(scores[data.places[:, 0]] - scores[data.places[:, 1]])
+
+
+def _cluster_draws(clusters: int, *, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each cluster is drawn, (resample, cluster)."""
+    return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(np.float64)
+
+
+def _resampled(values: np.ndarray, clusters: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Mean of the values in every resample, (resample,)."""
+    sums = np.bincount(clusters, weights=values, minlength=draws.shape[1])
+    counts = np.bincount(clusters, minlength=draws.shape[1])
+    return np.asarray((draws @ sums) / np.maximum(draws @ counts, 1))
+
+
+def _interval(value: float, resampled: np.ndarray, *, level: float) -> Estimate:
+    """Percentile interval, widened to hold the value itself."""
+    low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2]) if len(resampled) else (value, value)
+    if math.isnan(value):
+        raise ValueError("the estimate is not a number: no pair is left to count")
+    return Estimate(value, min(float(low), value), max(float(high), value), level)
+
+
+def _share(accuracy: np.ndarray | float, ceiling: np.ndarray | float) -> np.ndarray:
+    """Share of the way from a coin's ½ to the ceiling."""
+    return np.asarray((accuracy - 0.5) / np.maximum(ceiling - 0.5, 1e-9))
+
+
+def _columns(slots: Sequence[Mapping[str, str | None] | None]) -> dict[tuple[str, str | None], int]:
+    found = sorted({item for scene in slots if scene for item in scene.items()}, key=str)
+    return {item: place for place, item in enumerate(found)}
+
+
+def _one_hot(
+    slots: Sequence[Mapping[str, str | None] | None], columns: Mapping[tuple[str, str | None], int]
+) -> np.ndarray:
+    """(creative, column); values that are not among the columns are left out."""
+    design = np.zeros((len(slots), len(columns)))
+    for row, scene in enumerate(slots):
+        for item in (scene or {}).items():
+            if item in columns:
+                design[row, columns[item]] = 1.0
+    return design
+
+
+def _centered(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Values minus the mean of their group."""
+    number = np.unique(groups, return_inverse=True)[1]
+    table = values.reshape(len(values), -1)
+    sums = np.zeros((number.max() + 1, table.shape[1]))
+    np.add.at(sums, number, table)
+    means = sums / np.bincount(number)[:, None]
+    return np.asarray((table - means[number]).reshape(values.shape))
+
+
+def _ridge(design: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    return np.asarray(np.linalg.solve(design.T @ design + RIDGE * np.eye(design.shape[1]), design.T @ wanted))

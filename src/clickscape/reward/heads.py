@@ -1,0 +1,187 @@
+"""From features to scores: slots that are seen, weighed by what the product is.
+
+One linear map on the pooled image tokens names the scene's slots (softly), another on the product's text its
+department; what each slot value is worth, at all and for that department, is what the clicks teach. Two small linear
+terms catch the rest of the picture and the last hidden state of the multimodal pass. Seeing is learned from names
+alone: the clicks are far too few to teach it. A language-model head without these steps learns the same from many
+times the clicks. Several heads are trained at once on different weightings of the products; their spread is the
+interval of a score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+LATENT_FACTORS = 32
+LATENT_TOPICS = 12
+"""Without names for the slots and departments, the heads find so many of their own."""
+
+DROPOUT = 0.3
+"""Share of the features hidden from the naming maps in training: there are thousands of features and few objects."""
+
+RIDGE = 3e-4
+"""Penalty on the square of what the scores are made of, per head: prefers no effect to one that few clicks suggest."""
+
+CLASSIFICATION, REGRESSION = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class HeadShape:
+    """Sizes of the heads. ``slots`` and ``departments`` are the names that they learn; empty means latent ones."""
+
+    sides: Literal[1, 2]
+    vision_width: int
+    text_width: int
+    hidden_width: int
+    slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    departments: tuple[str, ...] = ()
+    ensemble: int = 6
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Classes of each slot: its values and one more for "this scene has none"."""
+        return tuple(len(values) + 1 for values in self.slots.values())
+
+    @property
+    def factors(self) -> int:
+        """Soft slot values (or latent factors) that a picture is described by."""
+        return sum(self.groups) or LATENT_FACTORS
+
+    @property
+    def topics(self) -> int:
+        """What a product is softly described by: its department (or one not known), or latent topics."""
+        return len(self.departments) + 1 if self.departments else LATENT_TOPICS
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the backbone says about some samples.
+
+    vision: (sample, side, vision_width), pooled image tokens of each picture. text: (sample, text_width), the product.
+    hidden: (sample, hidden_width), last token of the multimodal pass (width 0 where the heads do not look at it).
+    """
+
+    vision: Tensor
+    text: Tensor
+    hidden: Tensor
+
+    def __len__(self) -> int:
+        return len(self.vision)
+
+    def take(self, rows: Tensor) -> Features:
+        """The features of some samples."""
+        return Features(self.vision[rows], self.text[rows], self.hidden[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOutput:
+    """logits, regression: (head, sample, side); slots: (sample, side, factor), topics: (sample, topic), both logits."""
+
+    logits: Tensor
+    regression: Tensor
+    slots: Tensor
+    topics: Tensor
+
+
+class FusionHeads(nn.Module):
+    """``ensemble`` heads over one perception of the picture; parameters carry the head as their first axis."""
+
+    vision_mean: Tensor
+    vision_scale: Tensor
+    text_mean: Tensor
+    text_scale: Tensor
+    hidden_mean: Tensor
+    hidden_scale: Tensor
+
+    def __init__(self, shape: HeadShape, *, seed: int) -> None:
+        super().__init__()
+        self.shape = shape
+        generator = torch.Generator().manual_seed(seed)
+
+        def normal(*size: int, scale: float) -> nn.Parameter:
+            return nn.Parameter(torch.randn(*size, generator=generator) * scale)
+
+        heads, channels, factors, topics = shape.ensemble, 2, shape.factors, shape.topics
+        self.perception = normal(factors, shape.vision_width, scale=0.1 / math.sqrt(shape.vision_width))
+        self.perception_bias = nn.Parameter(torch.zeros(factors))
+        self.topic = normal(topics, shape.text_width, scale=0.1 / math.sqrt(max(shape.text_width, 1)))
+        self.topic_bias = nn.Parameter(torch.zeros(topics))
+        self.value = nn.Parameter(torch.zeros(heads, channels, factors))
+        self.interaction = normal(heads, channels, factors, topics, scale=0.01)
+        self.picture = nn.Parameter(torch.zeros(heads, channels, shape.vision_width))
+        self.last_token = normal(heads, channels, shape.sides, shape.hidden_width, scale=0.01)
+        for name, width in (("vision", shape.vision_width), ("text", shape.text_width), ("hidden", shape.hidden_width)):
+            self.register_buffer(f"{name}_mean", torch.zeros(width))
+            self.register_buffer(f"{name}_scale", torch.ones(width))
+
+    @torch.no_grad()
+    def standardize(self, features: Features) -> None:
+        """Measure mean and scale of every feature, so that the heads see numbers of one size."""
+        for name in ("vision", "text", "hidden"):
+            values = getattr(features, name).flatten(0, -2)
+            if values.numel() == 0 or len(values) < 2:
+                continue
+            getattr(self, f"{name}_mean").copy_(values.mean(0))
+            # A feature that never varies must not be blown up when it does vary later.
+            scale = values.std(0)
+            getattr(self, f"{name}_scale").copy_(torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
+
+    def forward(self, features: Features, *, noise: torch.Generator | None = None) -> HeadOutput:
+        """Scores and names; with ``noise``, as in training, a part of the features is hidden from the naming maps."""
+        vision = (features.vision - self.vision_mean) / self.vision_scale
+        text = (features.text - self.text_mean) / self.text_scale
+        hidden = (features.hidden - self.hidden_mean) / self.hidden_scale
+        slots = _hide(vision, noise) @ self.perception.T + self.perception_bias
+        topics = _hide(text, noise) @ self.topic.T + self.topic_bias
+        soft, about = self.soft_slots(slots), self.soft_topics(topics)
+        worth = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, about)
+        score = torch.einsum("ecnf,nsf->ecns", worth, soft)
+        score = score + torch.einsum("ecv,nsv->ecns", self.picture, vision) / math.sqrt(self.shape.vision_width)
+        if self.shape.hidden_width:
+            score = score + torch.einsum("ecsh,nh->ecns", self.last_token, hidden) / math.sqrt(self.shape.hidden_width)
+        return HeadOutput(logits=score[:, CLASSIFICATION], regression=score[:, REGRESSION], slots=slots, topics=topics)
+
+    def soft_slots(self, slots: Tensor) -> Tensor:
+        """Probabilities of every slot value, one group after the other (latent factors: between −1 and 1)."""
+        if not self.shape.slots:
+            return slots.tanh()
+        return torch.cat([group.softmax(-1) for group in slots.split(self.shape.groups, dim=-1)], dim=-1).detach()
+
+    def soft_topics(self, topics: Tensor) -> Tensor:
+        """Probabilities of the departments (latent topics: between −1 and 1)."""
+        return topics.softmax(-1).detach() if self.shape.departments else topics.tanh()
+
+    def penalty(self) -> Tensor:
+        """Sum of squares of what the scores are made of, mean over the heads."""
+        parts = (self.value, self.interaction, self.picture, self.last_token)
+        total = self.value.new_zeros(())
+        for part in parts:
+            total = total + part.square().sum()
+        return total / len(self.value)
+
+
+def _hide(features: Tensor, noise: torch.Generator | None) -> Tensor:
+    """Dropout whose randomness is an argument."""
+    if noise is None:
+        return features
+    kept = torch.rand(features.shape, generator=noise).to(features.device) >= DROPOUT
+    return features * kept / (1 - DROPOUT)
+
+
+def slot_targets(slots: Mapping[str, tuple[str, ...]], scenes: Iterable[Mapping[str, str | None]]) -> Tensor:
+    """Class numbers, (scene, slot); None is the last class of its slot, an unknown value or slot −100 (ignored)."""
+    numbers = {slot: {value: index for index, value in enumerate(values)} for slot, values in slots.items()}
+    rows = []
+    for scene in scenes:
+        row = []
+        for slot, values in numbers.items():
+            value = scene.get(slot) if slot in scene else "\0missing"
+            row.append(len(values) if value is None else values.get(value, -100))
+        rows.append(row)
+    return torch.tensor(rows, dtype=torch.long).reshape(len(rows), len(slots))

@@ -1,0 +1,288 @@
+"""The reward model: which of two advertising images of one product gets clicked more.
+
+Two forms behind one class. `single` looks at one picture at a time and gives it a score, so N pictures cost N passes;
+`pair` is the paper's (Chen et al. 2025, section 3.2): two pictures side by side, two logits, always asked in both
+orders. A checkpoint is the backbone's Hugging Face folder with `reward.json` and `heads.safetensors` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from scipy.special import stdtrit
+
+from clickscape.errors import ModelError
+from clickscape.reward.features import Pictures, extract, text_features, widths
+from clickscape.reward.heads import Features, FusionHeads, HeadShape
+from clickscape.types import Estimate, Product, Ranked
+from clickscape.vlm import model as vlm_model
+from clickscape.vlm.model import VisionLanguageModel
+
+Form = Literal["single", "pair"]
+
+VERSION = 1
+SETTINGS_FILE, HEADS_FILE = "reward.json", "heads.safetensors"
+MAX_DEPARTMENTS = 32
+MAX_COMPARED = 64
+"""Pictures that the pair form ranks at once; it looks at all pairs in both orders."""
+
+
+class RewardModel:
+    """A multimodal backbone and the heads on it; see the module for the two forms."""
+
+    def __init__(self, backbone: VisionLanguageModel, heads: FusionHeads) -> None:
+        self.backbone = backbone
+        self.heads = heads
+
+    @property
+    def form(self) -> Form:
+        """`single` (one picture → scalar) or `pair` (two side by side → two logits)."""
+        return "single" if self.heads.shape.sides == 1 else "pair"
+
+    @property
+    def slots(self) -> Mapping[str, tuple[str, ...]]:
+        """The scene's slots that the heads name; empty for latent factors."""
+        return self.heads.shape.slots
+
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+        """One number per image, in logits; only differences within one product mean something. (image,) float64.
+
+        In the pair form: mean log-odds against the other images of the same product in this call (0 if there are none).
+        """
+        _check_lengths(products, images)
+        if self.form == "single":
+            return self._single(products, images).mean(0)
+        scores = np.zeros(len(images))
+        rows: dict[str, list[int]] = {}
+        for row, product in enumerate(products):
+            rows.setdefault(product.product_id, []).append(row)
+        for own in rows.values():
+            odds = self._all_odds(products[own[0]], [images[row] for row in own])
+            scores[own] = _against_others(odds).mean(0)
+        return scores
+
+    def compare(self, product: Product, first: np.ndarray, second: np.ndarray) -> float:
+        """P(the first image gets clicked more); compare(p, a, b) = 1 − compare(p, b, a)."""
+        return float(self.compare_many([product], [first], [second])[0])
+
+    def compare_many(
+        self, products: Sequence[Product], firsts: Sequence[np.ndarray], seconds: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """P(first beats second) for many pairs, (pair,) float64."""
+        odds = self.log_odds(products, firsts, seconds).mean(0)
+        return np.asarray(0.5 + 0.5 * np.tanh(odds / 2))
+
+    def log_odds(
+        self, products: Sequence[Product], firsts: Sequence[np.ndarray], seconds: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """Log-odds that first beats second, one row per head of the ensemble: (head, pair); antisymmetric by making."""
+        _check_lengths(products, firsts)
+        _check_lengths(products, seconds)
+        if self.form == "single":
+            scores = self._single([*products, *products], [*firsts, *seconds])
+            return np.asarray(scores[:, : len(products)] - scores[:, len(products) :])
+        forward = self.one_order(products, list(zip(firsts, seconds, strict=True)))
+        backward = self.one_order(products, list(zip(seconds, firsts, strict=True)))
+        return (forward - backward) / 2
+
+    def one_order(self, products: Sequence[Product], pictures: Sequence[Pictures]) -> np.ndarray:
+        """Pair form only: left logit − right logit as shown, both branches' bias for a side included. (head, pair)."""
+        logits = self._logits(products, pictures)
+        return np.asarray(logits[:, :, 0] - logits[:, :, 1])
+
+    def rank(self, product: Product, images: Sequence[np.ndarray], *, level: float = 0.95) -> list[Ranked]:
+        """The images, best first; scores are mean log-odds against the others, intervals the spread of the heads."""
+        if not images:
+            return []
+        if self.form == "single":
+            scores = self._single([product] * len(images), images)
+            odds = scores[:, :, None] - scores[:, None, :]
+        else:
+            odds = self._all_odds(product, images)
+        against = _against_others(odds)
+        heads = len(against)
+        means = against.mean(0)
+        # Each head learned from its own weighting of the products: one more draw of the data would land this far away.
+        spread = against.std(0, ddof=1) if heads > 1 else np.full(len(images), np.nan)
+        reach = spread * stdtrit(max(heads - 1, 1), 0.5 + level / 2)
+        order = sorted(range(len(images)), key=lambda index: (-means[index], index))
+        return [
+            Ranked(index, _estimate(float(means[index]), float(reach[index]), level=level, known=heads > 1))
+            for index in order
+        ]
+
+    def save(self, folder: Path) -> None:
+        """Write backbone, settings and heads; the folder appears whole or not at all, an older one is replaced."""
+        shape = self.heads.shape
+        settings = {
+            "version": VERSION,
+            "form": self.form,
+            "slots": {slot: list(values) for slot, values in shape.slots.items()},
+            "vision_width": shape.vision_width,
+            "text_width": shape.text_width,
+            "hidden_width": shape.hidden_width,
+            "departments": list(shape.departments),
+            "ensemble": shape.ensemble,
+            "backbone": self.backbone.model_id,
+        }
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        waiting = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            vlm_model.save(self.backbone, waiting / "new")
+            save_file(
+                {name: value.detach().cpu().contiguous() for name, value in self.heads.state_dict().items()},
+                waiting / "new" / HEADS_FILE,
+            )
+            (waiting / "new" / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            if folder.exists():
+                os.replace(folder, waiting / "old")
+            os.replace(waiting / "new", folder)
+        finally:
+            shutil.rmtree(waiting, ignore_errors=True)
+
+    @torch.inference_mode()
+    def features(self, products: Sequence[Product], pictures: Sequence[Pictures]) -> Features:
+        """What the backbone says, once; for callers who ask about the same pictures more than once."""
+        for views in pictures:
+            if len(views) != self.heads.shape.sides:
+                raise ModelError(
+                    f"the {self.form} form looks at {self.heads.shape.sides} picture(s) at once, got {len(views)}. "
+                    f"Load or train a reward model of the other form."
+                )
+        self.backbone.model.eval()
+        return extract(self.backbone, products, pictures, last_token=self.heads.shape.hidden_width > 0)
+
+    @torch.inference_mode()
+    def tell(self, features: Features, products: Sequence[Product]) -> Features:
+        """The same pictures as pictures of other products; ModelError for heads that look at the last token."""
+        if self.heads.shape.hidden_width:
+            raise ModelError("these heads look at text and pictures together. Ask for the features again.")
+        return replace(features, text=text_features(self.backbone, products))
+
+    @torch.inference_mode()
+    def logits(self, features: Features) -> np.ndarray:
+        """What the heads make of features, (head, sample, side) float64."""
+        self.heads.eval()
+        return np.asarray(self.heads(features).logits.double().cpu().numpy())
+
+    def _single(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+        """Scores of the single form, (head, image)."""
+        return self._logits(products, [(image,) for image in images])[:, :, 0]
+
+    def _logits(self, products: Sequence[Product], pictures: Sequence[Pictures]) -> np.ndarray:
+        """(head, sample, side) float64."""
+        if not products:
+            return np.zeros((self.heads.shape.ensemble, 0, self.heads.shape.sides))
+        return self.logits(self.features(products, pictures))
+
+    def _all_odds(self, product: Product, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Pair form: log-odds of every image against every other, (head, image, image), antisymmetric."""
+        if len(images) > MAX_COMPARED:
+            raise ModelError(
+                f"the pair form compares all pairs: {len(images)} images of {product.product_id!r} are too many "
+                f"(at most {MAX_COMPARED}). Use the single form, or ask for fewer at a time."
+            )
+        odds = np.zeros((self.heads.shape.ensemble, len(images), len(images)))
+        pairs = list(combinations(range(len(images)), 2))
+        if pairs:
+            left, right = (list(side) for side in zip(*pairs, strict=True))
+            values = self.log_odds([product] * len(pairs), [images[i] for i in left], [images[j] for j in right])
+            odds[:, left, right], odds[:, right, left] = values, -values
+        return odds
+
+
+def build(
+    backbone: VisionLanguageModel,
+    *,
+    form: Form = "single",
+    slots: Mapping[str, tuple[str, ...]] | None = None,
+    departments: Iterable[str] = (),
+    last_token: bool | None = None,
+    ensemble: int = 6,
+    seed: int = 0,
+) -> RewardModel:
+    """A reward model with untrained heads.
+
+    ``slots`` are the scene's, ``departments`` the products' coarsest categories: the auxiliary losses name both. The
+    commonest MAX_DEPARTMENTS are kept (repetitions count). Without them the heads find factors of their own.
+    ``last_token``: look at the last hidden state of the language model, too; None means in the pair form only.
+    """
+    looks_at_last = form == "pair" if last_token is None else last_token
+    vision_width, text_width, hidden_width = widths(backbone, last_token=looks_at_last)
+    shape = HeadShape(
+        sides=2 if form == "pair" else 1,
+        vision_width=vision_width,
+        text_width=text_width,
+        hidden_width=hidden_width,
+        slots={slot: tuple(values) for slot, values in (slots or {}).items()},
+        departments=tuple(sorted(name for name, _ in Counter(departments).most_common(MAX_DEPARTMENTS) if name)),
+        ensemble=ensemble,
+    )
+    return RewardModel(backbone, FusionHeads(shape, seed=seed).to(backbone.device))
+
+
+def load(folder: str | Path) -> RewardModel:
+    """Open what `RewardModel.save` wrote. ModelError for anything missing, damaged or of another kind."""
+    folder = Path(folder)
+    settings_file, heads_file = folder / SETTINGS_FILE, folder / HEADS_FILE
+    if not (settings_file.is_file() and heads_file.is_file()):
+        raise ModelError(f"{folder}: no reward model here ({SETTINGS_FILE} and {HEADS_FILE} are expected). "
+                         f"Train one with `clickscape reward`.")  # fmt: skip
+    try:
+        settings = json.loads(settings_file.read_text(encoding="utf-8"))
+        if settings["version"] != VERSION:
+            raise ModelError(f"{settings_file}: version {settings['version']!r}, this release reads {VERSION}. "
+                             f"Train the reward model again.")  # fmt: skip
+        shape = HeadShape(
+            sides={"single": 1, "pair": 2}[settings["form"]],  # type: ignore[arg-type]
+            vision_width=int(settings["vision_width"]),
+            text_width=int(settings["text_width"]),
+            hidden_width=int(settings["hidden_width"]),
+            slots={slot: tuple(values) for slot, values in settings["slots"].items()},
+            departments=tuple(settings["departments"]),
+            ensemble=int(settings["ensemble"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{settings_file}: damaged ({error}). Train the reward model again.") from None
+    backbone = vlm_model.load(folder)
+    expected = widths(backbone, last_token=shape.hidden_width > 0)
+    if expected != (shape.vision_width, shape.text_width, shape.hidden_width):
+        raise ModelError(f"{folder}: the heads were trained on another backbone. Train the reward model again.")
+    heads = FusionHeads(shape, seed=0)
+    try:
+        heads.load_state_dict(load_file(heads_file))
+    except (RuntimeError, SafetensorError) as error:
+        message = str(error).splitlines()[0]
+        raise ModelError(f"{heads_file}: damaged ({message}). Train the reward model again.") from None
+    return RewardModel(backbone, heads.to(backbone.device))
+
+
+def _against_others(odds: np.ndarray) -> np.ndarray:
+    """Mean log-odds against the other images: (head, image, image) → (head, image); 0 for an only image."""
+    return np.asarray(odds.sum(2) / max(odds.shape[2] - 1, 1))
+
+
+def _estimate(mean: float, reach: float, *, level: float, known: bool) -> Estimate:
+    """One head has no spread: its interval is everything."""
+    if not known:
+        return Estimate(mean, -np.inf, np.inf, level)
+    return Estimate(mean, mean - reach, mean + reach, level)
+
+
+def _check_lengths(products: Sequence[Product], images: Sequence[np.ndarray]) -> None:
+    if len(products) != len(images):
+        raise ValueError(f"one product per image is needed, got {len(products)} products and {len(images)} images")

@@ -1,0 +1,347 @@
+"""Training of a reward model: L = λ1·CE + λ2·MSE (Chen et al. 2025, section 3.2) + a loss that names the slots.
+
+With `trainable = "head"` the backbone is frozen and every picture passes it once; epochs then cost seconds. `lora` and
+`full` pass the backbone at every step. Validation products (whole groups) choose the epoch whose weights are kept.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clickscape.config import RewardConfig
+from clickscape.errors import ModelError
+from clickscape.reward.data import RewardData, pair_weights, regression_targets, split
+from clickscape.reward.features import Pictures, concatenate, extract
+from clickscape.reward.heads import RIDGE, Features, HeadOutput, slot_targets
+from clickscape.reward.model import RewardModel
+from clickscape.types import Product
+
+BACKBONE_RATE = 0.1
+"""Learning rate of a trained backbone, as a share of the heads'."""
+
+GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimizer step; losses are means per product, creative and slot. validation: of the epoch that ended here."""
+
+    number: int
+    loss: float
+    classification: float
+    regression: float
+    slots: float
+    learning_rate: float
+    validation: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The parts of the loss, each a scalar tensor."""
+
+    classification: Tensor
+    regression: Tensor
+    slots: Tensor
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What passes the heads, and the pairs between them.
+
+    creatives: (row, side) places in the data. product: (row,) number. first, second: (pair, 2) row and side of the
+    logits.
+    """
+
+    products: list[str]
+    creatives: Tensor
+    product: Tensor
+    first: Tensor
+    second: Tensor
+    pair_product: Tensor
+    preference: Tensor
+    weight: Tensor
+
+
+def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np.random.Generator) -> Iterator[Step]:
+    """Fit the heads (and the backbone, if ``config.trainable`` says so) in place, one `Step` per optimizer step.
+
+    After the last step the model holds the weights of the epoch that was best on validation products. Raises ModelError
+    when the data holds no pair, or when the model has another form than the configuration.
+    """
+    if model.form != config.form:
+        raise ModelError(f"the settings ask for the {config.form} form, the model has the {model.form} form. "
+                         f"Build the model with form={config.form!r}.")  # fmt: skip
+    if not data.informative:
+        raise ModelError("no pair of creatives says which is better (all ties, or none at all). "
+                         "Collect more impressions, or lower the filter of the pairs.")  # fmt: skip
+    seen, held = split(data, share=config.validation_share, rng=rng)
+    rows = _lay_out(seen, form=model.form, rng=rng)
+    backbone = _prepare_backbone(model, config)
+    cached = _cache(model, seen, rows) if config.trainable == "head" else None
+    model.heads.standardize(cached if cached is not None else _cache(model, seen, rows, limit=512))
+    targets = torch.from_numpy(regression_targets(data, target=config.regression_target)).float()
+    labels = _labels(model, data)
+    departments = _departments(model, seen, rows)
+    # Every head weighs the products its own way (Bayesian bootstrap): the heads differ as new data would make them.
+    emphasis = torch.from_numpy(rng.exponential(size=(model.heads.shape.ensemble, len(rows.products)))).float()
+    noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    validation = _Validation(model, held, config=config) if held is not None else None
+
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": list(model.heads.parameters()), "peak": config.learning_rate},
+            {"params": backbone, "peak": config.learning_rate * BACKBONE_RATE},
+        ],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=(0.9, 0.98),
+    )
+    trained = [*model.heads.parameters(), *backbone]
+    per_epoch = math.ceil(len(rows.products) / config.products_per_batch)
+    total, number = config.epochs * per_epoch, 0
+    best, best_weights = math.inf, [parameter.detach().clone() for parameter in trained]
+    for _ in range(config.epochs):
+        order = rng.permutation(len(rows.products))
+        for start in range(0, len(order), config.products_per_batch):
+            rate = learning_rate(number, total, warmup_share=config.warmup_share)
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * rate
+            chosen = torch.from_numpy(np.sort(order[start : start + config.products_per_batch]))
+            picked, batch = _pick(rows, chosen)
+            _set_training(model, config)
+            features = cached.take(picked) if cached is not None else _extract(model, seen, batch)
+            output = model.heads(features, noise=noise)
+            losses = reward_losses(
+                output,
+                first=batch.first, second=batch.second, preference=batch.preference,
+                weight=batch.weight * emphasis[:, batch.pair_product] / len(chosen),
+                targets=targets[batch.creatives], labels=labels[batch.creatives], slot_groups=model.heads.shape.groups,
+                departments=departments[batch.product],
+            )  # fmt: skip
+            loss = (
+                config.classification_weight * losses.classification
+                + config.regression_weight * losses.regression
+                + config.slot_weight * losses.slots
+            )
+            penalized = loss + RIDGE * model.heads.penalty()
+            optimizer.zero_grad(set_to_none=True)
+            penalized.backward()
+            nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
+            optimizer.step()
+            number += 1
+            last = start + config.products_per_batch >= len(order)
+            value = validation.loss() if validation is not None and last else None
+            if value is not None and value < best:
+                best, best_weights = value, [parameter.detach().clone() for parameter in trained]
+            yield Step(
+                number=number, loss=loss.item(), classification=losses.classification.item(),
+                regression=losses.regression.item(), slots=losses.slots.item(),
+                learning_rate=config.learning_rate * rate, validation=value,
+            )  # fmt: skip
+    if validation is not None:
+        with torch.no_grad():
+            for parameter, kept in zip(trained, best_weights, strict=True):
+                parameter.copy_(kept)
+    _finish_backbone(model, config)
+
+
+def reward_losses(
+    output: HeadOutput,
+    *,
+    first: Tensor,
+    second: Tensor,
+    preference: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    labels: Tensor,
+    slot_groups: tuple[int, ...],
+    departments: Tensor,
+) -> Losses:
+    """Classification, regression and slot loss, each averaged over the heads.
+
+    first, second: (pair, 2) row and side. preference: (pair,) P(first better). weight: (head, pair), summed, not
+    averaged. targets: (row, side), NaN where unknown. labels: (row, side, slot), −100 where unknown. CE with soft
+    labels of two logits is the logistic loss of their difference, so both forms share it.
+    """
+    gap = output.logits[:, first[:, 0], first[:, 1]] - output.logits[:, second[:, 0], second[:, 1]]
+    wanted = preference.expand_as(gap)
+    each = functional.binary_cross_entropy_with_logits(gap, wanted, reduction="none")
+    classification = (weight * each).sum(1).mean()
+    known = torch.isfinite(targets)
+    errors = (output.regression - torch.where(known, targets, torch.zeros_like(targets))).square() * known
+    regression = errors.sum() / (known.sum() * len(errors)).clamp(min=1)
+    slots = output.logits.new_zeros(())
+    if slot_groups:
+        parts = output.slots.flatten(0, 1).split(slot_groups, dim=-1)
+        for slot, part in enumerate(parts):
+            label = labels[..., slot].flatten()
+            named = (label >= 0).sum().clamp(min=1)
+            slots = slots + functional.cross_entropy(part, label, ignore_index=-100, reduction="sum") / named
+        slots = slots / len(slot_groups)
+    if (departments >= 0).any():
+        slots = slots + functional.cross_entropy(output.topics, departments, ignore_index=-100)
+    return Losses(classification=classification, regression=regression, slots=slots)
+
+
+def learning_rate(step: int, total: int, *, warmup_share: float, floor: float = 0.05) -> float:
+    """Share of the peak rate at a step (0 … total − 1): a linear rise, then half a cosine down to ``floor``.
+
+    The rise takes ``warmup_share`` of the run and never a fixed number of steps, so a short run is not spent rising: a
+    run of one step has the full rate.
+    """
+    rise = int(warmup_share * total)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    progress = (step - rise) / max(total - rise, 1)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class _Validation:
+    """Soft-label loss of the ensemble on products that training does not see."""
+
+    def __init__(self, model: RewardModel, held: RewardData, *, config: RewardConfig) -> None:
+        self.model, self.held = model, held
+        self.rows = _lay_out(held, form=model.form, rng=np.random.default_rng(0))
+        self.cached = _cache(model, held, self.rows) if config.trainable == "head" else None
+
+    @torch.no_grad()
+    def loss(self) -> float:
+        self.model.heads.eval()
+        rows = self.rows
+        features = self.cached if self.cached is not None else _cache(self.model, self.held, rows)
+        logits = self.model.heads(features).logits.mean(0)
+        gap = logits[rows.first[:, 0], rows.first[:, 1]] - logits[rows.second[:, 0], rows.second[:, 1]]
+        each = functional.binary_cross_entropy_with_logits(gap, rows.preference, reduction="none")
+        return float((rows.weight * each).sum() / rows.weight.sum())
+
+
+def _lay_out(data: RewardData, *, form: Literal["single", "pair"], rng: np.random.Generator) -> _Rows:
+    """Rows for the heads: every creative that a pair needs (single), or every pair in one random order (pair)."""
+    pairs, places = data.informative, data.places
+    products = sorted({pair.product_id for pair in pairs})
+    numbers = {product_id: number for number, product_id in enumerate(products)}
+    pair_product = np.array([numbers[pair.product_id] for pair in pairs])
+    order = np.argsort(pair_product, kind="stable")
+    places, pair_product = places[order], pair_product[order]
+    if form == "single":
+        of_creative = {int(place): number for two, number in zip(places, pair_product, strict=True) for place in two}
+        creatives = np.array(sorted(of_creative, key=lambda place: (of_creative[place], place)))[:, None]
+        row_of = {int(place): row for row, place in enumerate(creatives[:, 0])}
+        product = np.array([of_creative[int(place)] for place in creatives[:, 0]])
+        first, second = (
+            np.array([(row_of[int(place)], 0) for place in places[:, side]], dtype=np.int64) for side in (0, 1)
+        )
+    else:
+        turned = rng.random(len(places)) < 0.5
+        creatives = np.where(turned[:, None], places[:, ::-1], places)
+        product = pair_product
+        first, second = (np.stack([np.arange(len(places)), turned ^ bool(side)], axis=1) for side in (0, 1))
+    return _Rows(
+        products=products,
+        creatives=torch.from_numpy(creatives.astype(np.int64)),
+        product=torch.from_numpy(product),
+        first=torch.from_numpy(first.astype(np.int64)),
+        second=torch.from_numpy(second.astype(np.int64)),
+        pair_product=torch.from_numpy(pair_product),
+        preference=torch.tensor([pairs[index].preference for index in order], dtype=torch.float32),
+        weight=torch.from_numpy(pair_weights(pairs)[order]).float(),
+    )
+
+
+def _pick(rows: _Rows, chosen: Tensor) -> tuple[Tensor, _Rows]:
+    """The rows (by place) and pairs of some products."""
+    picked = torch.isin(rows.product, chosen).nonzero()[:, 0]
+    pairs = torch.isin(rows.pair_product, chosen).nonzero()[:, 0]
+    place = torch.full((len(rows.product),), -1)
+    place[picked] = torch.arange(len(picked))
+
+    def moved(ends: Tensor) -> Tensor:
+        return torch.stack([place[ends[pairs, 0]], ends[pairs, 1]], dim=1)
+
+    return picked, replace(
+        rows,
+        creatives=rows.creatives[picked],
+        product=rows.product[picked],
+        first=moved(rows.first),
+        second=moved(rows.second),
+        pair_product=rows.pair_product[pairs],
+        preference=rows.preference[pairs],
+        weight=rows.weight[pairs],
+    )
+
+
+def _samples(data: RewardData, rows: _Rows) -> tuple[list[Product], list[Pictures]]:
+    places = rows.creatives.tolist()
+    products = [data.product(sides[0]) for sides in places]
+    return products, [tuple(data.image(place) for place in sides) for sides in places]
+
+
+def _extract(model: RewardModel, data: RewardData, rows: _Rows) -> Features:
+    products, pictures = _samples(data, rows)
+    return extract(model.backbone, products, pictures, last_token=model.heads.shape.hidden_width > 0)
+
+
+@torch.no_grad()
+def _cache(model: RewardModel, data: RewardData, rows: _Rows, *, limit: int | None = None) -> Features:
+    """Features of all rows (or the first ``limit``), computed once; a few hundred pictures are open at a time."""
+    model.backbone.model.eval()
+    count = len(rows.creatives) if limit is None else min(limit, len(rows.creatives))
+    parts = [
+        _extract(model, data, replace(rows, creatives=rows.creatives[start : min(start + 256, count)]))
+        for start in range(0, count, 256)
+    ]
+    return concatenate(parts)
+
+
+def _labels(model: RewardModel, data: RewardData) -> Tensor:
+    """Slot classes of every creative, (creative, slot), −100 where the scene is unknown."""
+    scenes = data.slots if data.slots is not None else [None] * len(data.creative_ids)
+    return slot_targets(model.slots, [scene if scene is not None else {} for scene in scenes])
+
+
+def _departments(model: RewardModel, data: RewardData, rows: _Rows) -> Tensor:
+    """Department of the product of every row's product number, −100 where the heads do not know it."""
+    numbers = {name: number for number, name in enumerate(model.heads.shape.departments)}
+    per_product = [numbers.get(data.products[product_id].department, -100) for product_id in rows.products]
+    return torch.tensor(per_product, dtype=torch.long)
+
+
+def _prepare_backbone(model: RewardModel, config: RewardConfig) -> list[nn.Parameter]:
+    """Freeze or free the backbone; returns its parameters that learn."""
+    network = model.backbone.model
+    network.requires_grad_(config.trainable == "full")
+    if config.trainable == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        lora = LoraConfig(r=config.lora_rank, lora_alpha=2 * config.lora_rank, target_modules="all-linear")
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # peft asks transformers for a property under its older name
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            torch.manual_seed(config.seed)
+            network = get_peft_model(network, lora)
+        model.backbone = replace(model.backbone, model=network)
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def _finish_backbone(model: RewardModel, config: RewardConfig) -> None:
+    """Fold the LoRA weights into the backbone, so that any program opens the checkpoint; leave everything frozen."""
+    if config.trainable == "lora":
+        merged = model.backbone.model.merge_and_unload()
+        model.backbone = replace(model.backbone, model=merged)
+    model.backbone.model.requires_grad_(False)
+    model.backbone.model.eval()
+    model.heads.eval()
+
+
+def _set_training(model: RewardModel, config: RewardConfig) -> None:
+    model.heads.train()
+    model.backbone.model.train(config.trainable != "head")

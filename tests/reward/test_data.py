@@ -1,0 +1,90 @@
+"""Data of the reward model: ties, weights, targets and a split that never cuts through an object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clickscape.reward.data import RewardData, pair_weights, regression_targets, split
+from clickscape.types import CreativePair, Product
+
+
+def _data(counts: list[int], *, log_ctr: list[float] | None = None) -> RewardData:
+    """Products with some creatives each, and all pairs of neighbors."""
+    products = {f"p{number}": Product(f"p{number}", f"thing {number}") for number in range(len(counts))}
+    ids = [(f"p{number}", f"p{number}-{place}") for number, count in enumerate(counts) for place in range(count)]
+    pairs = [CreativePair(a[0], a[1], b[1], 0.8, 0.1, 1.0) for a, b in pairwise(ids) if a[0] == b[0]]
+    return RewardData(
+        products=products,
+        creative_ids=[creative for _, creative in ids],
+        product_of=[owner for owner, _ in ids],
+        images=[np.zeros((4, 4, 3), np.uint8)] * len(ids),
+        pairs=pairs,
+        log_ctr=None if log_ctr is None else np.array(log_ctr),
+    )
+
+
+def test_a_tie_makes_no_pair() -> None:
+    data = _data([2, 2])
+    tied = replace(data, pairs=[data.pairs[0], replace(data.pairs[1], preference=0.5)])
+    assert tied.informative == (data.pairs[0],)
+    assert tied.places.tolist() == [[0, 1]]
+
+
+def test_pairs_of_one_product_share_one_unit_of_weight() -> None:
+    pairs = list(_data([2, 4]).pairs)
+    pairs[1] = replace(pairs[1], weight=2.0)
+    assert pair_weights(pairs).tolist() == pytest.approx([1.0, 0.5, 0.25, 0.25])
+
+
+def test_regression_targets_are_standardized_within_the_product() -> None:
+    data = _data([3, 1, 2, 2], log_ctr=[-3, -2, -1, -4, -3, -3, -2, np.nan])
+    targets = regression_targets(data, target="log_ctr")
+    third = np.sqrt(1.5)  # (−1, 0, 1) over their standard deviation √(2/3)
+    assert targets[:3] == pytest.approx([-third, 0, third])
+    # one creative, no spread, one known creative: nothing to learn, and no division by zero
+    assert np.isnan(targets[3:]).all()
+
+
+def test_raw_ctr_is_a_setting() -> None:
+    targets = regression_targets(_data([2], log_ctr=[np.log(0.02), np.nan]), target="raw_ctr")
+    assert targets[0] == pytest.approx(0.02)
+    assert np.isnan(targets[1])
+
+
+def test_without_click_rates_there_is_no_target() -> None:
+    assert np.isnan(regression_targets(_data([2]), target="log_ctr")).all()
+
+
+@given(st.lists(st.integers(0, 6), min_size=2, max_size=25), st.floats(0.01, 0.49), st.integers(0, 5))
+def test_no_object_is_on_both_sides_of_the_split(objects: list[int], share: float, seed: int) -> None:
+    data = replace(_data([2] * len(objects)), groups={f"p{n}": f"object {o}" for n, o in enumerate(objects)})
+    training, validation = split(data, share=share, rng=np.random.default_rng(seed))
+    sides = [{data.group(pair.product_id) for pair in part.pairs} for part in (training, validation) if part]
+    if len(set(objects)) == 1:
+        assert validation is None
+    else:
+        assert sides[0]
+        assert sides[1]
+        assert not sides[0] & sides[1]
+        assert len(training.pairs) + len(validation.pairs) == len(data.pairs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"product_of": ["p0", "p0", "p9", "p1"]}, "unknown product 'p9'"),
+        ({"creative_ids": ["a", "a", "b", "c"]}, "unique"),
+        ({"pairs": [CreativePair("p0", "p0-0", "zz", 0.8, 0.1, 1.0)]}, "unknown creative 'zz'"),
+        ({"pairs": [CreativePair("p0", "p0-0", "p1-0", 0.8, 0.1, 1.0)]}, "mixes products"),
+        ({"log_ctr": np.zeros(3)}, "3 entries for 4 creatives"),
+    ],
+)
+def test_contradictions_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(_data([2, 2]), **change)

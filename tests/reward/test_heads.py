@@ -1,0 +1,108 @@
+"""The heads: hand-worked scores, standardized features, slots and their classes."""
+
+from __future__ import annotations
+
+import torch
+
+from clickscape.reward.heads import Features, FusionHeads, HeadShape, slot_targets
+
+
+def _heads(**changes: object) -> FusionHeads:
+    small = {"sides": 1, "vision_width": 2, "text_width": 2, "hidden_width": 0, "ensemble": 1}
+    return FusionHeads(HeadShape(**(small | {"slots": {"wall": ("red",)}} | changes)), seed=0)
+
+
+def _features(count: int = 1, sides: int = 1, hidden: int = 0) -> Features:
+    generator = torch.Generator().manual_seed(1)
+    return Features(
+        vision=torch.randn(count, sides, 2, generator=generator),
+        text=torch.randn(count, 2, generator=generator),
+        hidden=torch.randn(count, hidden, generator=generator),
+    )
+
+
+@torch.no_grad()
+def test_score_worked_by_hand() -> None:
+    heads = _heads(departments=("Toys",))
+    heads.perception.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    heads.topic.copy_(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
+    heads.value.copy_(torch.tensor([[[0.5, 0.0], [0.0, 0.0]]]))
+    heads.interaction.copy_(torch.tensor([[[[0.25, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]]))
+    heads.picture.copy_(torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))
+    features = Features(torch.tensor([[[3.0, 2**0.5]]]), text=torch.tensor([[7.0, 2.0]]), hidden=torch.zeros(1, 0))
+    # P(red) = σ(3), P(toy) = σ(2); red is worth .5 + .25·P(toy); the picture adds √2/√2 = 1
+    wanted = torch.sigmoid(torch.tensor(3.0)) * (0.5 + 0.25 * torch.sigmoid(torch.tensor(2.0))) + 1
+    assert torch.allclose(heads(features).logits, wanted)
+
+
+def test_clicks_do_not_teach_to_name_but_latent_factors_do_learn() -> None:
+    for names, learns in (({"departments": ("Toys",)}, False), ({"slots": {}, "departments": ()}, True)):
+        heads = _heads(**names)
+        with torch.no_grad():
+            heads.value.add_(1.0)
+        heads(_features(count=3)).logits.square().sum().backward()
+        assert (heads.perception.grad is not None) == learns
+        assert (heads.topic.grad is not None) == learns
+        assert heads.value.grad is not None
+
+
+def test_noise_is_an_argument() -> None:
+    heads, features = _heads(), _features(count=20)
+    seeded = [heads(features, noise=torch.Generator().manual_seed(seed)).slots for seed in (0, 0, 1)]
+    assert torch.equal(seeded[0], seeded[1])
+    assert not torch.equal(seeded[0], seeded[2])
+    assert torch.equal(heads(features).slots, heads(features).slots)
+
+
+def test_untrained_heads_are_nearly_indifferent_and_reproducible() -> None:
+    features = _features(count=50)
+    first, again, other = (FusionHeads(_heads().shape, seed=seed)(features).logits for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.abs().max() < 0.5
+
+
+def test_sides_share_everything_but_the_last_token() -> None:
+    heads = _heads(sides=2, hidden_width=3, ensemble=2)
+    features = _features(count=4, sides=2, hidden=3)
+    turned = Features(vision=features.vision.flip(1), text=features.text, hidden=features.hidden)
+    with torch.no_grad():
+        heads.last_token.zero_()
+    assert torch.allclose(heads(features).logits.flip(2), heads(turned).logits, atol=1e-6)
+    with torch.no_grad():
+        heads.last_token[:, :, 0] = 1.0
+    assert not torch.allclose(heads(features).logits.flip(2), heads(turned).logits, atol=1e-3)
+
+
+def test_standardize_gives_unit_features_and_survives_constant_ones() -> None:
+    heads = _heads()
+    values = _features(count=200)
+    shifted = Features(vision=values.vision * 50 + 9, text=torch.cat([values.text[:, :1], torch.ones(200, 1)], 1),
+                       hidden=values.hidden)  # fmt: skip
+    heads.standardize(shifted)
+    seen = (shifted.vision - heads.vision_mean) / heads.vision_scale
+    assert torch.allclose(seen.mean((0, 1)), torch.zeros(2), atol=1e-4)
+    assert torch.allclose(seen.std((0, 1)), torch.ones(2), atol=1e-4)
+    assert heads.text_scale[1] == 1.0
+
+
+def test_soft_slots_are_one_distribution_per_slot() -> None:
+    heads = _heads(slots={"wall": ("red", "blue"), "prop": ("none",)})
+    soft = heads.soft_slots(heads(_features(count=3)).slots)
+    assert soft.shape == (3, 1, 5)  # two walls or no wall at all; one prop or no slot at all
+    assert torch.allclose(soft[..., :3].sum(-1), torch.ones(3, 1))
+    assert torch.allclose(soft[..., 3:].sum(-1), torch.ones(3, 1))
+
+
+def test_without_slots_the_factors_are_latent() -> None:
+    heads = _heads(slots={})
+    assert heads.shape.groups == ()
+    assert heads.soft_slots(heads(_features()).slots).abs().max() < 1
+    assert heads.soft_topics(heads(_features()).topics).shape == (1, 12)
+
+
+def test_slot_targets() -> None:
+    slots = {"wall": ("red", "blue"), "prop": ("none", "palm")}
+    scenes = [{"wall": "blue", "prop": "none"}, {"wall": None, "prop": "cactus"}, {}]
+    assert slot_targets(slots, scenes).tolist() == [[1, 0], [2, -100], [-100, -100]]
+    assert slot_targets({}, scenes).shape == (3, 0)

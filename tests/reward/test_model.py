@@ -1,0 +1,148 @@
+"""Both forms of the reward model: orders, batches and checkpoints agree; rankings carry their uncertainty."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clickscape import reward
+from clickscape.errors import ModelError
+from clickscape.reward.features import extract
+from clickscape.reward.model import RewardModel, build
+from clickscape.vlm.model import VisionLanguageModel
+
+FORMS = ("single", "pair")
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def model(world: Any, request: pytest.FixtureRequest, backbone: VisionLanguageModel) -> RewardModel:
+    """Heads with large random weights, so that agreement is not agreement on nothing."""
+    made = build(backbone, form=request.param, slots=world.slots, departments=world.departments, ensemble=3, seed=0)
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in made.heads.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    products, sides = world.products(9), made.heads.shape.sides
+    pictures = [tuple(world.pictures(9 + sides)[first : first + sides]) for first in range(9)]
+    with torch.no_grad():
+        made.heads.standardize(extract(backbone, products, pictures, last_token=request.param == "pair"))
+    return made
+
+
+def test_both_orders_agree(world: Any, model: RewardModel) -> None:
+    products, pictures = world.products(6), world.pictures(12)
+    forward = model.compare_many(products, pictures[:6], pictures[6:])
+    backward = model.compare_many(products, pictures[6:], pictures[:6])
+    assert np.abs(forward - 0.5).max() > 0.05
+    assert forward == pytest.approx(1 - backward, abs=1e-5)
+
+
+def test_an_image_against_itself_is_a_coin(world: Any, model: RewardModel) -> None:
+    picture = world.pictures(1)[0]
+    assert model.compare(world.products(1)[0], picture, picture) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_batched_and_single_answers_agree(world: Any, model: RewardModel) -> None:
+    products, pictures = world.products(7), world.pictures(14)
+    together = model.compare_many(products, pictures[:7], pictures[7:])
+    alone = [model.compare(product, pictures[row], pictures[row + 7]) for row, product in enumerate(products)]
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_batched_and_single_scores_agree(world: Any, backbone: VisionLanguageModel) -> None:
+    model = build(backbone, slots=world.slots, departments=world.departments, seed=3)
+    products, pictures = world.products(7), world.pictures(7)
+    together = model.score(products, pictures)
+    alone = [model.score([product], [picture])[0] for product, picture in zip(products, pictures, strict=True)]
+    assert np.ptp(together) > 0
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_score_orders_like_compare(world: Any, model: RewardModel) -> None:
+    product, pictures = world.products(1)[0], world.pictures(3)
+    scores = model.score([product] * 3, pictures)
+    odds = {(i, j): model.log_odds([product], [pictures[i]], [pictures[j]]).mean() for i in range(3) for j in range(3)}
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        if model.form == "single":
+            assert scores[i] - scores[j] == pytest.approx(odds[i, j], abs=1e-4)
+    if model.form == "pair":
+        assert scores[0] == pytest.approx((odds[0, 1] + odds[0, 2]) / 2, abs=1e-4)
+
+
+def test_rank_is_best_first_with_intervals(world: Any, model: RewardModel) -> None:
+    product, pictures = world.products(1)[0], world.pictures(4)
+    ranking = model.rank(product, pictures)
+    assert sorted(place.index for place in ranking) == [0, 1, 2, 3]
+    values = [place.score.value for place in ranking]
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(0, abs=1e-5)
+    assert all(place.score.low < place.score.value < place.score.high for place in ranking)
+    assert ranking[0].index == int(np.argmax(model.score([product] * 4, pictures)))
+
+
+def test_rank_of_nothing_and_of_one(world: Any, model: RewardModel) -> None:
+    assert model.rank(world.products(1)[0], []) == []
+    (only,) = model.rank(world.products(1)[0], world.pictures(1))
+    assert (only.index, only.score.value) == (0, 0.0)
+
+
+def test_one_head_has_no_interval_to_show(world: Any, backbone: VisionLanguageModel) -> None:
+    ranking = build(backbone, slots=world.slots, departments=world.departments, ensemble=1).rank(
+        world.products(1)[0], world.pictures(2)
+    )
+    assert (ranking[0].score.low, ranking[0].score.high) == (-np.inf, np.inf)
+
+
+def test_saved_and_loaded_scores_are_equal(world: Any, model: RewardModel, tmp_path: Path) -> None:
+    product, pictures = world.products(1)[0], world.pictures(4)
+    before = model.score([product] * 4, pictures)
+    model.save(tmp_path / "reward")
+    model.save(tmp_path / "reward")  # an older checkpoint is replaced
+    again = reward.load(tmp_path / "reward")
+    assert again.form == model.form
+    assert again.slots == model.slots
+    assert again.score([product] * 4, pictures).tolist() == before.tolist()
+    assert [path.name for path in tmp_path.iterdir()] == ["reward"]  # nothing half-written is left behind
+    assert {"reward.json", "heads.safetensors", "config.json"} <= {
+        path.name for path in (tmp_path / "reward").iterdir()
+    }
+
+
+def test_damaged_checkpoints_say_what_to_do(world: Any, backbone: VisionLanguageModel, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no reward model here"):
+        reward.load(tmp_path)
+    folder = tmp_path / "reward"
+    build(backbone, slots=world.slots, departments=world.departments).save(folder)
+    settings = json.loads((folder / "reward.json").read_text())
+    (folder / "reward.json").write_text(json.dumps(settings | {"version": 99}))
+    with pytest.raises(ModelError, match="version 99"):
+        reward.load(folder)
+    (folder / "reward.json").write_text(json.dumps(settings | {"form": "triple"}))
+    with pytest.raises(ModelError, match=r"damaged.*triple"):
+        reward.load(folder)
+    (folder / "reward.json").write_text(json.dumps(settings | {"ensemble": 3}))
+    with pytest.raises(ModelError, match="damaged"):
+        reward.load(folder)
+    (folder / "reward.json").write_text(json.dumps(settings | {"vision_width": 3}))
+    with pytest.raises(ModelError, match="another backbone"):
+        reward.load(folder)
+    (folder / "reward.json").write_text(json.dumps(settings))
+    (folder / "heads.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(ModelError, match="damaged"):
+        reward.load(folder)
+
+
+def test_too_many_images_for_the_pair_form(world: Any, backbone: VisionLanguageModel) -> None:
+    model = build(backbone, form="pair", slots=world.slots, departments=world.departments)
+    with pytest.raises(ModelError, match="Use the single form"):
+        model.rank(world.products(1)[0], world.pictures(1) * 65)
+
+
+def test_lengths_must_match(world: Any, model: RewardModel) -> None:
+    with pytest.raises(ValueError, match="2 products and 1 images"):
+        model.score(world.products(2), world.pictures(1))

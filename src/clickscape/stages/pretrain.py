@@ -73,8 +73,8 @@ class WorkspaceCorpus:
         self.slots: Mapping[str, tuple[str, ...]] = SLOTS
         self._captions = [creative.description for creative in own]
 
-    def describe(self, product: Product, rng: np.random.Generator) -> str:
-        """One of the descriptions that were written for the product."""
+    def describe(self, product: Product, rng: np.random.Generator, *, plain: bool = False) -> str:  # noqa: ARG002
+        """One of the descriptions that were written for the product; a shop has no plainer ones."""
         own = self._descriptions[product.product_id]
         return own[int(rng.integers(len(own)))]
 

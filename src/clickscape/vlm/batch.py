@@ -1,0 +1,294 @@
+"""From samples to tensors, and from tensors to hidden states and log-probabilities of answers.
+
+The picture is the dear part: its features depend on the picture alone, so they can be computed once, kept, and given to
+every pass (`features`). Answers are tokenized on their own and exactly as they stand; nothing is stripped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from clickscape.errors import ModelError
+from clickscape.vlm.model import VisionLanguageModel
+
+IGNORED = -100
+"""Label of positions that are not part of an answer."""
+
+WIDE = 1.5
+"""A picture at least this much wider than high is two squares side by side."""
+
+Side = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question: the instruction, up to two pictures (uint8 RGB; a 1:2 picture takes two squares), the answer."""
+
+    instruction: str
+    images: tuple[np.ndarray, ...] = ()
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded samples: (sample, token) tensors; ``pixel_values`` (image, 3, height, width) in order of the samples."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    pixel_values: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def collate(
+    vlm: VisionLanguageModel, samples: Sequence[Sample], *, side: Side, answers: bool, pixels: bool = True
+) -> Batch:
+    """Tokenize and pad on ``side``; with ``answers``, the answer and the end token follow the question and are labels.
+
+    Without ``pixels`` the pictures only take their places (their features will be given to `forward`).
+    """
+    if not samples:
+        raise ValueError("a batch needs at least one sample")
+    questions, pictures, extras = _questions(vlm, samples, pixels=pixels)
+    replies = [_reply(vlm, sample.answer) if answers else [] for sample in samples]
+    rows = [question + reply for question, reply in zip(questions, replies, strict=True)]
+    longest = max(map(len, rows))
+    limit = getattr(vlm.core.config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and longest > limit:
+        raise ModelError(f"a sample of {longest} tokens is too long for {vlm.model_id} ({limit}). Shorten the text.")
+    input_ids = torch.full((len(rows), longest), _pad(vlm), dtype=torch.long)
+    attention_mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    labels = torch.full((len(rows), longest), IGNORED, dtype=torch.long)
+    for number, (row, reply) in enumerate(zip(rows, replies, strict=True)):
+        start = longest - len(row) if side == "left" else 0
+        end = start + len(row)
+        input_ids[number, start:end] = torch.tensor(row)
+        attention_mask[number, start:end] = 1
+        if reply:
+            labels[number, end - len(reply) : end] = torch.tensor(reply)
+    device = vlm.device
+    return Batch(
+        input_ids=input_ids.to(device),
+        attention_mask=attention_mask.to(device),
+        labels=labels.to(device),
+        pixel_values=None if pictures is None else pictures.to(device),
+        extras={name: value.to(device) for name, value in extras.items()},
+    )
+
+
+def pixel_values(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Tensor:
+    """What the image processor makes of pictures of one shape, square or 1:2: (image, 3, size, size or 2·size)."""
+    wide = {_is_wide(picture) for picture in pictures}
+    if len(wide) != 1:
+        raise ValueError("pictures of one batch must be all square or all two squares side by side")
+    size = vlm.image_size
+    height, width = size, 2 * size if wide.pop() else size
+    processor: Any = vlm.processor.image_processor
+    sized = [_resized(picture, (width, height)) for picture in pictures]
+    # The processor works picture by picture; its arithmetic for pictures that have the right size is this one line.
+    mean, deviation = (np.asarray(value, np.float32) for value in (processor.image_mean, processor.image_std))
+    scaled = (np.stack(sized).astype(np.float32) * np.float32(processor.rescale_factor) - mean) / deviation
+    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+
+
+def image_features(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Tensor:
+    """What the language model is given of each picture, projector included: (image, token, width); cacheable."""
+    if not vlm.is_llava:
+        raise ModelError(f"{vlm.model_id}: image features can be cached for LLaVA models only.")
+    return features_of_pixels(vlm, pixel_values(vlm, pictures).to(vlm.device))
+
+
+def features_of_pixels(vlm: VisionLanguageModel, pixels: Tensor) -> Tensor:
+    """As `image_features`, from (image, 3, height, width); positions are interpolated where that is not a square."""
+    square = pixels.shape[-2:] == (vlm.image_size, vlm.image_size)
+    output = vlm.core.get_image_features(
+        pixel_values=pixels, return_dict=True, **({} if square else {"interpolate_pos_encoding": True})
+    )
+    return torch.stack(list(output.pooler_output))
+
+
+def forward(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None = None) -> Tensor:
+    """Hidden states of the last layer, (sample, token, width); ``features`` replace the pass through the tower."""
+    inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, **batch.extras}
+    if vlm.is_llava:
+        inputs["position_ids"] = positions(batch.attention_mask)
+        encoded = encoder_outputs(vlm, batch, features=features)
+        if encoded is not None:
+            inputs["mm_encoder_outputs"] = encoded
+    elif features is not None:
+        raise ModelError(f"{vlm.model_id}: image features can be cached for LLaVA models only.")
+    elif batch.pixel_values is not None:
+        inputs["pixel_values"] = batch.pixel_values
+    return vlm.core.model(**inputs, use_cache=False).last_hidden_state
+
+
+def answer_log_probs(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None = None) -> Tensor:
+    """log P(answer | question), summed over the answer's tokens and the end token: (sample,), nats.
+
+    Logits are computed where an answer token is to be predicted, and nowhere else.
+    """
+    log_probs, rows = token_log_probs(vlm, batch, features=features)
+    return log_probs.new_zeros(len(batch.labels)).index_add(0, rows, log_probs)
+
+
+def token_log_probs(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Log-probability of every answer token, and the sample that it belongs to: (answer token,) twice."""
+    hidden = forward(vlm, batch, features=features)[:, :-1]
+    targets = batch.labels[:, 1:]
+    asked = targets != IGNORED
+    logits = vlm.core.get_output_embeddings()(hidden[asked]).float()
+    log_probs = logits.log_softmax(-1).gather(1, targets[asked][:, None])[:, 0]
+    return log_probs, asked.nonzero()[:, 0]
+
+
+def shared_log_probs(
+    vlm: VisionLanguageModel,
+    samples: Sequence[Sample],
+    answers: Sequence[Sequence[str]],
+    *,
+    features: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `token_log_probs` for several answers to each question, which is read only once: (answer token,) twice.
+
+    The second tensor numbers the samples, not the answers. Gradients flow through the shared key/value cache.
+    """
+    batch = collate(vlm, samples, side="left", answers=False, pixels=features is None)
+    cache = DynamicCache(config=vlm.core.config.get_text_config())
+    asked = vlm.core.model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=positions(batch.attention_mask),
+        mm_encoder_outputs=encoder_outputs(vlm, batch, features=features),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state[:, -1:]
+    replies = [_reply(vlm, answer) for own in answers for answer in own]
+    rows = torch.tensor([row for row, own in enumerate(answers) for _ in own], device=vlm.device)
+    targets = torch.full((len(replies), max(map(len, replies))), IGNORED, dtype=torch.long)
+    for number, reply in enumerate(replies):
+        targets[number, : len(reply)] = torch.tensor(reply)
+    targets = targets.to(vlm.device)
+    known = targets != IGNORED
+    given = torch.where(known, targets, _pad(vlm))[:, :-1]
+    before = batch.attention_mask[rows]
+    cache.batch_select_indices(rows)
+    told = vlm.core.model(
+        input_ids=given,
+        attention_mask=torch.cat([before, known[:, :-1].to(before.dtype)], dim=1),
+        position_ids=before.sum(1, keepdim=True) + torch.arange(given.shape[1], device=vlm.device),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    hidden = torch.cat([asked[rows], told], dim=1)[known]
+    logits = vlm.core.get_output_embeddings()(hidden).float()
+    log_probs = logits.log_softmax(-1).gather(1, targets[known][:, None])[:, 0]
+    return log_probs, rows[known.nonzero()[:, 0]]
+
+
+def positions(attention_mask: Tensor) -> Tensor:
+    """Position of every real token, counted from the first one, whatever side the padding is on."""
+    return (attention_mask.cumsum(1) - 1).clamp(min=0)
+
+
+def encoder_outputs(
+    vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None
+) -> dict[str, BaseModelOutputWithPooling] | None:
+    """Image features in the shape in which transformers takes them ready-made; None for a batch without pictures."""
+    if features is None and batch.pixel_values is not None:
+        features = features_of_pixels(vlm, batch.pixel_values)
+    if features is None:
+        return None
+    return {"image": BaseModelOutputWithPooling(pooler_output=list(features))}
+
+
+def _questions(
+    vlm: VisionLanguageModel, samples: Sequence[Sample], *, pixels: bool
+) -> tuple[list[list[int]], Tensor | None, dict[str, Tensor]]:
+    """Token ids of every question with its image places, the pixels of all pictures, and what else a model wants."""
+    texts = [_chat(vlm, sample.instruction, len(sample.images)) for sample in samples]
+    pictures = [picture for sample in samples for picture in sample.images]
+    special = _adds_special_tokens(vlm, texts[0])
+    if vlm.is_llava or not pictures:
+        ids = vlm.tokenizer(texts, add_special_tokens=special)["input_ids"]
+        ids = [_expand(vlm, row, sample.images) for row, sample in zip(ids, samples, strict=True)]
+        return ids, pixel_values(vlm, pictures) if pictures and pixels else None, {}
+    nested = [[Image.fromarray(picture) for picture in sample.images] for sample in samples]
+    made = vlm.processor(text=texts, images=nested, add_special_tokens=special, padding=True, return_tensors="pt")
+    rows = [
+        row[mask.bool()].tolist() for row, mask in zip(made.pop("input_ids"), made.pop("attention_mask"), strict=True)
+    ]
+    return rows, made.pop("pixel_values"), dict(made)
+
+
+def _expand(vlm: VisionLanguageModel, row: list[int], pictures: Sequence[np.ndarray]) -> list[int]:
+    """Every image token becomes as many as its picture has patches."""
+    places = iter(pictures)
+    expanded: list[int] = []
+    for token in row:
+        if token != vlm.image_token_id:
+            expanded.append(token)
+            continue
+        picture = next(places, None)
+        if picture is None:
+            raise ValueError("the instruction itself contains an image token; clean it first")
+        expanded.extend([token] * (vlm.image_tokens * (2 if _is_wide(picture) else 1)))
+    return expanded
+
+
+def _reply(vlm: VisionLanguageModel, answer: str | None) -> list[int]:
+    if answer is None:
+        raise ValueError("a sample without an answer cannot be collated with answers")
+    ids = list(vlm.tokenizer(answer, add_special_tokens=False)["input_ids"])
+    if vlm.image_token_id in ids:
+        raise ValueError("an answer must not contain an image token")
+    return [*ids, int(vlm.tokenizer.eos_token_id)]
+
+
+def _chat(vlm: VisionLanguageModel, text: str, images: int) -> str:
+    before, after = _frame(vlm.processor, images)
+    return f"{before}{text}{after}"
+
+
+@lru_cache(maxsize=64)
+def _frame(processor: Any, images: int) -> tuple[str, str]:
+    """What the chat template puts before and after an instruction with so many images."""
+    mark = "\u2063instruction\u2063"
+    content = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": mark}]
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    before, _, after = text.partition(mark)
+    return before, after
+
+
+def _adds_special_tokens(vlm: VisionLanguageModel, text: str) -> bool:
+    """Whether the tokenizer must add the begin token, because the template did not write it."""
+    begin = vlm.tokenizer.bos_token
+    return not (begin and text.startswith(begin))
+
+
+def _pad(vlm: VisionLanguageModel) -> int:
+    pad = vlm.tokenizer.pad_token_id
+    return int(vlm.tokenizer.eos_token_id if pad is None else pad)
+
+
+def _is_wide(picture: np.ndarray) -> bool:
+    return bool(picture.shape[1] >= WIDE * picture.shape[0])
+
+
+def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ValueError(f"a picture is uint8 (height, width, 3), got {picture.dtype} {picture.shape}")
+    if (picture.shape[1], picture.shape[0]) == size:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))

@@ -1,0 +1,276 @@
+"""The multimodal language model itself: building `tiny`; loading and saving any checkpoint through the Auto classes.
+
+`tiny` is nothing special: a LlavaForConditionalGeneration (CLIP tower + Llama) with a processor and a chat template,
+which plain `transformers` opens without this package. Weights are safetensors, never pickle; fp32, because bf16 is
+slower on a CPU without matrix units.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ProcessorMixin,
+)
+from transformers.utils import logging as transformers_logging
+
+from clickscape.config import TinyConfig
+from clickscape.errors import ModelError
+
+TINY = "tiny"
+TINY_FOLDER = Path(__file__).parent / "tiny"
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+PAD, BEGIN, END, IMAGE = "<pad>", "<s>", "</s>", "<image>"
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ 'USER: ' }}{% else %}{{ 'ASSISTANT:\\n' }}{% endif %}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<image>\\n' }}{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:\\n' }}{% endif %}"
+)
+"""LLaVA's conversation, but the answer starts on a line of its own: so it is tokenized on its own, exactly as it is."""
+
+UNKNOWN_IMAGE_SIZE = 336
+"""Pixels of the square shown to a tower that takes any size and names none."""
+
+
+@dataclass(frozen=True)
+class VisionLanguageModel:
+    """A model with its processor; ``model_id`` says which one it is, without saying where it lies."""
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    model_id: str
+
+    @property
+    def core(self) -> Any:
+        """The model without an adapter's wrapper (adapters keep working: they live inside its layers)."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's tokenizer."""
+        return self.processor.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.core.device
+
+    @property
+    def is_llava(self) -> bool:
+        """Whether pictures are one fixed square of tokens each, so that image features can be cached and shared."""
+        return bool(self.core.config.model_type == "llava")
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square, in pixels, that the tower sees."""
+        return int(getattr(self.core.config.vision_config, "image_size", None) or UNKNOWN_IMAGE_SIZE)
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens that one square image takes (LLaVA: one per patch)."""
+        return (self.image_size // int(self.core.config.vision_config.patch_size)) ** 2
+
+    @property
+    def image_token_id(self) -> int:
+        """The token that stands where image features go."""
+        return int(self.core.config.image_token_id)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the language model's hidden states."""
+        return int(self.core.config.get_text_config().hidden_size)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, shared ones counted once."""
+        return sum(weight.numel() for weight in self.core.parameters())
+
+
+def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE learned from ``texts``: every text can be written, and decoding gives it back unchanged."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, BEGIN, END, IMAGE],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BEGIN,
+        eos_token=END,
+        extra_special_tokens={"image_token": IMAGE},
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_tiny(config: TinyConfig, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> VisionLanguageModel:
+    """A `tiny` with random weights that depend on ``seed`` alone; the global random state is left as it was."""
+    square = {"height": config.image_size, "width": config.image_size}
+    image_processor = CLIPImageProcessorPil(size=square, crop_size=square, do_center_crop=False)
+    processor = LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=config.patch_size,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        image_token=IMAGE,
+        chat_template=CHAT_TEMPLATE,
+    )
+    tokens = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    llava = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=config.vision_width,
+            intermediate_size=4 * config.vision_width,
+            num_hidden_layers=config.vision_layers,
+            num_attention_heads=config.vision_heads,
+            image_size=config.image_size,
+            patch_size=config.patch_size,
+            projection_dim=config.vision_width,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.text_width,
+            intermediate_size=config.text_ffn,
+            num_hidden_layers=config.text_layers,
+            num_attention_heads=config.text_heads,
+            num_key_value_heads=config.text_kv_heads,
+            max_position_embeddings=config.max_positions,
+            tie_word_embeddings=True,
+            **tokens,
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        image_seq_length=config.image_tokens,
+        tie_word_embeddings=True,
+        **tokens,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlavaForConditionalGeneration(llava)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return VisionLanguageModel(model.eval(), processor, TINY)
+
+
+def load(name: str | os.PathLike[str], *, trainable: bool = False, allow_download: bool = False) -> VisionLanguageModel:
+    """Open "tiny" (shipped), a checkpoint folder, or a hub id that is in the local cache; any image-text-to-text model.
+
+    Weights take gradients only if ``trainable``. ModelError if there is no such model here, or no safetensors in it.
+    """
+    folder, model_id = _find(name, allow_download=allow_download)
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
+    try:
+        with _without_bars():
+            model = AutoModelForImageTextToText.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            )
+            processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{name}: cannot be opened as an image-text-to-text model ({reason}). Name a folder with "
+                         f"config.json, model.safetensors and the processor's files.") from error  # fmt: skip
+    model.requires_grad_(trainable)
+    return VisionLanguageModel(model.eval(), processor, model_id)
+
+
+def save(vlm: VisionLanguageModel, folder: str | os.PathLike[str]) -> None:
+    """Write model and processor as a checkpoint folder that appears whole or not at all; an older one is replaced."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    waiting = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        with _without_bars():
+            vlm.core.save_pretrained(waiting / "new")
+            vlm.processor.save_pretrained(waiting / "new")
+        if folder.exists():
+            os.replace(folder, waiting / "old")
+        os.replace(waiting / "new", folder)
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
+
+
+def rescale_projector(vlm: VisionLanguageModel, *, rms: float, observed: float) -> None:
+    """Multiply what the projector gives by rms / observed, so that image tokens are as loud as words."""
+    if not (math.isfinite(observed) and observed > 0):
+        raise ValueError(f"the projector's output must have a positive root mean square, got {observed}")
+    last = vlm.core.model.multi_modal_projector.linear_2
+    with torch.no_grad():
+        last.weight.mul_(rms / observed)
+        last.bias.mul_(rms / observed)
+
+
+def _find(name: str | os.PathLike[str], *, allow_download: bool) -> tuple[Path, str]:
+    """The folder of a model and what to call it.
+
+    A hub id is looked up here rather than by `from_pretrained`, which asks the network even when told
+    not to.
+    """
+    folder = TINY_FOLDER if name == TINY else Path(name)
+    if folder.is_dir():
+        return folder, folder.name
+    if name == TINY or not _HUB_ID.fullmatch(str(name)):
+        raise ModelError(f"{folder}: no such folder. Name a checkpoint folder, a hub id, or {TINY!r}.")
+    try:
+        found = snapshot_download(
+            str(name),
+            local_files_only=not allow_download,
+            allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model"],
+        )
+    except (OSError, ValueError) as error:
+        remedy = "Check the name" if allow_download else "Name a folder, or allow the download"
+        raise ModelError(f"{name}: neither a folder nor a model in the local hub cache. {remedy}.") from error
+    return Path(found), str(name)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Only the command line draws progress."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

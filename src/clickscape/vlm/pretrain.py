@@ -1,0 +1,398 @@
+"""Pre-training from nothing, in the order that works at a few million weights; every stage is a generator of steps.
+
+1. The tower (with the projector) learns to name what a scene shows: captions alone, through the language model, would
+   destroy what it sees.  2. The language model learns to write from text alone.  3. Both are joined: tower and
+   projector stay as they are, so their features are computed once, and the language model learns the four tasks.
+1 and 2 do not need each other. Every step draws from a random state of its own, so a resumed run equals one that was
+never interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clickscape.config import PretrainConfig
+from clickscape.errors import ModelError
+from clickscape.vlm import batch as batches
+from clickscape.vlm import tasks
+from clickscape.vlm.model import VisionLanguageModel, rescale_projector
+from clickscape.vlm.tasks import Corpus, Question
+
+DEPARTMENT = "department"
+"""The one thing the tower names besides the scene's slots: what kind of product it is."""
+
+CELLS = 3
+"""Image tokens are pooled to CELLS × CELLS before they are classified: roughly where something is matters."""
+
+EVERY = 200
+"""Steps between two checkpoints."""
+
+_TOWER, _TEXT, _JOINT = 1, 2, 3
+_SHIFT = 3  # pixels
+_GLOW = 0.12  # brightness and contrast vary by this share
+_UNKNOWN = -100
+_FLOOR = 0.03  # the learning rate ends at this share
+_CHUNK = 128
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its number from 1, of how many, and the loss in nats."""
+
+    stage: str
+    number: int
+    total: int
+    loss: float
+    learning_rate: float
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+class SlotHeads(nn.Module):
+    """One linear classifier per slot on image tokens pooled to a 3 × 3 grid; needed for the warm-up only."""
+
+    def __init__(self, values: Mapping[str, Sequence[str]], *, width: int) -> None:
+        super().__init__()
+        self.values = {slot: tuple(names) for slot, names in values.items()}
+        self.heads = nn.ModuleDict({slot: nn.Linear(CELLS * CELLS * width, len(v)) for slot, v in values.items()})
+
+    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Image tokens of one square, (picture, token, width) → logits per slot, (picture, value)."""
+        side = math.isqrt(tokens.shape[1])
+        grid = tokens.transpose(1, 2).unflatten(2, (side, side))
+        pooled = functional.adaptive_avg_pool2d(grid, CELLS).flatten(1)
+        return {slot: head(pooled) for slot, head in self.heads.items()}
+
+
+def pretrain(
+    vlm: VisionLanguageModel, corpus: Corpus, *, config: PretrainConfig, folder: Path | None = None
+) -> Iterator[Step]:
+    """All three stages in place; with a ``folder``, finished stages and steps are taken from their checkpoints."""
+    heads = slot_heads(vlm, corpus, seed=config.seed)
+    yield from warm_up_tower(vlm, heads, corpus, config=config, checkpoint=_file(folder, "tower"))
+    yield from warm_up_text(vlm, corpus, config=config, checkpoint=_file(folder, "text"))
+    yield from train_jointly(vlm, corpus, config=config, checkpoint=_file(folder, "joint"))
+
+
+def slot_heads(vlm: VisionLanguageModel, corpus: Corpus, *, seed: int) -> SlotHeads:
+    """Untrained classifiers for the corpus's slots and departments."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SlotHeads({**corpus.slots, DEPARTMENT: departments(corpus)}, width=vlm.hidden_size)
+
+
+def departments(corpus: Corpus) -> tuple[str, ...]:
+    """The departments of the products that have pictures, in alphabetical order."""
+    return tuple(sorted({product.department for product in corpus.products}))
+
+
+def warm_up_tower(
+    vlm: VisionLanguageModel,
+    heads: SlotHeads,
+    corpus: Corpus,
+    *,
+    config: PretrainConfig,
+    checkpoint: Path | None = None,
+) -> Iterator[Step]:
+    """Classify scene slots on ads and departments on everything; flipped, shifted and brightened at random."""
+    parts = nn.ModuleDict(
+        {"tower": vlm.core.model.vision_tower, "projector": vlm.core.model.multi_modal_projector, "heads": heads}
+    )
+    ads = slot_labels(heads, corpus.ad_slots, [product.department for product in corpus.ad_products])
+    nothing: dict[str, str | None] = dict.fromkeys(corpus.slots)
+    bare = slot_labels(heads, [nothing] * len(corpus.products), [product.department for product in corpus.products])
+    labels = {slot: torch.cat([ads[slot], bare[slot]]) for slot in ads}
+    bare_count = config.tower_batch_size // 6
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([config.seed, _TOWER, step])
+        rows = rng.integers(len(corpus.ads), size=config.tower_batch_size - bare_count)
+        products = rng.integers(len(corpus.products), size=bare_count)
+        pictures = augment(np.concatenate([corpus.ads[rows], corpus.pictures[products]]), rng)
+        chosen = torch.from_numpy(np.concatenate([rows, len(corpus.ads) + products]))
+        wide = rng.random() < config.tower_wide_share
+        logits = heads(_tokens(vlm, pictures, wide=wide))
+        if wide:
+            chosen = chosen[: len(chosen) // 2 * 2]
+        losses = {
+            slot: functional.cross_entropy(
+                logits[slot],
+                labels[slot][chosen].to(vlm.device),
+                ignore_index=_UNKNOWN,
+                label_smoothing=config.tower_label_smoothing,
+            )
+            for slot in logits
+            if bool((labels[slot][chosen] != _UNKNOWN).any())
+        }
+        return torch.stack(list(losses.values())).sum(), {slot: float(value.detach()) for slot, value in losses.items()}
+
+    yield from _train(
+        "tower",
+        parts,
+        loss,
+        steps=config.tower_steps,
+        learning_rate=config.tower_learning_rate,
+        weight_decay=0.05,
+        config=config,
+        checkpoint=checkpoint,
+    )
+
+
+def warm_up_text(
+    vlm: VisionLanguageModel, corpus: Corpus, *, config: PretrainConfig, checkpoint: Path | None = None
+) -> Iterator[Step]:
+    """Teach the language model to write from product text and rough prompts, without pictures."""
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([config.seed, _TEXT, step])
+        plain = plain_share(step / config.text_steps, end=config.text_plain_share)
+        questions = [
+            tasks.draw_text(corpus, rng, answers=config.answers, plain=bool(rng.random() < plain))
+            for _ in range(config.batch_size)
+        ]
+        return _answer_loss(vlm, questions, None)
+
+    yield from _train(
+        "text",
+        vlm.core.model.language_model,
+        loss,
+        steps=config.text_steps,
+        learning_rate=config.learning_rate,
+        weight_decay=0.02,
+        config=config,
+        checkpoint=checkpoint,
+    )
+
+
+def train_jointly(
+    vlm: VisionLanguageModel, corpus: Corpus, *, config: PretrainConfig, checkpoint: Path | None = None
+) -> Iterator[Step]:
+    """Teach the language model the four tasks with pictures; tower and projector stay as they are but for loudness."""
+    bank = tasks.picture_bank(corpus)
+    match_loudness(vlm, bank, seed=config.seed)
+    features = all_features(vlm, bank) if config.joint_steps else None
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([config.seed, _JOINT, step])
+        questions = [tasks.draw(corpus, bank, rng, answers=config.answers) for _ in range(config.batch_size)]
+        return _answer_loss(vlm, questions, features)
+
+    yield from _train(
+        "joint",
+        vlm.core.model.language_model,
+        loss,
+        steps=config.joint_steps,
+        learning_rate=config.learning_rate * config.joint_share,
+        weight_decay=0.02,
+        config=config,
+        checkpoint=checkpoint,
+    )
+
+
+@torch.inference_mode()
+def match_loudness(vlm: VisionLanguageModel, bank: np.ndarray, *, seed: int) -> None:
+    """Scale the projector so that image tokens have the root mean square of words: else they drown what layers add."""
+    rows = np.random.default_rng([seed, _JOINT]).permutation(len(bank))[: 2 * _CHUNK]
+    observed = float(all_features(vlm, bank[rows]).float().square().mean().sqrt())
+    words = float(vlm.core.get_input_embeddings().weight.float().square().mean().sqrt())
+    rescale_projector(vlm, rms=words, observed=observed)
+
+
+@torch.inference_mode()
+def all_features(vlm: VisionLanguageModel, pictures: np.ndarray) -> Tensor:
+    """Image features of many pictures, in chunks, kept in half precision: (picture, token, width) float16."""
+    vlm.model.eval()
+    parts = [
+        batches.image_features(vlm, list(pictures[start : start + _CHUNK])).half().cpu()
+        for start in range(0, len(pictures), _CHUNK)
+    ]
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
+def slot_accuracy(
+    vlm: VisionLanguageModel,
+    heads: SlotHeads,
+    pictures: np.ndarray,
+    slots: Sequence[Mapping[str, str | None]],
+    departments: Sequence[str],
+) -> dict[str, float]:
+    """Share of pictures whose slot the warm-up's classifiers name rightly; slots that do not apply are left out."""
+    labels = slot_labels(heads, slots, departments)
+    vlm.model.eval()
+    parts = [
+        heads(_tokens(vlm, pictures[start : start + _CHUNK], wide=False)) for start in range(0, len(pictures), _CHUNK)
+    ]
+    result = {}
+    for slot, truth in labels.items():
+        named = torch.cat([part[slot] for part in parts]).argmax(1).cpu()
+        known = truth != _UNKNOWN
+        result[slot] = float((named == truth)[known].float().mean())
+    return result
+
+
+def slot_labels(
+    heads: SlotHeads, slots: Sequence[Mapping[str, str | None]], departments: Sequence[str]
+) -> dict[str, Tensor]:
+    """Index of every picture's value per slot, (picture,) int64; −100 where the slot does not apply."""
+    rows = [{**values, DEPARTMENT: department} for values, department in zip(slots, departments, strict=True)]
+    places = {slot: {name: place for place, name in enumerate(names)} for slot, names in heads.values.items()}
+    labels = {}
+    for slot, place in places.items():
+        values = [row.get(slot) for row in rows]
+        labels[slot] = torch.tensor([_UNKNOWN if value is None else place.get(value, _UNKNOWN) for value in values])
+    return labels
+
+
+def augment(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirror half of the pictures, shift each by up to three pixels, vary brightness and contrast a little."""
+    count, height, width, _ = pictures.shape
+    padded = np.pad(pictures, ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0)), mode="edge")
+    result = np.empty_like(pictures)
+    corners, mirrored = rng.integers(0, 2 * _SHIFT + 1, size=(count, 2)), np.less(rng.random(count), 0.5)
+    gains, lifts = 1 + _GLOW * rng.uniform(-1, 1, (count, 1)), 128 * _GLOW * rng.uniform(-1, 1, (count, 1))
+    for number, ((top, left), turned) in enumerate(zip(corners, mirrored, strict=True)):
+        picture = padded[number, top : top + height, left : left + width]
+        result[number] = picture[:, ::-1] if turned else picture
+    levels = np.arange(256)
+    tables = np.clip((levels - 128) * gains + 128 + lifts, 0, 255).astype(np.uint8)
+    return tables[np.arange(count)[:, None, None, None], result]
+
+
+def rate_at(step: int, *, steps: int, peak: float, warmup_share: float) -> float:
+    """A linear rise over at most half of the steps, then a cosine down to 3 % of the peak; `step` counts from 0."""
+    warmup = min(math.ceil(warmup_share * steps), steps // 2)
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(steps - warmup, 1)
+    return peak * (_FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def plain_share(done: float, *, end: float) -> float:
+    """Share of plain wording after ``done`` of the text warm-up: all at first, then ever less, none from ``end`` on."""
+    return float(np.clip(1.5 * (1 - done / end), 0, 1)) if end > 0 else 0.0
+
+
+def _tokens(vlm: VisionLanguageModel, pictures: np.ndarray, *, wide: bool) -> Tensor:
+    """Image tokens per square, (picture, token, width); ``wide`` shows them to the tower two by two, side by side."""
+    if not wide:
+        return batches.image_features(vlm, list(pictures))
+    pairs = [np.concatenate(list(pictures[row : row + 2]), axis=1) for row in range(0, len(pictures) - 1, 2)]
+    tokens = batches.image_features(vlm, pairs)
+    side = math.isqrt(tokens.shape[1] // 2)
+    grid = tokens.unflatten(1, (side, 2, side)).transpose(1, 2)
+    return grid.flatten(2, 3).flatten(0, 1)
+
+
+def _answer_loss(
+    vlm: VisionLanguageModel, questions: Sequence[Question], features: Tensor | None
+) -> tuple[Tensor, dict[str, float]]:
+    """Mean negative log-probability of the answers' tokens, nats, and the same by task."""
+    shown = [question.picture for question in questions if question.picture is not None]
+    given = features[torch.tensor(shown)].to(vlm.device, torch.float32) if features is not None and shown else None
+    log_probs, rows = batches.shared_log_probs(
+        vlm,
+        [question.sample for question in questions],
+        [question.answers for question in questions],
+        features=given,
+    )
+    kinds = np.array([question.task for question in questions])[rows.cpu().numpy()]
+    values = -log_probs.detach().cpu().numpy()
+    return -log_probs.mean(), {str(task): float(values[kinds == task].mean()) for task in np.unique(kinds)}
+
+
+def _train(
+    stage: str,
+    module: nn.Module,
+    loss: Callable[[int], tuple[Tensor, dict[str, float]]],
+    *,
+    steps: int,
+    learning_rate: float,
+    weight_decay: float,
+    config: PretrainConfig,
+    checkpoint: Path | None,
+) -> Iterator[Step]:
+    """AdamW on the module's weights; continues from the checkpoint if there is one."""
+    parameters = dict(module.named_parameters())
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    matrices = [value for value in parameters.values() if value.ndim > 1]
+    vectors = [value for value in parameters.values() if value.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+    first = _restore(checkpoint, parameters, optimizer, stage=stage, steps=steps)
+    module.train()
+    for step in range(first, steps):
+        rate = rate_at(step, steps=steps, peak=learning_rate, warmup_share=config.warmup_share)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        value, losses = loss(step)
+        value.backward()
+        nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if checkpoint is not None and ((step + 1) % EVERY == 0 or step + 1 == steps):
+            _store(checkpoint, parameters, optimizer, step=step + 1, steps=steps)
+        yield Step(stage, step + 1, steps, float(value.detach()), rate, losses)
+    module.requires_grad_(False).eval()
+
+
+def _store(
+    path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, *, step: int, steps: int
+) -> None:
+    """Weights and moments as one safetensors file, which appears whole or not at all."""
+    tensors: dict[str, Tensor] = {f"weight.{name}": value.detach() for name, value in parameters.items()}
+    for name, parameter in parameters.items():
+        for moment in ("exp_avg", "exp_avg_sq"):
+            if parameter in optimizer.state:  # a weight that no output depends on has no moments
+                tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waiting = path.with_suffix(".part")
+    save_file(
+        {name: value.contiguous().clone() for name, value in tensors.items()},
+        waiting,
+        {"step": str(step), "steps": str(steps)},
+    )
+    os.replace(waiting, path)
+
+
+def _restore(
+    path: Path | None,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    *,
+    stage: str,
+    steps: int,
+) -> int:
+    """Load what `_store` wrote and return the number of finished steps; 0 without a checkpoint."""
+    if path is None or not path.exists():
+        return 0
+    with safe_open(path, framework="pt") as file, torch.no_grad():
+        metadata = file.metadata()
+        if int(metadata["steps"]) != steps:
+            raise ModelError(f"{path}: belongs to a run of {metadata['steps']} steps, not {steps}. Delete it, or the "
+                             f"folder, to start the {stage} stage again.")  # fmt: skip
+        step, stored = int(metadata["step"]), set(file.keys())
+        for name, parameter in parameters.items():
+            parameter.copy_(file.get_tensor(f"weight.{name}"))
+            if f"exp_avg.{name}" in stored:
+                optimizer.state[parameter] = {
+                    "step": torch.tensor(float(step)),
+                    "exp_avg": file.get_tensor(f"exp_avg.{name}").to(parameter.device),
+                    "exp_avg_sq": file.get_tensor(f"exp_avg_sq.{name}").to(parameter.device),
+                }
+    return step
+
+
+def _file(folder: Path | None, stage: str) -> Path | None:
+    return None if folder is None else folder / f"{stage}.safetensors"

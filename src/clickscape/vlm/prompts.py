@@ -1,0 +1,100 @@
+"""What the model is asked: the product as one line of text, and many wordings of the four instruction tasks.
+
+Titles come from feeds that nobody has checked: control characters and the brackets of special tokens are removed
+before they reach the tokenizer, and everything is bounded in length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from clickscape.types import Product
+
+TaskName = Literal["caption", "rewrite", "describe", "describe_from_image"]
+
+INSTRUCTIONS: Mapping[TaskName, tuple[str, ...]] = {
+    "caption": (
+        "Describe this picture.",
+        "What does the picture show?",
+        "Say what you see.",
+        "Write a caption for this image.",
+        "Caption the picture in a few phrases.",
+        "List what is in this image.",
+        "What is here, and where does it stand?",
+        "Name everything that you can see in the picture.",
+        "Give a short account of the image.",
+        "Put this picture into words.",
+    ),
+    "rewrite": (
+        "Rewrite these words as a background description.",
+        "Turn the rough prompt into a background description.",
+        "Make a clean description of this draft.",
+        "Put these keywords into good order.",
+        "Polish this background prompt.",
+        "Edit the draft into phrases for the renderer.",
+        "Write the background that these notes mean.",
+        "Tidy up this prompt.",
+        "Rephrase the following as a scene.",
+    ),
+    "describe": (
+        "Describe a background for this product.",
+        "Write a background description for the product.",
+        "Which scene suits this product?",
+        "Suggest an advertising background.",
+        "Set the stage for this product photo.",
+        "Propose a scene in which the product looks its best.",
+        "What should stand around and behind this product?",
+        "Compose a background for the advertisement.",
+        "Invent a setting for this item.",
+        "Where should this product be photographed?",
+    ),
+    "describe_from_image": (
+        "Describe a background for the product in the picture.",
+        "Look at the product and write a background for it.",
+        "Which scene suits what you see?",
+        "Suggest a background for the pictured product.",
+        "Where should the thing in the image be photographed?",
+        "Set the stage for the item shown.",
+        "Propose an advertising scene for what the image shows.",
+        "Compose a background for the object in this image.",
+        "Invent a setting for the pictured item.",
+    ),
+}
+"""Wordings by task; `instruction` takes one of them by number."""
+
+MAX_TITLE, MAX_WORD, MAX_TEXT = 160, 60, 420
+MAX_LEVELS, MAX_ATTRIBUTES = 3, 6
+
+_UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff<>|\s]+")
+
+
+def product_text(product: Product) -> str:
+    """The product as one line: Title: Mesh Runner. Category: Sports > Shoes. Attributes: color red, material mesh."""
+    parts = [f"Title: {clean(product.title, limit=MAX_TITLE)}."]
+    levels = [clean(level, limit=MAX_WORD) for level in product.category[:MAX_LEVELS]]
+    if any(levels):
+        parts.append(f"Category: {' > '.join(level for level in levels if level)}.")
+    attributes = [
+        f"{clean(key, limit=MAX_WORD)} {clean(value, limit=MAX_WORD)}"
+        for key, value in list(product.attributes.items())[:MAX_ATTRIBUTES]
+    ]
+    if attributes:
+        parts.append(f"Attributes: {', '.join(attributes)}.")
+    return " ".join(parts)[:MAX_TEXT]
+
+
+def instruction(task: TaskName, subject: Product | str | None = None, *, variant: int) -> str:
+    """The words of a task: one of its instructions (``variant`` counts round), then product or rough text, if any."""
+    wordings = INSTRUCTIONS[task]
+    words = wordings[variant % len(wordings)]
+    if subject is None:
+        return words
+    text = product_text(subject) if isinstance(subject, Product) else clean(subject, limit=MAX_TEXT)
+    return f"{words}\n{text}" if text else words
+
+
+def clean(text: str, *, limit: int) -> str:
+    """One line without control characters, angle brackets and bars (which special tokens are made of)."""
+    return _UNWANTED.sub(" ", text).strip()[:limit].rstrip()

@@ -285,6 +285,8 @@ wording in the course of the first {config.text_plain_share:.0%}. Joint, tower a
 
 ## Measured on held-out objects, one seed
 
+The recipe was chosen while these figures were watched, so they flatter it a little.
+
 What the tower sees: share of {len(held_out.ads):,} ads whose slot the warm-up's linear classifiers name rightly. It
 does not recognize the *department* of an object that it has never seen: there are too few objects to learn that from,
 and the text of a product says it anyway.

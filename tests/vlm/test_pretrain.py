@@ -34,6 +34,14 @@ def test_the_learning_rate_by_hand():
     assert rates[6] == pytest.approx(2 * (0.03 + 0.97 * 0.5))  # half of the cosine
 
 
+def test_plain_wording_fades_out():
+    shares = [training.plain_share(done / 10, end=0.9) for done in range(11)]
+    assert shares[:4] == pytest.approx([1, 1, 1, 1])
+    assert shares[6] == pytest.approx(0.5)
+    assert shares[9] == shares[10] == 0
+    assert training.plain_share(0.0, end=0.0) == 0
+
+
 def test_the_tower_learns_what_it_is_shown(build, corpus):
     vlm = build(seed=1)
     heads = training.slot_heads(vlm, corpus, seed=1)

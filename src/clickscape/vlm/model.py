@@ -224,6 +224,8 @@ def save(vlm: VisionLanguageModel, folder: str | os.PathLike[str]) -> None:
         with _without_bars():
             vlm.core.save_pretrained(waiting / "new")
             vlm.processor.save_pretrained(waiting / "new")
+        for file in (waiting / "new").iterdir():
+            file.chmod(0o644)  # safetensors writes files that only their owner may read
         if folder.exists():
             os.replace(folder, waiting / "old")
         os.replace(waiting / "new", folder)

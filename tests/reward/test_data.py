@@ -61,6 +61,15 @@ def test_without_click_rates_there_is_no_target() -> None:
     assert np.isnan(regression_targets(_data([2]), target="log_ctr")).all()
 
 
+def test_a_part_holds_no_label_of_the_rest() -> None:
+    data = replace(_data([2, 2], log_ctr=[-1, -2, -3, -4]), slots=[{"wall": "red"}] * 4)
+    part = data.only({"p1"})
+    assert part.pairs == [data.pairs[1]]
+    assert np.isnan(part.log_ctr[:2]).all()
+    assert part.log_ctr[2:].tolist() == [-3, -4]
+    assert list(part.slots) == [None, None, {"wall": "red"}, {"wall": "red"}]
+
+
 @given(st.lists(st.integers(0, 6), min_size=2, max_size=25), st.floats(0.01, 0.49), st.integers(0, 5))
 def test_no_object_is_on_both_sides_of_the_split(objects: list[int], share: float, seed: int) -> None:
     data = replace(_data([2] * len(objects)), groups={f"p{n}": f"object {o}" for n, o in enumerate(objects)})

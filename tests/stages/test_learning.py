@@ -66,7 +66,7 @@ def optimized(shop: Workspace) -> Manifest:
     return run(optimize(shop, QUICK))
 
 
-def test_optimizing_changes_the_language_model_and_nothing_else(shop: Workspace, optimized: Manifest) -> None:
+def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized: Manifest) -> None:
     before, after = vlm.load("tiny").vlm, vlm.load(shop.models / "prompt").vlm
     changed = {
         name
@@ -74,7 +74,7 @@ def test_optimizing_changes_the_language_model_and_nothing_else(shop: Workspace,
         if not np.array_equal(old.detach().numpy(), new.detach().numpy())
     }
     assert changed
-    assert not [name for name in changed if "vision" in name or "multi_modal_projector" in name]
+    assert not [name for name in changed if "vision" in name]
     assert [one["round"] for one in optimized.result["rounds"]] == [1, 2]
 
 

@@ -83,8 +83,16 @@ class RewardData:
         return self.groups.get(product_id, product_id) if self.groups is not None else product_id
 
     def only(self, product_ids: set[str]) -> RewardData:
-        """The part of the data that belongs to some products; creatives and their order stay as they are."""
-        return replace(self, pairs=[pair for pair in self.pairs if pair.product_id in product_ids])
+        """The part that belongs to some products: creatives keep their places, but those of others keep no labels."""
+        mine = [product_id in product_ids for product_id in self.product_of]
+        return replace(
+            self,
+            pairs=[pair for pair in self.pairs if pair.product_id in product_ids],
+            log_ctr=None if self.log_ctr is None else np.where(mine, self.log_ctr, np.nan),
+            slots=None
+            if self.slots is None
+            else [scene if own else None for scene, own in zip(self.slots, mine, strict=True)],
+        )
 
 
 def pair_weights(pairs: Sequence[CreativePair]) -> np.ndarray:

@@ -192,7 +192,7 @@ def test_an_adapter_starts_as_the_reference_and_detached_stays_it(build: Build, 
     plain = score(build(0), lessons, product_centric=True)
     policy = adapter.attach(build(0), rank=4, seed=1)
     torch.testing.assert_close(score(policy, lessons, product_centric=True).chosen, plain.chosen, rtol=0, atol=0)
-    config = OptimizeConfig(lora_rank=4, batch_size=5, epochs=10, learning_rate=1e-2)
+    config = OptimizeConfig(lora_rank=4, batch_size=5, epochs=10, learning_rate=1e-2, anchor_weight=0.5)
     steps = list(train(policy, lessons, reference=plain, config=config, rng=np.random.default_rng(0)))
     assert steps[-1].margin > 0.5
     with adapter.detached(policy):

@@ -45,8 +45,8 @@ ROLES: Mapping[str, Role] = {
 GALLERY_SIDE = 480
 GALLERY_PRODUCTS = 12
 SELECTION = (
-    "the first held-out product of every department in the order of the catalog, then the second ones; "
-    "of each model the first description that it wrote, drawn with the same image seed"
+    "Shown: the first held-out product of every department in the order of the catalog, then the second ones; "
+    "of each model the first description that it wrote, drawn with the same image seed."
 )
 
 

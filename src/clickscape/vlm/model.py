@@ -39,6 +39,7 @@ from transformers.utils import logging as transformers_logging
 
 from clickscape.config import TinyConfig
 from clickscape.errors import ModelError
+from clickscape.vlm import qwen
 
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny"
@@ -206,13 +207,19 @@ def load(name: str | os.PathLike[str], *, trainable: bool = False, allow_downloa
             model = AutoModelForImageTextToText.from_pretrained(
                 folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
             )
-            processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+            processor = _processor(folder, model.config.model_type)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{name}: cannot be opened as an image-text-to-text model ({reason}). Name a folder with "
                          f"config.json, model.safetensors and the processor's files.") from error  # fmt: skip
     model.requires_grad_(trainable)
     return VisionLanguageModel(model.eval(), processor, model_id)
+
+
+def _processor(folder: Path, model_type: str) -> Any:
+    if model_type in qwen.MODEL_TYPES:
+        return qwen.open_processor(folder)
+    return AutoProcessor.from_pretrained(folder, local_files_only=True)
 
 
 def save(vlm: VisionLanguageModel, folder: str | os.PathLike[str]) -> None:

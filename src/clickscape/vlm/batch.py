@@ -27,7 +27,7 @@ IGNORED = -100
 WIDE = 1.5
 """A picture at least this much wider than high is two squares side by side."""
 
-TOKEN_KINDS = "mm_token_type_ids"
+MODALITIES = "mm_token_type_ids"
 """What the Qwen family wants to know of every token: 0 a word, 1 a piece of a picture."""
 
 Side = Literal["left", "right"]
@@ -79,8 +79,8 @@ def collate(
         attention_mask[number, start:end] = 1
         if reply:
             labels[number, end - len(reply) : end] = torch.tensor(reply)
-    if TOKEN_KINDS in extras:  # the processor knew the questions alone, and padded them in its own way
-        extras[TOKEN_KINDS] = (input_ids == vlm.image_token_id).to(extras[TOKEN_KINDS].dtype)
+    if MODALITIES in extras:  # the processor knew the questions alone, and padded them in its own way
+        extras[MODALITIES] = (input_ids == vlm.image_token_id).to(extras[MODALITIES].dtype)
     device = vlm.device
     return Batch(
         input_ids=input_ids.to(device),

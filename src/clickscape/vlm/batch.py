@@ -158,16 +158,17 @@ def token_log_probs(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor 
 
 def shared_log_probs(
     vlm: VisionLanguageModel,
-    samples: Sequence[Sample],
-    answers: Sequence[Sequence[str]],
+    questions: Sequence[Sample],
+    answers: Sequence[tuple[int, str]],
     *,
     features: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """As `token_log_probs` for several answers to each question, which is read only once: (answer token,) twice.
+    """As `token_log_probs` for answers that share questions, each of which is read only once: (answer token,) twice.
 
-    The second tensor numbers the samples, not the answers. Gradients flow through the shared key/value cache.
+    `answers` are (number of the question, text); the second tensor numbers the answers. A question is several times as
+    long as an answer; its keys and values are handed to all of its answers, with gradients.
     """
-    batch = collate(vlm, samples, side="left", answers=False, pixels=features is None)
+    batch = collate(vlm, questions, side="left", answers=False, pixels=features is None)
     cache = DynamicCache(config=vlm.core.config.get_text_config())
     asked = vlm.core.model(
         input_ids=batch.input_ids,
@@ -177,27 +178,34 @@ def shared_log_probs(
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state[:, -1:]
-    replies = [_reply(vlm, answer) for own in answers for answer in own]
-    rows = torch.tensor([row for row, own in enumerate(answers) for _ in own], device=vlm.device)
-    targets = torch.full((len(replies), max(map(len, replies))), IGNORED, dtype=torch.long)
-    for number, reply in enumerate(replies):
-        targets[number, : len(reply)] = torch.tensor(reply)
-    targets = targets.to(vlm.device)
-    known = targets != IGNORED
-    given = torch.where(known, targets, _pad(vlm))[:, :-1]
-    before = batch.attention_mask[rows]
-    cache.batch_select_indices(rows)
+    owners = torch.tensor([number for number, _ in answers], device=vlm.device)
+    tokens, known = _padded(vlm, [text for _, text in answers])
+    cache.batch_select_indices(owners)
+    mask = torch.cat([batch.attention_mask[owners], known[:, :-1].to(batch.attention_mask.dtype)], dim=1)
+    # The question's last state predicts the first token; the end token predicts nothing, so it need not be read.
     told = vlm.core.model(
-        input_ids=given,
-        attention_mask=torch.cat([before, known[:, :-1].to(before.dtype)], dim=1),
-        position_ids=before.sum(1, keepdim=True) + torch.arange(given.shape[1], device=vlm.device),
+        input_ids=tokens[:, :-1],
+        attention_mask=mask,
+        position_ids=positions(mask)[:, batch.input_ids.shape[1] :],
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
-    hidden = torch.cat([asked[rows], told], dim=1)[known]
-    logits = vlm.core.get_output_embeddings()(hidden).float()
-    log_probs = logits.log_softmax(-1).gather(1, targets[known][:, None])[:, 0]
-    return log_probs, rows[known.nonzero()[:, 0]]
+    hidden = torch.cat([asked[owners], told], dim=1)[known]
+    logits = vlm.core.get_output_embeddings()(hidden)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    log_probs = logits.log_softmax(-1).gather(1, tokens[known][:, None])[:, 0]
+    return log_probs, known.nonzero()[:, 0]
+
+
+def _padded(vlm: VisionLanguageModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token ids of answers with the end token, padded on the right, and which are real: (answer, token) twice."""
+    replies = [_reply(vlm, text) for text in texts]
+    tokens = torch.full((len(replies), max(map(len, replies))), _pad(vlm), dtype=torch.long, device=vlm.device)
+    known = torch.zeros_like(tokens, dtype=torch.bool)
+    for number, reply in enumerate(replies):
+        tokens[number, : len(reply)] = torch.tensor(reply)
+        known[number, : len(reply)] = True
+    return tokens, known
 
 
 def positions(attention_mask: Tensor) -> Tensor:

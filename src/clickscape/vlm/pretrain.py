@@ -300,13 +300,11 @@ def _answer_loss(
     """Mean negative log-probability of the answers' tokens, nats, and the same by task."""
     shown = [question.picture for question in questions if question.picture is not None]
     given = features[torch.tensor(shown)].to(vlm.device, torch.float32) if features is not None and shown else None
+    answers = [(number, answer) for number, question in enumerate(questions) for answer in question.answers]
     log_probs, rows = batches.shared_log_probs(
-        vlm,
-        [question.sample for question in questions],
-        [question.answers for question in questions],
-        features=given,
+        vlm, [question.sample for question in questions], answers, features=given
     )
-    kinds = np.array([question.task for question in questions])[rows.cpu().numpy()]
+    kinds = np.array([questions[number].task for number, _ in answers])[rows.cpu().numpy()]
     values = -log_probs.detach().cpu().numpy()
     return -log_probs.mean(), {str(task): float(values[kinds == task].mean()) for task in np.unique(kinds)}
 

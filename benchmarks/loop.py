@@ -15,11 +15,13 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clickscape.catalog import sample
 from clickscape.demo import SCALES, demo
+from clickscape.reward.evaluate import KNOWN_SCENES, NEW_ELEMENT, NEW_TOGETHER
 from clickscape.stages import compare
 from clickscape.stages.appraise import Ad
 from clickscape.stages.progress import Progress, run
@@ -28,6 +30,7 @@ from clickscape.workspace import Manifest, Workspace
 
 RESULTS = Path(__file__).parent / "results" / "loop.jsonl"
 RESAMPLES = 2_000
+PARTS = (KNOWN_SCENES, NEW_TOGETHER, NEW_ELEMENT)
 METRICS = ("true CTR uplift", "win rate", "matching share", "understood", "distinct scenes")
 
 
@@ -82,7 +85,17 @@ def pool(folders: Sequence[Path], *, rng: np.random.Generator) -> dict[str, obje
         key: [float(np.mean([r[key]["value"] for r in rewards])), *_spread([r[key]["value"] for r in rewards])]
         for key in ("accuracy", "ceiling", "share", "true_accuracy")
     }
-    return {"rows": rows, "reward": accuracy}
+    parts = {name: _pooled_part([r["parts"][name] for r in rewards if name in r["parts"]]) for name in PARTS}
+    return {"rows": rows, "reward": accuracy, "parts": parts}
+
+
+def _pooled_part(found: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Mean, least and most over seeds of a part's accuracy and ceiling, weighted alike."""
+    return {
+        key: [float(np.mean(values)), *_spread(values)]
+        for key in ("accuracy", "ceiling")
+        if (values := [one[key]["value"] for one in found])
+    }
 
 
 def _newest(workspace: Workspace, stage: str) -> tuple[Path, Manifest]:
@@ -149,6 +162,9 @@ def _table(world: str, row: dict[str, object], *, seeds: int) -> str:
     reward: dict[str, list[float]] = row["reward"]  # type: ignore[assignment]
     said = ", ".join(f"{key.replace('_', ' ')} {v[0]:.3f} ({v[1]:.3f}–{v[2]:.3f})" for key, v in reward.items())
     lines = [f"## {world} (simulated clicks, {seeds} seeds)", "", f"Reward model on held-out products: {said}.", ""]
+    parts: dict[str, dict[str, list[float]]] = row["parts"]  # type: ignore[assignment]
+    told = [f"{name} {one['accuracy'][0]:.3f} of {one['ceiling'][0]:.3f}" for name, one in parts.items() if one]
+    lines += [f"By what training showed (accuracy of ceiling): {'; '.join(told)}.", ""]
     lines += ["| | " + " | ".join(METRICS) + " |", "| --- " * (len(METRICS) + 1) + "|"]
     rows: dict[str, dict[str, list[float]]] = row["rows"]  # type: ignore[assignment]
     for name, figures in rows.items():

@@ -155,6 +155,7 @@ class SimulateConfig(_Stage):
     creatives_per_product: int = Field(5, ge=1, description="creatives that the copywriter makes for each product")
     median_impressions: int = Field(1_500, ge=1, description="median impressions of a creative")
     size: int = Field(128, ge=64, le=4_096, description="pixels of the square creatives")
+    hold_out_scenes: bool = Field(True, description="training products never show the scenes and props held out")
     log: Literal["events", "counts"] = Field("events", description="one row per event, or per creative and position")
     seed: int = 0
 

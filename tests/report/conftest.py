@@ -69,6 +69,9 @@ def _whole_report(*, title: str = "Night cream") -> reports.Report:
             objects=3,
             ceiling_source=title,
             baselines=(reports.AccuracyRow(name=f"scene only {title}", accuracy=around(0.55)),),
+            parts=(
+                reports.AccuracyPart(name=f"new scenes {title}", pairs=30, accuracy=around(0.66), ceiling=around(0.87)),
+            ),
         ),
         learning=(
             reports.LearningCurve(role="product_centric", steps=steps, rounds=rounds),

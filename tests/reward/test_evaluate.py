@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clickscape.reward.data import RewardData
-from clickscape.reward.evaluate import agreement, best_scene_per_category, evaluate, scene_only, split_half_ceiling
+from clickscape.reward.evaluate import (
+    KNOWN_SCENES,
+    NEW_ELEMENT,
+    NEW_TOGETHER,
+    agreement,
+    best_scene_per_category,
+    evaluate,
+    scene_only,
+    split_half_ceiling,
+)
 from clickscape.types import CreativePair, Product
 
 
@@ -116,6 +125,25 @@ def test_scene_only_learns_main_effects_and_no_more() -> None:
     report = evaluate(observed, data, rng=rng, training=data, baselines={"guess": np.zeros(120)})
     assert report.baselines["scene only"].value == 1.0
     assert report.baselines["guess"].value == 0.5
+
+
+def test_pairs_are_judged_apart_by_what_training_never_showed() -> None:
+    taught = [{"wall": "red", "prop": "none"}, {"wall": "red", "prop": "log"}, {"wall": "blue", "prop": "none"}, None]
+    training = _data(2, 2, observed=np.array([1.0, 0.0, 0.0, 1.0]), slots=taught)
+    shown = [
+        {"wall": "blue", "prop": "none"}, {"wall": "red", "prop": "log"},  # both known
+        {"wall": "blue", "prop": "log"}, {"wall": "red", "prop": "none"},  # the first known apart, never together
+        {"wall": "red", "prop": "none"}, {"wall": "blue", "prop": "ice"},  # no ice in training
+        {"wall": "blue", "prop": "log"}, {"wall": "red", "prop": "ice"},  # the newest counts
+    ]  # fmt: skip
+    data = _data(4, 2, observed=np.array([1.0, 0.0] * 4), slots=shown)
+    scores = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])  # right, wrong, right, wrong
+    report = evaluate(scores, data, rng=np.random.default_rng(0), training=training, true_log_ctr=np.arange(8.0))
+    counted = {name: (part.pairs, part.accuracy.value) for name, part in report.parts.items()}
+    assert counted == {KNOWN_SCENES: (1, 1.0), NEW_TOGETHER: (1, 0.0), NEW_ELEMENT: (2, 0.5)}
+    assert report.parts[KNOWN_SCENES].ceiling is not None
+    assert report.parts[KNOWN_SCENES].ceiling.value == 0.0  # the true order was the other way round
+    assert evaluate(scores, data, rng=np.random.default_rng(0)).parts == {}
 
 
 def test_best_scene_per_category_is_the_additive_optimum() -> None:

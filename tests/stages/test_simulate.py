@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig
 from clickscape.render.studio.parse import parse
+from clickscape.render.studio.scene import SLOTS
 from clickscape.simulator import world
-from clickscape.stages import truth
+from clickscape.simulator.unseen import UNSEEN_PROPS, UNSEEN_SURFACES, unseen
+from clickscape.stages import split, truth
 from clickscape.stages.clicks import clicks
 from clickscape.stages.progress import Progress, run
 from clickscape.stages.reward import slots_of
-from clickscape.stages.simulate import simulate
+from clickscape.stages.simulate import scene_of, simulate
 from clickscape.workspace import Workspace
 
 from .conftest import SMALL_WORLD
@@ -45,6 +47,18 @@ def test_the_truth_is_the_world_and_stays_out_of_the_tables(logged_shop: Workspa
         assert abs(known[creative.creative_id] - base) < 2.5
     for path in (logged_shop.creatives_path, *logged_shop.events_folder.glob("*.parquet")):
         assert "log_ctr" not in pq.ParquetFile(path).schema_arrow.names
+
+
+def test_some_scenes_and_props_are_shown_for_held_out_products_alone(logged_shop: Workspace) -> None:
+    held = split.read(logged_shop, logged_shop.products())
+    kept_back = {True: 0, False: 0}
+    for creative in logged_shop.creatives():
+        kept_back[held.is_held_out(creative.product_id)] += unseen(scene_of(creative))
+    assert kept_back[False] == 0
+    assert kept_back[True] > 0
+    assert set(UNSEEN_SURFACES) == set(SLOTS["setting"])
+    assert set(UNSEEN_SURFACES.values()) <= set(SLOTS["surface"])
+    assert set(SLOTS["prop"]) > UNSEEN_PROPS
 
 
 def test_clicks_follow_the_truth(logged_shop: Workspace) -> None:

@@ -125,7 +125,7 @@ def judge(
     ended = [flag for own in cut for flag in own] if cut is not None else [False] * len(flat)
     judged = iter(
         Candidate(
-            product.product_id, text, seed, one.scene.to_json(), not short and _reads(renderer, text, one), float(score)
+            product.product_id, text, seed, one.content or text, not short and _reads(renderer, text, one), float(score)
         )
         for (product, text), seed, one, short, score in zip(flat, seeds, drawn, ended, scores, strict=True)
     )

@@ -21,12 +21,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """A finished picture (height, width, 3) sRGB; what was drawn; words that meant nothing; the product's alpha."""
+    """A finished picture (height, width, 3) sRGB; what was drawn; words that meant nothing; the product alone.
+
+    `product`: the placed cut-out (height, width, 4), sRGB and straight alpha, as it went on top of the picture. `scene`
+    is None for a renderer that draws the words themselves.
+    """
 
     image: npt.NDArray[np.uint8]
-    scene: Scene
+    scene: Scene | None
     unknown: tuple[str, ...]
-    product_mask: npt.NDArray[np.uint8]
+    product: npt.NDArray[np.uint8]
+
+    @property
+    def product_mask(self) -> npt.NDArray[np.uint8]:
+        """The product's alpha, (height, width)."""
+        return self.product[..., 3]
+
+    @property
+    def content(self) -> str:
+        """The scene as JSON, empty without one: renderings of equal content show the same set."""
+        return self.scene.to_json() if self.scene is not None else ""
 
 
 class Renderer(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clickscape.report.html import compose, render
 from clickscape.report.records import (
+    AccuracyPart,
     AccuracyRow,
     Ad,
     ClickStatistics,
@@ -25,6 +26,7 @@ from clickscape.report.records import (
 )
 
 __all__ = [
+    "AccuracyPart",
     "AccuracyRow",
     "Ad",
     "ClickStatistics",

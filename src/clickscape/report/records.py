@@ -80,6 +80,15 @@ class AccuracyRow(_Record):
     accuracy: Measured
 
 
+class AccuracyPart(_Record):
+    """Pair accuracy on some of the pairs, beside the ceiling on the same ones."""
+
+    name: str
+    pairs: int = Field(ge=1)
+    accuracy: Measured
+    ceiling: Measured | None = None
+
+
 class RewardAccuracy(_Record):
     """Share of held-out pairs that the reward model orders as the clicks do, beside its noise ceiling and baselines.
 
@@ -93,6 +102,7 @@ class RewardAccuracy(_Record):
     true_order: Measured | None = None
     share: Measured | None = None
     baselines: tuple[AccuracyRow, ...] = ()
+    parts: tuple[AccuracyPart, ...] = ()
     pairs: int = Field(ge=1)
     products: int = Field(ge=1)
     objects: int | None = Field(None, ge=1)

@@ -11,6 +11,7 @@ from clickscape.report import words
 from clickscape.report.figures import Line, Mark, Scale, axis, bar, mark_labels, panel, strip
 from clickscape.report.records import (
     ROLE_NAMES,
+    AccuracyPart,
     ClickStatistics,
     Comparison,
     ComparisonRow,
@@ -63,6 +64,7 @@ def accuracy_chart(accuracy: RewardAccuracy) -> Chart:
     entries: list[tuple[str, Estimate, str]] = [("reward model", accuracy.observed, "model")]
     if accuracy.true_order:
         entries.append(("reward model, on the true order", accuracy.true_order, "model open"))
+    entries += [(f"… {part.name}{_ceiling_of(part)}", part.accuracy, "model open") for part in accuracy.parts]
     entries += [(row.name, row.accuracy, "baseline") for row in accuracy.baselines]
     if accuracy.ceiling:
         entries.append(("noise ceiling: an oracle on the same pairs", accuracy.ceiling, "oracle"))
@@ -85,6 +87,10 @@ def accuracy_chart(accuracy: RewardAccuracy) -> Chart:
         entries, title="Pairs ordered as the clicks do", note=note, subject="Who orders", measure="Accuracy",
         scale=scale, marks=marks, digits=1, ticks=5,
     )  # fmt: skip
+
+
+def _ceiling_of(part: AccuracyPart) -> str:
+    return f" (ceiling {words.percent(part.ceiling.value)})" if part.ceiling else ""
 
 
 def comparison_charts(comparison: Comparison) -> list[Chart]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
@@ -24,6 +25,15 @@ RIDGE = 3.0
 GRAY = 127
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Accuracy on some of the pairs, beside the ceiling on the same ones (None if unknown)."""
+
+    pairs: int
+    accuracy: Estimate
+    ceiling: Estimate | None = None
+
+
 @dataclass(frozen=True)
 class RewardReport:
     """Pair accuracy on held-out products and what to compare it with; intervals are over clusters.
@@ -31,7 +41,7 @@ class RewardReport:
     accuracy: order that the clicks show. ceiling: what an oracle would reach on the same noisy pairs, None if unknown;
     it comes from the truth of a simulated world, or from split halves of the impressions. true_accuracy: order of the
     true CTRs. share: (accuracy − ½) / (ceiling − ½). left_share: pair form, how often it takes the left picture (½ is
-    unbiased).
+    unbiased). parts: the pairs by what of their scenes the training data showed; see `by_novelty`.
     """
 
     pairs: int
@@ -44,6 +54,7 @@ class RewardReport:
     share: Estimate | None = None
     left_share: float | None = None
     baselines: Mapping[str, Estimate] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
 
 def evaluate(
@@ -62,7 +73,7 @@ def evaluate(
 
     true_log_ctr: (creative,), where a simulated world tells. halves: log-CTR of every creative from each half of its
     impressions; they give the ceiling where there is no truth. training: what the model learned from, for the scene-
-    only baseline. baselines: further scores (creative,) that must lose.
+    only baseline and to tell which scenes are new. baselines: further scores (creative,) that must lose.
     """
     if not len(data.places):
         raise ValueError("no pair to evaluate on: every pair is a tie, or there are none")
@@ -80,22 +91,17 @@ def evaluate(
     clusters = np.unique([data.group(pair.product_id) for pair in data.informative], return_inverse=True)[1]
     draws = _cluster_draws(int(clusters.max()) + 1, resamples=resamples, rng=rng)
 
-    def estimate(hits: np.ndarray) -> Estimate:
-        return _interval(float(hits.mean()), _resampled(hits, clusters, draws), level=level)
+    def estimate(hits: np.ndarray, among: np.ndarray | slice = slice(None)) -> Estimate:
+        return _interval(float(hits[among].mean()), _resampled(hits[among], clusters[among], draws), level=level)
 
     hits = agreement(predicted, observed)
-    ceiling = share = true_accuracy = None
+    ceiling = share = true_accuracy = oracle = None
     source = "unknown"
     if true_log_ctr is not None:
         true_gaps = _gaps(true_log_ctr, data)
         oracle = agreement(true_gaps, observed)
         ceiling, source = estimate(oracle), "the true CTRs on the same pairs"
-        real = true_gaps != 0
-        true_accuracy = _interval(
-            float(agreement(predicted, true_gaps)[real].mean()),
-            _resampled(agreement(predicted, true_gaps)[real], clusters[real], draws),
-            level=level,
-        )
+        true_accuracy = estimate(agreement(predicted, true_gaps), true_gaps != 0)
         share = _interval(
             float(_share(hits.mean(), oracle.mean())),
             _share(_resampled(hits, clusters, draws), _resampled(oracle, clusters, draws)),
@@ -120,7 +126,40 @@ def evaluate(
         share=share,
         left_share=left_share,
         baselines={name: estimate(agreement(gaps, observed)) for name, gaps in rivals.items()},
+        parts={
+            name: Part(int(own.sum()), estimate(hits, own), None if oracle is None else estimate(oracle, own))
+            for name, own in (by_novelty(training, data) if training is not None else {}).items()
+        },
     )
+
+
+KNOWN_SCENES = "scenes as in training"
+NEW_TOGETHER = "two elements never seen together"
+NEW_ELEMENT = "an element never seen"
+
+
+def by_novelty(training: RewardData, data: RewardData) -> dict[str, np.ndarray]:
+    """Which pairs show what no training creative showed: name → bool (pair,); each pair in one part, no part empty.
+
+    A scene's elements are its slots' values. A creative without a known scene counts as known.
+    """
+    if training.slots is None or data.slots is None:
+        return {}
+    elements: set[tuple[str, str | None]] = set()
+    together: set[frozenset[tuple[str, str | None]]] = set()
+    for scene in training.slots:
+        elements |= set((scene or {}).items())
+        together |= set(map(frozenset, combinations((scene or {}).items(), 2)))
+
+    def novelty(scene: Mapping[str, str | None] | None) -> int:
+        items = (scene or {}).items()
+        if not elements.issuperset(items):
+            return 2
+        return int(not together.issuperset(map(frozenset, combinations(items, 2))))
+
+    found = np.array([novelty(scene) for scene in data.slots])[data.places].max(axis=1)
+    names = (KNOWN_SCENES, NEW_TOGETHER, NEW_ELEMENT)
+    return {name: found == level for level, name in enumerate(names) if (found == level).any()}
 
 
 def agreement(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -273,10 +312,10 @@ def _cluster_draws(clusters: int, *, resamples: int, rng: np.random.Generator) -
 
 
 def _resampled(values: np.ndarray, clusters: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Mean of the values in every resample, (resample,)."""
+    """Mean of the values in every resample, (resample,); NaN where a resample holds none of their clusters."""
     sums = np.bincount(clusters, weights=values, minlength=draws.shape[1])
-    counts = np.bincount(clusters, minlength=draws.shape[1])
-    return np.asarray((draws @ sums) / np.maximum(draws @ counts, 1))
+    drawn = draws @ np.bincount(clusters, minlength=draws.shape[1])
+    return np.asarray(np.where(drawn > 0, (draws @ sums) / np.maximum(drawn, 1), np.nan))
 
 
 def _interval(value: float, resampled: np.ndarray, *, level: float) -> Estimate:

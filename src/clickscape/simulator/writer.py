@@ -123,9 +123,17 @@ def caption(scene: Scene, product_noun: str | None, rng: np.random.Generator) ->
     return f"{opening}, {text}"
 
 
-def write(product: Product, rng: np.random.Generator) -> tuple[str, Scene]:
-    """Choose a scene for a product, two times in three one that suits it, and word it: (description, scene)."""
-    scene = suiting_scene(product, rng) if rng.random() < SUITING_SHARE else _unsuiting_scene(product, rng)
+def write(
+    product: Product, rng: np.random.Generator, *, avoid: Callable[[Scene], bool] | None = None
+) -> tuple[str, Scene]:
+    """Choose a scene for a product, two times in three one that suits it, and word it: (description, scene).
+
+    A scene that `avoid` names is chosen anew, of the same kind.
+    """
+    choose = suiting_scene if rng.random() < SUITING_SHARE else _unsuiting_scene
+    scene = choose(product, rng)
+    while avoid is not None and avoid(scene):
+        scene = choose(product, rng)
     return describe(scene, rng), scene
 
 

@@ -80,18 +80,19 @@ def _judge(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path,
         renderer.render(product, text, size=(size, size), seed=own) for text, own in zip(texts, seeds, strict=True)
     ]
     scores = judge.score([product] * len(drawn), [one.image for one in drawn])
+    read = [parse(text) for text in texts]
     return [
         Ad(
             product_id=product.product_id,
             description=text,
             seed=own,
-            scene=one.scene.to_json(),
-            understood=parse(text).parses,
+            scene=meant.scene.to_json(),
+            understood=meant.parses,
             reward=float(score),
-            relative_ctr=shoppers.relative_ctr(product, one.scene, measure(one.image, one.product_mask)),
-            matching=world.matching(product, one.scene),
+            relative_ctr=shoppers.relative_ctr(product, meant.scene, measure(one.image, one.product_mask)),
+            matching=world.matching(product, meant.scene),
         )
-        for text, own, one, score in zip(texts, seeds, drawn, scores, strict=True)
+        for text, meant, own, one, score in zip(texts, read, seeds, drawn, scores, strict=True)
     ]
 
 

@@ -158,7 +158,7 @@ def _draw(tools: _Tools, product: Product, candidate: Candidate, place: int) -> 
         title=product.title,
         image=name,
         description=candidate.text,
-        scene=drawn.scene.to_json(),
+        scene=drawn.content,
         unknown=drawn.unknown,
         renderer=tools.renderer.name,
         model_id=tools.writer.vlm.model_id,

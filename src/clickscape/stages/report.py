@@ -12,6 +12,7 @@ from PIL import Image
 from clickscape import render
 from clickscape import report as report_room
 from clickscape.report import (
+    AccuracyPart,
     AccuracyRow,
     Ad,
     ClickStatistics,
@@ -106,6 +107,15 @@ def _accuracy(found: _Found) -> RewardAccuracy | None:
         share=_estimate(result["share"]),
         baselines=tuple(
             AccuracyRow(name=name, accuracy=Estimate(**value)) for name, value in result["baselines"].items()
+        ),
+        parts=tuple(
+            AccuracyPart(
+                name=name,
+                pairs=part["pairs"],
+                accuracy=Estimate(**part["accuracy"]),
+                ceiling=_estimate(part["ceiling"]),
+            )
+            for name, part in result["parts"].items()
         ),
         pairs=result["pairs"],
         products=result["products"],

@@ -122,6 +122,10 @@ def summary(judged: evaluation.RewardReport) -> list[str]:
     lines += [
         f"{name:34s} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" for name, value in rows if value is not None
     ]
+    for name, part in judged.parts.items():
+        value, top = part.accuracy, part.ceiling
+        known = "" if top is None else f" of {top.value:.3f}"
+        lines.append(f"{name:34s} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]{known}, {part.pairs} pairs")
     return lines
 
 

@@ -25,7 +25,8 @@ from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
 from clickscape.simulator import traffic, world, writer
 from clickscape.simulator.pixels import PixelStats, measure
-from clickscape.stages import truth
+from clickscape.simulator.unseen import unseen
+from clickscape.stages import split, truth
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Creative, Product
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
@@ -42,6 +43,7 @@ class _Job:
     product: Product
     image: Path
     seed: int
+    any_scene: bool
 
 
 def simulate(
@@ -49,9 +51,11 @@ def simulate(
 ) -> Stage[Manifest]:
     """Draw `creatives_per_product` creatives for every product and log their clicks; returns the run's manifest.
 
-    `fewer`: product_id → its own number of creatives. A finished run with the same settings and catalog is reused.
+    `fewer`: product_id → its own number of creatives. With `hold_out_scenes`, only held-out products show the scenes
+    of `simulator.unseen`. A finished run with the same settings, catalog and split is reused.
     """
-    inputs = {"products": workspace.products_path, "fewer": dict(fewer or {})}
+    held = split.read(workspace, workspace.products())
+    inputs = {"products": workspace.products_path, "fewer": dict(fewer or {}), "held_out": sorted(held.held_out)}
     if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
         yield Progress(STAGE, 1, 1, "reused")
         return done
@@ -59,7 +63,13 @@ def simulate(
         products = workspace.products()
         counts = {p.product_id: (fewer or {}).get(p.product_id, config.creatives_per_product) for p in products}
         jobs = [
-            _job(workspace, f"{product.product_id}-c{number}", product, _seed(config.seed, product.product_id, number))
+            _Job(
+                creative_id=f"{product.product_id}-c{number}",
+                product=product,
+                image=workspace.image_path(f"{product.product_id}-c{number}"),
+                seed=_seed(config.seed, product.product_id, number),
+                any_scene=not config.hold_out_scenes or held.is_held_out(product.product_id),
+            )
             for product in products
             for number in range(counts[product.product_id])
         ]
@@ -99,13 +109,10 @@ def scene_of(creative: Creative) -> Scene:
     return Scene.from_json(json.dumps(dict(creative.scene)))
 
 
-def _job(workspace: Workspace, creative_id: str, product: Product, seed: int) -> _Job:
-    return _Job(creative_id, product, workspace.image_path(creative_id), seed)
-
-
 def _draw(job: _Job, *, size: int) -> tuple[Creative, PixelStats]:
     """Write, draw, measure and save one creative (in a worker: only small records travel)."""
-    description, _ = writer.write(job.product, np.random.default_rng(job.seed))
+    avoid = None if job.any_scene else unseen
+    description, scene = writer.write(job.product, np.random.default_rng(job.seed), avoid=avoid)
     rendering = _renderer().render(job.product, description, size=(size, size), seed=job.seed)
     # Renamed when whole, but not flushed to the disk one by one: thousands of flushes cost more than the drawing, and
     # the stage counts as finished only when the tables that name these files are flushed.
@@ -117,7 +124,7 @@ def _draw(job: _Job, *, size: int) -> tuple[Creative, PixelStats]:
         product_id=job.product.product_id,
         image=str(job.image),
         description=description,
-        scene=asdict(rendering.scene),
+        scene=asdict(scene),
         renderer=StudioRenderer.name,
         model_id=COPYWRITER,
         seed=job.seed,

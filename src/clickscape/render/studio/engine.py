@@ -77,14 +77,14 @@ class StudioRenderer:
             lambda: stages.build(scene, still, size=size, spread=spread, cache=self.parts),
         )
         picture = draw(stage, placed, grain=_grain(size, rng))
-        mask = placed.canvas[..., 3]
+        canvas = placed.canvas
         if variation.mirrored:
-            picture, mask = picture[:, ::-1], mask[:, ::-1]
+            picture, canvas = picture[:, ::-1], canvas[:, ::-1]
         return Rendering(
             image=np.ascontiguousarray(picture),
             scene=scene,
             unknown=unknown,
-            product_mask=np.ascontiguousarray(mask),
+            product=canvas.copy(),
         )
 
 

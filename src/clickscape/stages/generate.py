@@ -22,6 +22,7 @@ from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.preference import sample
 from clickscape.preference.sample import Candidate
 from clickscape.render.renderer import Renderer
+from clickscape.render.studio.parse import explain
 from clickscape.reward.model import RewardModel
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
@@ -159,7 +160,7 @@ def _draw(tools: _Tools, product: Product, candidate: Candidate, place: int) -> 
         image=name,
         description=candidate.text,
         scene=drawn.content,
-        unknown=drawn.unknown,
+        unknown=explain(drawn.unknown),
         renderer=tools.renderer.name,
         model_id=tools.writer.vlm.model_id,
         seed=candidate.seed,

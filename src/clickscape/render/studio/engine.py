@@ -8,7 +8,9 @@ turned round at the end, so one stage serves both.
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ from clickscape.render.studio import product as products
 from clickscape.render.studio import stage as stages
 from clickscape.render.studio.cache import ByteCache
 from clickscape.render.studio.color import Bytes, Floats, tone
+from clickscape.render.studio.palette import answer
 from clickscape.render.studio.parse import parse
 from clickscape.render.studio.product import Box, Placed
 from clickscape.render.studio.props import PropLayer
@@ -35,12 +38,14 @@ _GRAIN = 1.2  # standard deviation, display levels
 class StudioRenderer:
     """Draws scenes around cut-outs; keeps at most `cache_bytes` of sets, materials and scenes for the next picture.
 
+    `kept`: folder in which sets outlive the process (see `disk`), None for none.
     Finished scenes have a quarter of that to themselves: in learning each is seen once and must not drive out the rest.
     """
 
     name = "studio"
 
-    def __init__(self, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, *, cache_bytes: int = CACHE_BYTES, kept: Path | None = None) -> None:
+        self.kept = kept
         self.parts = ByteCache(cache_bytes * 3 // 4)
         self.finished = ByteCache(cache_bytes // 4)
 
@@ -51,7 +56,9 @@ class StudioRenderer:
         from clickscape.catalog.cutout import open_cutout
 
         parsed = parse(description)
-        return self._draw(open_cutout(product.image), parsed.scene, size=size, seed=seed, unknown=parsed.unknown)
+        cutout = open_cutout(product.image)
+        scene = parsed.scene if parsed.wish is None else replace(parsed.scene, palette=answer(cutout, parsed.wish))
+        return self._draw(cutout, scene, size=size, seed=seed, unknown=parsed.unknown)
 
     def compose(self, cutout: Bytes, scene: Scene, *, size: tuple[int, int] = (1024, 1024), seed: int) -> Rendering:
         """Draw `scene` around a cut-out (height, width, 4), sRGB + straight alpha; `size` is (width, height)."""
@@ -74,7 +81,7 @@ class StudioRenderer:
         still = _unmirrored(variation)
         stage = self.finished.get(
             ("stage", scene, still, size, spread),
-            lambda: stages.build(scene, still, size=size, spread=spread, cache=self.parts),
+            lambda: stages.build(scene, still, size=size, spread=spread, cache=self.parts, kept=self.kept),
         )
         picture = draw(stage, placed, grain=_grain(size, rng))
         canvas = placed.canvas

@@ -1,4 +1,4 @@
-"""Pictures that are no squares: what a banner and a skyscraper change, what margins do, and that squares stay as they are."""
+"""Pictures that are no squares: what banners, skyscrapers and margins change, and that squares stay."""
 
 from __future__ import annotations
 

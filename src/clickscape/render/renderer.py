@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Margins:
-    """Shares of a picture's height (top, bottom) and width (right, left) that the product keeps free along its edges."""
+    """Shares of a picture's height (top, bottom) and width (right, left) that the product keeps free at its edges."""
 
     top: float = 0.0
     right: float = 0.0

@@ -94,7 +94,7 @@ class Camera:
 
     @property
     def reference(self) -> float:
-        """Pixels that stand for the side of a square picture: the height, less in a narrow picture, more in a banner."""
+        """Pixels that stand for the side of a square picture: the height, less if narrow, more in a banner."""
         return min(self.height * (1 + 0.35 * self.banner), 1.25 * self.width)
 
     @property

@@ -18,9 +18,11 @@ import pytest
 from PIL import Image
 
 from clickscape.cli import main
+from clickscape.render.provenance import Provenance, embed
 
 COMMANDS = (
-    "demo", "new", "ingest", "clicks", "pretrain", "reward", "optimize", "generate", "score", "report", "simulate",
+    "demo", "new", "ingest", "clicks", "pretrain", "reward", "optimize", "generate", "score", "inspect", "report",
+    "simulate",
 )  # fmt: skip
 
 
@@ -221,6 +223,45 @@ def test_generate_from_a_bare_catalog(folder: Path) -> None:
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
 
+    inspected = clickscape("inspect", *sorted((folder / "ads").glob("*.png")), cwd=folder)
+    assert inspected.returncode == 0, inspected.stderr
+    for row in rows:
+        assert f"{row['image']}: PNG, unaltered\n  creative_id  {row['creative_id']}\n" in inspected.stdout
+        assert f"  seed         {row['seed']}\n  description  {row['description']}\n" in inspected.stdout
+    assert inspected.stdout.count("  source       compositeSynthetic\n") == 4
+
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "ads").glob("*.png")}
     assert clickscape(*command, cwd=folder).returncode == 0
     assert before == {path.name: path.stat().st_mtime_ns for path in (folder / "ads").glob("*.png")}, "nothing repeated"
+
+
+def test_inspect_tells_ours_from_altered_foreign_and_broken(tmp_path: Path) -> None:
+    origin = Provenance("A-1", "studio", "tiny", "compositeSynthetic", description="moss\x1b[31m\n[bold]")
+    ours = tmp_path / "ours.png"
+    ours.write_bytes(embed(png(ours).read_bytes(), origin))
+    with Image.open(ours) as image:
+        image.convert("RGB").resize((48, 48)).save(tmp_path / "small.jpg", xmp=image.info["xmp"])
+    png(tmp_path / "foreign.png")
+    (tmp_path / "broken.png").write_bytes(ours.read_bytes()[:-40])
+
+    done = clickscape("inspect", "ours.png", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "ours.png: PNG, unaltered",
+        "  creative_id  A-1",
+        "  renderer     studio",
+        "  model_id     tiny",
+        "  source       compositeSynthetic",
+        r"  description  moss\x1b[31m\n[bold]",
+    ]
+    done = clickscape("inspect", "ours.png", "small.jpg", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "small.jpg: JPEG, ALTERED since clickscape wrote it\n  creative_id  A-1\n" in done.stdout
+    done = clickscape("inspect", "foreign.png", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.startswith("foreign.png: no provenance of clickscape")
+    done = clickscape("inspect", "foreign.png", "broken.png", "ours.png", cwd=tmp_path)
+    assert re.match(r"clickscape: broken\.png: the PNG is truncated: .* Export or download", refused(done))
+    assert "ours.png: PNG, unaltered" in done.stdout, "the others are still inspected"
+    for wrong in ("nothing.png", "."):
+        assert "no such image" in refused(clickscape("inspect", wrong, cwd=tmp_path))

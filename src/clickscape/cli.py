@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -207,6 +208,38 @@ def score(
         _out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}", markup=False)
 
 
+@app.command(epilog="Example: clickscape inspect ads/A-17-1.png")
+def inspect(files: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.", show_default=False)]) -> None:
+    """Print which creative a picture is, what made it, and whether it was altered since.
+
+    Exit code 0: every file is ours and unaltered. 1: one was altered, or holds no provenance of clickscape. 2: one is
+    unreadable.
+    """
+    from clickscape.stages.inspect import inspect as stage
+
+    code = 0
+    for path in files:
+        try:
+            found = stage(path)
+        except ClickscapeError as error:
+            _err.print(f"clickscape: {error}", markup=False)
+            code = 2
+            continue
+        if found is None:
+            _out.print(
+                f"{path}: no provenance of clickscape: made elsewhere, or its metadata was removed", markup=False
+            )
+        else:
+            state = "ALTERED since clickscape wrote it" if found.altered else "unaltered"
+            _out.print(f"{path}: {found.format}, {state}", markup=False)
+            for key, value in asdict(found.provenance).items():
+                if value not in (None, ""):
+                    _out.print(f"  {key:<12} {_shown(str(value))}", markup=False)
+        if found is None or found.altered:
+            code = max(code, 1)
+    raise typer.Exit(code)
+
+
 @app.command(epilog="Example: clickscape report my-shop")
 def report(workspace: Folder) -> None:
     """Gather what the finished stages measured into one self-contained report.html."""
@@ -214,6 +247,11 @@ def report(workspace: Folder) -> None:
     from clickscape.workspace import Workspace
 
     _made(stage(Workspace.open(workspace)), after=f"clickscape generate {workspace} --out ads/")
+
+
+def _shown(text: str) -> str:
+    """Text of a file that nobody vouches for: at most 500 characters, and none that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:500])
 
 
 def _made(path: Path, *, after: str) -> None:

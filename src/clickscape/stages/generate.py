@@ -5,6 +5,7 @@ A product is finished when its own JSON file is there; a killed run goes on with
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from clickscape.config import GenerateConfig
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.preference import sample
 from clickscape.preference.sample import Candidate
+from clickscape.render import provenance
+from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Renderer
 from clickscape.reward.model import RewardModel
 from clickscape.stages.progress import Progress, Stage
@@ -89,7 +92,14 @@ def generate(
         raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     tools = _Tools(vlm.load(source), render.load("studio"), reward, config, out)
-    work = fingerprint({"config": config.model_dump(), "writer": source, "reward": None if reward is None else rewards})
+    work = fingerprint(
+        {
+            "config": config.model_dump(),
+            "writer": source,
+            "reward": None if reward is None else rewards,
+            "provenance": provenance.NAMESPACES["clickscape"],
+        }
+    )
     open_products = [product for product in products if not _finished(product, work, out=out)]
     done = len(products) - len(open_products)
     yield Progress(STAGE, done, len(products))
@@ -150,8 +160,18 @@ def _draw(tools: _Tools, product: Product, candidate: Candidate, place: int) -> 
     drawn = tools.renderer.render(product, candidate.text, size=(side, side), seed=candidate.seed)
     creative_id = f"{product.product_id}-{place}"
     name = f"{file_name(creative_id)}.png"
+    origin = Provenance(
+        creative_id,
+        renderer=tools.renderer.name,
+        model_id=tools.writer.vlm.model_id,
+        source=provenance.SOURCES[tools.renderer.name],
+        seed=candidate.seed,
+        description=candidate.text,
+    )
+    encoded = io.BytesIO()
+    Image.fromarray(drawn.image).save(encoded, "PNG")
     with atomic_file(tools.out / name) as temporary:
-        Image.fromarray(drawn.image).save(temporary)
+        temporary.write_bytes(provenance.embed(encoded.getvalue(), origin))
     return Made(
         creative_id=creative_id,
         product_id=product.product_id,
@@ -160,8 +180,8 @@ def _draw(tools: _Tools, product: Product, candidate: Candidate, place: int) -> 
         description=candidate.text,
         scene=drawn.content,
         unknown=drawn.unknown,
-        renderer=tools.renderer.name,
-        model_id=tools.writer.vlm.model_id,
+        renderer=origin.renderer,
+        model_id=origin.model_id,
         seed=candidate.seed,
         reward=None if tools.reward is None else candidate.score,
     )

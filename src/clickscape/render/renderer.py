@@ -5,6 +5,7 @@ Renderers are a plain dict from name to loader; a heavier one is a loader that i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +18,30 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from clickscape.render.studio.scene import Scene
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """Shares of a picture's height (top, bottom) and width (right, left) that the product keeps free at its edges."""
+
+    top: float = 0.0
+    right: float = 0.0
+    bottom: float = 0.0
+    left: float = 0.0
+
+    def __post_init__(self) -> None:
+        for first, second in ((self.top, self.bottom), (self.left, self.right)):
+            if min(first, second) < 0 or first + second > 0.8:
+                raise ValueError(f"opposite margins must be ≥ 0 and leave a fifth of the picture, got {self}")
+
+    def inside(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of what is left of a picture of `size` (width, height), in whole pixels."""
+        width, height = size
+        left, top = math.ceil(self.left * width), math.ceil(self.top * height)
+        return left, top, math.floor(width - self.right * width), math.floor(height - self.bottom * height)
+
+
+NO_MARGINS = Margins()
 
 
 @dataclass(frozen=True, slots=True)

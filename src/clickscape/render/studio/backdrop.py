@@ -16,6 +16,7 @@ from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.painted import BAND, PAINTED, TOP
 
 _HIGHLIGHT = 10.0  # brightest value kept, in units of the picture's white
+_STEP_BACK = 0.3  # power of the lens by which a backdrop shows more: whole, it would be a few blurred shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,9 @@ def photograph(buffer: GBuffer, view: View, choice: int, source: Floats) -> Floa
     stride = 2 if height > 200 else 1
     x, y, z = buffer.direction[:, ::stride, ::stride]
     rows, columns = source.shape[:2]
-    around = np.arctan2(x, z) * np.float32(view.zoom) + np.float32(np.radians(view.yaws[choice]) - buffer.camera.yaw)
-    above = np.arcsin(np.clip(y, -1, 1)) * np.float32(view.zoom) + np.float32(np.radians(view.lift))
+    zoom = view.zoom * buffer.camera.lens**_STEP_BACK
+    around = np.arctan2(x, z) * np.float32(zoom) + np.float32(np.radians(view.yaws[choice]) - buffer.camera.yaw)
+    above = np.arcsin(np.clip(y, -1, 1)) * np.float32(zoom) + np.float32(np.radians(view.lift))
     at_column = ((around / np.float32(2 * np.pi) + np.float32(0.5)) * columns) % columns
     at_row = np.clip((np.float32(TOP) - np.degrees(above)) / np.float32(BAND) * rows, 0, rows - 1)
     seen = cv2.remap(

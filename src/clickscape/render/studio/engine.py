@@ -15,11 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clickscape.render.renderer import Rendering
+from clickscape.render.renderer import NO_MARGINS, Margins, Rendering
 from clickscape.render.studio import product as products
 from clickscape.render.studio import stage as stages
 from clickscape.render.studio.cache import ByteCache
 from clickscape.render.studio.color import Bytes, Floats, tone
+from clickscape.render.studio.geometry import Camera
 from clickscape.render.studio.palette import answer
 from clickscape.render.studio.parse import parse
 from clickscape.render.studio.product import Box, Placed
@@ -50,7 +51,13 @@ class StudioRenderer:
         self.finished = ByteCache(cache_bytes // 4)
 
     def render(
-        self, product: Product, description: str, *, size: tuple[int, int] = (1024, 1024), seed: int
+        self,
+        product: Product,
+        description: str,
+        *,
+        size: tuple[int, int] = (1024, 1024),
+        seed: int,
+        margins: Margins = NO_MARGINS,
     ) -> Rendering:
         """Draw what `description` says around the product; words that mean nothing here come back in `unknown`."""
         from clickscape.catalog.cutout import open_cutout
@@ -58,30 +65,37 @@ class StudioRenderer:
         parsed = parse(description)
         cutout = open_cutout(product.image)
         scene = parsed.scene if parsed.wish is None else replace(parsed.scene, palette=answer(cutout, parsed.wish))
-        return self._draw(cutout, scene, size=size, seed=seed, unknown=parsed.unknown)
+        return replace(self.compose(cutout, scene, size=size, seed=seed, margins=margins), unknown=parsed.unknown)
 
-    def compose(self, cutout: Bytes, scene: Scene, *, size: tuple[int, int] = (1024, 1024), seed: int) -> Rendering:
-        """Draw `scene` around a cut-out (height, width, 4), sRGB + straight alpha; `size` is (width, height)."""
-        return self._draw(cutout, scene, size=size, seed=seed, unknown=())
-
-    def _draw(
-        self, cutout: Bytes, scene: Scene, *, size: tuple[int, int], seed: int, unknown: tuple[str, ...]
+    def compose(
+        self,
+        cutout: Bytes,
+        scene: Scene,
+        *,
+        size: tuple[int, int] = (1024, 1024),
+        seed: int,
+        margins: Margins = NO_MARGINS,
     ) -> Rendering:
+        """Draw `scene` around a cut-out (height, width, 4), sRGB + straight alpha; `size` is (width, height).
+
+        The product keeps the `margins` free; what surrounds it fills the whole picture.
+        """
         _check(cutout, size)
         variation, rng = vary(scene, seed)
         offset = _SHIFT * variation.shift
         name = (zlib.crc32(np.ascontiguousarray(cutout).data), cutout.shape)
         bounds = self.parts.get(("bounds", name), lambda: products.bounds(cutout))
-        box = products.placement_box((bounds.height, bounds.width), size=size, offset=offset)
+        box = products.placement_box((bounds.height, bounds.width), size=size, offset=offset, margins=margins)
+        camera = stages.camera_for(size, variation, lowest=products.lowest_foot(margins))
         placed = self.finished.get(
-            ("placed", name, box, size, variation.mirrored),
-            lambda: _place(cutout, box, size, variation),
+            ("placed", name, box, size, variation.mirrored, camera.lowest),
+            lambda: _place(cutout, box, camera, mirrored=variation.mirrored),
         )
         spread = (box.width > _SLIM * size[0]) + (box.width > _WIDE * size[0]) - 1
         still = _unmirrored(variation)
         stage = self.finished.get(
-            ("stage", scene, still, size, spread),
-            lambda: stages.build(scene, still, size=size, spread=spread, cache=self.parts, kept=self.kept),
+            ("stage", scene, still, camera, spread),
+            lambda: stages.build(scene, still, camera=camera, spread=spread, cache=self.parts, kept=self.kept),
         )
         picture = draw(stage, placed, grain=_grain(size, rng))
         canvas = placed.canvas
@@ -90,7 +104,7 @@ class StudioRenderer:
         return Rendering(
             image=np.ascontiguousarray(picture),
             scene=scene,
-            unknown=unknown,
+            unknown=(),
             product=canvas.copy(),
         )
 
@@ -162,11 +176,11 @@ def _unmirrored(variation: Variation) -> Variation:
     )
 
 
-def _place(cutout: Bytes, box: Box, size: tuple[int, int], variation: Variation) -> Placed:
+def _place(cutout: Bytes, box: Box, camera: Camera, *, mirrored: bool) -> Placed:
     piece = products.scaled(cutout, box)
-    if variation.mirrored:
-        piece, box = piece[:, ::-1], Box(size[0] - box.left - box.width, box.top, box.width, box.height)
-    return products.place(piece, box, stages.camera_for(size, variation))
+    if mirrored:
+        piece, box = piece[:, ::-1], Box(camera.width - box.left - box.width, box.top, box.width, box.height)
+    return products.place(piece, box, camera)
 
 
 @lru_cache(maxsize=8)

@@ -76,40 +76,71 @@ STAND_SOLIDS: dict[str, tuple[Solid, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A level-standing pinhole camera 6.2 units before the product, pitched so that the origin falls on `base_row`."""
+    """A level-standing pinhole camera before the product, pitched so that the origin falls on `base_row`.
+
+    It stands 6.2 units away, and `eye_height` above the product's foot. For banners and skyscrapers it steps back and
+    takes a longer `lens`, which would otherwise see half of the room, bent. `lowest`: share of the height below which
+    the product's foot may not come.
+    """
 
     width: int
     height: int
     eye_height: float = 1.05
     yaw: float = 0.0
+    lowest: float = 1.0
 
     DISTANCE = 6.2
-    FIELD = 24.0  # degrees that `reference` pixels span
+    FIELD = 24.0  # degrees that `reference` pixels span from there
 
     @property
     def reference(self) -> float:
-        """Pixels that stand for the side of a square picture: the height, or less in a narrow picture."""
-        return min(self.height, 1.25 * self.width)
+        """Pixels that stand for the side of a square picture: the height, less if narrow, more in a banner."""
+        return min(self.height * (1 + 0.35 * self.banner), 1.25 * self.width)
+
+    @property
+    def banner(self) -> float:
+        """How far the picture is on its way from a landscape (2.2 : 1) to a banner (4.7 : 1), 0 to 1."""
+        return float(np.clip((self.width / self.height - 2.2) / 2.5, 0, 1))
+
+    @property
+    def skyscraper(self) -> float:
+        """How far the picture is on its way from a half page (1 : 2) to a skyscraper (1 : 3.5), 0 to 1."""
+        return float(np.clip((self.height / self.width - 2) / 1.5, 0, 1))
+
+    @property
+    def lens(self) -> float:
+        """Focal length, and with it the distance, as a multiple of that for a square picture."""
+        return 1 + 1.4 * self.banner + self.skyscraper
+
+    @property
+    def distance(self) -> float:
+        """World units along z from the eye to the product."""
+        return self.DISTANCE * self.lens
+
+    @property
+    def eye_level(self) -> float:
+        """World units from the product's foot up to the eye; a banner has no room for what a higher eye would see."""
+        return self.eye_height * (1 + self.skyscraper)
 
     @property
     def focal(self) -> float:
-        return float(self.reference / 2 / np.tan(np.radians(self.FIELD) / 2))
+        return float(self.reference / 2 / np.tan(np.radians(self.FIELD) / 2) * self.lens)
 
     @property
     def base_row(self) -> float:
         """Row on which the product stands, in pixels: higher in narrow pictures, where less hangs in the air above."""
         narrow = float(np.clip((self.height / self.width - 1) / 0.8, 0, 1))
-        return (0.80 - 0.07 * narrow) * self.height
+        return min(0.80 - 0.07 * narrow + 0.06 * self.banner, self.lowest) * self.height
 
     @property
     def pitch(self) -> float:
-        down = np.arctan2(-self.eye_height, self.DISTANCE)
+        down = np.arctan2(-self.eye_level, self.distance)
         return float(down + np.arctan((self.base_row - self.height / 2) / self.focal))
 
     @property
     def pixels_per_unit(self) -> float:
         """Picture pixels per world unit at the product."""
-        return self.focal / float(np.hypot(self.DISTANCE, self.eye_height))
+        return self.focal / float(np.hypot(self.distance, self.eye_level))
 
     def rays(self, columns: Floats, rows: Floats) -> Floats:
         """Unit directions (3, pixel) through the points at `columns`, `rows` (pixels; centers are at .5)."""
@@ -122,12 +153,12 @@ class Camera:
 
     @property
     def eye(self) -> Floats:
-        return np.array([0.0, self.eye_height, -self.DISTANCE], np.float32)
+        return np.array([0.0, self.eye_level, -self.distance], np.float32)
 
     def project(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
         """World points → picture columns and rows; points behind the camera land far outside."""
         cosine, sine = np.float32(np.cos(self.pitch)), np.float32(np.sin(self.pitch))
-        above, away = y - np.float32(self.eye_height), z + np.float32(self.DISTANCE)
+        above, away = y - np.float32(self.eye_level), z + np.float32(self.distance)
         depth = np.maximum(above * sine + away * cosine, np.float32(1e-3))
         focal = np.float32(self.focal)
         columns = x * focal / depth + np.float32(self.width / 2)

@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 
 from clickscape.errors import ImageError
+from clickscape.render.renderer import NO_MARGINS, Margins
 from clickscape.render.studio.color import Bytes, Floats, linear_of_byte
 from clickscape.render.studio.geometry import Camera
 
 HEIGHT_SHARE, WIDTH_SHARE = 0.55, 0.70  # of the picture's reference side and of its width
+_TALLER, _WIDER = 0.75, 0.17  # what a skyscraper adds to them: slim products may rise, all may come nearer to its edges
 SINK = 0.006  # share of the height by which the lowest pixel lies below the base row: no gap under round bottoms
 _SOLID = 48  # alpha from which a pixel counts as product when its bounds are sought
 _DUST = 10  # alpha below which a pixel is leftover
@@ -59,19 +61,33 @@ def bounds(cutout: Bytes) -> Box:
     return Box(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1))
 
 
-def placement_box(shape: tuple[int, int], *, size: tuple[int, int], offset: float = 0.0) -> Box:
+def lowest_foot(margins: Margins) -> float:
+    """Share of the height below which a product that keeps the margins may not stand; see `Camera.lowest`."""
+    return 1 - margins.bottom - SINK if margins.bottom else 1.0
+
+
+def placement_box(
+    shape: tuple[int, int], *, size: tuple[int, int], offset: float = 0.0, margins: Margins = NO_MARGINS
+) -> Box:
     """Where a trimmed product of `shape` (height, width) goes in a picture of `size` (width, height).
 
-    It stands on the camera's base row (0.80 of the height, higher in narrow pictures), `offset` of the width right of
-    the center, as large as 0.55 of the reference side and 0.70 of the width allow.
+    It stands on the camera's base row (0.80 of the height, higher in narrow pictures and above the bottom margin),
+    `offset` of the width right of the center, as large as 0.55 of the reference side, 0.70 of the width (more in a
+    skyscraper) and the margins allow.
     """
     width, height = size
-    camera = Camera(width, height)
-    scale = min(HEIGHT_SHARE * camera.reference / shape[0], WIDTH_SHARE * width / shape[1])
+    camera = Camera(width, height, lowest=lowest_foot(margins))
+    near, above, far, below = margins.inside(size)
+    bottom = min(round(camera.base_row + SINK * height), below)
+    scale = min(
+        HEIGHT_SHARE * (1 + _TALLER * camera.skyscraper) * camera.reference / shape[0],
+        WIDTH_SHARE * (1 + _WIDER * camera.skyscraper) * width / shape[1],
+        (bottom - above) / shape[0],
+        (far - near) / shape[1],
+    )
     box_height, box_width = max(2, round(shape[0] * scale)), max(2, round(shape[1] * scale))
-    bottom = round(camera.base_row + SINK * height)
     left = round(width / 2 + offset * width - box_width / 2)
-    return Box(left, bottom - box_height, box_width, box_height)
+    return Box(max(near, min(left, far - box_width)), bottom - box_height, box_width, box_height)
 
 
 def scaled(cutout: Bytes, box: Box) -> Bytes:

@@ -121,7 +121,7 @@ def pixel_size(standing: Standing, shape: tuple[int, int], camera: Camera) -> Pi
     most_wide, most_tall = _LARGEST.get(standing.prop, _USUAL)
     per_unit = min(most_tall / shape[0], most_wide / shape[1]) * standing.scale
     cosine, sine = np.cos(camera.pitch), np.sin(camera.pitch)
-    depth = (standing.y - camera.eye_height) * sine + (standing.z + camera.DISTANCE) * cosine
+    depth = (standing.y - camera.eye_level) * sine + (standing.z + camera.distance) * cosine
     scale = per_unit * camera.focal / float(depth)
     return PixelSize(max(2, round(shape[1] * scale)), max(2, round(shape[0] * scale)))
 
@@ -171,7 +171,7 @@ def draw(
         under[..., :3] += color
         under[..., 3:] += alpha
         if standing.prop != "bubbles":
-            depth = (standing.z + buffer.camera.DISTANCE) / buffer.camera.focal
+            depth = (standing.z + buffer.camera.distance) / buffer.camera.focal
             _darken(shade, buffer, standing, half=wide * depth / 2, tall=tall * depth, ray=ray)
     rows = np.flatnonzero(canvas[..., 3].any(1))
     columns = np.flatnonzero(canvas[..., 3].any(0))

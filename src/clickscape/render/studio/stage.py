@@ -64,25 +64,18 @@ class Stage:
     props: PropLayer | None
 
 
-def camera_for(size: tuple[int, int], variation: Variation) -> Camera:
+def camera_for(size: tuple[int, int], variation: Variation, *, lowest: float) -> Camera:
     eye_height, yaw = CAMERAS[variation.camera]
-    return Camera(size[0], size[1], eye_height, yaw)
+    return Camera(size[0], size[1], eye_height, yaw, lowest)
 
 
 def build(
-    scene: Scene,
-    variation: Variation,
-    *,
-    size: tuple[int, int],
-    spread: int,
-    cache: ByteCache,
-    kept: Path | None = None,
+    scene: Scene, variation: Variation, *, camera: Camera, spread: int, cache: ByteCache, kept: Path | None = None
 ) -> Stage:
     """Put a scene together from cached parts; `spread` (−1, 0, 1) tells how wide the product is.
 
     `kept`: folder in which sets outlive the process.
     """
-    camera = camera_for(size, variation)
     walled = scene.setting in WALLED
     where = (scene.stand, walled, camera)
     buffer = cache.get(("buffer", *where), partial(_buffer, scene.stand, camera, walled=walled, kept=kept))
@@ -306,8 +299,8 @@ def _backdrop_light(light: lights.Light, tile: Floats | None, buffer: GBuffer) -
     """Patterns also fall on a photographed backdrop, as on a screen behind the set."""
     stride = map_stride(buffer.part.shape[0])
     direction = buffer.direction[:, ::stride, ::stride]
-    reach = np.float32(geometry.WALL_DISTANCE + buffer.camera.DISTANCE) / np.maximum(direction[2], np.float32(1e-3))
-    x, y = direction[0] * reach, direction[1] * reach + np.float32(buffer.camera.eye_height)
+    reach = np.float32(geometry.WALL_DISTANCE + buffer.camera.distance) / np.maximum(direction[2], np.float32(1e-3))
+    x, y = direction[0] * reach, direction[1] * reach + np.float32(buffer.camera.eye_level)
     passed = lights.transmission(light, tile, x, y, np.full_like(x, geometry.WALL_DISTANCE))
     gain = 0.5 + 2.6 * passed if light.pattern == "spot" else 0.42 + 0.75 * passed
     return _full(gain.astype(np.float32), buffer)

@@ -1,0 +1,136 @@
+"""Pictures that are no squares: what banners, skyscrapers and margins change, and that squares stay."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickscape.render.renderer import NO_MARGINS, Margins
+from clickscape.render.studio import product
+from clickscape.render.studio.engine import StudioRenderer
+from clickscape.render.studio.geometry import Camera
+from clickscape.render.studio.scene import Scene
+
+REELS = Margins(top=0.14, right=0.06, bottom=0.35, left=0.06)
+BANNERS = ((728, 90), (320, 50), (970, 90), (468, 60))
+SKYSCRAPERS = ((160, 600), (120, 600), (300, 1050))
+
+
+def block(*, height: int, width: int) -> np.ndarray:
+    """A blue block with a yellow cap and a soft outline in a larger empty picture."""
+    picture = np.zeros((480, 480, 4), np.uint8)
+    left, top = 240 - width // 2, 440 - height
+    cv2.rectangle(picture, (left, top + height // 4), (left + width - 1, 439), (40, 90, 190, 255), -1)
+    cv2.rectangle(picture, (220, top), (259, top + height // 3), (230, 200, 60, 255), -1)
+    picture[..., 3] = cv2.GaussianBlur(picture[..., 3], (0, 0), 1.0)
+    return picture
+
+
+PRODUCTS = {"bottle": (360, 90), "box": (300, 300), "shoe": (150, 400), "sofa": (200, 430)}
+
+
+@pytest.fixture(scope="module")
+def studio() -> StudioRenderer:
+    return StudioRenderer()
+
+
+SQUARES = (
+    (64, 0, (360, 150), Scene("studio", "white marble", "soft", "podium", "cream", ("gift",)), "edbf82a55138748c"),
+    (96, 1, (360, 330), Scene("forest", "slate", "leafy", "blocks", None, ("log", "berries")), "3aa1dafe6ef5894d"),
+    (128, 2, (120, 400), Scene("city", "black marble", "neon", "steps", None, ("bubbles",)), "5f5c0f50e6bb3d87"),
+    (256, 3, (360, 150), Scene("loft", "walnut", "window", "table", "teal", ("palm", "candle")), "3cfeb322c2774890"),
+    (224, 4, (360, 60), Scene("beach", "sand", "golden hour", "floor", None, ("palm",)), "02d134b04e1b1a34"),
+    (320, 5, (200, 200), Scene("bathroom", "water", "spotlight", "slab", "blue", ()), "d44b7c2561f7f428"),
+    (512, 6, (360, 150), Scene("kitchen", "oak", "noon", "table", None, ("lemons",)), "28f28cd1ba7edc18"),
+)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors round the last bit of a sine otherwise")
+@pytest.mark.parametrize(("side", "seed", "shape", "scene", "digest"), SQUARES)
+def test_squares_are_what_they_were_before_there_were_banners(
+    studio: StudioRenderer, side: int, seed: int, shape: tuple[int, int], scene: Scene, digest: str
+) -> None:
+    """Experiments compare square pictures across versions: not one byte of them may change unannounced."""
+    made = studio.compose(block(height=shape[0], width=shape[1]), scene, size=(side, side), seed=seed)
+    assert hashlib.sha256(made.image.tobytes() + made.product.tobytes()).hexdigest().startswith(digest)
+
+
+@given(width=st.integers(32, 4096), height=st.integers(32, 4096))
+def test_usual_shapes_see_through_the_usual_lens(width: int, height: int) -> None:
+    """From 1 : 2 to 2.2 : 1 the camera is the one of a square picture, on any processor."""
+    camera = Camera(width, height)
+    if 0.5 <= width / height <= 2.2:
+        assert (camera.lens, camera.distance, camera.eye_level) == (1.0, 6.2, 1.05)
+        assert camera.reference == min(height, 1.25 * width)
+    else:
+        assert 1 <= camera.lens <= 2.4
+
+
+@pytest.mark.parametrize("size", BANNERS)
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_banner_shows_the_product_whole_and_large(studio: StudioRenderer, size: tuple[int, int], name: str) -> None:
+    shape = PRODUCTS[name]
+    made = studio.compose(block(height=shape[0], width=shape[1]), Scene(), size=size, seed=1)
+    rows, columns = np.nonzero(made.product_mask)
+    assert rows.min() > 0.05 * size[1]
+    assert rows.max() < 0.95 * size[1]
+    assert rows.max() - rows.min() + 1 > 0.70 * size[1]
+    assert abs(columns.mean() - size[0] / 2) < 0.03 * size[0]
+
+
+@pytest.mark.parametrize("size", SKYSCRAPERS)
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_skyscraper_shows_the_product_whole_and_large(
+    studio: StudioRenderer, size: tuple[int, int], name: str
+) -> None:
+    shape = PRODUCTS[name]
+    made = studio.compose(block(height=shape[0], width=shape[1]), Scene(), size=size, seed=1)
+    rows, columns = np.nonzero(made.product_mask)
+    assert columns.min() > 0.04 * size[0]
+    assert columns.max() < 0.96 * size[0]
+    wide, tall = (columns.max() - columns.min() + 1) / size[0], (rows.max() - rows.min() + 1) / size[0]
+    assert wide > 0.78 or tall > 1.1, "as wide as the margins allow, or a slim product higher than the picture is wide"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    width=st.integers(32, 2000),
+    height=st.integers(32, 2000),
+    shape=st.tuples(st.integers(1, 900), st.integers(1, 900)),
+    offset=st.floats(-0.022, 0.022),
+    margins=st.builds(Margins, *[st.floats(0, 0.4)] * 4),
+)
+def test_the_product_never_leaves_its_margins(
+    width: int, height: int, shape: tuple[int, int], offset: float, margins: Margins
+) -> None:
+    box = product.placement_box(shape, size=(width, height), offset=offset, margins=margins)
+    left, top, right, bottom = margins.inside((width, height))
+    slack = 2 if min(box.width, box.height) == 2 else 1  # the smallest box has two pixels
+    assert left <= box.left
+    assert box.left + box.width <= right + slack
+    assert top - slack <= box.top
+    assert box.top + box.height <= bottom
+
+
+def test_margins_lift_the_set_with_the_product(studio: StudioRenderer) -> None:
+    """The podium's lid lies where the product stands: below its foot is stone, not wall, with margins and without."""
+    scene, cutout = Scene("studio", "white marble", "soft", "podium", "charcoal"), block(height=300, width=200)
+    for margins, foot in ((NO_MARGINS, 0.736), (REELS, 0.65)):
+        made = studio.compose(cutout, scene, size=(180, 320), seed=0, margins=margins)
+        rows, columns = np.nonzero(made.product_mask > 128)
+        assert rows.max() + 1 == pytest.approx(foot * 320, abs=2)
+        side = made.image[rows.max() + 12 : rows.max() + 18, columns.min() + 20 : columns.max() - 20]
+        assert side.mean() > 1.4 * made.image[:20].mean(), "white marble under a product before a charcoal wall"
+
+
+def test_impossible_margins_are_refused() -> None:
+    with pytest.raises(ValueError, match="opposite margins"):
+        Margins(top=0.6, bottom=0.4)
+    with pytest.raises(ValueError, match="opposite margins"):
+        Margins(left=-0.1)

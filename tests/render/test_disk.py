@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import clickscape.render
-from clickscape.render.studio import disk, gbuffer
+from clickscape.render.studio import disk, gbuffer, materials
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
 
@@ -26,8 +26,9 @@ DRAWN = Scene("loft", "oak", "window", "steps", "teal")
 def test_a_set_from_disk_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = StudioRenderer().compose(cutout(), DRAWN, size=(96, 96), seed=4).image
     first = StudioRenderer(kept=tmp_path).compose(cutout(), DRAWN, size=(96, 96), seed=4).image
-    assert len(list(tmp_path.glob("*.npz"))) == 1
+    assert len(list(tmp_path.glob("*.npz"))) == 3  # the set, oak, concrete
     monkeypatch.setattr(gbuffer, "build", lambda *_, **__: pytest.fail("the set is on disk"))
+    monkeypatch.setattr(materials, "atlas", lambda *_: pytest.fail("the materials are on disk"))
     again = StudioRenderer(kept=tmp_path).compose(cutout(), DRAWN, size=(96, 96), seed=4).image
     assert np.array_equal(plain, first)
     assert np.array_equal(plain, again)

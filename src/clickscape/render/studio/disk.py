@@ -1,6 +1,6 @@
-"""G-buffers kept on disk between runs: a new process draws its first picture of a known set without casting its rays.
+"""Sets and materials kept on disk between runs: a new process need not cast rays and paint tiles for its first picture.
 
-One uncompressed .npz per set in the user's cache folder, named by a digest of the key and of the code that made it, so
+One uncompressed .npz for each in the user's cache folder, named by a digest of the key and of the code that made it, so
 that what an older version left is never read. The least recently used files leave when all exceed `MAX_BYTES`. A cache
 is a convenience: whatever is wrong with it (no space, no permission, a torn file) means that the set is made anew.
 """
@@ -16,9 +16,10 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from clickscape.render.studio import gbuffer, geometry
+from clickscape.render.studio import color, gbuffer, geometry, materials, tiles
 
 MAX_BYTES = 2**30
 VARIABLE = "CLICKSCAPE_CACHE"
@@ -75,6 +76,7 @@ def _shrink(where: Path, *, max_bytes: int) -> None:
 
 @cache
 def _code() -> str:
-    """Digest of the code that makes sets, and of NumPy's version, whose last bits may differ."""
-    sources = [Path(str(module.__file__)).read_bytes() for module in (gbuffer, geometry)]
-    return hashlib.sha256(b"".join([*sources, np.__version__.encode()])).hexdigest()
+    """Digest of the code that makes what is kept, and of the libraries whose last bits may differ."""
+    made_by = (color, gbuffer, geometry, materials, tiles)
+    sources = [Path(str(module.__file__)).read_bytes() for module in made_by]
+    return hashlib.sha256(b"".join([*sources, f"{np.__version__} {cv2.__version__}".encode()])).hexdigest()

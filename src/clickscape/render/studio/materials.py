@@ -7,10 +7,10 @@ which the pixel's footprint interpolates, suffice for any distance.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -100,6 +100,17 @@ def atlas(name: str) -> Atlas:
             _lay(slope_canvas, slopes[number], left[number], top[number])
     display = np.clip(to_display(np.clip(canvas, 0, 1)) * 255 + 0.5, 0, 255).astype(np.uint8)
     return Atlas(display, slope_canvas, left.astype(np.float32), top.astype(np.float32), sides.astype(np.float32))
+
+
+def to_arrays(sheet: Atlas) -> dict[str, npt.NDArray[np.generic]]:
+    """The arrays of an atlas by name; `from_arrays` puts them together again."""
+    arrays = {name: getattr(sheet, name) for name in ("albedo", "left", "top", "side")}
+    return arrays if sheet.gradient is None else arrays | {"gradient": sheet.gradient}
+
+
+def from_arrays(arrays: Mapping[str, Any]) -> Atlas:
+    """The atlas that `to_arrays` took apart; TypeError when an array is missing."""
+    return Atlas(**{"gradient": None, **arrays})
 
 
 def _gradient(height: Floats) -> Floats:

@@ -84,7 +84,7 @@ def build(
     key_color = hex_to_linear(light.key) * np.float32(light.power)
     fill_color = hex_to_linear(light.ambient) * np.float32(light.fill)
 
-    albedo, normal, gloss, rough = _surfaces(scene, buffer, where, cache)
+    albedo, normal, gloss, rough = _surfaces(scene, buffer, where, cache, kept)
     visible = cache.get(
         ("visible", light.direction, light.softness, *where),
         lambda: gbuffer.key_visibility(buffer, ray, softness=light.softness),
@@ -153,6 +153,13 @@ def _buffer(stand: str, camera: Camera, *, walled: bool, kept: Path | None) -> G
     return gbuffer.from_arrays(stand, camera, disk.keep((stand, walled, camera), make, where=kept), walled=walled)
 
 
+def _atlas(name: str, kept: Path | None) -> materials.Atlas:
+    def make() -> disk.Arrays:
+        return materials.to_arrays(materials.atlas(name))
+
+    return materials.from_arrays(disk.keep(("atlas", name), make, where=kept))
+
+
 def _part_materials(scene: Scene) -> dict[int, tuple[str, Floats | None]]:
     """Material and tint of every part: the stand wears the surface, the ground is painted or the place's own."""
     walled = scene.setting in WALLED
@@ -176,7 +183,7 @@ def _part_materials(scene: Scene) -> dict[int, tuple[str, Floats | None]]:
 
 
 def _surfaces(
-    scene: Scene, buffer: GBuffer, where: tuple[object, ...], cache: ByteCache
+    scene: Scene, buffer: GBuffer, where: tuple[object, ...], cache: ByteCache, kept: Path | None
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Albedo (height, width, 3), bent normals (3, height, width), gloss and roughness (height, width)."""
     height, width = buffer.part.shape
@@ -184,7 +191,7 @@ def _surfaces(
     normal = buffer.normal.copy()
     gloss_of, rough_of = np.zeros(8, np.float32), np.ones(8, np.float32)
     for part, (name, tint) in _part_materials(scene).items():
-        seen = cache.get(("sample", part, name, *where), partial(_sampled, buffer, part, name, cache))
+        seen = cache.get(("sample", part, name, *where), partial(_sampled, buffer, part, name, cache, kept))
         if seen is None:
             continue
         rows = slice(seen.top, seen.bottom)
@@ -202,8 +209,8 @@ def _tinted(albedo: Floats, tint: Floats) -> Floats:
     return np.asarray(albedo * tint + np.maximum(albedo - np.float32(1.35), 0), np.float32)
 
 
-def _sampled(buffer: GBuffer, part: int, name: str, cache: ByteCache) -> materials.Sample | None:
-    return materials.sample(buffer, part, name, cache.get(("atlas", name), lambda: materials.atlas(name)))
+def _sampled(buffer: GBuffer, part: int, name: str, cache: ByteCache, kept: Path | None) -> materials.Sample | None:
+    return materials.sample(buffer, part, name, cache.get(("atlas", name), partial(_atlas, name, kept)))
 
 
 def _bend(normal: Floats, gradient: Floats, mine: np.typing.NDArray[np.bool_]) -> None:

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 from clickscape.errors import TextError
 from clickscape.render.studio.product import Box
 from clickscape.render.text import TextResult, check_text_allowed, set_text
-from clickscape.render.typeset import broken, cleaned, draw_line, line_width, open_face
+from clickscape.render.typeset import broken, cleaned, draw_line, line_width, open_face, reads_leftward
 
+HEBREW = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 JAPANESE = Path(__file__).parent / "fonts" / "NotoSansJP-subset.ttf"
 SIDE = 360
 WHOLE = Box(0, 0, SIDE, SIDE)
@@ -244,6 +245,25 @@ def test_letters_one_by_one_stand_where_the_font_would_set_them(line: str) -> No
     gaps = len(line) - 1 - line.count("\u0301")
     spread = np.flatnonzero(wide.any(0))[-1] - np.flatnonzero(ours.any(0))[-1]
     assert spread == pytest.approx(0.1 * size * gaps, abs=2)
+
+
+def test_reading_begins_on_the_side_of_the_script() -> None:
+    assert [reads_leftward(text) for text in ("New", "−20 % שלום", "קפה", "قهوة", "5", "")] == [
+        False, True, True, True, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not HEBREW.exists(), reason="needs a font with Hebrew letters")
+def test_right_to_left_words_stand_on_the_right_and_are_set_in_reading_order() -> None:
+    before = ground(60, 5, 11)
+    result = set_text(before, product(), safe=WHOLE, tagline="קפה טוב", badge="חדש", font_path=HEBREW)
+    keeps_clear(result, before, product(), WHOLE)
+    assert all(box.left + box.width > 0.9 * SIDE for box in result.boxes)
+    line, face = np.zeros((80, 400), np.uint8), open_face(HEBREW)
+    draw_line(line, "קפה", face, size=48, at=(20.0, 60.0))
+    first, end = np.zeros((80, 400), np.uint8), 20 + line_width("קפה", face) * 48
+    draw_line(first, "ק", face, size=48, at=(end - line_width("ק", face) * 48, 60.0))
+    assert line[first > 200].mean() > 180, "the first letter is the rightmost"
 
 
 def test_a_placement_that_forbids_text_says_so_and_why() -> None:

@@ -31,6 +31,7 @@ from clickscape.render.typeset import (
     draw_line,
     line_width,
     open_face,
+    reads_leftward,
 )
 
 CONTRAST = 4.5
@@ -232,6 +233,7 @@ def _places(
         ),
         key=lambda plan: plan[0],
     )
+    leftward = reads_leftward(tagline or badge)
     cheapest = np.inf
     for fixed, shade, setting in plans:
         if fixed >= cheapest:
@@ -243,7 +245,7 @@ def _places(
         for row in range(_ROWS if slack >= 0 and drop >= 0 else 0):
             down = row / (_ROWS - 1)
             box = Box(left, room.top + round(down * drop), width, height)
-            cost = fixed + _taste(setting.align, down) + _unrest(detail, box) * (1 - shade / 2)
+            cost = fixed + _taste(setting.align, down, leftward=leftward) + _unrest(detail, box) * (1 - shade / 2)
             if cost >= cheapest or _sum(taken, box):
                 continue
             for ink, paper in _inks(image[_at(box)], block.behind, shade=shade):
@@ -264,9 +266,10 @@ def _sum(table: NDArray[np.generic], box: Box) -> float:
     return float(corners[0]) - float(corners[1]) - float(corners[2]) + float(corners[3])
 
 
-def _taste(align: Align, down: float) -> float:
-    """Words belong at the top, then at the bottom, and rather at an edge of the safe zone than afloat."""
-    return {"left": 0.0, "center": 0.08, "right": 0.30}[align] + 1.3 * min(down, 0.30 + 1.2 * (1 - down))
+def _taste(align: Align, down: float, *, leftward: bool) -> float:
+    """Words begin where reading does, at the top, else at the bottom, and rather at an edge of the room than afloat."""
+    first, last = ("right", "left") if leftward else ("left", "right")
+    return {first: 0.0, "center": 0.08, last: 0.30}[align] + 1.3 * min(down, 0.30 + 1.2 * (1 - down))
 
 
 def _unrest(detail: tuple[NDArray[np.generic], NDArray[np.generic]], box: Box) -> float:

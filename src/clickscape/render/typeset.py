@@ -149,6 +149,12 @@ def draw_line(
     np.maximum(canvas, np.asarray(picture), out=canvas)
 
 
+def reads_leftward(text: str) -> bool:
+    """Whether the first letter that has a direction is read from right to left."""
+    directions = (unicodedata.bidirectional(letter) for letter in text)
+    return next((direction for direction in directions if direction in ("L", "R", "AL")), "L") != "L"
+
+
 def _tracked(line: str) -> int:
     """Gaps between letters that tracking may change; none where letters join."""
     return len(_clusters(line)) - 1 if _LETTER_BY_LETTER.fullmatch(line) else 0

@@ -38,5 +38,9 @@ class SceneError(ClickscapeError):
     """A scene names a value that the renderer does not have."""
 
 
+class TextError(ClickscapeError):
+    """Words cannot be set over a picture: a glyph is missing, no place has room or contrast, or text is forbidden."""
+
+
 class WorkspaceError(ClickscapeError):
     """A workspace folder is missing, damaged, or lacks what a stage needs."""

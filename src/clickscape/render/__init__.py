@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from clickscape.render.renderer import RENDERERS, Renderer, Rendering, load
+from clickscape.render.renderer import RENDERERS, BatchRenderer, Renderer, Rendering, load, render_all
 
-__all__ = ["RENDERERS", "Renderer", "Rendering", "load"]
+__all__ = ["RENDERERS", "BatchRenderer", "Renderer", "Rendering", "load", "render_all"]

@@ -13,7 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from clickscape.render.renderer import Rendering
+from clickscape.render.renderer import DigitalSource, Rendering
 from clickscape.render.studio import product as products
 from clickscape.render.studio import stage as stages
 from clickscape.render.studio.cache import ByteCache
@@ -39,6 +39,7 @@ class StudioRenderer:
     """
 
     name = "studio"
+    digital_source: DigitalSource = "compositeSynthetic"
 
     def __init__(self, *, cache_bytes: int = CACHE_BYTES) -> None:
         self.parts = ByteCache(cache_bytes * 3 // 4)

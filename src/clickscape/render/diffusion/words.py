@@ -14,7 +14,7 @@ from PIL import ImageColor
 from clickscape.types import Product
 
 _SHORTEST = 3  # letters of a word that can be a product's name
-_ARTICLES = r"(?:\b(?:a|an|the|this|that|one|some)\s+)?"
+_ARTICLES = r"(?:\b(?:a|an|the|this|that|some|one|two|three|several)\s+)?"
 _LINKS = frozenset("and for from off of on the with in by set pack new size".split())
 _END_OF_PHRASE = re.compile(r"(?<=[,;])\s*|(?<=[.!?])\s+")
 
@@ -36,7 +36,8 @@ def without_name(description: str, product: Product) -> str:
         return description.strip()
     word = "|".join(sorted((re.escape(name) for name in names), key=len, reverse=True))
     pattern = re.compile(rf"{_ARTICLES}\b(?:{word})(?:es|s)?\b", re.IGNORECASE)
-    phrases = [" ".join(pattern.sub(" ", phrase).split()) for phrase in _END_OF_PHRASE.split(description)]
+    left = (" ".join(pattern.sub(" ", phrase).split()) for phrase in _END_OF_PHRASE.split(description))
+    phrases = [re.sub(r"\s+(?=[,;.!?])", "", phrase) for phrase in left]
     kept = [phrase for phrase in phrases if phrase.strip(" ,;.!?")]
     return " ".join(kept) or description.strip()
 

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +181,8 @@ def main() -> None:
         for round_number in range(asked.rounds + 1):
             seeds = [1_000 * round_number + place for place in range(asked.images)]
             for side, work in sides.items():
-                took = seconds(
-                    lambda work=work: work(opened, config, product, size=config.side, seeds=seeds),  # type: ignore[misc]
-                    device=device,
-                )
+                task = partial(work, opened, config, product, size=config.side, seeds=seeds)
+                took = seconds(task, device=device)
                 if round_number:  # the first round warms up
                     spent[side].append(took)
     ratios = sorted(slow / fast for fast, slow in zip(spent["batched"], spent["one by one"], strict=True))

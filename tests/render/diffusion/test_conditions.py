@@ -89,7 +89,7 @@ def test_without_a_product_there_are_no_edges() -> None:
 def test_a_mask_without_rim_and_blur_is_the_alpha_turned_round() -> None:
     alpha = canvas_of((9, 9, 9))[..., 3]
     assert np.array_equal(conditions.mask(alpha, erode=0, blur=0), 255 - alpha)
-    assert 0 < alpha[(alpha > 0) & (alpha < 255)].size
+    assert ((alpha > 0) & (alpha < 255)).any(), "the test needs a soft edge"
 
 
 def test_a_rim_of_the_product_is_drawn_anew() -> None:

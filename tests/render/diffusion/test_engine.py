@@ -199,7 +199,7 @@ def test_a_flagged_picture_is_an_error_with_its_reason(renderer: DiffusionRender
 def test_a_flagged_picture_is_drawn_again_from_a_seed_that_follows(
     renderer: DiffusionRenderer, products: list[Product]
 ) -> None:
-    """The checker's concept is set to what tells the first try from the second: it flags one and lets the other pass."""
+    """The checker's concept is what tells the first try from the second: it flags one and lets the other pass."""
 
     def draw(by: DiffusionRenderer) -> np.ndarray:
         return by.render(products[0], "oak table", size=(48, 48), seed=7).image

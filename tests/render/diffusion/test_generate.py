@@ -18,9 +18,9 @@ from .conftest import disc
 def clickscape(*arguments: str, cwd: Path) -> tuple[int, str]:
     """Exit code and what stderr says."""
     err = io.StringIO()
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with contextlib.chdir(cwd), quiet, contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
+        main(list(arguments))
     return int(stop.value.code or 0), err.getvalue()
 
 

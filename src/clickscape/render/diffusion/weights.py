@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clickscape.config import DiffusionConfig
+from clickscape.config import DIFFUSION_FAMILIES, DiffusionConfig
 from clickscape.errors import ConfigError, ModelError
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -169,8 +169,6 @@ def _controlnet(config: DiffusionConfig, number: torch.dtype) -> Any:
 
 def _controlnet_config(config: DiffusionConfig) -> dict[str, str]:
     """Where the shape of a single-file ControlNet is written: beside it, or in the hub's folder of the family's own."""
-    from clickscape.config import DIFFUSION_FAMILIES
-
     beside = Path(config.controlnet).parent
     if (beside / "config.json").exists():
         return {"config": str(beside)}

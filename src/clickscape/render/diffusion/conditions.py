@@ -15,7 +15,7 @@ import numpy.typing as npt
 from clickscape.render.diffusion.frame import composite_linear
 from clickscape.render.studio.color import Bytes, Floats
 
-_FLAT = 24  # gradient (Sobel, display levels) below which there is no edge, only noise
+_FLAT = 64  # gradient (Sobel; a step of 16 display levels) below which there is shading and noise, not an edge
 _FAR = 0.25  # sigma of the out-of-focus background, as share of the longer side
 _COARSE = 48  # pixels of the longer side at which it is blurred
 

@@ -183,11 +183,16 @@ def generate(
     size: Annotated[int | None, typer.Option(min=64, max=4096, help="Pixels of the square image.")] = None,
     keep: Annotated[int | None, typer.Option(min=1, help="Creatives kept per product.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the descriptions and the images.")] = None,
+    renderer: Annotated[
+        Literal["studio", "diffusion"] | None,
+        typer.Option(help="What draws; diffusion has its section in clickscape.toml. Default: clickscape.toml."),
+    ] = None,
 ) -> None:
     """Write descriptions, draw them, and keep the best creatives per product."""
     from clickscape.stages import generate as stage
 
-    chosen = {key: value for key, value in (("size", size), ("keep", keep), ("seed", seed)) if value is not None}
+    options = {"size": size, "keep": keep, "seed": seed, "renderer": renderer}
+    chosen = {key: value for key, value in options.items() if value is not None}
     made = _watch(stage.generate(workspace=workspace, catalog=catalog, out=out, overrides=chosen))
     _out.print(f"{made} images")
     _made(out, after=f"open {out / 'index.html'} in a browser")

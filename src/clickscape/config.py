@@ -6,8 +6,9 @@ What can be derived is not a setting. Unknown keys are errors, so a typing mista
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -135,6 +136,7 @@ class OptimizeConfig(_Stage):
 class GenerateConfig(_Stage):
     """New creatives for a catalog."""
 
+    renderer: Literal["studio", "diffusion"] = Field("studio", description="what draws the images")
     per_product: int = Field(4, ge=1, le=64, description="descriptions sampled per product")
     keep: int = Field(2, ge=1, description="creatives kept per product, best reward first")
     size: int = Field(768, ge=64, le=4_096, description="pixels of the square image")
@@ -146,6 +148,99 @@ class GenerateConfig(_Stage):
         if self.keep > self.per_product:
             raise ValueError(f"keep ({self.keep}) must not exceed per_product ({self.per_product})")
         return self
+
+
+DIFFUSION_FAMILIES: Mapping[str, Mapping[str, object]] = {
+    "sd15": {
+        "model": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+        "controlnet": "lllyasviel/control_v11p_sd15_canny",
+        "side": 512,
+        "guidance": 7.5,
+        "strength": 1.0,
+    },
+    "sdxl": {
+        "model": "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+        "controlnet": "diffusers/controlnet-canny-sdxl-1.0",
+        "side": 1_024,
+        "guidance": 6.0,
+        "strength": 0.99,
+        "safety_model": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+    },
+}
+"""What a family's settings are where clickscape.toml does not say otherwise; models are public hub ids."""
+
+
+class DiffusionConfig(_Stage):
+    """Stable Diffusion inpainting with a ControlNet around the product's own pixels (extra `diffusion`)."""
+
+    family: Literal["sd15", "sdxl"] = Field(
+        "sd15", description="Stable Diffusion 1.5 or XL; model, controlnet, side, guidance and strength follow it"
+    )
+    model: str = Field("", description="inpainting model: hub id, diffusers folder or one .safetensors file")
+    config: str = Field("", description="diffusers folder or hub id with the configuration of a single-file model")
+    controlnet: str = Field("", description="ControlNet for canny edges: hub id, folder or one .safetensors file")
+    variant: str = Field("fp16", description="files to take where there are such: fp16 is half as large; empty: plain")
+    lora: str = Field("", description="LoRA weights: hub id, folder or one .safetensors file, empty: none")
+    lora_scale: float = Field(1.0, ge=0, le=2, description="how much of the LoRA is added, as a share")
+    allow_download: bool = Field(False, description="fetch hub ids that are not in the local cache")
+    device: str = Field("auto", description="torch device; auto: the GPU where there is one")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="number format of the weights; auto: float16 on a GPU, else float32"
+    )
+    offload: bool = Field(False, description="keep in GPU memory only the part of the model that works: slower")
+    batch_size: int = Field(4, ge=1, le=64, description="images per call of the model")
+    side: int = Field(0, ge=16, le=2_048, description="pixels; the model draws as many as a square of this side has")
+    steps: int = Field(30, ge=1, le=200, description="denoising steps")
+    guidance: float = Field(0, ge=1, le=30, description="classifier-free guidance scale, 1 turns it off")
+    strength: float = Field(0, gt=0, le=1, description="share of the steps that the background is drawn anew in")
+    control_scale: float = Field(0.6, ge=0, le=2, description="weight of the product's edges")
+    control_end: float = Field(1.0, gt=0, le=1, description="share of the steps after which the edges stop to count")
+    edge_low: float = Field(
+        0.60, ge=0, le=1, description="Canny's lower threshold, quantile of the product's gradients"
+    )
+    edge_high: float = Field(0.85, ge=0, le=1, description="Canny's upper threshold, quantile of the same")
+    mask_erode: float = Field(0.004, ge=0, le=0.1, description="rim of the product drawn anew behind it, share of side")
+    mask_blur: float = Field(0.003, ge=0, le=0.1, description="sigma of the mask's blur, share of side")
+    fill: Literal["neutral", "blurred"] = Field(
+        "blurred", description="background that the model starts from: gray, or the product's colors far out of focus"
+    )
+    style: str = Field(
+        "professional product photograph, realistic shadows", description="words added to every description"
+    )
+    negative: str = Field(
+        "text, watermark, logo, frame, people, hands, duplicate object, blurry, low quality",
+        description="what the picture must not show, empty: nothing is said",
+    )
+    omit_product_words: bool = Field(
+        True, description="keep the product's own name out of the prompt, else the model draws a second one"
+    )
+    safety_checker: bool = Field(True, description="have a checker look at what the model drew")
+    safety_model: str = Field(
+        "", description="hub id or folder with safety_checker/ and feature_extractor/, empty: the model's own"
+    )
+    safety_tries: int = Field(3, ge=1, le=10, description="pictures drawn, each from another seed, before giving up")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_the_family(cls, given: Any) -> Any:
+        """Fill what was not said from the family; a wrong family is left to the field's own check."""
+        if not isinstance(given, dict):
+            return given
+        family = given.get("family", "sd15")
+        return {**DIFFUSION_FAMILIES.get(family, {}), **given} if isinstance(family, str) else given
+
+    @model_validator(mode="after")
+    def _possible(self) -> DiffusionConfig:
+        if self.steps * self.strength < 1:
+            raise ValueError(f"steps × strength must reach 1, got {self.steps} × {self.strength}")
+        if self.edge_low > self.edge_high:
+            raise ValueError(f"edge_low ({self.edge_low}) must not exceed edge_high ({self.edge_high})")
+        return self
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """The settings that decide what a picture looks like, without those that say how and where it is computed."""
+        return self.model_dump(exclude={"allow_download", "batch_size", "device", "offload"})
 
 
 class SimulateConfig(_Stage):
@@ -168,6 +263,7 @@ class Settings(_Stage):
     reward: RewardConfig = RewardConfig()
     optimize: OptimizeConfig = OptimizeConfig()
     generate: GenerateConfig = GenerateConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
     simulate: SimulateConfig = SimulateConfig()
 
 

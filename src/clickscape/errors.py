@@ -34,6 +34,10 @@ class PreferenceError(ClickscapeError):
     """Preference optimization cannot start or go on: the catalog, the pairs or the folder do not allow it."""
 
 
+class RenderError(ClickscapeError):
+    """A renderer cannot draw a picture, or drew one that it may not hand out."""
+
+
 class SceneError(ClickscapeError):
     """A scene names a value that the renderer does not have."""
 

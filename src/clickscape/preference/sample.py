@@ -14,7 +14,7 @@ import numpy as np
 
 from clickscape.errors import PreferenceError
 from clickscape.preference.spoil import Spoilt
-from clickscape.render.renderer import Renderer, Rendering
+from clickscape.render.renderer import Renderer, Rendering, render_all
 from clickscape.render.studio.parse import parse
 from clickscape.types import Product
 
@@ -112,11 +112,9 @@ def judge(
     """Draw and score descriptions, a list per product; `cut`: which ones the token limit ended (never understood)."""
     flat = [(product, text) for product, own in zip(products, texts, strict=True) for text in own]
     seeds = image_seeds(len(flat), rng=rng)
-    drawn = [
-        renderer.render(product, text, size=(render_size, render_size), seed=seed)
-        for (product, text), seed in zip(flat, seeds, strict=True)
-    ]
-    scores = np.asarray(reward.score([product for product, _ in flat], [one.image for one in drawn]), dtype=np.float64)
+    pictured = [product for product, _ in flat]
+    drawn = render_all(renderer, pictured, [text for _, text in flat], size=(render_size, render_size), seeds=seeds)
+    scores = np.asarray(reward.score(pictured, [one.image for one in drawn]), dtype=np.float64)
     if scores.shape != (len(flat),) or not np.isfinite(scores).all():
         raise PreferenceError(
             f"the reward model gave {scores.shape} scores, {int(np.isnan(scores).sum())} of them not a number, for "

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from clickscape.render.renderer import NO_MARGINS, RENDERERS, Margins, Renderer, Rendering, load
+from clickscape.render.renderer import (
+    NO_MARGINS,
+    RENDERERS,
+    BatchRenderer,
+    Margins,
+    Renderer,
+    Rendering,
+    load,
+    render_all,
+)
 
-__all__ = ["NO_MARGINS", "RENDERERS", "Margins", "Renderer", "Rendering", "load"]
+__all__ = ["NO_MARGINS", "RENDERERS", "BatchRenderer", "Margins", "Renderer", "Rendering", "load", "render_all"]

@@ -11,17 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import get_args
 
 from lxml import etree
 
 import clickscape
 from clickscape.render.containers import Format, open_container, prepared, with_packet
-
-DigitalSource = Literal["compositeSynthetic", "trainedAlgorithmicMedia"]
-
-SOURCES: dict[str, DigitalSource] = {"studio": "compositeSynthetic", "diffusion": "trainedAlgorithmicMedia"}
-"""What IPTC calls the pictures of each renderer."""
+from clickscape.render.renderer import DigitalSource
 
 DIGITAL_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 """The IPTC NewsCodes vocabulary that a DigitalSource is a term of."""

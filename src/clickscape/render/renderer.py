@@ -1,15 +1,17 @@
 """What a renderer is: something that draws an advertising image around a product's untouched pixels.
 
-Renderers are a plain dict from name to loader; a heavier one is a loader that imports what it needs.
+Renderers are a plain dict from name to loader; a heavier one is a loader that imports what it needs. One that is faster
+with several pictures at once is a `BatchRenderer`, and `render_all` finds out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from clickscape.config import Settings
 from clickscape.errors import ConfigError
 from clickscape.types import Product
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from clickscape.render.studio.scene import Scene
+
+DigitalSource = Literal["compositeSynthetic", "trainedAlgorithmicMedia"]
+"""IPTC DigitalSourceType: elements put together, some of them synthetic; or made by a trained model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +77,74 @@ class Renderer(Protocol):
     """Draws a description around a product; the same arguments always give the same bytes."""
 
     name: str
+    digital_source: DigitalSource
 
     def render(self, product: Product, description: str, *, size: tuple[int, int], seed: int) -> Rendering:
         """An image of `size` (width, height); where the placed product is opaque, its pixels are the cut-out's."""
         ...
 
 
-def _studio() -> Renderer:
+@runtime_checkable
+class BatchRenderer(Renderer, Protocol):
+    """A renderer that draws several pictures together; every one is what `render` gives for it alone."""
+
+    def render_many(
+        self,
+        products: Sequence[Product],
+        descriptions: Sequence[str],
+        *,
+        sizes: Sequence[tuple[int, int]],
+        seeds: Sequence[int],
+    ) -> list[Rendering]:
+        """One image per product, in order; sizes are (width, height)."""
+        ...
+
+
+def render_all(
+    renderer: Renderer,
+    products: Sequence[Product],
+    descriptions: Sequence[str],
+    *,
+    size: tuple[int, int],
+    seeds: Sequence[int],
+) -> list[Rendering]:
+    """One image of `size` (width, height) per product, in order; together where the renderer can."""
+    if isinstance(renderer, BatchRenderer):
+        return renderer.render_many(products, descriptions, sizes=[size] * len(products), seeds=seeds)
+    return [
+        renderer.render(product, description, size=size, seed=seed)
+        for product, description, seed in zip(products, descriptions, seeds, strict=True)
+    ]
+
+
+def _studio(settings: Settings) -> Renderer:  # noqa: ARG001  (has no settings)
     from clickscape.render.studio import disk
     from clickscape.render.studio.engine import StudioRenderer
 
     return StudioRenderer(kept=disk.folder())
 
 
-RENDERERS: dict[str, Callable[[], Renderer]] = {"studio": _studio}
+def _diffusion(settings: Settings) -> Renderer:
+    try:
+        import diffusers  # noqa: F401
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "the renderer 'diffusion' needs the package diffusers, which is not installed. "
+            "Install it with: pip install 'clickscape[diffusion]'"
+        ) from None
+    from clickscape.render.diffusion.engine import DiffusionRenderer
+
+    return DiffusionRenderer(settings.diffusion)
 
 
-def load(name: str = "studio") -> Renderer:
-    """The renderer of that name, with empty caches; ConfigError names the ones there are."""
+RENDERERS: dict[str, Callable[[Settings], Renderer]] = {"studio": _studio, "diffusion": _diffusion}
+
+
+def load(name: str = "studio", *, settings: Settings | None = None) -> Renderer:
+    """The renderer of that name, with empty caches; it reads its own section of `settings` (None: the defaults).
+
+    ConfigError names the renderers there are, or the line that installs what is missing.
+    """
     if name not in RENDERERS:
         raise ConfigError(f"unknown renderer {name!r}; expected one of: {', '.join(RENDERERS)}")
-    return RENDERERS[name]()
+    return RENDERERS[name](settings or Settings())

@@ -18,13 +18,13 @@ from PIL import Image
 from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.catalog import feeds
-from clickscape.config import GenerateConfig
+from clickscape.config import GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.preference import sample
 from clickscape.preference.sample import Candidate
 from clickscape.render import provenance
 from clickscape.render.provenance import Provenance
-from clickscape.render.renderer import Renderer
+from clickscape.render.renderer import Renderer, Rendering
 from clickscape.render.studio.parse import explain
 from clickscape.reward.model import RewardModel
 from clickscape.stages.progress import Progress, Stage
@@ -54,6 +54,8 @@ class Made:
     scene: str
     unknown: tuple[str, ...]
     renderer: str
+    renderer_settings: Mapping[str, object]
+    digital_source: str
     model_id: str
     seed: int
     reward: float | None
@@ -65,37 +67,42 @@ class _Tools:
 
     writer: Writer
     renderer: Renderer
+    renderer_settings: Mapping[str, object]
     reward: RewardModel | None
     config: GenerateConfig
     out: Path
 
 
 def generate(
-    *, workspace: Path | None, catalog: Path | None, out: Path, overrides: Mapping[str, int] | None = None
+    *, workspace: Path | None, catalog: Path | None, out: Path, overrides: Mapping[str, int | str] | None = None
 ) -> Stage[int]:
     """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns how many lie there.
 
     With a workspace, its own prompt and reward models are used when it has them; a bare catalog gets the shipped model,
-    and the first descriptions that the renderer understands. Raises ConfigError unless exactly one source is given.
+    and the first descriptions that the renderer understands. `overrides` are settings of `generate`. Raises ConfigError
+    unless exactly one source is given.
     """
     if (workspace is None) == (catalog is None):
         raise ConfigError("give either a workspace or --catalog, and not both: clickscape generate --catalog my.csv")
     if workspace is not None:
         shop = Workspace.open(workspace)
-        products, settings = shop.products(), shop.settings.generate
+        products, settings = shop.products(), shop.settings
         source, rewards = _writer_source(shop), shop.models / "reward"
         reward = reward_room.load(rewards) if rewards.exists() else None
     else:
         assert catalog is not None
-        products, settings, source, reward = feeds.read(catalog), GenerateConfig(), "tiny", None
-    config = _settings(settings, overrides or {})
+        products, settings, source, reward = feeds.read(catalog), Settings(), "tiny", None
+    config = _settings(settings.generate, overrides or {})
     if out.exists() and not out.is_dir():
         raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
+    renderer = render.load(config.renderer, settings=settings)
+    drawn_with = settings.diffusion.recipe if config.renderer == "diffusion" else {}
     out.mkdir(parents=True, exist_ok=True)
-    tools = _Tools(vlm.load(source), render.load("studio"), reward, config, out)
+    tools = _Tools(vlm.load(source), renderer, drawn_with, reward, config, out)
     work = fingerprint(
         {
             "config": config.model_dump(),
+            "renderer": drawn_with,
             "writer": source,
             "reward": None if reward is None else rewards,
             "provenance": provenance.NAMESPACES["clickscape"],
@@ -106,7 +113,7 @@ def generate(
     yield Progress(STAGE, done, len(products))
     for start in range(0, len(open_products), CHUNK):
         for product, candidates in _candidates(tools, open_products[start : start + CHUNK]):
-            made = [_draw(tools, product, candidate, place) for place, candidate in enumerate(candidates, start=1)]
+            made = _draw(tools, product, candidates)
             _write(_record(product, out=out), json.dumps({"work": work, "made": [asdict(one) for one in made]}))
             done += 1
             yield Progress(STAGE, done, len(products), product.title)
@@ -122,7 +129,7 @@ def _writer_source(shop: Workspace) -> Path | str:
     return optimized if optimized.exists() else writer_source(shop)
 
 
-def _settings(settings: GenerateConfig, overrides: Mapping[str, int]) -> GenerateConfig:
+def _settings(settings: GenerateConfig, overrides: Mapping[str, int | str]) -> GenerateConfig:
     wanted = {**settings.model_dump(), **overrides}
     wanted["per_product"] = max(wanted["per_product"], wanted["keep"])
     return GenerateConfig.model_validate(wanted)
@@ -156,16 +163,29 @@ class _Indifferent:
         return np.zeros(min(len(products), len(images)))
 
 
-def _draw(tools: _Tools, product: Product, candidate: Candidate, place: int) -> Made:
+def _draw(tools: _Tools, product: Product, candidates: Sequence[Candidate]) -> list[Made]:
     side = tools.config.size
-    drawn = tools.renderer.render(product, candidate.text, size=(side, side), seed=candidate.seed)
+    pictures = render.render_all(
+        tools.renderer,
+        [product] * len(candidates),
+        [candidate.text for candidate in candidates],
+        size=(side, side),
+        seeds=[candidate.seed for candidate in candidates],
+    )
+    return [
+        _save(tools, product, candidate, drawn, place)
+        for place, (candidate, drawn) in enumerate(zip(candidates, pictures, strict=True), start=1)
+    ]
+
+
+def _save(tools: _Tools, product: Product, candidate: Candidate, drawn: Rendering, place: int) -> Made:
     creative_id = f"{product.product_id}-{place}"
     name = f"{file_name(creative_id)}.png"
     origin = Provenance(
         creative_id,
         renderer=tools.renderer.name,
         model_id=tools.writer.vlm.model_id,
-        source=provenance.SOURCES[tools.renderer.name],
+        source=tools.renderer.digital_source,
         seed=candidate.seed,
         description=candidate.text,
     )
@@ -182,6 +202,8 @@ def _draw(tools: _Tools, product: Product, candidate: Candidate, place: int) -> 
         scene=drawn.content,
         unknown=explain(drawn.unknown),
         renderer=origin.renderer,
+        renderer_settings=tools.renderer_settings,
+        digital_source=origin.source,
         model_id=origin.model_id,
         seed=candidate.seed,
         reward=None if tools.reward is None else candidate.score,

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clickscape.render.renderer import NO_MARGINS, Margins, Rendering
+from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering
 from clickscape.render.studio import product as products
 from clickscape.render.studio import stage as stages
 from clickscape.render.studio.cache import ByteCache
@@ -44,6 +44,7 @@ class StudioRenderer:
     """
 
     name = "studio"
+    digital_source: DigitalSource = "compositeSynthetic"
 
     def __init__(self, *, cache_bytes: int = CACHE_BYTES, kept: Path | None = None) -> None:
         self.kept = kept

@@ -1,0 +1,83 @@
+"""Sizes and seams: the size at which the model draws, where the product stands in it, and the way back.
+
+The model draws about as many pixels as it learned from, whatever size is asked, so a preview and the finished picture
+show the same scene. The asked shape lies as a window in the model's picture, at one scale in both directions: rounding
+to the model's multiple costs a margin that is cut off, never a stretch. The product goes on top at the asked size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from clickscape.render.studio import product as products
+from clickscape.render.studio.color import Bytes, linear_of_byte, to_display
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What is asked (`size`), the `window` that shows it and the `model`'s picture around that, (width, height) each.
+
+    `left` and `top` are the window's corner in the model's picture, pixels.
+    """
+
+    size: tuple[int, int]
+    window: tuple[int, int]
+    model: tuple[int, int]
+    left: int
+    top: int
+
+
+def frame(size: tuple[int, int], *, side: int, multiple: int) -> Frame:
+    """The window of about side² pixels in the shape of `size` (width, height), in whole multiples of `multiple`."""
+    scale = side / math.sqrt(size[0] * size[1])
+    width, height = (max(multiple, round(length * scale)) for length in size)
+    model = (multiple * math.ceil(width / multiple), multiple * math.ceil(height / multiple))
+    return Frame(size, (width, height), model, (model[0] - width) // 2, (model[1] - height) // 2)
+
+
+def placed(cutout: Bytes, *, size: tuple[int, int]) -> Bytes:
+    """The cut-out where the studio would stand it in a picture of `size` (width, height): (height, width, 4)."""
+    around = products.bounds(cutout)
+    box = products.placement_box((around.height, around.width), size=size)
+    piece = products.scaled(cutout, box)
+    canvas = np.zeros((size[1], size[0], 4), np.uint8)
+    top, left = max(0, box.top), max(0, box.left)
+    bottom, right = min(size[1], box.top + box.height), min(size[0], box.left + box.width)
+    canvas[top:bottom, left:right] = piece[top - box.top : bottom - box.top, left - box.left : right - box.left]
+    return canvas
+
+
+def widened(canvas: Bytes, around: Frame) -> Bytes:
+    """A canvas of the window's size with the model's margin around it."""
+    (width, height), (wide, tall) = around.window, around.model
+    below, right = tall - height - around.top, wide - width - around.left
+    return np.pad(canvas, ((around.top, below), (around.left, right), (0, 0)))
+
+
+def brought_back(picture: Bytes, around: Frame) -> Bytes:
+    """The model's picture (height, width, 3) cut to its window and brought to the asked size."""
+    width, height = around.window
+    window = picture[around.top : around.top + height, around.left : around.left + width]
+    if around.window == around.size:
+        return np.ascontiguousarray(window)
+    method = cv2.INTER_AREA if around.size[0] < width else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(window, around.size, interpolation=method), np.uint8)
+
+
+def composite_linear(canvas: Bytes, background: Bytes) -> Bytes:
+    """The product (height, width, 4; straight alpha) over a background (height, width, 3), mixed as light, sRGB.
+
+    Bytes are copied where alpha is 255 and where it is 0; only what lies between is computed.
+    """
+    alpha = canvas[..., 3]
+    picture = np.where((alpha == 255)[..., None], canvas[..., :3], background)
+    edge = (alpha > 0) & (alpha < 255)
+    share = alpha[edge, None].astype(np.float32) / 255
+    light = linear_of_byte()
+    mixed = share * light[canvas[edge, :3]] + (1 - share) * light[background[edge]]
+    picture[edge] = np.rint(np.clip(to_display(mixed), 0, 1) * 255).astype(np.uint8)
+    return picture

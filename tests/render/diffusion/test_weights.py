@@ -1,0 +1,161 @@
+"""Opening models: folders and single files give the same weights, LoRA changes them by its scale, pickles stay shut."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import clickscape.render
+from clickscape.config import DiffusionConfig
+from clickscape.errors import ConfigError, ModelError
+from clickscape.render.diffusion import weights
+from clickscape.render.diffusion.engine import DiffusionRenderer
+from clickscape.types import Product
+
+from .conftest import config
+from .original import one_file
+
+SIZE = (48, 48)
+
+
+def test_without_the_extra_the_error_is_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(ConfigError, match=r"pip install 'clickscape\[diffusion\]'"):
+        clickscape.render.load("diffusion")
+
+
+def same(left: Any, right: Any) -> None:
+    """Both models have the very same weights."""
+    one, other = left.state_dict(), right.state_dict()
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_single_file_gives_the_weights_of_the_folder(pipelines: Path, tmp_path: Path) -> None:
+    folder = weights.load(config(pipelines, "sd15")).pipeline
+    save_file(one_file(folder), tmp_path / "model.safetensors")
+    shutil.copytree(pipelines / "sd15-canny", tmp_path / "canny")
+    single = config(
+        pipelines,
+        "sd15",
+        model=str(tmp_path / "model.safetensors"),
+        config=str(pipelines / "sd15"),
+        controlnet=str(tmp_path / "canny" / "diffusion_pytorch_model.safetensors"),
+    )
+    opened = weights.load(single).pipeline
+    for part in ("unet", "vae", "text_encoder", "controlnet"):
+        same(getattr(folder, part), getattr(opened, part))
+
+
+def test_a_single_file_needs_a_configuration(pipelines: Path, tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"model.safetensors: one file holds weights only.*diffusion.config"):
+        weights.load(config(pipelines, "sd15", model=str(tmp_path / "model.safetensors")))
+
+
+def test_a_file_of_something_else_is_refused_by_name(pipelines: Path, tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+    wrong = config(pipelines, "sd15", model=str(tmp_path / "model.safetensors"), config=str(pipelines / "sd15"))
+    with pytest.raises(ModelError, match=r"model.safetensors: cannot be opened"):
+        weights.load(wrong)
+
+
+@pytest.mark.parametrize("key", ["model", "controlnet", "lora", "safety_model"])
+def test_pickles_stay_shut(pipelines: Path, tmp_path: Path, key: str) -> None:
+    pickle = tmp_path / "weights.ckpt"
+    torch.save({}, pickle)
+    with pytest.raises(ModelError, match=r"weights.ckpt: a pickle can run any program"):
+        weights.load(config(pipelines, "sd15", **{key: str(pickle)}))
+
+
+def test_a_folder_of_pickles_stays_shut(pipelines: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "canny"
+    folder.mkdir()
+    shutil.copy(pipelines / "sd15-canny" / "config.json", folder)
+    torch.save({}, folder / "diffusion_pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"canny: cannot be opened"):
+        weights.load(config(pipelines, "sd15", controlnet=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"model": "nobody/nothing-of-this-name"}, r"nobody/nothing.*local hub cache.*allow_download = true"),
+        ({"controlnet": "nobody/nothing-of-this-name"}, r"nobody/nothing.*local hub cache"),
+        ({"model": "no such folder"}, r"no such folder: no such folder. Name a folder"),
+        ({"lora": "gone.safetensors"}, r"gone.safetensors: no such file"),
+        ({"safety_model": "sdxl"}, r"sdxl: no folder safety_checker"),
+        ({"controlnet": "sdxl-canny"}, r"sdxl-canny: made for text of width 64, but .*sd15 has 32"),
+        ({"model": "sd15-canny"}, r"sd15-canny: no model_index.json"),
+    ],
+)
+def test_what_is_not_here_or_does_not_fit_is_one_clear_line(
+    pipelines: Path, changed: dict[str, str], message: str
+) -> None:
+    local = {key: str(pipelines / name) if (pipelines / name).exists() else name for key, name in changed.items()}
+    with pytest.raises(ModelError, match=message) as caught:
+        weights.load(config(pipelines, "sd15", **local))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"device": "toaster"}, r"diffusion.device: 'toaster' is not a device"), ({"offload": True}, r"offload = false")],
+)
+def test_a_device_that_is_not_there_is_a_setting_to_mend(
+    pipelines: Path, changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        weights.load(config(pipelines, "sd15", **changed))
+
+
+def test_the_family_fills_what_was_not_said() -> None:
+    assert DiffusionConfig.model_validate({"family": "sdxl"}).side == 1024
+    assert DiffusionConfig.model_validate({"family": "sdxl", "side": 768}).side == 768
+    assert DiffusionConfig() == DiffusionConfig.model_validate({"family": "sd15"})
+    with pytest.raises(ValueError, match="sd15"):
+        DiffusionConfig.model_validate({"family": "sd3"})
+    with pytest.raises(ValueError, match="steps × strength"):
+        DiffusionConfig.model_validate({"steps": 1, "strength": 0.5})
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_a_lora_changes_the_picture_by_its_scale(
+    pipelines: Path, tmp_path: Path, products: list[Product], family: str
+) -> None:
+    _save_lora(pipelines, family, tmp_path)
+
+    def draw(**changed: object) -> np.ndarray:
+        renderer = DiffusionRenderer(config(pipelines, family, safety_checker=False, **changed))
+        return renderer.render(products[0], "oak table", size=SIZE, seed=1).image.astype(int)
+
+    plain, without = draw(), draw(lora=str(tmp_path), lora_scale=0.0)
+    half, whole = (draw(lora=str(tmp_path / "wood.safetensors"), lora_scale=scale) for scale in (0.5, 1.0))
+    assert np.array_equal(plain, without)
+    assert 0 < np.abs(half - plain).sum() < np.abs(whole - plain).sum()
+
+
+def _save_lora(pipelines: Path, family: str, folder: Path) -> None:
+    """Random LoRA weights of the U-Net's attention, as peft and diffusers write them."""
+    import diffusers
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    pipeline = weights.load(config(pipelines, family, safety_checker=False)).pipeline
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        pipeline.unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_v", "to_out.0"]))
+        for name, weight in pipeline.unet.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.2)
+    kind = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}[family]
+    getattr(diffusers, kind).save_lora_weights(
+        folder, unet_lora_layers=get_peft_model_state_dict(pipeline.unet), weight_name="wood.safetensors"
+    )

@@ -51,7 +51,7 @@ def keep(key: Hashable, make: Callable[[], Arrays], *, where: Path | None, max_b
         where.mkdir(parents=True, exist_ok=True)
         temporary = where / f".tmp-{secrets.token_hex(6)}.npz"
         try:
-            np.savez(temporary, **arrays)  # type: ignore[arg-type]
+            np.savez(temporary, **arrays)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

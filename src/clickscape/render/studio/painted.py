@@ -155,7 +155,7 @@ def _cafe() -> Floats:
             canvas.block(start + 26.2 + 2 * column, -2.4, start + 27.9 + 2 * column, -15.6, "#3c756d")
         canvas.block(start + 38, 6, start + 46, 0, "#b8bcc0", 1.2)  # espresso machine
         canvas.block(start + 38.6, 3.4, start + 45.4, 1.4, "#33373a")
-        for along, up in ((31, 29), (41, 31), (51, 29)):
+        for along, up in ((31.0, 29.0), (41.0, 31.0), (51.0, 29.0)):
             canvas.disc(start + along, up, 1.7, "#ffc97a", 8.0)
         for along, up in ((0, 8), (-1.8, 5), (2, 5.6), (-0.6, 11), (1.2, 11.6)):
             canvas.disc(start + 25 + along, up, 2.4, "#4d8444")
@@ -167,13 +167,13 @@ def _snow() -> Floats:
     canvas = _Canvas("#e8eff6")
     canvas.sky("#86add8", "#f6e9e2", 3.0)
     rng = np.random.default_rng(11)
-    for along in range(-180, 180, 9):
+    for along in np.arange(-180.0, 180.0, 9.0):
         canvas.disc(along, -8 + 2.5 * np.sin(along / 21), 11.5, "#dbe6f2")
-    for along in np.arange(-180, 180, 1.7):
+    for along in np.arange(-180.0, 180.0, 1.7):
         canvas.fir(along + rng.normal(), 1.0, rng.uniform(4, 8), "#8aa5b4", rng)
-    for along in np.arange(-180, 180, 4.3):
+    for along in np.arange(-180.0, 180.0, 4.3):
         canvas.fir(along + 1.5 * rng.normal(), -1.5, rng.uniform(8, 15), "#5b7f80", rng, snow="#dbe6ee")
-    for along in np.arange(-176, 180, 15.0):
+    for along in np.arange(-176.0, 180.0, 15.0):
         canvas.fir(along + 3 * rng.normal(), -4.0, rng.uniform(18, 30), "#2c5148", rng, snow="#f7fafd")
     canvas.block(-180, -2.6, 180, -24, "#f1f5fa", 1.0)
     for _ in range(700):

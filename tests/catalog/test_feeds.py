@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import clickscape.catalog
-from clickscape.catalog import feeds
+from clickscape.catalog import checking, feeds
 from clickscape.errors import FeedError
 from clickscape.types import Product
 
@@ -132,11 +132,13 @@ def test_the_papers_json_list_finds_images_beside_it_or_above(shop: Path) -> Non
     ]
 
 
-def test_the_format_can_be_named(shop: Path) -> None:
+def test_the_format_is_told_from_the_content_or_named(shop: Path) -> None:
     path = _jsonl(shop, ROWS).rename(shop / "catalog.txt")
     assert feeds.read(path, format="jsonl") == _expected(shop)
     assert clickscape.catalog.read(path, format="jsonl") == _expected(shop)
-    assert "unknown catalog format '.txt'. Expected one of jsonl, csv, parquet, json" in _error(path)
+    assert feeds.read(path) == _expected(shop)
+    with pytest.raises(FeedError, match=r"unknown catalog format 'excel'. Expected one of google-xml, .* json\."):
+        feeds.read(path, format="excel")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def _without(name: str) -> dict[str, object]:
         (ROWS[1] | {"image": "pictures"}, "expected an image file, found something else"),
         (
             ROWS[1] | {"image": "https://shop.example/mug.png"},
-            "remote images need --allow-remote, which this version does",
+            "remote images need --allow-remote. Pass it, or download the pictures into the catalog's folder",
         ),
         (ROWS[1] | {"image": "//shop.example/mug.png"}, "remote images need --allow-remote"),
         (ROWS[1] | {"image": "data:image/png;base64,AAAA"}, "remote images need --allow-remote"),
@@ -281,8 +283,8 @@ def test_broken_parquet_and_json(shop: Path) -> None:
 
 def test_images_are_checked_once_however_many_products_share_one(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Path] = []
-    original: Callable[[Path], tuple[int, int]] = feeds.check_image
-    monkeypatch.setattr(feeds, "check_image", lambda path: (seen.append(path), original(path))[1])
+    original: Callable[[Path], tuple[int, int]] = checking.check_image
+    monkeypatch.setattr(checking, "check_image", lambda path: (seen.append(path), original(path))[1])
     feeds.read(_jsonl(shop, [ROWS[0] | {"product_id": str(number)} for number in range(50)]))
     assert seen == [shop / "shoe.png"]
 

@@ -16,13 +16,13 @@ from PIL import Image
 
 from clickscape import render, vlm
 from clickscape import reward as reward_room
-from clickscape.catalog import feeds
 from clickscape.config import GenerateConfig
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.preference import sample
 from clickscape.preference.sample import Candidate
 from clickscape.render.renderer import Renderer
 from clickscape.reward.model import RewardModel
+from clickscape.stages.gather import FeedOptions, gather
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.types import Product
@@ -67,26 +67,35 @@ class _Tools:
 
 
 def generate(
-    *, workspace: Path | None, catalog: Path | None, out: Path, overrides: Mapping[str, int] | None = None
+    *,
+    workspace: Path | None,
+    catalog: Path | None,
+    out: Path,
+    overrides: Mapping[str, int] | None = None,
+    options: FeedOptions | None = None,
 ) -> Stage[int]:
     """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns how many lie there.
 
     With a workspace, its own prompt and reward models are used when it has them; a bare catalog gets the shipped model,
-    and the first descriptions that the renderer understands. Raises ConfigError unless exactly one source is given.
+    and the first descriptions that the renderer understands; `options` say how it is read. Raises ConfigError unless
+    exactly one source is given.
     """
     if (workspace is None) == (catalog is None):
         raise ConfigError("give either a workspace or --catalog, and not both: clickscape generate --catalog my.csv")
+    if out.exists() and not out.is_dir():
+        raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
     if workspace is not None:
+        if options is not None and options != FeedOptions():
+            raise ConfigError("--format and --allow-remote read a --catalog; a workspace has its images already")
         shop = Workspace.open(workspace)
         products, settings = shop.products(), shop.settings.generate
         source, rewards = _writer_source(shop), shop.models / "reward"
         reward = reward_room.load(rewards) if rewards.exists() else None
     else:
         assert catalog is not None
-        products, settings, source, reward = feeds.read(catalog), GenerateConfig(), "tiny", None
+        gathered = yield from gather(catalog, cache=out / "remote", options=options)
+        products, settings, source, reward = gathered.products, GenerateConfig(), "tiny", None
     config = _settings(settings, overrides or {})
-    if out.exists() and not out.is_dir():
-        raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     tools = _Tools(vlm.load(source), render.load("studio"), reward, config, out)
     work = fingerprint({"config": config.model_dump(), "writer": source, "reward": None if reward is None else rewards})

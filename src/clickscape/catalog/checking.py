@@ -92,7 +92,10 @@ def _attributes(row: Row, place: str, product_id: str) -> dict[str, str]:
         fail(place, f'attributes of product {product_id!r}: expected a map {{"name": "value"}}, got {shown(value)}')
     columns = row.columns.get("attribute_columns")
     own = columns if isinstance(columns, dict) else {}
-    named = {words(name): ", ".join(_list(part, "\0")) for name, part in {**value, **own}.items()}
+    named = {
+        words(name): words(part) if isinstance(part, str) and "\0" not in part else ", ".join(_list(part, "\0"))
+        for name, part in {**value, **own}.items()
+    }
     kept = {name: text for name, text in named.items() if name and text}
     if "availability" in kept:
         kept["availability"] = availability(kept["availability"])

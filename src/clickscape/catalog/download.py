@@ -133,7 +133,7 @@ def _asked(
             if secure:
                 raw = ssl.create_default_context().wrap_socket(raw, server_hostname=host)
             watched = _Watched(raw, limits, deadline, stop)
-            connection.sock = watched  # type: ignore[assignment]  # as much of a socket as HTTPConnection uses
+            connection.sock = watched  # as much of a socket as HTTPConnection uses
             headers = {"User-Agent": "clickscape", "Accept": "image/*", "Accept-Encoding": "identity"}
             connection.request("GET", path, headers={**headers, "Connection": "close", **known})
             response = connection.getresponse()

@@ -9,6 +9,7 @@ goes on where it was, and two links to the same picture keep it once.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -128,8 +129,7 @@ def _by_turns(urls: Iterable[str]) -> Iterator[str]:
     while queues:
         still = []
         for queue in queues:
-            url = next(queue, None)
-            if url is not None:
+            for url in itertools.islice(queue, 1):
                 yield url
                 still.append(queue)
         queues = still

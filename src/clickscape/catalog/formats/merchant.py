@@ -26,6 +26,7 @@ _FACTS = (
     *("sale_price_effective_date", "google_product_category", "fb_product_category", "product_type", "link"),
     *("size_type", "size_system", "multipack", "is_bundle", "adult", *_LABELS),
 )
+_ATTRIBUTES = (*_DESCRIPTIVE, *_FACTS)
 _PATHS = ("google_product_category", "product_type", "fb_product_category", "category")
 _IDS, _TITLES, _PRICES = ("product_id", "id"), ("title", "structured_title", "name"), ("price",)
 _IMAGES, _MORE = ("image_link", "image"), ("additional_image_link", "more_images")
@@ -93,9 +94,8 @@ def _category(cells: Mapping[str, object]) -> list[str]:
 
 
 def _attributes(cells: Mapping[str, object]) -> dict[str, str]:
-    found = {
-        column: plain_text(words(_first(cells, (column,)))) for column in (*_DESCRIPTIVE, *_FACTS) if column in cells
-    }
+    present = [column for column in _ATTRIBUTES if column in cells]
+    found = {column: plain_text(words(_first(cells, (column,)))) for column in present}
     description = _first(cells, _DESCRIPTIONS)
     if isinstance(description, str):
         found["description"] = plain_text(description)[:DESCRIPTION_LENGTH].rstrip()

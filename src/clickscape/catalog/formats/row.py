@@ -38,8 +38,8 @@ def words(value: object) -> str:
     if value is None or isinstance(value, (dict, list)):
         return ""
     text = str(value)
-    if text.isascii() and text.isprintable():  # nearly every cell, and the table look-ups below cost most of a feed
-        return " ".join(text.split())
+    if text.isprintable() and "  " not in text:  # nearly every cell; looking at each character costs most of a feed
+        return text.strip()
     return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from html.parser import HTMLParser
 
 LONGEST = 20_000  # characters of HTML that are looked at; merchants allow 5,000 in a description
 _PASSES = 3  # descriptions are often escaped twice; what is still a tag after this many passes is dropped by force
 _SILENT = frozenset({"script", "style", "template", "noscript", "iframe", "object", "svg", "head", "title"})
 _BREAKS = frozenset({"p", "br", "div", "li", "ul", "ol", "tr", "td", "th", "table", "h1", "h2", "h3", "h4", "h5", "h6"})
+_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)[^<>]*>")
+_ODD = re.compile(rf"<[!?]|<(?:{'|'.join(sorted(_SILENT))})\b", re.IGNORECASE)
 
 
 def plain_text(html: str) -> str:
@@ -23,6 +27,10 @@ def plain_text(html: str) -> str:
 
 
 def _once(html: str) -> str:
+    if "<" not in html:
+        return unescape(html)
+    if not _ODD.search(html):  # a real parser costs half of a feed's time, and plain tags need none
+        return unescape(_TAG.sub(lambda tag: " " if tag[1].lower() in _BREAKS else "", html))
     reader = _Reader(convert_charrefs=True)
     reader.feed(html)
     reader.close()

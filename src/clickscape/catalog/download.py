@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, BinaryIO
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -131,7 +132,7 @@ def _asked(
         with _network_trouble():
             raw = network.connect(host, port, seconds=max(0.01, min(limits.idle_seconds, deadline - time.monotonic())))
             if secure:
-                raw = ssl.create_default_context().wrap_socket(raw, server_hostname=host)
+                raw = _trusted().wrap_socket(raw, server_hostname=host)
             watched = _Watched(raw, limits, deadline, stop)
             connection.sock = watched  # as much of a socket as HTTPConnection uses
             headers = {"User-Agent": "clickscape", "Accept": "image/*", "Accept-Encoding": "identity"}
@@ -142,6 +143,12 @@ def _asked(
         connection.close()
         if raw is not None:
             raw.close()
+
+
+@lru_cache(maxsize=1)
+def _trusted() -> ssl.SSLContext:
+    """The certificates that this machine trusts; reading them takes longer than many a download."""
+    return ssl.create_default_context()
 
 
 def _parts(url: str) -> tuple[bool, str, int, str]:

@@ -39,7 +39,9 @@ def test_a_product_needs_a_title_and_a_sane_price() -> None:
 
 
 def test_a_product_is_frozen_hashable_and_travels_to_workers() -> None:
-    product = Product("A-1", "Mug", ("Home", "Kitchen"), {"material": "clay"}, ("gift",), 12.5, "EUR", "mug.png")
+    product = Product(
+        "A-1", "Mug", ("Home", "Kitchen"), {"material": "clay"}, ("gift",), 12.5, "EUR", "mug.png", ("side.png",)
+    )
     assert pickle.loads(pickle.dumps(product)) == product
     assert {product: 1}[product] == 1
     assert product.department == "Home"

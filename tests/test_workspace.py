@@ -155,7 +155,9 @@ def test_long_ids_stay_apart_and_empty_ones_are_refused() -> None:
 def test_products_come_back_as_they_went_in(workspace: Workspace, tmp_path: Path) -> None:
     inside = workspace.save_cutout("a/b", np.full((3, 2, 4), 9, np.uint8))
     products = [
-        Product("a/b", "Cup", ("Home", "Cups"), {"color": "red"}, ("new",), 3.5, "EUR", str(inside)),
+        Product(
+            "a/b", "Cup", ("Home", "Cups"), {"color": "red"}, ("new",), 3.5, "EUR", str(inside), (str(inside), "/a.png")
+        ),
         Product("c", "Mug", image=str(tmp_path / "elsewhere.png")),
         Product("d", "Jug"),
     ]
@@ -164,6 +166,14 @@ def test_products_come_back_as_they_went_in(workspace: Workspace, tmp_path: Path
     rows = pq.read_table(workspace.products_path)
     assert rows.schema.equals(PRODUCTS)
     assert rows["image"][0].as_py() == "catalog/cutouts/a%2Fb.png"
+    assert rows["more_images"].to_pylist() == [["catalog/cutouts/a%2Fb.png", "/a.png"], [], []]
+
+
+def test_a_table_of_products_from_before_there_were_several_photos_is_read(workspace: Workspace) -> None:
+    workspace.write_products([Product("a", "Cup", image="/a.png", more_images=("/b.png",))])
+    earlier = pq.read_table(workspace.products_path).drop_columns(["more_images"])
+    pq.write_table(earlier, workspace.products_path)
+    assert workspace.products() == [Product("a", "Cup", image="/a.png")]
 
 
 def test_a_moved_workspace_still_finds_its_pictures(workspace: Workspace, tmp_path: Path) -> None:

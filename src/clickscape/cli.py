@@ -22,6 +22,14 @@ from clickscape.stages.progress import Progress, Stage, run
 
 Result = TypeVar("Result")
 Folder = Annotated[Path, typer.Argument(help="Folder of the workspace.", show_default=False)]
+FeedFormat = Annotated[
+    Literal["google-xml", "google-tsv", "shopify", "meta", "jsonl", "csv", "parquet", "json"] | None,
+    typer.Option("--format", help="Format of the feed; told from its content unless given."),
+]
+AllowRemote = Annotated[
+    bool,
+    typer.Option("--allow-remote", help="Fetch images that the feed links to, from public http(s) addresses only."),
+]
 
 app = typer.Typer(
     help="Turn a product catalog and its click logs into advertising images that people click.",
@@ -81,16 +89,25 @@ def new(workspace: Folder) -> None:
 def ingest(
     workspace: Folder,
     feed: Annotated[
-        Path, typer.Argument(help="CSV, JSON Lines, Parquet or the paper's JSON list.", show_default=False)
+        Path, typer.Argument(help="Feed of Google, Shopify or Meta, or CSV, JSON Lines, Parquet.", show_default=False)
     ],
+    feed_format: FeedFormat = None,
+    allow_remote: AllowRemote = False,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of refusing the feed.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side.")] = 2,
 ) -> None:
     """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing."""
+    from clickscape.stages.gather import FeedOptions
     from clickscape.stages.ingest import ingest as stage
     from clickscape.workspace import Workspace
 
-    products = _watch(stage(Workspace.open(workspace), feed, workers=workers))
-    _out.print(f"{len(products)} products")
+    options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
+    made = _watch(stage(Workspace.open(workspace), feed, workers=workers, options=options))
+    _out.print(f"{len(made.products)} products")
+    for line in made.report.lines():
+        _out.print(line, markup=False)
     _made(workspace / "catalog", after=f"clickscape generate {workspace} --out ads/")
 
 
@@ -187,13 +204,17 @@ def generate(
         Literal["studio", "diffusion"] | None,
         typer.Option(help="What draws; diffusion has its section in clickscape.toml. Default: clickscape.toml."),
     ] = None,
+    feed_format: FeedFormat = None,
+    allow_remote: AllowRemote = False,
 ) -> None:
     """Write descriptions, draw them, and keep the best creatives per product."""
     from clickscape.stages import generate as stage
+    from clickscape.stages.gather import FeedOptions
 
-    options = {"size": size, "keep": keep, "seed": seed, "renderer": renderer}
-    chosen = {key: value for key, value in options.items() if value is not None}
-    made = _watch(stage.generate(workspace=workspace, catalog=catalog, out=out, overrides=chosen))
+    given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    options = FeedOptions(feed_format, allow_remote)
+    made = _watch(stage.generate(workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options))
     _out.print(f"{made} images")
     _made(out, after=f"open {out / 'index.html'} in a browser")
 

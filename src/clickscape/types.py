@@ -18,7 +18,8 @@ CreativeStatus = Literal["draft", "approved", "rejected", "live", "retired"]
 class Product:
     """One thing to advertise: its text and the path of its cut-out image.
 
-    ``category`` runs from coarse to fine; ``price`` is in ``currency`` units, None when unknown; ``image`` is a path.
+    ``category`` runs from coarse to fine; ``price`` is in ``currency`` units, None when unknown; ``image`` is a path,
+    ``more_images`` are the paths of further photos in the feed's order.
     """
 
     product_id: str
@@ -29,6 +30,7 @@ class Product:
     price: float | None = None
     currency: str | None = None
     image: str = ""
+    more_images: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.product_id:
@@ -42,7 +44,7 @@ class Product:
     def __reduce__(self) -> tuple[object, ...]:
         """Pickled for worker processes only (a mapping proxy cannot be); never written to a file."""
         values = (self.product_id, self.title, self.category, dict(self.attributes), self.tags)
-        return (Product, (*values, self.price, self.currency, self.image))
+        return (Product, (*values, self.price, self.currency, self.image, self.more_images))
 
     def __hash__(self) -> int:
         return hash(self.product_id)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import clickscape.catalog
-from clickscape.catalog import feeds
+from clickscape.catalog import checking, feeds
 from clickscape.errors import FeedError
 from clickscape.types import Product
 
@@ -132,11 +132,13 @@ def test_the_papers_json_list_finds_images_beside_it_or_above(shop: Path) -> Non
     ]
 
 
-def test_the_format_can_be_named(shop: Path) -> None:
+def test_the_format_is_told_from_the_content_or_named(shop: Path) -> None:
     path = _jsonl(shop, ROWS).rename(shop / "catalog.txt")
     assert feeds.read(path, format="jsonl") == _expected(shop)
     assert clickscape.catalog.read(path, format="jsonl") == _expected(shop)
-    assert "unknown catalog format '.txt'. Expected one of jsonl, csv, parquet, json" in _error(path)
+    assert feeds.read(path) == _expected(shop)
+    with pytest.raises(FeedError, match=r"unknown catalog format 'excel'. Expected one of google-xml, .* json\."):
+        feeds.read(path, format="excel")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def _without(name: str) -> dict[str, object]:
         (ROWS[1] | {"image": "pictures"}, "expected an image file, found something else"),
         (
             ROWS[1] | {"image": "https://shop.example/mug.png"},
-            "remote images need --allow-remote, which this version does",
+            "remote images need --allow-remote. Pass it, or download the pictures into the catalog's folder",
         ),
         (ROWS[1] | {"image": "//shop.example/mug.png"}, "remote images need --allow-remote"),
         (ROWS[1] | {"image": "data:image/png;base64,AAAA"}, "remote images need --allow-remote"),
@@ -281,8 +283,8 @@ def test_broken_parquet_and_json(shop: Path) -> None:
 
 def test_images_are_checked_once_however_many_products_share_one(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Path] = []
-    original: Callable[[Path], tuple[int, int]] = feeds.check_image
-    monkeypatch.setattr(feeds, "check_image", lambda path: (seen.append(path), original(path))[1])
+    original: Callable[[Path], tuple[int, int]] = checking.check_image
+    monkeypatch.setattr(checking, "check_image", lambda path: (seen.append(path), original(path))[1])
     feeds.read(_jsonl(shop, [ROWS[0] | {"product_id": str(number)} for number in range(50)]))
     assert seen == [shop / "shoe.png"]
 
@@ -320,3 +322,43 @@ def test_reading_keeps_the_order_and_returns_products_of_an_importable_kind(shop
     products = feeds.read(_jsonl(shop, rows))
     assert [product.product_id for product in products] == [row["product_id"] for row in rows]
     assert all(Path(product.image).is_absolute() for product in products)
+
+
+def test_rows_stream_and_bad_ones_can_be_left_out(shop: Path) -> None:
+    good, bad = json.dumps(ROWS[0]), json.dumps(ROWS[1] | {"price": "cheap"})
+    path = _jsonl(shop, f"{good}\n{bad}\n{{oops\n{good}\n{json.dumps(ROWS[1])}\n")
+    rows = feeds.iterate(path)
+    assert next(rows).product == _expected(shop)[0]  # before anything is known of the rows behind
+    with pytest.raises(FeedError, match="line 2: price 'cheap'"):
+        next(rows)
+    first, cheap, broken, twice, last = feeds.iterate(path, skip_bad_rows=True)
+    assert [first.product, last.product] == _expected(shop)
+    assert [row.place for row in (cheap, broken, twice)] == ["line 2", "line 3", "line 4"]
+    assert "cannot be read" in cheap.problem
+    assert (
+        broken.problem
+        == "broken JSON (Expecting property name enclosed in double quotes at column 2). Mend or remove it."
+    )
+    assert "already used in line 1" in twice.problem
+    assert [missing.kind for missing in last.missing] == ["no category", "no price"]
+
+
+def test_a_further_photo_that_is_missing_is_noted(shop: Path) -> None:
+    path = _jsonl(shop, [ROWS[1] | {"more_images": ["shoe.png", "gone.png", "../secret.png", "shoe.png"]}])
+    (row,) = feeds.iterate(path)
+    assert row.product is not None
+    assert row.product.more_images == (str(shop / "shoe.png"),)
+    left_out = [missing.detail for missing in row.missing if missing.kind == "photo left out"]
+    assert "gone.png: no such image" in left_out[0]
+    assert "leaves the catalog's folder" in left_out[1]
+
+
+def test_an_unknown_availability_is_noted_and_a_known_one_spelled_one_way(shop: Path) -> None:
+    rows = [ROWS[0] | {"availability": "In Stock"}, ROWS[1] | {"availability": "ask in the shop"}]
+    first, second = feeds.iterate(_jsonl(shop, rows))
+    assert first.product is not None
+    assert first.product.attributes["availability"] == "in_stock"
+    assert [(missing.kind, missing.detail) for missing in second.missing][-1] == (
+        "unknown availability",
+        "ask in the shop",
+    )

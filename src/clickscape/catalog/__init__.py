@@ -11,8 +11,13 @@ if TYPE_CHECKING:
 __all__ = ["read"]
 
 
-def read(path: str | PathLike[str], *, format: str | None = None) -> list[Product]:  # noqa: A002
+def read(
+    path: str | PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002
+    allow_remote: bool = False,
+) -> list[Product]:
     """The products of a catalog file; see `clickscape.catalog.feeds.read`."""
     from clickscape.catalog.feeds import read as read_feed
 
-    return read_feed(path, format=format)
+    return read_feed(path, format=format, allow_remote=allow_remote)

@@ -17,7 +17,6 @@ from PIL import Image
 
 from clickscape import render, vlm
 from clickscape import reward as reward_room
-from clickscape.catalog import feeds
 from clickscape.config import GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.preference import sample
@@ -27,6 +26,7 @@ from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Renderer, Rendering
 from clickscape.render.studio.parse import explain
 from clickscape.reward.model import RewardModel
+from clickscape.stages.gather import FeedOptions, gather
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.types import Product
@@ -74,27 +74,35 @@ class _Tools:
 
 
 def generate(
-    *, workspace: Path | None, catalog: Path | None, out: Path, overrides: Mapping[str, int | str] | None = None
+    *,
+    workspace: Path | None,
+    catalog: Path | None,
+    out: Path,
+    overrides: Mapping[str, int | str] | None = None,
+    options: FeedOptions | None = None,
 ) -> Stage[int]:
     """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns how many lie there.
 
     With a workspace, its own prompt and reward models are used when it has them; a bare catalog gets the shipped model,
-    and the first descriptions that the renderer understands. `overrides` are settings of `generate`. Raises ConfigError
-    unless exactly one source is given.
+    and the first descriptions that the renderer understands. `overrides` are settings of `generate`, `options` say how
+    a catalog file is read. Raises ConfigError unless exactly one source is given.
     """
     if (workspace is None) == (catalog is None):
         raise ConfigError("give either a workspace or --catalog, and not both: clickscape generate --catalog my.csv")
+    if out.exists() and not out.is_dir():
+        raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
     if workspace is not None:
+        if options is not None and options != FeedOptions():
+            raise ConfigError("--format and --allow-remote read a --catalog; a workspace has its images already")
         shop = Workspace.open(workspace)
         products, settings = shop.products(), shop.settings
         source, rewards = _writer_source(shop), shop.models / "reward"
         reward = reward_room.load(rewards) if rewards.exists() else None
     else:
         assert catalog is not None
-        products, settings, source, reward = feeds.read(catalog), Settings(), "tiny", None
+        gathered = yield from gather(catalog, cache=out / "remote", options=options)
+        products, settings, source, reward = gathered.products, Settings(), "tiny", None
     config = _settings(settings.generate, overrides or {})
-    if out.exists() and not out.is_dir():
-        raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
     renderer = render.load(config.renderer, settings=settings)
     drawn_with = settings.diffusion.recipe if config.renderer == "diffusion" else {}
     out.mkdir(parents=True, exist_ok=True)

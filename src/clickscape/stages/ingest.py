@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from clickscape.catalog import feeds
 from clickscape.catalog.cutout import cut_out, trim
 from clickscape.catalog.images import open_image
 from clickscape.compute.shards import map_shards
 from clickscape.stages import split
+from clickscape.stages.gather import FeedOptions, Gathered, gather
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Product
 from clickscape.workspace import Workspace, ingesting
@@ -19,22 +19,27 @@ from clickscape.workspace import Workspace, ingesting
 STAGE = "ingest"
 
 
-def ingest(workspace: Workspace, feed: Path, *, workers: int = 1) -> Stage[list[Product]]:
-    """Read `feed`, cut out every product and replace the workspace's catalog; returns the products as they lie there.
+def ingest(
+    workspace: Workspace, feed: Path, *, workers: int = 1, options: FeedOptions | None = None
+) -> Stage[Gathered]:
+    """Read `feed`, cut out every product and replace the workspace's catalog.
 
-    Raises FeedError and ImageError; the workspace then stays as it was.
+    Returns the products as they lie there, and what the feed's rows lacked. Raises FeedError and ImageError; the
+    workspace then stays as it was, but for images that were fetched.
     """
-    products = feeds.read(feed)
-    steps = ingesting(workspace, products, cut_out=clean_cutout, mapping=partial(map_shards, workers=workers))
-    while True:
-        try:
-            done, total = next(steps)
-        except StopIteration as stop:
-            moved: list[Product] = stop.value
-            break
-        yield Progress(STAGE, done, total, "cutting out products")
-    split.write(workspace, split.by_hash(moved))
-    return moved
+    with workspace.lock():
+        gathered = yield from gather(feed, cache=workspace.remote, options=options)
+        cutting = partial(map_shards, workers=workers)
+        steps = ingesting(workspace, gathered.products, cut_out=clean_cutout, mapping=cutting)
+        while True:
+            try:
+                done, total = next(steps)
+            except StopIteration as stop:
+                moved: list[Product] = stop.value
+                break
+            yield Progress(STAGE, done, total, "cutting out products")
+        split.write(workspace, split.by_hash(moved))
+    return Gathered(moved, gathered.report)
 
 
 def clean_cutout(path: Path) -> np.ndarray:

@@ -20,6 +20,7 @@ from clickscape.stages.reward import slots_of
 from clickscape.types import Creative, Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.pretrain import train_jointly
+from clickscape.vlm.prompts import MAX_ATTRIBUTES
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
 STAGE = "pretrain"
@@ -84,8 +85,8 @@ class WorkspaceCorpus:
         return f"{(product.category or (product.title,))[-1].lower()}, {self._captions[ad]}"
 
     def caption_product(self, product: Product, rng: np.random.Generator) -> str:  # noqa: ARG002
-        """The product's title and attributes."""
-        return ", ".join([product.title, *product.attributes.values()]).lower()
+        """The product's title and the attributes that instructions show as well."""
+        return ", ".join([product.title, *list(product.attributes.values())[:MAX_ATTRIBUTES]]).lower()
 
     def invent(self, rng: np.random.Generator) -> Product:
         """A product of the catalog, to be described without its picture."""

@@ -16,7 +16,7 @@ import numpy as np
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.generate import BLANK
-from clickscape.vlm.prompts import INSTRUCTIONS, TaskName, instruction
+from clickscape.vlm.prompts import INSTRUCTIONS, MAX_ATTRIBUTES, TaskName, instruction
 
 MIX: Mapping[TaskName, float] = {"describe": 0.5, "caption": 0.28, "describe_from_image": 0.12, "rewrite": 0.1}
 """Share of each task in joint training."""
@@ -150,7 +150,7 @@ def _caption(corpus: Corpus, bank: np.ndarray, rng: np.random.Generator, *, answ
 def _forgetful(product: Product, rng: np.random.Generator) -> Product:
     """The product as a poor feed lists it: now and then without category, without attributes, or with a few of them."""
     draws = rng.random(2)
-    attributes = list(product.attributes.items())
+    attributes = list(product.attributes.items())[:MAX_ATTRIBUTES]
     if draws[1] < _WITHOUT_ATTRIBUTES:
         attributes = []
     elif attributes:

@@ -98,6 +98,11 @@ class Workspace:
         return self.catalog / "products.parquet"
 
     @property
+    def remote(self) -> Path:
+        """Cache of the images that were fetched for `ingest --allow-remote`."""
+        return self.path / "remote"
+
+    @property
     def creatives_path(self) -> Path:
         """Table `creatives`."""
         return self.path / "creatives" / "creatives.parquet"

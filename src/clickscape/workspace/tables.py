@@ -14,6 +14,7 @@ from clickscape.types import Creative, Product
 from clickscape.workspace.files import to_json
 
 _TIME = pa.timestamp("us", tz="UTC")
+_LATER = frozenset({"more_images"})
 PRODUCTS = pa.schema(
     {
         "product_id": pa.string(),
@@ -24,6 +25,7 @@ PRODUCTS = pa.schema(
         "price": pa.float64(),
         "currency": pa.string(),
         "image": pa.string(),
+        "more_images": pa.list_(pa.string()),
     }
 )
 CREATIVES = pa.schema(
@@ -92,6 +94,7 @@ def product_table(products: Sequence[Product], *, name_image: Callable[[str], st
             "price": product.price,
             "currency": product.currency,
             "image": name_image(product.image),
+            "more_images": [name_image(image) for image in product.more_images],
         }
         for product in products
     ]
@@ -110,6 +113,7 @@ def products_from(table: pa.Table, *, resolve: Callable[[str], Path]) -> list[Pr
             price=row["price"],
             currency=row["currency"],
             image=str(resolve(row["image"])) if row["image"] else "",
+            more_images=tuple(str(resolve(image)) for image in row["more_images"] or ()),
         )
         for row in table.to_pylist()
     ]
@@ -155,7 +159,13 @@ def check_unique(identifiers: Sequence[str], *, what: str) -> None:
 
 
 def conform(table: pa.Table, schema: pa.Schema, *, where: str, error: type[ClickscapeError]) -> pa.Table:
-    """Pick and cast the columns of `schema`; `error` names the column that is missing or of another type."""
+    """Pick and cast the columns of `schema`; `error` names the column that is missing or of another type.
+
+    A column that an earlier version did not write is filled with nulls.
+    """
+    for field in schema:
+        if field.name in _LATER and field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise error(f"{where}: no column {missing[0]!r}; expected {', '.join(schema.names)}. Add the column.")

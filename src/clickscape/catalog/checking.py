@@ -1,0 +1,195 @@
+"""One row of a feed → one product, or the reason why not.
+
+A feed may come from anybody: every row is checked, and so is every image's header.  An image must lie in the catalog's
+folder; a link or ".." that leads out of it is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clickscape.catalog.formats.merchant import availability
+from clickscape.catalog.formats.row import Row, fail, parse_json, shown, words
+from clickscape.catalog.images import check_image
+from clickscape.catalog.seen import Seen
+from clickscape.errors import FeedError, ImageError
+from clickscape.types import Product
+
+_PRICE = re.compile(
+    r"(?P<before>[A-Z]{3})?\s*(?P<amount>\d{1,3}(?:,\d{3})+\.\d{2}|\d+(?:\.\d+)?)\s*(?P<after>[A-Z]{3})?"
+)
+_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|//")
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Where a feed's images may lie, and whether they may lie on the web; remembers which files were checked."""
+
+    roots: Sequence[Path]
+    allow_remote: bool = False
+    checked: Seen = field(default_factory=Seen)
+
+
+def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple[str, ...]]:
+    """The product of a row, and the reasons why some of its further photos were left out; FeedError when it has none.
+
+    Image paths are absolute; links are left as they are.
+    """
+    columns = row.columns
+    product_id = words(columns.get("product_id"))
+    if not product_id:
+        fail(place, "no product id. Fill the column product_id")
+    if len(product_id.encode()) > 120 or product_id[0] == "." or re.search(r'[/\\:*?"<>|]', product_id):
+        # the id becomes a file name in the workspace
+        fail(place, f"product id {shown(product_id)} cannot be a file name. Use letters, digits, '-', '_' or '.'")
+    title = words(columns.get("title"))
+    if not title:
+        fail(place, f"product {product_id!r} has no title. Fill the column title")
+    price, currency = _price(row, place, product_id)
+    image = _image(columns.get("image"), place, product_id, pictures)
+    more, left_out = _more_images(columns.get("more_images"), place, product_id, pictures)
+    made = Product(
+        product_id=product_id,
+        title=title,
+        category=_list(columns.get("category"), ">"),
+        attributes=_attributes(row, place, product_id),
+        tags=_list(columns.get("tags"), ","),
+        price=price,
+        currency=currency,
+        image=image,
+        more_images=tuple(photo for photo in dict.fromkeys(more) if photo != image),
+    )
+    return made, tuple(left_out)
+
+
+def is_remote(image: str) -> bool:
+    """Whether an image of a product is a link that has to be fetched."""
+    return _WEB.match(image) is not None
+
+
+def _list(value: object, separator: str) -> tuple[str, ...]:
+    parts = value if isinstance(value, list) else [] if value is None else str(value).split(separator)
+    return tuple(word for word in map(words, parts) if word)
+
+
+def _attributes(row: Row, place: str, product_id: str) -> dict[str, str]:
+    value = row.columns.get("attributes")
+    if isinstance(value, str) and value.strip():
+        try:
+            value = parse_json(value)
+        except ValueError as error:
+            fail(f"{place}: attributes of product {product_id!r}", str(error), error)
+    if isinstance(value, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+        value = dict(value)  # how Parquet maps arrive
+    if value in (None, ""):
+        value = {}
+    if not isinstance(value, dict):
+        fail(place, f'attributes of product {product_id!r}: expected a map {{"name": "value"}}, got {shown(value)}')
+    columns = row.columns.get("attribute_columns")
+    own = columns if isinstance(columns, dict) else {}
+    named = {
+        words(name): words(part) if isinstance(part, str) and "\0" not in part else ", ".join(_list(part, "\0"))
+        for name, part in {**value, **own}.items()
+    }
+    kept = {name: text for name, text in named.items() if name and text}
+    if "availability" in kept:
+        kept["availability"] = availability(kept["availability"])
+    return kept
+
+
+def _price(row: Row, place: str, product_id: str) -> tuple[float | None, str | None]:
+    """Amount and currency; the currency may stand beside the amount or in its own column, but not two unlike."""
+    remedy = 'Write it as "12.99" or "12.99 USD"'
+    currency = words(row.columns.get("currency")).upper() or None
+    if currency and not re.fullmatch(r"[A-Z]{3}", currency):
+        fail(place, f"currency {shown(currency)} of product {product_id!r} is not a code of three letters such as USD")
+    text = words(row.columns.get("price"))
+    if not text:
+        return None, currency
+    match = _PRICE.fullmatch(text.upper())
+    if isinstance(row.columns.get("price"), float):
+        amount, beside = float(text), set()
+    elif match:
+        amount = float(match["amount"].replace(",", ""))
+        beside = {code for code in (match["before"], match["after"]) if code}
+    else:
+        fail(place, f"price {shown(text)} of product {product_id!r} cannot be read. {remedy}")
+    if not math.isfinite(amount) or amount < 0:
+        fail(place, f"price {shown(text)} of product {product_id!r} is not an amount. {remedy}")
+    currencies = beside | ({currency} if currency else set())
+    if len(currencies) > 1:
+        fail(place, f"product {product_id!r} has two currencies, {' and '.join(sorted(currencies))}. Keep one")
+    return amount, currencies.pop() if currencies else None
+
+
+def _more_images(value: object, place: str, product_id: str, pictures: Pictures) -> tuple[list[str], list[str]]:
+    """Further photos, and why some were left out: unlike the first one, a product can do without them."""
+    if isinstance(value, list):
+        names = [part for entry in value for part in _split(str(entry or ""))]
+    else:
+        names = _split(str(value or ""))
+    kept, left_out = [], []
+    for photo in names:
+        try:
+            kept.append(_image(photo, place, product_id, pictures))
+        except FeedError as error:
+            left_out.append(str(error).removeprefix(f"{place}: ").rstrip("."))
+    return kept, left_out
+
+
+def _split(names: str) -> list[str]:
+    """The photos of one cell, parted by commas; a comma inside a link parts nothing."""
+    parts = re.split(r",(?=\s*https?://)" if "://" in names else ",", names)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _image(value: object, place: str, product_id: str, pictures: Pictures) -> str:
+    """A link as it is, where links are allowed; else the path of a picture in the catalog's folder, header checked."""
+    name = str(value).strip() if value is not None else ""
+    if not name:
+        fail(place, f"no image for product {product_id!r}. Add an image (or image_link) column with the picture's path")
+    if _LINK.match(name):
+        if pictures.allow_remote and is_remote(name):
+            return name
+        if pictures.allow_remote:
+            fail(place, f"the image of product {product_id!r} is no http(s) link ({shown(name)}). Correct it")
+        fail(
+            place,
+            f"the image of product {product_id!r} is a URL ({shown(name)}); remote images need --allow-remote. "
+            "Pass it, or download the pictures into the catalog's folder",
+        )
+    return str(_file(name, place, product_id, pictures))
+
+
+def _file(name: str, place: str, product_id: str, pictures: Pictures) -> Path:
+    """The resolved path of the picture, inside one of the roots and with a header that can be read."""
+    inside = None
+    for root in pictures.roots:
+        try:
+            candidate = (root / name).resolve()
+            exists = candidate.exists()
+        except (OSError, ValueError, RuntimeError) as error:  # NUL bytes, names that are too long, loops of links
+            fail(place, f"the image path {shown(name)} of product {product_id!r} cannot be used. Correct it", error)
+        if candidate.is_relative_to(root):
+            inside = inside or candidate
+            if exists:
+                inside = candidate
+                break
+    if inside is None:
+        fail(
+            place,
+            f"the image {shown(name)} of product {product_id!r} leaves the catalog's folder {pictures.roots[0]}. "
+            "Copy the picture into that folder and give its relative path",
+        )
+    if pictures.checked.find(str(inside)) is None:
+        try:
+            check_image(inside)
+        except ImageError as error:
+            raise FeedError(f"{place}: image of product {product_id!r}: {error}") from error
+        pictures.checked.add(str(inside), 0)
+    return inside

@@ -1,0 +1,298 @@
+"""One link → one file, from a server that may do its worst.
+
+The choice made here: the standard library's HTTP client on a socket of our own, because the connection must go to the
+address that was checked.  The socket counts bytes and watches the clock at every read, so that no slow drip, endless
+header, negative chunk or endless body gets past a limit, wherever in the protocol it hides.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import io
+import socket
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, BinaryIO
+from urllib.parse import quote, urljoin, urlsplit
+
+from clickscape.catalog.addresses import AddressError, Network
+from clickscape.catalog.images import MAX_PIXELS
+
+_BLOCK = 1 << 16
+_HEADERS = 1 << 18  # bytes of headers and chunk marks beside the body
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PLAIN = "/%:@!$&'()*+,;=~-._"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a download may take; times in seconds."""
+
+    bytes: int = 20_000_000
+    pixels: int = MAX_PIXELS
+    seconds: float = 60.0  # from the look-up of the name to the last byte, redirects included
+    idle_seconds: float = 10.0  # without a byte
+    redirects: int = 5
+    attempts: int = 4
+    back_off: float = 1.0  # before the second attempt; doubled for each further one, ± 50 %
+    retry_after: float = 120.0  # the longest wait that a server may ask for
+    threads: int = 8
+    per_host: int = 4  # at the same time
+    fresh_seconds: float = 3600.0  # how long a cached file is used without asking the server again
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A file that came (or, ``changed`` False, that the known one is still current), and how to ask for it again.
+
+    ``whole``: its length was told, so that a missing end would have been noticed.
+    """
+
+    changed: bool
+    etag: str = ""
+    last_modified: str = ""
+    whole: bool = True
+
+
+class RefusedError(Exception):
+    """A link that will not work however often it is tried."""
+
+
+class BusyError(Exception):
+    """A failure that may pass; ``wait``: seconds that the server asks for."""
+
+    def __init__(self, problem: str, wait: float | None = None) -> None:
+        super().__init__(problem)
+        self.wait = wait
+
+
+def download(
+    url: str,
+    target: BinaryIO,
+    *,
+    known: Mapping[str, str],
+    limits: Limits,
+    network: Network,
+    stop: threading.Event,
+    now: datetime,
+) -> Answer:
+    """Write what the link gives into ``target``; ``known``: headers that ask for it only if it changed.
+
+    Redirects are followed, each to an address that is checked anew.  RefusedError or BusyError when it does not work.
+    """
+    deadline = time.monotonic() + limits.seconds
+    for _ in range(limits.redirects + 1):
+        with _asked(url, known, limits, network, deadline, stop) as response:
+            location = response.headers.get("Location", "")
+            if response.status in _REDIRECTS and location:
+                url = _joined(url, location.strip())
+                continue
+            if response.status == 304 and known:
+                return Answer(changed=False)
+            _check_status(response, now)
+            for block in _body(response, limits):
+                target.write(block)
+            headers = response.headers
+            return Answer(
+                True,
+                _printable(headers.get("ETag", "")),
+                _printable(headers.get("Last-Modified", "")),
+                whole=response.chunked or "Content-Length" in headers or "Content-Encoding" in headers,
+            )
+    raise RefusedError(f"more than {limits.redirects} redirects")
+
+
+def host_of(url: str) -> str:
+    """The host that a link leads to, or "" for what is no link."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+@contextmanager
+def _asked(
+    url: str, known: Mapping[str, str], limits: Limits, network: Network, deadline: float, stop: threading.Event
+) -> Iterator[http.client.HTTPResponse]:
+    """The response to one request, its body not read yet; the connection is closed at the end."""
+    secure, host, port, path = _parts(url)
+    connection = http.client.HTTPConnection(host, port)
+    connection.default_port = 443 if secure else 80  # so that the Host header names only an unusual port
+    connection.auto_open = 0  # the checked connection, or none
+    raw: socket.socket | None = None
+    try:
+        with _network_trouble():
+            raw = network.connect(host, port, seconds=max(0.01, min(limits.idle_seconds, deadline - time.monotonic())))
+            if secure:
+                raw = _trusted().wrap_socket(raw, server_hostname=host)
+            watched = _Watched(raw, limits, deadline, stop)
+            connection.sock = watched  # as much of a socket as HTTPConnection uses
+            headers = {"User-Agent": "clickscape", "Accept": "image/*", "Accept-Encoding": "identity"}
+            connection.request("GET", path, headers={**headers, "Connection": "close", **known})
+            response = connection.getresponse()
+        yield response
+    finally:
+        connection.close()
+        if raw is not None:
+            raw.close()
+
+
+@lru_cache(maxsize=1)
+def _trusted() -> ssl.SSLContext:
+    """The certificates that this machine trusts; reading them takes longer than many a download."""
+    return ssl.create_default_context()
+
+
+def _parts(url: str) -> tuple[bool, str, int, str]:
+    """Whether it is https, the host as it is looked up, the port and the path; RefusedError for what is no link."""
+    try:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+        host = (parts.hostname or "").encode("idna").decode("ascii") if parts.hostname else ""
+    except ValueError:  # also UnicodeError of a name that cannot be encoded
+        raise RefusedError("not a valid link") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise RefusedError(f"not an http(s) link ({parts.scheme or 'no scheme'})")
+    if parts.username is not None or parts.password is not None:
+        raise RefusedError("a link with a user name in it")
+    query = f"?{quote(parts.query, safe=_PLAIN + '?')}" if parts.query else ""
+    return secure, host, port, (quote(parts.path, safe=_PLAIN) or "/") + query
+
+
+@contextmanager
+def _network_trouble() -> Iterator[None]:
+    """Turn what the network and the protocol throw into the two errors of this module."""
+    try:
+        yield
+    except AddressError as error:
+        raise RefusedError(str(error)) from error
+    except ssl.SSLCertVerificationError as error:
+        raise RefusedError(f"its certificate is not valid ({_short(error.verify_message)})") from error
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise BusyError("its host cannot be looked up now") from error
+        raise RefusedError("its host is not known") from error
+    except TimeoutError as error:
+        raise BusyError(_short(error) if str(error).startswith("took") else "no answer in time") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise BusyError(f"the connection failed ({_short(error) or type(error).__name__})") from error
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise RefusedError("it redirects to what is not a valid link") from None
+
+
+def _check_status(response: http.client.HTTPResponse, now: datetime) -> None:
+    if response.status == 200:
+        return
+    problem = f"the server answers {response.status} {_short(response.reason)}".rstrip()
+    if response.status in (408, 425, 429) or response.status >= 500:
+        raise BusyError(problem, _retry_after(response.headers.get("Retry-After", ""), now))
+    raise RefusedError(problem)
+
+
+def _retry_after(text: str, now: datetime) -> float | None:
+    """Seconds that the server asks to wait, from a number or a date; None when it says nothing that can be read."""
+    if text.strip().isdecimal():
+        return float(text.strip()[:9])
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
+
+
+def _body(response: http.client.HTTPResponse, limits: Limits) -> Iterator[bytes]:
+    """The decoded body in blocks, never more of it than allowed."""
+    too_large = f"larger than {limits.bytes / 1e6:g} MB"
+    if (response.length or 0) > limits.bytes:
+        raise RefusedError(too_large)
+    coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+        raise RefusedError(f"its content encoding is {_short(coding)}, expected none or gzip")
+    inflate = zlib.decompressobj(zlib.MAX_WBITS + 32) if coding not in ("identity", "") else None
+    written = 0
+    while True:
+        with _network_trouble():
+            block = response.read(_BLOCK)
+        if not block:
+            break
+        while block:
+            part, block = block, b""
+            if inflate is not None:
+                try:
+                    part = inflate.decompress(part, limits.bytes - written + 1)
+                except zlib.error as error:
+                    raise RefusedError("its gzip encoding is broken") from error
+                block = b"" if inflate.eof else inflate.unconsumed_tail
+            written += len(part)
+            if written > limits.bytes:
+                raise RefusedError(too_large)
+            yield part
+    if response.length or (inflate is not None and not inflate.eof):
+        raise BusyError("it ended too early")
+
+
+class _Watched:
+    """As much of a socket as `http.client` uses, with a limit on bytes and on time at every read."""
+
+    def __init__(self, raw: socket.socket, limits: Limits, deadline: float, stop: threading.Event) -> None:
+        self._raw, self._limits, self._deadline, self._stop = raw, limits, deadline, stop
+
+    def sendall(self, data: Any) -> None:
+        self._raw.settimeout(max(0.01, min(self._limits.idle_seconds, self._deadline - time.monotonic())))
+        self._raw.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002
+        return io.BufferedReader(_Reader(self._raw, self._limits, self._deadline, self._stop))
+
+    def close(self) -> None:
+        """The caller closes the socket; `http.client` does so too early, while the body is still to be read."""
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, raw: socket.socket, limits: Limits, deadline: float, stop: threading.Event) -> None:
+        self._raw, self._limits, self._deadline, self._stop = raw, limits, deadline, stop
+        self._left = limits.bytes + _HEADERS
+        self._too_long = f"took longer than {limits.seconds:g} s"
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0 or self._stop.is_set():
+            raise TimeoutError(self._too_long)
+        self._raw.settimeout(min(self._limits.idle_seconds, remaining))
+        try:
+            count = self._raw.recv_into(buffer)
+        except TimeoutError:
+            if time.monotonic() < self._deadline:
+                raise
+            raise TimeoutError(self._too_long) from None
+        self._left -= count
+        if self._left < 0:
+            raise RefusedError(f"larger than {self._limits.bytes / 1e6:g} MB")
+        return count
+
+
+def _printable(header: str) -> str:
+    """A header that can be sent back, or "": a folded or endless one is better forgotten."""
+    return header if header.isascii() and header.isprintable() and len(header) < 1000 else ""
+
+
+def _short(value: object) -> str:
+    """What a server or a library said, as one short line of printable characters."""
+    return "".join(character for character in str(value)[:80] if character.isprintable())

@@ -1,0 +1,70 @@
+"""Which format a catalog is in, told from its content: the first bytes, the root element, or the header's columns."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from clickscape.catalog.formats import delimited, google, meta, plain, shopify
+from clickscape.catalog.formats.delimited import Table
+from clickscape.catalog.formats.row import Row, fail
+
+Reader = Callable[[Path], Iterator[Row]]
+
+_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".json": "json"}
+_PACKED = {b"\x1f\x8b": "gzip", b"PK": "ZIP", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "Zstandard"}
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def detect(path: Path) -> str:
+    """The format's name, one of `FORMATS`; FeedError for a packed file, and for text in UTF-16 that is not XML.
+
+    A file named .jsonl, .ndjson, .json or .parquet is what it says.
+    """
+    named = _SUFFIXES.get(path.suffix.lower())
+    if named is not None:
+        return named
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    for magic, kind in _PACKED.items():
+        if head.startswith(magic):
+            fail(str(path), f"a file packed with {kind}, expected a catalog. Unpack it first")
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if start.startswith(b"<") or (head.startswith(_UTF_16) and b"<" in head[:4]) or head[:4] in (b"\0<\0?", b"<\0?\0"):
+        return "google-xml"
+    if start.startswith(b"["):
+        return "json"
+    if start.startswith(b"{"):
+        return "jsonl"
+    return _dialect(delimited.header(path))
+
+
+def _dialect(table: Table) -> str:
+    """The format of a delimited file with this header."""
+    if shopify.is_shopify(table.columns):
+        return "shopify"
+    if meta.is_meta(table.columns):
+        return "meta"
+    if google.is_google(table.columns):
+        return "google-tsv"
+    return "csv"
+
+
+def _delimited(read: Callable[[Path, Table], Iterator[Row]]) -> Reader:
+    """A reader that looks at the header first."""
+    return lambda path: read(path, delimited.header(path))
+
+
+FORMATS: Mapping[str, Reader] = {
+    "google-xml": google.read_xml,
+    "google-tsv": _delimited(google.read_table),
+    "shopify": _delimited(shopify.read),
+    "meta": _delimited(meta.read),
+    "jsonl": plain.read_jsonl,
+    "csv": _delimited(plain.read_csv),
+    "parquet": plain.read_parquet,
+    "json": plain.read_json,
+}

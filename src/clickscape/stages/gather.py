@@ -1,0 +1,111 @@
+"""What `ingest` and `generate` begin with: a feed's products, the images behind their links fetched, and its report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clickscape.catalog import feeds
+from clickscape.catalog.addresses import Network
+from clickscape.catalog.checking import is_remote
+from clickscape.catalog.lacking import FeedReport, Missing, Tally
+from clickscape.catalog.remote import Fetched, fetch
+from clickscape.errors import FeedError
+from clickscape.stages.progress import Progress, Stage
+from clickscape.types import Product
+
+STAGE = "download"
+_REMEDY = "Correct the link, or leave such rows out with --skip-bad-rows"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOptions:
+    """How a feed is read: its format (None: told from the content), and what is done about links and bad rows."""
+
+    format: str | None = None
+    allow_remote: bool = False
+    skip_bad_rows: bool = False
+    network: Network | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The products of a feed, every image a file, and what its rows lacked."""
+
+    products: list[Product]
+    report: FeedReport
+
+
+def gather(feed: Path, *, cache: Path, options: FeedOptions | None = None) -> Stage[Gathered]:
+    """Read `feed` and fetch what it links to into `cache`.
+
+    FeedError for the first bad row, and so is an image that cannot be fetched; or, where bad rows are skipped, only
+    when none is left.
+    """
+    options = options or FeedOptions()
+    tally = Tally()
+    found: list[tuple[str, Product]] = []
+    for row in feeds.iterate(
+        feed, format=options.format, allow_remote=options.allow_remote, skip_bad_rows=options.skip_bad_rows
+    ):
+        if row.product is None:
+            tally.skip(row.place, row.problem)
+        else:
+            found.append((row.place, row.product))
+            tally.lack(*row.missing)
+    links = [image for _, product in found for image in (product.image, *product.more_images) if is_remote(image)]
+    fetched = yield from _download(links, cache, options)
+    products: list[Product] = []
+    for place, product in found:
+        problem = _problem(product, fetched)
+        if problem and not options.skip_bad_rows:
+            raise FeedError(f"{feed}, {place}: {problem}. {_REMEDY}.")
+        if problem:
+            tally.skip(place, problem)
+        else:
+            products.append(_with_files(product, fetched))
+            tally.product(*_photos_left_out(product, place, fetched))
+    report = tally.report()
+    if not products:
+        first = report.skipped[0]
+        raise FeedError(f"{feed}: every row was left out; the first, {first.place}: {first.reason}")
+    return Gathered(products, report)
+
+
+def _download(links: list[str], cache: Path, options: FeedOptions) -> Stage[dict[str, Fetched]]:
+    fetched: dict[str, Fetched] = {}
+    if not links:
+        return fetched
+    total = len(set(links))
+    yield Progress(STAGE, 0, total, "fetching images")
+    for one in fetch(links, folder=cache, network=options.network):
+        fetched[one.url] = one
+        yield Progress(STAGE, len(fetched), total, "fetching images")
+    return fetched
+
+
+def _problem(product: Product, fetched: dict[str, Fetched]) -> str:
+    """Why the product has no picture, or ""."""
+    if not is_remote(product.image) or not fetched[product.image].problem:
+        return ""
+    link = product.image if len(product.image) <= 120 else f"{product.image[:117]}…"
+    return (
+        f"the image of product {product.product_id!r} cannot be fetched from {link}: {fetched[product.image].problem}"
+    )
+
+
+def _with_files(product: Product, fetched: dict[str, Fetched]) -> Product:
+    def file(image: str) -> str:
+        return str(fetched[image].path or "") if is_remote(image) else image
+
+    image = file(product.image)
+    more = dict.fromkeys(file(photo) for photo in product.more_images)
+    return replace(product, image=image, more_images=tuple(path for path in more if path and path != image))
+
+
+def _photos_left_out(product: Product, place: str, fetched: dict[str, Fetched]) -> list[Missing]:
+    return [
+        Missing("photo left out", place, product.product_id, f"{photo}: {fetched[photo].problem}")
+        for photo in product.more_images
+        if is_remote(photo) and fetched[photo].problem
+    ]

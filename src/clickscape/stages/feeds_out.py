@@ -24,10 +24,11 @@ def checked(base_url: str | None) -> str | None:
     try:
         parts = urlsplit(base_url)
         right = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        right = right and not any(letter == "@" or letter.isspace() for letter in parts.netloc)
         host = parts.netloc.encode("idna").decode() if right else ""
     except ValueError:
         right, host = False, ""
-    if not right or any(letter.isspace() or not letter.isprintable() for letter in base_url):
+    if not right or not base_url.isprintable():
         raise ConfigError(f"--base-url {base_url!r} is no address of a folder. Try https://cdn.example.com/ads")
     return f"{parts.scheme}://{host}{quote(parts.path.rstrip('/'), safe='/%~-._')}"
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from clickscape.render.studio.scene import Scene
 from clickscape.stages.export import Exported, export
 from clickscape.stages.progress import run
 from clickscape.stages.review import review
+from clickscape.stages.shown import shown
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import RENDITIONS, Workspace
 
@@ -166,6 +167,25 @@ def test_review_is_all_or_nothing_and_keeps_what_runs(shop: Workspace) -> None:
     marked = review(shop, approve_all=True, reject=["A 1"])
     assert [one.status for one in marked] == ["rejected", "live", "approved", "rejected"]
     assert shop.read_table(shop.creatives_path)["created_at"] == times
+
+
+def test_drafts_and_reviews_make_no_learned_model_stale(shop: Workspace) -> None:
+    """What a log can speak of changes when a creative goes live, not when one is made, approved or rejected."""
+    before = shown(shop)
+    new = replace(shop.creatives()[2], creative_id="C 2")
+    shop.append_creatives([new])
+    review(shop, approve=["C 1"], reject=["A 1", "C 2"])
+    assert shown(shop) == before
+    shop.mark_creatives({"C 1": "live"})
+    assert shown(shop) != before
+
+
+def test_a_model_replaces_its_own_creatives_only(shop: Workspace) -> None:
+    old = shop.creatives()
+    simulated = [replace(old[0], creative_id="A s", model_id="copywriter")]
+    shop.replace_creatives(simulated, model_id="copywriter")
+    shop.replace_creatives([replace(one, seed=9) for one in simulated], model_id="copywriter")
+    assert shop.creatives() == [*old, replace(simulated[0], seed=9)]
 
 
 def test_what_cannot_be_exported_says_what_to_do(shop: Workspace, tmp_path: Path) -> None:

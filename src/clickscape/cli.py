@@ -216,7 +216,74 @@ def generate(
     options = FeedOptions(feed_format, allow_remote)
     made = _watch(stage.generate(workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options))
     _out.print(f"{made} images")
-    _made(out, after=f"open {out / 'index.html'} in a browser")
+    then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
+    _made(out, after=f"open {out / 'index.html'} in a browser{then}")
+
+
+@app.command(epilog="Example: clickscape review my-shop --approve A-17-1 --reject A-17-2")
+def review(
+    workspace: Folder,
+    approve: Annotated[list[str] | None, typer.Option(help="Id of a creative that may be shown.")] = None,
+    reject: Annotated[list[str] | None, typer.Option(help="Id of a creative that may not.")] = None,
+    approve_all: Annotated[bool, typer.Option("--approve-all", help="Approve every draft.")] = False,
+) -> None:
+    """List the creatives with their status, after changing it as asked; all changes or none."""
+    from clickscape.stages.review import review as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    creatives = stage(shop, approve=approve or (), reject=reject or (), approve_all=approve_all)
+    for creative in creatives:
+        _out.print(f"{creative.status:<9} {_shown(creative.creative_id)}  {_shown(creative.description)}", markup=False)
+    _made(
+        shop.creatives_path, after=f"clickscape export {workspace} --placement 'meta-*' --approved-only --out exports/"
+    )
+
+
+@app.command(epilog="Example: clickscape placements 'google-display-*'")
+def placements(
+    names: Annotated[list[str] | None, typer.Argument(help="Names or globs; all when none is given.")] = None,
+) -> None:
+    """List the places to export for: size, byte limit, formats, safe zone, and the page that says so."""
+    from clickscape.render import placements as places
+
+    for one in places.find(*(names or ["*"])):
+        edges = (one.margins.top, one.margins.right, one.margins.bottom, one.margins.left)
+        free = " ".join(f"{share:.0%}" for share in edges)
+        limits = f"{one.width} x {one.height}, {one.max_bytes:,} bytes, {', '.join(one.formats)}"
+        text = "" if one.allows_text else ", no text"
+        _out.print(f"{one.name:<26} {limits}{text}, free edges {free}", markup=False)
+        _out.print(f"{'':<26} {one.checked}: {one.source}", markup=False)
+
+
+@app.command(epilog="Example: clickscape export my-shop --placement meta-feed --approved-only --out exports/")
+def export(
+    workspace: Folder,
+    placement: Annotated[list[str], typer.Option(help="Name or glob of a placement; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files, the manifest and the feeds.")] = Path("exports"),
+    base_url: Annotated[
+        str | None, typer.Option(help="Address of that folder on the web; without it no feeds are written.")
+    ] = None,
+    approved_only: Annotated[bool, typer.Option("--approved-only", help="Approved and live ones, no drafts.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw side by side.")] = 2,
+) -> None:
+    """Draw every creative anew for every placement, within its safe zone and bytes, with feeds that point there."""
+    from clickscape.stages.export import export as stage
+    from clickscape.workspace import Workspace
+
+    made = _watch(
+        stage(
+            Workspace.open(workspace),
+            placements=placement,
+            out=out,
+            base_url=base_url,
+            approved_only=approved_only,
+            workers=workers,
+        )
+    )
+    for line in made.summary:
+        _out.print(line, markup=False)
+    _made(out / "manifest.json", after=f"clickscape inspect {out}/*/*")
 
 
 @app.command(epilog="Example: clickscape score my-shop --product A-17 ad-1.png ad-2.png")

@@ -9,6 +9,7 @@ from clickscape.clicks.report import ClickReport
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
 from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.shown import shown
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
 STAGE = "clicks"
@@ -19,7 +20,7 @@ def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
     log = workspace.events_folder if workspace.events_folder.exists() else workspace.counts_path
     if not log.exists():
         raise WorkspaceError(f"{workspace.clicks} holds no log. Put events/*.parquet or counts.parquet there.")
-    inputs = {"log": log, "creatives": workspace.creatives_path}
+    inputs = {"log": log, "creatives": shown(workspace)}
     if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
         yield Progress(STAGE, 1, 1, "reused")
         return done

@@ -1,6 +1,8 @@
 """Stage `generate`: descriptions, images and a page to look at, for a workspace or for a bare catalog file.
 
-A product is finished when its own JSON file is there; a killed run goes on with the next product.
+A product is finished when its own JSON file is there; a killed run goes on with the next product. What a workspace's
+models made also enters its table `creatives`, as drafts whose ids say which work they come from: the same work again
+adds nothing, and a new model or photo gives new creatives beside the old ones.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
@@ -29,7 +32,7 @@ from clickscape.reward.model import RewardModel
 from clickscape.stages.gather import FeedOptions, gather
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
-from clickscape.types import Product
+from clickscape.types import Creative, Product
 from clickscape.vlm.generate import Writer
 from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint
 
@@ -71,6 +74,8 @@ class _Tools:
     reward: RewardModel | None
     config: GenerateConfig
     out: Path
+    shop: Workspace | None
+    work: str
 
 
 def generate(
@@ -83,53 +88,89 @@ def generate(
 ) -> Stage[int]:
     """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns how many lie there.
 
-    With a workspace, its own prompt and reward models are used when it has them; a bare catalog gets the shipped model,
-    and the first descriptions that the renderer understands. `overrides` are settings of `generate`, `options` say how
-    a catalog file is read. Raises ConfigError unless exactly one source is given.
+    With a workspace, its own prompt and reward models are used when it has them, and its table `creatives` gains what
+    is new; a bare catalog gets the shipped model, and the first descriptions that the renderer understands. `overrides`
+    are settings of `generate`, `options` say how a catalog file is read. Raises ConfigError unless exactly one source
+    is given.
     """
     if (workspace is None) == (catalog is None):
         raise ConfigError("give either a workspace or --catalog, and not both: clickscape generate --catalog my.csv")
     if out.exists() and not out.is_dir():
         raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
-    if workspace is not None:
-        if options is not None and options != FeedOptions():
-            raise ConfigError("--format and --allow-remote read a --catalog; a workspace has its images already")
-        shop = Workspace.open(workspace)
-        products, settings = shop.products(), shop.settings
-        source, rewards = _writer_source(shop), shop.models / "reward"
-        reward = reward_room.load(rewards) if rewards.exists() else None
-    else:
+    if workspace is None:
         assert catalog is not None
         gathered = yield from gather(catalog, cache=out / "remote", options=options)
-        products, settings, source, reward = gathered.products, Settings(), "tiny", None
-    config = _settings(settings.generate, overrides or {})
+        return (yield from _generate(None, gathered.products, Settings(), out=out, overrides=overrides or {}))
+    if options is not None and options != FeedOptions():
+        raise ConfigError("--format and --allow-remote read a --catalog; a workspace has its images already")
+    shop = Workspace.open(workspace)
+    with shop.lock():
+        return (yield from _generate(shop, shop.products(), shop.settings, out=out, overrides=overrides or {}))
+
+
+def _generate(
+    shop: Workspace | None,
+    products: Sequence[Product],
+    settings: Settings,
+    *,
+    out: Path,
+    overrides: Mapping[str, int | str],
+) -> Stage[int]:
+    source = "tiny" if shop is None else _writer_source(shop)
+    rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
+    config = _settings(settings.generate, overrides)
     renderer = render.load(config.renderer, settings=settings)
     drawn_with = settings.diffusion.recipe if config.renderer == "diffusion" else {}
     out.mkdir(parents=True, exist_ok=True)
-    tools = _Tools(vlm.load(source), renderer, drawn_with, reward, config, out)
     work = fingerprint(
         {
             "config": config.model_dump(),
             "renderer": drawn_with,
-            "writer": source,
-            "reward": None if reward is None else rewards,
+            "writer": fingerprint(source),  # of a folder, its content
+            "reward": None if rewards is None else fingerprint(rewards),
             "provenance": provenance.NAMESPACES["clickscape"],
         }
     )
-    open_products = [product for product in products if not _finished(product, work, out=out)]
+    reward = None if rewards is None else reward_room.load(rewards)
+    tools = _Tools(vlm.load(source), renderer, drawn_with, reward, config, out, shop, work)
+    open_products = [product for product in products if not _finished(tools, product)]
     done = len(products) - len(open_products)
     yield Progress(STAGE, done, len(products))
     for start in range(0, len(open_products), CHUNK):
         for product, candidates in _candidates(tools, open_products[start : start + CHUNK]):
             made = _draw(tools, product, candidates)
-            _write(_record(product, out=out), json.dumps({"work": work, "made": [asdict(one) for one in made]}))
+            record = {"work": _work(tools, product), "made": [asdict(one) for one in made]}
+            _write(_record(product, out=out), json.dumps(record))
             done += 1
             yield Progress(STAGE, done, len(products), product.title)
     rows = [row for product in products for row in _read(product, out=out)["made"]]
     _write(out / MANIFEST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     environment = Environment(loader=PackageLoader("clickscape.stages", "."), autoescape=True)
     _write(out / PAGE, environment.get_template("gallery.html.j2").render(rows=rows, size=config.size))
+    if shop is not None:
+        _append(shop, rows)
     return len(rows)
+
+
+def _append(shop: Workspace, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add those of the rows to the table `creatives` that are not there yet; the others keep their status."""
+    known = {creative.creative_id for creative in shop.creatives()}
+    new = [
+        Creative(
+            creative_id=row["creative_id"],
+            product_id=row["product_id"],
+            image=str(shop.image_path(row["creative_id"])),
+            description=row["description"],
+            scene=json.loads(row["scene"] or "{}"),
+            renderer=row["renderer"],
+            model_id=row["model_id"],
+            seed=row["seed"],
+        )
+        for row in rows
+        if row["creative_id"] not in known
+    ]
+    if new:
+        shop.append_creatives(new)
 
 
 def _writer_source(shop: Workspace) -> Path | str:
@@ -187,7 +228,10 @@ def _draw(tools: _Tools, product: Product, candidates: Sequence[Candidate]) -> l
 
 
 def _save(tools: _Tools, product: Product, candidate: Candidate, drawn: Rendering, place: int) -> Made:
-    creative_id = f"{product.product_id}-{place}"
+    made_by = f"-{_work(tools, product)[:8]}" if tools.shop is not None else ""
+    creative_id = f"{product.product_id}{made_by}-{place}"
+    if tools.shop is not None:
+        tools.shop.save_image(creative_id, drawn.image)
     name = f"{file_name(creative_id)}.png"
     origin = Provenance(
         creative_id,
@@ -222,17 +266,29 @@ def _record(product: Product, *, out: Path) -> Path:
     return out / f"{file_name(product.product_id)}.json"
 
 
+def _work(tools: _Tools, product: Product) -> str:
+    """Fingerprint of what decides a product's creatives: models, settings, its words and its picture."""
+    picture = Path(product.image)
+    told = {key: value for key, value in product.attributes.items() if key != "availability"}
+    words = [product.product_id, product.title, product.category, product.tags, told]
+    return fingerprint([tools.work, words, fingerprint(picture) if picture.is_file() else ""])
+
+
 def _read(product: Product, *, out: Path) -> dict[str, list[dict[str, object]]]:
     return json.loads(_record(product, out=out).read_text(encoding="utf-8"))
 
 
-def _finished(product: Product, work: str, *, out: Path) -> bool:
+def _finished(tools: _Tools, product: Product) -> bool:
     """Whether this very work was done for the product, and its images are still there."""
-    if not _record(product, out=out).exists():
+    path = _record(product, out=tools.out)
+    if not path.exists():
         return False
     try:
-        record = json.loads(_record(product, out=out).read_text(encoding="utf-8"))
-        return record["work"] == work and all((out / row["image"]).exists() for row in record["made"])
+        record = json.loads(path.read_text(encoding="utf-8"))
+        images = [tools.out / row["image"] for row in record["made"]]
+        if tools.shop is not None:
+            images += [tools.shop.image_path(row["creative_id"]) for row in record["made"]]
+        return record["work"] == _work(tools, product) and all(image.exists() for image in images)
     except (ValueError, KeyError, TypeError):
         return False
 

@@ -22,6 +22,7 @@ from clickscape.reward import train as training
 from clickscape.reward.data import RewardData
 from clickscape.stages import split, truth
 from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.shown import shown
 from clickscape.types import Creative, Estimate
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
@@ -32,7 +33,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
     """Train, save models/reward, and evaluate; returns the run's manifest. A finished run is reused."""
     inputs = {
         "products": workspace.products_path,
-        "creatives": workspace.creatives_path,
+        "creatives": shown(workspace),
         "pairs": click_room.pairs_path(workspace),
         "writer": writer_source(workspace),
     }
@@ -68,7 +69,9 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             model,
             testing,
             rng=np.random.default_rng(config.seed + 1),
-            true_log_ctr=None if known is None else np.array([known[name] for name in testing.creative_ids]),
+            true_log_ctr=None
+            if known is None
+            else np.array([_number(known.get(name)) for name in testing.creative_ids]),
             training=learning,
         )
         result = json.loads(json.dumps(asdict(judged)))

@@ -56,7 +56,8 @@ def simulate(
     """
     held = split.read(workspace, workspace.products())
     inputs = {"products": workspace.products_path, "fewer": dict(fewer or {}), "held_out": sorted(held.held_out)}
-    if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
+    done = workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs))
+    if done and done.result["creatives"] == sum(one.model_id == COPYWRITER for one in workspace.creatives()):
         yield Progress(STAGE, 1, 1, "reused")
         return done
     with workspace.start_run(STAGE, config, inputs) as run:
@@ -95,11 +96,11 @@ def simulate(
         known = np.log(np.exp(chances) @ shares)
         yield Progress(STAGE, len(jobs), len(jobs), "counting clicks")
         outputs = _log_clicks(workspace, creatives, chances, config)
-        workspace.write_creatives(creatives)
+        workspace.replace_creatives(creatives, model_id=COPYWRITER)
         truth_path = run.folder / truth.FILE
         pq.write_table(pa.table({"creative_id": [c.creative_id for c in creatives], "log_ctr": known}), truth_path)
         return run.finish(
-            outputs=[workspace.creatives_path, truth_path, *outputs],
+            outputs=[truth_path, *outputs],  # the table of creatives also grows by other hands
             result={"creatives": len(creatives), "world": config.world, "spread": _spread(creatives, known)},
         )
 

@@ -20,7 +20,7 @@ from PIL import Image
 from clickscape.config import Settings
 from clickscape.config import load as load_settings
 from clickscape.errors import LogError, WorkspaceError
-from clickscape.types import Creative, Product
+from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import runs, tables
 from clickscape.workspace.files import atomic_file, file_name, sweep
 
@@ -193,6 +193,30 @@ class Workspace:
                 added = pa.concat_tables([self.read_table(self.creatives_path, tables.CREATIVES), added])
             tables.check_unique(added["creative_id"].to_pylist(), what="creative")
             self.write_table(self.creatives_path, added)
+
+    def replace_creatives(self, creatives: Sequence[Creative], *, model_id: str, now: datetime | None = None) -> None:
+        """Put creatives in the place of all that the same model made; those of other models stay as they are."""
+        with self.lock():
+            table = self._creative_table(creatives, now)
+            if self.creatives_path.exists():
+                old = self.read_table(self.creatives_path, tables.CREATIVES)
+                others = [model != model_id for model in old["model_id"].to_pylist()]
+                table = pa.concat_tables([old.filter(pa.array(others, pa.bool_())), table])
+            tables.check_unique(table["creative_id"].to_pylist(), what="creative")
+            self.write_table(self.creatives_path, table)
+
+    def mark_creatives(self, statuses: Mapping[str, CreativeStatus]) -> None:
+        """Change the status of creatives, id → status, all or none; an id that is not there is a WorkspaceError."""
+        with self.lock():
+            table = self.read_table(self.creatives_path, tables.CREATIVES, remedy="Run `clickscape generate` first.")
+            ids = table["creative_id"].to_pylist()
+            if missing := sorted(set(statuses) - set(ids)):
+                raise WorkspaceError(
+                    f"{self.path} has no creative {missing[0]!r}. `clickscape review {self.path.name}` lists them."
+                )
+            column = [statuses.get(name, old) for name, old in zip(ids, table["status"].to_pylist(), strict=True)]
+            place = table.schema.get_field_index("status")
+            self.write_table(self.creatives_path, table.set_column(place, "status", pa.array(column, pa.string())))
 
     def creatives(self) -> list[Creative]:
         """Every creative, with absolute image paths; an empty list when none was made yet."""

@@ -1,0 +1,254 @@
+"""From creatives in a table to files that platforms take: drawn once, whole or not at all, none that may not be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.render import placements, provenance
+from clickscape.render.studio.engine import StudioRenderer
+from clickscape.render.studio.scene import Scene
+from clickscape.stages.export import Exported, export
+from clickscape.stages.progress import run
+from clickscape.stages.review import review
+from clickscape.stages.shown import shown
+from clickscape.types import Creative, CreativeStatus, Product
+from clickscape.workspace import RENDITIONS, Workspace
+
+SCENES = (
+    Scene("studio", "oak", "soft", "table", "mint", ("lemons",)),
+    Scene("loft", "slate", "window", "podium", "teal"),
+)
+STATUS: Mapping[str, CreativeStatus] = {"A": "approved", "B": "live", "C": "draft", "D": "rejected"}
+BANNERS = ("google-display-320x50", "google-display-200x200")
+
+
+def shop_in(folder: Path) -> Workspace:
+    """Four products, one creative each: approved, live, a draft, a rejected one."""
+    shop = Workspace.create(folder / "my-shop")
+    for name, color in zip(STATUS, ((200, 30, 30), (30, 60, 200), (30, 160, 60), (90, 90, 90)), strict=True):
+        cutout = np.zeros((150, 90, 4), np.uint8)
+        cutout[5:145, 5:85] = (*color, 255)
+        shop.save_cutout(name, cutout)
+    shop.write_products([Product(name, f"Tin {name}", image=str(shop.cutout_path(name))) for name in STATUS])
+    shop.write_creatives(
+        [
+            Creative(
+                creative_id=f"{name} 1",
+                product_id=name,
+                image=str(shop.image_path(f"{name} 1")),
+                description="oak table, soft light, lemons, mint wall",
+                scene=asdict(SCENES[number % 2]),
+                renderer="studio",
+                model_id="tiny",
+                seed=number,
+                status=status,
+            )
+            for number, (name, status) in enumerate(STATUS.items())
+        ]
+    )
+    return shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Workspace:
+    return shop_in(tmp_path)
+
+
+def exported(shop: Workspace, *names: str, approved_only: bool = True, base_url: str | None = None) -> Exported:
+    out = shop.path.parent / "exports"
+    return run(export(shop, placements=names, out=out, approved_only=approved_only, base_url=base_url))
+
+
+def visible(folder: Path) -> dict[str, int]:
+    """Files that a person sees, with the time of their last change."""
+    found = [path for path in folder.rglob("*") if path.is_file() and not any(p.startswith(".") for p in path.parts)]
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in found}
+
+
+def test_every_file_is_what_its_placement_asks_for(shop: Workspace) -> None:
+    made = exported(shop, *BANNERS, "google-display-120x600")
+    out = shop.path.parent / "exports"
+    assert (made.files, made.drawn, dict(made.left_out)) == (6, 6, {"draft, not approved": 1, "rejected": 1})
+    told = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert [one["source"] for one in told["placements"]] == [placements.find(BANNERS[0])[0].source] * 3
+    table = {row["rendition_id"]: row for row in shop.read_table(shop.renditions_path, RENDITIONS).to_pylist()}
+    assert len(table) == len(told["renditions"]) == 6
+    for record in told["renditions"]:
+        (place,) = placements.find(record["placement"])
+        data = (out / record["file"]).read_bytes()
+        with Image.open(out / record["file"]) as image:
+            assert image.size == place.size
+            assert image.format == "JPEG"
+        assert len(data) == record["bytes"] <= place.max_bytes
+        assert record["inside_margins"]
+        assert record["file"] == f"{place.name}/{record['product_id']} 1.jpg"
+        label = provenance.inspect(data)
+        assert label is not None
+        assert not label.altered
+        assert label.provenance.creative_id == record["creative_id"]
+        assert label.provenance.source == "compositeSynthetic"
+        row = table[record["rendition_id"]]
+        assert (row["width"], row["height"], row["bytes"]) == (*place.size, len(data))
+        assert row["file"] == str((out / record["file"]).absolute())
+
+
+def test_a_creative_keeps_its_own_scene_and_seed(shop: Workspace) -> None:
+    """The file shows what the studio draws of the noted scene at that size; another seed would differ far more."""
+    exported(shop, "google-display-200x200")
+    file = shop.path.parent / "exports/google-display-200x200/B 1.jpg"
+    shown = np.asarray(Image.open(file)).astype(int)
+    cutout = np.asarray(Image.open(shop.cutout_path("B")))
+    margins = placements.find("google-display-200x200")[0].margins
+    own, other = (
+        StudioRenderer().compose(cutout, SCENES[1], size=(200, 200), seed=seed, margins=margins).image
+        for seed in (1, 2)
+    )
+    assert np.abs(shown - own).mean() < 2 < 4 < np.abs(shown - other).mean()
+
+
+def test_export_twice_draws_nothing_twice(shop: Workspace) -> None:
+    first = exported(shop, *BANNERS)
+    out = shop.path.parent / "exports"
+    before = visible(out)
+    again = exported(shop, *BANNERS)
+    assert (first.drawn, again.drawn, again.files) == (4, 0, 4)
+    pictures = {name: changed for name, changed in before.items() if name.endswith(".jpg")}
+    assert pictures.items() <= visible(out).items()
+    (out / BANNERS[0] / "A 1.jpg").write_bytes(b"scribble")
+    assert exported(shop, *BANNERS).drawn == 1, "a file that is no longer the one that was written is drawn again"
+    assert exported(shop, *BANNERS, "google-display-250x250").drawn == 2
+
+
+def test_what_may_no_longer_be_shown_leaves_the_folder(shop: Workspace) -> None:
+    out = shop.path.parent / "exports"
+    assert exported(shop, *BANNERS, approved_only=False).files == 6
+    review(shop, reject=["A 1", "C 1"])
+    made = exported(shop, BANNERS[0], approved_only=False, base_url="https://cdn.example.com/ads")
+    assert (made.files, made.drawn, made.left_out["rejected"]) == (2, 0, 3)
+    assert sorted(name for name in visible(out) if name.endswith(".jpg")) == [f"{name}/B 1.jpg" for name in
+                                                                               sorted(BANNERS)]  # fmt: skip
+    assert {row["creative_id"] for row in shop.read_table(shop.renditions_path).to_pylist()} == {"B 1"}
+
+
+@pytest.mark.parametrize("said", ["out of stock", "out_of_stock", "https://schema.org/OutOfStock"])
+def test_sold_out_and_forgotten_products_are_counted_not_shown(shop: Workspace, said: str) -> None:
+    products = {product.product_id: product for product in shop.products()}
+    sold_out = Product("A", "Tin A", attributes={"availability": said}, image=products["A"].image)
+    back = Product("C", "Tin C", attributes={"availability": "in stock"}, image=products["C"].image)
+    shop.write_products([sold_out, back, products["D"]])
+    made = exported(shop, BANNERS[1], approved_only=False)
+    assert made.files == 1
+    assert dict(made.left_out) == {"product out of stock": 1, "product no longer in the catalog": 1, "rejected": 1}
+    assert "left out, product out of stock: 1 creatives" in made.summary
+
+
+def test_review_is_all_or_nothing_and_keeps_what_runs(shop: Workspace) -> None:
+    before = shop.creatives_path.read_bytes()
+    for wrong, word in (({"approve": ["C 1", "nobody"]}, "nobody"), ({"reject": ["B 1"]}, "is live"),
+                        ({"approve": ["C 1"], "reject": ["C 1"]}, "both")):  # fmt: skip
+        with pytest.raises(WorkspaceError, match=word):
+            review(shop, **wrong)
+        assert shop.creatives_path.read_bytes() == before
+    times = shop.read_table(shop.creatives_path)["created_at"]
+    marked = review(shop, approve_all=True, reject=["A 1"])
+    assert [one.status for one in marked] == ["rejected", "live", "approved", "rejected"]
+    assert shop.read_table(shop.creatives_path)["created_at"] == times
+
+
+def test_drafts_and_reviews_make_no_learned_model_stale(shop: Workspace) -> None:
+    """What a log can speak of changes when a creative goes live, not when one is made, approved or rejected."""
+    before = shown(shop)
+    new = replace(shop.creatives()[2], creative_id="C 2")
+    shop.append_creatives([new])
+    review(shop, approve=["C 1"], reject=["A 1", "C 2"])
+    assert shown(shop) == before
+    shop.mark_creatives({"C 1": "live"})
+    assert shown(shop) != before
+
+
+def test_a_model_replaces_its_own_creatives_only(shop: Workspace) -> None:
+    old = shop.creatives()
+    simulated = [replace(old[0], creative_id="A s", model_id="copywriter")]
+    shop.replace_creatives(simulated, model_id="copywriter")
+    shop.replace_creatives([replace(one, seed=9) for one in simulated], model_id="copywriter")
+    assert shop.creatives() == [*old, replace(simulated[0], seed=9)]
+
+
+def test_what_cannot_be_exported_says_what_to_do(shop: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--placement meta-feed"):
+        exported(shop)
+    with pytest.raises(ConfigError, match="google-display-320x50"):
+        exported(shop, "google-display-32x50")
+    for wrong in (
+        "ftp://example.com",
+        "cdn.example.com/ads",
+        "https://",
+        "https://example.com/?a=b",
+        "https://a b/",
+        "https://me:pass@e.org",
+    ):
+        with pytest.raises(ConfigError, match="--base-url"):
+            exported(shop, BANNERS[0], base_url=wrong)
+    with pytest.raises(WorkspaceError, match="clickscape generate"):
+        exported(Workspace.create(tmp_path / "new"), BANNERS[0])
+    shop.write_creatives([one for one in shop.creatives() if one.status == "draft"])
+    with pytest.raises(WorkspaceError, match="clickscape review my-shop --approve-all"):
+        exported(shop, BANNERS[0])
+    assert not (tmp_path / "exports").exists()
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports/manifest.json").write_text('{"workspace": "other-shop"}')
+    with pytest.raises(WorkspaceError, match="other-shop"):
+        exported(shop, BANNERS[0], approved_only=False)
+
+
+def test_a_killed_export_leaves_whole_files_and_goes_on(shop: Workspace) -> None:
+    """A real process, killed as soon as two renditions are recorded; the next run draws the others only."""
+    folder = shop.path.parent
+    out = folder / "exports"
+    command = [sys.executable, "-m", "clickscape", "export", "my-shop", "--placement", "google-display-2*", "--out",
+               "exports", "--workers", "1"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(3_000):
+            if len(list(out.glob(".renditions/*/[!.]*.json"))) >= 2 or process.poll() is not None:
+                break
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "manifest.json").exists()
+    records = sorted(out.glob(".renditions/*/[!.]*.json"))
+    drawn = [json.loads(path.read_text(encoding="utf-8"))["file"] for path in records]
+    before = visible(out)
+    assert set(drawn) <= set(before)
+    for name in before:
+        with Image.open(out / name) as image:
+            image.load()
+    (out / BANNERS[1]).mkdir(exist_ok=True)
+    (out / BANNERS[1] / f".tmp-{os.getpid():012x}.jpg").write_bytes(b"half")
+    made = run(export(shop, placements=["google-display-2*"], out=out))
+    assert made.drawn == made.files - len(drawn)
+    assert {name: before[name] for name in drawn}.items() <= visible(out).items()
+    assert not list(out.rglob(".tmp-*"))
+
+    whole = folder / "whole"
+    shutil.copytree(shop.path, whole / "my-shop")
+    run(export(Workspace.open(whole / "my-shop"), placements=["google-display-2*"], out=whole / "exports"))
+    for name in visible(out):
+        if name.endswith(".jpg"):
+            assert (out / name).read_bytes() == (whole / "exports" / name).read_bytes(), "as if never interrupted"

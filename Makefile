@@ -31,8 +31,9 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed  ## every benchmark; each prints a table and appends one JSON row to benchmarks/results/
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
-docs: $(VENV)/.installed  ## regenerates docs/reference from the code
+docs: $(VENV)/.installed  ## regenerates docs/reference from the code, and the gallery of what the studio draws
 	$(BIN)/python scripts/build_reference.py
+	$(BIN)/python scripts/build_gallery.py
 
 pretrain-tiny: $(VENV)/.installed  ## re-creates the shipped model (tens of minutes) and prints how close it came
 	$(BIN)/python scripts/pretrain_tiny.py

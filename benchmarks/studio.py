@@ -1,16 +1,21 @@
-"""What does a studio image cost?  CPU time at three sizes: known scene, new scene of a known set, first of a set.
+"""What does a studio image cost?  CPU time by size: known scene, new scene of a known set, first of a set, and where.
 
-    python benchmarks/studio.py [--sizes 128 512 1024] [--scenes 60]
+    python benchmarks/studio.py [--sizes 128 512 1024 1536] [--scenes 60]
 
-Prints a table and appends one JSON row to benchmarks/results/studio.jsonl. CPU time of this process, one thread.
+The first picture of a set is timed twice: with nothing on disk, and as a new process finds the set there. A profile
+says where the time of new scenes goes. Prints tables and appends one JSON row to benchmarks/results/studio.jsonl. CPU
+time of this process, one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import platform
+import pstats
 import resource
+import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +29,8 @@ from clickscape.render.studio.engine import StudioRenderer, vary
 from clickscape.render.studio.scene import Scene
 
 RESULTS = Path(__file__).parent / "results" / "studio.jsonl"
-CASES = ("known scene, new product", "new scene, known set", "first picture of a set")
+CASES = ("known scene, new product", "new scene, known set", "first of a set, from disk", "first of a set")
+PROFILED = 512  # pixels of the pictures that are profiled
 
 
 def bottle(hue: int, *, side: int = 640) -> np.ndarray:
@@ -68,21 +74,38 @@ def measure(side: int, *, count: int) -> dict[str, list[float]]:
     drawn = [random_scene(rng) for _ in range(count)]
     renderer = StudioRenderer()
     first: list[float] = []
+    again: list[float] = []
     for stand in scenes.STANDS:
-        empty = StudioRenderer()
-        first.append(cpu_seconds(empty, bottle(1), random_scene(rng, stand=stand), side=side, seed=0))
+        scene = random_scene(rng, stand=stand)
+        with tempfile.TemporaryDirectory() as folder:
+            for costs in (first, again):
+                empty = StudioRenderer(kept=Path(folder))
+                costs.append(cpu_seconds(empty, bottle(1), scene, side=side, seed=0))
     new, known = [], []
     for number, scene in enumerate(drawn):
         other = replace(random_scene(rng, stand=scene.stand), setting=scene.setting, palette=scene.palette)
         cpu_seconds(renderer, bottle(0), other, side=side, seed=_seed_of_same_camera(other, scene, number))
         new.append(cpu_seconds(renderer, bottle(0), scene, side=side, seed=number))
         known.append(cpu_seconds(renderer, bottle(number + 1), scene, side=side, seed=number))
-    return dict(zip(CASES, (known, new, first), strict=True))
+    return dict(zip(CASES, (known, new, again, first), strict=True))
+
+
+def profile(*, count: int) -> list[tuple[str, float]]:
+    """Function and its share of the time of `count` new scenes, its callees not counted, largest first."""
+    rng = np.random.default_rng(1)
+    renderer, profiler = StudioRenderer(), cProfile.Profile(time.process_time)
+    for number in range(count):
+        scene = random_scene(rng)
+        profiler.runcall(renderer.compose, bottle(number), scene, size=(PROFILED, PROFILED), seed=number)
+    rows = pstats.Stats(profiler).stats.items()  # type: ignore[attr-defined]
+    own = {f"{Path(file).name}:{name}" if line else name: times[2] for (file, line, name), times in rows}
+    total = sum(own.values())
+    return sorted(((name, seconds / total) for name, seconds in own.items()), key=lambda row: -row[1])[:12]
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--sizes", type=int, nargs="+", default=[128, 512, 1024])
+    arguments.add_argument("--sizes", type=int, nargs="+", default=[128, 512, 1024, 1536])
     arguments.add_argument("--scenes", type=int, default=60)
     asked = arguments.parse_args()
     row: dict[str, object] = {
@@ -100,6 +123,11 @@ def main() -> None:
             figures = [float(np.median(values)), float(values.mean()), float(np.percentile(values, 90))]
             row[f"{side} px, {case}"] = [round(value, 1) for value in figures]
             print(f"{side:5d} px  {case:26s} " + " ".join(f"{value:8.1f}" for value in figures))
+    shares = profile(count=asked.scenes)
+    print(f"where the time of new scenes at {PROFILED} px goes (own time, sets included)")
+    for name, share in shares:
+        print(f"{share:7.1%}  {name}")
+    row["profile"] = {name: round(share, 4) for name, share in shares}
     row["peak memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"peak memory {row['peak memory, MB']} MB")
     RESULTS.parent.mkdir(exist_ok=True)

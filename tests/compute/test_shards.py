@@ -90,12 +90,13 @@ def test_wrong_settings_are_refused_at_once(wrong: dict[str, int]) -> None:
 
 
 _SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from clickscape.compute import map_shards
 def sleep(number):
     print(os.getpid(), flush=True)
     time.sleep(60)
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit "ignored"
     list(map_shards(sleep, range(4), workers=2, chunk=1))
 """
 

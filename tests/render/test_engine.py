@@ -107,7 +107,7 @@ def _straightened(drawn: Scene, image: np.ndarray) -> np.ndarray:
 
 def test_all_settings_on_all_stands(studio: StudioRenderer) -> None:
     for number, (setting, stand) in enumerate(itertools.product(scene.SETTINGS, scene.STANDS)):
-        drawn = Scene(setting, scene.SURFACES[number % 10], scene.LIGHTS[number % 7], stand, None, ())
+        drawn = Scene(setting, scene.SURFACES[number % 12], scene.LIGHTS[number % 10], stand, None, ())
         made = studio.compose(bottle(), drawn, size=(64, 64), seed=number)
         assert made.image.shape == (64, 64, 3)
         assert made.image.dtype == np.uint8

@@ -80,3 +80,11 @@ def test_the_report_stage_rebuilds_the_same_page(finished: tuple[Workspace, Made
 
     before = Path(finished[1].report).read_bytes()
     assert report(finished[0]).read_bytes() == before
+
+
+def test_rows_are_told_from_what_was_learned_to_what_nobody_could_know(finished: tuple[Workspace, Made]) -> None:
+    page = report_room.load(finished[0].path / "report.json")
+    assert page.comparison is not None
+    names = [row.name for row in page.comparison.rows]
+    assert names[:3] == ["pre-trained", "preference-only", "product-centric"]
+    assert names[-1] == "oracle"

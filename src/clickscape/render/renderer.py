@@ -79,9 +79,10 @@ class Renderer(Protocol):
 
 
 def _studio() -> Renderer:
+    from clickscape.render.studio import disk
     from clickscape.render.studio.engine import StudioRenderer
 
-    return StudioRenderer()
+    return StudioRenderer(kept=disk.folder())
 
 
 RENDERERS: dict[str, Callable[[], Renderer]] = {"studio": _studio}

@@ -29,6 +29,7 @@ from clickscape.preference.sample import Candidate
 from clickscape.render import provenance
 from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Renderer
+from clickscape.render.studio.parse import explain
 from clickscape.reward.model import RewardModel
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
@@ -222,7 +223,7 @@ def _draw(tools: _Tools, product: Product, candidate: Candidate, place: int) -> 
         image=name,
         description=candidate.text,
         scene=drawn.content,
-        unknown=drawn.unknown,
+        unknown=explain(drawn.unknown),
         renderer=origin.renderer,
         model_id=origin.model_id,
         seed=candidate.seed,

@@ -150,10 +150,16 @@ def _comparison(found: _Found) -> Comparison | None:
             parse_rate=_estimate(row["parse_rate"]),
             distinct_scenes=_estimate(row["distinct_scenes"]),
         )
-        for name, row in found[1].result["rows"].items()
+        for name, row in sorted(found[1].result["rows"].items(), key=lambda pair: _place_of(pair[0]))
     )
     result = found[1].result
     return Comparison(rows=rows, products=result["products"], objects=result["objects"], judge="reward model")
+
+
+def _place_of(name: str) -> tuple[int, str]:
+    """Order of the rows: what was learned, then what was searched, then what nobody could know."""
+    order: tuple[Role, ...] = ("pretrained", "preference_only", "product_centric", "search", "oracle")
+    return order.index(_role(name)), name
 
 
 def _role(name: str) -> Role:

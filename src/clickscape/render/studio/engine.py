@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from clickscape.render.studio import stage as stages
 from clickscape.render.studio.cache import ByteCache
 from clickscape.render.studio.color import Bytes, Floats, tone
 from clickscape.render.studio.geometry import Camera
+from clickscape.render.studio.palette import answer
 from clickscape.render.studio.parse import parse
 from clickscape.render.studio.product import Box, Placed
 from clickscape.render.studio.props import PropLayer
@@ -27,7 +29,7 @@ from clickscape.render.studio.scene import Scene
 from clickscape.render.studio.stage import Stage, Variation
 from clickscape.types import Product
 
-CACHE_BYTES = 384 * 2**20
+CACHE_BYTES = 512 * 2**20  # a quarter of it holds a finished scene of 1536 px
 SMALLEST, LARGEST = 32, 4096  # pixels per side
 _SHIFT = 0.022  # share of the width by which the product may stand off the center
 _SLIM, _WIDE = 0.26, 0.44  # share of the width up to which props stand closer, from which they make room
@@ -37,12 +39,14 @@ _GRAIN = 1.2  # standard deviation, display levels
 class StudioRenderer:
     """Draws scenes around cut-outs; keeps at most `cache_bytes` of sets, materials and scenes for the next picture.
 
+    `kept`: folder in which sets outlive the process (see `disk`), None for none.
     Finished scenes have a quarter of that to themselves: in learning each is seen once and must not drive out the rest.
     """
 
     name = "studio"
 
-    def __init__(self, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, *, cache_bytes: int = CACHE_BYTES, kept: Path | None = None) -> None:
+        self.kept = kept
         self.parts = ByteCache(cache_bytes * 3 // 4)
         self.finished = ByteCache(cache_bytes // 4)
 
@@ -59,8 +63,9 @@ class StudioRenderer:
         from clickscape.catalog.cutout import open_cutout
 
         parsed = parse(description)
-        made = self.compose(open_cutout(product.image), parsed.scene, size=size, seed=seed, margins=margins)
-        return replace(made, unknown=parsed.unknown)
+        cutout = open_cutout(product.image)
+        scene = parsed.scene if parsed.wish is None else replace(parsed.scene, palette=answer(cutout, parsed.wish))
+        return replace(self.compose(cutout, scene, size=size, seed=seed, margins=margins), unknown=parsed.unknown)
 
     def compose(
         self,
@@ -90,7 +95,7 @@ class StudioRenderer:
         still = _unmirrored(variation)
         stage = self.finished.get(
             ("stage", scene, still, camera, spread),
-            lambda: stages.build(scene, still, camera=camera, spread=spread, cache=self.parts),
+            lambda: stages.build(scene, still, camera=camera, spread=spread, cache=self.parts, kept=self.kept),
         )
         picture = draw(stage, placed, grain=_grain(size, rng))
         canvas = placed.canvas

@@ -7,10 +7,13 @@ and brought to full size face by face, which keeps the set's edges sharp.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from clickscape.render.studio import geometry
 from clickscape.render.studio.color import Floats
@@ -89,6 +92,27 @@ def build(stand: str, camera: Camera, *, walled: bool) -> GBuffer:
         footprint=footprint.reshape(shape).astype(np.float32),
         ambient=ambient,
         edges=_edges(camera, face.reshape(shape), solids, walled),
+    )
+
+
+_EDGE_ARRAYS = ("pixel", "neighbor", "weight")
+_ARRAYS = ("part", "face", "position", "normal", "direction", "texture_u", "texture_v", "footprint", "ambient")
+
+
+def to_arrays(buffer: GBuffer) -> dict[str, npt.NDArray[np.generic]]:
+    """Everything that `from_arrays` cannot know from the set and the camera."""
+    edges = {f"edge_{name}": getattr(buffer.edges, name) for name in _EDGE_ARRAYS}
+    return {name: getattr(buffer, name) for name in _ARRAYS} | edges
+
+
+def from_arrays(stand: str, camera: Camera, arrays: Mapping[str, Any], *, walled: bool) -> GBuffer:
+    """The buffer that `build` made of the same set and camera; KeyError when an array is missing."""
+    return GBuffer(
+        camera=camera,
+        solids=geometry.STAND_SOLIDS[stand],
+        walled=walled,
+        edges=Edges(**{name: arrays[f"edge_{name}"] for name in _EDGE_ARRAYS}),
+        **{name: arrays[name] for name in _ARRAYS},
     )
 
 

@@ -21,6 +21,11 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "desert": ("desert", "canyon", "mountain dawn", "desert dunes", "dunes"),
         "city": ("city", "city street", "urban street", "downtown", "city skyline"),
         "workshop": ("workshop", "garage", "warehouse", "factory hall", "craft workshop"),
+        "cafe": ("café", "cafe", "coffee shop", "bistro", "coffee bar"),
+        "snow": ("snowy landscape", "snow", "winter landscape", "snowy forest", "winter wonderland", "snowfield"),
+        "night city": ("city at night", "night city", "night skyline", "city lights", "night street"),
+        "festive": ("festive room", "christmas room", "christmas living room", "holiday living room", "fireplace"),
+        "pool": ("lakeside", "lake", "poolside", "swimming pool", "open water"),
     },
     "surface": {
         "white marble": ("white marble", "pale marble", "marble", "carrara marble"),
@@ -33,6 +38,8 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "grass": ("grass", "fresh grass", "green grass", "lawn", "green lawn"),
         "water": ("water", "rippling water", "calm water", "pool water", "still water"),
         "slate": ("slate", "dark slate", "gray stone", "rough stone", "stone"),
+        "snow": ("fresh snow", "packed snow", "snow-covered", "powder snow"),
+        "asphalt": ("wet asphalt", "asphalt", "wet street", "rainy asphalt"),
     },
     "light": {
         "soft": (
@@ -49,6 +56,9 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "neon": ("neon light", "neon glow", "pink neon glow", "cyber neon", "neon"),
         "window": ("window light", "soft window light", "soft morning light", "window shadows", "morning light"),
         "leafy": ("leaf shadows", "dappled light", "dappled leaf shadows", "foliage shadows", "palm shadows"),
+        "blinds": ("blinds shadows", "shadows of blinds", "venetian blinds", "slatted light", "blinds"),
+        "blue hour": ("blue hour", "blue hour light", "dusk light", "twilight", "dusk"),
+        "candlelight": ("candlelight", "warm candlelight", "firelight", "fireside glow", "candle glow"),
     },
     "stand": {
         "podium": ("podium", "pedestal", "plinth", "round podium"),
@@ -88,6 +98,12 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
+WISHES: dict[str, tuple[str, ...]] = {
+    "harmony": ("harmonious", "harmonizing", "tone on tone", "tone-on-tone", "matching", "color-matched"),
+    "contrast": ("contrasting", "complementary", "contrast color", "bold contrast", "high contrast"),
+}
+"""A wall color that depends on the product's own; a color that is named outright goes first."""
+
 ATTACHED: dict[str, tuple[str, ...]] = {
     "palette": ("wall", "walls", "backdrop", "background", "tiles"),
 }
@@ -112,5 +128,10 @@ DEFAULTS: dict[str, dict[str, str]] = {
     "desert": {"surface": "sand", "stand": "floor"},
     "city": {"surface": "slate", "stand": "blocks"},
     "workshop": {"surface": "walnut", "stand": "table"},
+    "cafe": {"surface": "walnut", "stand": "table"},
+    "snow": {"surface": "snow", "stand": "floor"},
+    "night city": {"surface": "asphalt", "stand": "floor"},
+    "festive": {"surface": "walnut", "stand": "table"},
+    "pool": {"surface": "white marble", "stand": "slab"},
 }
 """What stands under the product when a description does not say."""

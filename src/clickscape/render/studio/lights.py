@@ -1,4 +1,4 @@
-"""The seven lights: where the key light comes from, its color, what it shines through, and how dark the rest stays.
+"""The ten lights: where the key light comes from, its color, what it shines through, and how dark the rest stays.
 
 All keys come from the left; a mirrored picture has them from the right. Three directions in all, so that shadow maps of
 a set are shared. Exposure is that of a white card on the set, never of the picture's mean: a black table stays black.
@@ -15,7 +15,7 @@ import numpy as np
 from clickscape.render.studio.color import Floats, hex_to_linear
 from clickscape.render.studio.gbuffer import GBuffer
 
-Pattern = Literal["spot", "window", "leaves"]
+Pattern = Literal["spot", "window", "leaves", "blinds"]
 _HIGH = (-0.45, 0.84, -0.42)
 _SIDE = (-0.70, 0.66, -0.50)
 _LOW = (-0.86, 0.42, -0.36)
@@ -60,6 +60,12 @@ LIGHTS: dict[str, Light] = {
     "window": Light(_SIDE, "#ffeed6", 3.6, "#b9cbe4", 0.46, white=1.20, pattern="window", leak=0.05, edge=0.85),
     "leafy": Light(_SIDE, "#fffbe2", 3.2, "#c9e2b8", 0.52, white=1.15, pattern="leaves", leak=0.06, edge=0.85,
                    backdrop="#f2ffe6"),
+    "blinds": Light(_LOW, "#ffd9a0", 3.8, "#c3b7c9", 0.44, white=1.18, pattern="blinds", leak=0.04, edge=0.85,
+                    backdrop="#ffeccf", vignette=0.40),
+    "blue hour": Light(_SIDE, "#b4c6f2", 1.7, "#8fa0cf", 0.85, softness=0.12, white=0.86, edge=0.55, pool=2.0,
+                       rim="#ffb46e", rim_power=1.6, backdrop="#c3cdec", backdrop_gain=0.62, vignette=0.45),
+    "candlelight": Light(_SIDE, "#ff9a3d", 2.7, "#7a4a30", 0.30, softness=0.10, white=0.98, pool=1.05, edge=0.12,
+                         backdrop="#ffb877", backdrop_gain=0.55, vignette=0.65),
 }  # fmt: skip
 
 
@@ -75,6 +81,8 @@ def pattern_tile(light: Light, variant: int) -> Floats | None:
         return _window()
     if light.pattern == "leaves":
         return _leaves(np.random.default_rng(77 + variant))
+    if light.pattern == "blinds":
+        return _blinds()
     return None
 
 
@@ -87,6 +95,19 @@ def _window() -> Floats:
             cv2.rectangle(tile, (int(left * unit), int(top * unit)),
                           (int((left + 36) * unit), int((top + 26) * unit)), 1.0, -1)  # fmt: skip
     return _blurred(tile, 2.6)
+
+
+def _blinds() -> Floats:
+    """Slats of a Venetian blind with the tapes that hold them."""
+    tile = np.zeros((PATTERN_SIDE, PATTERN_SIDE), np.float32)
+    slats = 12
+    for slat in range(slats):
+        top = round((slat + 0.25) * PATTERN_SIDE / slats)
+        cv2.rectangle(tile, (0, top), (PATTERN_SIDE, top + round(0.5 * PATTERN_SIDE / slats)), 1.0, -1)
+    for tape in (0.25, 0.75):
+        left = round(tape * PATTERN_SIDE)
+        cv2.rectangle(tile, (left - 4, 0), (left + 4, PATTERN_SIDE), 0.0, -1)
+    return _blurred(tile, 2.2)
 
 
 def _leaves(rng: np.random.Generator) -> Floats:
@@ -122,7 +143,7 @@ def _blurred(tile: Floats, sigma: float) -> Floats:
     return np.ascontiguousarray(cv2.GaussianBlur(wrapped, (0, 0), sigma)[margin:-margin, margin:-margin])
 
 
-_PATTERN_WIDTH = {"window": 2.5, "leaves": 3.0}  # world units of one tile
+_PATTERN_WIDTH = {"window": 2.5, "leaves": 3.0, "blinds": 2.6}  # world units of one tile
 
 
 def transmission(light: Light, tile: Floats | None, x: Floats, y: Floats, z: Floats) -> Floats:

@@ -7,10 +7,10 @@ which the pixel's footprint interpolates, suffice for any distance.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -55,6 +55,8 @@ MATERIALS: dict[str, Material] = {
     "grass": Material(partial(tiles.grass, soil="#24451a", low="#3c8226", high="#a4cf4e"), 0, 1, 0.5, 1.1),
     "water": Material(partial(tiles.water, deep="#0f7fa6", bright="#8fe0ea"), 0.22, 0.15, 0.45, 1.7),
     "slate": Material(partial(tiles.slate, color="#4c5762", rust="#7a5a44"), 0.04, 0.6, 0.8, 1.6),
+    "snow": Material(partial(tiles.snow, color="#eef3f9"), 0.02, 0.7, 0.9, 1.8),
+    "asphalt": Material(partial(tiles.asphalt, color="#2c2f36"), 0.16, 0.35, 0.35, 1.5),
     "paint": Material(tiles.paint, 0.0, 0.8, 0.0, 1.8, 2.0),
     "concrete": Material(tiles.concrete, 0.03, 0.8, 0.6, 1.7, 2.0),
     "ceramic": Material(partial(tiles.ceramic, count=4), 0.12, 0.2, 0.6, 1.7, 2.0),
@@ -98,6 +100,17 @@ def atlas(name: str) -> Atlas:
             _lay(slope_canvas, slopes[number], left[number], top[number])
     display = np.clip(to_display(np.clip(canvas, 0, 1)) * 255 + 0.5, 0, 255).astype(np.uint8)
     return Atlas(display, slope_canvas, left.astype(np.float32), top.astype(np.float32), sides.astype(np.float32))
+
+
+def to_arrays(sheet: Atlas) -> dict[str, npt.NDArray[np.generic]]:
+    """The arrays of an atlas by name; `from_arrays` puts them together again."""
+    arrays = {name: getattr(sheet, name) for name in ("albedo", "left", "top", "side")}
+    return arrays if sheet.gradient is None else arrays | {"gradient": sheet.gradient}
+
+
+def from_arrays(arrays: Mapping[str, Any]) -> Atlas:
+    """The atlas that `to_arrays` took apart; TypeError when an array is missing."""
+    return Atlas(**{"gradient": None, **arrays})
 
 
 def _gradient(height: Floats) -> Floats:

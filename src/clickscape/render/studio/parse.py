@@ -7,24 +7,34 @@ value found for a slot stays, and every word that is neither known nor a filler 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache, lru_cache
+from typing import cast
 
 from clickscape.render.studio import lexicon
+from clickscape.render.studio.palette import Wish
 from clickscape.render.studio.scene import MAX_PROPS, NO_PROP, WALLED, Scene
 
 _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*", re.UNICODE)
 MAX_CHARACTERS = 2_000
 MIN_SLOTS = 3
+_WISH = "wish"  # what the table calls the phrases of lexicon.WISHES
+_ALIKE = 0.72  # least similarity (0 to 1, of difflib) at which a known word is offered for an unknown one
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A scene, the slots that the description itself named, and the words that meant nothing to the studio."""
+    """A scene, the slots that the description itself named, and the words that meant nothing to the studio.
+
+    `wish`: the wall shall answer to the product's color; the scene's palette then stands in until a product is there.
+    """
 
     scene: Scene
     named: frozenset[str]
     unknown: tuple[str, ...]
+    wish: Wish | None = None
 
     @property
     def parses(self) -> bool:
@@ -71,7 +81,26 @@ def parse(description: str) -> Parsed:
         palette=found.get("palette", ["cream"])[0] if setting in WALLED else None,
         props=props,
     )
-    return Parsed(scene=scene, named=frozenset(found), unknown=tuple(dict.fromkeys(unknown)))
+    asked = found.get(_WISH) if setting in WALLED and "palette" not in found else None
+    wish = cast("Wish", asked[0]) if asked else None
+    named = frozenset(found) - {_WISH} | ({"palette"} if wish else set())
+    return Parsed(scene=scene, named=named, unknown=tuple(dict.fromkeys(unknown)), wish=wish)
+
+
+def nearest(word: str) -> str | None:
+    """The known word that looks most like an unknown one, or None when none does."""
+    return next(iter(get_close_matches(word.lower(), _vocabulary(), n=1, cutoff=_ALIKE)), None)
+
+
+def explain(unknown: Sequence[str]) -> tuple[str, ...]:
+    """Unknown words for people, each with the nearest known one: `mahogony (mahogany?)`."""
+    return tuple(f"{word} ({known}?)" if (known := nearest(word)) else word for word in unknown)
+
+
+@cache
+def _vocabulary() -> tuple[str, ...]:
+    """Every word of the lexicon, in alphabetical order."""
+    return tuple(sorted({word for rows in _table().values() for phrase, _, _ in rows for word in phrase}))
 
 
 @cache
@@ -81,11 +110,18 @@ def _table() -> dict[str, list[tuple[tuple[str, ...], str, str]]]:
     for slot, values in lexicon.PHRASES.items():
         for value, phrases in values.items():
             for phrase in phrases:
-                words = tuple(word.lower() for word in _WORD.findall(phrase))
-                table.setdefault(words[0], []).append((words, slot, value))
+                _enter(table, phrase, slot, value)
+    for wish, phrases in lexicon.WISHES.items():
+        for phrase in phrases:
+            _enter(table, phrase, _WISH, wish)
     for rows in table.values():
         rows.sort(key=lambda row: -len(row[0]))
     return table
+
+
+def _enter(table: dict[str, list[tuple[tuple[str, ...], str, str]]], phrase: str, slot: str, value: str) -> None:
+    words = tuple(word.lower() for word in _WORD.findall(phrase))
+    table.setdefault(words[0], []).append((words, slot, value))
 
 
 def _longest(words: list[str], position: int) -> tuple[str, str, int] | None:

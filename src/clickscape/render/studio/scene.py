@@ -13,10 +13,13 @@ from dataclasses import asdict, dataclass
 from clickscape.errors import SceneError
 
 SETTINGS = ("studio", "bathroom", "loft", "kitchen", "living room", "terrace",
-            "forest", "meadow", "beach", "desert", "city", "workshop")  # fmt: skip
+            "forest", "meadow", "beach", "desert", "city", "workshop",
+            "cafe", "snow", "night city", "festive", "pool")  # fmt: skip
 WALLED = ("studio", "bathroom", "loft")
-SURFACES = ("white marble", "black marble", "terrazzo", "oak", "walnut", "sand", "linen", "grass", "water", "slate")
-LIGHTS = ("soft", "golden hour", "noon", "spotlight", "neon", "window", "leafy")
+SURFACES = ("white marble", "black marble", "terrazzo", "oak", "walnut", "sand", "linen", "grass", "water", "slate",
+            "snow", "asphalt")  # fmt: skip
+LIGHTS = ("soft", "golden hour", "noon", "spotlight", "neon", "window", "leafy",
+          "blinds", "blue hour", "candlelight")  # fmt: skip
 STANDS = ("podium", "blocks", "steps", "slab", "table", "floor")
 PALETTES = ("cream", "pink", "red", "mint", "teal", "blue", "yellow", "lavender", "charcoal")
 PROPS = ("eucalyptus", "palm", "blossom", "lemons", "pebbles", "coffee beans", "berries",

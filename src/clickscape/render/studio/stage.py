@@ -4,35 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from clickscape.render.studio import backdrop, gbuffer, geometry, lights, materials, props
+from clickscape.render.studio import backdrop, disk, gbuffer, geometry, lights, materials, props
 from clickscape.render.studio.cache import ByteCache
 from clickscape.render.studio.color import Floats, hex_to_linear
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import Camera
 from clickscape.render.studio.lookups import Mirror, contact_map, mirror_map, mirror_share, shadow_map, vignette
+from clickscape.render.studio.palette import PALETTE_COLORS
 from clickscape.render.studio.product import map_stride
 from clickscape.render.studio.props import PropLayer
 from clickscape.render.studio.scene import WALLED, Scene
 
 CAMERAS = ((1.05, 0.0), (0.86, -0.09), (1.26, 0.11))  # eye height, yaw in radians
-PALETTE_COLORS = {
-    "cream": "#f0e0c0",
-    "pink": "#f29fae",
-    "red": "#b3161f",
-    "mint": "#9fdcc0",
-    "teal": "#0f6f78",
-    "blue": "#3f7fd6",
-    "yellow": "#f5c22e",
-    "lavender": "#ae98e0",
-    "charcoal": "#34353b",
-}
 _WALL_MATERIAL = {"studio": "paint", "bathroom": "ceramic", "loft": "concrete"}
 _GROUND = {"kitchen": "oak", "living room": "oak", "terrace": "pavement", "forest": "forest floor", "meadow": "grass",
-           "beach": "sand", "desert": "red sand", "city": "pavement", "workshop": "concrete"}  # fmt: skip
+           "beach": "sand", "desert": "red sand", "city": "pavement", "workshop": "concrete",
+           "cafe": "walnut", "snow": "snow", "night city": "asphalt", "festive": "walnut", "pool": "water"}  # fmt: skip
 _PALE = "#e9e4dc"
 
 
@@ -77,17 +69,22 @@ def camera_for(size: tuple[int, int], variation: Variation, *, lowest: float) ->
     return Camera(size[0], size[1], eye_height, yaw, lowest)
 
 
-def build(scene: Scene, variation: Variation, *, camera: Camera, spread: int, cache: ByteCache) -> Stage:
-    """Put a scene together from cached parts; `spread` (−1, 0, 1) tells how wide the product is."""
+def build(
+    scene: Scene, variation: Variation, *, camera: Camera, spread: int, cache: ByteCache, kept: Path | None = None
+) -> Stage:
+    """Put a scene together from cached parts; `spread` (−1, 0, 1) tells how wide the product is.
+
+    `kept`: folder in which sets outlive the process.
+    """
     walled = scene.setting in WALLED
     where = (scene.stand, walled, camera)
-    buffer = cache.get(("buffer", *where), lambda: gbuffer.build(scene.stand, camera, walled=walled))
+    buffer = cache.get(("buffer", *where), partial(_buffer, scene.stand, camera, walled=walled, kept=kept))
     light = lights.LIGHTS[scene.light]
     ray = lights.toward(light)
     key_color = hex_to_linear(light.key) * np.float32(light.power)
     fill_color = hex_to_linear(light.ambient) * np.float32(light.fill)
 
-    albedo, normal, gloss, rough = _surfaces(scene, buffer, where, cache)
+    albedo, normal, gloss, rough = _surfaces(scene, buffer, where, cache, kept)
     visible = cache.get(
         ("visible", light.direction, light.softness, *where),
         lambda: gbuffer.key_visibility(buffer, ray, softness=light.softness),
@@ -149,6 +146,20 @@ def build(scene: Scene, variation: Variation, *, camera: Camera, spread: int, ca
     )
 
 
+def _buffer(stand: str, camera: Camera, *, walled: bool, kept: Path | None) -> GBuffer:
+    def make() -> disk.Arrays:
+        return gbuffer.to_arrays(gbuffer.build(stand, camera, walled=walled))
+
+    return gbuffer.from_arrays(stand, camera, disk.keep((stand, walled, camera), make, where=kept), walled=walled)
+
+
+def _atlas(name: str, kept: Path | None) -> materials.Atlas:
+    def make() -> disk.Arrays:
+        return materials.to_arrays(materials.atlas(name))
+
+    return materials.from_arrays(disk.keep(("atlas", name), make, where=kept))
+
+
 def _part_materials(scene: Scene) -> dict[int, tuple[str, Floats | None]]:
     """Material and tint of every part: the stand wears the surface, the ground is painted or the place's own."""
     walled = scene.setting in WALLED
@@ -172,7 +183,7 @@ def _part_materials(scene: Scene) -> dict[int, tuple[str, Floats | None]]:
 
 
 def _surfaces(
-    scene: Scene, buffer: GBuffer, where: tuple[object, ...], cache: ByteCache
+    scene: Scene, buffer: GBuffer, where: tuple[object, ...], cache: ByteCache, kept: Path | None
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Albedo (height, width, 3), bent normals (3, height, width), gloss and roughness (height, width)."""
     height, width = buffer.part.shape
@@ -180,7 +191,7 @@ def _surfaces(
     normal = buffer.normal.copy()
     gloss_of, rough_of = np.zeros(8, np.float32), np.ones(8, np.float32)
     for part, (name, tint) in _part_materials(scene).items():
-        seen = cache.get(("sample", part, name, *where), partial(_sampled, buffer, part, name, cache))
+        seen = cache.get(("sample", part, name, *where), partial(_sampled, buffer, part, name, cache, kept))
         if seen is None:
             continue
         rows = slice(seen.top, seen.bottom)
@@ -198,8 +209,8 @@ def _tinted(albedo: Floats, tint: Floats) -> Floats:
     return np.asarray(albedo * tint + np.maximum(albedo - np.float32(1.35), 0), np.float32)
 
 
-def _sampled(buffer: GBuffer, part: int, name: str, cache: ByteCache) -> materials.Sample | None:
-    return materials.sample(buffer, part, name, cache.get(("atlas", name), lambda: materials.atlas(name)))
+def _sampled(buffer: GBuffer, part: int, name: str, cache: ByteCache, kept: Path | None) -> materials.Sample | None:
+    return materials.sample(buffer, part, name, cache.get(("atlas", name), partial(_atlas, name, kept)))
 
 
 def _bend(normal: Floats, gradient: Floats, mine: np.typing.NDArray[np.bool_]) -> None:

@@ -191,6 +191,26 @@ def slate(rng: np.random.Generator, *, color: str, rust: str) -> Tile:
     return albedo, (1.2 * terrace + 0.12 * grain).astype(np.float32)
 
 
+def snow(rng: np.random.Generator, *, color: str) -> Tile:
+    """Wind-blown snow: soft drifts, bluish in the hollows, with crystals that glitter."""
+    drift, grain = noise(rng, slope=4.0, stretch=(1.4, 0.8)), noise(rng, slope=0.6)
+    hollow = step(0.2, 1.6, -drift)
+    albedo = mix(_level(color), _level("#c3d6ec"), (0.5 * hollow).astype(np.float32))
+    glitter = step(2.6, 3.2, noise(rng, slope=0.0))
+    return np.clip(albedo * (1 + 0.02 * grain + 0.25 * glitter)[..., None], 0, 1).astype(np.float32), (
+        2.2 * drift + 0.10 * grain
+    ).astype(np.float32)
+
+
+def asphalt(rng: np.random.Generator, *, color: str) -> Tile:
+    """A street after rain: dark binder, pale stones, and films of water that are smooth."""
+    stones, film = noise(rng, slope=0.3), step(-0.4, 0.9, noise(rng, slope=3.4))
+    shade = 1 + (0.22 * stones + 0.5 * step(1.7, 2.4, stones)) * (1 - 0.7 * film) - 0.25 * film
+    return (hex_to_linear(color) * np.clip(shade, 0.2, 2)[..., None]).astype(np.float32), (
+        0.35 * stones * (1 - film)
+    ).astype(np.float32)
+
+
 def paint(rng: np.random.Generator) -> Tile:
     """A smooth painted wall or block; mean 1."""
     broad, fine = noise(rng, slope=3.0), noise(rng, slope=1.3)

@@ -33,6 +33,7 @@ from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
 from clickscape.stages import feeds_out
 from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.stale import stale
 from clickscape.types import Creative, Product
 from clickscape.workspace import RENDITIONS, Workspace, atomic_file, file_name, fingerprint
 from clickscape.workspace.files import sweep
@@ -137,7 +138,9 @@ def _exportable(
     """The creatives that may be shown, those that are live first, and a count of the others by reason."""
     right: list[Creative] = []
     left_out: Counter[str] = Counter()
-    for creative in workspace.creatives():
+    everything = workspace.creatives()
+    old = stale(everything, products)
+    for creative in everything:
         product = products.get(creative.product_id)
         if creative.status in ("rejected", "retired"):
             left_out[creative.status] += 1
@@ -147,6 +150,8 @@ def _exportable(
             left_out["product no longer in the catalog"] += 1
         elif _sold_out(product):
             left_out["product out of stock"] += 1
+        elif creative.creative_id in old:
+            left_out["stale: the product has changed, see `clickscape refresh`"] += 1
         else:
             right.append(creative)
     if not right and set(left_out) == {"draft, not approved"}:

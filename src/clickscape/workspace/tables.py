@@ -38,6 +38,7 @@ CREATIVES = pa.schema(
         "seed": pa.int64(),
         "parent_id": pa.string(),
         "status": pa.string(),
+        "product_digest": pa.string(),
         "created_at": _TIME,
     }
 )
@@ -77,6 +78,10 @@ COUNTS = pa.schema(
         "clicks": pa.int64(),
     }
 )
+
+
+_ADDED_LATER = frozenset({"product_digest"})
+"""Columns that tables of an earlier version lack; they are read as unknown."""
 
 
 def product_table(products: Sequence[Product], *, name_image: Callable[[str], str]) -> pa.Table:
@@ -130,6 +135,7 @@ def creative_table(creatives: Sequence[Creative], *, name_image: Callable[[str],
             "seed": creative.seed,
             "parent_id": creative.parent_id,
             "status": creative.status,
+            "product_digest": creative.product_digest or None,
             "created_at": now.astimezone(UTC),
         }
         for creative in creatives
@@ -140,7 +146,14 @@ def creative_table(creatives: Sequence[Creative], *, name_image: Callable[[str],
 def creatives_from(table: pa.Table, *, resolve: Callable[[str], Path]) -> list[Creative]:
     """Creatives of the table; `resolve` turns what it says of an image into a path."""
     return [
-        Creative(**{**row, "scene": json.loads(row["scene"] or "{}"), "image": str(resolve(row["image"]))})
+        Creative(
+            **{
+                **row,
+                "scene": json.loads(row["scene"] or "{}"),
+                "image": str(resolve(row["image"])),
+                "product_digest": row["product_digest"] or "",
+            }
+        )
         for row in table.drop_columns(["created_at"]).to_pylist()
     ]
 
@@ -156,6 +169,9 @@ def check_unique(identifiers: Sequence[str], *, what: str) -> None:
 
 def conform(table: pa.Table, schema: pa.Schema, *, where: str, error: type[ClickscapeError]) -> pa.Table:
     """Pick and cast the columns of `schema`; `error` names the column that is missing or of another type."""
+    for field in schema:
+        if field.name in _ADDED_LATER and field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise error(f"{where}: no column {missing[0]!r}; expected {', '.join(schema.names)}. Add the column.")

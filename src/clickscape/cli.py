@@ -229,15 +229,29 @@ def review(
 ) -> None:
     """List the creatives with their status, after changing it as asked; all changes or none."""
     from clickscape.stages.review import review as stage
+    from clickscape.stages.stale import stale
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
     creatives = stage(shop, approve=approve or (), reject=reject or (), approve_all=approve_all)
+    old = stale(creatives, {product.product_id: product for product in shop.products()})
     for creative in creatives:
-        _out.print(f"{creative.status:<9} {_shown(creative.creative_id)}  {_shown(creative.description)}", markup=False)
+        status = f"{creative.status}{', stale' if creative.creative_id in old else ''}"
+        _out.print(f"{status:<15} {_shown(creative.creative_id)}  {_shown(creative.description)}", markup=False)
     _made(
         shop.creatives_path, after=f"clickscape export {workspace} --placement 'meta-*' --approved-only --out exports/"
     )
+
+
+@app.command(epilog="Example: clickscape refresh my-shop")
+def refresh(workspace: Folder) -> None:
+    """Draw the creatives anew whose product has another picture or other words since; the old ones are retired."""
+    from clickscape.stages.stale import refresh as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    _out.print(f"{_watch(stage(shop))} creatives drawn anew, as drafts")
+    _made(shop.creatives_path, after=f"clickscape review {workspace} --approve-all")
 
 
 @app.command(epilog="Example: clickscape placements 'google-display-*'")
@@ -265,10 +279,14 @@ def export(
         str | None, typer.Option(help="Address of that folder on the web; without it no feeds are written.")
     ] = None,
     approved_only: Annotated[bool, typer.Option("--approved-only", help="Approved and live ones, no drafts.")] = False,
+    tagline: Annotated[str, typer.Option(help="Line set over every picture, where the placement allows text.")] = "",
+    badge: Annotated[str, typer.Option(help="A few words in a pill, such as 'New'.")] = "",
+    font: Annotated[Path | None, typer.Option(help="Font file with letters that the own font lacks.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw side by side.")] = 2,
 ) -> None:
     """Draw every creative anew for every placement, within its safe zone and bytes, with feeds that point there."""
     from clickscape.stages.export import export as stage
+    from clickscape.stages.rendition import Words
     from clickscape.workspace import Workspace
 
     made = _watch(
@@ -278,6 +296,7 @@ def export(
             out=out,
             base_url=base_url,
             approved_only=approved_only,
+            words=Words(tagline, badge, font),
             workers=workers,
         )
     )

@@ -57,7 +57,10 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Creative:
-    """One advertising image of one product, and everything that is needed to draw it again."""
+    """One advertising image of one product, and everything that is needed to draw it again.
+
+    `product_digest` says which words and picture of the product it was made from, "" when nobody noted it.
+    """
 
     creative_id: str
     product_id: str
@@ -69,6 +72,7 @@ class Creative:
     seed: int
     parent_id: str | None = None
     status: CreativeStatus = "draft"
+    product_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.errors import ConfigError, TextError, WorkspaceError
 from clickscape.render import placements, provenance
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
 from clickscape.stages.export import Exported, export
 from clickscape.stages.progress import run
+from clickscape.stages.rendition import Words
 from clickscape.stages.review import review
 from clickscape.stages.shown import shown
 from clickscape.types import Creative, CreativeStatus, Product
@@ -252,3 +253,25 @@ def test_a_killed_export_leaves_whole_files_and_goes_on(shop: Workspace) -> None
     for name in visible(out):
         if name.endswith(".jpg"):
             assert (out / name).read_bytes() == (whole / "exports" / name).read_bytes(), "as if never interrupted"
+
+
+def test_words_are_set_where_they_are_allowed_and_drawn_again_when_they_change(shop: Workspace) -> None:
+    out = shop.path.parent / "exports"
+    plain = run(export(shop, placements=["google-display-300x250"], out=out, approved_only=True))
+    before = visible(out)
+    words = Words(tagline="Made to last", badge="New")
+    spoken = run(export(shop, placements=["google-display-300x250"], out=out, approved_only=True, words=words))
+    assert spoken.drawn == plain.drawn == 2
+    assert all(when != before[name] for name, when in visible(out).items() if name.endswith(".jpg"))
+    again = run(export(shop, placements=["google-display-300x250"], out=out, approved_only=True, words=words))
+    assert again.drawn == 0
+
+
+def test_words_that_a_placement_forbids_or_has_no_room_for_are_refused(shop: Workspace) -> None:
+    out = shop.path.parent / "exports"
+    forbidding = next(place.name for place in placements.load() if not place.allows_text)
+    with pytest.raises(TextError, match=f"{forbidding} forbids text"):
+        run(export(shop, placements=[forbidding, "1x1"], out=out, words=Words(badge="New")))
+    assert not out.exists(), "refused before anything is drawn"
+    with pytest.raises(TextError, match=r"creative 'A 1' at google-display-320x50: .*fit nowhere"):
+        run(export(shop, placements=["google-display-320x50"], out=out, words=Words(tagline="Made to last " * 8)))

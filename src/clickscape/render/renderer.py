@@ -79,8 +79,19 @@ class Renderer(Protocol):
     name: str
     digital_source: DigitalSource
 
-    def render(self, product: Product, description: str, *, size: tuple[int, int], seed: int) -> Rendering:
-        """An image of `size` (width, height); where the placed product is opaque, its pixels are the cut-out's."""
+    def render(
+        self,
+        product: Product,
+        description: str,
+        *,
+        size: tuple[int, int],
+        seed: int,
+        margins: Margins = NO_MARGINS,
+    ) -> Rendering:
+        """An image of `size` (width, height); where the placed product is opaque, its pixels are the cut-out's.
+
+        The product keeps the `margins` free; what surrounds it fills the whole picture.
+        """
         ...
 
 
@@ -95,6 +106,7 @@ class BatchRenderer(Renderer, Protocol):
         *,
         sizes: Sequence[tuple[int, int]],
         seeds: Sequence[int],
+        margins: Margins = NO_MARGINS,
     ) -> list[Rendering]:
         """One image per product, in order; sizes are (width, height)."""
         ...

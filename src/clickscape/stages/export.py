@@ -10,37 +10,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-import clickscape
-from clickscape import render
-from clickscape.catalog.cutout import open_cutout
 from clickscape.compute.shards import map_shards
-from clickscape.errors import ConfigError, ImageError, WorkspaceError
+from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.render import placements as places
-from clickscape.render import provenance
-from clickscape.render.encode import encode
-from clickscape.render.placements import Placement
-from clickscape.render.provenance import Provenance
-from clickscape.render.renderer import Renderer, Rendering
-from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import Scene
-from clickscape.stages import feeds_out
+from clickscape.render.text import check_text_allowed
+from clickscape.stages import feeds_out, rendition
 from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.rendition import RECORDS, Job, Words
+from clickscape.stages.stale import stale
 from clickscape.types import Creative, Product
-from clickscape.workspace import RENDITIONS, Workspace, atomic_file, file_name, fingerprint
+from clickscape.workspace import RENDITIONS, Workspace, atomic_file, fingerprint
 from clickscape.workspace.files import sweep
 
 STAGE = "export"
 MANIFEST = "manifest.json"
-RECORDS = ".renditions"
-_LABEL_SLACK = 256  # bytes by which a label may take more in one format than in another
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +43,6 @@ class Exported:
     summary: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One rendition to draw: everything a worker needs."""
-
-    creative: Creative
-    product: Product
-    placement: Placement
-    work: str
-    out: Path
-
-    @property
-    def record(self) -> Path:
-        return self.out / RECORDS / self.placement.name / f"{file_name(self.creative.creative_id)}.json"
-
-
 def export(
     workspace: Workspace,
     *,
@@ -76,34 +50,48 @@ def export(
     out: Path,
     base_url: str | None = None,
     approved_only: bool = False,
+    words: Words | None = None,
     workers: int = 1,
 ) -> Stage[Exported]:
     """Draw the creatives at the placements (names or globs) into `out`, write its manifest and feeds, note renditions.
 
     Drafts are exported too unless `approved_only`; rejected and retired ones, and those whose product is gone or out of
-    stock, never. Feeds need absolute links, so there are none without `base_url`, where `out` will lie on the web.
-    Raises ConfigError, ImageError and WorkspaceError.
+    stock or has changed since (see `stale`), never. `words` are set over every picture. Feeds need absolute links, so
+    there are none without `base_url`, where `out` will lie on the web. Raises ConfigError, ImageError, WorkspaceError,
+    and TextError where a placement forbids words, or has no room for them.
     """
     if not placements:
         raise ConfigError("no placement given. Name some: clickscape export my-shop --placement meta-feed")
     chosen, base = places.find(*placements), feeds_out.checked(base_url)
+    said = words or Words()
+    for place in chosen if said else ():
+        check_text_allowed(place.name, allows_text=place.allows_text)
     _check(workspace, out)
     config = {"placements": [one.name for one in chosen], "base_url": base, "approved_only": approved_only}
     with workspace.start_run(STAGE, config, {"creatives": workspace.creatives_path}) as run:
         for folder in (*(out / one.name for one in chosen), out / RECORDS, out / feeds_out.FOLDER):
             sweep(folder)
+        settings = workspace.settings
         products = {product.product_id: product for product in workspace.products()}
         creatives, left_out = _exportable(workspace, products, approved_only=approved_only)
         pictures = {name: fingerprint(Path(products[name].image)) for name in {one.product_id for one in creatives}}
         jobs = [
-            _Job(one, products[one.product_id], place, _work(one, place, pictures[one.product_id]), out)
+            Job(
+                creative=one,
+                product=products[one.product_id],
+                placement=place,
+                work=rendition.work_of(one, place, pictures[one.product_id], said),
+                out=out,
+                settings=settings,
+                words=said,
+            )
             for place in chosen
             for one in creatives
         ]
-        open_jobs = [job for job in jobs if not _finished(job)]
+        open_jobs = [job for job in jobs if not rendition.finished(job)]
         done = len(jobs) - len(open_jobs)
         yield Progress(STAGE, done, len(jobs))
-        for record in map_shards(_draw, open_jobs, workers=workers, chunk=4):
+        for record in map_shards(rendition.draw, open_jobs, workers=workers, chunk=4):
             run.log(record)
             done += 1
             yield Progress(STAGE, done, len(jobs), f"{record['placement']} {record['creative_id']}")
@@ -137,7 +125,9 @@ def _exportable(
     """The creatives that may be shown, those that are live first, and a count of the others by reason."""
     right: list[Creative] = []
     left_out: Counter[str] = Counter()
-    for creative in workspace.creatives():
+    everything = workspace.creatives()
+    old = stale(everything, products)
+    for creative in everything:
         product = products.get(creative.product_id)
         if creative.status in ("rejected", "retired"):
             left_out[creative.status] += 1
@@ -147,6 +137,8 @@ def _exportable(
             left_out["product no longer in the catalog"] += 1
         elif _sold_out(product):
             left_out["product out of stock"] += 1
+        elif creative.creative_id in old:
+            left_out["stale: the product has changed, see `clickscape refresh`"] += 1
         else:
             right.append(creative)
     if not right and set(left_out) == {"draft, not approved"}:
@@ -161,116 +153,13 @@ def _sold_out(product: Product) -> bool:
     return "".join(letter for letter in said if letter.isalpha()).endswith("outofstock")
 
 
-def _work(creative: Creative, placement: Placement, picture: str) -> str:
-    """Fingerprint of what decides a rendition's bytes."""
-    asked = [placement.size, asdict(placement.margins), placement.max_bytes, placement.formats]
-    made = asdict(creative)
-    told = {key: made[key] for key in ("creative_id", "description", "scene", "renderer", "model_id", "seed")}
-    return fingerprint([told, asked, picture, clickscape.__version__])
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """A record, None when there is none that can be read."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return record if isinstance(record, dict) and {"file", "sha256", "work"} <= set(record) else None
-    except (OSError, ValueError):
-        return None
-
-
-def _whole(record: Mapping[str, Any], out: Path) -> bool:
-    file = out / record["file"]
-    return file.is_file() and fingerprint(file) == record["sha256"]
-
-
-def _finished(job: _Job) -> bool:
-    record = _read(job.record)
-    return record is not None and record["work"] == job.work and _whole(record, job.out)
-
-
-@lru_cache(maxsize=4)
-def _renderer(name: str) -> Renderer:
-    """One renderer of each name per process, so that its caches serve every rendition."""
-    return render.load(name)
-
-
-def _rendered(job: _Job) -> Rendering:
-    """The creative's own scene where the studio drew it, else its description, at the placement's size."""
-    renderer, creative, placement = _renderer(job.creative.renderer), job.creative, job.placement
-    if isinstance(renderer, StudioRenderer) and creative.scene:
-        scene = Scene.from_json(json.dumps(dict(creative.scene)))
-        cutout = open_cutout(job.product.image)
-        return renderer.compose(cutout, scene, size=placement.size, seed=creative.seed, margins=placement.margins)
-    return renderer.render(job.product, creative.description, size=placement.size, seed=creative.seed)
-
-
-def _draw(job: _Job) -> dict[str, Any]:
-    """Draw, encode, label and save one rendition (in a worker: only its record travels)."""
-    creative, placement = job.creative, job.placement
-    rendering = _rendered(job)
-    label = Provenance(
-        creative.creative_id,
-        renderer=creative.renderer,
-        model_id=creative.model_id,
-        source=_renderer(creative.renderer).digital_source,
-        seed=creative.seed,
-        description=creative.description,
-    )
-    try:
-        room = placement.max_bytes - _label_bytes(label)
-        made = encode(rendering.image, max_bytes=room, formats=placement.formats)
-    except ImageError as error:
-        raise ImageError(f"creative {creative.creative_id!r} at {placement.name}: {error}") from None
-    data = provenance.embed(made.data, label)
-    if len(data) > placement.max_bytes:
-        raise ImageError(f"creative {creative.creative_id!r} at {placement.name}: its label takes too many bytes.")
-    file = job.out / placement.name / f"{file_name(creative.creative_id)}.{made.extension}"
-    old = _read(job.record)
-    with atomic_file(file) as temporary:
-        temporary.write_bytes(data)
-    record = {
-        "rendition_id": f"{creative.creative_id}@{placement.name}",
-        "creative_id": creative.creative_id,
-        "product_id": creative.product_id,
-        "placement": placement.name,
-        "file": file.relative_to(job.out).as_posix(),
-        "format": made.format,
-        "quality": made.quality,
-        "full_color": made.full_color,
-        "width": placement.width,
-        "height": placement.height,
-        "bytes": len(data),
-        "inside_margins": _inside(rendering, placement),
-        "sha256": fingerprint(file),
-        "work": job.work,
-    }
-    with atomic_file(job.record) as temporary:
-        temporary.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
-    if old is not None and old["file"] != record["file"]:
-        (job.out / old["file"]).unlink(missing_ok=True)  # another format took its place
-    return record
-
-
-def _label_bytes(label: Provenance) -> int:
-    """Bytes that a label adds to a file, and a little more."""
-    dot = encode(np.zeros((1, 1, 3), np.uint8), max_bytes=4096, formats=("png",)).data
-    return len(provenance.embed(dot, label)) - len(dot) + _LABEL_SLACK
-
-
-def _inside(rendering: Rendering, placement: Placement) -> bool:
-    """Whether the product keeps the placement's margins free."""
-    rows, columns = (np.flatnonzero((rendering.product_mask > 128).any(axis)) for axis in (1, 0))
-    left, top, right, bottom = placement.margins.inside(placement.size)
-    return bool(rows.size and left <= columns[0] and columns[-1] < right and top <= rows[0] and rows[-1] < bottom)
-
-
 def _kept(out: Path, creatives: Sequence[Creative]) -> list[dict[str, Any]]:
     """Records of all that may be shown, by placement and creative; files and records of what may not be are removed."""
     order = {creative.creative_id: number for number, creative in enumerate(creatives)}
     place_order = {placement.name: number for number, placement in enumerate(places.load())}
     kept = []
     for path in sorted((out / RECORDS).glob("*/*.json")):
-        record = _read(path)
+        record = rendition.read(path)
         if record is not None and record["creative_id"] in order and record["placement"] in place_order:
             kept.append(record)
         else:

@@ -32,6 +32,7 @@ from clickscape.reward.model import RewardModel
 from clickscape.stages.gather import FeedOptions, gather
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
+from clickscape.stages.stale import product_digest
 from clickscape.types import Creative, Product
 from clickscape.vlm.generate import Writer
 from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint
@@ -148,11 +149,11 @@ def _generate(
     environment = Environment(loader=PackageLoader("clickscape.stages", "."), autoescape=True)
     _write(out / PAGE, environment.get_template("gallery.html.j2").render(rows=rows, size=config.size))
     if shop is not None:
-        _append(shop, rows)
+        _append(shop, rows, {product.product_id: product for product in products})
     return len(rows)
 
 
-def _append(shop: Workspace, rows: Sequence[Mapping[str, Any]]) -> None:
+def _append(shop: Workspace, rows: Sequence[Mapping[str, Any]], products: Mapping[str, Product]) -> None:
     """Add those of the rows to the table `creatives` that are not there yet; the others keep their status."""
     known = {creative.creative_id for creative in shop.creatives()}
     new = [
@@ -165,6 +166,7 @@ def _append(shop: Workspace, rows: Sequence[Mapping[str, Any]]) -> None:
             renderer=row["renderer"],
             model_id=row["model_id"],
             seed=row["seed"],
+            product_digest=product_digest(products[row["product_id"]]),
         )
         for row in rows
         if row["creative_id"] not in known
@@ -268,10 +270,7 @@ def _record(product: Product, *, out: Path) -> Path:
 
 def _work(tools: _Tools, product: Product) -> str:
     """Fingerprint of what decides a product's creatives: models, settings, its words and its picture."""
-    picture = Path(product.image)
-    told = {key: value for key, value in product.attributes.items() if key != "availability"}
-    words = [product.product_id, product.title, product.category, product.tags, told]
-    return fingerprint([tools.work, words, fingerprint(picture) if picture.is_file() else ""])
+    return fingerprint([tools.work, product_digest(product)])
 
 
 def _read(product: Product, *, out: Path) -> dict[str, list[dict[str, object]]]:

@@ -14,7 +14,7 @@ from clickscape.types import Creative, Product
 from clickscape.workspace.files import to_json
 
 _TIME = pa.timestamp("us", tz="UTC")
-_LATER = frozenset({"more_images"})
+_LATER = frozenset({"more_images", "product_digest"})
 PRODUCTS = pa.schema(
     {
         "product_id": pa.string(),
@@ -40,6 +40,7 @@ CREATIVES = pa.schema(
         "seed": pa.int64(),
         "parent_id": pa.string(),
         "status": pa.string(),
+        "product_digest": pa.string(),
         "created_at": _TIME,
     }
 )
@@ -134,6 +135,7 @@ def creative_table(creatives: Sequence[Creative], *, name_image: Callable[[str],
             "seed": creative.seed,
             "parent_id": creative.parent_id,
             "status": creative.status,
+            "product_digest": creative.product_digest or None,
             "created_at": now.astimezone(UTC),
         }
         for creative in creatives
@@ -144,7 +146,14 @@ def creative_table(creatives: Sequence[Creative], *, name_image: Callable[[str],
 def creatives_from(table: pa.Table, *, resolve: Callable[[str], Path]) -> list[Creative]:
     """Creatives of the table; `resolve` turns what it says of an image into a path."""
     return [
-        Creative(**{**row, "scene": json.loads(row["scene"] or "{}"), "image": str(resolve(row["image"]))})
+        Creative(
+            **{
+                **row,
+                "scene": json.loads(row["scene"] or "{}"),
+                "image": str(resolve(row["image"])),
+                "product_digest": row["product_digest"] or "",
+            }
+        )
         for row in table.drop_columns(["created_at"]).to_pylist()
     ]
 

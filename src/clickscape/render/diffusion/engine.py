@@ -22,7 +22,7 @@ from clickscape.errors import RenderError
 from clickscape.render.diffusion import conditions, embed, weights, words
 from clickscape.render.diffusion.frame import Frame, brought_back, composite_linear, frame, placed, widened
 from clickscape.render.diffusion.weights import Weights
-from clickscape.render.renderer import DigitalSource, Rendering
+from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering
 from clickscape.render.studio.color import Bytes
 from clickscape.render.studio.engine import LARGEST, SMALLEST
 from clickscape.types import Product
@@ -61,10 +61,16 @@ class DiffusionRenderer:
         self._negative = embed.cut(self.weights.pipeline, config.negative) if config.negative.strip() else ()
 
     def render(
-        self, product: Product, description: str, *, size: tuple[int, int] = (1024, 1024), seed: int
+        self,
+        product: Product,
+        description: str,
+        *,
+        size: tuple[int, int] = (1024, 1024),
+        seed: int,
+        margins: Margins = NO_MARGINS,
     ) -> Rendering:
         """One picture of `size` (width, height); RenderError when the safety checker lets none pass."""
-        return self.render_many([product], [description], sizes=[size], seeds=[seed])[0]
+        return self.render_many([product], [description], sizes=[size], seeds=[seed], margins=margins)[0]
 
     def render_many(
         self,
@@ -73,13 +79,14 @@ class DiffusionRenderer:
         *,
         sizes: Sequence[tuple[int, int]],
         seeds: Sequence[int],
+        margins: Margins = NO_MARGINS,
     ) -> list[Rendering]:
         """One picture per product, in order, each as `render` gives it alone; `sizes` are (width, height).
 
         RenderError when the safety checker lets none of a description's pictures pass.
         """
         tasks = [
-            self._task(product, description, size=size, seed=seed)
+            self._task(product, description, size=size, seed=seed, margins=margins)
             for product, description, size, seed in zip(products, descriptions, sizes, seeds, strict=True)
         ]
         drawn = {task.key: self._kept[task.key] for task in tasks if task.key in self._kept}
@@ -91,7 +98,7 @@ class DiffusionRenderer:
             self._kept.popitem(last=False)
         return [_finished(task, drawn[task.key]) for task in tasks]
 
-    def _task(self, product: Product, description: str, *, size: tuple[int, int], seed: int) -> _Task:
+    def _task(self, product: Product, description: str, *, size: tuple[int, int], seed: int, margins: Margins) -> _Task:
         from clickscape.catalog.cutout import open_cutout
 
         if not all(SMALLEST <= side <= LARGEST for side in size):
@@ -99,9 +106,9 @@ class DiffusionRenderer:
         config = self.config
         cutout = open_cutout(product.image)
         text = words.prompt(description, product, style=config.style, omit_product=config.omit_product_words)
-        around = frame(size, side=config.side, multiple=self.weights.multiple)
+        around = frame(size, side=config.side, multiple=self.weights.multiple, margins=margins)
         seen = hashlib.sha256(np.ascontiguousarray(cutout).data).digest()
-        key = (seen, cutout.shape, text, around.window, around.model, seed)
+        key = (seen, cutout.shape, text, around.window, around.model, margins, seed)
         return _Task(product, description, embed.cut(self.weights.pipeline, text), cutout, around, seed, key)
 
     def _draw(self, tasks: Iterable[_Task]) -> Iterator[tuple[tuple[object, ...], Bytes]]:
@@ -162,7 +169,7 @@ class DiffusionRenderer:
 
     def _conditions(self, batch: Sequence[_Task]) -> dict[str, list[Image.Image]]:
         config = self.config
-        canvases = [widened(placed(task.cutout, size=task.frame.window), task.frame) for task in batch]
+        canvases = [_canvas(task) for task in batch]
         masks = [
             conditions.mask(canvas[..., 3], erode=config.mask_erode * config.side, blur=config.mask_blur * config.side)
             for canvas in canvases
@@ -203,8 +210,13 @@ class DiffusionRenderer:
         return replace(task, tried=tried)
 
 
+def _canvas(task: _Task) -> Bytes:
+    """The product as the model's picture holds it, (height, width, 4)."""
+    return widened(placed(task.cutout, size=task.frame.window, margins=task.frame.margins), task.frame)
+
+
 def _finished(task: _Task, background: Bytes) -> Rendering:
-    canvas = placed(task.cutout, size=task.frame.size)
+    canvas = placed(task.cutout, size=task.frame.size, margins=task.frame.margins)
     image = composite_linear(canvas, brought_back(background, task.frame))
     return Rendering(image=image, scene=None, unknown=(), product=canvas)
 

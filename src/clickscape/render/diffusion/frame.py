@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from clickscape.render.renderer import NO_MARGINS, Margins
 from clickscape.render.studio import product as products
 from clickscape.render.studio.color import Bytes, linear_of_byte, to_display
 
@@ -29,20 +30,24 @@ class Frame:
     model: tuple[int, int]
     left: int
     top: int
+    margins: Margins = NO_MARGINS
 
 
-def frame(size: tuple[int, int], *, side: int, multiple: int) -> Frame:
-    """The window of about side² pixels in the shape of `size` (width, height), in whole multiples of `multiple`."""
+def frame(size: tuple[int, int], *, side: int, multiple: int, margins: Margins = NO_MARGINS) -> Frame:
+    """The window of about side² pixels in the shape of `size` (width, height), in whole multiples of `multiple`.
+
+    The product keeps the `margins` free.
+    """
     scale = side / math.sqrt(size[0] * size[1])
     width, height = (max(multiple, round(length * scale)) for length in size)
     model = (multiple * math.ceil(width / multiple), multiple * math.ceil(height / multiple))
-    return Frame(size, (width, height), model, (model[0] - width) // 2, (model[1] - height) // 2)
+    return Frame(size, (width, height), model, (model[0] - width) // 2, (model[1] - height) // 2, margins)
 
 
-def placed(cutout: Bytes, *, size: tuple[int, int]) -> Bytes:
+def placed(cutout: Bytes, *, size: tuple[int, int], margins: Margins = NO_MARGINS) -> Bytes:
     """The cut-out where the studio would stand it in a picture of `size` (width, height): (height, width, 4)."""
     around = products.bounds(cutout)
-    box = products.placement_box((around.height, around.width), size=size)
+    box = products.placement_box((around.height, around.width), size=size, margins=margins)
     piece = products.scaled(cutout, box)
     canvas = np.zeros((size[1], size[0], 4), np.uint8)
     top, left = max(0, box.top), max(0, box.left)

@@ -1,0 +1,190 @@
+"""One rendition: a creative drawn for one placement, spoken over where asked, encoded to fit, labeled and saved.
+
+It is finished when its record lies in `.renditions/` of the export's folder and its file is the one that it speaks of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import clickscape
+from clickscape import render
+from clickscape.catalog.cutout import open_cutout
+from clickscape.config import Settings
+from clickscape.errors import ImageError, TextError
+from clickscape.render import provenance
+from clickscape.render.encode import encode
+from clickscape.render.placements import Placement
+from clickscape.render.provenance import Provenance
+from clickscape.render.renderer import Renderer, Rendering
+from clickscape.render.studio.engine import StudioRenderer
+from clickscape.render.studio.product import Box
+from clickscape.render.studio.scene import Scene
+from clickscape.render.text import set_text
+from clickscape.types import Creative, Product
+from clickscape.workspace import atomic_file, file_name, fingerprint
+
+RECORDS = ".renditions"
+_LABEL_SLACK = 256  # bytes by which a label may take more in one format than in another
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is set over every picture, none by default; `font` is a file that has letters which the own one lacks."""
+
+    tagline: str = ""
+    badge: str = ""
+    font: Path | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.tagline or self.badge)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One rendition to draw: everything a worker needs."""
+
+    creative: Creative
+    product: Product
+    placement: Placement
+    work: str
+    out: Path
+    settings: Settings
+    words: Words
+
+    @property
+    def record(self) -> Path:
+        return self.out / RECORDS / self.placement.name / f"{file_name(self.creative.creative_id)}.json"
+
+
+def work_of(creative: Creative, placement: Placement, picture: str, words: Words) -> str:
+    """Fingerprint of what decides a rendition's bytes."""
+    font = None if words.font is None else fingerprint(words.font)
+    asked = [placement.size, asdict(placement.margins), placement.max_bytes, placement.formats]
+    made = asdict(creative)
+    told = {key: made[key] for key in ("creative_id", "description", "scene", "renderer", "model_id", "seed")}
+    return fingerprint([told, asked, picture, words.tagline, words.badge, font, clickscape.__version__])
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A record, None when there is none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return record if isinstance(record, dict) and {"file", "sha256", "work"} <= set(record) else None
+    except (OSError, ValueError):
+        return None
+
+
+def whole(record: Mapping[str, Any], out: Path) -> bool:
+    file = out / record["file"]
+    return file.is_file() and fingerprint(file) == record["sha256"]
+
+
+def finished(job: Job) -> bool:
+    record = read(job.record)
+    return record is not None and record["work"] == job.work and whole(record, job.out)
+
+
+@lru_cache(maxsize=4)
+def _renderer(name: str, settings: Settings) -> Renderer:
+    """One renderer of each name per process, so that its caches serve every rendition."""
+    return render.load(name, settings=settings)
+
+
+def _rendered(job: Job) -> Rendering:
+    """The creative's own scene where the studio drew it, else its description, at the placement's size."""
+    creative, placement = job.creative, job.placement
+    renderer = _renderer(creative.renderer, job.settings)
+    if isinstance(renderer, StudioRenderer) and creative.scene:
+        scene = Scene.from_json(json.dumps(dict(creative.scene)))
+        cutout = open_cutout(job.product.image)
+        return renderer.compose(cutout, scene, size=placement.size, seed=creative.seed, margins=placement.margins)
+    return renderer.render(
+        job.product, creative.description, size=placement.size, seed=creative.seed, margins=placement.margins
+    )
+
+
+def _spoken(job: Job, rendering: Rendering) -> NDArray[np.uint8]:
+    """The picture with the words that were asked for, inside the placement's safe zone."""
+    if not job.words:
+        return rendering.image
+    left, top, right, bottom = job.placement.margins.inside(job.placement.size)
+    try:
+        return set_text(
+            rendering.image,
+            rendering.product,
+            safe=Box(left, top, right - left, bottom - top),
+            tagline=job.words.tagline,
+            badge=job.words.badge,
+            font_path=job.words.font,
+        ).image
+    except TextError as error:
+        raise TextError(f"creative {job.creative.creative_id!r} at {job.placement.name}: {error}") from None
+
+
+def draw(job: Job) -> dict[str, Any]:
+    """Draw, encode, label and save one rendition (in a worker: only its record travels)."""
+    creative, placement = job.creative, job.placement
+    rendering = _rendered(job)
+    label = Provenance(
+        creative.creative_id,
+        renderer=creative.renderer,
+        model_id=creative.model_id,
+        source=_renderer(creative.renderer, job.settings).digital_source,
+        seed=creative.seed,
+        description=creative.description,
+    )
+    try:
+        room = placement.max_bytes - _label_bytes(label)
+        made = encode(_spoken(job, rendering), max_bytes=room, formats=placement.formats)
+    except ImageError as error:
+        raise ImageError(f"creative {creative.creative_id!r} at {placement.name}: {error}") from None
+    data = provenance.embed(made.data, label)
+    if len(data) > placement.max_bytes:
+        raise ImageError(f"creative {creative.creative_id!r} at {placement.name}: its label takes too many bytes.")
+    file = job.out / placement.name / f"{file_name(creative.creative_id)}.{made.extension}"
+    old = read(job.record)
+    with atomic_file(file) as temporary:
+        temporary.write_bytes(data)
+    record = {
+        "rendition_id": f"{creative.creative_id}@{placement.name}",
+        "creative_id": creative.creative_id,
+        "product_id": creative.product_id,
+        "placement": placement.name,
+        "file": file.relative_to(job.out).as_posix(),
+        "format": made.format,
+        "quality": made.quality,
+        "full_color": made.full_color,
+        "width": placement.width,
+        "height": placement.height,
+        "bytes": len(data),
+        "inside_margins": _inside(rendering, placement),
+        "sha256": fingerprint(file),
+        "work": job.work,
+    }
+    with atomic_file(job.record) as temporary:
+        temporary.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+    if old is not None and old["file"] != record["file"]:
+        (job.out / old["file"]).unlink(missing_ok=True)  # another format took its place
+    return record
+
+
+def _label_bytes(label: Provenance) -> int:
+    """Bytes that a label adds to a file, and a little more."""
+    dot = encode(np.zeros((1, 1, 3), np.uint8), max_bytes=4096, formats=("png",)).data
+    return len(provenance.embed(dot, label)) - len(dot) + _LABEL_SLACK
+
+
+def _inside(rendering: Rendering, placement: Placement) -> bool:
+    """Whether the product keeps the placement's margins free."""
+    rows, columns = (np.flatnonzero((rendering.product_mask > 128).any(axis)) for axis in (1, 0))
+    left, top, right, bottom = placement.margins.inside(placement.size)
+    return bool(rows.size and left <= columns[0] and columns[-1] < right and top <= rows[0] and rows[-1] < bottom)

@@ -1,0 +1,128 @@
+"""Catalog life: what a changed photo or title makes stale, and the same ads drawn anew when asked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from clickscape import render
+from clickscape.catalog.images import open_image
+from clickscape.cli import main
+from clickscape.stages.export import export
+from clickscape.stages.progress import run
+from clickscape.stages.stale import product_digest, refresh, stale
+from clickscape.types import Creative, Product
+from clickscape.workspace import Workspace
+
+DESCRIPTION = "oak podium, soft light, matching wall in a photo studio"
+
+
+def paint(path: Path, color: tuple[int, int, int]) -> None:
+    cutout = np.zeros((90, 60, 4), np.uint8)
+    cutout[10:80, 15:45] = (*color, 255)
+    Image.fromarray(cutout).save(path)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Workspace:
+    """Two products with a creative each; the second creative is live."""
+    workspace = Workspace.create(tmp_path / "shop")
+    (workspace.catalog / "cutouts").mkdir()
+    products = []
+    for name, color in (("mug", (200, 30, 40)), ("tin", (30, 90, 200))):
+        paint(workspace.cutout_path(name), color)
+        products.append(Product(name, f"A {name}", ("Home",), image=str(workspace.cutout_path(name))))
+    workspace.write_products(products)
+    studio = render.load("studio")
+    creatives = []
+    for product, status in zip(products, ("approved", "live"), strict=True):
+        made = studio.render(product, DESCRIPTION, size=(64, 64), seed=5)
+        name = f"{product.product_id}-1"
+        workspace.save_image(name, made.image)
+        creatives.append(
+            Creative(
+                name,
+                product.product_id,
+                str(workspace.image_path(name)),
+                DESCRIPTION,
+                json.loads(made.content),
+                "studio",
+                "m",
+                5,
+                status=status,
+                product_digest=product_digest(product),
+            )
+        )
+    workspace.append_creatives(creatives)
+    return workspace
+
+
+def _stale(shop: Workspace) -> frozenset[str]:
+    return stale(shop.creatives(), {product.product_id: product for product in shop.products()})
+
+
+def test_a_changed_title_or_photo_is_noticed_and_stock_is_not(shop: Workspace) -> None:
+    assert _stale(shop) == frozenset()
+    mug, tin = shop.products()
+    shop.write_products([replace(mug, title="A larger mug"), replace(tin, attributes={"availability": "in stock"})])
+    assert _stale(shop) == {"mug-1"}
+    shop.write_products([mug, tin])
+    paint(Path(tin.image), (240, 200, 20))
+    assert _stale(shop) == {"tin-1"}
+    shop.write_products([mug])
+    assert _stale(shop) == frozenset(), "a product that is gone is another matter"
+
+
+def test_refreshing_draws_the_same_ad_for_the_product_as_it_is_now(shop: Workspace) -> None:
+    mug, tin = shop.products()
+    paint(Path(mug.image), (20, 60, 160))
+    paint(Path(tin.image), (240, 200, 20))
+    before = {one.creative_id: one for one in shop.creatives()}
+    assert run(refresh(shop)) == 2
+    after = {one.creative_id: one for one in shop.creatives()}
+    assert after["mug-1"].status == "retired"
+    assert after["tin-1"].status == "live", "what runs is not stopped behind anybody's back"
+    (new,) = (one for one in after.values() if one.parent_id == "mug-1")
+    assert (new.status, new.description, new.seed) == ("draft", DESCRIPTION, 5)
+    assert before["mug-1"].scene["palette"] == "pink"
+    assert new.scene["palette"] == "lavender", "a matching wall answers to the new photo"
+    expected = render.load("studio").render(mug, DESCRIPTION, size=(64, 64), seed=5).image
+    assert np.array_equal(open_image(new.image)[..., :3], expected)
+    assert run(refresh(shop)) == 0
+    assert _stale(shop) == {"mug-1", "tin-1"}
+
+
+def test_a_kill_before_the_old_one_is_retired_is_mended(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    paint(Path(shop.products()[0].image), (20, 60, 160))
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "mark_creatives", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(refresh(shop))
+    again = Workspace.open(shop.path)
+    assert run(refresh(again)) == 0
+    assert {one.creative_id: one.status for one in again.creatives()}["mug-1"] == "retired"
+    assert len(again.creatives()) == 3
+
+
+def test_what_is_stale_is_shown_and_not_exported(shop: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    paint(Path(shop.products()[0].image), (20, 60, 160))
+    made = run(export(shop, placements=["google-display-300x250"], out=shop.path / "exports"))
+    assert made.files == 1
+    assert any("stale" in reason and count == 1 for reason, count in made.left_out.items())
+    with pytest.raises(SystemExit):
+        main(["review", str(shop.path)])
+    assert "approved, stale mug-1" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_table_from_before_is_read_and_nothing_in_it_is_stale(shop: Workspace) -> None:
+    table = pq.read_table(shop.creatives_path).drop_columns(["product_digest"])
+    pq.write_table(table, shop.creatives_path)
+    paint(Path(shop.products()[0].image), (20, 60, 160))
+    assert [one.product_digest for one in shop.creatives()] == ["", ""]
+    assert _stale(shop) == frozenset()

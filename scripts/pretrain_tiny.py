@@ -27,10 +27,10 @@ from clickscape.catalog import sample
 from clickscape.catalog.cutout import product_picture
 from clickscape.config import PretrainConfig, TinyConfig
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.lexicon import PHRASES
 from clickscape.render.studio.parse import parse
-from clickscape.render.studio.scene import SLOTS, Scene
+from clickscape.render.studio.scene import Scene
 from clickscape.simulator import writer
+from clickscape.simulator.vocabulary import PHRASES, SLOTS
 from clickscape.types import Product
 from clickscape.vlm import model as models
 from clickscape.vlm import pretrain as training

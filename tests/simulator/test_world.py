@@ -13,10 +13,11 @@ import pytest
 from clickscape.catalog import sample
 from clickscape.errors import ConfigError
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import NO_PROP, PALETTES, SETTINGS, SLOTS, WALLED, Scene
+from clickscape.render.studio.scene import NO_PROP, Scene
 from clickscape.simulator import pixels, world, writer
 from clickscape.simulator.pixels import PixelStats
 from clickscape.simulator.shoppers import FIT, PICTURED
+from clickscape.simulator.vocabulary import PALETTES, SETTINGS, SLOTS, WALLED
 from clickscape.simulator.world import SEGMENTS, World
 from clickscape.types import Product
 

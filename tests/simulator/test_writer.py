@@ -9,19 +9,21 @@ from hypothesis import strategies as st
 
 from clickscape.catalog import sample
 from clickscape.render.studio import lexicon
+from clickscape.render.studio import scene as studio
 from clickscape.render.studio.parse import parse
-from clickscape.render.studio.scene import PROPS, SETTINGS, SLOTS, WALLED, Scene
+from clickscape.render.studio.scene import Scene
 from clickscape.simulator import writer
 from clickscape.simulator.nouns import NOUNS, SHELVES
+from clickscape.simulator.vocabulary import SETTINGS, SLOTS, WALLED
 
 scenes = st.builds(
     Scene,
-    setting=st.sampled_from(SETTINGS),
-    surface=st.sampled_from(SLOTS["surface"]),
-    light=st.sampled_from(SLOTS["light"]),
-    stand=st.sampled_from(SLOTS["stand"]),
-    palette=st.sampled_from(SLOTS["palette"]),
-    props=st.lists(st.sampled_from(PROPS), max_size=2, unique=True).map(tuple),
+    setting=st.sampled_from(studio.SETTINGS),
+    surface=st.sampled_from(studio.SURFACES),
+    light=st.sampled_from(studio.LIGHTS),
+    stand=st.sampled_from(studio.STANDS),
+    palette=st.sampled_from(studio.PALETTES),
+    props=st.lists(st.sampled_from(studio.PROPS), max_size=2, unique=True).map(tuple),
 )
 
 
@@ -83,7 +85,7 @@ def test_two_thirds_of_the_scenes_suit_their_product() -> None:
     assert all(parse(text).scene == scene for text, scene in written)
 
 
-def test_every_department_has_a_taste_within_the_studio() -> None:
+def test_every_department_has_a_taste_within_the_vocabulary() -> None:
     assert set(writer.SUITS) == set(SHELVES)
     for taste in (*writer.SUITS.values(), writer.ANYTHING):
         assert set(taste.settings) <= set(SETTINGS)

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig
 from clickscape.render.studio.parse import parse
-from clickscape.render.studio.scene import SLOTS
 from clickscape.simulator import world
 from clickscape.simulator.unseen import UNSEEN_PROPS, UNSEEN_SURFACES, unseen
+from clickscape.simulator.vocabulary import SLOTS
 from clickscape.stages import split, truth
 from clickscape.stages.clicks import clicks
 from clickscape.stages.progress import Progress, run

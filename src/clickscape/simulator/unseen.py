@@ -30,4 +30,4 @@ UNSEEN_SURFACES: dict[str, str] = {
 
 def unseen(scene: Scene) -> bool:
     """Whether training products never show this scene."""
-    return scene.surface == UNSEEN_SURFACES[scene.setting] or not UNSEEN_PROPS.isdisjoint(scene.props)
+    return scene.surface == UNSEEN_SURFACES.get(scene.setting) or not UNSEEN_PROPS.isdisjoint(scene.props)

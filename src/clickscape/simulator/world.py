@@ -4,7 +4,8 @@
               + effects measured in the pixels + an unexplained effect of the image
 
 Every effect is the hash of its name, turned into a normal draw: a world is the same on every machine and in every
-version of NumPy, and nothing has to be stored. A change of any effect is a new version.
+version of NumPy, and nothing has to be stored. A change of any effect is a new version. Shoppers have no opinion about
+what the studio learned later: a value outside of `simulator.vocabulary` has no effect and fits nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from functools import partial
 from statistics import NormalDist
 
 from clickscape.errors import ConfigError
-from clickscape.render.studio.scene import NO_PROP, SLOTS, WALLED, Scene
+from clickscape.render.studio.scene import NO_PROP, Scene
 from clickscape.simulator.pixels import PixelStats
 from clickscape.simulator.shoppers import FIT, PICTURED
+from clickscape.simulator.vocabulary import SLOTS, WALLED
 from clickscape.types import Product
 
 Effects = Mapping[str, Mapping[str, float]]
@@ -125,7 +127,9 @@ class World:
         return sum(self.slot_effect(product, slot, value) for slot, value in scene.slots.items() if value is not None)
 
     def slot_effect(self, product: Product, slot: str, value: str) -> float:
-        """What one value of one slot adds for a product."""
+        """What one value of one slot adds for a product; 0 for a value outside of the world's vocabulary."""
+        if value not in self.main[slot]:
+            return 0.0
         where = department(product)
         return self.main[slot][value] + self.interactions[where][slot][value] + self._fit_effect(where, slot, value)
 
@@ -202,7 +206,10 @@ def department(product: Product) -> str:
 
 
 def matching(product: Product, scene: Scene) -> bool:
-    """Whether shoppers find that scene and product belong together: the setting and every prop fit."""
+    """Whether shoppers find that scene and product belong together: the setting and every prop fit.
+
+    A setting or prop outside of the vocabulary fits nothing.
+    """
     fit = FIT[department(product)]
     return scene.setting in fit.settings and all(prop in fit.props for prop in scene.props or (NO_PROP,))
 
@@ -235,7 +242,7 @@ def _spread_out(sd: float, keys: Iterable[tuple[str, ...]]) -> dict[str, float]:
 
 
 def _sum(effects: Effects, scene: Scene) -> float:
-    return sum(effects[slot][value] for slot, value in scene.slots.items() if value is not None)
+    return sum(effects[slot].get(value, 0.0) for slot, value in scene.slots.items() if value is not None)
 
 
 def _uniform(*key: str) -> float:

@@ -1,7 +1,8 @@
 """An imperfect copywriter: the corpus from which `tiny` learns to write; two thirds of its scenes are well chosen.
 
-It words a scene with the studio's own lexicon and reads every sentence back, so what it writes always parses to the
-scene that it meant. What it believes to suit a product (`SUITS`) is its own opinion: no world pays by this table.
+It words a scene with phrases of the studio's lexicon (those of `vocabulary`) and reads every sentence back, so what it
+writes always parses to the scene that it meant. What it believes to suit a product (`SUITS`) is its own opinion: no
+world pays by this table.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from clickscape.render.studio.lexicon import DEFAULTS, PHRASES
+from clickscape.render.studio import lexicon
 from clickscape.render.studio.parse import parse
-from clickscape.render.studio.scene import NO_PROP, PALETTES, SLOTS, WALLED, Scene
+from clickscape.render.studio.scene import NO_PROP, Scene
 from clickscape.simulator.nouns import BRANDS, COLORS, DETAILS, NOUNS, SHELVES
+from clickscape.simulator.vocabulary import PALETTES, PHRASES, SLOTS, WALLED
 from clickscape.types import Product
 
 SUITING_SHARE = 2 / 3
@@ -159,7 +161,7 @@ def suits(product: Product, scene: Scene) -> bool:
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
-    """A scene drawn uniformly over the values of every slot (palette None where no wall is)."""
+    """A scene drawn uniformly over the vocabulary's values of every slot (palette None where no wall is)."""
     values: dict[str, str | None] = {slot: _choose(rng, choices) for slot, choices in SLOTS.items()}
     return Scene.from_slots(values)
 
@@ -203,7 +205,7 @@ class _Words:
 
     def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
         self.rng = rng
-        defaults = DEFAULTS[scene.setting]
+        defaults = lexicon.DEFAULTS[scene.setting]
         setting = _phrase(rng, "setting", scene.setting)
         self.setting = f"{_choose(rng, _MOODS)} {setting}" if rng.random() < _MOOD_SHARE else setting
         self.lead_in = _LEAD_INS.get(setting, "in a")
@@ -271,15 +273,20 @@ _SHAPES: tuple[Callable[[_Words], str], ...] = (
 
 def _plainly(scene: Scene) -> str:
     """The one wording that always parses: the plainest name of everything."""
-    plain = {slot: None if value is None else PHRASES[slot][value][0] for slot, value in scene.slots.items()}
-    props = " and ".join(PHRASES["prop"][prop][0] for prop in scene.props) or plain["prop"]
+    plain = {slot: None if value is None else _phrases(slot, value)[0] for slot, value in scene.slots.items()}
+    props = " and ".join(_phrases("prop", prop)[0] for prop in scene.props) or plain["prop"]
     wall = f"{plain['palette']} wall" if plain["palette"] else None
     return _commas(f"{plain['surface']} {plain['stand']}", plain["light"], props, wall, plain["setting"])
 
 
 def _phrase(rng: np.random.Generator, slot: str, value: str) -> str:
-    phrases = PHRASES[slot][value]
+    phrases = _phrases(slot, value)
     return phrases[0] if rng.random() < _PLAIN_SHARE else _choose(rng, phrases)
+
+
+def _phrases(slot: str, value: str) -> tuple[str, ...]:
+    """The copywriter's own phrases, the studio's for what the studio learned after him."""
+    return PHRASES[slot].get(value) or lexicon.PHRASES[slot][value]
 
 
 def _unsuiting_scene(product: Product, rng: np.random.Generator) -> Scene:

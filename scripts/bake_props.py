@@ -3,7 +3,7 @@
 Needs Blender's Python module in an environment of its own (it wants another NumPy than the package does):
 
     python3.11 -m venv bake && bake/bin/pip install bpy pillow
-    bake/bin/python scripts/bake_props.py                       # all of MODELS, about a minute of CPU each
+    bake/bin/python scripts/bake_props.py                       # all of MODELS, about fifteen CPU-seconds each
     bake/bin/python scripts/bake_props.py sunflowers --side 160 --samples 8 --out look
 
 The key is a white sun of irradiance π (a white wall that faces it has radiance 1), the dome a white sky of radiance 1.
@@ -60,7 +60,7 @@ def bake(name: str, *, side: int, samples: int, folder: Path, quality: int) -> i
     written = 0
     for layer, picture in layers.items():
         path = folder / f"{name.replace(' ', '-')}-{layer}.webp"
-        Image.fromarray(_stored(picture[inside])).save(path, quality=quality, alpha_quality=90, method=6)
+        Image.fromarray(_stored(picture[inside])).save(path, quality=quality, alpha_quality=60, method=6)
         written += path.stat().st_size
     return written
 
@@ -165,9 +165,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"props to bake (default: all of {', '.join(MODELS)})")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the layers")
-    parser.add_argument("--side", type=int, default=400, help="longer side, pixels")
-    parser.add_argument("--samples", type=int, default=64, help="samples per pixel")
-    parser.add_argument("--quality", type=int, default=80, help="of the WebP files")
+    parser.add_argument("--side", type=int, default=340, help="longer side, pixels")
+    parser.add_argument("--samples", type=int, default=20, help="samples per pixel")
+    parser.add_argument("--quality", type=int, default=70, help="of the WebP files")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(MODELS):
         parser.error(f"no model of {', '.join(sorted(unknown))}; there are: {', '.join(MODELS)}")

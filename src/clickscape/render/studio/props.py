@@ -15,7 +15,8 @@ from clickscape.render.studio.color import Floats, linear_of_byte
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import Camera
 
-TALL = ("eucalyptus", "palm", "blossom", "bubbles")
+TALL = ("eucalyptus", "palm", "blossom", "bubbles",
+        "sunflowers", "lavender sprigs", "wheat", "cotton", "balloons")  # fmt: skip
 _ANCHOR = 0.93  # share of a sprite's height at which it touches the ground
 _LARGEST = {  # world units: width and height that a sprite may have
     "eucalyptus": (1.15, 1.40),
@@ -29,6 +30,23 @@ _LARGEST = {  # world units: width and height that a sprite may have
     "log": (1.12, 0.56),
     "coffee beans": (1.08, 0.60),
     "ice": (1.02, 0.70),
+    "pine cones": (1.24, 0.70),
+    "autumn leaves": (1.15, 0.56),
+    "sunflowers": (1.05, 1.50),
+    "lavender sprigs": (0.85, 1.20),
+    "wheat": (1.05, 1.35),
+    "cotton": (1.00, 1.45),
+    "pumpkins": (1.05, 0.66),
+    "oranges": (1.02, 0.64),
+    "cinnamon": (1.02, 0.56),
+    "cactus": (0.98, 0.92),
+    "books": (0.86, 0.60),
+    "seashells": (1.10, 0.54),
+    "yarn": (1.02, 0.78),
+    "toy bricks": (1.04, 0.76),
+    "balloons": (1.10, 1.60),
+    "tennis balls": (0.96, 0.54),
+    "gears": (1.06, 0.74),
 }
 _USUAL = (1.00, 0.70)
 

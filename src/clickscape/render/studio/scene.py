@@ -23,7 +23,10 @@ LIGHTS = ("soft", "golden hour", "noon", "spotlight", "neon", "window", "leafy",
 STANDS = ("podium", "blocks", "steps", "slab", "table", "floor")
 PALETTES = ("cream", "pink", "red", "mint", "teal", "blue", "yellow", "lavender", "charcoal")
 PROPS = ("eucalyptus", "palm", "blossom", "lemons", "pebbles", "coffee beans", "berries",
-         "gift", "gold spheres", "candle", "ice", "bubbles", "log", "baubles")  # fmt: skip
+         "gift", "gold spheres", "candle", "ice", "bubbles", "log", "baubles",
+         "pine cones", "autumn leaves", "sunflowers", "lavender sprigs", "wheat", "cotton", "pumpkins", "oranges",
+         "cinnamon", "cactus", "books", "seashells", "yarn", "toy bricks", "balloons", "tennis balls",
+         "gears")  # fmt: skip
 NO_PROP = "none"
 
 SLOTS: Mapping[str, tuple[str, ...]] = {

@@ -43,6 +43,7 @@ WORST = 0.01
 Align = Literal["left", "center", "right"]
 
 _SIZES = tuple(0.088 * 0.92**step for step in range(14))  # em of the tagline, share of the picture's mean side
+_LEAST, _BADGE_SMALLEST = 10.0, 8.0  # em in pixels below which letters of the tagline and of the badge are no letters
 _MARGIN = 0.06  # to the picture's edge, share of its shorter side
 _CLEARANCE = 0.04  # to the product, share of the picture's shorter side
 _ROWS = 17
@@ -157,14 +158,16 @@ def _settings(tagline: str, face: Face, *, room: Box, side: float) -> list[_Sett
     return [
         _Setting(share, round(share * side), lines, align)
         for share, lines, align in combinations(_SIZES, ways, get_args(Align))
-        if widest[lines] * share * side <= room.width and len(lines) * LEADING * share * side <= room.height
+        if widest[lines] * share * side <= room.width
+        and len(lines) * LEADING * share * side <= room.height
+        and share * side >= (_LEAST if lines else _BADGE_SMALLEST / _BADGE_ALONE)
     ]
 
 
 def _composed(setting: _Setting, badge: str, face: Face, *, side: float) -> _Block:
     """The badge in its pill above the lines of the tagline, cropped to what is drawn."""
     lines, align, size = setting.lines, setting.align, setting.size
-    badge_size = round(max(_BADGE * size, _BADGE_LEAST * side) if lines else _BADGE_ALONE * size)
+    badge_size = round(max(_BADGE * size, _BADGE_LEAST * side, _BADGE_SMALLEST) if lines else _BADGE_ALONE * size)
     widths = [line_width(line, face) * size for line in lines]
     pill_height = round(_PILL_HEIGHT * badge_size) if badge else 0
     badge_width = line_width(badge, face, tracking=_BADGE_TRACKING) * badge_size if badge else 0.0

@@ -59,7 +59,7 @@ def test_the_commands_of_the_readme_work_in_their_order(folder: Path) -> None:
         for line in block.splitlines()
         if line.startswith("clickscape ")
     ]
-    assert len(commands) == 9
+    assert len(commands) == 11
     for command in commands:
         out = io.StringIO()
         with contextlib.chdir(folder), contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stop:

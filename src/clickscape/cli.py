@@ -183,12 +183,13 @@ def generate(
     keep: Annotated[int | None, typer.Option(min=1, help="Creatives kept per product.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the descriptions and the images.")] = None,
 ) -> None:
-    """Write descriptions, draw them, and keep the best creatives per product."""
+    """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
     from clickscape.stages import generate as stage
 
     chosen = {key: value for key, value in (("size", size), ("keep", keep), ("seed", seed)) if value is not None}
     made = _watch(stage.generate(workspace=workspace, catalog=catalog, out=out, overrides=chosen))
-    _out.print(f"{made} images")
+    for line in made.lines:
+        _out.print(line, markup=False)
     _made(out, after=f"open {out / 'index.html'} in a browser")
 
 

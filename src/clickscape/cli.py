@@ -207,7 +207,7 @@ def generate(
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
 ) -> None:
-    """Write descriptions, draw them, and keep the best creatives per product."""
+    """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
     from clickscape.stages import generate as stage
     from clickscape.stages.gather import FeedOptions
 
@@ -215,7 +215,8 @@ def generate(
     chosen = {key: value for key, value in given.items() if value is not None}
     options = FeedOptions(feed_format, allow_remote)
     made = _watch(stage.generate(workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options))
-    _out.print(f"{made} images")
+    for line in made.lines:
+        _out.print(line, markup=False)
     then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
     _made(out, after=f"open {out / 'index.html'} in a browser{then}")
 

@@ -140,6 +140,7 @@ class GenerateConfig(_Stage):
     per_product: int = Field(4, ge=1, le=64, description="descriptions sampled per product")
     keep: int = Field(2, ge=1, description="creatives kept per product, best reward first")
     size: int = Field(768, ge=64, le=4_096, description="pixels of the square image")
+    tries: int = Field(4, ge=1, le=64, description="pictures drawn at most until one passes the fidelity gate")
     temperature: float = Field(1.0, ge=0)
     seed: int = 0
 

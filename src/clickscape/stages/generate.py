@@ -1,8 +1,9 @@
 """Stage `generate`: descriptions, images and a page to look at, for a workspace or for a bare catalog file.
 
-A product is finished when its own JSON file is there; a killed run goes on with the next product. What a workspace's
-models made also enters its table `creatives`, as drafts whose ids say which work they come from: the same work again
-adds nothing, and a new model or photo gives new creatives beside the old ones.
+Every image passes the fidelity gate: one that does not is drawn again with another seed, and a creative that never
+passes is left out and named. A product is finished when its own JSON file is there; a killed run goes on with the next
+product. What a workspace's models made also enters its table `creatives`, as drafts whose ids say which work they come
+from: the same work again adds nothing, and a new model or photo gives new creatives beside the old ones.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.config import GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.gates import Passed, Verdict, fidelity, until_pass
 from clickscape.preference import sample
 from clickscape.preference.sample import Candidate
 from clickscape.render import provenance
@@ -30,6 +32,7 @@ from clickscape.render.renderer import Renderer, Rendering
 from clickscape.render.studio.parse import explain
 from clickscape.reward.model import RewardModel
 from clickscape.stages.gather import FeedOptions, gather
+from clickscape.stages.made import LEFT_OUT, Gate, Made, Summary, attempt, reason
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.stages.stale import product_digest
@@ -44,25 +47,6 @@ PREVIEW = 128
 MANIFEST = "creatives.jsonl"
 PAGE = "index.html"
 CHUNK = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """One image as it lies in the folder: everything that is needed to draw it again."""
-
-    creative_id: str
-    product_id: str
-    title: str
-    image: str
-    description: str
-    scene: str
-    unknown: tuple[str, ...]
-    renderer: str
-    renderer_settings: Mapping[str, object]
-    digital_source: str
-    model_id: str
-    seed: int
-    reward: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +70,8 @@ def generate(
     out: Path,
     overrides: Mapping[str, int | str] | None = None,
     options: FeedOptions | None = None,
-) -> Stage[int]:
-    """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns how many lie there.
+) -> Stage[Summary]:
+    """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
 
     With a workspace, its own prompt and reward models are used when it has them, and its table `creatives` gains what
     is new; a bare catalog gets the shipped model, and the first descriptions that the renderer understands. `overrides`
@@ -116,7 +100,7 @@ def _generate(
     *,
     out: Path,
     overrides: Mapping[str, int | str],
-) -> Stage[int]:
+) -> Stage[Summary]:
     source = "tiny" if shop is None else _writer_source(shop)
     rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
     config = _settings(settings.generate, overrides)
@@ -144,13 +128,18 @@ def _generate(
             _write(_record(product, out=out), json.dumps(record))
             done += 1
             yield Progress(STAGE, done, len(products), product.title)
-    rows = [row for product in products for row in _read(product, out=out)["made"]]
-    _write(out / MANIFEST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    everything = [row for product in products for row in _read(product, out=out)["made"]]
+    rows, left_out = [row for row in everything if row["image"]], [row for row in everything if not row["image"]]
+    _write(out / MANIFEST, _lines(rows))
+    if left_out:
+        _write(out / LEFT_OUT, _lines(left_out))
+    else:
+        (out / LEFT_OUT).unlink(missing_ok=True)
     environment = Environment(loader=PackageLoader("clickscape.stages", "."), autoescape=True)
     _write(out / PAGE, environment.get_template("gallery.html.j2").render(rows=rows, size=config.size))
     if shop is not None:
         _append(shop, rows, {product.product_id: product for product in products})
-    return len(rows)
+    return Summary(len(rows), sum(bool(row["gate"]["rejected"]) for row in rows), tuple(map(reason, left_out)))
 
 
 def _append(shop: Workspace, rows: Sequence[Mapping[str, Any]], products: Mapping[str, Product]) -> None:
@@ -215,8 +204,9 @@ class _Indifferent:
 
 
 def _draw(tools: _Tools, product: Product, candidates: Sequence[Candidate]) -> list[Made]:
+    """Draw the candidates, together where the renderer can, and those that the gate rejects again with other seeds."""
     side = tools.config.size
-    pictures = render.render_all(
+    first = render.render_all(
         tools.renderer,
         [product] * len(candidates),
         [candidate.text for candidate in candidates],
@@ -224,44 +214,75 @@ def _draw(tools: _Tools, product: Product, candidates: Sequence[Candidate]) -> l
         seeds=[candidate.seed for candidate in candidates],
     )
     return [
-        _save(tools, product, candidate, drawn, place)
-        for place, (candidate, drawn) in enumerate(zip(candidates, pictures, strict=True), start=1)
+        _passed(tools, product, candidate, drawn, place)
+        for place, (candidate, drawn) in enumerate(zip(candidates, first, strict=True), start=1)
     ]
 
 
-def _save(tools: _Tools, product: Product, candidate: Candidate, drawn: Rendering, place: int) -> Made:
+def _passed(tools: _Tools, product: Product, candidate: Candidate, first: Rendering, place: int) -> Made:
+    """Save the first picture of a candidate that passes the gate, and note what became of the others."""
+    side = tools.config.size
+    seeds = [candidate.seed, *(_seed(product, candidate, number) for number in range(1, tools.config.tries))]
+
+    def draw(number: int) -> Rendering:
+        if number == 0:
+            return first
+        return tools.renderer.render(product, candidate.text, size=(side, side), seed=seeds[number])
+
+    outcome = until_pass(draw, _verdict, tries=tools.config.tries)
     made_by = f"-{_work(tools, product)[:8]}" if tools.shop is not None else ""
     creative_id = f"{product.product_id}{made_by}-{place}"
+    drawn, seed = (outcome.drawn, seeds[outcome.attempt]) if isinstance(outcome, Passed) else (None, candidate.seed)
+    rejected = outcome.rejected if isinstance(outcome, Passed) else outcome
+    return Made(
+        creative_id=creative_id,
+        product_id=product.product_id,
+        title=product.title,
+        image="" if drawn is None else _save(tools, creative_id, candidate, drawn, seed),
+        description=candidate.text,
+        scene="" if drawn is None else drawn.content,
+        unknown=() if drawn is None else explain(drawn.unknown),
+        renderer=tools.renderer.name,
+        renderer_settings=tools.renderer_settings,
+        digital_source=tools.renderer.digital_source,
+        model_id=tools.writer.vlm.model_id,
+        seed=seed,
+        reward=None if tools.reward is None else candidate.score,
+        gate=Gate(drawn is not None, tuple(attempt(one, seeds) for one in rejected)),
+    )
+
+
+def _save(tools: _Tools, creative_id: str, candidate: Candidate, drawn: Rendering, seed: int) -> str:
+    """Write the labeled PNG, and the creative's picture in the workspace; returns the file's name."""
     if tools.shop is not None:
         tools.shop.save_image(creative_id, drawn.image)
-    name = f"{file_name(creative_id)}.png"
     origin = Provenance(
         creative_id,
         renderer=tools.renderer.name,
         model_id=tools.writer.vlm.model_id,
         source=tools.renderer.digital_source,
-        seed=candidate.seed,
+        seed=seed,
         description=candidate.text,
     )
     encoded = io.BytesIO()
     Image.fromarray(drawn.image).save(encoded, "PNG")
+    name = f"{file_name(creative_id)}.png"
     with atomic_file(tools.out / name) as temporary:
         temporary.write_bytes(provenance.embed(encoded.getvalue(), origin))
-    return Made(
-        creative_id=creative_id,
-        product_id=product.product_id,
-        title=product.title,
-        image=name,
-        description=candidate.text,
-        scene=drawn.content,
-        unknown=explain(drawn.unknown),
-        renderer=origin.renderer,
-        renderer_settings=tools.renderer_settings,
-        digital_source=origin.source,
-        model_id=origin.model_id,
-        seed=candidate.seed,
-        reward=None if tools.reward is None else candidate.score,
-    )
+    return name
+
+
+def _verdict(drawn: Rendering) -> Verdict:
+    return fidelity.judge(drawn.image, drawn.product)
+
+
+def _seed(product: Product, candidate: Candidate, number: int) -> int:
+    """A seed of its own for each further picture; the same run always draws the same pictures."""
+    return int(fingerprint([product.product_id, candidate.seed, number])[:8], 16)
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _record(product: Product, *, out: Path) -> Path:
@@ -273,7 +294,7 @@ def _work(tools: _Tools, product: Product) -> str:
     return fingerprint([tools.work, product_digest(product)])
 
 
-def _read(product: Product, *, out: Path) -> dict[str, list[dict[str, object]]]:
+def _read(product: Product, *, out: Path) -> dict[str, list[dict[str, Any]]]:
     return json.loads(_record(product, out=out).read_text(encoding="utf-8"))
 
 
@@ -284,9 +305,10 @@ def _finished(tools: _Tools, product: Product) -> bool:
         return False
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        images = [tools.out / row["image"] for row in record["made"]]
+        drawn = [row for row in record["made"] if row["gate"]["passed"]]
+        images = [tools.out / row["image"] for row in drawn]
         if tools.shop is not None:
-            images += [tools.shop.image_path(row["creative_id"]) for row in record["made"]]
+            images += [tools.shop.image_path(row["creative_id"]) for row in drawn]
         return record["work"] == _work(tools, product) and all(image.exists() for image in images)
     except (ValueError, KeyError, TypeError):
         return False

@@ -1,0 +1,123 @@
+"""The product's edge against a clean composite: halos and fringes by ΔE2000, seams by a step that follows the outline.
+
+The clean composite takes the background from a little farther out. How far that guess may stray by itself is measured
+in the same picture on outlines drawn out in the background, and only what goes beyond that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clickscape.gates.outline import INNER, OUTER, Floats, Outline, smooth
+
+RIM = (-1, 0, 1, 2, 3)  # depths, pixels, that are compared with the clean composite
+GUESS = range(6, 10)  # depths from which the background behind the rim is guessed
+CONTROLS = (8, 16)  # how far out the same comparison is made where there is only background
+SEAMS = range(4, 23)  # depths at which a step may lie
+SHARE = 75.0  # percentile of the outline that must be clean: a rim on a quarter of it is seen at once
+_SMOOTH = 5.0  # points along the outline over which grain and texture average out
+_FEWEST = 12  # points below which a mean or a percentile says nothing
+_LARGEST_STEP = 20.0  # lightness units beyond which a step counts no more: one prop's edge is no seam
+
+
+def edge_difference(outlines: Sequence[Outline]) -> float:
+    """How far the edge is from a clean composite, ΔE2000, beyond what the background strays by itself; 0 without edge.
+
+    Composites in display values and in linear light are both clean, so the nearer of the two counts.
+    """
+    if not outlines:
+        return 0.0
+    rims = [_strays(outlines, offset) for offset in (0, *CONTROLS)]
+    usual = np.nanmax([rims[1], rims[2], np.zeros_like(rims[0])], axis=0)
+    beyond = rims[0] - usual
+    return max(0.0, float(np.nanmax(beyond))) if np.isfinite(beyond).any() else 0.0
+
+
+def seam_step(outlines: Sequence[Outline]) -> float:
+    """The largest step in lightness (CIELAB) that follows the outline at one distance from it; 0 without outline.
+
+    Left of the product, right of it and above it are looked at apart, and the middle one of the three steps counts: a
+    tile's joint beside one straight side is no seam.
+    """
+    sides = [_lightness(outlines, side) for side in range(3)]
+    steps = np.array([np.median([_step(values, depth - INNER) for values in sides]) for depth in SEAMS])
+    return float(np.abs(steps - np.median(steps)).max())
+
+
+def _lightness(outlines: Sequence[Outline], side: int) -> Floats:
+    """Lightness (point, depth) of the background that the outlines show to one side (left, right, up); else NaN."""
+    shown = [
+        np.where(
+            outline.clear & (outline.judged & (outline.side == side))[:, None],
+            cv2.cvtColor(outline.image, cv2.COLOR_RGB2LAB)[..., 0],
+            np.float32(np.nan),
+        )
+        for outline in outlines
+    ]
+    return np.concatenate(shown) if shown else np.zeros((0, OUTER - INNER + 1), np.float32)
+
+
+def _step(lightness: Floats, index: int) -> float:
+    """Mean step of lightness from three depths up to `index` to the three after it; 0 where too little is shown."""
+    within, beyond = lightness[:, index - 2 : index + 1], lightness[:, index + 1 : index + 4]
+    step = (beyond.sum(1) - within.sum(1)) / 3
+    step = step[np.isfinite(step)]
+    return float(np.clip(step, -_LARGEST_STEP, _LARGEST_STEP).mean()) if step.size >= _FEWEST else 0.0
+
+
+def _strays(outlines: Sequence[Outline], offset: int) -> npt.NDArray[np.float64]:
+    """For each depth of the rim, moved out by `offset`, the ΔE2000 that SHARE of all outlines stay below."""
+    parts = [_differences(outline, offset) for outline in outlines]
+    together = np.concatenate(parts, 1)
+    return np.array([np.percentile(row, SHARE) if row.size >= _FEWEST else np.nan for row in map(_finite, together)])
+
+
+def _finite(row: Floats) -> Floats:
+    return row[np.isfinite(row)]
+
+
+def _differences(outline: Outline, offset: int) -> Floats:
+    """ΔE2000 between the picture and the clean composite, (rim depth, point); NaN where nothing can be said."""
+    if offset + GUESS[-1] > OUTER:
+        raise ValueError(f"an offset of {offset} leaves the unrolled outline, which ends at {OUTER} pixels")
+    guess = slice(outline.at(offset + GUESS[0]), outline.at(offset + GUESS[-1]) + 1)
+    weight = outline.clear[:, guess].astype(np.float32)
+    known = weight.sum(1)
+    background = smooth((outline.image[:, guess] * weight[..., None]).sum(1), _SMOOTH)
+    background /= np.maximum(smooth(known[:, None], _SMOOTH), 1e-3)
+    seen, clean, usable = [], [], []
+    for depth in RIM:
+        index = outline.at(offset + depth)
+        valid = (known >= 2) & outline.judged
+        if offset or depth > 2:
+            valid &= outline.clear[:, index]
+        share = valid.astype(np.float32)[:, None]
+        total = np.maximum(smooth(share, _SMOOTH), 1e-3)
+        own = (outline.product[:, index], outline.alpha[:, index, None])
+        if offset:
+            own = (np.zeros_like(own[0]), np.zeros_like(own[1]))
+        seen.append(smooth(outline.image[:, index] * share, _SMOOTH) / total)
+        clean.append([smooth(made * share, _SMOOTH) / total for made in _composites(*own, background)])
+        usable.append(valid)
+    return np.where(np.array(usable), _nearest(np.array(seen), np.array(clean)), np.float32(np.nan))
+
+
+def _composites(covered: Floats, alpha: Floats, background: Floats) -> tuple[Floats, Floats]:
+    """The product over the background (point, 3), mixed in display values and in linear light."""
+    from clickscape.render.studio.color import to_display, to_linear
+
+    own = covered / np.maximum(alpha, np.float32(1e-3))
+    light = to_linear(np.clip(own, 0, 1)) * alpha + to_linear(background) * (1 - alpha)
+    return covered + background * (1 - alpha), to_display(light)
+
+
+def _nearest(seen: Floats, clean: Floats) -> Floats:
+    """ΔE2000 (depth, point) of colors (depth, point, 3) to the nearer of two (depth, 2, point, 3), display values."""
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    mine, theirs = rgb2lab(np.clip(seen, 0, 1)), rgb2lab(np.clip(clean, 0, 1))
+    return np.asarray(deltaE_ciede2000(mine[:, None], theirs).min(1), np.float32)

@@ -1,0 +1,196 @@
+"""The fidelity gate: does a picture show the product as it is, whole, clean at its edge, and standing on something?
+
+Nothing but the picture and the placed cut-out is looked at, so the gate serves every renderer. The product's own pixels
+are compared at full size; all else is judged at WORKING pixels a side, where a viewer would see it. Left and right do
+not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clickscape.gates.edge import edge_difference, seam_step
+from clickscape.gates.extension import extension_share
+from clickscape.gates.ground import grounding
+from clickscape.gates.outline import Floats, unroll
+from clickscape.gates.verdict import Failure, Kind, Verdict
+
+Bytes = npt.NDArray[np.uint8]
+
+WORKING = 512  # pixels of the shorter side
+_VISIBLE = 24  # alpha from which a pixel shows: less is a breath of shadow in the cut-out
+_SOLID = 128  # alpha from which a pixel counts for the product's extent
+_PERCENTILE = 99.0  # of ΔE2000 over the product's interior, after lossy encoding
+_REMEDIES: dict[Kind, str] = {
+    "altered": "opaque product pixels differ: put the cut-out's own pixels back on top.",
+    "edge": "ΔE2000 from a clean composite at the edge: composite the cut-out with its own soft alpha, or draw again.",
+    "seam": "units of lightness jump around the product: blend the background up to the edge, or draw again.",
+    "extended": "of the product's area go on past its mask: draw again, or tie the renderer closer to the outline.",
+    "floating": "evidence of ground below the product: give it a contact shadow, or draw again.",
+    "out_of_frame": "of the side is left beyond the safe zone: place the product smaller or nearer the center.",
+    "too_small": "of width or height is all that the product fills: place it larger.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a picture may measure; the defaults were chosen by benchmarks/fidelity.py, see docs/fidelity.md.
+
+    `safe_zone`: shares of width and height that the product must leave free left, top, right and bottom.
+    """
+
+    edge: float = 3.0
+    seam: float = 2.3
+    extension: float = 0.02
+    grounding: float = 0.015
+    extent: float = 0.30
+    safe_zone: tuple[float, float, float, float] = (0.01, 0.01, 0.01, 0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What was measured in one picture.
+
+    `altered`: opaque pixels that differ, or the 99th percentile of their ΔE2000; `edge`: ΔE2000 to a clean composite;
+    `seam`: step in lightness, CIELAB units; `extension`: share of the product's area; `grounding`: evidence of contact
+    below the product, None where it ends too near the border to know; `room`: the smallest share of the picture's side
+    left free beyond the safe zone; `extent`: share of width or height that the product fills, the larger of both.
+    """
+
+    altered: float
+    edge: float
+    seam: float
+    extension: float
+    grounding: float | None
+    room: float
+    extent: float
+
+
+def judge(image: Bytes, product: Bytes, *, tolerance: float = 0.0, limits: Limits | None = None) -> Verdict:
+    """The verdict on an image (height, width, 3) with its placed cut-out (height, width, 4), uint8 sRGB.
+
+    `tolerance` 0: opaque product pixels must be bit-identical, as in a lossless file; else it is the largest 99th
+    percentile of ΔE2000 after lossy encoding, one pixel off the edge.  ValueError for other shapes and for a cut-out in
+    which nothing is visible.
+    """
+    allowed = limits or Limits()
+    measured = measure(image, product, tolerance=tolerance, safe_zone=allowed.safe_zone)
+    return verdict(measured, tolerance=tolerance, limits=allowed)
+
+
+def measure(
+    image: Bytes, product: Bytes, *, tolerance: float = 0.0, safe_zone: tuple[float, float, float, float] = (0, 0, 0, 0)
+) -> Measures:
+    """What `judge` compares with its limits."""
+    _check(image, product)
+    shown, placed = at_working_size(image, product)
+    outlines = unroll(shown, placed)
+    return Measures(
+        altered=count_differing(image, product) if tolerance == 0 else color_error(image, product),
+        edge=edge_difference(outlines),
+        seam=seam_step(outlines),
+        extension=extension_share(shown, placed),
+        grounding=grounding(shown, placed),
+        room=room(product, safe_zone),
+        extent=extent(product),
+    )
+
+
+def verdict(measured: Measures, *, tolerance: float = 0.0, limits: Limits | None = None) -> Verdict:
+    """The verdict on what was measured: `judge` without the looking."""
+    allowed = limits or Limits()
+    at_most: tuple[tuple[Kind, float, float], ...] = (
+        ("altered", measured.altered, tolerance),
+        ("edge", measured.edge, allowed.edge),
+        ("seam", measured.seam, allowed.seam),
+        ("extended", measured.extension, allowed.extension),
+    )
+    at_least: tuple[tuple[Kind, float | None, float], ...] = (
+        ("floating", measured.grounding, allowed.grounding),
+        ("out_of_frame", measured.room, 0.0),
+        ("too_small", measured.extent, allowed.extent),
+    )
+    wrong = [(kind, value, limit) for kind, value, limit in at_most if value > limit]
+    wrong += [(kind, value, limit) for kind, value, limit in at_least if value is not None and value < limit]
+    return Verdict(tuple(Failure(kind, value, limit, _remedy(kind, tolerance)) for kind, value, limit in wrong))
+
+
+def _remedy(kind: Kind, tolerance: float) -> str:
+    if kind == "altered" and tolerance:
+        return "99th percentile of ΔE2000 on the product: encode the picture at a higher quality."
+    return _REMEDIES[kind]
+
+
+def _check(image: Bytes, product: Bytes) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"an image is uint8 (height, width, 3), got {image.dtype} {image.shape}")
+    if product.dtype != np.uint8 or product.shape != (*image.shape[:2], 4):
+        raise ValueError(f"the placed cut-out is uint8 {(*image.shape[:2], 4)}, got {product.dtype} {product.shape}")
+    if not (product[..., 3] >= _SOLID).any():
+        raise ValueError(
+            f"no pixel of the placed cut-out has an alpha of {_SOLID} or more: there is no product to judge"
+        )
+
+
+def count_differing(image: Bytes, product: Bytes) -> float:
+    """Opaque product pixels that are not the cut-out's own."""
+    return float(((image != product[..., :3]).any(-1) & (product[..., 3] == 255)).sum())
+
+
+def color_error(image: Bytes, product: Bytes) -> float:
+    """99th percentile of ΔE2000 over opaque product pixels, a pixel off the edge; 0 when there are none."""
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    inside = cv2.erode((product[..., 3] == 255).astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+    if not inside.any():
+        return 0.0
+    return float(
+        np.percentile(deltaE_ciede2000(rgb2lab(image[inside]), rgb2lab(product[..., :3][inside])), _PERCENTILE)
+    )
+
+
+def room(product: Bytes, safe_zone: tuple[float, float, float, float]) -> float:
+    """Smallest share of the picture's side between the product and the safe zone; negative inside the zone or border.
+
+    A product that touches the border has no room, whatever the zone.
+    """
+    visible = product[..., 3] >= _VISIBLE
+    height, width = visible.shape
+    rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
+    free = ((columns[0], width), (rows[0], height), (width - 1 - columns[-1], width), (height - 1 - rows[-1], height))
+    spare = [(pixels / side if pixels else -1.0) - zone for (pixels, side), zone in zip(free, safe_zone, strict=True)]
+    return float(min(spare))
+
+
+def extent(product: Bytes) -> float:
+    """Share of the picture's width or height that the product fills, the larger of both."""
+    solid = product[..., 3] >= _SOLID
+    height, width = solid.shape
+    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
+    return float(max((rows[-1] - rows[0] + 1) / height, (columns[-1] - columns[0] + 1) / width))
+
+
+def _bytes(picture: tuple[Bytes, Bytes]) -> bytes:
+    return picture[1].tobytes() + picture[0].tobytes()
+
+
+def at_working_size(image: Bytes, product: Bytes) -> tuple[Floats, Floats]:
+    """Image and cut-out, 0..1, with WORKING pixels on the shorter side; a cut-out's hidden colors do not come up.
+
+    Of a picture and its mirror image the one whose bytes come first is taken: both are judged on the very same pixels.
+    """
+    image, product = min((image, product), (image[:, ::-1], product[:, ::-1]), key=_bytes)
+    shown, placed = (each.astype(np.float32) / np.float32(255) for each in (image, product))
+    height, width = image.shape[:2]
+    scale = WORKING / min(height, width)
+    if scale == 1:
+        return shown, placed
+    size, method = (round(width * scale), round(height * scale)), cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    placed[..., :3] *= placed[..., 3:]
+    resized = np.asarray(cv2.resize(placed, size, interpolation=method), np.float32)
+    resized[..., :3] /= np.maximum(resized[..., 3:], np.float32(1e-4))
+    return np.asarray(cv2.resize(shown, size, interpolation=method), np.float32), resized

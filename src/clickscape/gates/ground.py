@@ -1,0 +1,74 @@
+"""Does the product stand on something?  Evidence of ground right below its lowest pixels: contact shadow or reflection.
+
+A contact shadow is darkest where the product touches and fades within a few pixels, so the picture brightens from pixel
+to pixel below the foot; little else in a scene does so just there. A glossy surface shows the product's colors instead.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clickscape.gates.outline import Floats
+from clickscape.render.studio.color import to_linear
+
+FOOT = 6  # pixels above the lowest one up to which a column still stands
+_FADE = slice(2, 8)  # pixels below the foot in which a contact shadow fades
+_MIRROR = slice(2, 9)  # pixels below the foot in which a reflection begins
+_BESIDE = (16, 60)  # pixels beside the foot from which the bare surface's color is taken
+_STEPS = (-0.03, 0.05)  # brightening per pixel, natural logarithm, beyond which a step is a pattern and counts no more
+_DARKEST = 0.004  # linear light that keeps logarithms of black apart from grain
+_MIRROR_FROM, _MIRROR_WEIGHT = 0.25, 0.10  # share of the product's chroma that is chance, and what the rest counts
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+def grounding(image: Floats, product: Floats) -> float | None:
+    """Brightening below the foot, natural logarithm of linear light per pixel, plus a tenth of what it mirrors.
+
+    `image` (height, width, 3) and `product` (height, width, 4) are 0..1. About 0.03 under a product that stands, about
+    0 under one that floats; None where too few rows lie below the product to know.
+    """
+    solid = product[..., 3] >= 0.5
+    height = len(solid)
+    if not solid.any():
+        return None
+    lowest = np.where(solid.any(0), height - 1 - np.argmax(solid[::-1], 0), -height)
+    foot = np.flatnonzero(lowest >= lowest.max() - FOOT)
+    if lowest.max() + _MIRROR.stop >= height:
+        return None
+    return _brightening(image, foot, lowest[foot]) + _MIRROR_WEIGHT * max(
+        0.0, _mirrored(image, foot, lowest[foot]) - _MIRROR_FROM
+    )
+
+
+def _brightening(image: Floats, foot: npt.NDArray[np.intp], lowest: npt.NDArray[np.intp]) -> float:
+    """Mean step of log light, row by row downward, over the columns of the foot."""
+    rows = lowest + np.arange(_FADE.start, _FADE.stop)[:, None]
+    light = np.log(to_linear(image[rows, foot]) @ _LUMINANCE + np.float32(_DARKEST))
+    even = cv2.blur(light, (7, 1), borderType=cv2.BORDER_REFLECT)  # grain and fine texture
+    return float(np.clip(np.diff(even, axis=0), *_STEPS).mean())
+
+
+def _mirrored(image: Floats, foot: npt.NDArray[np.intp], lowest: npt.NDArray[np.intp]) -> float:
+    """Share (−0.5 … 1) of the way from the bare surface's chroma to the product's that the foot's ground has gone."""
+    width = image.shape[1]
+    left, right = int(foot[0]), int(foot[-1])
+    near, far = _BESIDE
+    beside = [
+        *range(max(0, left - far), max(0, left - near)),
+        *range(min(width, right + near), min(width, right + far)),
+    ]
+    if not beside:
+        return 0.0
+    below, base = np.arange(_MIRROR.start, _MIRROR.stop)[:, None], int(lowest.max())
+    ground = _chroma(image[lowest + below, foot])
+    bare = _chroma(image[base + below, np.array(beside)])
+    own = _chroma(image[np.maximum(lowest - below, 0), foot])
+    way = own - bare
+    return float(np.clip(((ground - bare) * way).sum() / ((way * way).sum() + 100), -0.5, 1))
+
+
+def _chroma(colors: Floats) -> Floats:
+    """Mean CIELAB a and b of display colors (row, column, 3)."""
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(colors), cv2.COLOR_RGB2LAB)[..., 1:].mean((0, 1)), np.float32)

@@ -1,0 +1,278 @@
+"""Each detector on pictures made by hand (a red box before a gray wall, with a contact shadow), and on the studio's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickscape.catalog import sample
+from clickscape.gates import fidelity
+from clickscape.gates.edge import edge_difference, seam_step
+from clickscape.gates.extension import extension_share
+from clickscape.gates.fidelity import Limits
+from clickscape.gates.ground import grounding
+from clickscape.gates.outline import smooth, unroll
+from clickscape.render.studio.color import to_display, to_linear
+from clickscape.render.studio.engine import StudioRenderer
+from clickscape.render.studio.scene import Scene as StudioScene
+
+SIDE = 512
+TOP, BOTTOM, LEFT, RIGHT = 150, 410, 200, 312  # rows and columns of the box: 260 × 112 pixels
+RED, WALL = (190, 40, 50), 150
+FADE = 0.02  # natural logarithm of light that the ground gains per pixel below the box
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Image (height, width, 3) and placed cut-out (height, width, 4), uint8."""
+
+    image: np.ndarray
+    product: np.ndarray
+
+    @property
+    def inside(self) -> np.ndarray:
+        return self.product[..., 3] > 0
+
+    def painted(self, where: tuple[slice, slice], color: object) -> Scene:
+        """A copy with another color there, but never on the product."""
+        image = self.image.copy()
+        image[where] = color
+        return self.over(image)
+
+    def over(self, background: np.ndarray) -> Scene:
+        """A copy with another background."""
+        return replace(self, image=np.where(self.inside[..., None], self.product[..., :3], background))
+
+    @property
+    def turned(self) -> Scene:
+        """Left and right exchanged."""
+        return Scene(np.ascontiguousarray(self.image[:, ::-1]), np.ascontiguousarray(self.product[:, ::-1]))
+
+
+def to_byte(light: np.ndarray) -> np.ndarray:
+    """Linear light 0..1 → sRGB byte."""
+    return np.rint(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055))
+
+
+@pytest.fixture
+def box() -> Scene:
+    product = np.zeros((SIDE, SIDE, 4), np.uint8)
+    product[TOP:BOTTOM, LEFT:RIGHT] = (*RED, 255)
+    image = np.full((SIDE, SIDE, 3), WALL, np.uint8)
+    # the gate adds 0.004 to all light before it takes the logarithm
+    shadow = 0.1 * np.exp(FADE * np.arange(60)) - 0.004
+    image[BOTTOM : BOTTOM + 60, LEFT - 80 : RIGHT + 80] = to_byte(shadow)[:, None, None]
+    return Scene(image, product).over(image)
+
+
+def kinds(scene: Scene, **options: object) -> tuple[str, ...]:
+    return fidelity.judge(scene.image, scene.product, **options).kinds
+
+
+def floats(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    return scene.image.astype(np.float32) / 255, scene.product.astype(np.float32) / 255
+
+
+def test_a_right_picture_passes(box: Scene) -> None:
+    verdict = fidelity.judge(box.image, box.product)
+    assert verdict.passed
+    assert verdict.failures == ()
+
+
+def test_one_altered_pixel_is_found(box: Scene) -> None:
+    box.image[200, 220:223] += 1
+    (failure,) = fidelity.judge(box.image, box.product).failures
+    assert (failure.kind, failure.measured, failure.limit) == ("altered", 3, 0)
+    assert "put the cut-out's own pixels back" in str(failure)
+
+
+def test_soft_pixels_may_differ(box: Scene) -> None:
+    box.product[TOP, LEFT:RIGHT, 3] = 254
+    box.image[TOP, LEFT:RIGHT] += 1
+    assert kinds(box) == ()
+
+
+def difference_of_grays(first: int, second: int) -> float:
+    """Grays differ in lightness alone: ΔE2000 = ΔL / (1 + 0.015 (L − 50)² / √(20 + (L − 50)²)), L their mean."""
+    one, other = (116 * ((byte / 255 + 0.055) / 1.055) ** 0.8 - 16 for byte in (first, second))
+    away = (one + other) / 2 - 50
+    return abs(other - one) / (1 + 0.015 * away**2 / np.sqrt(20 + away**2))
+
+
+def test_color_error_of_grays_by_hand(box: Scene) -> None:
+    box.product[TOP:BOTTOM, LEFT:RIGHT, :3] = 120
+    box.image[TOP:BOTTOM, LEFT:RIGHT] = 126
+    expected = difference_of_grays(120, 126)
+    assert fidelity.color_error(box.image, box.product) == pytest.approx(expected, rel=1e-3)
+    assert kinds(box, tolerance=expected + 0.01) == ()
+    assert kinds(box, tolerance=expected - 0.01) == ("altered",)
+
+
+def test_the_border_of_the_product_may_ring_after_encoding(box: Scene) -> None:
+    """One pixel along the outline is left out, and 1 % of the rest."""
+    box.image[TOP, LEFT:RIGHT] = box.image[TOP:BOTTOM, LEFT] = 0
+    assert fidelity.color_error(box.image, box.product) == 0
+    inside = (BOTTOM - TOP - 2) * (RIGHT - LEFT - 2)
+    wrong = inside // 100 + RIGHT - LEFT
+    rows = 1 + wrong // (RIGHT - LEFT - 2)
+    box.image[TOP + 1 : TOP + 1 + rows, LEFT + 1 : RIGHT - 1] = 0
+    assert fidelity.color_error(box.image, box.product) > 20
+
+
+def test_a_halo_measures_its_own_color_difference(box: Scene) -> None:
+    """A rim of gray 200 on a wall of gray 150 differs from a clean composite by just these two: ΔE2000 = 14.2."""
+    clean = edge_difference(unroll(*floats(box)))
+    assert clean < 0.5
+    rim = box.painted((slice(TOP - 4, BOTTOM + 4), slice(LEFT - 4, RIGHT + 4)), 200)
+    assert edge_difference(unroll(*floats(rim))) == pytest.approx(difference_of_grays(200, WALL), abs=0.3)
+    assert "edge" in kinds(rim)
+
+
+@pytest.mark.parametrize("mixed_in", ["display values", "light", "not at all"])
+def test_a_soft_edge_may_be_mixed_in_display_values_or_in_light(box: Scene, mixed_in: str) -> None:
+    """The box fades out over six pixels; with a hard edge instead, it stands out from any clean composite."""
+    rows, columns = np.arange(SIDE)[:, None], np.arange(SIDE)[None]
+    from_edge = np.minimum(np.minimum(rows - TOP, BOTTOM - rows), np.minimum(columns - LEFT, RIGHT - columns))
+    product = box.product.copy()
+    product[..., 3] = np.rint(np.clip(from_edge / 6, 0, 1) * 255)
+    share = product[..., 3:].astype(np.float32) / 255
+    own, wall = product[..., :3].astype(np.float32) / 255, np.float32(WALL / 255)
+    mixed = {
+        "display values": own * share + wall * (1 - share),
+        "light": to_display(to_linear(own) * share + to_linear(wall) * (1 - share)),
+        "not at all": np.where(share > 0, own, wall),
+    }[mixed_in]
+    measured = edge_difference(unroll(*floats(Scene(np.rint(mixed * 255).astype(np.uint8), product))))
+    assert (measured > 5) if mixed_in == "not at all" else (measured < 0.5)
+
+
+def test_a_seam_measures_its_step_in_lightness(box: Scene) -> None:
+    """Gray 150 is L = 62.0, gray 165 is L = 67.6: a patch that ends 12 pixels off the box steps down by 5.6."""
+    patch = box.painted((slice(TOP - 12, BOTTOM + 12), slice(LEFT - 12, RIGHT + 12)), 165)
+    assert seam_step(unroll(*floats(box))) < 0.6
+    assert seam_step(unroll(*floats(patch))) == pytest.approx(5.6, abs=0.6)
+    assert "seam" in kinds(patch)
+
+
+def test_an_extension_measures_its_area(box: Scene) -> None:
+    """A neck of 60 × 40 pixels on a box of 260 × 112: 2,400 / 29,120 = 8.2 % of it, less what the scaling blurs."""
+    assert extension_share(*floats(box)) == 0
+    neck = box.painted((slice(TOP - 60, TOP), slice(236, 276)), (190, 40, 50))
+    assert extension_share(*floats(neck)) == pytest.approx(0.082, rel=0.2)
+    assert "extended" in kinds(neck)
+
+
+def test_what_does_not_touch_the_product_is_no_extension(box: Scene) -> None:
+    apart = box.painted((slice(TOP - 60, TOP - 10), slice(236, 276)), (190, 40, 50))
+    assert extension_share(*floats(apart)) == 0
+
+
+def test_a_background_in_the_colors_of_the_product_explains_itself(box: Scene) -> None:
+    everywhere = box.over(np.full((SIDE, SIDE, 3), (190, 40, 50), np.uint8))
+    assert extension_share(*floats(everywhere)) == 0
+
+
+def test_a_reflection_below_the_foot_is_no_extension(box: Scene) -> None:
+    mirror = box.painted((slice(BOTTOM, BOTTOM + 50), slice(LEFT, RIGHT)), (190, 40, 50))
+    assert extension_share(*floats(mirror)) == 0
+
+
+def test_grounding_is_the_brightening_per_pixel(box: Scene) -> None:
+    """Light below the box grows by e^0.02 per pixel, so that is what is measured; on a bare wall it is 0."""
+    assert grounding(*floats(box)) == pytest.approx(FADE, abs=0.003)
+    bare = box.over(np.full((SIDE, SIDE, 3), WALL, np.uint8))
+    assert grounding(*floats(bare)) == pytest.approx(0, abs=1e-6)
+    assert kinds(bare) == ("floating",)
+
+
+def test_a_reflection_is_ground_enough(box: Scene) -> None:
+    """Half of the way from gray to the product's chroma: 0.1 × (0.5 − 0.25) = 0.025."""
+    half = (np.array([190, 40, 50]) + WALL) // 2
+    bare = box.over(np.full((SIDE, SIDE, 3), WALL, np.uint8))
+    mirror = bare.painted((slice(BOTTOM, BOTTOM + 80), slice(LEFT, RIGHT)), half)
+    assert grounding(*floats(mirror)) == pytest.approx(0.025, abs=0.008)
+    assert kinds(mirror) == ()
+
+
+def test_nobody_knows_whether_a_product_at_the_lower_border_floats(box: Scene) -> None:
+    cut = Scene(np.ascontiguousarray(box.image[: BOTTOM + 4]), np.ascontiguousarray(box.product[: BOTTOM + 4]))
+    assert grounding(*floats(cut)) is None
+    assert "floating" not in kinds(cut)
+    assert "out_of_frame" in kinds(cut)
+
+
+def test_room_by_hand(box: Scene) -> None:
+    """Free: 200 of 512 left, 150 above, 200 right, 102 below; the smallest but the zone is what counts."""
+    assert fidelity.room(box.product, (0, 0, 0, 0)) == pytest.approx(102 / 512)
+    assert fidelity.room(box.product, (0, 0.2, 0, 0)) == pytest.approx(150 / 512 - 0.2)
+    assert kinds(box, limits=Limits(safe_zone=(0, 0, 0, 0.21))) == ("out_of_frame",)
+    touching = np.roll(box.product, -TOP, axis=0)
+    assert fidelity.room(touching, (0, 0, 0, 0)) == -1
+
+
+def test_extent_by_hand(box: Scene) -> None:
+    assert fidelity.extent(box.product) == 260 / 512
+    assert kinds(box, limits=Limits(extent=0.51)) == ("too_small",)
+
+
+def test_what_is_no_picture_is_refused(box: Scene) -> None:
+    with pytest.raises(ValueError, match="an image is uint8"):
+        fidelity.judge(box.product, box.product)
+    with pytest.raises(ValueError, match=r"placed cut-out is uint8 \(512, 512, 4\)"):
+        fidelity.judge(box.image, box.product[1:])
+    with pytest.raises(ValueError, match="no product"):
+        fidelity.judge(box.image, np.zeros_like(box.product))
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_left_and_right_do_not_matter(seed: int) -> None:
+    """Blobs of chance on a background of chance: what is measured stays the same when the picture is turned round."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:160, :160]
+    waves = sum(np.sin(rows * a + columns * b + c) for a, b, c in rng.uniform(-0.2, 0.2, (4, 3)) * (1, 1, 20))
+    shape = np.hypot((rows - 80) / rng.uniform(30, 50), (columns - rng.uniform(60, 100)) / rng.uniform(20, 45))
+    product = np.zeros((160, 160, 4), np.uint8)
+    product[..., :3] = rng.integers(0, 256, 3)
+    product[..., 3] = np.clip(255 * (1.05 - shape) * 12, 0, 255)
+    image = np.clip(128 + 25 * waves[..., None] + rng.normal(0, 9, (160, 160, 3)), 0, 255).astype(np.uint8)
+    image[:80, :80] = product[0, 0, :3]  # an extension on one side
+    scene = Scene(image, product)
+    turned = scene.turned
+    assert fidelity.measure(scene.image, scene.product) == fidelity.measure(turned.image, turned.product)
+
+
+def test_smoothing_an_outline_keeps_its_mean_and_goes_round() -> None:
+    values = np.zeros((40, 1), np.float32)
+    values[0] = 1
+    blurred = smooth(values, 2.0)
+    assert blurred.sum() == pytest.approx(1, abs=1e-5)
+    assert blurred[1, 0] == pytest.approx(blurred[-1, 0])
+    assert blurred[1, 0] / blurred[0, 0] == pytest.approx(np.exp(-1 / 8), rel=1e-3)
+
+
+def raised(cutout: np.ndarray) -> np.ndarray:
+    """The cut-out over a gap with two faint specks below, so that the studio lets it float over its shadow."""
+    frame = np.concatenate([cutout, np.zeros((70, cutout.shape[1], 4), np.uint8)])
+    frame[-1, 0] = frame[-1, -1] = (128, 128, 128, 48)
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("product_id", "scene"),
+    [
+        ("running_shoe-original", StudioScene("studio", "white marble", "soft", "podium", "cream")),
+        ("coffee_mug-navy", StudioScene("kitchen", "oak", "golden hour", "table", None, ("lemons",))),
+        ("lipstick-crimson", StudioScene("bathroom", "black marble", "soft", "slab", "mint")),
+    ],
+)
+def test_the_studio_passes_until_it_lets_the_product_float(product_id: str, scene: StudioScene) -> None:
+    studio, cutout = StudioRenderer(), sample.cutout(product_id)
+    stands = studio.compose(cutout, scene, size=(384, 384), seed=1)
+    assert fidelity.judge(stands.image, stands.product).failures == ()
+    floats_above = studio.compose(raised(cutout), scene, size=(384, 384), seed=1)
+    assert "floating" in fidelity.judge(floats_above.image, floats_above.product).kinds

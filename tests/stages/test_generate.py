@@ -1,0 +1,83 @@
+"""Every generated image went through the fidelity gate; what fails is drawn again, and what never passes is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clickscape import render
+from clickscape.catalog import feeds, sample
+from clickscape.gates import fidelity
+from clickscape.stages import generate as stage
+from clickscape.stages.generate import Summary
+from clickscape.stages.progress import run
+
+SMALL = {"size": 192, "keep": 1, "per_product": 1, "tries": 2}
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mug that fills its picture, and one with a forgotten frame high above it, which keeps it small in every ad."""
+    folder = tmp_path_factory.mktemp("catalog")
+    mug = sample.cutout("coffee_mug-navy", 160)
+    Image.fromarray(mug).save(folder / "plain.png")
+    framed = np.zeros((800, 800, 4), np.uint8)
+    framed[-mug.shape[0] :, 320 : 320 + mug.shape[1]] = mug
+    framed[:2] = (128, 128, 128, 60)
+    Image.fromarray(framed).save(folder / "framed.png")
+    lines = ["id,title,category,image", "A,Blue Mug,Home,plain.png", "B,Green Mug,Home,framed.png"]
+    (folder / "catalog.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "catalog.csv"
+
+
+@pytest.fixture(scope="module")
+def ads(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the stage ran once."""
+    out = tmp_path_factory.mktemp("ads")
+    run(stage.generate(workspace=None, catalog=catalog, out=out, overrides=SMALL))
+    return out
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_what_never_passes_is_left_out_and_named(catalog: Path, ads: Path) -> None:
+    (made,) = rows(ads / stage.MANIFEST)
+    assert (made["creative_id"], made["image"], made["gate"]["passed"]) == ("A-1", "A-1.png", True)
+    (left_out,) = rows(ads / stage.LEFT_OUT)
+    assert (left_out["creative_id"], left_out["image"], left_out["gate"]["passed"]) == ("B-1", "", False)
+    tries = left_out["gate"]["rejected"]
+    assert len({one["seed"] for one in tries}) == len(tries) == 2
+    assert all("too_small" in [failure["kind"] for failure in one["failures"]] for one in tries)
+    assert sorted(path.name for path in ads.glob("*.png")) == ["A-1.png"]
+
+    again = run(stage.generate(workspace=None, catalog=catalog, out=ads, overrides=SMALL))
+    assert again.images == 1
+    (named,) = again.left_out
+    assert named.startswith("B-1: ")
+    assert "too_small (0.1" in named
+    assert "after 2 pictures" in named
+    assert rows(ads / stage.LEFT_OUT) == [left_out]
+
+
+def test_the_pictures_on_the_disk_are_those_that_passed(catalog: Path, ads: Path) -> None:
+    """The file is lossless: drawn again from its row, the product's pixels in it are the cut-out's own."""
+    (row,) = rows(ads / stage.MANIFEST)
+    product = next(one for one in feeds.read(catalog) if one.product_id == row["product_id"])
+    drawn = render.load("studio").render(product, row["description"], size=(192, 192), seed=row["seed"])
+    with Image.open(ads / row["image"]) as file:
+        assert fidelity.judge(np.asarray(file.convert("RGB")), drawn.product).passed
+
+
+def test_the_summary_says_only_what_happened() -> None:
+    assert Summary(3, 0, ()).lines == ("3 images, every one through the fidelity gate",)
+    told = Summary(3, 1, ("B-1: floating after 4 pictures",)).lines
+    assert len(told) == 4
+    assert "1 of them" in told[1]
+    assert told[-1] == "B-1: floating after 4 pictures"

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,12 @@ from clickscape import reward as reward_room
 from clickscape.config import GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.gates import Passed, Verdict, fidelity, until_pass
+from clickscape.gates.fidelity import Limits
 from clickscape.preference import sample
 from clickscape.preference.sample import Candidate
 from clickscape.render import provenance
 from clickscape.render.provenance import Provenance
-from clickscape.render.renderer import Renderer, Rendering
+from clickscape.render.renderer import DigitalSource, Renderer, Rendering
 from clickscape.render.studio.parse import explain
 from clickscape.reward.model import RewardModel
 from clickscape.stages.gather import FeedOptions, gather
@@ -229,7 +232,8 @@ def _passed(tools: _Tools, product: Product, candidate: Candidate, first: Render
             return first
         return tools.renderer.render(product, candidate.text, size=(side, side), seed=seeds[number])
 
-    outcome = until_pass(draw, _verdict, tries=tools.config.tries)
+    judge = partial(_verdict, source=tools.renderer.digital_source)
+    outcome = until_pass(draw, judge, tries=tools.config.tries)
     made_by = f"-{_work(tools, product)[:8]}" if tools.shop is not None else ""
     creative_id = f"{product.product_id}{made_by}-{place}"
     drawn, seed = (outcome.drawn, seeds[outcome.attempt]) if isinstance(outcome, Passed) else (None, candidate.seed)
@@ -272,8 +276,10 @@ def _save(tools: _Tools, creative_id: str, candidate: Candidate, drawn: Renderin
     return name
 
 
-def _verdict(drawn: Rendering) -> Verdict:
-    return fidelity.judge(drawn.image, drawn.product)
+def _verdict(drawn: Rendering, *, source: DigitalSource) -> Verdict:
+    """What the gate says; a set that was put together without the product cannot go on past its mask."""
+    limits = Limits(extension=math.inf) if source == "compositeSynthetic" else Limits()
+    return fidelity.judge(drawn.image, drawn.product, limits=limits)
 
 
 def _seed(product: Product, candidate: Candidate, number: int) -> int:

@@ -176,7 +176,7 @@ def test_a_writer_that_says_one_thing_only_cannot_be_optimized(
     start: Callable[..., Iterator[Event]], tmp_path: Path
 ) -> None:
     with pytest.raises(PreferenceError, match=r"no preference pairs.*min_margin"):
-        list(start(tmp_path / "run", SMALL.model_copy(update={"temperature": 1e-3})))
+        list(start(tmp_path / "run", SMALL.model_copy(update={"temperature": 1e-6})))
 
 
 def test_adapters_resume_too_and_end_in_a_plain_checkpoint(

@@ -83,13 +83,23 @@ def ingest(
         Path, typer.Argument(help="CSV, JSON Lines, Parquet or the paper's JSON list.", show_default=False)
     ],
     workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side.")] = 2,
+    matting: Annotated[
+        Path | None, typer.Option(help="ONNX matting model for photos without alpha. Default: clickscape.toml.")
+    ] = None,
 ) -> None:
     """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing."""
+    from clickscape.stages.ingest import flagged
     from clickscape.stages.ingest import ingest as stage
     from clickscape.workspace import Workspace
 
-    products = _watch(stage(Workspace.open(workspace), feed, workers=workers))
+    shop = Workspace.open(workspace)
+    configured = shop.settings.ingest.matting
+    model = matting or (shop.path / configured if configured else None)
+    products = _watch(stage(shop, feed, workers=workers, matting=model))
     _out.print(f"{len(products)} products")
+    for flag, names in flagged(products).items():
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        _out.print(f"{len(names)} flagged {flag}: {shown}; look at their cut-outs", markup=False)
     _made(workspace / "catalog", after=f"clickscape generate {workspace} --out ads/")
 
 

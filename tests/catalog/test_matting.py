@@ -244,7 +244,7 @@ def test_a_cut_out_by_a_model_takes_its_alpha_and_takes_the_background_out(tmp_p
     assert np.abs(found.pixels[..., 3] / 255 - cover[..., 0]).max() < 0.055
     edge = (cover[..., 0] > 0.2) & (cover[..., 0] < 0.8)
     assert picture[edge].mean() > 90
-    assert found.pixels[edge, :3].max() < 12  # the product is black there too
+    assert found.pixels[edge, :3].max() < 16  # the product is black there too
     drawn = np.dstack([picture, np.where(cover[..., 0] > 0, 255, 0).astype(np.uint8)])
     assert cut_out(drawn, matting=tmp_path / "not even there.onnx") is drawn  # real alpha needs no model
 

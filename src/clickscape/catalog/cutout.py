@@ -214,5 +214,6 @@ def _plausible(mask: Mask) -> bool:
         return False
     solid = mask.astype(np.uint8)
     largest = cv2.connectedComponentsWithStats(solid)[2][1:, cv2.CC_STAT_AREA].max() / mask.sum()
-    filled = mask.sum() / max(1.0, cv2.contourArea(cv2.convexHull(cv2.findNonZero(solid))))
-    return bool(largest > 0.55 or filled > 0.5)
+    if largest > 0.55:
+        return True
+    return bool(mask.sum() > 0.5 * cv2.contourArea(cv2.convexHull(cv2.findNonZero(solid))))

@@ -56,6 +56,11 @@ def reached(passable: Mask, *, gap: int) -> Mask:
     return np.asarray(flooded[gap + 1 : -gap - 1, gap + 1 : -gap - 1] > 0) & passable
 
 
+def length(vectors: Floats) -> Floats:
+    """The length of the vectors (…, n) of a picture."""
+    return np.asarray(np.sqrt(np.einsum("...i,...i->...", vectors, vectors)))
+
+
 def disc(radius: int) -> NDArray[np.uint8]:
     """A round brush of so many pixels around its center."""
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))

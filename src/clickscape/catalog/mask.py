@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickscape.catalog.ground import Floats, Ground, Mask, cleaned, disc, fit, reached
+from clickscape.catalog.ground import Floats, Ground, Mask, cleaned, disc, fit, length, reached
 
 Pixels = NDArray[np.uint8]
 
@@ -93,12 +93,12 @@ def _look(lab: Floats, smooth: Floats, ground: Ground) -> _View:
     difference = smooth - ground.color
     # in LAB, light dimmed by a factor scales L + 16, a and b by its cube root: what is left is no shadow
     dimmed = ((smooth[..., 0] + 16) / (ground.color[..., 0] + 16))[..., None]
-    tint = np.linalg.norm(smooth[..., 1:] - ground.color[..., 1:] * dimmed, axis=2)
-    distance = np.hypot(difference[..., 0], tint)
+    tint = length(smooth[..., 1:] - ground.color[..., 1:] * dimmed)
+    distance = np.sqrt(difference[..., 0] ** 2 + tint**2)
     peak = cv2.blur(cv2.dilate(distance, np.ones((17, 17), np.uint8)), (5, 5))
     wide = cv2.GaussianBlur(lab, (0, 0), 3)
-    detail = np.linalg.norm(smooth - wide, axis=2)
-    slope = np.sqrt(sum((cv2.Sobel(wide, cv2.CV_32F, x, 1 - x, scale=1 / 8) ** 2).sum(2) for x in (0, 1)))
+    detail = length(smooth - wide)
+    slope = np.hypot(*(length(cv2.Sobel(wide, cv2.CV_32F, x, 1 - x, scale=1 / 8)) for x in (0, 1)))
     flat = reached(distance < _tolerance(peak, ground.noise), gap=0)
     usual = float(np.quantile(detail[flat][::7], 0.9)) if flat.any() else 1.0
     white = float(np.median(ground.color[..., 0])) > 99.5
@@ -115,7 +115,7 @@ def _evidence(view: _View) -> tuple[Floats, Mask, Mask, Mask]:
     """Weight for the background (negative: for the product), and what is surely product, faint beside it, outside."""
     noise, gap = view.noise, max(2, max(view.distance.shape) // 130)
     near = view.distance < _tolerance(view.peak, noise)
-    soft = np.linalg.norm(cv2.GaussianBlur(view.difference, (0, 0), 4), axis=2)
+    soft = length(cv2.GaussianBlur(view.difference, (0, 0), 4))
     exact = soft < 0.3 + 0.4 * noise + 0.05 * view.peak
     flooded = reached(near, gap=0)
     outside = reached(near & (view.edge < 2 * view.sharp), gap=gap)
@@ -162,10 +162,10 @@ def _printed(standing_out: Mask, view: _View) -> Mask:
     strong = (standing_out & (view.distance > 15)).astype(np.uint8)
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(strong, connectivity=8)
     side, best = max(standing_out.shape), np.zeros_like(standing_out)
+    if (statistics[1:, cv2.CC_STAT_AREA] >= 6).sum() < 3:
+        return best
     for radius in (side // 40, side // 20, side // 12):
-        room = radius + 1
-        closed = cv2.morphologyEx(np.pad(standing_out, room).astype(np.uint8), cv2.MORPH_CLOSE, disc(radius))
-        filled = ~reached(closed == 0, gap=0)[room:-room, room:-room]
+        filled = ~reached(~_closed(standing_out, radius), gap=0)
         if (filled & ~standing_out & ~best).sum() < 0.15 * standing_out.sum():
             continue
         deep = cv2.erode(filled.astype(np.uint8), disc(max(3, side // 60)), borderValue=0) == 0
@@ -173,6 +173,14 @@ def _printed(standing_out: Mask, view: _View) -> Mask:
         if (statistics[islands, cv2.CC_STAT_AREA] >= 6).sum() >= 3:
             best = filled
     return best
+
+
+def _closed(mask: Mask, radius: int) -> Mask:
+    """The mask with its gaps closed up to twice a radius; distances are faster than a large brush."""
+    wide = np.pad(mask, radius + 1)
+    grown = cv2.distanceTransform((~wide).astype(np.uint8), cv2.DIST_L2, 5) <= radius
+    shrunk = cv2.distanceTransform(grown.astype(np.uint8), cv2.DIST_L2, 5) > radius
+    return np.asarray(shrunk[radius + 1 : -radius - 1, radius + 1 : -radius - 1]) | mask
 
 
 def _ends_softly(region: Mask, outside: Mask, view: _View) -> Mask:
@@ -214,7 +222,7 @@ def _foot(difference: Floats, found: Mask) -> int | None:
     rows = np.flatnonzero((cv2.resize(found.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0).any(1))
     if not rows.size:
         return None
-    energy = np.linalg.norm(small, axis=2).mean(1)
+    energy = length(small).mean(1)
     tall, best, foot = rows[-1] - rows[0] + 1, 0.85, None
     for row in range(rows[0] + tall // 3, rows[-1] - 2):
         reach = min(row - rows[0], size[1] - row, max(6, tall // 3))
@@ -290,7 +298,8 @@ def _sharpened(image: Pixels, share: Floats, *, background: Mask, sure: Mask) ->
 
 def _thin(lightness: Floats) -> Floats:
     """How much a pixel stands out from what lies on both sides of it: chains and wires do, wide things do not."""
-    brush = disc(max(3, round(0.012 * max(lightness.shape))))
+    reach = max(3, round(0.012 * max(lightness.shape)))
+    brush = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     dark = cv2.morphologyEx(lightness, cv2.MORPH_BLACKHAT, brush)
     return np.asarray(np.maximum(dark, cv2.morphologyEx(lightness, cv2.MORPH_TOPHAT, brush)))
 

@@ -33,7 +33,7 @@ def soften(image: Pixels, mask: Mask | Floats, *, band: int, least_contrast: flo
     edge = (inside == 0) & (outside == 0)
     if not edge.any() or not inside.any() or not outside.any():
         return pixels
-    product, background = _nearest(image, inside)[edge], _nearest(image, outside)[edge]
+    product, background = _nearest(image, inside, at=edge), _nearest(image, outside, at=edge)
     observed = image[edge].astype(np.float32)
     span = product - background
     length = (span * span).sum(1)
@@ -45,10 +45,10 @@ def soften(image: Pixels, mask: Mask | Floats, *, band: int, least_contrast: flo
     return pixels
 
 
-def _nearest(image: Pixels, sure: NDArray[np.uint8]) -> Floats:
-    """For every pixel the color of the nearest one where ``sure`` is set."""
+def _nearest(image: Pixels, sure: NDArray[np.uint8], *, at: Mask) -> Floats:
+    """For the pixels ``at`` (none of them sure) the color of the nearest one where ``sure`` is set: (pixel, 3)."""
     _, labels = cv2.distanceTransformWithLabels(1 - sure, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     colors = np.zeros((int(labels.max()) + 1, 3), np.float32)
-    at = sure > 0
-    colors[labels[at]] = image[at]
-    return colors[labels]
+    border = (sure > 0) & (cv2.erode(sure, np.ones((3, 3), np.uint8)) == 0)  # nothing deeper is nearest to anything
+    colors[labels[border]] = image[border]
+    return colors[labels[at]]

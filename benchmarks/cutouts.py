@@ -186,7 +186,7 @@ def fit(half: Half) -> None:
         return float(np.logaddexp(0, -y * (x @ weights)).sum() + 0.05 * (weights[1:] ** 2).sum())
 
     weights = minimize(loss, np.zeros(x.shape[1])).x
-    print(f"{len(y)} masks, {np.mean(y > 0):.3f} right; of chance {1 / (1 + np.exp(-x @ weights)).mean():.3f}")
+    print(f"{len(y)} masks, {np.mean(y > 0):.3f} right; expected {(1 / (1 + np.exp(-x @ weights))).mean():.3f}")
     print(f"_WEIGHTS = ({', '.join(f'{value:.2f}' for value in weights[1:])})  # {', '.join(FEATURES)}")
     print(f"_OFFSET = {weights[0]:.2f}")
     sure = x @ weights > np.log(SURE / (1 - SURE))

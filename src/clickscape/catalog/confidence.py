@@ -14,12 +14,12 @@ from clickscape.catalog.flags import thinness
 from clickscape.catalog.ground import Mask
 from clickscape.catalog.mask import Found
 
-SURE = 0.8  # a cut-out below this confidence is doubtful
-LEAST = 0.2  # and below this one it is refused
+SURE = 0.9  # a cut-out below this confidence is doubtful
+LEAST = 0.1  # and below this one it is refused
 
 FEATURES = ("sure", "supported", "undecided", "kept", "blank", "noise", "area", "thin", "touching")
-_WEIGHTS = (2.0, 3.0, -2.0, 2.0, -2.0, -0.2, 0.0, -3.0, -1.0)
-_OFFSET = -1.5
+_WEIGHTS = (2.05, 3.25, -4.04, 2.03, -5.61, 1.07, 2.50, -5.18, -1.11)
+_OFFSET = -4.08
 
 
 def confidence(found: Found) -> float:

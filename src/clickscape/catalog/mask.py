@@ -83,10 +83,11 @@ def find(image: Pixels) -> Found | None:
         weight[foot:], sure[foot:] = np.maximum(weight[foot:], 0.4), False
     share = _least_boundary(weight, view.edge, sharp=view.sharp)
     mask = _sharpened(image, share, background=(weight > 0.3) | faint, sure=sure)
-    mask = cleaned(mask | ((_thin(smooth[..., 0]) > max(5, 2.5 * view.noise)) & (weight <= 0.3)) | sure)
+    thin = (_thin(smooth[..., 0]) > max(5, 2.5 * view.noise)) & (view.distance > _HALF * view.peak) & (weight <= 0.3)
+    mask = cleaned(mask | thin | sure)
     if not mask.any() or mask.all():
         return None
-    return _judged(mask, ground, view, share, sure=sure, outside=outside)
+    return _judged(mask, ground, view, share, sure=sure, background=outside | (weight > 0.3))
 
 
 def _look(lab: Floats, smooth: Floats, ground: Ground) -> _View:
@@ -304,13 +305,13 @@ def _thin(lightness: Floats) -> Floats:
     return np.asarray(np.maximum(dark, cv2.morphologyEx(lightness, cv2.MORPH_TOPHAT, brush)))
 
 
-def _judged(mask: Mask, ground: Ground, view: _View, share: Floats, *, sure: Mask, outside: Mask) -> Found:
+def _judged(mask: Mask, ground: Ground, view: _View, share: Floats, *, sure: Mask, background: Mask) -> Found:
     """The mask with what a confidence is made of."""
     solid = mask.astype(np.uint8)
     border = mask & (cv2.erode(solid, disc(2), borderValue=1) == 0)
     supported = float((view.edge[border] > view.sharp).mean()) if border.any() else 0.0
     undecided = float(((share > 0.1) & (share < 0.9)).sum() / max(1.0, (share > 0.5).sum()))
-    standing_out = max(1, int((~outside).sum()))
+    standing_out = max(1, int((~background).sum()))
     return Found(
         mask,
         ground,

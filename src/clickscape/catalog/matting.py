@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+_TYPES: Mapping[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+}
 _MULTIPLE = 32  # models of free size halve their maps five times
 _LARGEST = 4096  # side, pixels, that a file may ask for
 
@@ -75,7 +79,9 @@ def alpha(image: Pixels, model: Path, *, recipe: Recipe | None = None, threads: 
     below, beside = size[0] - window[0], size[1] - window[1]
     picture = cv2.copyMakeBorder(picture, 0, below, 0, beside, cv2.BORDER_REPLICATE)
     if entry.type is not np.uint8:
-        scaled = (picture.astype(np.float32) / 255 - np.float32(recipe.mean)) / np.float32(recipe.deviation)
+        scaled = (picture.astype(np.float32) / 255 - np.array(recipe.mean, np.float32)) / np.array(
+            recipe.deviation, np.float32
+        )
         picture = scaled.astype(entry.type)
     if entry.channels_first:
         picture = picture.transpose(2, 0, 1)
@@ -98,7 +104,7 @@ def recipe_of(model: Path) -> Recipe:
     if beside.is_file():
         try:
             given = json.loads(beside.read_text(encoding="utf-8"))
-            known = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+            known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
             return Recipe(**known)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             names = ", ".join(field.name for field in fields(Recipe))

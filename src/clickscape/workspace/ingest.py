@@ -93,7 +93,7 @@ def notes_of(cutout: Path) -> Mapping[str, str]:
     """The texts that a cut-out's PNG carries; none when somebody else made the file."""
     try:
         with Image.open(cutout, formats=["PNG"]) as picture:
-            return {key: str(text) for key, text in picture.info.items() if isinstance(text, str)}
+            return {str(key): str(text) for key, text in picture.info.items() if isinstance(text, str)}
     except (OSError, ValueError) as error:
         raise ImageError(f"{cutout}: the cut-out cannot be read ({error}). Run `clickscape ingest` again.") from None
 

@@ -223,8 +223,9 @@ before {edge_before}, now {edge_now}. CPU time of one thread for a picture of 10
 {flags}
 
 These are drawings with drawn shadows: they tell one version of the code from another, not how a shop's own photographs
-will fare. What still goes wrong: a pale product whose highlight has the background's very color, chains at 300 pixels,
-dark shadows between the legs of a product.
+will fare; and the thin things and the glass are the kinds that were tuned on, drawn anew. What still goes wrong: a pale
+product whose highlight has the background's very color, chains at 300 pixels, dark shadows between the legs of a
+product, holes on clipped white (a white label looks the same, so they stay filled), and pale products flagged glass.
 
 ![Photographs and their cut-outs on green]({pictures})
 
@@ -325,8 +326,8 @@ def main() -> None:
         "against": asked.against,
         "half": asked.half,
         "photographs": len(after),
-        "thin": detection(after, "thin"),
-        "glass": detection(after, "glass"),
+        "flag thin": detection(after, "thin"),
+        "flag glass": detection(after, "glass"),
     }
     print(
         f"{'':30s}    n {'IoU before':>22s} {'IoU now':>22s} {'wrong before':>16s} {'wrong now':>16s} wrong among sure"
@@ -342,7 +343,7 @@ def main() -> None:
         ]
         print(f"{name:30s} {len(new):4d} {cells[0]:>22s} {cells[1]:>22s} {cells[2]:>16s} {cells[3]:>16s} "
               f"{told(now['wrong among sure'])} of {told(now['sure'])}")  # fmt: skip
-    print(f"flags: thin {row['thin']}, glass {row['glass']}")
+    print(f"flags: thin {row['flag thin']}, glass {row['flag glass']}")
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")

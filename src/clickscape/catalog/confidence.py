@@ -15,11 +15,11 @@ from clickscape.catalog.ground import Mask
 from clickscape.catalog.mask import Found
 
 SURE = 0.9  # a cut-out below this confidence is doubtful
-LEAST = 0.1  # and below this one it is refused
+LEAST = 0.05  # and below this one it is refused
 
 FEATURES = ("sure", "supported", "undecided", "kept", "blank", "noise", "area", "thin", "touching")
-_WEIGHTS = (2.05, 3.25, -4.04, 2.03, -5.61, 1.07, 2.50, -5.18, -1.11)
-_OFFSET = -4.08
+_WEIGHTS = (2.84, 3.76, -3.03, 6.77, -5.13, -0.61, 2.02, 0.99, -0.68)
+_OFFSET = -9.53
 
 
 def confidence(found: Found) -> float:

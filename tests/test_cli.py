@@ -126,6 +126,41 @@ def test_an_ingested_catalog_ends_with_the_next_command(folder: Path) -> None:
     assert len(list((folder / "shop/catalog/cutouts").glob("*.png"))) == 2
 
 
+def _thin_and_plain(folder: Path) -> None:
+    """A feed of a ring of wire and a disc, both photographs without alpha."""
+    y, x = np.mgrid[:200, :200]
+    distance = np.hypot(x - 100, y - 100)
+    for name, inside in (("ring", np.abs(distance - 70) < 1.5), ("disc", distance < 70)):
+        picture = np.full((200, 200, 3), 245, np.uint8)
+        picture[inside] = (150, 40, 60)
+        Image.fromarray(picture).save(folder / f"{name}.png")
+    (folder / "photos.csv").write_text("id,title,image\nR,Gold Ring,ring.png\nD,Red Plate,disc.png\n")
+
+
+def test_thin_products_are_flagged_once_they_are_in(folder: Path) -> None:
+    _thin_and_plain(folder)
+    done = clickscape("ingest", "shop", "photos.csv", "--workers", "1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "flagged thin: R; look at their cut-outs" in done.stdout
+    assert "D" not in done.stdout.split("flagged thin:")[1].split(";")[0]
+
+
+def test_a_matting_model_that_is_none_changes_nothing(folder: Path) -> None:
+    _thin_and_plain(folder)
+    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).returncode == 0
+    before = snapshot(folder / "shop")
+    line = refused(clickscape("ingest", "shop", "photos.csv", "--matting", "gone.onnx", cwd=folder))
+    assert "gone.onnx: no such matting model" in line
+    (folder / "u2net.onnx").write_text("not a model")
+    line = refused(clickscape("ingest", "shop", "photos.csv", "--matting", "u2net.onnx", "--workers", "1", cwd=folder))
+    assert "u2net.onnx: not an ONNX model that can be run" in line
+    settings = folder / "shop" / "clickscape.toml"
+    assert snapshot(folder / "shop") == before
+    settings.write_text('[ingest]\nmatting = "../gone.onnx"\n')
+    line = refused(clickscape("ingest", "shop", "photos.csv", cwd=folder))
+    assert "gone.onnx: no such matting model" in line
+
+
 BAD_FEEDS = {
     "missing image": ("id,title,image\nA,Ball,nowhere.png\n", "line 2", "nowhere.png"),
     "unreadable image": ("id,title,image\nA,Ball,notes.txt\n", "line 2", "notes.txt"),

@@ -31,6 +31,7 @@ from clickscape.types import Creative, Product
 from clickscape.workspace import (
     EVENTS,
     PRODUCTS,
+    Noted,
     Workspace,
     atomic_folder,
     file_name,
@@ -38,6 +39,7 @@ from clickscape.workspace import (
     fingerprint_of,
     ingest,
     ingesting,
+    notes_of,
     read_metrics,
 )
 
@@ -383,6 +385,29 @@ def test_ingest_moves_the_whole_catalog_in(workspace: Workspace, tmp_path: Path,
     assert sorted(files(workspace.catalog)) == [*(f"cutouts/%2E.%2F{n}.png" for n in range(6)), "products.parquet"]
     assert np.asarray(Image.open(moved[5].image))[0, 0].tolist() == [5, 0, 0, 255]
     assert not list(workspace.path.glob(".staging*"))
+
+
+def test_what_is_noted_about_a_cut_out_stays_with_it(workspace: Workspace, tmp_path: Path) -> None:
+    def noting(path: Path) -> Noted:
+        return Noted(cut_out(path), {"shop:flags": f"thin {path.stem} · é"})
+
+    moved = ingest(workspace, feed(tmp_path / "feed", number=2), cut_out=noting)
+    assert notes_of(Path(moved[1].image))["shop:flags"] == "thin 1 · é"
+    assert np.asarray(Image.open(moved[1].image))[0, 0].tolist() == [1, 0, 0, 255]
+    plain = ingest(workspace, feed(tmp_path / "feed", number=2), cut_out=cut_out)
+    assert notes_of(Path(plain[1].image)) == {}
+    Path(plain[1].image).write_bytes(b"torn")
+    with pytest.raises(ImageError, match="the cut-out cannot be read"):
+        notes_of(Path(plain[1].image))
+
+
+def test_what_was_staged_in_another_way_is_not_taken(workspace: Workspace, tmp_path: Path) -> None:
+    products = feed(tmp_path / "feed", number=3)
+    steps: Iterator[tuple[int, int]] = ingesting(workspace, products, cut_out=cut_out, way="-old")
+    assert [next(steps) for _ in range(3)] == [(0, 3), (1, 3), (2, 3)]
+    steps.close()  # type: ignore[attr-defined]
+    first, *_ = ingesting(workspace, products, cut_out=cut_out, way="-new")
+    assert first == (0, 3)
 
 
 def test_one_bad_image_leaves_the_workspace_as_it_was(workspace: Workspace, tmp_path: Path) -> None:

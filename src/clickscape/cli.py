@@ -97,17 +97,27 @@ def ingest(
         bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of refusing the feed.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side.")] = 2,
+    matting: Annotated[
+        Path | None, typer.Option(help="ONNX matting model for photos without alpha. Default: clickscape.toml.")
+    ] = None,
 ) -> None:
     """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing."""
     from clickscape.stages.gather import FeedOptions
+    from clickscape.stages.ingest import flagged
     from clickscape.stages.ingest import ingest as stage
     from clickscape.workspace import Workspace
 
+    shop = Workspace.open(workspace)
+    configured = shop.settings.ingest.matting
+    model = matting or (shop.path / configured if configured else None)
     options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
-    made = _watch(stage(Workspace.open(workspace), feed, workers=workers, options=options))
+    made = _watch(stage(shop, feed, workers=workers, options=options, matting=model))
     _out.print(f"{len(made.products)} products")
     for line in made.report.lines():
         _out.print(line, markup=False)
+    for flag, names in flagged(made.products).items():
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        _out.print(f"{len(names)} flagged {flag}: {shown}; look at their cut-outs", markup=False)
     _made(workspace / "catalog", after=f"clickscape generate {workspace} --out ads/")
 
 

@@ -19,6 +19,14 @@ class _Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class IngestConfig(_Stage):
+    """A catalog moves into the workspace."""
+
+    matting: str = Field(
+        "", description="ONNX matting model for photographs, a path relative to the workspace; empty: none"
+    )
+
+
 class ClicksConfig(_Stage):
     """From events to pairs."""
 
@@ -259,6 +267,7 @@ class SimulateConfig(_Stage):
 class Settings(_Stage):
     """Everything that clickscape.toml may say, one section per stage."""
 
+    ingest: IngestConfig = IngestConfig()
     clicks: ClicksConfig = ClicksConfig()
     pretrain: PretrainConfig = PretrainConfig()
     reward: RewardConfig = RewardConfig()

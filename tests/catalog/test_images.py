@@ -89,6 +89,92 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     assert open_image(path)[0, 0].tolist() == [255, 0, 0, 255]
 
 
+@pytest.mark.parametrize(
+    ("inks", "expected"),
+    [((0, 255, 255, 0), (255, 0, 0)), ((0, 0, 0, 0), (255, 255, 255)), ((0, 0, 0, 255), (0, 0, 0))],
+)
+def test_cmyk_jpeg_as_adobe_writes_it_inverted(
+    tmp_path: Path, inks: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    path = _save(tmp_path / "a.jpg", Image.new("CMYK", (16, 16), inks), quality=100)
+    assert b"Adobe" in path.read_bytes()  # the marker that says the inks are stored inverted
+    assert np.abs(open_image(path)[8, 8, :3].astype(int) - expected).max() <= 3
+
+
+def test_palette_with_a_transparency_of_every_color(tmp_path: Path) -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.putdata([0, 1, 2])
+    pixels = open_image(_save(tmp_path / "a.png", image, transparency=bytes([255, 128, 0])))
+    assert pixels[0].tolist() == [[255, 0, 0, 255], [0, 255, 0, 128], [0, 0, 255, 0]]
+
+
+def test_gray_and_color_with_one_transparent_value(tmp_path: Path) -> None:
+    gray = Image.fromarray(np.array([[10, 200]], np.uint8))
+    assert open_image(_save(tmp_path / "a.png", gray, transparency=200))[0].tolist() == [
+        [10] * 3 + [255],
+        [200] * 3 + [0],
+    ]
+    color = Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))
+    pixels = open_image(_save(tmp_path / "b.png", color, transparency=(4, 5, 6)))
+    assert pixels[0].tolist() == [[1, 2, 3, 255], [4, 5, 6, 0]]
+
+
+def _png(path: Path, *, depth: int, kind: int, interlaced: bool, rows: list[bytes]) -> Path:
+    """A PNG of 4 × 1 or 2 × 2 pixels written by hand, rows with their filter bytes, as no encoder at hand makes it."""
+    side = (2, 2) if interlaced else (4, 1)
+    header = b"IHDR" + struct.pack(">IIBBBBB", *side, depth, kind, 0, 0, int(interlaced))
+    blocks = [header, b"IDAT" + zlib.compress(b"".join(rows)), b"IEND"]
+    data = [struct.pack(">I", len(block) - 4) + block + struct.pack(">I", zlib.crc32(block)) for block in blocks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(data))
+    return path
+
+
+def test_interlaced_png(tmp_path: Path) -> None:
+    # Adam7 of 2 × 2 pixels: pass 1 is the upper left, pass 6 the upper right, pass 7 the lower row
+    rows = [b"\0" + bytes([10, 0, 0]), b"\0" + bytes([20, 0, 0]), b"\0" + bytes([30, 0, 0, 40, 0, 0])]
+    path = _png(tmp_path / "a.png", depth=8, kind=2, interlaced=True, rows=rows)
+    assert open_image(path)[..., 0].tolist() == [[10, 20], [30, 40]]
+
+
+def test_sixteen_bit_color_with_alpha(tmp_path: Path) -> None:
+    pixels = [(65535, 0, 32768, 65535), (0, 65535, 0, 32768), (256, 256, 256, 0), (0, 0, 0, 65535)]
+    row = b"\0" + b"".join(struct.pack(">4H", *pixel) for pixel in pixels)
+    opened = open_image(_png(tmp_path / "a.png", depth=16, kind=6, interlaced=False, rows=[row]))
+    assert (
+        np.abs(opened[0].astype(int) - [[255, 0, 128, 255], [0, 255, 0, 128], [1, 1, 1, 0], [0, 0, 0, 255]]).max() <= 1
+    )
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_only_the_first_frame_of_other_animations(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (6, 6), color) for color in ("red", "blue", "lime")]
+    options = {"lossless": True} if suffix == "webp" else {}
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], **options)
+    with Image.open(tmp_path / f"a.{suffix}") as file:
+        assert getattr(file, "n_frames", 1) == 3
+    assert open_image(tmp_path / f"a.{suffix}")[3, 3].tolist() == [255, 0, 0, 255]
+
+
+def test_a_wide_gamut_profile_is_converted_as_its_primaries_say(tmp_path: Path) -> None:
+    """Display P3: sRGB's curve, wider primaries (columns: XYZ of red, green and blue under D50)."""
+    wide = np.array([[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]])
+    usual = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for number in range(int.from_bytes(profile[128:132], "big")):
+        tag, at, _ = struct.unpack(">4sII", profile[132 + 12 * number : 144 + 12 * number])
+        if tag in (b"rXYZ", b"gXYZ", b"bXYZ"):
+            column = wide[:, b"rgb".index(tag[:1])]
+            profile[at + 8 : at + 20] = struct.pack(">3i", *(round(value * 65536) for value in column))
+    color = np.array([190, 120, 70])
+    value = color / 255
+    linear = np.linalg.inv(usual) @ wide @ np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    expected = 255 * (1.055 * linear ** (1 / 2.4) - 0.055)
+    assert np.abs(expected - color).max() > 5  # the profile matters for this color
+    path = _save(tmp_path / "a.png", Image.new("RGB", (4, 4), tuple(color.tolist())), icc_profile=bytes(profile))
+    assert np.abs(open_image(path)[0, 0, :3] - expected).max() <= 1.5
+
+
 def _matrix_profile(red_and_green_swapped: bool) -> bytes:
     """The bytes of an sRGB profile, with its red and green primaries exchanged if asked: a profile that shows."""
     data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from clickscape.workspace.files import atomic_file, atomic_folder, file_name, fingerprint
 from clickscape.workspace.folder import Workspace
-from clickscape.workspace.ingest import ingest, ingesting
+from clickscape.workspace.ingest import Noted, ingest, ingesting, notes_of
 from clickscape.workspace.runs import Manifest, Run, fingerprint_of, read_metrics
 from clickscape.workspace.tables import COUNTS, CREATIVES, EVENTS, PRODUCTS, RENDITIONS
 
@@ -19,6 +19,7 @@ __all__ = [
     "PRODUCTS",
     "RENDITIONS",
     "Manifest",
+    "Noted",
     "Run",
     "Workspace",
     "atomic_file",
@@ -28,5 +29,6 @@ __all__ = [
     "fingerprint_of",
     "ingest",
     "ingesting",
+    "notes_of",
     "read_metrics",
 ]

@@ -8,14 +8,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import shutil
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from clickscape.errors import ImageError, WorkspaceError
 from clickscape.types import Product
@@ -23,14 +23,23 @@ from clickscape.workspace import tables
 from clickscape.workspace.files import atomic_file, atomic_folder, file_name
 from clickscape.workspace.folder import Workspace
 
-CutOut = Callable[[Path], np.ndarray]
-"""Path of an image → its cut-out, uint8 (height, width, 4); picklable when the work goes to processes."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Noted:
+    """A cut-out, uint8 (height, width, 4), with short texts about it, which its PNG carries and `notes_of` reads."""
+
+    pixels: np.ndarray
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+CutOut = Callable[[Path], np.ndarray | Noted]
+"""Path of an image → its cut-out; picklable when the work goes to processes."""
 
 _Job = tuple[Path, Path]
 _STAGING = ".staging-catalog"
 
 
-class Mapping(Protocol):
+class Mapper(Protocol):
     """The built-in `map`, or `functools.partial(compute.map_shards, workers=…)`."""
 
     def __call__(self, function: Callable[[_Job], Path], items: Iterable[_Job], /) -> Iterable[Path]:
@@ -39,13 +48,14 @@ class Mapping(Protocol):
 
 
 def ingest(
-    workspace: Workspace, products: Sequence[Product], *, cut_out: CutOut, mapping: Mapping = map
+    workspace: Workspace, products: Sequence[Product], *, cut_out: CutOut, mapping: Mapper = map, way: str = ""
 ) -> list[Product]:
     """Replace the workspace's catalog by `products` and return them with the paths of their cut-outs.
 
-    On any error the workspace stays as it was; a killed ingest goes on where it stopped.
+    On any error the workspace stays as it was; a killed ingest goes on where it stopped, unless its `way` of cutting
+    out (a name, such as the digest of a model) was another.
     """
-    steps = ingesting(workspace, products, cut_out=cut_out, mapping=mapping)
+    steps = ingesting(workspace, products, cut_out=cut_out, mapping=mapping, way=way)
     while True:
         try:
             next(steps)
@@ -54,7 +64,7 @@ def ingest(
 
 
 def ingesting(
-    workspace: Workspace, products: Sequence[Product], *, cut_out: CutOut, mapping: Mapping = map
+    workspace: Workspace, products: Sequence[Product], *, cut_out: CutOut, mapping: Mapper = map, way: str = ""
 ) -> Generator[tuple[int, int], None, list[Product]]:
     """`ingest` as a generator that yields (images done, images in all) for whoever draws a bar."""
     if not products:
@@ -64,7 +74,7 @@ def ingesting(
     with workspace.lock():
         staging.mkdir(exist_ok=True)
         try:
-            staged = {product.product_id: staging / f"{_digest(product)}.png" for product in products}
+            staged = {product.product_id: staging / f"{_digest(product)}{way}.png" for product in products}
             sources = {staged[product.product_id]: Path(product.image) for product in products}
             done = sum(path.exists() for path in sources)
             yield done, len(sources)
@@ -77,6 +87,15 @@ def ingesting(
             raise
         shutil.rmtree(staging, ignore_errors=True)
         return moved
+
+
+def notes_of(cutout: Path) -> Mapping[str, str]:
+    """The texts that a cut-out's PNG carries; none when somebody else made the file."""
+    try:
+        with Image.open(cutout, formats=["PNG"]) as picture:
+            return {str(key): str(text) for key, text in picture.info.items() if isinstance(text, str)}
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{cutout}: the cut-out cannot be read ({error}). Run `clickscape ingest` again.") from None
 
 
 def _move_in(workspace: Workspace, products: Sequence[Product], staged: dict[str, Path]) -> list[Product]:
@@ -104,5 +123,10 @@ def _digest(product: Product) -> str:
 def _cut(cut_out: CutOut, job: _Job) -> Path:
     source, target = job
     with atomic_file(target) as temporary:
-        Image.fromarray(cut_out(source)).save(temporary)
+        made = cut_out(source)
+        noted = made if isinstance(made, Noted) else Noted(made)
+        texts = PngImagePlugin.PngInfo()
+        for key, text in noted.notes.items():
+            texts.add_itxt(key, text)
+        Image.fromarray(noted.pixels).save(temporary, pnginfo=texts)
     return target

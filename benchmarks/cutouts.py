@@ -1,0 +1,357 @@
+"""Are cut-outs right, and do wrong ones say so?  Today's code against the one before, on photographs with known mattes.
+
+    python benchmarks/cutouts.py [--against 102bef8] [--table docs/cutouts.md]
+    python benchmarks/cutouts.py --fit
+
+Prints a table, appends one JSON row to benchmarks/results/cutouts.jsonl and, with --table, writes the page and its
+pictures.  Everything was tuned on the objects of one half; the figures are of the other half.  --fit prints the weights
+of the confidence, from the tuning half.  Both sides cut the same photograph, one after the other; CPU time of one
+thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.optimize import minimize
+
+import photographs as studio
+from clickscape.catalog import cutout as today
+from clickscape.catalog.confidence import FEATURES, SURE, features
+from clickscape.catalog.mask import find
+from clickscape.errors import ImageError
+from photographs import Half, Photograph
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "cutouts.jsonl"
+PICTURES = "pictures/cutouts.webp"
+SOURCE = "src/clickscape/catalog/cutout.py"
+GOOD = 0.9  # IoU from which a cut-out counts as right
+TILE, COLUMNS = 150, 8
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One photograph cut out by one side; the figures are None where it refused."""
+
+    photo: Photograph
+    cpu_ms: float
+    overlap: float | None = None
+    edge_error: float | None = None
+    shadow: float | None = None
+    sure: bool = True
+    thin: bool = False
+    glass: bool = False
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a cut-out came back that is not right."""
+        return self.overlap is not None and self.overlap < GOOD
+
+
+def judge(photo: Photograph, found: NDArray[np.uint8], *, cpu_ms: float, **known: bool) -> Judged:
+    """IoU at half alpha; mean alpha error within 0.6 % of the side of the edge; shadow that is kept ÷ product area."""
+    alpha = found[..., 3].astype(np.float32) / 255
+    truth, mask = photo.alpha > 0.5, alpha > 0.5
+    brush = np.ones((2 * max(2, round(0.006 * max(truth.shape))) + 1,) * 2, np.uint8)
+    solid = truth.astype(np.uint8)
+    band = (cv2.dilate(solid, brush) > 0) & (cv2.erode(solid, brush, borderValue=1) == 0)
+    beside = (photo.alpha < 0.02) & (photo.shade > 0.06)
+    return Judged(
+        photo,
+        cpu_ms,
+        overlap=float((truth & mask).sum() / max(1, (truth | mask).sum())),
+        edge_error=float(np.abs(alpha - photo.alpha)[band].mean()),
+        shadow=float((mask & beside).sum() / max(1, truth.sum())),
+        **known,
+    )
+
+
+def cut_before(module: ModuleType, photo: Photograph) -> Judged:
+    """The side before: it returns a cut-out or refuses, and never doubts."""
+    start = time.process_time()
+    try:
+        found = module.cut_out(photo.pixels)
+    except ImageError:
+        return Judged(photo, 1000 * (time.process_time() - start))
+    return judge(photo, found, cpu_ms=1000 * (time.process_time() - start))
+
+
+def cut_today(photo: Photograph) -> Judged:
+    start = time.process_time()
+    try:
+        found = today.examine(photo.pixels)
+    except ImageError:
+        return Judged(photo, 1000 * (time.process_time() - start))
+    spent, flags = 1000 * (time.process_time() - start), found.flags
+    return judge(
+        photo, found.pixels, cpu_ms=spent, sure=not found.doubtful, thin=flags.thin, glass=flags.glass
+    )  # fmt: skip
+
+
+def load_before(revision: str, folder: Path) -> ModuleType:
+    """The module `catalog/cutout.py` as it was at a revision of this repository."""
+    source = subprocess.run(
+        ["git", "show", f"{revision}:{SOURCE}"],  # noqa: S607
+        cwd=ROOT, capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    path = folder / "cutout_before.py"
+    path.write_bytes(source)
+    spec = importlib.util.spec_from_file_location("cutout_before", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def mean(rows: Sequence[Judged], value: Callable[[Judged], float | None]) -> list[float] | None:
+    """Mean and 95 % interval by bootstrap over objects; None where no row has a value."""
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        number = value(row)
+        if number is not None:
+            groups.setdefault(row.photo.group, []).append(number)
+    if not groups:
+        return None
+    sums = np.array([sum(values) for values in groups.values()])
+    counts = np.array([len(values) for values in groups.values()])
+    drawn = np.random.default_rng(0).integers(0, len(sums), (2000, len(sums)))
+    resampled = sums[drawn].sum(1) / counts[drawn].sum(1)
+    return [float(sums.sum() / counts.sum()), *(float(bound) for bound in np.quantile(resampled, (0.025, 0.975)))]
+
+
+FIGURES: dict[str, Callable[[Judged], float | None]] = {
+    "IoU": lambda row: row.overlap,
+    "wrong": lambda row: None if row.overlap is None else float(row.wrong),
+    "refused": lambda row: float(row.overlap is None),
+    "edge error": lambda row: row.edge_error,
+    "shadow kept": lambda row: row.shadow,
+    "sure": lambda row: float(row.overlap is not None and row.sure),
+    "wrong among sure": lambda row: float(row.wrong) if row.overlap is not None and row.sure else None,
+    "wrong among doubtful": lambda row: float(row.wrong) if row.overlap is not None and not row.sure else None,
+}
+
+
+def summary(rows: Sequence[Judged]) -> dict[str, list[float] | None]:
+    return {name: mean(rows, value) for name, value in FIGURES.items()} | {
+        "CPU ms": [float(np.mean([row.cpu_ms for row in rows] or [0]))],
+    }
+
+
+def detection(rows: Sequence[Judged], flag: str) -> dict[str, float]:
+    """Precision and recall of a flag among the cut-outs that came back."""
+    came = [row for row in rows if row.overlap is not None]
+    hits = sum(getattr(row, flag) and getattr(row.photo, flag) for row in came)
+    return {
+        "precision": hits / max(1, sum(getattr(row, flag) for row in came)),
+        "recall": hits / max(1, sum(getattr(row.photo, flag) for row in came)),
+        "of": float(sum(getattr(row.photo, flag) for row in came)),
+    }
+
+
+def fit(half: Half) -> None:
+    """Print offset and weights of the confidence: logistic regression with a light ridge."""
+    inputs, right = [], []
+    for photo in studio.photographs(half):
+        scale = min(1.0, today._WORKING / max(photo.pixels.shape))
+        size = (round(photo.pixels.shape[1] * scale), round(photo.pixels.shape[0] * scale))
+        found = find(cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA))
+        if found is None or not today._plausible(found.mask):
+            continue
+        mask = cv2.resize(found.mask.astype(np.float32), photo.alpha.shape[::-1]) > 0.5
+        truth = photo.alpha > 0.5
+        inputs.append((1.0, *features(found)))
+        right.append((truth & mask).sum() >= GOOD * (truth | mask).sum())
+    x, y = np.array(inputs), np.where(right, 1.0, -1.0)
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        return float(np.logaddexp(0, -y * (x @ weights)).sum() + 0.05 * (weights[1:] ** 2).sum())
+
+    weights = minimize(loss, np.zeros(x.shape[1])).x
+    print(f"{len(y)} masks, {np.mean(y > 0):.3f} right; expected {(1 / (1 + np.exp(-x @ weights))).mean():.3f}")
+    print(f"_WEIGHTS = ({', '.join(f'{value:.2f}' for value in weights[1:])})  # {', '.join(FEATURES)}")
+    print(f"_OFFSET = {weights[0]:.2f}")
+    sure = x @ weights > np.log(SURE / (1 - SURE))
+    print(
+        f"sure {sure.mean():.3f}, wrong among them {np.mean(y[sure] < 0):.3f}, wrong else {np.mean(y[~sure] < 0):.3f}"
+    )
+
+
+def told(value: list[float] | None, *, percent: bool = True) -> str:
+    if value is None:
+        return "–"
+    texts = [f"{100 * number:.0f}" if percent else f"{number:.3f}" for number in value]
+    return texts[0] + (" %" if percent else "") + (f" [{texts[1]}, {texts[2]}]" if len(texts) == 3 else "")
+
+
+PAGE = """# Cut-outs, measured
+
+{count} photographs with known mattes: objects of the sample catalog that nothing was tuned on, thin things, glass and
+pure colors ([how they are drawn](../benchmarks/photographs.py)). Before: revision {against}. Wrong: IoU below {good}.
+Sure: a confidence of {sure} or more; the others are flagged doubtful. 95 % intervals: bootstrap over objects.
+Written by `python benchmarks/cutouts.py --against {against} --table docs/cutouts.md`.
+
+| | n | IoU before | IoU now | wrong before | wrong now | sure | wrong among sure | shadow before | shadow now |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+{rows}
+
+Shadow: what is kept of shadows and reflections, in shares of the product. Refused: before {refused_before}, now
+{refused_now}. Wrong among the doubtful: {doubtful}. Mean alpha error within 0.6 % of the picture's side of the edge:
+before {edge_before}, now {edge_now}. CPU time of one thread for a picture of 1000 pixels or more: before
+{slow_before:.0f} ms, now {slow_now:.0f} ms.
+
+| flag | precision | recall | products that have it |
+| --- | --- | --- | --- |
+{flags}
+
+These are drawings with drawn shadows: they tell one version of the code from another, not how a shop's own photographs
+will fare; and the thin things and the glass are the kinds that were tuned on, drawn anew. What still goes wrong: a pale
+product whose highlight has the background's very color, chains at 300 pixels, dark shadows between the legs of a
+product, holes on clipped white (a white label looks the same, so they stay filled), and pale products flagged glass.
+
+![Photographs and their cut-outs on green]({pictures})
+
+Pairs of a photograph and its cut-out on green. Upper half: chosen by chance. Lower half: the {worst} worst that came
+back; an orange frame marks those that were flagged doubtful.
+"""
+
+
+def page(against: str, before: list[Judged], after: list[Judged]) -> str:
+    """docs/cutouts.md, whole."""
+    rows, flags = [], []
+    for name, (old, new) in split(before, after).items():
+        past, now = summary(old), summary(new)
+        cells = [name, str(len(new)), told(past["IoU"], percent=False), told(now["IoU"], percent=False)]
+        cells += [told(past["wrong"]), told(now["wrong"]), told(now["sure"]), told(now["wrong among sure"])]
+        rows.append(f"| {' | '.join([*cells, told(past['shadow kept']), told(now['shadow kept'])])} |")
+    for flag in ("thin", "glass"):
+        found = detection(after, flag)
+        flags.append(
+            f"| {flag} | {100 * found['precision']:.0f} % | {100 * found['recall']:.0f} % | {found['of']:.0f} |"
+        )
+    past, now = summary(before), summary(after)
+    return PAGE.format(
+        count=len(after), against=against, good=GOOD, sure=SURE, rows="\n".join(rows), flags="\n".join(flags),
+        refused_before=told(past["refused"]), refused_now=told(now["refused"]),
+        doubtful=told(now["wrong among doubtful"]), edge_before=told(past["edge error"], percent=False),
+        edge_now=told(now["edge error"], percent=False), slow_before=slow(before), slow_now=slow(after),
+        pictures=PICTURES, worst=2 * COLUMNS,
+    )  # fmt: skip
+
+
+def slow(rows: Sequence[Judged]) -> float:
+    """CPU milliseconds for a large picture."""
+    return float(np.mean([row.cpu_ms for row in rows if max(row.photo.pixels.shape) >= 1000] or [0]))
+
+
+def split(before: list[Judged], after: list[Judged]) -> dict[str, tuple[list[Judged], list[Judged]]]:
+    """Rows of both sides: all, by kind, and by light."""
+
+    def chosen(test: Callable[[Photograph], bool]) -> tuple[list[Judged], list[Judged]]:
+        return [row for row in before if test(row.photo)], [row for row in after if test(row.photo)]
+
+    parts = {"**all**": (before, after)}
+    parts |= {kind: chosen(lambda photo, kind=kind: photo.kind == kind) for kind in studio.KINDS}
+    parts |= {f"light: {name}": chosen(lambda photo, name=name: photo.light == name) for name in studio.LIGHTS}
+    parts["pale on white and off-white"] = chosen(
+        lambda photo: photo.name.endswith("-pale") and photo.kind in ("white", "off-white", "touching")
+    )
+    return parts
+
+
+def sheet(after: list[Judged]) -> Image.Image:
+    """Pairs of photograph and cut-out: some chosen by chance, then the worst."""
+    rng = np.random.default_rng(0)
+    came = [row for row in after if row.overlap is not None]
+    some = [came[index] for index in sorted(rng.choice(len(came), 2 * COLUMNS, replace=False))]
+    worst = sorted(came, key=lambda row: row.overlap or 0)[: 2 * COLUMNS]
+    canvas = Image.new("RGB", (TILE * COLUMNS, TILE * 8 + 12), "white")
+    for number, row in enumerate(some + worst):
+        line, column = divmod(number, COLUMNS)
+        top = 2 * line * TILE + (12 if number >= len(some) else 0)
+        pixels = today.examine(row.photo.pixels).pixels
+        green = Image.new("RGB", (pixels.shape[1], pixels.shape[0]), (96, 150, 96))
+        cut = Image.fromarray(pixels)
+        green.paste(cut, mask=cut.getchannel("A"))
+        for offset, picture in enumerate((Image.fromarray(row.photo.pixels), green)):
+            picture.thumbnail((TILE - 6, TILE - 6), Image.Resampling.LANCZOS)
+            corner = (column * TILE + 3, top + offset * TILE + 3)
+            if not row.sure and offset:
+                frame = Image.new("RGB", (picture.width + 6, picture.height + 6), (240, 140, 0))
+                canvas.paste(frame, (corner[0] - 3, corner[1] - 3))
+            canvas.paste(picture, corner)
+    return canvas
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--against", default="102bef8", help="revision of the other side")
+    arguments.add_argument("--fit", action="store_true", help="print the weights of the confidence")
+    arguments.add_argument("--half", choices=["tune", "report"], default="report")
+    arguments.add_argument("--table", type=Path, help="page to write")
+    asked = arguments.parse_args()
+    cv2.setNumThreads(1)
+    if asked.fit:
+        fit("tune")
+        return
+    before, after = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        module = load_before(asked.against, Path(folder))
+        for photo in studio.photographs(asked.half):
+            before.append(cut_before(module, photo))
+            after.append(cut_today(photo))
+    row: dict[str, object] = {
+        "benchmark": "cutouts",
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()} {platform.system()}",
+        "versions": f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}",
+        "against": asked.against,
+        "half": asked.half,
+        "photographs": len(after),
+        "flag thin": detection(after, "thin"),
+        "flag glass": detection(after, "glass"),
+    }
+    print(
+        f"{'':30s}    n {'IoU before':>22s} {'IoU now':>22s} {'wrong before':>16s} {'wrong now':>16s} wrong among sure"
+    )
+    for name, (old, new) in split(before, after).items():
+        past, now = summary(old), summary(new)
+        row[name.strip("*")] = {"before": past, "now": now}
+        cells = [
+            told(past["IoU"], percent=False),
+            told(now["IoU"], percent=False),
+            told(past["wrong"]),
+            told(now["wrong"]),
+        ]
+        print(f"{name:30s} {len(new):4d} {cells[0]:>22s} {cells[1]:>22s} {cells[2]:>16s} {cells[3]:>16s} "
+              f"{told(now['wrong among sure'])} of {told(now['sure'])}")  # fmt: skip
+    print(f"flags: thin {row['flag thin']}, glass {row['flag glass']}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    if asked.table:
+        asked.table.write_text(page(asked.against, before, after), encoding="utf-8")
+        (asked.table.parent / PICTURES).parent.mkdir(exist_ok=True)
+        sheet(after).save(asked.table.parent / PICTURES, quality=72, method=6)
+
+
+if __name__ == "__main__":
+    main()

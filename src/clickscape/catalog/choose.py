@@ -1,0 +1,97 @@
+"""Of several photographs of one product, the one whose cut-out an ad should show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clickscape.catalog.cutout import Cutout, trim
+from clickscape.catalog.ground import disc
+
+_ENOUGH = 800  # pixels of the product's longer side beyond which more are no better
+_CLEARLY = 1.1  # how many times better another picture must be than the shop's own order of them
+_SHARP_SIDE = 256  # longest side, pixels, on which sharpness is compared
+_UNKNOWN = 0.7  # stands for a confidence that nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Merits:
+    """What speaks for a cut-out, each above 0 and better when larger; ``score`` is their product."""
+
+    certain: float
+    whole: float
+    large: float
+    sharp: float
+    alone: float
+
+    @property
+    def score(self) -> float:
+        """One number to compare by."""
+        return self.certain * self.whole * self.large * self.sharp * self.alone
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Index of the best cut-out, and why it is, in a few words."""
+
+    index: int
+    reason: str
+
+
+_REASONS = {
+    "certain": "its cut-out is surer",
+    "whole": "the product is whole in the picture",
+    "large": "it has more pixels",
+    "sharp": "it is sharper",
+    "alone": "nothing else is in the picture",
+}
+
+
+def choose(cutouts: Sequence[Cutout]) -> Choice:
+    """The best of a product's cut-outs, in the shop's order; the first stays unless another is clearly better.
+
+    ValueError when there is none.
+    """
+    if not cutouts:
+        raise ValueError("choose needs at least one cut-out")
+    merits = [weigh(cutout) for cutout in cutouts]
+    best = max(range(len(merits)), key=lambda index: merits[index].score)
+    if len(merits) == 1:
+        return Choice(0, "the only picture")
+    if merits[best].score < _CLEARLY * merits[0].score:
+        return Choice(0, "the first picture, and none is clearly better")
+    gains = {name: getattr(merits[best], name) / getattr(merits[0], name) for name in _REASONS}
+    return Choice(best, _REASONS[max(gains, key=lambda name: gains[name])])
+
+
+def weigh(cutout: Cutout) -> Merits:
+    """The merits of one cut-out, which must not be trimmed: its margin says whether the product is whole."""
+    alpha = cutout.pixels[..., 3]
+    solid = alpha > 127
+    touching = max(line.mean() for line in (solid[0], solid[-1], solid[:, 0], solid[:, -1]))
+    product = trim(cutout.pixels)
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(solid.astype(np.uint8), connectivity=8)
+    areas = statistics[1:, cv2.CC_STAT_AREA]
+    return Merits(
+        certain=max(0.05, _UNKNOWN if cutout.confidence is None else cutout.confidence),
+        whole=max(0.1, 1.0 - 2.0 * float(touching)) if touching > 0.01 else 1.0,
+        large=min(1.0, max(product.shape[:2]) / _ENOUGH) ** 0.5,
+        sharp=_sharpness(product) ** 0.25,
+        alone=float(areas.max() / areas.sum()) if areas.size else 0.5,
+    )
+
+
+def _sharpness(product: NDArray[np.uint8]) -> float:
+    """Mean strength of the finest detail inside the product, lightness steps at a common size; at least 0.1."""
+    scale = _SHARP_SIDE / max(product.shape[:2])
+    size = (max(8, round(product.shape[1] * scale)), max(8, round(product.shape[0] * scale)))
+    small = cv2.resize(product, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    inside = cv2.erode((small[..., 3] > 250).astype(np.uint8), disc(3), borderValue=0) > 0
+    if not inside.any():
+        return 0.1
+    gray = cv2.cvtColor(small[..., :3], cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return max(0.1, float(np.abs(cv2.Laplacian(gray, cv2.CV_32F))[inside].mean()))

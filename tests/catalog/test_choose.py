@@ -1,0 +1,72 @@
+"""Of several pictures of one product the one is chosen that is better in what the test made worse in the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from clickscape.catalog import sample
+from clickscape.catalog.choose import choose, weigh
+from clickscape.catalog.cutout import Cutout, place
+from clickscape.catalog.flags import Flags
+
+
+def _picture(size: int = 700, *, fill: float = 0.8, confidence: float | None = 0.95) -> Cutout:
+    pixels = place(sample.cutout("camera-original", 600), (size, size), fill=fill)
+    return Cutout(pixels, "plain", confidence, Flags())
+
+
+def _cropped(cutout: Cutout) -> Cutout:
+    return replace(cutout, pixels=np.ascontiguousarray(cutout.pixels[:, cutout.pixels.shape[1] // 3 :]))
+
+
+def _blurred(cutout: Cutout) -> Cutout:
+    pixels = cutout.pixels.copy()
+    pixels[..., :3] = cv2.GaussianBlur(pixels[..., :3], (0, 0), 6)
+    return replace(cutout, pixels=pixels)
+
+
+def _badged(cutout: Cutout) -> Cutout:
+    pixels = cutout.pixels.copy()
+    pixels[20:120, 20:330] = (220, 0, 0, 255)
+    return replace(cutout, pixels=pixels)
+
+
+@pytest.mark.parametrize(
+    ("worse", "reason"),
+    [
+        (_picture(confidence=0.4), "surer"),
+        (_cropped(_picture()), "whole in the picture"),
+        (_picture(160), "more pixels"),
+        (_blurred(_picture()), "sharper"),
+        (_badged(_picture(fill=0.6)), "nothing else"),
+    ],
+)
+def test_the_better_picture_wins_and_the_reason_is_what_was_wrong(worse: Cutout, reason: str) -> None:
+    choice = choose([worse, _picture()])
+    assert choice.index == 1
+    assert reason in choice.reason
+    assert choose([_picture(), worse]).index == 0
+
+
+def test_the_shops_first_picture_stays_unless_another_is_clearly_better() -> None:
+    same = choose([_picture(700), _picture(720), _picture(690)])
+    assert same.index == 0
+    assert "none is clearly better" in same.reason
+    assert choose([_picture()]).reason == "the only picture"
+    with pytest.raises(ValueError, match="at least one cut-out"):
+        choose([])
+
+
+def test_an_unknown_confidence_stands_between_a_sure_and_a_poor_one() -> None:
+    unknown, sure, poor = (weigh(_picture(confidence=value)).score for value in (None, 0.95, 0.4))
+    assert poor < unknown < sure
+
+
+def test_the_order_is_the_order_of_the_scores() -> None:
+    pictures = [_picture(160), _cropped(_picture()), _picture(), _blurred(_picture())]
+    scores = [weigh(picture).score for picture in pictures]
+    assert choose(pictures).index == int(np.argmax(scores)) == 2

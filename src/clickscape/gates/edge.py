@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from clickscape.gates.outline import INNER, OUTER, Floats, Outline, smooth
+from clickscape.render.studio.color import to_display, to_linear
 
 RIM = (-1, 0, 1, 2, 3)  # depths, pixels, that are compared with the clean composite
 GUESS = range(6, 10)  # depths from which the background behind the rim is guessed
 CONTROLS = (8, 16)  # how far out the same comparison is made where there is only background
 SEAMS = range(4, 23)  # depths at which a step may lie
-SHARE = 75.0  # percentile of the outline that must be clean: a rim on a quarter of it is seen at once
+SHARE = 75.0  # percentile of each side that must be clean: a rim on a quarter of it is seen at once
 _SMOOTH = 5.0  # points along the outline over which grain and texture average out
 _FEWEST = 12  # points below which a mean or a percentile says nothing
 _LARGEST_STEP = 20.0  # lightness units beyond which a step counts no more: one prop's edge is no seam
@@ -27,25 +28,34 @@ _LARGEST_STEP = 20.0  # lightness units beyond which a step counts no more: one 
 def edge_difference(outlines: Sequence[Outline]) -> float:
     """How far the edge is from a clean composite, ΔE2000, beyond what the background strays by itself; 0 without edge.
 
-    Composites in display values and in linear light are both clean, so the nearer of the two counts.
+    Composites in display values and in linear light are both clean, so the nearer of the two counts. Left of the
+    product, right of it and above it are looked at apart, and the middle one of the three counts.
     """
     if not outlines:
         return 0.0
-    rims = [_strays(outlines, offset) for offset in (0, *CONTROLS)]
-    usual = np.nanmax([rims[1], rims[2], np.zeros_like(rims[0])], axis=0)
-    beyond = rims[0] - usual
-    return max(0.0, float(np.nanmax(beyond))) if np.isfinite(beyond).any() else 0.0
+    rims = [[_differences(outline, offset) for outline in outlines] for offset in (0, *CONTROLS)]
+    beyond = [_beyond([_strays(rim, outlines, side) for rim in rims]) for side in range(3)]
+    known = [value for value in beyond if value is not None]
+    return float(np.median(known)) if known else 0.0
+
+
+def _beyond(strays: Sequence[npt.NDArray[np.float64]]) -> float | None:
+    """What the rim strays beyond the controls, at the worst of its depths; None where nothing can be said."""
+    usual = np.fmax.reduce([np.zeros(len(RIM)), *strays[1:]])
+    rest = strays[0] - usual
+    return max(0.0, float(np.nanmax(rest))) if np.isfinite(rest).any() else None
 
 
 def seam_step(outlines: Sequence[Outline]) -> float:
     """The largest step in lightness (CIELAB) that follows the outline at one distance from it; 0 without outline.
 
-    Left of the product, right of it and above it are looked at apart, and the middle one of the three steps counts: a
-    tile's joint beside one straight side is no seam.
+    Left of the product, right of it and above it are looked at apart; the smallest of three steps of one sign counts:
+    a tile's joint beside a straight side is no seam.
     """
     sides = [_lightness(outlines, side) for side in range(3)]
-    steps = np.array([np.median([_step(values, depth - INNER) for values in sides]) for depth in SEAMS])
-    return float(np.abs(steps - np.median(steps)).max())
+    found = np.array([[_step(values, depth - INNER) for values in sides] for depth in SEAMS])
+    smallest = np.where((found > 0).all(1), found.min(1), np.where((found < 0).all(1), found.max(1), 0))
+    return float(np.abs(smallest - np.median(smallest)).max())
 
 
 def _lightness(outlines: Sequence[Outline], side: int) -> Floats:
@@ -69,10 +79,9 @@ def _step(lightness: Floats, index: int) -> float:
     return float(np.clip(step, -_LARGEST_STEP, _LARGEST_STEP).mean()) if step.size >= _FEWEST else 0.0
 
 
-def _strays(outlines: Sequence[Outline], offset: int) -> npt.NDArray[np.float64]:
-    """For each depth of the rim, moved out by `offset`, the ΔE2000 that SHARE of all outlines stay below."""
-    parts = [_differences(outline, offset) for outline in outlines]
-    together = np.concatenate(parts, 1)
+def _strays(rim: Sequence[Floats], outlines: Sequence[Outline], side: int) -> npt.NDArray[np.float64]:
+    """For each depth of a rim, the ΔE2000 that SHARE of the outlines that look to one side stay below; NaN: unknown."""
+    together = np.concatenate([each[:, outline.side == side] for each, outline in zip(rim, outlines, strict=True)], 1)
     return np.array([np.percentile(row, SHARE) if row.size >= _FEWEST else np.nan for row in map(_finite, together)])
 
 
@@ -97,26 +106,26 @@ def _differences(outline: Outline, offset: int) -> Floats:
             valid &= outline.clear[:, index]
         share = valid.astype(np.float32)[:, None]
         total = np.maximum(smooth(share, _SMOOTH), 1e-3)
-        own = (outline.product[:, index], outline.alpha[:, index, None])
-        if offset:
-            own = (np.zeros_like(own[0]), np.zeros_like(own[1]))
+        made = (
+            [background]
+            if offset
+            else _composites(outline.product[:, index], outline.alpha[:, index, None], background)
+        )
         seen.append(smooth(outline.image[:, index] * share, _SMOOTH) / total)
-        clean.append([smooth(made * share, _SMOOTH) / total for made in _composites(*own, background)])
+        clean.append([smooth(each * share, _SMOOTH) / total for each in made])
         usable.append(valid)
     return np.where(np.array(usable), _nearest(np.array(seen), np.array(clean)), np.float32(np.nan))
 
 
-def _composites(covered: Floats, alpha: Floats, background: Floats) -> tuple[Floats, Floats]:
+def _composites(covered: Floats, alpha: Floats, background: Floats) -> list[Floats]:
     """The product over the background (point, 3), mixed in display values and in linear light."""
-    from clickscape.render.studio.color import to_display, to_linear
-
     own = covered / np.maximum(alpha, np.float32(1e-3))
     light = to_linear(np.clip(own, 0, 1)) * alpha + to_linear(background) * (1 - alpha)
-    return covered + background * (1 - alpha), to_display(light)
+    return [covered + background * (1 - alpha), to_display(light)]
 
 
 def _nearest(seen: Floats, clean: Floats) -> Floats:
-    """ΔE2000 (depth, point) of colors (depth, point, 3) to the nearer of two (depth, 2, point, 3), display values."""
+    """ΔE2000 (depth, point) of display colors (depth, point, 3) to the nearest of some (depth, some, point, 3)."""
     from skimage.color import deltaE_ciede2000, rgb2lab
 
     mine, theirs = rgb2lab(np.clip(seen, 0, 1)), rgb2lab(np.clip(clean, 0, 1))

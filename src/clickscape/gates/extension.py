@@ -2,7 +2,8 @@
 
 Every color gets a likelihood ratio: how usual it is in the product, against how usual it is in the background. What is
 product-like outside the mask, hangs together and touches it, is an extension. A background in the product's own
-colors explains itself, and the foot is left out: reflections and contact shadows belong there.
+colors explains itself, as does what runs on beyond reach, like the sea behind a teal pot. The foot is left out:
+reflections and contact shadows belong there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from clickscape.gates.outline import Floats, Mask
 _SIZE = 110.0  # pixels to which a larger product (root of its box) is scaled: colors, not details, are compared
 _REACH = 0.4  # share of the product's size that an extension may go out
 _FOOT = 0.10  # share of the product's height, from its lowest pixel, that is not looked at
-_LIKELY = 0.7  # natural logarithm of the likelihood ratio from which a color counts as the product's
+_LIKELY = 1.7  # natural logarithm of the likelihood ratio from which a color counts as the product's
 _BINS = (20, 26, 26)  # of CIELAB: 5 units of lightness, 8 of each color axis
 _RARE = 1e-5  # likelihood of a color that was never seen
 _TOUCHING = 3  # pixels of contact that make a region part of the product's outline
@@ -50,7 +51,8 @@ def extension_share(image: Floats, product: Floats) -> float:
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
     rim = (away > 0) & (away < 2)
     contact = np.bincount(labels[rim], minlength=count)[1:]
-    areas = statistics[1:, cv2.CC_STAT_AREA][contact >= _TOUCHING]
+    endless = np.bincount(labels[(away >= _REACH * size - 2) & (away < _REACH * size)], minlength=count)[1:] > 0
+    areas = statistics[1:, cv2.CC_STAT_AREA][(contact >= _TOUCHING) & ~endless]
     return float(areas.max() / own.sum()) if areas.size else 0.0
 
 

@@ -1,8 +1,8 @@
 """The fidelity gate: does a picture show the product as it is, whole, clean at its edge, and standing on something?
 
 Nothing but the picture and the placed cut-out is looked at, so the gate serves every renderer. The product's own pixels
-are compared at full size; all else is judged at WORKING pixels a side, where a viewer would see it. Left and right do
-not matter.
+are compared at full size; all else is judged where a viewer would see it, at WORKING pixels a side or fewer. Left and
+right do not matter.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Limits:
     """
 
     edge: float = 3.0
-    seam: float = 2.3
-    extension: float = 0.02
-    grounding: float = 0.015
+    seam: float = 1.7
+    extension: float = 0.01
+    grounding: float = 0.01
     extent: float = 0.30
     safe_zone: tuple[float, float, float, float] = (0.01, 0.01, 0.01, 0.01)
 
@@ -88,13 +88,14 @@ def measure(
     """What `judge` compares with its limits."""
     _check(image, product)
     shown, placed = at_working_size(image, product)
+    large = _enlarged(shown, placed)
     outlines = unroll(shown, placed)
     return Measures(
         altered=count_differing(image, product) if tolerance == 0 else color_error(image, product),
         edge=edge_difference(outlines),
-        seam=seam_step(outlines),
+        seam=seam_step(outlines if large[0] is shown else unroll(*large)),
         extension=extension_share(shown, placed),
-        grounding=grounding(shown, placed),
+        grounding=grounding(*large),
         room=room(product, safe_zone),
         extent=extent(product),
     )
@@ -179,18 +180,26 @@ def _bytes(picture: tuple[Bytes, Bytes]) -> bytes:
 
 
 def at_working_size(image: Bytes, product: Bytes) -> tuple[Floats, Floats]:
-    """Image and cut-out, 0..1, with WORKING pixels on the shorter side; a cut-out's hidden colors do not come up.
+    """Image and cut-out, 0..1, with at most WORKING pixels on the shorter side; hidden colors do not come up.
 
     Of a picture and its mirror image the one whose bytes come first is taken: both are judged on the very same pixels.
     """
     image, product = min((image, product), (image[:, ::-1], product[:, ::-1]), key=_bytes)
     shown, placed = (each.astype(np.float32) / np.float32(255) for each in (image, product))
-    height, width = image.shape[:2]
+    return _scaled(shown, placed, cv2.INTER_AREA) if min(image.shape[:2]) > WORKING else (shown, placed)
+
+
+def _enlarged(shown: Floats, placed: Floats) -> tuple[Floats, Floats]:
+    """Small pictures at WORKING pixels: a shadow is as wide as a share of the picture, a clean edge is not."""
+    return _scaled(shown, placed, cv2.INTER_LINEAR) if min(shown.shape[:2]) < WORKING else (shown, placed)
+
+
+def _scaled(shown: Floats, placed: Floats, method: int) -> tuple[Floats, Floats]:
+    """Both with WORKING pixels on the shorter side; the cut-out's colors weigh by alpha."""
+    height, width = shown.shape[:2]
     scale = WORKING / min(height, width)
-    if scale == 1:
-        return shown, placed
-    size, method = (round(width * scale), round(height * scale)), cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    placed[..., :3] *= placed[..., 3:]
-    resized = np.asarray(cv2.resize(placed, size, interpolation=method), np.float32)
+    size, alpha = (round(width * scale), round(height * scale)), placed[..., 3:]
+    weighed = np.dstack([placed[..., :3] * alpha, alpha])
+    resized = np.asarray(cv2.resize(weighed, size, interpolation=method), np.float32)
     resized[..., :3] /= np.maximum(resized[..., 3:], np.float32(1e-4))
     return np.asarray(cv2.resize(shown, size, interpolation=method), np.float32), resized

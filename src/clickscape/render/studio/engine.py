@@ -29,7 +29,7 @@ from clickscape.render.studio.scene import Scene
 from clickscape.render.studio.stage import Stage, Variation
 from clickscape.types import Product
 
-CACHE_BYTES = 512 * 2**20  # a quarter of it holds a finished scene of 1536 px
+CACHE_BYTES = 2**30  # a quarter of it holds a finished scene of 1536 px and its product
 SMALLEST, LARGEST = 32, 4096  # pixels per side
 _SHIFT = 0.022  # share of the width by which the product may stand off the center
 _SLIM, _WIDE = 0.26, 0.44  # share of the width up to which props stand closer, from which they make room

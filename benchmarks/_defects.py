@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clickscape.render.studio.product import HEIGHT_SHARE, WIDTH_SHARE
+from clickscape.render.studio.product import SHARES
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -68,7 +68,7 @@ def raised(cutout: Bytes, share: float) -> Bytes:
     Only what is solid throws contact shadow, so that stays on the ground, as do cast shadow and reflection.
     """
     height, width = cutout.shape[:2]
-    gap = max(2, round(share / min(HEIGHT_SHARE / height, WIDTH_SHARE / width)))
+    gap = max(2, round(share / min(SHARES["usual"][0] / height, SHARES["usual"][1] / width)))
     frame = np.zeros((height + gap, width, 4), np.uint8)
     frame[:height] = cutout
     frame[-1, 0] = frame[-1, -1] = _SPECK

@@ -29,6 +29,7 @@ from clickscape.config import PretrainConfig, TinyConfig
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.parse import parse
 from clickscape.render.studio.scene import Scene
+from clickscape.render.studio.stature import stature
 from clickscape.simulator import writer
 from clickscape.simulator.vocabulary import PHRASES, SLOTS
 from clickscape.types import Product
@@ -164,19 +165,25 @@ def _render_share(work: Path, config: PretrainConfig, *, share: int) -> None:
 
 def render_ads(path: Path, *, count: int, rng: np.random.Generator, held_out: bool) -> None:
     """Draw random products in random scenes, every slot uniform, and keep them as one file that appears whole."""
-    products = [item.product_id for item in sample.products() if sample.is_held_out(item.product_id) == held_out]
+    products = [item for item in sample.products() if sample.is_held_out(item.product_id) == held_out]
     studio, pictures, scenes = StudioRenderer(), [], []
     chosen = [products[int(place)] for place in rng.integers(len(products), size=count)]
-    for product_id in chosen:
+    for product in chosen:
         scene = writer.random_scene(rng)
-        cutout = sample.cutout(product_id, CUTOUT)
-        image = studio.compose(cutout, scene, size=(RENDERED, RENDERED), seed=int(rng.integers(2**31))).image
+        cutout = sample.cutout(product.product_id, CUTOUT)
+        seed = int(rng.integers(2**31))
+        drawn = studio.compose(cutout, scene, size=(RENDERED, RENDERED), seed=seed, stature=stature(product))
         side = TinyConfig().image_size
-        pictures.append(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
+        pictures.append(cv2.resize(drawn.image, (side, side), interpolation=cv2.INTER_AREA))
         scenes.append(scene.to_json())
     waiting = path.with_suffix(".part")
     with waiting.open("wb") as file:
-        np.savez(file, ads=np.stack(pictures), products=np.array(chosen), scenes=np.array(scenes))
+        np.savez(
+            file,
+            ads=np.stack(pictures),
+            products=np.array([product.product_id for product in chosen]),
+            scenes=np.array(scenes),
+        )
     os.replace(waiting, path)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from clickscape.render.studio import props, scene
 from clickscape.render.studio.scene import Scene
+from clickscape.render.studio.stand import Stand
 from clickscape.simulator import vocabulary
 
 FOLDER = resources.files("clickscape.render.studio").joinpath("assets/props")
@@ -76,6 +77,6 @@ def test_a_prop_fits_its_spot(prop: str) -> None:
 def test_two_later_props_stand_in_one_scene() -> None:
     for first, second in itertools.pairwise(LATER):
         drawn = Scene(props=(first, second))
-        found = props.arrange(drawn.props, drawn.stand, layout=0, jitter=0, spread=0)
+        found = props.arrange(drawn.props, Stand(drawn.stand), layout=0, jitter=0, spread=0)
         assert {each.prop for each in found} == {first, second}
         assert all((each.x < 0) == (each.prop == first) for each in found)

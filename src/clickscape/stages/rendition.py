@@ -28,6 +28,7 @@ from clickscape.render.renderer import Renderer, Rendering
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.product import Box
 from clickscape.render.studio.scene import Scene
+from clickscape.render.studio.stature import stature
 from clickscape.render.text import set_text
 from clickscape.types import Creative, Product
 from clickscape.workspace import atomic_file, file_name, fingerprint
@@ -106,7 +107,14 @@ def _rendered(job: Job) -> Rendering:
     if isinstance(renderer, StudioRenderer) and creative.scene:
         scene = Scene.from_json(json.dumps(dict(creative.scene)))
         cutout = open_cutout(job.product.image)
-        return renderer.compose(cutout, scene, size=placement.size, seed=creative.seed, margins=placement.margins)
+        return renderer.compose(
+            cutout,
+            scene,
+            size=placement.size,
+            seed=creative.seed,
+            margins=placement.margins,
+            stature=stature(job.product),
+        )
     return renderer.render(
         job.product, creative.description, size=placement.size, seed=creative.seed, margins=placement.margins
     )

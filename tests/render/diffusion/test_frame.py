@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickscape.render.diffusion.frame import brought_back, composite_linear, frame, placed, widened
+from clickscape.render.diffusion.frame import brought_back, frame, placed, widened
 from clickscape.render.studio import product as products
 
 from .conftest import disc
@@ -79,7 +79,7 @@ def test_an_edge_is_mixed_as_light() -> None:
     background = np.zeros((1, 1, 3), np.uint8)
     share = 128 / 255
     display = 1.055 * share ** (1 / 2.4) - 0.055
-    assert composite_linear(canvas, background).tolist() == [[[round(255 * display)] * 3]]
+    assert products.over(background, canvas).tolist() == [[[round(255 * display)] * 3]]
     assert round(255 * display) == 188
 
 
@@ -88,7 +88,7 @@ def test_there_is_no_seam_where_product_and_background_agree(alpha: int) -> None
     """Every gray over itself stays itself, whatever the alpha."""
     grays = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2)
     canvas = np.concatenate([grays, np.full((1, 256, 1), alpha, np.uint8)], -1)
-    assert np.array_equal(composite_linear(canvas, grays), grays)
+    assert np.array_equal(products.over(grays, canvas), grays)
 
 
 def test_solid_and_empty_pixels_are_copied() -> None:
@@ -96,7 +96,7 @@ def test_solid_and_empty_pixels_are_copied() -> None:
     canvas = rng.integers(0, 256, (40, 40, 4), dtype=np.uint8)
     canvas[..., 3] = rng.choice([0, 90, 255], (40, 40))
     background = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    picture = composite_linear(canvas, background)
+    picture = products.over(background, canvas)
     solid, empty = canvas[..., 3] == 255, canvas[..., 3] == 0
     assert np.array_equal(picture[solid], canvas[..., :3][solid])
     assert np.array_equal(picture[empty], background[empty])

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clickscape.render.diffusion.frame import composite_linear
 from clickscape.render.studio.color import Bytes, Floats
+from clickscape.render.studio.product import over
 
 _FLAT = 64  # gradient (Sobel; a step of 16 display levels) below which there is shading and noise, not an edge
 _FAR = 0.25  # sigma of the out-of-focus background, as share of the longer side
@@ -78,8 +78,8 @@ def start(canvas: Bytes, *, fill: Literal["neutral", "blurred"]) -> Bytes:
     """The picture to start from, (height, width, 3): the product on mid-gray, or on its own colors out of focus."""
     height, width = canvas.shape[:2]
     if fill == "neutral":
-        return composite_linear(canvas, np.full((height, width, 3), 128, np.uint8))
-    return composite_linear(canvas, _out_of_focus(canvas))
+        return over(np.full((height, width, 3), 128, np.uint8), canvas)
+    return over(_out_of_focus(canvas), canvas)
 
 
 def _out_of_focus(canvas: Bytes) -> Bytes:

@@ -20,11 +20,13 @@ from PIL import Image
 from clickscape.config import DiffusionConfig
 from clickscape.errors import RenderError
 from clickscape.render.diffusion import conditions, embed, weights, words
-from clickscape.render.diffusion.frame import Frame, brought_back, composite_linear, frame, placed, widened
+from clickscape.render.diffusion.frame import Frame, brought_back, frame, placed, widened
 from clickscape.render.diffusion.weights import Weights
 from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering
 from clickscape.render.studio.color import Bytes
 from clickscape.render.studio.engine import LARGEST, SMALLEST
+from clickscape.render.studio.product import over
+from clickscape.render.studio.stature import stature
 from clickscape.types import Product
 
 KEPT = 64
@@ -108,7 +110,7 @@ class DiffusionRenderer:
         text = words.prompt(description, product, style=config.style, omit_product=config.omit_product_words)
         around = frame(size, side=config.side, multiple=self.weights.multiple, margins=margins)
         seen = hashlib.sha256(np.ascontiguousarray(cutout).data).digest()
-        key = (seen, cutout.shape, text, around.window, around.model, margins, seed)
+        key = (seen, cutout.shape, text, around.window, around.model, margins, stature(product), seed)
         return _Task(product, description, embed.cut(self.weights.pipeline, text), cutout, around, seed, key)
 
     def _draw(self, tasks: Iterable[_Task]) -> Iterator[tuple[tuple[object, ...], Bytes]]:
@@ -212,12 +214,16 @@ class DiffusionRenderer:
 
 def _canvas(task: _Task) -> Bytes:
     """The product as the model's picture holds it, (height, width, 4)."""
-    return widened(placed(task.cutout, size=task.frame.window, margins=task.frame.margins), task.frame)
+    return widened(_placed(task, task.frame.window), task.frame)
+
+
+def _placed(task: _Task, size: tuple[int, int]) -> Bytes:
+    return placed(task.cutout, size=size, margins=task.frame.margins, stature=stature(task.product))
 
 
 def _finished(task: _Task, background: Bytes) -> Rendering:
-    canvas = placed(task.cutout, size=task.frame.size, margins=task.frame.margins)
-    image = composite_linear(canvas, brought_back(background, task.frame))
+    canvas = _placed(task, task.frame.size)
+    image = over(brought_back(background, task.frame), canvas)
     return Rendering(image=image, scene=None, unknown=(), product=canvas)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from clickscape.render.renderer import NO_MARGINS, Margins
 from clickscape.render.studio import product as products
-from clickscape.render.studio.color import Bytes, linear_of_byte, to_display
+from clickscape.render.studio.color import Bytes
+from clickscape.render.studio.stature import Stature
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,10 @@ def frame(size: tuple[int, int], *, side: int, multiple: int, margins: Margins =
     return Frame(size, (width, height), model, (model[0] - width) // 2, (model[1] - height) // 2, margins)
 
 
-def placed(cutout: Bytes, *, size: tuple[int, int], margins: Margins = NO_MARGINS) -> Bytes:
+def placed(cutout: Bytes, *, size: tuple[int, int], margins: Margins = NO_MARGINS, stature: Stature = "usual") -> Bytes:
     """The cut-out where the studio would stand it in a picture of `size` (width, height): (height, width, 4)."""
     around = products.bounds(cutout)
-    box = products.placement_box((around.height, around.width), size=size, margins=margins)
+    box = products.placement_box((around.height, around.width), size=size, margins=margins, stature=stature)
     piece = products.scaled(cutout, box)
     canvas = np.zeros((size[1], size[0], 4), np.uint8)
     top, left = max(0, box.top), max(0, box.left)
@@ -71,18 +72,3 @@ def brought_back(picture: Bytes, around: Frame) -> Bytes:
         return np.ascontiguousarray(window)
     method = cv2.INTER_AREA if around.size[0] < width else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(window, around.size, interpolation=method), np.uint8)
-
-
-def composite_linear(canvas: Bytes, background: Bytes) -> Bytes:
-    """The product (height, width, 4; straight alpha) over a background (height, width, 3), mixed as light, sRGB.
-
-    Bytes are copied where alpha is 255 and where it is 0; only what lies between is computed.
-    """
-    alpha = canvas[..., 3]
-    picture = np.where((alpha == 255)[..., None], canvas[..., :3], background)
-    edge = (alpha > 0) & (alpha < 255)
-    share = alpha[edge, None].astype(np.float32) / 255
-    light = linear_of_byte()
-    mixed = share * light[canvas[edge, :3]] + (1 - share) * light[background[edge]]
-    picture[edge] = np.rint(np.clip(to_display(mixed), 0, 1) * 255).astype(np.uint8)
-    return picture

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clickscape.render.studio import color, gbuffer, geometry, materials, tiles
+from clickscape.render.studio import color, gbuffer, geometry, materials, stand, tiles
 
 MAX_BYTES = 2**30
 VARIABLE = "CLICKSCAPE_CACHE"
@@ -77,6 +77,6 @@ def _shrink(where: Path, *, max_bytes: int) -> None:
 @cache
 def _code() -> str:
     """Digest of the code that makes what is kept, and of the libraries whose last bits may differ."""
-    made_by = (color, gbuffer, geometry, materials, tiles)
+    made_by = (color, gbuffer, geometry, materials, stand, tiles)
     sources = [Path(str(module.__file__)).read_bytes() for module in made_by]
     return hashlib.sha256(b"".join([*sources, f"{np.__version__} {cv2.__version__}".encode()])).hexdigest()

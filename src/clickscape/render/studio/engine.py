@@ -7,6 +7,7 @@ turned round at the end, so one stage serves both.
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import replace
 from functools import lru_cache
@@ -26,13 +27,15 @@ from clickscape.render.studio.parse import parse
 from clickscape.render.studio.product import Box, Placed
 from clickscape.render.studio.props import PropLayer
 from clickscape.render.studio.scene import Scene
-from clickscape.render.studio.stage import Stage, Variation
+from clickscape.render.studio.stage import Fit, Stage, Variation
+from clickscape.render.studio.stature import Stature
+from clickscape.render.studio.stature import stature as stature_of
 from clickscape.types import Product
 
 CACHE_BYTES = 2**30  # a quarter of it holds a finished scene of 1536 px and its product
 SMALLEST, LARGEST = 32, 4096  # pixels per side
 _SHIFT = 0.022  # share of the width by which the product may stand off the center
-_SLIM, _WIDE = 0.26, 0.44  # share of the width up to which props stand closer, from which they make room
+_HALF_STEP = 0.12  # world units: products as wide as each other to so much share their set
 _GRAIN = 1.2  # standard deviation, display levels
 
 
@@ -66,7 +69,8 @@ class StudioRenderer:
         parsed = parse(description)
         cutout = open_cutout(product.image)
         scene = parsed.scene if parsed.wish is None else replace(parsed.scene, palette=answer(cutout, parsed.wish))
-        return replace(self.compose(cutout, scene, size=size, seed=seed, margins=margins), unknown=parsed.unknown)
+        made = self.compose(cutout, scene, size=size, seed=seed, margins=margins, stature=stature_of(product))
+        return replace(made, unknown=parsed.unknown)
 
     def compose(
         self,
@@ -76,27 +80,31 @@ class StudioRenderer:
         size: tuple[int, int] = (1024, 1024),
         seed: int,
         margins: Margins = NO_MARGINS,
+        stature: Stature = "usual",
     ) -> Rendering:
         """Draw `scene` around a cut-out (height, width, 4), sRGB + straight alpha; `size` is (width, height).
 
-        The product keeps the `margins` free; what surrounds it fills the whole picture.
+        The product keeps the `margins` free; what surrounds it fills the whole picture. `stature`: how large it is in
+        the world, which `render` finds out from its words.
         """
         _check(cutout, size)
         variation, rng = vary(scene, seed)
         offset = _SHIFT * variation.shift
         name = (zlib.crc32(np.ascontiguousarray(cutout).data), cutout.shape)
         bounds = self.parts.get(("bounds", name), lambda: products.bounds(cutout))
-        box = products.placement_box((bounds.height, bounds.width), size=size, offset=offset, margins=margins)
+        shape = (bounds.height, bounds.width)
+        box = products.placement_box(shape, size=size, offset=offset, margins=margins, stature=stature)
         camera = stages.camera_for(size, variation, lowest=products.lowest_foot(margins))
         placed = self.finished.get(
             ("placed", name, box, size, variation.mirrored, camera.lowest),
             lambda: _place(cutout, box, camera, mirrored=variation.mirrored),
         )
-        spread = (box.width > _SLIM * size[0]) + (box.width > _WIDE * size[0]) - 1
+        half = box.width / 2 / camera.pixels_per_unit
+        fit = Fit(_HALF_STEP * max(3, math.ceil(half / _HALF_STEP - 1e-6)), stature)
         still = _unmirrored(variation)
         stage = self.finished.get(
-            ("stage", scene, still, camera, spread),
-            lambda: stages.build(scene, still, camera=camera, spread=spread, cache=self.parts, kept=self.kept),
+            ("stage", scene, still, camera, fit),
+            lambda: stages.build(scene, still, camera=camera, fit=fit, cache=self.parts, kept=self.kept),
         )
         picture = draw(stage, placed, grain=_grain(size, rng))
         canvas = placed.canvas
@@ -152,11 +160,8 @@ def draw(stage: Stage, placed: Placed, *, grain: Floats) -> Bytes:
     light += _bloom(light)
     display = tone(light)
     display += grain
-    display *= placed.uncovered
-    display += placed.covered
-    picture = np.clip(display + np.float32(0.5), 0, 255).astype(np.uint8)
-    np.copyto(picture, placed.canvas[..., :3], where=placed.opaque[..., None])
-    return picture
+    empty = np.clip(display + np.float32(0.5), 0, 255).astype(np.uint8)
+    return products.over(empty, placed.canvas)
 
 
 def _check(cutout: Bytes, size: tuple[int, int]) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from clickscape.render.studio import geometry
 from clickscape.render.studio.color import Floats
 from clickscape.render.studio.geometry import Camera, Codes, Cylinder, Hits, Integers, Solid, cast_rays, turned
+from clickscape.render.studio.stand import Stand
 
 OCCLUSION_RAYS = 40
 OCCLUSION_REACH = 1.0  # world units; what is farther away hardly darkens
@@ -57,9 +58,9 @@ class GBuffer:
     edges: Edges
 
 
-def build(stand: str, camera: Camera, *, walled: bool) -> GBuffer:
+def build(stand: Stand, camera: Camera, *, walled: bool) -> GBuffer:
     """Cast one ray per pixel (and nine where outlines are) at the set of `stand`."""
-    solids = geometry.STAND_SOLIDS[stand]
+    solids = stand.solids
     height, width = camera.height, camera.width
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32) + np.float32(0.5)
     view = camera.rays(columns.ravel(), rows.ravel())
@@ -105,11 +106,11 @@ def to_arrays(buffer: GBuffer) -> dict[str, npt.NDArray[np.generic]]:
     return {name: getattr(buffer, name) for name in _ARRAYS} | edges
 
 
-def from_arrays(stand: str, camera: Camera, arrays: Mapping[str, Any], *, walled: bool) -> GBuffer:
+def from_arrays(stand: Stand, camera: Camera, arrays: Mapping[str, Any], *, walled: bool) -> GBuffer:
     """The buffer that `build` made of the same set and camera; KeyError when an array is missing."""
     return GBuffer(
         camera=camera,
-        solids=geometry.STAND_SOLIDS[stand],
+        solids=stand.solids,
         walled=walled,
         edges=Edges(**{name: arrays[f"edge_{name}"] for name in _EDGE_ARRAYS}),
         **{name: arrays[name] for name in _ARRAYS},
@@ -155,7 +156,7 @@ def _texture_coordinates(hits: Hits, position: Floats, solids: tuple[Solid, ...]
         if isinstance(solid, Cylinder):
             mantle = mine & (hits.axis == 3)
             around = np.arctan2(x - np.float32(solid.center[0]), np.float32(solid.center[1]) - z)
-            u = np.where(mantle, around * np.float32(solid.radius), u)
+            u = np.where(mantle, around * np.float32(sum(solid.radii) / 2), u)
         shift = np.float32(0.37 * number)
         u, v = np.where(mine, u + shift, u), np.where(mine, v + shift * np.float32(1.7), v)
     return u.astype(np.float32), v.astype(np.float32)

@@ -43,35 +43,16 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Cylinder:
-    """A standing cylinder with a lid."""
+    """A standing cylinder with a lid; `radii`: along x and z, its base is an ellipse."""
 
     part: int
     center: tuple[float, float]
-    radius: float
+    radii: tuple[float, float]
     low: float
     high: float
 
 
 Solid = Plane | Box | Cylinder
-
-STAND_SOLIDS: dict[str, tuple[Solid, ...]] = {
-    "floor": (Plane(GROUND, 0.0),),
-    "podium": (Plane(GROUND, -0.31), Cylinder(STAND, (0.0, 0.0), 0.90, -0.31, 0.0)),
-    "blocks": (
-        Plane(GROUND, -0.33),
-        Box(STAND, (-0.76, -0.33, -0.60), (0.76, 0.0, 0.75)),
-        Box(SIDE, (0.62, -0.33, 0.85), (1.46, 0.86, 1.65)),
-        Box(SIDE, (-1.62, -0.33, 0.70), (-0.72, 0.38, 1.50)),
-    ),
-    "steps": (
-        Plane(GROUND, -0.45),
-        Box(STAND, (-0.72, -0.45, -0.36), (0.72, 0.0, 1.0)),
-        Box(STAND, (-1.02, -0.45, -0.66), (1.02, -0.15, 1.0)),
-        Box(STAND, (-1.32, -0.45, -0.96), (1.32, -0.30, 1.0)),
-    ),
-    "slab": (Plane(GROUND, -0.13), Box(STAND, (-1.0, -0.13, -0.72), (1.0, 0.0, 0.72))),
-    "table": (Plane(GROUND, -1.3), Box(STAND, (-9.0, -0.24, -0.92), (9.0, 0.0, 1.15))),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,18 +212,19 @@ def _meet_box(origin: Floats, inverse: Floats, box: Box, number: int) -> _Meetin
 def _meet_cylinder(
     origin: Floats, direction: Floats, inverse: Floats, cylinder: Cylinder, number: int
 ) -> tuple[_Meeting, _Meeting]:
-    x, z = origin[0] - np.float32(cylinder.center[0]), origin[2] - np.float32(cylinder.center[1])
-    squared = np.float32(cylinder.radius**2)
-    a = direction[0] ** 2 + direction[2] ** 2
-    b = x * direction[0] + z * direction[2]
-    inside = b * b - a * (x * x + z * z - squared)
+    wide, deep = np.float32(1 / cylinder.radii[0]), np.float32(1 / cylinder.radii[1])  # as if it were a unit circle
+    x, z = (origin[0] - np.float32(cylinder.center[0])) * wide, (origin[2] - np.float32(cylinder.center[1])) * deep
+    along_x, along_z = direction[0] * wide, direction[2] * deep
+    a = along_x**2 + along_z**2
+    b = x * along_x + z * along_z
+    inside = b * b - a * (x * x + z * z - 1)
     mantle = (-b - np.sqrt(np.maximum(inside, 0))) / a
     height = origin[1] + mantle * direction[1]
     lid = (np.float32(cylinder.high) - origin[1]) * inverse[1]
-    lid_x, lid_z = x + lid * direction[0], z + lid * direction[2]
+    lid_x, lid_z = x + lid * along_x, z + lid * along_z
     return (
         (mantle, (inside > 0) & (height > cylinder.low) & (height < cylinder.high), number, _RADIAL),
-        (lid, lid_x * lid_x + lid_z * lid_z < squared, number, 1),
+        (lid, lid_x * lid_x + lid_z * lid_z < 1, number, 1),
     )
 
 
@@ -260,6 +242,8 @@ def normals_of(hits: Hits, position: Floats, direction: Floats, solids: tuple[So
     for number, solid in enumerate(solids):
         if isinstance(solid, Cylinder):
             mantle = (hits.solid == number) & (hits.axis == _RADIAL)
-            normal[0][mantle] = (position[0][mantle] - solid.center[0]) / solid.radius
-            normal[2][mantle] = (position[2][mantle] - solid.center[1]) / solid.radius
+            x = (position[0][mantle] - solid.center[0]) / solid.radii[0] ** 2
+            z = (position[2][mantle] - solid.center[1]) / solid.radii[1] ** 2
+            length = np.maximum(np.hypot(x, z), np.float32(1e-6))
+            normal[0][mantle], normal[2][mantle] = x / length, z / length
     return normal

@@ -13,10 +13,12 @@ import numpy as np
 
 from clickscape.errors import ImageError
 from clickscape.render.renderer import NO_MARGINS, Margins
-from clickscape.render.studio.color import Bytes, Floats, linear_of_byte
+from clickscape.render.studio.color import Bytes, Floats, linear_of_byte, to_display
 from clickscape.render.studio.geometry import Camera
+from clickscape.render.studio.stature import Stature
 
-HEIGHT_SHARE, WIDTH_SHARE = 0.55, 0.70  # of the picture's reference side and of its width
+SHARES: dict[Stature, tuple[float, float]] = {"small": (0.42, 0.48), "usual": (0.55, 0.70), "large": (0.60, 0.80)}
+"""Of the picture's reference side and of its width, that a product of each stature may fill."""
 _TALLER, _WIDER = 0.75, 0.17  # what a skyscraper adds to them: slim products may rise, all may come nearer to its edges
 SINK = 0.006  # share of the height by which the lowest pixel lies below the base row: no gap under round bottoms
 _SOLID = 48  # alpha from which a pixel counts as product when its bounds are sought
@@ -39,9 +41,6 @@ class Placed:
     """A product at its place: `canvas` is exact; the rest are maps for shading (some strided, see `Camera`)."""
 
     canvas: Bytes  # (height, width, 4) sRGB + straight alpha
-    opaque: np.typing.NDArray[np.bool_]  # alpha is 255: pixels that must not change
-    covered: Floats  # (height, width, 3): color × alpha, 0..255
-    uncovered: Floats  # (height, width, 1): 1 − alpha
     shadows: Floats  # strided (height, width, 4): alpha under SHADOW_BLURS
     contact: Floats  # occlusion on the floor, rows are depth, strided
     mirror: Floats  # strided (height, width, 4): linear color × alpha, alpha
@@ -67,21 +66,27 @@ def lowest_foot(margins: Margins) -> float:
 
 
 def placement_box(
-    shape: tuple[int, int], *, size: tuple[int, int], offset: float = 0.0, margins: Margins = NO_MARGINS
+    shape: tuple[int, int],
+    *,
+    size: tuple[int, int],
+    offset: float = 0.0,
+    margins: Margins = NO_MARGINS,
+    stature: Stature = "usual",
 ) -> Box:
     """Where a trimmed product of `shape` (height, width) goes in a picture of `size` (width, height).
 
     It stands on the camera's base row (0.80 of the height, higher in narrow pictures and above the bottom margin),
-    `offset` of the width right of the center, as large as 0.55 of the reference side, 0.70 of the width (more in a
-    skyscraper) and the margins allow.
+    `offset` of the width right of the center, as large as the SHARES of its stature (more in a skyscraper) and the
+    margins allow.
     """
     width, height = size
+    high, wide = SHARES[stature]
     camera = Camera(width, height, lowest=lowest_foot(margins))
     near, above, far, below = margins.inside(size)
     bottom = min(round(camera.base_row + SINK * height), below)
     scale = min(
-        HEIGHT_SHARE * (1 + _TALLER * camera.skyscraper) * camera.reference / shape[0],
-        WIDTH_SHARE * (1 + _WIDER * camera.skyscraper) * width / shape[1],
+        high * (1 + _TALLER * camera.skyscraper) * camera.reference / shape[0],
+        min(wide * (1 + _WIDER * camera.skyscraper), 0.9) * width / shape[1],
         (bottom - above) / shape[0],
         (far - near) / shape[1],
     )
@@ -115,13 +120,27 @@ def place(piece: Bytes, box: Box, camera: Camera) -> Placed:
     unit = camera.reference / 512 / stride
     return Placed(
         canvas=canvas,
-        opaque=canvas[..., 3] == 255,
-        covered=canvas[..., :3] * alpha[..., None],
-        uncovered=(1 - alpha)[..., None],
         shadows=_blurs(_shrunk(alpha, stride), unit),
         contact=_contact(alpha, camera),
         mirror=_shrunk(np.dstack([linear_of_byte()[canvas[..., :3]] * alpha[..., None], alpha]), stride),
     )
+
+
+def over(background: Bytes, canvas: Bytes) -> Bytes:
+    """The product (height, width, 4; straight alpha) over a background (height, width, 3), mixed as light, sRGB.
+
+    Bytes are copied where alpha is 255 and where it is 0. In between light adds up as it does in a lens, so a bright
+    background wraps the outline; mixed as display values it would wear a dark line.
+    """
+    alpha = canvas[..., 3]
+    picture = background.copy()
+    np.copyto(picture, canvas[..., :3], where=(alpha == 255)[..., None])
+    rim = (alpha > 0) & (alpha < 255)
+    share = alpha[rim, None].astype(np.float32) / 255
+    light = linear_of_byte()
+    mixed = share * light[canvas[rim, :3]] + (1 - share) * light[background[rim]]
+    picture[rim] = np.rint(np.clip(to_display(mixed), 0, 1) * 255).astype(np.uint8)
+    return picture
 
 
 def _shrunk(picture: Floats, stride: int) -> Floats:

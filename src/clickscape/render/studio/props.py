@@ -1,11 +1,12 @@
 """Props: sprites that were rendered once in two light layers (key from the left, dome); the scene's light colors them.
 
-Each prop stands on a spot of its stand, left and right of the product, never before it: the product is drawn last.
+Each prop stands on a spot of its stand, left and right of the product, never before it: the product is drawn last. The
+picture's border cuts none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 import cv2
@@ -14,6 +15,8 @@ import numpy as np
 from clickscape.render.studio.color import Floats, linear_of_byte
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import Camera
+from clickscape.render.studio.stand import Stand
+from clickscape.render.studio.stature import Stature
 
 TALL = ("eucalyptus", "palm", "blossom", "bubbles",
         "sunflowers", "lavender sprigs", "wheat", "cotton", "balloons")  # fmt: skip
@@ -50,15 +53,10 @@ _LARGEST = {  # world units: width and height that a sprite may have
 }
 _USUAL = (1.00, 0.70)
 
-Spot = tuple[float, float, float]
-SPOTS: dict[str, tuple[Spot, Spot]] = {  # per stand: for low and for tall props, right of the product
-    "floor": ((0.88, 0.0, 0.05), (0.98, 0.0, 0.65)),
-    "podium": ((0.92, -0.31, -0.36), (0.98, -0.31, 0.40)),
-    "blocks": ((0.92, -0.33, -0.36), (1.00, -0.33, 0.25)),
-    "steps": ((0.92, -0.15, -0.25), (1.00, -0.15, 0.40)),
-    "slab": ((0.84, 0.0, 0.00), (1.00, -0.13, 0.85)),
-    "table": ((0.88, 0.0, 0.00), (0.98, 0.0, 0.60)),
-}
+_STATURE_SCALE: dict[Stature, float] = {"small": 1.1, "usual": 1.0, "large": 0.62}  # lemons are small beside a sofa
+_HIDDEN = 0.42  # share of a prop's width that may disappear behind the product
+_CLEAR = 0.02  # share of the picture's width that stays free between a prop and the border
+_SMALLEST = 0.52  # share of its size below which no prop is made smaller to fit: more of it hides then
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +96,21 @@ def _layer(file: str) -> np.typing.NDArray[np.uint8]:
     return np.ascontiguousarray(picture[..., [2, 1, 0, 3]], np.uint8)
 
 
-def arrange(props: tuple[str, ...], stand: str, *, layout: int, jitter: int, spread: int) -> list[Standing]:
+def arrange(
+    props: tuple[str, ...], stand: Stand, *, layout: int, jitter: int, spread: int, stature: Stature = "usual"
+) -> list[Standing]:
     """Stand the props left and right, farthest first.
 
     Layout 0 puts a prop on each side; layout 1 puts a larger cluster of the first on the left. `jitter` (−1, 0, 1)
-    shifts them a little, `spread` (−1, 0, 1) moves them to a slim or away from a wide product.
+    shifts them a little, `spread` (see `stand.spread_of`) moves them to a slim or away from a wide product.
     """
     found: list[Standing] = []
-    shift = 0.05 * jitter + (-0.08, 0.0, 0.07)[spread + 1]
+    shift = 0.05 * jitter + (-0.08, 0.0, 0.07, 0.12)[spread + 1]
+    usual = _STATURE_SCALE[stature]
 
-    def stand_at(prop: str, side: int, scale: float, inward: float = 0.0, back: float = 0.0) -> None:
-        x, y, z = SPOTS[stand][prop in TALL]
-        found.append(Standing(prop, side * (x + shift - inward), y, z + back, scale, side > 0))
+    def stand_at(prop: str, side: int, scale: float, back: float = 0.0) -> None:
+        x, y, z = stand.spot(tall=prop in TALL)
+        found.append(Standing(prop, side * (x + shift), y, z + back, scale * usual, side > 0))
 
     if len(props) == 1:
         (prop,) = props
@@ -126,6 +127,31 @@ def arrange(props: tuple[str, ...], stand: str, *, layout: int, jitter: int, spr
     return sorted(found, key=lambda each: -each.z)
 
 
+def inside(standings: list[Standing], shapes: list[tuple[int, int]], camera: Camera, *, half: float) -> list[Standing]:
+    """The same props, moved and made smaller so that the picture's border cuts none and the product hides few of each.
+
+    `shapes`: (height, width) of their sprites; `half`: pixels that the product reaches left and right of the center.
+    """
+    moved = []
+    clear = _CLEAR * camera.width
+    for standing, shape in zip(standings, shapes, strict=True):
+        width = pixel_size(standing, shape, camera).width
+        fits = float(np.clip((camera.width / 2 - clear - half) / (1 - _HIDDEN) / width, _SMALLEST, 1))
+        depth = _depth(standing, camera)
+        column = camera.width / 2 + standing.x * camera.focal / depth
+        reach = fits * width / 2 + clear
+        column = min(max(column, reach), camera.width - reach)
+        x = (column - camera.width / 2) * depth / camera.focal
+        moved.append(replace(standing, x=float(x), scale=standing.scale * fits))
+    return moved
+
+
+def _depth(standing: Standing, camera: Camera) -> float:
+    """How far before the eye a prop stands, world units along the view."""
+    cosine, sine = np.cos(camera.pitch), np.sin(camera.pitch)
+    return float((standing.y - camera.eye_level) * sine + (standing.z + camera.distance) * cosine)
+
+
 @dataclass(frozen=True, slots=True)
 class PixelSize:
     """Size of a sprite in the picture."""
@@ -138,9 +164,7 @@ def pixel_size(standing: Standing, shape: tuple[int, int], camera: Camera) -> Pi
     """How large the sprite of `shape` (height, width) is in the picture, by its distance."""
     most_wide, most_tall = _LARGEST.get(standing.prop, _USUAL)
     per_unit = min(most_tall / shape[0], most_wide / shape[1]) * standing.scale
-    cosine, sine = np.cos(camera.pitch), np.sin(camera.pitch)
-    depth = (standing.y - camera.eye_level) * sine + (standing.z + camera.distance) * cosine
-    scale = per_unit * camera.focal / float(depth)
+    scale = per_unit * camera.focal / _depth(standing, camera)
     return PixelSize(max(2, round(shape[1] * scale)), max(2, round(shape[0] * scale)))
 
 

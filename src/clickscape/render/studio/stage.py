@@ -19,6 +19,8 @@ from clickscape.render.studio.palette import PALETTE_COLORS
 from clickscape.render.studio.product import map_stride
 from clickscape.render.studio.props import PropLayer
 from clickscape.render.studio.scene import WALLED, Scene
+from clickscape.render.studio.stand import Stand, spread_of, stand_for
+from clickscape.render.studio.stature import Stature
 
 CAMERAS = ((1.05, 0.0), (0.86, -0.09), (1.26, 0.11))  # eye height, yaw in radians
 _WALL_MATERIAL = {"studio": "paint", "bathroom": "ceramic", "loft": "concrete"}
@@ -39,6 +41,14 @@ class Variation:
     layout: int = 0
     jitter: int = 0
     shift: int = 0  # −1, 0, 1: the product's offset from the center
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What of a product its set is built to: world units that it reaches left and right, in steps, and its stature."""
+
+    half: float
+    stature: Stature
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +80,16 @@ def camera_for(size: tuple[int, int], variation: Variation, *, lowest: float) ->
 
 
 def build(
-    scene: Scene, variation: Variation, *, camera: Camera, spread: int, cache: ByteCache, kept: Path | None = None
+    scene: Scene, variation: Variation, *, camera: Camera, fit: Fit, cache: ByteCache, kept: Path | None = None
 ) -> Stage:
-    """Put a scene together from cached parts; `spread` (−1, 0, 1) tells how wide the product is.
+    """Put a scene together from cached parts, to the measure of the product.
 
     `kept`: folder in which sets outlive the process.
     """
     walled = scene.setting in WALLED
-    where = (scene.stand, walled, camera)
-    buffer = cache.get(("buffer", *where), partial(_buffer, scene.stand, camera, walled=walled, kept=kept))
+    stand = stand_for(scene.stand, half=fit.half, stature=fit.stature)
+    where = (stand, walled, camera)
+    buffer = cache.get(("buffer", *where), partial(_buffer, stand, camera, walled=walled, kept=kept))
     light = lights.LIGHTS[scene.light]
     ray = lights.toward(light)
     key_color = hex_to_linear(light.key) * np.float32(light.power)
@@ -104,7 +115,7 @@ def build(
 
     layer = None
     if scene.props:
-        layer = _props(scene, variation, buffer, spread, key_color, fill_color, ray, cache)
+        layer = _props(scene, variation, buffer, stand, fit, key_color, fill_color, ray, cache)
         key = key * layer.shade
         ambient = ambient * (np.float32(0.35) + np.float32(0.65) * layer.shade)
     set_mean = _mean_color(albedo, buffer)
@@ -146,7 +157,7 @@ def build(
     )
 
 
-def _buffer(stand: str, camera: Camera, *, walled: bool, kept: Path | None) -> GBuffer:
+def _buffer(stand: Stand, camera: Camera, *, walled: bool, kept: Path | None) -> GBuffer:
     def make() -> disk.Arrays:
         return gbuffer.to_arrays(gbuffer.build(stand, camera, walled=walled))
 
@@ -240,16 +251,31 @@ def _props(
     scene: Scene,
     variation: Variation,
     buffer: GBuffer,
-    spread: int,
+    stand: Stand,
+    fit: Fit,
     key: Floats,
     fill: Floats,
     ray: Floats,
     cache: ByteCache,
 ) -> PropLayer:
-    standings = props.arrange(scene.props, scene.stand, layout=variation.layout, jitter=variation.jitter, spread=spread)
+    standings = props.arrange(
+        scene.props,
+        stand,
+        layout=variation.layout,
+        jitter=variation.jitter,
+        spread=spread_of(fit.half),
+        stature=fit.stature,
+    )
+    sources = {each.prop: cache.get(("sprite", each.prop), partial(props.sprite, each.prop)) for each in standings}
+    standings = props.inside(
+        standings,
+        [sources[each.prop].alpha.shape[:2] for each in standings],
+        buffer.camera,
+        half=fit.half * buffer.camera.pixels_per_unit,
+    )
     sprites = []
     for each in standings:
-        source = cache.get(("sprite", each.prop), partial(props.sprite, each.prop))
+        source = sources[each.prop]
         size = props.pixel_size(each, source.alpha.shape, buffer.camera)
         key_of_sprite = ("sprite", each.prop, size, each.flipped)
         sprites.append(cache.get(key_of_sprite, partial(props.resized, source, size, flipped=each.flipped)))

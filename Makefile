@@ -18,7 +18,7 @@ demo: $(VENV)/.installed  ## the whole loop on the sample catalog; ends with the
 	$(BIN)/clickscape demo --out $(DEMO_FOLDER)
 
 test: lint  ## what CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: test  ## before every commit
 

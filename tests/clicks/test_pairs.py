@@ -24,7 +24,16 @@ def estimated(
     creative: str, product: str = "p", *, log_ctr: float = -3.0, se: float = 0.1, **other: object
 ) -> dict[str, object]:
     blank = dict.fromkeys(ESTIMATES.names, 0)
-    return {**blank, "creative_id": creative, "product_id": product, "log_ctr": log_ctr, "log_ctr_se": se, **other}
+    unknown = dict.fromkeys(("shape", "rate", "shared", "window_ctr"))
+    return {
+        **blank,
+        **unknown,
+        "creative_id": creative,
+        "product_id": product,
+        "log_ctr": log_ctr,
+        "log_ctr_se": se,
+        **other,
+    }
 
 
 def observed(creative: str, clicked: int, shown: int = 10_000) -> dict[str, object]:
@@ -115,8 +124,7 @@ def test_a_preference_of_70_percent_is_right_70_percent_of_the_time() -> None:
         }
     )
     connection = logs.connect(threads=1)
-    # a prior as strong as the spread of CTRs in this world deserves: 1 / (0.25² × 0.03) ≈ 530 impressions
-    estimates, _ = ctr.estimate(connection.create_table("counts", counts), config=ClicksConfig(prior_impressions=530))
+    estimates, _ = ctr.estimate(connection.create_table("counts", counts), config=SOFT)
     found = to_pairs(pairs(connection.create_table("estimates", estimates), config=SOFT))
     preference = np.array([pair.preference for pair in found])
     right = np.array([truth[int(pair.first[1:])] > truth[int(pair.second[1:])] for pair in found])

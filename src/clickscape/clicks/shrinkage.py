@@ -81,46 +81,57 @@ def shrink(clicks: Floats, examinations: Floats, product: Integers, *, category:
 
     `product` counts from 0 without gaps; `category`: names, (product,), whose products have a mean of their own.
     """
-    names, codes = np.unique(np.full(int(product.max()) + 1, "") if category is None else category, return_inverse=True)
-    order = np.argsort(product, kind="stable")
-    known = _Clicks(
-        clicks=clicks[order],
-        examinations=examinations[order],
-        product=product[order],
-        first=np.searchsorted(product[order], np.arange(int(product.max()) + 1)),
-        category=codes,
-    )
-    middle = _mean_of(known, len(names))
+    prior = learn(clicks, examinations, product, category=category)
+    return posterior(clicks, examinations, product, prior=prior, category=category)
+
+
+def learn(clicks: Floats, examinations: Floats, product: Integers, *, category: NDArray | None = None) -> Prior:
+    """The prior under which the clicks are likeliest, κ and a drawn a little to a guess; arguments as of `shrink`."""
+    names, codes = _categories(product, category)
+    known, _ = _sorted(clicks, examinations, product, codes)
+    middle = np.log(_mean_of(known, len(names)))
+    bounds = [(np.log(0.05), np.log(1e6)), (np.log(0.02), np.log(1e6)), *((mean - 8, mean + 8) for mean in middle)]
     found = minimize(
         _cost,
-        np.concatenate([_GUESS, np.log(middle)]),
-        args=(known, np.log(middle)),
+        np.concatenate([_GUESS, middle]),
+        args=(known, middle),
         jac=True,
         method="L-BFGS-B",
-        bounds=[
-            (np.log(0.05), np.log(1e6)),
-            (np.log(0.02), np.log(1e6)),
-            *((np.log(m) - 8, np.log(m) + 8) for m in middle),
-        ],
+        bounds=bounds,
         options={"maxiter": 100, "ftol": 1e-12, "gtol": 1e-3},
     )
-    shape, log_rate, weight = _creatives(found.x, known)
+    creative_shape, product_shape, *means = np.exp(found.x).tolist()
+    return Prior(creative_shape, product_shape, names, tuple(means))
+
+
+def posterior(
+    clicks: Floats, examinations: Floats, product: Integers, *, prior: Prior, category: NDArray | None = None
+) -> Posterior:
+    """Posterior of every creative under a prior; arguments as of `shrink`."""
+    _, codes = _categories(product, category)
+    known, order = _sorted(clicks, examinations, product, codes)
+    node, weight, _ = _integrate(np.log([prior.creative_shape, prior.product_shape, *prior.means]), known)
+    log_rate = np.log(prior.creative_shape * np.exp(-node)[known.product] + known.examinations[:, None])
+    weight = weight[known.product]
     mean = np.sum(weight * log_rate, axis=1)
-    pull = np.sqrt(np.maximum(np.sum(weight * (log_rate - mean[:, None]) ** 2, axis=1), 0))
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    creative_shape, product_shape, *means = np.exp(found.x)
-    prior = Prior(
-        float(creative_shape), float(product_shape), tuple(map(str, names)), tuple(float(value) for value in means)
-    )
-    return Posterior(prior, shape[back], np.exp(mean)[back], pull[back])
+    variance = np.sum(weight * (log_rate - mean[:, None]) ** 2, axis=1)
+    rate, pull = np.empty_like(mean), np.empty_like(mean)
+    rate[order], pull[order] = np.exp(mean), np.sqrt(np.maximum(variance, 0))
+    return Posterior(prior, prior.creative_shape + clicks, rate, pull)
 
 
-def log_evidence(clicks: Floats, examinations: Floats, product: Integers, *, prior: Prior) -> float:
-    """Log probability of the clicks under a prior of one category, but for what does not depend on the prior."""
-    known = _Clicks(clicks, examinations, product, np.searchsorted(product, np.unique(product)), np.zeros_like(product))
-    values = np.log([prior.creative_shape, prior.product_shape, *prior.means])
-    return float(_integrate(values, known)[2].sum())
+def _categories(product: Integers, category: NDArray | None) -> tuple[tuple[str, ...], Integers]:
+    """Names of the categories, and each product's place among them, (product,)."""
+    given = np.full(int(product.max()) + 1, "") if category is None else category
+    names, codes = np.unique(given, return_inverse=True)
+    return tuple(map(str, names)), codes.astype(np.int64)
+
+
+def _sorted(clicks: Floats, examinations: Floats, product: Integers, category: Integers) -> tuple[_Clicks, Integers]:
+    """The creatives sorted by product, and their order."""
+    order = np.argsort(product, kind="stable")
+    first = np.searchsorted(product[order], np.arange(len(category)))
+    return _Clicks(clicks[order], examinations[order], product[order], first, category), order
 
 
 def _mean_of(known: _Clicks, categories: int) -> Floats:
@@ -184,11 +195,3 @@ def _cost(values: Floats, known: _Clicks, middle: Floats) -> tuple[float, Floats
     cost = -evidence.sum() + 0.5 * away @ away + 0.5 * far @ far
     slope = np.concatenate([[creative_slope, product_slope] - away / _GUESS_SD, mean_slope - far / 10])
     return float(cost), -slope
-
-
-def _creatives(values: Floats, known: _Clicks) -> tuple[Floats, Floats, Floats]:
-    """Shape (creative,), log of rate and weight (creative, node) of every creative's posterior mixture of Gammas."""
-    node, weight, _ = _integrate(values, known)
-    k = np.exp(values[0])
-    log_rate = np.log(k * np.exp(-node)[known.product] + known.examinations[:, None])
-    return k + known.clicks, log_rate, weight[known.product]

@@ -90,7 +90,7 @@ def test_every_pair_left_out_has_a_reason() -> None:
     assert len(judged) == 10
     assert {name for name, row in judged.items() if row["reason"] is None} == {"ab", "be", "bc"}
     assert judged["ae"]["reason"] == "a tie, or unknown"
-    assert judged["ac"]["reason"] == "CTRs differ by a factor outside 1.05 to 1.20"
+    assert judged["ac"]["reason"] == "CTR ratio outside 1.05 to 1.20"
     assert judged["bd"]["reason"] == "one has 1,000 impressions or fewer"
     assert [judged[name]["weight"] for name in ("ab", "ae")] == [1, 0]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import ibis
 import numpy as np
@@ -110,6 +111,19 @@ def estimate(
         schema=ESTIMATES,
     )
     return table, ClickModel(offsets.examination, offsets.strata, prior)
+
+
+def model_from(record: Mapping[str, Any]) -> ClickModel:
+    """The model that `dataclasses.asdict` and JSON made a record of."""
+
+    def tuples(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in part.items()}
+
+    return ClickModel(
+        examination=Examination(**tuples(record["examination"])),
+        strata=tuple(Stratum(**tuples(part)) for part in record["strata"]),
+        prior=None if record["prior"] is None else Prior(**tuples(record["prior"])),
+    )
 
 
 def _category(cells: Cells, categories: Mapping[str, str] | None) -> np.ndarray | None:

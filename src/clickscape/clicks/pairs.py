@@ -87,9 +87,7 @@ def judge(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
     if config.stable_order == "drop":
         unstable = labeled.reason.isnull() & (~labeled.stable).fill_null(False)
         listed = f"{', '.join(map(str, WINDOWS[:-1]))} and {WINDOWS[-1]}"
-        labeled = labeled.mutate(
-            reason=ibis.ifelse(unstable, f"order differs in the last {listed} days", labeled.reason)
-        )
+        labeled = labeled.mutate(reason=ibis.ifelse(unstable, f"order differs over {listed} days", labeled.reason))
     kept = labeled.reason.isnull()
     if config.labels == "paper":
         weight = ibis.literal(1.0)
@@ -140,7 +138,7 @@ def _paper(joined: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
     reason = ibis.cases(
         (~enough, f"one has {least:,} impressions or fewer"),
         (ratio.isnull() | (ratio == 1), "a tie, or unknown"),
-        (~inside, f"CTRs differ by a factor outside {bounds}"),
+        (~inside, f"CTR ratio outside {bounds}"),
         else_=ibis.null("string"),
     )
     return _labeled(joined, preference=(one > other).cast("float64"), gap=ratio.ln(), reason=reason)

@@ -139,14 +139,34 @@ def simulate(
     _made(shop.clicks, after=f"clickscape clicks {workspace}")
 
 
-@app.command(epilog="Example: clickscape clicks my-shop")
-def clicks(workspace: Folder) -> None:
+@app.command(epilog="Example: clickscape clicks my-shop --explain A-17")
+def clicks(
+    workspace: Folder,
+    product: Annotated[
+        str | None, typer.Argument(help="With --explain: product to show; else the one with most clicks.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what was learned of the log, and per pair what was kept and why.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --explain: print one JSON object, of all products unless one is named.")
+    ] = False,
+) -> None:
     """Turn the click log into a debiased CTR per creative and pairs of creatives."""
     from clickscape.stages.clicks import clicks as stage
+    from clickscape.stages.explain import explain as explained
     from clickscape.workspace import Workspace
+    from clickscape.workspace.files import to_json
 
+    if (product is not None or as_json) and not explain:
+        raise click.UsageError("a product and --json are for --explain only. Add --explain, or leave them out.")
     shop = Workspace.open(workspace)
     manifest = _watch(stage(shop, shop.settings.clicks))
+    if explain:
+        explanation = explained(shop, manifest, product_id=product, whole=as_json)
+        for line in [to_json(explanation.as_record())] if as_json else map(_shown, explanation.lines()):
+            _out.print(line, markup=False)
+        return
     for line in manifest.result["summary"]:
         _out.print(line, markup=False)
     _made(shop.clicks, after=f"clickscape reward {workspace}")

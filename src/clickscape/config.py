@@ -31,9 +31,22 @@ class ClicksConfig(_Stage):
     """From events to pairs."""
 
     position_correction: bool = Field(True, description="scale impressions to expected examinations")
+    within_strata: bool = Field(
+        True, description="compare within day, placement, device and audience, where the log has them"
+    )
+    shrinkage: Literal["gamma_poisson", "beta"] = Field(
+        "gamma_poisson", description="prior of CTRs: learned from the log, or a Beta of fixed strength"
+    )
     prior_impressions: float = Field(200.0, gt=0, description="strength of the Beta prior, in impressions")
-    labels: Literal["soft", "paper"] = Field(
-        "soft", description="P(CTR_a > CTR_b), or the paper's filtered hard labels"
+    labels: Literal["soft", "paper", "gap_weighted"] = Field(
+        "soft",
+        description="P(CTR_a > CTR_b), the paper's filtered hard labels, or the first with small gaps weighing less",
+    )
+    full_gap: float = Field(
+        0.1, gt=0, description="γ of gap_weighted: gap of log CTR from which on a pair has its full weight"
+    )
+    stable_order: Literal["off", "drop", "mark"] = Field(
+        "off", description="what happens to pairs whose order differs between the last 7, 14 and 30 days"
     )
     paper_min_impressions: int = Field(
         1_000, ge=0, description="paper's filter: impressions of each creative, more than"

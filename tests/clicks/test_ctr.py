@@ -11,6 +11,7 @@ from scipy.stats import beta
 
 from clickscape import clicks
 from clickscape.clicks import ctr, logs
+from clickscape.clicks.position import Examination, examine
 from clickscape.config import ClicksConfig
 
 _EXAMINATION = np.array([1.0, 0.7, 0.5, 0.38, 0.3])
@@ -30,10 +31,10 @@ def table(
     )
 
 
-def estimate(counts: pa.Table, **settings: object) -> tuple[list[dict[str, float]], ctr.Examination]:
+def estimate(counts: pa.Table, **settings: object) -> tuple[list[dict[str, float]], Examination]:
     source = logs.connect(threads=1).create_table("counts", counts)
-    estimates, examination = ctr.estimate(source, config=ClicksConfig.model_validate(settings))
-    return estimates.to_pylist(), examination
+    estimates, model = ctr.estimate(source, config=ClicksConfig.model_validate(settings))
+    return estimates.to_pylist(), model.examination
 
 
 def simulated(
@@ -61,7 +62,7 @@ def test_two_creatives_two_positions_by_hand() -> None:
     # 1,000 impressions everywhere; clicks 40 + 20 and 20 + 10: position 2 is looked at half as often as position 1,
     # so 2,000 impressions are 1,500 examinations, and the CTRs are 60 / 1,500 and 30 / 1,500
     counts = table(["a", "a", "b", "b"], ["p"] * 4, [1, 2, 1, 2], [1000] * 4, [40, 20, 20, 10])
-    (first, second), examination = estimate(counts, prior_impressions=1e-6)
+    (first, second), examination = estimate(counts, shrinkage="beta", prior_impressions=1e-6)
     assert examination.probability == pytest.approx((1, 0.5))
     assert examination.corrected
     assert (first["impressions"], first["clicks"]) == (2000, 60)
@@ -71,10 +72,10 @@ def test_two_creatives_two_positions_by_hand() -> None:
     assert examination.log_se == pytest.approx((0, np.sqrt(1 / 60 + 1 / 30)))
 
 
-def test_the_posterior_by_hand() -> None:
+def test_the_beta_posterior_by_hand() -> None:
     # 3 of 100 and 1 of 100, one position. Mean of the log: (4 + ½) / 201; the product's mean: (4 + 50 · that) / 250
     counts = table(["a", "b"], ["p", "p"], [1, 1], [100, 100], [3, 1])
-    (first, second), _ = estimate(counts, prior_impressions=50)
+    (first, second), _ = estimate(counts, shrinkage="beta", prior_impressions=50)
     mean = (4 + 50 * 4.5 / 201) / 250
     assert first["ctr"] == pytest.approx((50 * mean + 3) / 150)
     assert second["ctr"] == pytest.approx((50 * mean + 1) / 150)
@@ -115,7 +116,7 @@ def test_standard_errors_of_examinations_are_honest() -> None:
         shown = rng.multinomial(400, rng.dirichlet(np.ones(5), 60))
         clicked = rng.binomial(shown, 0.1 * _EXAMINATION)
         row, column = np.indices(shown.shape)
-        found = ctr.examine(row.ravel(), column.ravel() + 1, shown.ravel(), clicked.ravel())
+        found = examine(row.ravel(), column.ravel() + 1, shown.ravel(), clicked.ravel())
         scaled.append((np.log(found.probability) - np.log(_EXAMINATION))[1:] / np.asarray(found.log_se)[1:])
     assert np.std(scaled) == pytest.approx(1, abs=0.15)
     assert np.mean(scaled) == pytest.approx(0, abs=0.2)

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from clickscape.clicks import ctr, logs
 from clickscape.clicks.ctr import ESTIMATES
-from clickscape.clicks.pairs import PAIRS, pairs, to_pairs
+from clickscape.clicks.pairs import PAIRS, judge, pairs, to_pairs
 from clickscape.config import ClicksConfig
 from clickscape.types import CreativePair
 
@@ -24,7 +24,16 @@ def estimated(
     creative: str, product: str = "p", *, log_ctr: float = -3.0, se: float = 0.1, **other: object
 ) -> dict[str, object]:
     blank = dict.fromkeys(ESTIMATES.names, 0)
-    return {**blank, "creative_id": creative, "product_id": product, "log_ctr": log_ctr, "log_ctr_se": se, **other}
+    unknown = dict.fromkeys(("shape", "rate", "shared", "window_ctr"))
+    return {
+        **blank,
+        **unknown,
+        "creative_id": creative,
+        "product_id": product,
+        "log_ctr": log_ctr,
+        "log_ctr_se": se,
+        **other,
+    }
 
 
 def observed(creative: str, clicked: int, shown: int = 10_000) -> dict[str, object]:
@@ -51,6 +60,39 @@ def test_a_products_pairs_share_one_unit_of_weight_and_never_cross_products() ->
     found = paired(rows, SOFT)
     assert [pair.weight for pair in found] == [pytest.approx(1 / 6)] * 6 + [1]
     assert all(pair.first[0] == pair.second[0] == pair.product_id for pair in found)
+
+
+def test_small_gaps_weigh_less_when_asked() -> None:
+    # gaps 0.05, 0.25 and 0.2 with γ = 0.2: a third of the product's unit each, times ¼, 1 and 1
+    rows = [estimated("a", log_ctr=-3.0), estimated("b", log_ctr=-3.05), estimated("c", log_ctr=-3.25)]
+    found = paired(rows, ClicksConfig(labels="gap_weighted", full_gap=0.2))
+    assert [pair.weight for pair in found] == [pytest.approx(share / 3) for share in (0.25, 1, 1)]
+    assert [pair.preference for pair in found] == [pair.preference for pair in paired(rows, SOFT)]
+
+
+def test_gamma_posteriors_are_compared_exactly_and_shared_errors_cancel() -> None:
+    def known(creative: str, shape: float, rate: float, shared: list[float]) -> dict[str, object]:
+        return estimated(creative, log_ctr=np.log(shape / rate), shape=shape, rate=rate, shared=shared)
+
+    # exponentials with rates 1 and 3: 3 / (1 + 3); an error that both have in full changes nothing between them
+    (pair,) = paired([known("a", 1, 1, [0.5, 0.3]), known("b", 1, 3, [0.5, 0.3])], SOFT)
+    assert pair.preference == pytest.approx(0.75, abs=1e-12)
+    # z = Φ⁻¹(0.75), spread √(2 · π²/6); an error of 1 in the difference widens it
+    (pair,) = paired([known("a", 1, 1, [0.6, 0.0]), known("b", 1, 3, [0.0, 0.8])], SOFT)
+    assert pair.preference == pytest.approx(norm.cdf(norm.ppf(0.75) * np.sqrt((np.pi**2 / 3) / (np.pi**2 / 3 + 1))))
+
+
+def test_every_pair_left_out_has_a_reason() -> None:
+    rows = [observed("a", 1_000), observed("b", 1_100), observed("c", 1_300), observed("d", 50, 500)]
+    rows.append(observed("e", 1_000))
+    table = logs.connect(threads=1).create_table("estimates", pa.Table.from_pylist(rows, schema=ESTIMATES))
+    judged = {row["first"] + row["second"]: row for row in judge(table, config=PAPER).to_pyarrow().to_pylist()}
+    assert len(judged) == 10
+    assert {name for name, row in judged.items() if row["reason"] is None} == {"ab", "be", "bc"}
+    assert judged["ae"]["reason"] == "a tie, or unknown"
+    assert judged["ac"]["reason"] == "CTR ratio outside 1.05 to 1.20"
+    assert judged["bd"]["reason"] == "one has 1,000 impressions or fewer"
+    assert [judged[name]["weight"] for name in ("ab", "ae")] == [1, 0]
 
 
 @pytest.mark.parametrize("config", [SOFT, PAPER.model_copy(update={"paper_min_ratio": 1.0})])
@@ -115,8 +157,7 @@ def test_a_preference_of_70_percent_is_right_70_percent_of_the_time() -> None:
         }
     )
     connection = logs.connect(threads=1)
-    # a prior as strong as the spread of CTRs in this world deserves: 1 / (0.25² × 0.03) ≈ 530 impressions
-    estimates, _ = ctr.estimate(connection.create_table("counts", counts), config=ClicksConfig(prior_impressions=530))
+    estimates, _ = ctr.estimate(connection.create_table("counts", counts), config=SOFT)
     found = to_pairs(pairs(connection.create_table("estimates", estimates), config=SOFT))
     preference = np.array([pair.preference for pair in found])
     right = np.array([truth[int(pair.first[1:])] > truth[int(pair.second[1:])] for pair in found])

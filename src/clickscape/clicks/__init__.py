@@ -9,19 +9,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clickscape.clicks.ctr import Examination
-    from clickscape.clicks.report import ClickReport, estimate, estimates_path, pairs_path, read_estimates, read_pairs
+    from clickscape.clicks.ctr import ClickModel
+    from clickscape.clicks.position import Examination
+    from clickscape.clicks.report import (
+        ClickReport,
+        categories_of,
+        estimate,
+        estimates_path,
+        pairs_path,
+        read_estimates,
+        read_pairs,
+    )
 
 _HOMES = {
+    "ClickModel": "ctr",
     "ClickReport": "report",
-    "Examination": "ctr",
+    "Examination": "position",
+    "categories_of": "report",
     "estimate": "report",
     "estimates_path": "report",
     "pairs_path": "report",
     "read_estimates": "report",
     "read_pairs": "report",
 }
-__all__ = ["ClickReport", "Examination", "estimate", "estimates_path", "pairs_path", "read_estimates", "read_pairs"]
+__all__ = [
+    "ClickModel",
+    "ClickReport",
+    "Examination",
+    "categories_of",
+    "estimate",
+    "estimates_path",
+    "pairs_path",
+    "read_estimates",
+    "read_pairs",
+]
 
 
 def __getattr__(name: str) -> Any:

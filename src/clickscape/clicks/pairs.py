@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ibis
+import ibis.expr.datatypes as dt
+import numpy as np
 import pyarrow as pa
-from scipy.special import ndtr
+from numpy.typing import NDArray
+from scipy.special import betainc, digamma, ndtr, ndtri, polygamma
 
+from clickscape.clicks.cells import Floats
+from clickscape.clicks.windows import WINDOWS
 from clickscape.config import ClicksConfig
 from clickscape.types import CreativePair
 
@@ -17,8 +22,10 @@ PAIRS = pa.schema(
         "preference": pa.float64(),
         "gap": pa.float64(),
         "weight": pa.float64(),
+        "stable": pa.bool_(),
     }
 )
+_RECORD = PAIRS.names[:-1]
 
 
 @ibis.udf.scalar.pyarrow  # type: ignore[untyped-decorator]
@@ -28,60 +35,136 @@ def normal_cdf(z: float) -> float:
     return pa.array(values)
 
 
-def pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
-    """Every pair of creatives of one product that the clicks tell apart; columns PAIRS, `first` < `second` by id.
+@ibis.udf.scalar.pyarrow(signature=((dt.float64, dt.float64, dt.float64, dt.float64, dt.float64), dt.float64))
+def gamma_above(shape, rate, shape_second, rate_second, shared):  # type: ignore[no-untyped-def]
+    """`probability_above` on pyarrow arrays."""
+    columns = (shape, rate, shape_second, rate_second, shared)
+    return pa.array(probability_above(*(column.to_numpy(zero_copy_only=False) for column in columns)))
 
-    labels="soft": preference = Φ(z) with z = (log_ctr_a − log_ctr_b) / √(se_a² + se_b²), that is P(CTR_a > CTR_b) when
-    log-CTRs are independent and normal; gap = |log_ctr_a − log_ctr_b|; the pairs of a product depend on each other and
-    share one unit of weight. labels="paper" (Chen et al. 2025): both creatives have more than `paper_min_impressions`
-    impressions and the ratio of their observed CTRs (clicks / impressions) lies in [`paper_min_ratio`,
-    `paper_max_ratio`]; preference is 0 or 1, gap the log of the ratio, weight 1. A tie makes no pair.
+
+def probability_above(
+    shape: NDArray, rate: NDArray, shape_second: NDArray, rate_second: NDArray, shared: NDArray
+) -> Floats:
+    """P(CTR of the first > CTR of the second) for Gamma(shape, rate) each, times errors that both have part in.
+
+    shared: variance of the difference of those errors' logs; all (pair,). Exact without
+    shared errors: with X and Y the two Gammas times their rates, Y / (X + Y) is Beta distributed. Shared errors widen
+    the gap's standard deviation, and the probability moves as on the normal scale.
     """
-    left = estimates.view()
-    right = estimates.view()
+    part = rate_second / (rate + rate_second)
+    above, below = betainc(shape_second, shape, part), betainc(shape, shape_second, 1 - part)
+    variance = polygamma(1, shape) + polygamma(1, shape_second)
+    # from the smaller of the two tails, which keeps its digits; where even that is 0, the gap in standard deviations
+    plain = (digamma(shape) - np.log(rate) - digamma(shape_second) + np.log(rate_second)) / np.sqrt(variance)
+    smaller = np.minimum(above, below)
+    z = np.where(smaller > 0, np.where(above < below, 1, -1) * ndtri(np.maximum(smaller, 1e-300)), plain)
+    return np.where(shared > 0, ndtr(z * np.sqrt(variance / (variance + shared))), above)
+
+
+def pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
+    """The pairs of creatives of one product to learn from; columns PAIRS, `first` < `second` by id.
+
+    labels="soft": preference = P(CTR_a > CTR_b) under the two posteriors, exactly for Gammas and as Φ(z) for others,
+    z = (log_ctr_a − log_ctr_b) / √(se_a² + se_b²); gap = |log_ctr_a − log_ctr_b|, the expected one; the pairs of a
+    product depend on each other and share one unit of weight. labels="gap_weighted": the same, each share times min(1,
+    gap / `full_gap`). labels="paper" (Chen et al. 2025): both creatives have more than `paper_min_impressions`
+    impressions and the ratio of their observed CTRs (clicks / impressions) lies in [`paper_min_ratio`,
+    `paper_max_ratio`]; preference is 0 or 1, gap the log of the ratio, weight 1. A tie makes no pair. `stable`: whether
+    the order is the same in the last 7, 14 and 30 days, null where that cannot be told.
+    """
+    judged = judge(estimates, config=config)
+    return judged.filter(judged.reason.isnull()).select(*PAIRS.names)
+
+
+def judge(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
+    """Every pair of creatives of one product: PAIRS and `reason`, null for a kept pair, else why it is left out."""
+    left, right = estimates.view(), estimates.view()
     joined = left.join(
         right, [left.product_id == right.product_id, left.creative_id < right.creative_id], rname="{name}_second"
     )
+    labeled = _paper(joined, config=config) if config.labels == "paper" else _soft(joined)
+    labeled = labeled.mutate(stable=_stable(labeled, config=config))
+    if config.stable_order == "drop":
+        unstable = labeled.reason.isnull() & (~labeled.stable).fill_null(False)
+        listed = f"{', '.join(map(str, WINDOWS[:-1]))} and {WINDOWS[-1]}"
+        labeled = labeled.mutate(reason=ibis.ifelse(unstable, f"order differs over {listed} days", labeled.reason))
+    kept = labeled.reason.isnull()
     if config.labels == "paper":
-        return _paper(joined, config=config)
-    difference = joined.log_ctr - joined.log_ctr_second
-    spread = (joined.log_ctr_se * joined.log_ctr_se + joined.log_ctr_se_second * joined.log_ctr_se_second).sqrt()
-    labelled = joined.select(
-        "product_id",
-        first=joined.creative_id,
-        second=joined.creative_id_second,
-        preference=normal_cdf(difference / spread.nullif(0)),
-        gap=difference.abs(),
+        weight = ibis.literal(1.0)
+    else:
+        weight = 1.0 / kept.cast("int64").sum().over(ibis.window(group_by="product_id")).nullif(0)
+        if config.labels == "gap_weighted":
+            weight = weight * ibis.least(ibis.literal(1.0), labeled.gap / config.full_gap)
+    return labeled.select(
+        *("product_id", "first", "second", "preference", "gap"),
+        weight=ibis.ifelse(kept, weight.cast("float64"), 0.0),
+        stable=labeled.stable,
+        reason=labeled.reason,
     )
-    told_apart = labelled.filter(
-        labelled.preference.notnull() & ~labelled.preference.isnan() & (labelled.gap > 0) & (labelled.preference != 0.5)
-    )
-    share = 1.0 / told_apart.count().over(ibis.window(group_by="product_id"))
-    return told_apart.mutate(weight=share.cast("float64"))
 
 
 def to_pairs(table: ibis.Table | pa.Table) -> list[CreativePair]:
     """Rows of `pairs` as records, ordered by product and creatives."""
     rows = table if isinstance(table, pa.Table) else table.to_pyarrow()
     rows = rows.sort_by([(name, "ascending") for name in ("product_id", "first", "second")])
-    return [CreativePair(**row) for row in rows.select(PAIRS.names).to_pylist()]
+    return [CreativePair(**row) for row in rows.select(_RECORD).to_pylist()]
+
+
+def _soft(joined: ibis.Table) -> ibis.Table:
+    difference = joined.log_ctr - joined.log_ctr_second
+    spread = (joined.log_ctr_se * joined.log_ctr_se + joined.log_ctr_se_second * joined.log_ctr_se_second).sqrt()
+    shared = joined.shared.zip(joined.shared_second).map(lambda two: (two.f1 - two.f2) * (two.f1 - two.f2)).sums()
+    exact = gamma_above(joined.shape, joined.rate, joined.shape_second, joined.rate_second, shared.fill_null(0.0))
+    preference = ibis.coalesce(exact, normal_cdf(difference / spread.nullif(0)))
+    known = preference.notnull() & ~preference.isnan() & ~difference.isnan()
+    apart = known & (difference.abs() > 0) & (preference != 0.5)
+    return _labeled(
+        joined,
+        preference=preference,
+        gap=difference.abs(),
+        reason=ibis.cases((apart, ibis.null("string")), else_=ibis.literal("a tie, or unknown")),
+    )
 
 
 def _paper(joined: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
     least = config.paper_min_impressions
-    enough = joined.filter((joined.impressions > least) & (joined.impressions_second > least))
+    enough = (joined.impressions > least) & (joined.impressions_second > least)
     # one division of whole numbers, so that a ratio of exactly 1.05 is 1.05
-    one = enough.clicks.cast("float64") * enough.impressions_second
-    other = enough.clicks_second.cast("float64") * enough.impressions
+    one = joined.clicks.cast("float64") * joined.impressions_second
+    other = joined.clicks_second.cast("float64") * joined.impressions
     ratio = ibis.greatest(one, other) / ibis.least(one, other).nullif(0)
-    labelled = enough.mutate(ratio=ratio, preference=(one > other).cast("float64"))
-    inside = labelled.ratio.between(config.paper_min_ratio, config.paper_max_ratio)
-    told_apart = labelled.filter(labelled.ratio.notnull() & (labelled.ratio > 1) & inside)
-    return told_apart.select(
-        "product_id",
-        "preference",
-        first=told_apart.creative_id,
-        second=told_apart.creative_id_second,
-        gap=told_apart.ratio.ln(),
-        weight=ibis.literal(1.0),
+    inside = ratio.between(config.paper_min_ratio, config.paper_max_ratio)
+    bounds = f"{config.paper_min_ratio:.2f} to {config.paper_max_ratio:.2f}"
+    reason = ibis.cases(
+        (~enough, f"one has {least:,} impressions or fewer"),
+        (ratio.isnull() | (ratio == 1), "a tie, or unknown"),
+        (~inside, f"CTR ratio outside {bounds}"),
+        else_=ibis.null("string"),
     )
+    return _labeled(joined, preference=(one > other).cast("float64"), gap=ratio.ln(), reason=reason)
+
+
+def _labeled(joined: ibis.Table, **columns: ibis.Value) -> ibis.Table:
+    return joined.select(
+        "product_id",
+        "window_ctr",
+        "window_ctr_second",
+        first=joined.creative_id,
+        second=joined.creative_id_second,
+        **columns,
+    )
+
+
+def _stable(labeled: ibis.Table, *, config: ClicksConfig) -> ibis.Value:
+    """True when all windows that tell an order tell the same, false when two differ, null when fewer than two tell."""
+    if config.stable_order == "off":
+        return ibis.null("boolean")
+    differences = [labeled.window_ctr[place] - labeled.window_ctr_second[place] for place in range(len(WINDOWS))]
+    above, below, told = ibis.literal(False), ibis.literal(False), ibis.literal(0)
+    for difference in differences:
+        # a window without impressions is NaN, and NaN > 0 is true in some engines
+        known = difference.notnull() & ~difference.isnan() & (difference != 0)
+        above = above | (known & (difference > 0))
+        below = below | (known & (difference < 0))
+        told = told + known.cast("int64")
+    return ibis.ifelse(told > 1, ~(above & below), ibis.null("boolean"))

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from clickscape.clicks import ctr, logs
 from clickscape.clicks import pairs as pairing
-from clickscape.clicks.ctr import Examination
+from clickscape.clicks.ctr import ClickModel
+from clickscape.clicks.position import Examination
 from clickscape.config import ClicksConfig
 from clickscape.types import ClickCounts, CreativePair
 from clickscape.workspace import Workspace
@@ -18,11 +19,16 @@ from clickscape.workspace import Workspace
 
 @dataclass(frozen=True)
 class ClickReport:
-    """What the clicks say: the tables `ctr.ESTIMATES` and `pairs.PAIRS`, and how positions were corrected."""
+    """What the clicks say: the tables `ctr.ESTIMATES` and `pairs.PAIRS`, and what was learned of the whole log."""
 
     estimates: pa.Table
     pair_table: pa.Table
-    examination: Examination
+    model: ClickModel
+
+    @property
+    def examination(self) -> Examination:
+        """How positions were corrected."""
+        return self.model.examination
 
     @property
     def total(self) -> ClickCounts:
@@ -42,9 +48,10 @@ def estimate(source: Workspace | ibis.Table, *, config: ClicksConfig | None = No
     clicks/pairs.parquet; a LogError leaves it as it was.
     """
     if not isinstance(source, Workspace):
-        return _estimate(source, config=config or ClicksConfig())
+        return _estimate(source, config=config or ClicksConfig(), categories=None)
     with source.lock():
-        report = _estimate(logs.read(source), config=config or source.settings.clicks)
+        settings = config or source.settings.clicks
+        report = _estimate(logs.read(source), config=settings, categories=categories_of(source))
         source.write_table(estimates_path(source), report.estimates)
         source.write_table(pairs_path(source), report.pair_table)
     return report
@@ -71,9 +78,16 @@ def read_pairs(workspace: Workspace) -> list[CreativePair]:
     return pairing.to_pairs(table)
 
 
-def _estimate(counts: ibis.Table, *, config: ClicksConfig) -> ClickReport:
-    estimates, examination = ctr.estimate(counts, config=config)
+def categories_of(workspace: Workspace) -> dict[str, str] | None:
+    """Department of every product: the categories whose CTRs have a mean of their own; None without a catalog."""
+    if not workspace.products_path.exists():
+        return None
+    return {product.product_id: product.department for product in workspace.products()}
+
+
+def _estimate(counts: ibis.Table, *, config: ClicksConfig, categories: dict[str, str] | None) -> ClickReport:
+    estimates, model = ctr.estimate(counts, config=config, categories=categories)
     rows = pairing.pairs(logs.connect().create_table("estimates", estimates), config=config).to_pyarrow()
     table = rows.select(pairing.PAIRS.names).cast(pairing.PAIRS)
     table = table.sort_by([(name, "ascending") for name in ("product_id", "first", "second")])
-    return ClickReport(estimates, table, examination)
+    return ClickReport(estimates, table, model)

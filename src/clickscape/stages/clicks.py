@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import asdict
 
 from clickscape import clicks as click_room
 from clickscape.clicks.report import ClickReport
@@ -20,7 +21,7 @@ def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
     log = workspace.events_folder if workspace.events_folder.exists() else workspace.counts_path
     if not log.exists():
         raise WorkspaceError(f"{workspace.clicks} holds no log. Put events/*.parquet or counts.parquet there.")
-    inputs = {"log": log, "creatives": shown(workspace)}
+    inputs = {"log": log, "creatives": shown(workspace), "categories": click_room.categories_of(workspace)}
     if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
         yield Progress(STAGE, 1, 1, "reused")
         return done
@@ -49,6 +50,7 @@ def _figures(report: ClickReport) -> dict[str, object]:
         "examination": list(examination.probability),
         "examination_log_se": list(examination.log_se),
         "uncorrected_because": examination.reason,
+        "model": asdict(report.model),
     }
 
 
@@ -59,8 +61,24 @@ def _summary(report: ClickReport) -> list[str]:
         f"{figures['impressions']:,} impressions, {figures['clicks']:,} clicks, {figures['creatives']:,} creatives "
         f"of {figures['products']:,} products; {figures['pairs_kept']:,} of {figures['pairs_possible']:,} pairs kept"
     )
+    learned = _learned(report)
     if examination.reason:
-        return [counted, f"positions not corrected: {examination.reason}"]
+        return [counted, f"positions not corrected: {examination.reason}", *learned]
     rows = zip(examination.positions, examination.probability, examination.log_se, strict=True)
     shown = ", ".join(f"{position}: {value:.2f} ± {1.96 * error * value:.2f}" for position, value, error in rows)
-    return [counted, f"examination by position: {shown}"]
+    return [counted, f"examination by position: {shown}", *learned]
+
+
+def _learned(report: ClickReport) -> list[str]:
+    """What the strata and the prior came to, in lines for people."""
+    lines = [
+        f"{stratum.name}: from {min(stratum.effect):.2f} to {max(stratum.effect):.2f} times the average CTR"
+        for stratum in report.model.strata
+        if stratum.reason is None
+    ]
+    if prior := report.model.prior:
+        lines.append(
+            f"the sd of log CTR is {prior.creative_sd:.2f} between creatives of a product, "
+            f"{prior.product_sd:.2f} between products"
+        )
+    return lines

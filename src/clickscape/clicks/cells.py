@@ -1,0 +1,91 @@
+"""Counts as arrays: every row is a cell (creative × position × strata), every name a number.
+
+A stratum is what an impression had beside its creative and position: the columns of STRATA that the counts have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+STRATA = ("day", "placement", "device", "audience")
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """What rows differ in: `values` in order, and `code`, the place of every row's value in it, (row,)."""
+
+    name: str
+    values: tuple[str, ...]
+    code: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The counts, in the order of creatives; `product`: number of each creative's product, (creative,).
+
+    `creative`, `impressions`, `clicks`: (row,). `position` is None where the log has none; `strata` lists those that
+    the counts have, in the order of STRATA.
+    """
+
+    creatives: pa.Array
+    products: pa.Array
+    product: Integers
+    creative: Integers
+    impressions: Integers
+    clicks: Integers
+    position: Factor | None
+    strata: tuple[Factor, ...]
+
+    def per_creative(self, values: NDArray) -> Floats:
+        """Sum of `values` (row,) over each creative's rows, (creative,)."""
+        return np.bincount(self.creative, weights=values, minlength=len(self.creatives)).astype(np.float64)
+
+
+def read(counts: ibis.Table) -> Cells:
+    """Arrays of the table creative_id, product_id, position, impressions, clicks and any columns of STRATA."""
+    named = [name for name in STRATA if name in counts.columns]
+    rows = counts.order_by(["creative_id", "position", *named]).to_pyarrow()
+    creatives, creative = _coded(rows["creative_id"])
+    products, product_of_row = _coded(rows["product_id"])
+    product = np.zeros(len(creatives), dtype=np.int64)
+    product[creative] = product_of_row
+    position = None
+    if not rows["position"].null_count:
+        places, column = np.unique(rows["position"].to_numpy(), return_inverse=True)
+        position = Factor("position", tuple(map(str, places.tolist())), column.astype(np.int64))
+    return Cells(
+        creatives=creatives,
+        products=products,
+        product=product,
+        creative=creative,
+        impressions=rows["impressions"].to_numpy().astype(np.int64),
+        clicks=rows["clicks"].to_numpy().astype(np.int64),
+        position=position,
+        strata=tuple(_factor(name, rows[name]) for name in named),
+    )
+
+
+def _factor(name: str, column: pa.ChunkedArray) -> Factor:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.date32())
+    values, code = _coded(column.cast(pa.string()).fill_null(UNKNOWN))
+    return Factor(name, tuple(values.to_pylist()), code)
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[pa.Array, Integers]:
+    """The values of a column of strings in order, and the place of each row's value among them."""
+    encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary).to_numpy()
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return encoded.dictionary.take(pa.array(order)), place[encoded.indices.to_numpy()]

@@ -1,0 +1,144 @@
+"""What multiplies an impression besides its creative: examination of the position, and effects of the strata.
+
+A stratum is a day, a placement, a device or an audience; its effect is one factor on every CTR of the log, estimated
+from creatives that were shown in several strata, together with the positions. A creative that was shown on better days
+has more expected examinations per impression, and so does not win by its days.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clickscape.clicks.cells import Cells, Factor, Floats
+from clickscape.clicks.likelihood import Levels, Maximum, climb
+from clickscape.clicks.position import Examination, comparable, uncorrected
+
+MOST_LEVELS = 400
+"""Levels of a stratum column, at most; more is an identifier, and no stratum."""
+
+_PRIOR_PRECISION = 1.0  # log effects of strata are about N(0, 1): e times more or less, far wider than days differ
+_FAINT = 1e-3  # shared errors whose root mean square over the creatives is smaller are not carried along
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Effects of one column on the CTR, 1 on the average impression; `reason` says why it was left out.
+
+    `values`, `effect`, `log_se` (standard error of the log): (level,).
+    """
+
+    name: str
+    values: tuple[str, ...]
+    effect: tuple[float, ...]
+    log_se: tuple[float, ...]
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Offsets:
+    """Examination and strata, and what follows for the cells.
+
+    multiplier: (row,), expected examinations per impression. loading: (creative, error), by how much a creative's log
+    expected examinations are off per standard error of independent errors that all creatives share.
+    """
+
+    examination: Examination
+    strata: tuple[Stratum, ...]
+    multiplier: Floats
+    loading: Floats
+
+
+def fit(cells: Cells, *, position_correction: bool, within_strata: bool) -> Offsets:
+    """Offsets of the cells by maximum likelihood, given each creative's clicks; log effects of strata have a prior.
+
+    The prior, N(0, 1), only decides where nothing else does: days that no creative links differ little, it says, but
+    nobody knows, and the shared errors carry this into every comparison across them.
+    """
+    examination, rows = _positions(cells, position_correction)
+    used, left_out = _usable(cells.strata) if within_strata else ((), ())
+    factors = [] if rows is None else [Levels(rows[1], len(examination.positions))]
+    creative, impressions, clicks = (
+        (cells.creative, cells.impressions, cells.clicks) if rows is None else (rows[0], rows[2], rows[3])
+    )
+    extra = len(creative) - len(cells.creative)  # the imaginary creative's rows all lie in one stratum
+    for factor in used:
+        code = np.concatenate([factor.code, np.zeros(extra, dtype=np.int64)])
+        factors.append(Levels(code, len(factor.values), _PRIOR_PRECISION))
+    if not factors:
+        return Offsets(examination, left_out, np.ones(len(cells.creative)), np.zeros((len(cells.creatives), 0)))
+    found = climb(creative, factors, impressions=impressions, clicks=clicks)
+    return _assemble(cells, examination, used, left_out, found)
+
+
+def _positions(cells: Cells, correct: bool) -> tuple[Examination, tuple | None]:
+    """The examination when it is not to be estimated, else the rows to estimate it on."""
+    if cells.position is None:
+        return uncorrected((1,), reason="the log has no positions"), None
+    positions = tuple(int(value) for value in cells.position.values)
+    if not correct:
+        return uncorrected(positions, reason="position_correction is off"), None
+    rows = comparable(
+        cells.creative, cells.position.code, positions, impressions=cells.impressions, clicks=cells.clicks
+    )
+    if rows.reason:
+        return uncorrected(positions, reason=rows.reason), None
+    return Examination(positions, (), ()), (rows.creative, rows.column, rows.impressions, rows.clicks)
+
+
+def _usable(strata: tuple[Factor, ...]) -> tuple[tuple[Factor, ...], tuple[Stratum, ...]]:
+    """The strata to estimate, and those left out with the reason; one level only cannot favor anybody."""
+    used, left_out = [], []
+    for factor in strata:
+        if len(factor.values) > MOST_LEVELS:
+            reason = f"{len(factor.values):,} values; a stratum has {MOST_LEVELS} at most"
+            left_out.append(Stratum(factor.name, (), (), (), reason))
+        elif len(factor.values) > 1:
+            used.append(factor)
+        else:
+            left_out.append(Stratum(factor.name, factor.values, (1.0,), (0.0,), "the same for every impression"))
+    return tuple(used), tuple(left_out)
+
+
+def _assemble(
+    cells: Cells, examination: Examination, used: tuple[Factor, ...], left_out: tuple[Stratum, ...], found: Maximum
+) -> Offsets:
+    log_effect, covariance = found.log_effect.copy(), found.covariance
+    typical = np.zeros_like(log_effect)  # (level,): what a loading is measured from
+    multiplier = np.ones(len(cells.creative))
+    strata: list[Stratum] = []
+    start = 0
+    if examination.corrected:
+        start = len(examination.positions)
+        assert cells.position is not None
+        probability = np.exp(log_effect[:start])
+        log_se = np.sqrt(np.maximum(covariance.diagonal()[:start], 0))
+        examination = Examination(examination.positions, tuple(probability.tolist()), tuple(log_se.tolist()))
+        multiplier *= probability[cells.position.code]
+    for factor in used:
+        own = slice(start, start + len(factor.values))
+        volume = np.bincount(factor.code, weights=cells.impressions, minlength=len(factor.values))
+        weighted = volume * np.exp(log_effect[own])
+        effect = np.exp(log_effect[own]) * volume.sum() / weighted.sum()
+        typical[own] = weighted / weighted.sum()
+        away = np.eye(len(factor.values)) - typical[own]
+        variance = np.einsum("ij,jk,ik->i", away, covariance[own, own], away)
+        strata.append(
+            Stratum(
+                factor.name, factor.values, tuple(effect.tolist()), tuple(np.sqrt(np.maximum(variance, 0)).tolist())
+            )
+        )
+        multiplier *= effect[factor.code]
+        start = own.stop
+    share = found.share[: len(cells.creatives)]
+    return Offsets(examination, (*strata, *left_out), multiplier, _loading(share - typical, covariance))
+
+
+def _loading(exposure: Floats, covariance: Floats) -> Floats:
+    """Independent shared errors of exposure × effects, largest first, (creative, error), without the faint ones."""
+    values, vectors = np.linalg.eigh(covariance)
+    spread = exposure @ (vectors * np.sqrt(np.maximum(values, 0)))
+    power, turn = np.linalg.eigh(spread.T @ spread)
+    kept = np.flatnonzero(power > _FAINT**2 * len(exposure))[::-1]
+    return spread @ turn[:, kept]

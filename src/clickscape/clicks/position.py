@@ -1,0 +1,101 @@
+"""Position bias: how likely each position is looked at, told from creatives that moved between positions.
+
+The position-based model (Richardson, Dominowska & Ragno, WWW 2007): a click needs a look, and the look depends on the
+position alone. Its likelihood is climbed directly (`likelihood`), which beats EM: the same maximum in a few steps
+instead of hundreds, with standard errors, and with a refusal where there is no maximum to find.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from clickscape.clicks.cells import Floats, Integers
+from clickscape.clicks.likelihood import Levels, climb
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Probability that a position is looked at, relative to the first; `reason` says why nothing was corrected.
+
+    `positions`, `probability`, `log_se` (standard error of the log): (position,).
+    """
+
+    positions: tuple[int, ...]
+    probability: tuple[float, ...]
+    log_se: tuple[float, ...]
+    reason: str | None = None
+
+    @property
+    def corrected(self) -> bool:
+        """Whether impressions are scaled at all."""
+        return self.reason is None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparable:
+    """Rows that a unique finite maximum of the likelihood exists for; `reason` says why there is none, if so."""
+
+    reason: str | None
+    creative: Integers
+    column: Integers
+    impressions: NDArray
+    clicks: NDArray
+
+
+def examine(creative: Integers, position: Integers, impressions: NDArray, clicks: NDArray) -> Examination:
+    """Examination of every position by maximum likelihood; arrays: (row,), `creative` counts from 0."""
+    positions, column = np.unique(position, return_inverse=True)
+    rows = comparable(creative, column, tuple(positions.tolist()), impressions=impressions, clicks=clicks)
+    if rows.reason:
+        return uncorrected(tuple(positions.tolist()), reason=rows.reason)
+    found = climb(
+        rows.creative, [Levels(rows.column, len(positions))], impressions=rows.impressions, clicks=rows.clicks
+    )
+    log_se = np.sqrt(np.maximum(found.covariance.diagonal(), 0))
+    return Examination(tuple(positions.tolist()), tuple(np.exp(found.log_effect).tolist()), tuple(log_se.tolist()))
+
+
+def comparable(
+    creative: Integers, column: Integers, positions: tuple[int, ...], *, impressions: NDArray, clicks: NDArray
+) -> Comparable:
+    """The rows to climb on, or the positions that nobody can compare with the first; column: (row,) into `positions`.
+
+    Creatives with clicks must have moved. A unique finite maximum needs more (Ford 1957: no group of positions beats
+    all others without ever losing a click to them); with too few clicks for that an imaginary creative joins, shown
+    equally and clicked half a time at every position.
+    """
+    count = int(creative.max()) + 1
+    shown, clicked = (
+        coo_array((values, (creative, column)), shape=(count, len(positions))).toarray().astype(np.float64)
+        for values in (impressions, clicks)
+    )
+    informative = clicked.sum(axis=1) > 0
+    seen = (shown > 0)[informative].astype(np.float64)
+    unlinked = np.asarray(positions)[_group(seen.T @ seen, connection="weak") != 0]
+    reason = None
+    if unlinked.size:
+        listed = ", ".join(str(number) for number in unlinked)
+        reason = f"no creative with clicks was shown both at position {positions[0]} and at {listed}"
+    won = (clicked > 0)[informative].T.astype(np.float64) @ seen
+    if reason is None and _group(won, connection="strong").any():
+        creative = np.concatenate([creative, np.full(len(positions), count)])
+        column = np.concatenate([column, np.arange(len(positions))])
+        impressions = np.concatenate([impressions, np.ones(len(positions))])
+        clicks = np.concatenate([clicks, np.full(len(positions), 0.5)])
+    return Comparable(reason, creative, column, impressions, clicks)
+
+
+def uncorrected(positions: tuple[int, ...], *, reason: str) -> Examination:
+    """Every position counts as looked at, for a reason."""
+    return Examination(positions, (1.0,) * len(positions), (0.0,) * len(positions), reason)
+
+
+def _group(links: Floats, *, connection: str) -> Integers:
+    """0 for positions in the first position's component of the graph `links` (position, position), else 1."""
+    _, component = connected_components(links > 0, directed=True, connection=connection)
+    return (component != component[0]).astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -85,13 +86,14 @@ def test_a_killed_simulation_ends_like_one_that_was_not(
     new_shop: Callable[[], Workspace], logged_shop: Workspace
 ) -> None:
     other = new_shop()
-    lines = [f"{key} = {value!r}".replace("'", '"') for key, value in SMALL_WORLD.model_dump().items()]
+    lines = [f"{key} = {json.dumps(value)}" for key, value in SMALL_WORLD.model_dump().items()]
     other.settings_path.write_text("[simulate]\n" + "\n".join(lines) + "\n")
     command = [sys.executable, "-m", "clickscape", "simulate", str(other.path), "--workers", "1"]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     images = other.path / "creatives" / "images"
     deadline = time.monotonic() + 120
     while len(list(images.glob("*.webp")) if images.exists() else []) < 12 and time.monotonic() < deadline:
+        assert child.poll() is None, "it ended before it could be killed"
         time.sleep(0.02)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()

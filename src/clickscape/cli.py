@@ -11,11 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import click
 import typer
+import typer.core
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from typer.exceptions import Abort, TyperException
 
 from clickscape.errors import ClickscapeError
 from clickscape.stages.progress import Progress, Stage, run
@@ -45,14 +46,14 @@ _err = Console(stderr=True, highlight=False, soft_wrap=True)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 0 when it worked, 2 when the user can mend what went wrong, 130 on Ctrl-C."""
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=(sys.argv[1:] if arguments is None else arguments) or ["--help"], standalone_mode=False)
     except ClickscapeError as error:
         _err.print(f"clickscape: {error}", markup=False)
         sys.exit(2)
-    except click.exceptions.Abort:
+    except Abort:
         sys.exit(130)
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        _err.print(f"clickscape: {error.format_message()}", markup=False)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -188,12 +189,29 @@ def pretrain(
     _made(shop.models / "pretrained", after=f"clickscape optimize {workspace}")
 
 
-@app.command(epilog="Example: clickscape reward my-shop --form single")
+class _TrainUnlessNamed(typer.core.TyperGroup):
+    """`clickscape reward my-shop` trains: whatever names no command of the group goes to `train`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own
+        """Put the command's name before arguments that name none."""
+        named = args[:1] and args[0] in (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["train", *args])
+
+
+_reward = typer.Typer(
+    cls=_TrainUnlessNamed,
+    rich_markup_mode=None,
+    help="Train a reward model (`clickscape reward WORKSPACE`), or judge one on a list of pairs.",
+)
+app.add_typer(_reward, name="reward", epilog="Example: clickscape reward my-shop")
+
+
+@_reward.command("train", epilog="Example: clickscape reward my-shop --form single")
 def reward(
     workspace: Folder,
     form: Annotated[Literal["single", "pair"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
 ) -> None:
-    """Train the reward model on the clicks and judge it on held-out products."""
+    """Train the reward model on the clicks and judge it on held-out products; `train` may be left out."""
     from clickscape.stages.reward import reward as stage
     from clickscape.workspace import Workspace
 
@@ -203,6 +221,35 @@ def reward(
     for line in manifest.result["summary"]:
         _out.print(line, markup=False)
     _made(shop.models / "reward", after=f"clickscape optimize {workspace}")
+
+
+@_reward.command("evaluate", epilog="Example: clickscape reward evaluate pairs.json --model my-shop/models/reward")
+def evaluate(
+    pairs: Annotated[Path, typer.Argument(help="JSON list of the paper's code.", show_default=False)],
+    model: Annotated[Path, typer.Option(help="Folder of the reward model.")],
+    image_dir: Annotated[Path | None, typer.Option(help="Folder of the pictures. Default: the list's own.")] = None,
+) -> None:
+    """Judge a reward model on a left/right test list (image, left_ctr, right_ctr, target)."""
+    from clickscape.stages import leftright as stage
+
+    for line in stage.summary(_watch(stage.evaluate(pairs, model=model, image_dir=image_dir))):
+        _out.print(line, markup=False)
+
+
+@app.command(epilog="Example: clickscape convert --from caig downloaded/ --vision-tower clip/ --out models/prompt")
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder of the checkpoint.", show_default=False)],
+    vision_tower: Annotated[Path, typer.Option(help="Folder of the CLIP model that it sees with.")],
+    out: Annotated[Path, typer.Option(help="Folder to make; an older checkpoint there is replaced.")],
+    layout: Annotated[Literal["caig"], typer.Option("--from", help="Whose layout it is.")] = "caig",
+) -> None:
+    """Make a Hugging Face folder of a checkpoint of the paper's code: its prompt model, or its reward model."""
+    from clickscape.stages.convert import convert as stage
+
+    made = _watch(stage(source, vision_tower=vision_tower, out=out))
+    _out.print(f"{layout} {made.kind} model, {made.tensors} tensors")
+    opened = f'clickscape.vlm.load("{out}")' if made.kind == "prompt" else ""
+    _made(out, after=opened or f"clickscape reward evaluate pairs.json --model {out}")
 
 
 @app.command(epilog="Example: clickscape optimize my-shop --objective product_centric")

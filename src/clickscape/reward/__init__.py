@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 
 def load(folder: str | Path) -> RewardModel:
     """Open a reward model's checkpoint folder. Raises ModelError if it is missing, damaged or of another kind."""
-    from clickscape.reward.model import load as load_model
+    from clickscape.reward import model, paper
 
-    return load_model(folder)
+    return paper.load(Path(folder)) if paper.is_paper(Path(folder)) else model.load(folder)

@@ -1,0 +1,212 @@
+"""The left/right test list of the paper's code: two ads of a product side by side, and which of them was clicked more.
+
+A JSON list; every row has `image` (one picture of two halves, or a list of two), `target` ("left" or "right") or
+`left_ctr` and `right_ctr`, and may have an `id` ("product_number"), a caption, and the question as it was asked. All
+rows are checked before any model looks at one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from clickscape.catalog.formats.row import parse_json, shown, words
+from clickscape.catalog.images import check_image, open_image
+from clickscape.errors import ImageError, LogError
+from clickscape.reward.evaluate import agreement
+from clickscape.reward.model import RewardModel
+from clickscape.reward.paper import PaperRewardModel
+from clickscape.types import Estimate, Product
+from clickscape.vlm.batch import WIDE
+
+UNNAMED = "product"
+"""Title of a product whose row says nothing about it."""
+
+_PRODUCT_KEYS, _CAPTION_KEYS = ("product_id", "item_id", "sku"), ("new_caption", "caption", "title")
+_QUOTED = re.compile(r"product '(.+)'")
+
+
+@dataclass(frozen=True, slots=True)
+class LeftRight:
+    """One row: a product, its pictures (one of two halves, or left and right), and which side was clicked more.
+
+    `question`: the words in which the paper's code asks, None when the row has none.
+    """
+
+    product: Product
+    images: tuple[Path, ...]
+    better: Literal["left", "right"]
+    question: str | None = None
+
+    def views(self) -> tuple[np.ndarray, np.ndarray]:
+        """The left and the right ad, each uint8 (height, width, 3) sRGB."""
+        pictures = [open_image(path)[..., :3] for path in self.images]
+        if len(pictures) == 2:
+            return pictures[0], pictures[1]
+        half = pictures[0].shape[1] // 2
+        return pictures[0][:, :half], pictures[0][:, -half:]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftRightReport:
+    """How often a model agrees with the list; intervals are over products, whose pairs are not independent.
+
+    accuracy: both orders averaged. as_shown: the paper's way, in the list's own order only. takes_left: how often the
+    left is preferred over both orders (½ is unbiased). left_targets: how often the list says "left". as_shown and
+    takes_left are None for a model that looks at one picture at a time.
+    """
+
+    rows: int
+    products: int
+    accuracy: Estimate
+    as_shown: Estimate | None
+    takes_left: Estimate | None
+    left_targets: float
+
+
+def read(path: Path, *, image_dir: Path | None = None) -> list[LeftRight]:
+    """The rows of a list; pictures lie below `image_dir`, or below the list's own folder.
+
+    LogError with file and row for what cannot be read, pictures that are missing or damaged among it.
+    """
+    try:
+        items = parse_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "no such list" if isinstance(error, FileNotFoundError) else f"cannot be read ({type(error).__name__})"
+        raise LogError(f"{path}: {reason}. Name a JSON list in UTF-8.") from error
+    except ValueError as error:
+        raise LogError(f"{path}: {error}.") from error
+    if not isinstance(items, list) or not items:
+        raise LogError(
+            f'{path}: expected a JSON list [{{"image", "left_ctr", "right_ctr", "target"}}, …], and not empty.'
+        )
+    root = (image_dir or path.parent).resolve()
+    return [_row(item, root, place=f"{path}, row {number}") for number, item in enumerate(items, 1)]
+
+
+def ask(model: RewardModel, rows: Sequence[LeftRight]) -> np.ndarray:
+    """Log-odds that the left ad is better, as shown and with the sides exchanged: (row, 2), the mean over the heads.
+
+    A converted model of the paper is asked each row's own question where it has one. A model that looks at one picture
+    at a time says the same in both columns.
+    """
+    products = [row.product for row in rows]
+    views = [row.views() for row in rows]
+    turned = [(right, left) for left, right in views]
+    if isinstance(model, PaperRewardModel):
+        questions = [row.question or model.question(row.product) for row in rows]
+        forward, backward = (model.ask(questions, pictures).logits for pictures in (views, turned))
+        return np.stack([forward[:, 0] - forward[:, 1], backward[:, 1] - backward[:, 0]], axis=1)
+    if model.form == "pair":
+        forward, backward = (model.one_order(products, pictures).mean(0) for pictures in (views, turned))
+        return np.stack([forward, -backward], axis=1)
+    odds = model.log_odds(products, [left for left, _ in views], [right for _, right in views]).mean(0)
+    return np.stack([odds, odds], axis=1)
+
+
+def judge(
+    rows: Sequence[LeftRight], odds: np.ndarray, *, orders: bool, rng: np.random.Generator, level: float = 0.95
+) -> LeftRightReport:
+    """Judge what `ask` gave, (row, 2); `orders`: whether the model can prefer a side. A tie counts half."""
+    wanted = np.array([1.0 if row.better == "left" else -1.0 for row in rows])
+    products, cluster = np.unique([row.product.product_id for row in rows], return_inverse=True)
+    drawn = rng.multinomial(len(products), np.full(len(products), 1 / len(products)), size=2000)
+
+    def estimate(values: np.ndarray) -> Estimate:
+        sums, counts = np.bincount(cluster, weights=values), np.bincount(cluster)
+        low, high = np.quantile((drawn @ sums) / (drawn @ counts), [(1 - level) / 2, (1 + level) / 2])
+        mean = float(values.mean())
+        return Estimate(mean, min(float(low), mean), max(float(high), mean), level)
+
+    left = np.stack([agreement(odds[:, 0], np.ones(len(rows))), agreement(-odds[:, 1], np.ones(len(rows)))])
+    return LeftRightReport(
+        rows=len(rows),
+        products=len(products),
+        accuracy=estimate(agreement(odds.mean(1), wanted)),
+        as_shown=estimate(agreement(odds[:, 0], wanted)) if orders else None,
+        takes_left=estimate(left.mean(0)) if orders else None,
+        left_targets=float((wanted > 0).mean()),
+    )
+
+
+def _row(item: object, root: Path, *, place: str) -> LeftRight:
+    if not isinstance(item, Mapping):
+        raise LogError(f"{place}: expected an object, got {shown(item)}. Mend or remove it.")
+    question = _question(item)
+    caption = next((text for key in _CAPTION_KEYS if (text := words(item.get(key)))), "")
+    quoted = _QUOTED.search(question or "")
+    title = caption or (quoted.group(1).strip() if quoted else "") or UNNAMED
+    return LeftRight(
+        product=Product(_product_id(item, place), title),
+        images=_images(item.get("image"), root, place=place),
+        better=_better(item, place),
+        question=question,
+    )
+
+
+def _product_id(item: Mapping[str, object], place: str) -> str:
+    """Named outright, or what stands before the last "_" of the id; a row without either is a product of its own."""
+    named = next((text for key in _PRODUCT_KEYS if (text := words(item.get(key)))), "")
+    identifier = words(item.get("id"))
+    return named or identifier.rpartition("_")[0] or identifier or place
+
+
+def _question(item: Mapping[str, object]) -> str | None:
+    """`question`, or what the human says in `conversations`, without the mark for the picture."""
+    said: object = item.get("question")
+    turns = item.get("conversations")
+    if said is None and isinstance(turns, list):
+        said = next(
+            (turn.get("value") for turn in turns if isinstance(turn, Mapping) and turn.get("from") == "human"), ""
+        )
+    text = said.replace("<image>", "").strip() if isinstance(said, str) else ""
+    return text or None
+
+
+def _better(item: Mapping[str, object], place: str) -> Literal["left", "right"]:
+    ctrs = [item.get(f"{side}_ctr") for side in ("left", "right")]
+    numbers = [float(ctr) for ctr in ctrs if isinstance(ctr, int | float) and not isinstance(ctr, bool)]
+    if any(ctr is not None for ctr in ctrs) and not (
+        len(numbers) == 2 and all(math.isfinite(number) and 0 <= number <= 1 for number in numbers)
+    ):
+        raise LogError(f"{place}: left_ctr and right_ctr are {shown(ctrs[0])} and {shown(ctrs[1])}, expected two "
+                       f"numbers from 0 to 1. Mend or remove the row.")  # fmt: skip
+    told = item.get("target")
+    if told not in (None, "left", "right"):
+        raise LogError(f"{place}: target is {shown(told)}, expected 'left' or 'right'. Mend or remove the row.")
+    if not numbers and told is None:
+        raise LogError(f"{place}: neither target nor left_ctr and right_ctr. Add which side was clicked more.")
+    if numbers and numbers[0] == numbers[1] and told is None:
+        raise LogError(f"{place}: both CTRs are {numbers[0]:g}: no side is better. Remove the row.")
+    seen = None if not numbers or numbers[0] == numbers[1] else "left" if numbers[0] > numbers[1] else "right"
+    if told is not None and seen is not None and told != seen:
+        raise LogError(f"{place}: target is {told!r}, but the CTRs are {numbers[0]:g} on the left and {numbers[1]:g} "
+                       f"on the right. Mend or remove the row.")  # fmt: skip
+    return "left" if (told or seen) == "left" else "right"
+
+
+def _images(names: object, root: Path, *, place: str) -> tuple[Path, ...]:
+    named = [names] if isinstance(names, str) else names
+    if not (isinstance(named, list) and len(named) in (1, 2) and all(isinstance(name, str) and name for name in named)):
+        raise LogError(f"{place}: image is {shown(names)}, expected one path of a picture of two halves, or a list of "
+                       f"two. Mend or remove the row.")  # fmt: skip
+    paths = []
+    for name in named:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise LogError(f"{place}: the image {shown(name)} leaves {root}. Name its folder with --image-dir.")
+        try:
+            width, height = check_image(path)
+        except (ImageError, OSError, ValueError) as error:
+            raise LogError(f"{place}: {error} Or name the pictures' folder with --image-dir.") from error
+        if len(named) == 1 and width < WIDE * height:
+            raise LogError(f"{place}: {shown(name)} is {width} × {height}, expected two squares side by side. "
+                           f"Name two images, [left, right].")  # fmt: skip
+        paths.append(path)
+    return tuple(paths)

@@ -1,0 +1,43 @@
+"""Stage `reward evaluate`: any reward model on the left/right test list of the paper's code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from clickscape import reward as reward_room
+from clickscape.reward import leftright
+from clickscape.stages.progress import Progress, Stage
+
+STAGE = "reward evaluate"
+CHUNK = 16
+"""Rows whose pictures are open at a time."""
+
+
+def evaluate(
+    path: Path, *, model: Path, image_dir: Path | None = None, seed: int = 0
+) -> Stage[leftright.LeftRightReport]:
+    """Read and check the whole list, open the model, ask it about every row in both orders."""
+    rows = leftright.read(path, image_dir=image_dir)
+    loaded = reward_room.load(model)
+    odds = []
+    for start in range(0, len(rows), CHUNK):
+        yield Progress(STAGE, start, len(rows))
+        odds.append(leftright.ask(loaded, rows[start : start + CHUNK]))
+    yield Progress(STAGE, len(rows), len(rows))
+    orders = loaded.form == "pair"
+    return leftright.judge(rows, np.concatenate(odds), orders=orders, rng=np.random.default_rng(seed))
+
+
+def summary(judged: leftright.LeftRightReport) -> list[str]:
+    """The evaluation in lines for people."""
+    named = [
+        ("pair accuracy, both orders" if judged.as_shown else "pair accuracy", judged.accuracy),
+        ("pair accuracy, as shown", judged.as_shown),
+        ("takes the left (0.5: unbiased)", judged.takes_left),
+    ]
+    return [
+        f"{judged.rows} pairs of {judged.products} products; the list says left for {judged.left_targets:.1%}",
+        *(f"{name:34s} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for name, one in named if one is not None),
+    ]

@@ -1,0 +1,136 @@
+"""The tensors of a checkpoint folder, one at a time, from safetensors or from PyTorch's pickles, in shards or not.
+
+Headers are read first, so that a caller knows every name and shape before it writes anything; a tensor is in memory
+only while it is asked for. A pickle is opened with `weights_only=True`: one that holds anything but tensors is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from clickscape.errors import ModelError
+
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A tensor that lies in a file: what the file says of it."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def look(folder: Path) -> dict[str, Held]:
+    """Name → what the folder's files hold; safetensors are preferred. ModelError for missing or damaged files."""
+    held: dict[str, Held] = {}
+    for file in _files(folder):
+        for name, shape, dtype in _contents(file):
+            if name in held:
+                raise ModelError(f"{file}: the tensor {name!r} is also in {held[name].file.name}. Delete one of them.")
+            held[name] = Held(file, shape, dtype)
+    return held
+
+
+def stream(held: Mapping[str, Held], names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors called `names`, file by file; each is a copy that shares memory with nothing."""
+    by_file: dict[Path, list[str]] = {}
+    for name in names:
+        by_file.setdefault(held[name].file, []).append(name)
+    for file, own in by_file.items():
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as tensors:
+                for name in own:
+                    yield name, tensors.get_tensor(name)
+        else:
+            unpickled = _unpickled(file)
+            for name in own:
+                yield name, unpickled.pop(name).clone(memory_format=torch.contiguous_format)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The weight files: those that an index names, or all of a kind."""
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder. Name the folder that holds the checkpoint.")
+    for index in (folder / name for name in INDEXES):
+        if index.is_file():
+            return _indexed(index)
+    for pattern in PATTERNS:
+        if files := sorted(folder.glob(pattern)):
+            return files
+    raise ModelError(f"{folder}: no weights here. Expected {' or '.join(PATTERNS)}; download the checkpoint again.")
+
+
+def _indexed(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index}: damaged ({error}). Download the checkpoint again.") from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise ModelError(f"{index}: names a file outside of its folder ({str(name)[:80]!r}). Do not use it.")
+        if not (index.parent / name).is_file():
+            raise ModelError(f"{index.parent / name}: missing, but {index.name} names it. Download the rest.")
+    return [index.parent / name for name in names]
+
+
+def _contents(file: Path) -> Iterator[tuple[str, tuple[int, ...], torch.dtype]]:
+    if file.suffix != ".safetensors":
+        for name, tensor in _unpickled(file).items():
+            yield name, tuple(tensor.shape), tensor.dtype
+        return
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  (it is a handle, not a mapping)
+                piece = tensors.get_slice(name)
+                if piece.get_dtype() not in _DTYPES:
+                    raise ModelError(f"{file}: the tensor {name!r} is of type {piece.get_dtype()}; expected one of "
+                                     f"{', '.join(_DTYPES)}. Use the checkpoint before it was quantized.")  # fmt: skip
+                yield name, tuple(piece.get_shape()), _DTYPES[piece.get_dtype()]
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: damaged ({_first_line(error)}). Download the file again.") from error
+
+
+def _unpickled(file: Path) -> dict[str, Tensor]:
+    """The tensors of a pickle, mapped into memory rather than read where the file's format allows it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd pickles, which then are refused
+            try:
+                state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError as error:
+                if "mmap" not in str(error):
+                    raise
+                state = torch.load(file, map_location="cpu", weights_only=True)  # the format of PyTorch before 1.6
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{file}: this pickle holds more than tensors, and opening it would run its code; refused "
+            f"({_first_line(error)}). Save the weights as safetensors where you trust it."
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise ModelError(f"{file}: damaged ({_first_line(error)}). Download the file again.") from error
+    if not isinstance(state, dict):
+        raise ModelError(f"{file}: expected a dictionary of tensors, found a {type(state).__name__}. "
+                         f"Save `model.state_dict()`.")  # fmt: skip
+    for name, tensor in state.items():
+        if not (isinstance(name, str) and isinstance(tensor, Tensor)):
+            raise ModelError(f"{file}: {str(name)[:80]!r} is a {type(tensor).__name__}, expected a tensor. "
+                             f"Save `model.state_dict()` alone.")  # fmt: skip
+    return dict(state)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,118 @@
+"""The public data set's layout, made by the simulator: read, refused where it is broken, trained on end to end."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clickscape.clicks import creative_ranking
+from clickscape.clicks.creative_ranking import Shown
+from clickscape.errors import LogError
+from clickscape.simulator import creative_ranking as simulated
+from clickscape.types import ClickCounts
+
+
+@pytest.fixture(scope="module")
+def lists(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    """A folder of 8 products with 4 creatives each, and the truth."""
+    folder = tmp_path_factory.mktemp("creative-ranking")
+    return folder, simulated.write(folder, products=8, size=64, seed=1)
+
+
+def test_both_layouts_say_the_same(tmp_path: Path) -> None:
+    asked = {"products": 2, "creatives": 2, "size": 64, "seed": 3}
+    truth = simulated.write(tmp_path / "lists", layout="lists", **asked)
+    assert simulated.write(tmp_path / "json", layout="json", **asked) == truth
+    lists, prepared = (creative_ranking.read(tmp_path / layout) for layout in ("lists", "json"))
+    assert {name: len(own) for name, own in lists.items()} == {"train": 2, "test": 2}
+    for name, own in lists.items():
+        said = [(one.creative_id, one.product_id, one.counts) for one in own]
+        assert said == [(one.creative_id, one.product_id, one.counts) for one in prepared[name]]
+        assert {one.image.parent for one in prepared[name]} == {tmp_path / "json" / "images"}
+
+
+def test_days_are_added_up(lists) -> None:
+    folder, truth = lists
+    splits = creative_ranking.read(folder)
+    for name, own in splits.items():
+        totals: dict[str, list[int]] = {}
+        for line in (folder / f"{name}_data_list.txt").read_text().splitlines():
+            item, image, _, impressions, clicks = line.split("\t")
+            total = totals.setdefault(f"{item}/{image}", [0, 0])
+            total[0] += int(impressions)
+            total[1] += int(clicks)
+        assert {one.creative_id: [one.counts.impressions, one.counts.clicks] for one in own} == totals
+    assert not {one.product_id for one in splits["train"]} & {one.product_id for one in splits["test"]}
+    seen = [np.log(one.counts.clicks / one.counts.impressions) for own in splits.values() for one in own]
+    known = [truth[one.creative_id] for own in splits.values() for one in own]
+    assert np.corrcoef(seen, known)[0, 1] > 0.9
+
+
+def test_halves_of_the_impressions_add_up_and_agree_with_the_whole() -> None:
+    shown = [Shown(str(n), "A", Path("x.png"), ClickCounts(20_000, 200 * (n + 1))) for n in range(8)]
+    first, second = creative_ranking.halves(shown, rng=np.random.default_rng(0))
+    clicks = [np.exp(log_ctr) * 10_001 - 0.5 for log_ctr in (first, second)]
+    np.testing.assert_allclose(clicks[0] + clicks[1], [one.counts.clicks for one in shown], atol=1e-6)
+    assert (np.diff(first) > 0).all()
+    draws = [creative_ranking.halves(shown, rng=np.random.default_rng(seed))[0][0] for seed in range(400)]
+    half_clicks = np.exp(draws) * 10_001 - 0.5
+    assert np.mean(half_clicks) == pytest.approx(100, abs=1.5)
+    assert np.std(half_clicks) == pytest.approx(np.sqrt(200 * 0.99 / 4), rel=0.15)
+
+
+BROKEN = {
+    "columns": ("A\tx.png\t3\n", "line 2: 3 columns"),
+    "number": ("A\tx.png\t1\tmany\t3\n", "line 2: a count is 'many'"),
+    "more clicks": ("A\tx.png\t1\t3\t4\n", "line 2: item 'A', image 'x.png', 4 clicks of 3"),
+    "outside": ("A\t../x.png\t1\t4\t3\n", "line 2: the image '../x.png' leaves"),
+    "picture": ("A\tgone.png\t1\t4\t3\n", "gone.png: missing"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_list_names_its_line(tmp_path: Path, case: str) -> None:
+    line, words = BROKEN[case]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.png").write_bytes(b"")
+    (tmp_path / "train_data_list.txt").write_text(f"A\tx.png\t0\t9\t1\n{line}")
+    with pytest.raises(LogError) as error:
+        creative_ranking.read(tmp_path)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '{"A": 3}', '{"A": [{"item_id": 1}]}'])
+def test_a_prepared_list_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "train.json").write_text(text)
+    with pytest.raises(LogError, match=r"train\.json.*again"):
+        creative_ranking.read(tmp_path)
+    with pytest.raises(LogError, match=r"no train_data_list\.txt"):
+        creative_ranking.read(tmp_path / "nowhere")
+
+
+def test_the_benchmark_trains_and_prints_beside_the_published(lists, tmp_path: Path, capsys, monkeypatch) -> None:
+    file = Path(__file__).parents[2] / "benchmarks" / "creative_ranking.py"
+    spec = importlib.util.spec_from_file_location("creative_ranking_benchmark", file)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "rows.jsonl")
+    benchmark.main([str(lists[0]), "--epochs", "4"])
+    printed = capsys.readouterr().out
+    for words in ("this run", "split-half ceiling", "VAM (published)", "52.2 %", "53.1 %", "56.2 %", "57.1 %"):
+        assert words in printed
+    report = benchmark.measure(lists[0], form="single", epochs=4, products=None, seed=0)
+    tested = creative_ranking.read(lists[0])["test"]
+    rates: dict[str, list[float]] = {}
+    for one in tested:
+        assert one.counts.impressions > 1_000
+        rates.setdefault(one.product_id, []).append(one.counts.clicks / one.counts.impressions)
+    kept = sum(
+        1.05 <= max(a, b) / min(a, b) <= 1.2 for own in rates.values() for n, a in enumerate(own) for b in own[n + 1 :]
+    )
+    assert report.pairs == kept, "the paper's filter"
+    assert f"{kept} pairs of {report.products} products" in printed
+    assert (tmp_path / "rows.jsonl").read_text().count("\n") == 1

@@ -261,7 +261,8 @@ def refresh(workspace: Folder) -> None:
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    _out.print(f"{_watch(stage(shop))} creatives drawn anew, as drafts")
+    for line in _watch(stage(shop)).lines:
+        _out.print(line, markup=False)
     _made(shop.creatives_path, after=f"clickscape review {workspace} --approve-all")
 
 

@@ -30,6 +30,10 @@ AllowRemote = Annotated[
     bool,
     typer.Option("--allow-remote", help="Fetch images that the feed links to, from public http(s) addresses only."),
 ]
+SkipBadRows = Annotated[
+    bool,
+    typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of refusing the feed."),
+]
 
 app = typer.Typer(
     help="Turn a product catalog and its click logs into advertising images that people click.",
@@ -93,9 +97,7 @@ def ingest(
     ],
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
-    skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of refusing the feed.")
-    ] = False,
+    skip_bad_rows: SkipBadRows = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side.")] = 2,
     matting: Annotated[
         Path | None, typer.Option(help="ONNX matting model for photos without alpha. Default: clickscape.toml.")
@@ -216,6 +218,8 @@ def generate(
     ] = None,
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
+    skip_bad_rows: SkipBadRows = False,
+    matting: Annotated[Path | None, typer.Option(help="ONNX matting model for photos without alpha.")] = None,
 ) -> None:
     """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
     from clickscape.stages import generate as stage
@@ -223,8 +227,12 @@ def generate(
 
     given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer}
     chosen = {key: value for key, value in given.items() if value is not None}
-    options = FeedOptions(feed_format, allow_remote)
-    made = _watch(stage.generate(workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options))
+    options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
+    made = _watch(
+        stage.generate(
+            workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options, matting=matting
+        )
+    )
     for line in made.lines:
         _out.print(line, markup=False)
     then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from clickscape.render.renderer import Renderer, Rendering
 from clickscape.render.studio.parse import explain
 from clickscape.reward.model import RewardModel
 from clickscape.stages import gate
+from clickscape.stages.cutouts import cut_out_all
 from clickscape.stages.gather import FeedOptions, gather
 from clickscape.stages.made import LEFT_OUT, Made, Summary
 from clickscape.stages.progress import Progress, Stage
@@ -71,12 +72,14 @@ def generate(
     out: Path,
     overrides: Mapping[str, int | str] | None = None,
     options: FeedOptions | None = None,
+    matting: Path | None = None,
 ) -> Stage[Summary]:
     """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
 
     With a workspace, its own prompt and reward models are used when it has them, and its table `creatives` gains what
     is new; a bare catalog gets the shipped model, and the first descriptions that the renderer understands. `overrides`
-    are settings of `generate`, `options` say how a catalog file is read. Raises ConfigError unless exactly one source
+    are settings of `generate`; `options` say how a catalog file is read, and `matting` is an ONNX model that cuts its
+    photos out, as in `ingest`. Raises ConfigError unless exactly one source
     is given.
     """
     if (workspace is None) == (catalog is None):
@@ -86,9 +89,15 @@ def generate(
     if workspace is None:
         assert catalog is not None
         gathered = yield from gather(catalog, cache=out / "remote", options=options)
-        return (yield from _generate(None, gathered.products, Settings(), out=out, overrides=overrides or {}))
-    if options is not None and options != FeedOptions():
-        raise ConfigError("--format and --allow-remote read a --catalog; a workspace has its images already")
+        skip_bad = options is not None and options.skip_bad_rows
+        cut = yield from cut_out_all(gathered.products, folder=out / "cutouts", matting=matting, skip_bad=skip_bad)
+        products = [replace(product, image=str(cut.files[product.product_id])) for product in cut.products]
+        made = yield from _generate(None, products, Settings(), out=out, overrides=overrides or {})
+        return replace(made, skipped=(*gathered.report.skipped, *cut.skipped))
+    if matting is not None or (options is not None and options != FeedOptions()):
+        raise ConfigError(
+            "--format, --allow-remote, --skip-bad-rows and --matting are for a --catalog; a workspace has its cut-outs"
+        )
     shop = Workspace.open(workspace)
     with shop.lock():
         return (yield from _generate(shop, shop.products(), shop.settings, out=out, overrides=overrides or {}))

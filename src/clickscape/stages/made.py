@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clickscape.catalog.lacking import Skipped
 from clickscape.stages.gate import Gate
 
 LEFT_OUT = "left-out.jsonl"
@@ -33,11 +34,15 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run left in its folder: how many images, how many of them drawn again, and who was left out and why."""
+    """What a run left in its folder: how many images, how many of them drawn again, and who was left out and why.
+
+    `left_out`: creatives that never passed the gate; `skipped`: products of a catalog file that could not be read.
+    """
 
     images: int
     redrawn: int
     left_out: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -47,4 +52,5 @@ class Summary:
             told.append(f"{self.redrawn} of them were drawn again; creatives.jsonl says why")
         if self.left_out:
             told.append(f"{len(self.left_out)} left out, because no picture passed; {LEFT_OUT} says more:")
-        return (*told, *self.left_out)
+        told += self.left_out
+        return (*told, *(f"left out, {one.place}: {one.reason}" for one in self.skipped))

@@ -31,6 +31,10 @@ AllowRemote = Annotated[
     bool,
     typer.Option("--allow-remote", help="Fetch images that the feed links to, from public http(s) addresses only."),
 ]
+SkipBadRows = Annotated[
+    bool,
+    typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of refusing the feed."),
+]
 
 app = typer.Typer(
     help="Turn a product catalog and its click logs into advertising images that people click.",
@@ -94,9 +98,7 @@ def ingest(
     ],
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
-    skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of refusing the feed.")
-    ] = False,
+    skip_bad_rows: SkipBadRows = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side.")] = 2,
     matting: Annotated[
         Path | None, typer.Option(help="ONNX matting model for photos without alpha. Default: clickscape.toml.")
@@ -160,7 +162,7 @@ def clicks(
     from clickscape.workspace.files import to_json
 
     if (product is not None or as_json) and not explain:
-        raise click.UsageError("a product and --json are for --explain only. Add --explain, or leave them out.")
+        raise typer.BadParameter("a product and --json are for --explain only. Add --explain, or leave them out.")
     shop = Workspace.open(workspace)
     manifest = _watch(stage(shop, shop.settings.clicks))
     if explain:
@@ -283,6 +285,8 @@ def generate(
     ] = None,
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
+    skip_bad_rows: SkipBadRows = False,
+    matting: Annotated[Path | None, typer.Option(help="ONNX matting model for photos without alpha.")] = None,
 ) -> None:
     """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
     from clickscape.stages import generate as stage
@@ -290,8 +294,12 @@ def generate(
 
     given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer}
     chosen = {key: value for key, value in given.items() if value is not None}
-    options = FeedOptions(feed_format, allow_remote)
-    made = _watch(stage.generate(workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options))
+    options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
+    made = _watch(
+        stage.generate(
+            workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options, matting=matting
+        )
+    )
     for line in made.lines:
         _out.print(line, markup=False)
     then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
@@ -328,7 +336,8 @@ def refresh(workspace: Folder) -> None:
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    _out.print(f"{_watch(stage(shop))} creatives drawn anew, as drafts")
+    for line in _watch(stage(shop)).lines:
+        _out.print(line, markup=False)
     _made(shop.creatives_path, after=f"clickscape review {workspace} --approve-all")
 
 

@@ -161,7 +161,9 @@ class GenerateConfig(_Stage):
     per_product: int = Field(4, ge=1, le=64, description="descriptions sampled per product")
     keep: int = Field(2, ge=1, description="creatives kept per product, best reward first")
     size: int = Field(768, ge=64, le=4_096, description="pixels of the square image")
-    tries: int = Field(4, ge=1, le=64, description="pictures drawn at most until one passes the fidelity gate")
+    tries: int = Field(
+        4, ge=1, le=64, description="pictures drawn at most until one passes [fidelity]; refresh and export too"
+    )
     temperature: float = Field(1.0, ge=0)
     seed: int = 0
 
@@ -170,6 +172,26 @@ class GenerateConfig(_Stage):
         if self.keep > self.per_product:
             raise ValueError(f"keep ({self.keep}) must not exceed per_product ({self.per_product})")
         return self
+
+
+class FidelityConfig(_Stage):
+    """What a picture may measure to pass the fidelity gate; docs/fidelity.md says how the defaults were chosen."""
+
+    edge: float = Field(3.0, gt=0, le=100, description="ΔE2000 from a clean composite along the outline, at most")
+    seam: float = Field(1.7, gt=0, le=100, description="step around the product, CIELAB lightness, at most")
+    extension: float = Field(
+        0.01, ge=0, le=1, description="share of the product's area that goes on past its mask, at most; models only"
+    )
+    grounding: float = Field(
+        0.01,
+        ge=-0.03,
+        le=0.05,
+        description="brightening below the foot, natural logarithm of light per pixel, at least; -0.03: may float",
+    )
+    extent: float = Field(0.30, ge=0, le=1, description="share of width or height that the product fills, at least")
+    room: float = Field(
+        0.01, ge=0, le=0.2, description="share of the side left free at every edge, at least; a placement may ask more"
+    )
 
 
 DIFFUSION_FAMILIES: Mapping[str, Mapping[str, object]] = {
@@ -286,6 +308,7 @@ class Settings(_Stage):
     reward: RewardConfig = RewardConfig()
     optimize: OptimizeConfig = OptimizeConfig()
     generate: GenerateConfig = GenerateConfig()
+    fidelity: FidelityConfig = FidelityConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
     simulate: SimulateConfig = SimulateConfig()
 

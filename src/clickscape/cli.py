@@ -139,14 +139,27 @@ def simulate(
     _made(shop.clicks, after=f"clickscape clicks {workspace}")
 
 
-@app.command(epilog="Example: clickscape clicks my-shop")
-def clicks(workspace: Folder) -> None:
+@app.command(epilog="Example: clickscape clicks my-shop --log 'exports/*.csv'")
+def clicks(
+    workspace: Folder,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            help="Log elsewhere: file or glob (.parquet, .csv, .jsonl), or connection URL of a database, in which "
+            "${NAME} is read from the environment. Default: clickscape.toml, else the workspace's own log."
+        ),
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Table of the database that --log names.")] = None,
+) -> None:
     """Turn the click log into a debiased CTR per creative and pairs of creatives."""
+    from clickscape.clicks.sources import is_address
     from clickscape.stages.clicks import clicks as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    manifest = _watch(stage(shop, shop.settings.clicks))
+    source = log if log is None or is_address(log) else str(Path(log).absolute())
+    chosen = {key: value for key, value in (("source", source), ("table", table)) if value is not None}
+    manifest = _watch(stage(shop, shop.settings.clicks.model_copy(update=chosen)))
     for line in manifest.result["summary"]:
         _out.print(line, markup=False)
     _made(shop.clicks, after=f"clickscape reward {workspace}")

@@ -28,9 +28,8 @@ def engine(connection: Any) -> Engine:
 
     def suspects(events: ibis.Table, limit: int) -> ibis.Table:
         bucket = (_hash_of_two(events.user_key, events["at"] // 60) % _BUCKETS).cast("uint64")
-        tally = np.zeros(_BUCKETS, np.int64)
-        for batch in events.select(key=bucket).to_pyarrow_batches():
-            tally += np.bincount(batch["key"].to_numpy(zero_copy_only=False).astype(np.int64), minlength=_BUCKETS)
+        chosen = events.select(key=bucket.cast("uint32")).to_pyarrow()["key"].drop_null().to_numpy()
+        tally = np.bincount(chosen, minlength=_BUCKETS)
         return _those_in(events, bucket, np.flatnonzero(tally > limit).astype(np.uint64))
 
     def _those_in(events: ibis.Table, key: Any, wanted: np.ndarray) -> ibis.Table:

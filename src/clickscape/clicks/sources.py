@@ -65,7 +65,7 @@ class Source:
 
 def locate(workspace: Workspace, config: ClicksConfig) -> Place:
     """Find the log that `config.source` names, else the workspace's own; LogError where there is none, or two."""
-    if _URL.match(config.source):
+    if is_address(config.source):
         if not config.table:
             raise LogError(f"{shown(config.source)} is a database without a table. Name one with --table or `table`.")
         return Place(url=config.source, table=config.table)
@@ -171,6 +171,11 @@ def whole(number: Any) -> Any:
 def portable_seconds(time: Any) -> Any:
     """Timestamp → whole seconds since 1970, UTC; rounded down, because engines differ in how they cast a fraction."""
     return time.epoch_seconds().floor().cast("int64")
+
+
+def is_address(source: str) -> bool:
+    """Whether a source is the connection URL of a database, and no file."""
+    return _URL.match(source) is not None
 
 
 def shown(address: str) -> str:

@@ -1,8 +1,9 @@
 """How much does it cost to turn N events into CTR estimates and pairs?  python benchmarks/clicks.py --events 5000000
 
-Writes synthetic events as Parquet; clickscape, pandas and Polars (where installed) apply the same rules to them: bots and
-repeated events out, clicks matched, CTRs, pairs. Each runs in a process of its own, so that its peak memory is its own.
-Prints a table and appends one JSON row to benchmarks/results/clicks.jsonl. Goal, on two cores: 20 M events under 15 s, 2 GiB.
+Writes synthetic events as Parquet; clickscape, pandas and Polars (where installed) apply the same rules to them: bots
+and repeated events out, clicks matched, CTRs, pairs. Each runs in a process of its own, so that its peak memory is its
+own. Prints a table and appends one JSON row to benchmarks/results/clicks.jsonl. Goal, on two cores: 20 M events under
+15 s and 2 GiB.
 """
 
 from __future__ import annotations

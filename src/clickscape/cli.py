@@ -415,7 +415,8 @@ def score(
 
     for place, (path, ranked) in enumerate(stage(Workspace.open(workspace), product, images), start=1):
         value = ranked.score
-        _out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}", markup=False)
+        note = "  (not enough evidence that it beats the next)" if ranked.ahead is False else ""
+        _out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}{note}", markup=False)
 
 
 @app.command(epilog="Example: clickscape inspect ads/A-17-1.png")

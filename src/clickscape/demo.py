@@ -65,8 +65,10 @@ class Made:
     summary: tuple[str, ...]
 
 
-def demo(out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Scale, workers: int) -> Stage[Made]:
-    """Run every stage in the workspace `out` and write its report; a killed demo goes on where it stopped."""
+def prepare(
+    out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Scale, workers: int
+) -> Stage[Workspace]:
+    """The workspace `out` with the sample catalog, a simulated log and what the clicks say; nothing is learned yet."""
     workspace = Workspace.create(out, exist_ok=True)
     clock = _Clock(workspace)
     products = yield from clock.timed("catalog", _catalog(workspace, scale))
@@ -74,6 +76,13 @@ def demo(out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Sca
     shown = SimulateConfig(world=world, creatives_per_product=scale.learning_creatives, seed=seed)
     yield from clock.timed("simulate", simulate(workspace, shown, workers=workers, fewer=fewer))
     yield from clock.timed("clicks", clicks(workspace, ClicksConfig()))
+    return workspace
+
+
+def demo(out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Scale, workers: int) -> Stage[Made]:
+    """Run every stage in the workspace `out` and write its report; a killed demo goes on where it stopped."""
+    workspace = yield from prepare(out, world=world, seed=seed, scale=scale, workers=workers)
+    clock = _Clock(workspace)
     judged = yield from clock.timed("reward", reward(workspace, scale.reward.model_copy(update={"seed": seed})))
     configs = {
         name: scale.optimize.model_copy(update={"objective": objective, "seed": seed})

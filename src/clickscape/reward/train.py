@@ -287,7 +287,8 @@ def _samples(data: RewardData, rows: _Rows) -> tuple[list[Product], list[Picture
 
 def _extract(model: RewardModel, data: RewardData, rows: _Rows) -> Features:
     products, pictures = _samples(data, rows)
-    return extract(model.backbone, products, pictures, last_token=model.heads.shape.hidden_width > 0)
+    last_token = model.heads.shape.hidden_width > 0
+    return extract(model.backbone, products, pictures, prices=model.prices, last_token=last_token)
 
 
 @torch.no_grad()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from clickscape.config import Settings, load
+from clickscape.config import ClicksConfig, FidelityConfig, Settings, load
 from clickscape.errors import ConfigError
 
 
@@ -30,6 +31,8 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ("[optimize]\nbeta = -1\n", r"optimize.beta: Input should be greater than 0"),
         ("[generate]\nper_product = 2\nkeep = 3\n", r"generate: .*keep \(3\) must not exceed per_product \(2\)"),
         ("[optimize\n", r"clickscape.toml: not valid TOML"),
+        ("[fidelity]\nextent = 30\n", r"fidelity.extent: Input should be less than or equal to 1"),
+        ("[fidelity]\nsafe_zone = 0.1\n", r"fidelity.safe_zone: Extra inputs"),
         ("[optimize]\nmask_ratio = nan\n", r"optimize.mask_ratio"),
     ],
 )
@@ -41,6 +44,22 @@ def test_anything_wrong_is_one_line(tmp_path: Path, text: str, message: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_the_limits_that_the_docs_show_are_the_defaults(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs/fidelity.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", page, flags=re.M | re.S)
+    path = tmp_path / "clickscape.toml"
+    path.write_text(block)
+    assert load(path).fidelity == FidelityConfig()
+    assert block.count(" = ") == len(FidelityConfig.model_fields)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().optimize.beta = 1.0  # type: ignore[misc]
+
+
+def test_settings_with_a_table_among_them_are_keys_of_caches() -> None:
+    one, other = (ClicksConfig(columns={"ts": "time"}) for _ in range(2))
+    assert hash(one) == hash(other)
+    assert hash(Settings(clicks=one)) == hash(Settings(clicks=other))
+    assert {one: 1}[other] == 1

@@ -31,6 +31,10 @@ AllowRemote = Annotated[
     bool,
     typer.Option("--allow-remote", help="Fetch images that the feed links to, from public http(s) addresses only."),
 ]
+SkipBadRows = Annotated[
+    bool,
+    typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of refusing the feed."),
+]
 
 app = typer.Typer(
     help="Turn a product catalog and its click logs into advertising images that people click.",
@@ -94,9 +98,7 @@ def ingest(
     ],
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
-    skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of refusing the feed.")
-    ] = False,
+    skip_bad_rows: SkipBadRows = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side.")] = 2,
     matting: Annotated[
         Path | None, typer.Option(help="ONNX matting model for photos without alpha. Default: clickscape.toml.")
@@ -146,6 +148,14 @@ def clicks(
     product: Annotated[
         str | None, typer.Argument(help="With --explain: product to show; else the one with most clicks.")
     ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            help="Log elsewhere: file or glob (.parquet, .csv, .jsonl), or connection URL of a database, in which "
+            "${NAME} is read from the environment. Default: clickscape.toml, else the workspace's own log."
+        ),
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Table of the database that --log names.")] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what was learned of the log, and per pair what was kept and why.")
     ] = False,
@@ -154,15 +164,18 @@ def clicks(
     ] = False,
 ) -> None:
     """Turn the click log into a debiased CTR per creative and pairs of creatives."""
+    from clickscape.clicks.sources import is_address
     from clickscape.stages.clicks import clicks as stage
     from clickscape.stages.explain import explain as explained
     from clickscape.workspace import Workspace
     from clickscape.workspace.files import to_json
 
     if (product is not None or as_json) and not explain:
-        raise click.UsageError("a product and --json are for --explain only. Add --explain, or leave them out.")
+        raise typer.BadParameter("a product and --json are for --explain only. Add --explain, or leave them out.")
     shop = Workspace.open(workspace)
-    manifest = _watch(stage(shop, shop.settings.clicks))
+    source = log if log is None or is_address(log) else str(Path(log).absolute())
+    chosen = {key: value for key, value in (("source", source), ("table", table)) if value is not None}
+    manifest = _watch(stage(shop, shop.settings.clicks.model_copy(update=chosen)))
     if explain:
         explanation = explained(shop, manifest, product_id=product, whole=as_json)
         for line in [to_json(explanation.as_record())] if as_json else map(_shown, explanation.lines()):
@@ -288,6 +301,8 @@ def generate(
     ] = None,
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
+    skip_bad_rows: SkipBadRows = False,
+    matting: Annotated[Path | None, typer.Option(help="ONNX matting model for photos without alpha.")] = None,
 ) -> None:
     """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
     from clickscape.stages import generate as stage
@@ -295,8 +310,12 @@ def generate(
 
     given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer}
     chosen = {key: value for key, value in given.items() if value is not None}
-    options = FeedOptions(feed_format, allow_remote)
-    made = _watch(stage.generate(workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options))
+    options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
+    made = _watch(
+        stage.generate(
+            workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options, matting=matting
+        )
+    )
     for line in made.lines:
         _out.print(line, markup=False)
     then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
@@ -333,7 +352,8 @@ def refresh(workspace: Folder) -> None:
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    _out.print(f"{_watch(stage(shop))} creatives drawn anew, as drafts")
+    for line in _watch(stage(shop)).lines:
+        _out.print(line, markup=False)
     _made(shop.creatives_path, after=f"clickscape review {workspace} --approve-all")
 
 
@@ -400,7 +420,8 @@ def score(
 
     for place, (path, ranked) in enumerate(stage(Workspace.open(workspace), product, images), start=1):
         value = ranked.score
-        _out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}", markup=False)
+        note = "  (not enough evidence that it beats the next)" if ranked.ahead is False else ""
+        _out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}{note}", markup=False)
 
 
 @app.command(epilog="Example: clickscape inspect ads/A-17-1.png")

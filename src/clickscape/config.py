@@ -18,6 +18,10 @@ from clickscape.errors import ConfigError
 class _Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __hash__(self) -> int:
+        """Equal settings, equal hash; tables among them, too (settings are keys of caches)."""
+        return hash(self.model_dump_json())
+
 
 class IngestConfig(_Stage):
     """A catalog moves into the workspace."""
@@ -27,9 +31,40 @@ class IngestConfig(_Stage):
     )
 
 
+LogColumn = Literal[
+    "event_id", "ts", "kind", "decision_id", "creative_id", "product_id", "position", "user_key", "received_at",
+    "placement", "device", "audience", "day", "impressions", "clicks",
+]  # fmt: skip
+"""Names that clickscape knows the columns of a log by."""
+
+
 class ClicksConfig(_Stage):
     """From events to pairs."""
 
+    source: str = Field(
+        "",
+        description="log elsewhere: file, glob (.parquet, .csv, .jsonl) or connection URL of a database, in which "
+        "${NAME} is read from the environment; empty: clicks/events/*.parquet or clicks/counts.parquet",
+    )
+    table: str = Field("", description="table of the database that source names, as name or schema.name")
+    columns: dict[LogColumn, str] = Field(
+        {}, description='columns that the log calls otherwise, as { ts = "timestamp", user_key = "visitor" }'
+    )
+    clock_skew_seconds: float = Field(
+        60.0, ge=0, description="seconds by which clocks may differ: a click so much before its impression counts"
+    )
+    late_after_hours: float = Field(
+        72.0, gt=0, description="hours between ts and received_at after which an event is too late to count"
+    )
+    attribution_hours: float = Field(
+        24.0, gt=0, description="hours after its impression in which a click counts for it"
+    )
+    bot_events_per_minute: int = Field(
+        60, ge=1, description="events of one user_key in a calendar minute; who has more is a bot and counts nowhere"
+    )
+    max_unmatched_share: float = Field(
+        0.2, ge=0, le=1, description="share of clicks without their impression above which the log is refused"
+    )
     position_correction: bool = Field(True, description="scale impressions to expected examinations")
     within_strata: bool = Field(
         True, description="compare within day, placement, device and audience, where the log has them"
@@ -167,7 +202,9 @@ class GenerateConfig(_Stage):
     per_product: int = Field(4, ge=1, le=64, description="descriptions sampled per product")
     keep: int = Field(2, ge=1, description="creatives kept per product, best reward first")
     size: int = Field(768, ge=64, le=4_096, description="pixels of the square image")
-    tries: int = Field(4, ge=1, le=64, description="pictures drawn at most until one passes the fidelity gate")
+    tries: int = Field(
+        4, ge=1, le=64, description="pictures drawn at most until one passes [fidelity]; refresh and export too"
+    )
     temperature: float = Field(1.0, ge=0)
     seed: int = 0
 
@@ -176,6 +213,26 @@ class GenerateConfig(_Stage):
         if self.keep > self.per_product:
             raise ValueError(f"keep ({self.keep}) must not exceed per_product ({self.per_product})")
         return self
+
+
+class FidelityConfig(_Stage):
+    """What a picture may measure to pass the fidelity gate; docs/fidelity.md says how the defaults were chosen."""
+
+    edge: float = Field(3.0, gt=0, le=100, description="ΔE2000 from a clean composite along the outline, at most")
+    seam: float = Field(1.7, gt=0, le=100, description="step around the product, CIELAB lightness, at most")
+    extension: float = Field(
+        0.01, ge=0, le=1, description="share of the product's area that goes on past its mask, at most; models only"
+    )
+    grounding: float = Field(
+        0.01,
+        ge=-0.03,
+        le=0.05,
+        description="brightening below the foot, natural logarithm of light per pixel, at least; -0.03: may float",
+    )
+    extent: float = Field(0.30, ge=0, le=1, description="share of width or height that the product fills, at least")
+    room: float = Field(
+        0.01, ge=0, le=0.2, description="share of the side left free at every edge, at least; a placement may ask more"
+    )
 
 
 DIFFUSION_FAMILIES: Mapping[str, Mapping[str, object]] = {
@@ -292,6 +349,7 @@ class Settings(_Stage):
     reward: RewardConfig = RewardConfig()
     optimize: OptimizeConfig = OptimizeConfig()
     generate: GenerateConfig = GenerateConfig()
+    fidelity: FidelityConfig = FidelityConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
     simulate: SimulateConfig = SimulateConfig()
 

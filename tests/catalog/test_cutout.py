@@ -83,7 +83,7 @@ def test_shapes_on_white_with_a_soft_shadow(name: str, color: tuple[int, int, in
 def test_a_gray_product_in_a_shadow_of_its_own_gray_stays_whole() -> None:
     picture, truth = _photograph("bottle", (200, 200, 200), shadow=0.4, noise=1.5, jpeg=True)
     found = cut_out(picture)[..., 3] > 127
-    assert found[truth].mean() > 0.94  # its shadow may come along, but the flood must not leak into it
+    assert found[truth].mean() > 0.97  # its shadow may come along, but the flood must not leak into it
 
 
 @pytest.mark.parametrize("background", [(240, 240, 240), (190, 215, 235), (40, 42, 48)])
@@ -103,9 +103,9 @@ def test_pure_colors_survive_whole(color: tuple[int, int, int]) -> None:
 
 
 def test_large_pictures_are_masked_small_but_matted_at_full_size() -> None:
-    picture, truth = _photograph("bottle", (20, 110, 60), size=1200, shadow=0.25)
+    picture, truth = _photograph("bottle", (20, 110, 60), size=1600, shadow=0.25)
     cutout = cut_out(picture)
-    assert cutout.shape == (1200, 1200, 4)
+    assert cutout.shape == (1600, 1600, 4)
     assert _iou(cutout, truth) > 0.97
 
 

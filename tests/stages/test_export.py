@@ -18,9 +18,11 @@ import pytest
 from PIL import Image
 
 from clickscape.errors import ConfigError, TextError, WorkspaceError
+from clickscape.gates import fidelity
 from clickscape.render import placements, provenance
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
+from clickscape.stages import gate
 from clickscape.stages.export import Exported, export
 from clickscape.stages.progress import run
 from clickscape.stages.rendition import Words
@@ -253,6 +255,64 @@ def test_a_killed_export_leaves_whole_files_and_goes_on(shop: Workspace) -> None
     for name in visible(out):
         if name.endswith(".jpg"):
             assert (out / name).read_bytes() == (whole / "exports" / name).read_bytes(), "as if never interrupted"
+
+
+def test_a_rendition_that_never_passes_is_left_out_recorded_and_tried_no_more(shop: Workspace) -> None:
+    """Nothing fills all of a picture's side inside margins; looser limits bring the files back."""
+    out, place = shop.path.parent / "exports", "google-display-200x200"
+    assert exported(shop, place).files == 2
+    shop.settings_path.write_text("[fidelity]\nextent = 1.0\n[generate]\ntries = 3\n", encoding="utf-8")
+    made = exported(shop, place, base_url="https://cdn.example.com/ads")
+    assert (made.files, made.drawn, len(made.refused)) == (0, 0, 2)
+    assert made.refused[0].startswith(f"B 1 at {place}: too_small (0.")
+    assert "left out, no picture passed the fidelity gate: " + made.refused[0] in made.summary
+    assert not [name for name in visible(out) if name.endswith(".jpg")], "files of looser limits are gone"
+    told = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert (told["renditions"], [one["creative_id"] for one in told["refused"]]) == ([], ["B 1", "A 1"])
+    tries = told["refused"][0]["gate"]["rejected"]
+    assert len({one["seed"] for one in tries}) == len(tries) == 3
+    (record,) = [path for path in (out / ".renditions" / place).glob("*.json") if "B" in path.name]
+    changed = record.stat().st_mtime_ns
+    assert exported(shop, place).refused == made.refused
+    assert record.stat().st_mtime_ns == changed, "what was refused is not drawn a second time"
+    shop.settings_path.write_text("", encoding="utf-8")
+    assert (exported(shop, place).files, exported(shop, place).refused) == (2, ())
+
+
+def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace) -> None:
+    """A large badge beside the product is an edge and a step of its own; what is exported is what passed without."""
+    out = shop.path.parent / "exports"
+    words = Words(tagline="Made to last", badge="New")
+    made = run(export(shop, placements=["google-display-300x250"], out=out, approved_only=True, words=words))
+    assert (made.files, made.refused) == (2, ())
+    told = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    plain = run(export(shop, placements=["google-display-300x250"], out=out, approved_only=True))
+    again = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert plain.drawn == 2
+    assert [(one["seed"], one["gate"]) for one in told["renditions"]] == [
+        (one["seed"], one["gate"]) for one in again["renditions"]
+    ]
+
+
+def test_a_picture_that_fails_is_drawn_with_another_seed_of_its_own(shop: Workspace) -> None:
+    """A limit between what two seeds measure lets the later one pass; the file is the one that its record names."""
+    out, place = shop.path.parent / "exports", placements.find("google-display-200x200")[0]
+    cutout = np.asarray(Image.open(shop.cutout_path("B")))
+    seeds = gate.seeds_for("B 1", place.name, first=1, tries=4)
+    grounded = []
+    for seed in seeds:
+        drawn = StudioRenderer().compose(cutout, SCENES[1], size=place.size, seed=seed, margins=place.margins)
+        grounded.append(fidelity.measure(drawn.image, drawn.product).grounding or 0.0)
+    later = next(number for number in range(1, 4) if grounded[number] > max(grounded[:number]))
+    limit = (grounded[later] + max(grounded[:later])) / 2
+    shop.settings_path.write_text(f"[fidelity]\ngrounding = {limit}\nedge = 100\nseam = 100\n", encoding="utf-8")
+    exported(shop, place.name)
+    told = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    (record,) = [one for one in told["renditions"] if one["creative_id"] == "B 1"]
+    assert (record["seed"], [one["seed"] for one in record["gate"]["rejected"]]) == (seeds[later], seeds[:later])
+    label = provenance.inspect((out / record["file"]).read_bytes())
+    assert label is not None
+    assert label.provenance.seed == seeds[later]
 
 
 def test_words_are_set_where_they_are_allowed_and_drawn_again_when_they_change(shop: Workspace) -> None:

@@ -16,7 +16,7 @@ from clickscape.catalog.images import open_image
 from clickscape.cli import main
 from clickscape.stages.export import export
 from clickscape.stages.progress import run
-from clickscape.stages.stale import product_digest, refresh, stale
+from clickscape.stages.stale import Refreshed, product_digest, refresh, stale
 from clickscape.types import Creative, Product
 from clickscape.workspace import Workspace
 
@@ -42,7 +42,7 @@ def shop(tmp_path: Path) -> Workspace:
     studio = render.load("studio")
     creatives = []
     for product, status in zip(products, ("approved", "live"), strict=True):
-        made = studio.render(product, DESCRIPTION, size=(64, 64), seed=5)
+        made = studio.render(product, DESCRIPTION, size=(160, 160), seed=5)
         name = f"{product.product_id}-1"
         workspace.save_image(name, made.image)
         creatives.append(
@@ -84,7 +84,7 @@ def test_refreshing_draws_the_same_ad_for_the_product_as_it_is_now(shop: Workspa
     paint(Path(mug.image), (20, 60, 160))
     paint(Path(tin.image), (240, 200, 20))
     before = {one.creative_id: one for one in shop.creatives()}
-    assert run(refresh(shop)) == 2
+    assert run(refresh(shop)) == Refreshed(2, ())
     after = {one.creative_id: one for one in shop.creatives()}
     assert after["mug-1"].status == "retired"
     assert after["tin-1"].status == "live", "what runs is not stopped behind anybody's back"
@@ -92,10 +92,29 @@ def test_refreshing_draws_the_same_ad_for_the_product_as_it_is_now(shop: Workspa
     assert (new.status, new.description, new.seed) == ("draft", DESCRIPTION, 5)
     assert before["mug-1"].scene["palette"] == "pink"
     assert new.scene["palette"] == "lavender", "a matching wall answers to the new photo"
-    expected = render.load("studio").render(mug, DESCRIPTION, size=(64, 64), seed=5).image
+    expected = render.load("studio").render(mug, DESCRIPTION, size=(160, 160), seed=5).image
     assert np.array_equal(open_image(new.image)[..., :3], expected)
-    assert run(refresh(shop)) == 0
+    assert run(refresh(shop)).drawn == 0
     assert _stale(shop) == {"mug-1", "tin-1"}
+
+
+def test_what_the_gate_refuses_stays_stale_and_is_named(shop: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """A product that fills a third of its photo cannot fill nine tenths of a picture's side, whatever the seed."""
+    shop.settings_path.write_text("[fidelity]\nextent = 0.9\n[generate]\ntries = 2\n", encoding="utf-8")
+    paint(Path(shop.products()[0].image), (20, 60, 160))
+    before = shop.creatives()
+    with pytest.raises(SystemExit) as ended:
+        main(["refresh", str(shop.path)])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert "0 creatives drawn anew" in told
+    assert "left out and still stale, no picture passed the fidelity gate: mug-1: too_small (0." in told
+    assert "after 2 pictures" in told
+    assert shop.creatives() == before
+    (manifest,) = shop.runs_folder.glob("*-refresh/manifest.json")
+    assert "mug-1: too_small" in json.loads(manifest.read_text(encoding="utf-8"))["result"]["refused"][0]
+    shop.settings_path.write_text("", encoding="utf-8")
+    assert run(refresh(shop)) == Refreshed(1, ()), "looser limits let it be drawn"
 
 
 def test_a_kill_before_the_old_one_is_retired_is_mended(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +124,7 @@ def test_a_kill_before_the_old_one_is_retired_is_mended(shop: Workspace, monkeyp
         with pytest.raises(KeyboardInterrupt):
             run(refresh(shop))
     again = Workspace.open(shop.path)
-    assert run(refresh(again)) == 0
+    assert run(refresh(again)).drawn == 0
     assert {one.creative_id: one.status for one in again.creatives()}["mug-1"] == "retired"
     assert len(again.creatives()) == 3
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clickscape.config import FidelityConfig
 from clickscape.gates.edge import edge_difference, seam_step
 from clickscape.gates.extension import extension_share
 from clickscape.gates.ground import grounding
@@ -34,21 +35,22 @@ _REMEDIES: dict[Kind, str] = {
     "out_of_frame": "of the side is left beyond the safe zone: place the product smaller or nearer the center.",
     "too_small": "of width or height is all that the product fills: place it larger.",
 }
+_DEFAULTS = FidelityConfig()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a picture may measure; the defaults were chosen by benchmarks/fidelity.py, see docs/fidelity.md.
+    """What a picture may measure; the defaults are those of the settings, see docs/fidelity.md.
 
     `safe_zone`: shares of width and height that the product must leave free left, top, right and bottom.
     """
 
-    edge: float = 3.0
-    seam: float = 1.7
-    extension: float = 0.01
-    grounding: float = 0.01
-    extent: float = 0.30
-    safe_zone: tuple[float, float, float, float] = (0.01, 0.01, 0.01, 0.01)
+    edge: float = _DEFAULTS.edge
+    seam: float = _DEFAULTS.seam
+    extension: float = _DEFAULTS.extension
+    grounding: float = _DEFAULTS.grounding
+    extent: float = _DEFAULTS.extent
+    safe_zone: tuple[float, float, float, float] = (_DEFAULTS.room,) * 4
 
 
 @dataclass(frozen=True, slots=True)

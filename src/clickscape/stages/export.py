@@ -20,7 +20,7 @@ from clickscape.compute.shards import map_shards
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.render import placements as places
 from clickscape.render.text import check_text_allowed
-from clickscape.stages import feeds_out, rendition
+from clickscape.stages import feeds_out, gate, rendition
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.rendition import RECORDS, Job, Words
 from clickscape.stages.stale import stale
@@ -30,15 +30,21 @@ from clickscape.workspace.files import sweep
 
 STAGE = "export"
 MANIFEST = "manifest.json"
+_REFUSED = ("rendition_id", "creative_id", "product_id", "placement", "gate")
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What lies in the folder now: files, how many of them were drawn, what was left out and why, the feeds."""
+    """What lies in the folder now: files, how many were drawn, what was left out and why, the feeds.
+
+    `left_out`: reason → creatives that may not be shown; `refused`: renditions of which no picture passed the fidelity
+    gate, each with its reason.
+    """
 
     files: int
     drawn: int
     left_out: Mapping[str, int]
+    refused: tuple[str, ...]
     feeds: tuple[Path, ...]
     summary: tuple[str, ...]
 
@@ -57,8 +63,9 @@ def export(
 
     Drafts are exported too unless `approved_only`; rejected and retired ones, and those whose product is gone or out of
     stock or has changed since (see `stale`), never. `words` are set over every picture. Feeds need absolute links, so
-    there are none without `base_url`, where `out` will lie on the web. Raises ConfigError, ImageError, WorkspaceError,
-    and TextError where a placement forbids words, or has no room for them.
+    there are none without `base_url`, where `out` will lie on the web. A picture that fails the fidelity gate is drawn
+    again with other seeds; a rendition that never passes is left out and named. Raises ConfigError, ImageError,
+    WorkspaceError, and TextError where a placement forbids words, or has no room for them.
     """
     if not placements:
         raise ConfigError("no placement given. Name some: clickscape export my-shop --placement meta-feed")
@@ -80,7 +87,7 @@ def export(
                 creative=one,
                 product=products[one.product_id],
                 placement=place,
-                work=rendition.work_of(one, place, pictures[one.product_id], said),
+                work=rendition.work_of(one, place, pictures[one.product_id], said, settings),
                 out=out,
                 settings=settings,
                 words=said,
@@ -89,19 +96,25 @@ def export(
             for one in creatives
         ]
         open_jobs = [job for job in jobs if not rendition.finished(job)]
-        done = len(jobs) - len(open_jobs)
+        done, drawn = len(jobs) - len(open_jobs), 0
         yield Progress(STAGE, done, len(jobs))
         for record in map_shards(rendition.draw, open_jobs, workers=workers, chunk=4):
             run.log(record)
             done += 1
+            drawn += bool(record["file"])
             yield Progress(STAGE, done, len(jobs), f"{record['placement']} {record['creative_id']}")
-        records = _kept(out, creatives)
+        kept = _kept(out, creatives)
+        records, refused = [one for one in kept if one["file"]], [one for one in kept if not one["file"]]
         _note(workspace, out, records)
         feeds, unfit = feeds_out.write(out, records, products, base=base)
-        _manifest(workspace, out, records, base=base, left_out=left_out, unfit=unfit)
-        summary = _summary(out, records, len(open_jobs), left_out, feeds, unfit, base)
-        run.finish(outputs=[workspace.renditions_path], result={"files": len(records), "left_out": dict(left_out)})
-        return Exported(len(records), len(open_jobs), left_out, feeds, summary)
+        _manifest(workspace, out, records, refused, base=base, left_out=left_out, unfit=unfit)
+        reasons = tuple(_refusal(one) for one in refused)
+        summary = _summary(out, records, drawn, left_out, reasons, feeds, unfit, base)
+        run.finish(
+            outputs=[workspace.renditions_path],
+            result={"files": len(records), "left_out": dict(left_out), "refused": list(reasons)},
+        )
+        return Exported(len(records), drawn, left_out, reasons, feeds, summary)
 
 
 def _check(workspace: Workspace, out: Path) -> None:
@@ -160,13 +173,18 @@ def _kept(out: Path, creatives: Sequence[Creative]) -> list[dict[str, Any]]:
     kept = []
     for path in sorted((out / RECORDS).glob("*/*.json")):
         record = rendition.read(path)
-        if record is not None and record["creative_id"] in order and record["placement"] in place_order:
+        wanted = record is not None and record["creative_id"] in order and record["placement"] in place_order
+        if record is not None and wanted and "gate" in record:  # one from before the gate was asked has to go
             kept.append(record)
         else:
-            if record is not None:
+            if record is not None and record["file"]:
                 (out / record["file"]).unlink(missing_ok=True)
             path.unlink()
     return sorted(kept, key=lambda one: (place_order[one["placement"]], order[one["creative_id"]]))
+
+
+def _refusal(record: Mapping[str, Any]) -> str:
+    return f"{record['creative_id']} at {record['placement']}: {gate.reason(record['gate'])}"
 
 
 def _note(workspace: Workspace, out: Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -194,12 +212,13 @@ def _manifest(
     workspace: Workspace,
     out: Path,
     records: Sequence[Mapping[str, Any]],
+    refused: Sequence[Mapping[str, Any]],
     *,
     base: str | None,
     left_out: Mapping[str, int],
     unfit: Mapping[str, str],
 ) -> None:
-    """manifest.json: every file with the creative it shows, and every placement with the page that it follows."""
+    """manifest.json: every file with the creative it shows, every placement with the page that it follows, the rest."""
     used = {record["placement"] for record in records}
     told = [
         {
@@ -218,6 +237,7 @@ def _manifest(
         "placements": told,
         "renditions": [{key: value for key, value in one.items() if key != "work"} for one in records],
         "left_out": dict(left_out),
+        "refused": [{key: one[key] for key in _REFUSED} for one in refused],
         "not_in_feeds": dict(unfit),
     }
     with atomic_file(out / MANIFEST) as temporary:
@@ -229,12 +249,16 @@ def _summary(
     records: Sequence[Mapping[str, Any]],
     drawn: int,
     left_out: Mapping[str, int],
+    refused: Sequence[str],
     feeds: Sequence[Path],
     unfit: Mapping[str, str],
     base: str | None,
 ) -> tuple[str, ...]:
     lines = [f"{len(records)} files in {out}, {drawn} of them drawn now"]
     lines += [f"left out, {reason}: {count} creatives" for reason, count in sorted(left_out.items())]
+    if again := sum(bool(record["gate"]["rejected"]) for record in records):
+        lines.append(f"{again} files were drawn again until the fidelity gate let one pass; {MANIFEST} says why")
+    lines += [f"left out, no picture passed the fidelity gate: {one}" for one in refused]
     if outside := sum(not record["inside_margins"] for record in records):
         lines.append(f"{outside} files show the product outside the placement's safe zone; see {MANIFEST}")
     lines += [f"feed {path}" for path in feeds]

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +21,19 @@ from PIL import Image
 
 from clickscape import render, vlm
 from clickscape import reward as reward_room
-from clickscape.config import GenerateConfig, Settings
+from clickscape.config import FidelityConfig, GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
-from clickscape.gates import Passed, Verdict, fidelity, until_pass
-from clickscape.gates.fidelity import Limits
 from clickscape.preference import sample
 from clickscape.preference.sample import Candidate
 from clickscape.render import provenance
 from clickscape.render.provenance import Provenance
-from clickscape.render.renderer import DigitalSource, Renderer, Rendering
+from clickscape.render.renderer import Renderer, Rendering
 from clickscape.render.studio.parse import explain
 from clickscape.reward.model import RewardModel
+from clickscape.stages import gate
+from clickscape.stages.cutouts import cut_out_all
 from clickscape.stages.gather import FeedOptions, gather
-from clickscape.stages.made import LEFT_OUT, Gate, Made, Summary, attempt, reason
+from clickscape.stages.made import LEFT_OUT, Made, Summary
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.stages.stale import product_digest
@@ -61,6 +59,7 @@ class _Tools:
     renderer_settings: Mapping[str, object]
     reward: RewardModel | None
     config: GenerateConfig
+    fidelity: FidelityConfig
     out: Path
     shop: Workspace | None
     work: str
@@ -73,12 +72,14 @@ def generate(
     out: Path,
     overrides: Mapping[str, int | str] | None = None,
     options: FeedOptions | None = None,
+    matting: Path | None = None,
 ) -> Stage[Summary]:
     """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
 
     With a workspace, its own prompt and reward models are used when it has them, and its table `creatives` gains what
     is new; a bare catalog gets the shipped model, and the first descriptions that the renderer understands. `overrides`
-    are settings of `generate`, `options` say how a catalog file is read. Raises ConfigError unless exactly one source
+    are settings of `generate`; `options` say how a catalog file is read, and `matting` is an ONNX model that cuts its
+    photos out, as in `ingest`. Raises ConfigError unless exactly one source
     is given.
     """
     if (workspace is None) == (catalog is None):
@@ -88,9 +89,15 @@ def generate(
     if workspace is None:
         assert catalog is not None
         gathered = yield from gather(catalog, cache=out / "remote", options=options)
-        return (yield from _generate(None, gathered.products, Settings(), out=out, overrides=overrides or {}))
-    if options is not None and options != FeedOptions():
-        raise ConfigError("--format and --allow-remote read a --catalog; a workspace has its images already")
+        skip_bad = options is not None and options.skip_bad_rows
+        cut = yield from cut_out_all(gathered.products, folder=out / "cutouts", matting=matting, skip_bad=skip_bad)
+        products = [replace(product, image=str(cut.files[product.product_id])) for product in cut.products]
+        made = yield from _generate(None, products, Settings(), out=out, overrides=overrides or {})
+        return replace(made, skipped=(*gathered.report.skipped, *cut.skipped))
+    if matting is not None or (options is not None and options != FeedOptions()):
+        raise ConfigError(
+            "--format, --allow-remote, --skip-bad-rows and --matting are for a --catalog; a workspace has its cut-outs"
+        )
     shop = Workspace.open(workspace)
     with shop.lock():
         return (yield from _generate(shop, shop.products(), shop.settings, out=out, overrides=overrides or {}))
@@ -113,6 +120,7 @@ def _generate(
     work = fingerprint(
         {
             "config": config.model_dump(),
+            "fidelity": settings.fidelity.model_dump(),
             "renderer": drawn_with,
             "writer": fingerprint(source),  # of a folder, its content
             "reward": None if rewards is None else fingerprint(rewards),
@@ -120,7 +128,7 @@ def _generate(
         }
     )
     reward = None if rewards is None else reward_room.load(rewards)
-    tools = _Tools(vlm.load(source), renderer, drawn_with, reward, config, out, shop, work)
+    tools = _Tools(vlm.load(source), renderer, drawn_with, reward, config, settings.fidelity, out, shop, work)
     open_products = [product for product in products if not _finished(tools, product)]
     done = len(products) - len(open_products)
     yield Progress(STAGE, done, len(products))
@@ -142,7 +150,11 @@ def _generate(
     _write(out / PAGE, environment.get_template("gallery.html.j2").render(rows=rows, size=config.size))
     if shop is not None:
         _append(shop, rows, {product.product_id: product for product in products})
-    return Summary(len(rows), sum(bool(row["gate"]["rejected"]) for row in rows), tuple(map(reason, left_out)))
+    return Summary(len(rows), sum(bool(row["gate"]["rejected"]) for row in rows), tuple(map(_left_out, left_out)))
+
+
+def _left_out(row: Mapping[str, Any]) -> str:
+    return f"{row['creative_id']}: {gate.reason(row['gate'])}"
 
 
 def _append(shop: Workspace, rows: Sequence[Mapping[str, Any]], products: Mapping[str, Product]) -> None:
@@ -225,19 +237,20 @@ def _draw(tools: _Tools, product: Product, candidates: Sequence[Candidate]) -> l
 def _passed(tools: _Tools, product: Product, candidate: Candidate, first: Rendering, place: int) -> Made:
     """Save the first picture of a candidate that passes the gate, and note what became of the others."""
     side = tools.config.size
-    seeds = [candidate.seed, *(_seed(product, candidate, number) for number in range(1, tools.config.tries))]
 
-    def draw(number: int) -> Rendering:
-        if number == 0:
+    def draw(seed: int) -> Rendering:
+        if seed == candidate.seed:
             return first
-        return tools.renderer.render(product, candidate.text, size=(side, side), seed=seeds[number])
+        return tools.renderer.render(product, candidate.text, size=(side, side), seed=seed)
 
-    judge = partial(_verdict, source=tools.renderer.digital_source)
-    outcome = until_pass(draw, judge, tries=tools.config.tries)
+    outcome = gate.draw_until_pass(
+        draw,
+        seeds=gate.seeds_for(product.product_id, first=candidate.seed, tries=tools.config.tries),
+        limits=gate.limits_for(tools.fidelity, source=tools.renderer.digital_source),
+    )
+    drawn, seed = outcome.drawn, outcome.seed
     made_by = f"-{_work(tools, product)[:8]}" if tools.shop is not None else ""
     creative_id = f"{product.product_id}{made_by}-{place}"
-    drawn, seed = (outcome.drawn, seeds[outcome.attempt]) if isinstance(outcome, Passed) else (None, candidate.seed)
-    rejected = outcome.rejected if isinstance(outcome, Passed) else outcome
     return Made(
         creative_id=creative_id,
         product_id=product.product_id,
@@ -252,7 +265,7 @@ def _passed(tools: _Tools, product: Product, candidate: Candidate, first: Render
         model_id=tools.writer.vlm.model_id,
         seed=seed,
         reward=None if tools.reward is None else candidate.score,
-        gate=Gate(drawn is not None, tuple(attempt(one, seeds) for one in rejected)),
+        gate=outcome.gate,
     )
 
 
@@ -274,17 +287,6 @@ def _save(tools: _Tools, creative_id: str, candidate: Candidate, drawn: Renderin
     with atomic_file(tools.out / name) as temporary:
         temporary.write_bytes(provenance.embed(encoded.getvalue(), origin))
     return name
-
-
-def _verdict(drawn: Rendering, *, source: DigitalSource) -> Verdict:
-    """What the gate says; a set that was put together without the product cannot go on past its mask."""
-    limits = Limits(extension=math.inf) if source == "compositeSynthetic" else Limits()
-    return fidelity.judge(drawn.image, drawn.product, limits=limits)
-
-
-def _seed(product: Product, candidate: Candidate, number: int) -> int:
-    """A seed of its own for each further picture; the same run always draws the same pictures."""
-    return int(fingerprint([product.product_id, candidate.seed, number])[:8], 16)
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from clickscape.gates import Rejected
+from clickscape.catalog.lacking import Skipped
+from clickscape.stages.gate import Gate
 
 LEFT_OUT = "left-out.jsonl"
 """Creatives of which no picture passed the gate; written only when there are any."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A picture that the gate rejected: the seed that drew it, and each failure with what was measured and allowed."""
-
-    seed: int
-    failures: tuple[dict[str, object], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What the fidelity gate said of a creative: whether a picture passed, and the pictures rejected before."""
-
-    passed: bool
-    rejected: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +34,15 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run left in its folder: how many images, how many of them drawn again, and who was left out and why."""
+    """What a run left in its folder: how many images, how many of them drawn again, and who was left out and why.
+
+    `left_out`: creatives that never passed the gate; `skipped`: products of a catalog file that could not be read.
+    """
 
     images: int
     redrawn: int
     left_out: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -64,16 +52,5 @@ class Summary:
             told.append(f"{self.redrawn} of them were drawn again; creatives.jsonl says why")
         if self.left_out:
             told.append(f"{len(self.left_out)} left out, because no picture passed; {LEFT_OUT} says more:")
-        return (*told, *self.left_out)
-
-
-def attempt(rejected: Rejected, seeds: Sequence[int]) -> Attempt:
-    """A rejected picture as it is noted; seeds: by number of the try."""
-    return Attempt(seeds[rejected.attempt], tuple(asdict(failure) for failure in rejected.failures))
-
-
-def reason(row: Mapping[str, Any]) -> str:
-    """Why a creative was left out: the failures of its last picture."""
-    last = row["gate"]["rejected"][-1]["failures"]
-    said = "; ".join(f"{one['kind']} ({one['measured']:.3g}, limit {one['limit']:.3g})" for one in last)
-    return f"{row['creative_id']}: {said} after {len(row['gate']['rejected'])} pictures"
+        told += self.left_out
+        return (*told, *(f"left out, {one.place}: {one.reason}" for one in self.skipped))

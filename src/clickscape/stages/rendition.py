@@ -1,6 +1,8 @@
-"""One rendition: a creative drawn for one placement, spoken over where asked, encoded to fit, labeled and saved.
+"""One rendition: a creative drawn for a placement, judged, spoken over where asked, encoded to fit, labeled and saved.
 
-It is finished when its record lies in `.renditions/` of the export's folder and its file is the one that it speaks of.
+The fidelity gate sees the picture before words cover it and before encoding changes it; one that fails is drawn with
+other seeds, and a rendition that never passes leaves a record without a file. It is finished when its record lies in
+`.renditions/` of the export's folder and its file, if any, is the one that it speaks of.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from clickscape.render.studio.product import Box
 from clickscape.render.studio.scene import Scene
 from clickscape.render.studio.stature import stature
 from clickscape.render.text import set_text
+from clickscape.stages import gate
+from clickscape.stages.gate import Outcome
 from clickscape.types import Creative, Product
 from clickscape.workspace import atomic_file, file_name, fingerprint
 
@@ -66,13 +70,14 @@ class Job:
         return self.out / RECORDS / self.placement.name / f"{file_name(self.creative.creative_id)}.json"
 
 
-def work_of(creative: Creative, placement: Placement, picture: str, words: Words) -> str:
-    """Fingerprint of what decides a rendition's bytes."""
+def work_of(creative: Creative, placement: Placement, picture: str, words: Words, settings: Settings) -> str:
+    """Fingerprint of what decides a rendition's bytes, and whether there are any."""
     font = None if words.font is None else fingerprint(words.font)
     asked = [placement.size, asdict(placement.margins), placement.max_bytes, placement.formats]
     made = asdict(creative)
+    judged = [settings.generate.tries, settings.fidelity.model_dump()]
     told = {key: made[key] for key in ("creative_id", "description", "scene", "renderer", "model_id", "seed")}
-    return fingerprint([told, asked, picture, words.tagline, words.badge, font, clickscape.__version__])
+    return fingerprint([told, asked, judged, picture, words.tagline, words.badge, font, clickscape.__version__])
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -85,6 +90,9 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def whole(record: Mapping[str, Any], out: Path) -> bool:
+    """Whether the file is the one that the record speaks of; a rendition that the gate refused has none."""
+    if not record["file"]:
+        return True
     file = out / record["file"]
     return file.is_file() and fingerprint(file) == record["sha256"]
 
@@ -100,24 +108,26 @@ def _renderer(name: str, settings: Settings) -> Renderer:
     return render.load(name, settings=settings)
 
 
-def _rendered(job: Job) -> Rendering:
+def _passed(job: Job, renderer: Renderer) -> Outcome:
+    """The picture drawn with the creative's own seed, or with the first of a few others that passes the gate."""
+    creative, placement, settings = job.creative, job.placement, job.settings
+    return gate.draw_until_pass(
+        partial(_rendered, job, renderer),
+        seeds=gate.seeds_for(creative.creative_id, placement.name, first=creative.seed, tries=settings.generate.tries),
+        limits=gate.limits_for(settings.fidelity, source=renderer.digital_source, margins=placement.margins),
+    )
+
+
+def _rendered(job: Job, renderer: Renderer, seed: int) -> Rendering:
     """The creative's own scene where the studio drew it, else its description, at the placement's size."""
     creative, placement = job.creative, job.placement
-    renderer = _renderer(creative.renderer, job.settings)
     if isinstance(renderer, StudioRenderer) and creative.scene:
         scene = Scene.from_json(json.dumps(dict(creative.scene)))
         cutout = open_cutout(job.product.image)
         return renderer.compose(
-            cutout,
-            scene,
-            size=placement.size,
-            seed=creative.seed,
-            margins=placement.margins,
-            stature=stature(job.product),
+            cutout, scene, size=placement.size, seed=seed, margins=placement.margins, stature=stature(job.product)
         )
-    return renderer.render(
-        job.product, creative.description, size=placement.size, seed=creative.seed, margins=placement.margins
-    )
+    return renderer.render(job.product, creative.description, size=placement.size, seed=seed, margins=placement.margins)
 
 
 def _spoken(job: Job, rendering: Rendering) -> NDArray[np.uint8]:
@@ -139,15 +149,43 @@ def _spoken(job: Job, rendering: Rendering) -> NDArray[np.uint8]:
 
 
 def draw(job: Job) -> dict[str, Any]:
-    """Draw, encode, label and save one rendition (in a worker: only its record travels)."""
+    """Draw, judge, encode, label and save one rendition (in a worker: only its record travels)."""
+    renderer = _renderer(job.creative.renderer, job.settings)
+    outcome = _passed(job, renderer)
+    old = read(job.record)
+    named = {
+        "rendition_id": f"{job.creative.creative_id}@{job.placement.name}",
+        "creative_id": job.creative.creative_id,
+        "product_id": job.creative.product_id,
+        "placement": job.placement.name,
+        "seed": outcome.seed,
+        "gate": asdict(outcome.gate),
+    }
+    if outcome.drawn is None:
+        if old is not None and old["file"]:  # before its record goes: nothing else knows the file
+            (job.out / old["file"]).unlink(missing_ok=True)
+        return _recorded(job, {**named, "file": "", "sha256": "", "work": job.work})
+    record = _recorded(job, {**named, **_saved(job, outcome.drawn, outcome.seed, renderer), "work": job.work})
+    if old is not None and old["file"] not in ("", record["file"]):
+        (job.out / old["file"]).unlink(missing_ok=True)  # another format took its place
+    return record
+
+
+def _recorded(job: Job, record: dict[str, Any]) -> dict[str, Any]:
+    with atomic_file(job.record) as temporary:
+        temporary.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+    return record
+
+
+def _saved(job: Job, rendering: Rendering, seed: int, renderer: Renderer) -> dict[str, Any]:
+    """Write the picture's file; returns what its record says of it."""
     creative, placement = job.creative, job.placement
-    rendering = _rendered(job)
     label = Provenance(
         creative.creative_id,
         renderer=creative.renderer,
         model_id=creative.model_id,
-        source=_renderer(creative.renderer, job.settings).digital_source,
-        seed=creative.seed,
+        source=renderer.digital_source,
+        seed=seed,
         description=creative.description,
     )
     try:
@@ -159,14 +197,9 @@ def draw(job: Job) -> dict[str, Any]:
     if len(data) > placement.max_bytes:
         raise ImageError(f"creative {creative.creative_id!r} at {placement.name}: its label takes too many bytes.")
     file = job.out / placement.name / f"{file_name(creative.creative_id)}.{made.extension}"
-    old = read(job.record)
     with atomic_file(file) as temporary:
         temporary.write_bytes(data)
-    record = {
-        "rendition_id": f"{creative.creative_id}@{placement.name}",
-        "creative_id": creative.creative_id,
-        "product_id": creative.product_id,
-        "placement": placement.name,
+    return {
         "file": file.relative_to(job.out).as_posix(),
         "format": made.format,
         "quality": made.quality,
@@ -176,13 +209,7 @@ def draw(job: Job) -> dict[str, Any]:
         "bytes": len(data),
         "inside_margins": _inside(rendering, placement),
         "sha256": fingerprint(file),
-        "work": job.work,
     }
-    with atomic_file(job.record) as temporary:
-        temporary.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
-    if old is not None and old["file"] != record["file"]:
-        (job.out / old["file"]).unlink(missing_ok=True)  # another format took its place
-    return record
 
 
 def _label_bytes(label: Provenance) -> int:

@@ -1,24 +1,40 @@
 """Stage `refresh`: creatives whose product has another picture or other words by now, and the same ads drawn anew.
 
 A creative notes a digest of the product that it was made from. Nothing is drawn behind anybody's back: what is stale is
-shown by `review` and left out of exports until somebody asks for it anew.
+shown by `review` and left out of exports until somebody asks for it anew.  What is drawn anew passes the fidelity gate.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from clickscape import render
 from clickscape.catalog.images import open_image
+from clickscape.stages import gate
+from clickscape.stages.gate import Outcome
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import Workspace, fingerprint
 
 STAGE = "refresh"
 _NEWS = ("availability",)  # attributes that change from day to day and say nothing about the picture
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """How many creatives were drawn anew, and those of which no picture passed the fidelity gate, with the reason."""
+
+    drawn: int
+    refused: tuple[str, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What to tell people."""
+        left_out = (f"left out and still stale, no picture passed the fidelity gate: {one}" for one in self.refused)
+        return (f"{self.drawn} creatives drawn anew, as drafts", *left_out)
 
 
 def product_digest(product: Product) -> str:
@@ -40,35 +56,49 @@ def stale(creatives: Sequence[Creative], products: Mapping[str, Product]) -> fro
     )
 
 
-def refresh(workspace: Workspace) -> Stage[int]:
-    """Draw every stale draft, approved or live creative anew for its product as it is now; returns how many.
+def refresh(workspace: Workspace) -> Stage[Refreshed]:
+    """Draw every stale draft, approved or live creative anew for its product as it is now.
 
-    The new one is a draft with the same description and seed, whose parent is the old one. Old drafts and approved ones
-    are retired; a live one stays live until its successor is approved and put in its place.
+    The new one is a draft with the same description, whose parent is the old one, and with the same seed unless the
+    fidelity gate rejects that picture. Old drafts and approved ones are retired; a live one stays live until its
+    successor is approved and put in its place. A creative of which no picture passes keeps its status, stays stale and
+    is named.
     """
-    with workspace.lock():
+    settings = workspace.settings
+    config = {"tries": settings.generate.tries, "fidelity": settings.fidelity.model_dump()}
+    with workspace.start_run(STAGE, config, {"creatives": [asdict(one) for one in workspace.creatives()]}) as run:
         creatives = workspace.creatives()
         products = {product.product_id: product for product in workspace.products()}
         wanted = stale(creatives, products)
         known = {one.creative_id for one in creatives}
         waiting = [one for one in creatives if one.creative_id in wanted and one.status not in ("rejected", "retired")]
         drawn: list[Creative] = []
+        refused: list[str] = []
         retired: dict[str, CreativeStatus] = {}
         names = sorted({one.renderer for one in waiting})
-        renderers = {name: render.load(name, settings=workspace.settings) for name in names}
+        renderers = {name: render.load(name, settings=settings) for name in names}
         yield Progress(STAGE, 0, len(waiting))
         for number, old in enumerate(waiting, start=1):
             new = _successor(old, products[old.product_id], workspace)
+            if new.creative_id not in known:
+                outcome = _drawn(new, products[old.product_id], workspace, renderers[old.renderer])
+                run.log({"creative_id": new.creative_id, "seed": outcome.seed, "gate": asdict(outcome.gate)})
+                if outcome.drawn is None:
+                    refused.append(f"{old.creative_id}: {gate.reason(asdict(outcome.gate))}")
+                    yield Progress(STAGE, number, len(waiting), old.creative_id)
+                    continue
+                workspace.save_image(new.creative_id, outcome.drawn.image)
+                drawn.append(replace(new, seed=outcome.seed, scene=json.loads(outcome.drawn.content or "{}")))
             if old.status != "live":
                 retired[old.creative_id] = "retired"
-            if new.creative_id not in known:
-                drawn.append(_drawn(new, products[old.product_id], workspace, renderers[old.renderer]))
             yield Progress(STAGE, number, len(waiting), new.creative_id)
         if drawn:
             workspace.append_creatives(drawn)
         if retired:
             workspace.mark_creatives(retired)
-        return len(drawn)
+        made = Refreshed(len(drawn), tuple(refused))
+        run.finish(result=asdict(made))
+        return made
 
 
 def _successor(old: Creative, product: Product, workspace: Workspace) -> Creative:
@@ -84,10 +114,13 @@ def _successor(old: Creative, product: Product, workspace: Workspace) -> Creativ
     )
 
 
-def _drawn(new: Creative, product: Product, workspace: Workspace, renderer: render.Renderer) -> Creative:
-    """Draw and save the picture at the size of the old one; what the renderer made of the words is noted anew."""
+def _drawn(new: Creative, product: Product, workspace: Workspace, renderer: render.Renderer) -> Outcome:
+    """Draw the picture at the size of the old one, with other seeds until one passes the gate."""
     assert new.parent_id is not None
+    settings = workspace.settings
     height, width = open_image(workspace.image_path(new.parent_id)).shape[:2]
-    made = renderer.render(product, new.description, size=(width, height), seed=new.seed)
-    workspace.save_image(new.creative_id, made.image)
-    return replace(new, scene=json.loads(made.content or "{}"))
+    return gate.draw_until_pass(
+        lambda seed: renderer.render(product, new.description, size=(width, height), seed=seed),
+        seeds=gate.seeds_for(product.product_id, first=new.seed, tries=settings.generate.tries),
+        limits=gate.limits_for(settings.fidelity, source=renderer.digital_source),
+    )

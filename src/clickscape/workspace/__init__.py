@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from clickscape.workspace.files import atomic_file, atomic_folder, file_name, fingerprint
 from clickscape.workspace.folder import Workspace
-from clickscape.workspace.ingest import Noted, ingest, ingesting, notes_of
+from clickscape.workspace.ingest import Noted, ingest, ingesting, notes_of, png_texts
 from clickscape.workspace.runs import Manifest, Run, fingerprint_of, read_metrics
 from clickscape.workspace.tables import COUNTS, CREATIVES, EVENTS, PRODUCTS, RENDITIONS
 
@@ -30,5 +30,6 @@ __all__ = [
     "ingest",
     "ingesting",
     "notes_of",
+    "png_texts",
     "read_metrics",
 ]

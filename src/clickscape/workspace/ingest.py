@@ -32,8 +32,8 @@ class Noted:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-CutOut = Callable[[Path], np.ndarray | Noted]
-"""Path of an image → its cut-out; picklable when the work goes to processes."""
+CutOut = Callable[[Path], np.ndarray | Noted | Path]
+"""Path of an image → its cut-out, or the PNG file of one; picklable when the work goes to processes."""
 
 _Job = tuple[Path, Path]
 _STAGING = ".staging-catalog"
@@ -89,6 +89,14 @@ def ingesting(
         return moved
 
 
+def png_texts(notes: Mapping[str, str]) -> PngImagePlugin.PngInfo:
+    """Notes as the texts of a PNG, which `notes_of` reads."""
+    texts = PngImagePlugin.PngInfo()
+    for key, text in notes.items():
+        texts.add_itxt(key, text)
+    return texts
+
+
 def notes_of(cutout: Path) -> Mapping[str, str]:
     """The texts that a cut-out's PNG carries; none when somebody else made the file."""
     try:
@@ -124,9 +132,9 @@ def _cut(cut_out: CutOut, job: _Job) -> Path:
     source, target = job
     with atomic_file(target) as temporary:
         made = cut_out(source)
-        noted = made if isinstance(made, Noted) else Noted(made)
-        texts = PngImagePlugin.PngInfo()
-        for key, text in noted.notes.items():
-            texts.add_itxt(key, text)
-        Image.fromarray(noted.pixels).save(temporary, pnginfo=texts)
+        if isinstance(made, Path):
+            shutil.copyfile(made, temporary)
+        else:
+            noted = made if isinstance(made, Noted) else Noted(made)
+            Image.fromarray(noted.pixels).save(temporary, pnginfo=png_texts(noted.notes))
     return target

@@ -223,13 +223,18 @@ app.add_typer(_reward, name="reward", epilog="Example: clickscape reward my-shop
 def reward(
     workspace: Folder,
     form: Annotated[Literal["single", "pair"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub id of a vision encoder or model that sees. Default: clickscape.toml."),
+    ] = None,
 ) -> None:
     """Train the reward model on the clicks and judge it on held-out products; `train` may be left out."""
     from clickscape.stages.reward import reward as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    settings = shop.settings.reward.model_copy(update={"form": form} if form else {})
+    given = {"form": form, "backbone": backbone}
+    settings = shop.settings.reward.model_copy(update={name: value for name, value in given.items() if value})
     manifest = _watch(stage(shop, settings))
     for line in manifest.result["summary"]:
         _out.print(line, markup=False)

@@ -138,6 +138,11 @@ class RewardConfig(_Stage):
     form: Literal["single", "pair"] = Field(
         "single", description="one image → scalar, or two side by side → two logits"
     )
+    backbone: str = Field(
+        "",
+        description="folder or hub id (in the local cache) of a model that sees, or of a vision encoder; empty: the "
+        "workspace's prompt model, or tiny",
+    )
     trainable: Literal["head", "lora", "full"] = Field("head", description="what learns besides the heads")
     classification_weight: float = Field(1.0, ge=0, description="λ1 of L = λ1·CE + λ2·MSE")
     regression_weight: float = Field(0.5, ge=0, description="λ2 of L = λ1·CE + λ2·MSE")
@@ -145,6 +150,7 @@ class RewardConfig(_Stage):
         "log_ctr", description="log-CTR standardized within the product, or the paper's raw CTR"
     )
     slot_weight: float = Field(0.3, ge=0, description="weight of the auxiliary loss that names the scene's slots")
+    bucket_epochs: int = Field(0, ge=0, description="epochs of placing creatives in fifths of the CTR before the pairs")
     epochs: int = Field(24, ge=1)
     products_per_batch: int = Field(32, ge=1)
     learning_rate: float = Field(1e-2, gt=0, description="of the heads; a trained backbone takes a tenth of it")

@@ -12,12 +12,13 @@ def _heads(**changes: object) -> FusionHeads:
     return FusionHeads(HeadShape(**(small | {"slots": {"wall": ("red",)}} | changes)), seed=0)
 
 
-def _features(count: int = 1, sides: int = 1, hidden: int = 0) -> Features:
+def _features(count: int = 1, sides: int = 1, hidden: int = 0, facts: int = 0) -> Features:
     generator = torch.Generator().manual_seed(1)
     return Features(
         vision=torch.randn(count, sides, 2, generator=generator),
         text=torch.randn(count, 2, generator=generator),
         hidden=torch.randn(count, hidden, generator=generator),
+        facts=torch.randn(count, facts, generator=generator),
     )
 
 
@@ -29,10 +30,24 @@ def test_score_worked_by_hand() -> None:
     heads.value.copy_(torch.tensor([[[0.5, 0.0], [0.0, 0.0]]]))
     heads.interaction.copy_(torch.tensor([[[[0.25, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]]))
     heads.picture.copy_(torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))
-    features = Features(torch.tensor([[[3.0, 2**0.5]]]), text=torch.tensor([[7.0, 2.0]]), hidden=torch.zeros(1, 0))
+    features = Features(torch.tensor([[[3.0, 2**0.5]]]), text=torch.tensor([[7.0, 2.0]]), hidden=torch.zeros(1, 0),
+                        facts=torch.zeros(1, 0))  # fmt: skip
     # P(red) = σ(3), P(toy) = σ(2); red is worth .5 + .25·P(toy); the picture adds √2/√2 = 1
     wanted = torch.sigmoid(torch.tensor(3.0)) * (0.5 + 0.25 * torch.sigmoid(torch.tensor(2.0))) + 1
     assert torch.allclose(heads(features).logits, wanted)
+
+
+@torch.no_grad()
+def test_a_fact_changes_what_a_slot_is_worth() -> None:
+    heads, features = _heads(fact_width=1), _features(count=2, facts=1)
+    features.facts[:] = torch.tensor([[2.0], [-1.0]])
+    assert not heads.fact_interaction.any()  # a price says nothing before the clicks say that it does
+    before = heads(features)
+    heads.fact_interaction[0, 0] = torch.tensor([[0.5], [0.0]])
+    red = before.slots.softmax(-1)[:, 0, 0]
+    # a red wall is worth .5 more per unit of the fact: 2 · .5 = 1 and −1 · .5
+    moved = heads(features).logits - before.logits
+    assert torch.allclose(moved[0, :, 0], red * torch.tensor([1.0, -0.5]), atol=1e-6)
 
 
 def test_clicks_do_not_teach_to_name_but_latent_factors_do_learn() -> None:
@@ -65,7 +80,8 @@ def test_untrained_heads_are_nearly_indifferent_and_reproducible() -> None:
 def test_sides_share_everything_but_the_last_token() -> None:
     heads = _heads(sides=2, hidden_width=3, ensemble=2)
     features = _features(count=4, sides=2, hidden=3)
-    turned = Features(vision=features.vision.flip(1), text=features.text, hidden=features.hidden)
+    turned = Features(vision=features.vision.flip(1), text=features.text, hidden=features.hidden,
+                      facts=features.facts)  # fmt: skip
     with torch.no_grad():
         heads.last_token.zero_()
     assert torch.allclose(heads(features).logits.flip(2), heads(turned).logits, atol=1e-6)
@@ -78,7 +94,7 @@ def test_standardize_gives_unit_features_and_survives_constant_ones() -> None:
     heads = _heads()
     values = _features(count=200)
     shifted = Features(vision=values.vision * 50 + 9, text=torch.cat([values.text[:, :1], torch.ones(200, 1)], 1),
-                       hidden=values.hidden)  # fmt: skip
+                       hidden=values.hidden, facts=values.facts)  # fmt: skip
     heads.standardize(shifted)
     seen = (shifted.vision - heads.vision_mean) / heads.vision_scale
     assert torch.allclose(seen.mean((0, 1)), torch.zeros(2), atol=1e-4)

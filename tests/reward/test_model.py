@@ -30,14 +30,15 @@ def model(world: Any, request: pytest.FixtureRequest, backbone: VisionLanguageMo
     products, sides = world.products(9), made.heads.shape.sides
     pictures = [tuple(world.pictures(9 + sides)[first : first + sides]) for first in range(9)]
     with torch.no_grad():
-        made.heads.standardize(extract(backbone, products, pictures, last_token=request.param == "pair"))
+        last_token = request.param == "pair"
+        made.heads.standardize(extract(backbone, products, pictures, prices=made.prices, last_token=last_token))
     return made
 
 
 def test_both_orders_agree(world: Any, model: RewardModel) -> None:
-    products, pictures = world.products(6), world.pictures(12)
-    forward = model.compare_many(products, pictures[:6], pictures[6:])
-    backward = model.compare_many(products, pictures[6:], pictures[:6])
+    products, pictures = world.products(6), world.pictures(13)
+    forward = model.compare_many(products, pictures[:6], pictures[7:])  # another wall each
+    backward = model.compare_many(products, pictures[7:], pictures[:6])
     assert np.abs(forward - 0.5).max() > 0.05
     assert forward == pytest.approx(1 - backward, abs=1e-5)
 

@@ -1,7 +1,8 @@
-"""What the multimodal backbone says about products and pictures, as fixed-size vectors that can be cached.
+"""What the backbone says about products and pictures, as fixed-size vectors that can be cached.
 
-Three views: the image tokens pooled on a 3 × 3 grid (what is in the picture, and where), the hidden states of a text-
-only pass (what the product is: the same for all its pictures) and the last hidden state of the full multimodal pass.
+Four views: the image tokens pooled on a 3 × 3 grid (what is in the picture, and where), the embeddings of the product's
+words (what it is: the same for all its pictures), what its price says, and of a language model the last hidden state of
+the full multimodal pass.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from clickscape.errors import ModelError
+from clickscape.reward.encoders import Backbone, VisionEncoder, patch_tokens
 from clickscape.reward.heads import Features
+from clickscape.reward.prices import FACTS, Prices
 from clickscape.types import Product
 from clickscape.vlm import batch as vlm_batch
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.vlm.prompts import clean, instruction, product_text
+from clickscape.vlm.prompts import MAX_LEVELS, MAX_WORD, clean, instruction, product_text
 
 CELLS = 3
 """Image tokens are pooled to CELLS × CELLS: fine enough to tell surface from wall, coarse enough to learn from."""
@@ -31,26 +35,40 @@ Pictures = tuple[np.ndarray, ...]
 """One picture (single form) or two (pair form: left, right), each uint8 (height, width, 3) sRGB."""
 
 
-def widths(backbone: VisionLanguageModel, *, last_token: bool) -> tuple[int, int, int]:
-    """vision_width, text_width and hidden_width of the features that `extract` will give."""
+def widths(backbone: Backbone, *, last_token: bool) -> tuple[int, int, int, int]:
+    """vision_width, text_width, hidden_width and fact_width of the features that `extract` will give.
+
+    ModelError for the last token of an encoder: it reads no words, so it has none.
+    """
     width = backbone.hidden_size
-    return CELLS * CELLS * width, 2 * width, width if last_token else 0
+    if not isinstance(backbone, VisionEncoder):
+        return CELLS * CELLS * width, 3 * width, width if last_token else 0, FACTS
+    if last_token:
+        raise ModelError(f"{backbone.model_id}: an encoder has no last token that read the words. "
+                         f"Leave last_token out, or take a language model that sees.")  # fmt: skip
+    return CELLS * CELLS * width, 3 * backbone.words.embedding_dim, 0, FACTS
 
 
 def extract(
-    backbone: VisionLanguageModel,
+    backbone: Backbone,
     products: Sequence[Product],
     pictures: Sequence[Pictures],
     *,
+    prices: Prices,
     last_token: bool,
 ) -> Features:
     """Features of every (product, pictures) sample, in chunks; gradients flow if torch is recording them."""
     parts = []
     for start in range(0, len(products), CHUNK):
         chunk_products, chunk_pictures = products[start : start + CHUNK], pictures[start : start + CHUNK]
-        look = _look_llava if backbone.is_llava else _look
-        vision, hidden = look(backbone, chunk_products, chunk_pictures, last_token=last_token)
-        parts.append(Features(vision=vision, text=text_features(backbone, chunk_products), hidden=hidden))
+        if isinstance(backbone, VisionEncoder):
+            vision = _look_encoder(backbone, chunk_pictures)
+            hidden = vision.new_zeros(len(vision), 0)
+        else:
+            look = _look_llava if backbone.is_llava else _look
+            vision, hidden = look(backbone, chunk_products, chunk_pictures, last_token=last_token)
+        text = text_features(backbone, chunk_products)
+        parts.append(Features(vision, text, hidden, fact_features(chunk_products, prices=prices).to(vision.device)))
     return concatenate(parts)
 
 
@@ -60,28 +78,40 @@ def concatenate(parts: Sequence[Features]) -> Features:
         vision=torch.cat([part.vision for part in parts]),
         text=torch.cat([part.text for part in parts]),
         hidden=torch.cat([part.hidden for part in parts]),
+        facts=torch.cat([part.facts for part in parts]),
     )
 
 
-def text_features(backbone: VisionLanguageModel, products: Sequence[Product]) -> Tensor:
-    """What the product is, from its text alone: (sample, 2 · width), mean embedding of all its words and of its
-    department.
+def fact_features(products: Sequence[Product], *, prices: Prices) -> Tensor:
+    """What the products' prices say, (sample, FACTS); see `prices`."""
+    return torch.tensor([prices.facts(product) for product in products], dtype=torch.float32).reshape(-1, FACTS)
+
+
+def text_features(backbone: Backbone, products: Sequence[Product]) -> Tensor:
+    """What the product is, from its text alone: (sample, 3 · width), mean embedding of all its words (title, category
+    path, attributes), of its department and of the whole path.
 
     Plain embeddings generalize to objects that training did not hold better than hidden states do: single words stay
-    apart. A product without a category is described twice by all its words.
+    apart. A product without a category is described three times by all its words.
     """
     unique = list(dict.fromkeys(products))
     place = {product: row for row, product in enumerate(unique)}
     words = _mean_embeddings(backbone, [product_text(product) for product in unique])
     shelves = _mean_embeddings(backbone, [clean(item.department, limit=80) or product_text(item) for item in unique])
-    return torch.cat([words, shelves], dim=1)[torch.tensor([place[product] for product in products])]
+    paths = _mean_embeddings(backbone, [_path(item) or product_text(item) for item in unique])
+    return torch.cat([words, shelves, paths], dim=1)[torch.tensor([place[product] for product in products])]
 
 
-def _mean_embeddings(backbone: VisionLanguageModel, texts: Sequence[str]) -> Tensor:
+def _path(product: Product) -> str:
+    """The category from coarse to fine, as far as `product_text` goes."""
+    return " > ".join(filter(None, (clean(level, limit=MAX_WORD) for level in product.category[:MAX_LEVELS])))
+
+
+def _mean_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:
     """Mean input embedding of every text's tokens, (text, width)."""
-    embeddings = backbone.core.get_input_embeddings()
+    embeddings = backbone.words if isinstance(backbone, VisionEncoder) else backbone.core.get_input_embeddings()
     known = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    rows = backbone.tokenizer(list(known), add_special_tokens=False)["input_ids"]
+    rows = backbone.tokenizer(list(known), add_special_tokens=False, verbose=False)["input_ids"]
     means = [embeddings(torch.tensor(row, device=backbone.device)).float().mean(0) for row in rows]
     return torch.stack(means)[torch.tensor([known[text] for text in texts])]
 
@@ -101,6 +131,12 @@ def _shown(views: Pictures, *, size: int) -> np.ndarray:
         return views[0]
     halves = [np.asarray(Image.fromarray(view).resize((size, size), Image.Resampling.BICUBIC)) for view in views]
     return np.concatenate(halves, axis=1)
+
+
+def _look_encoder(encoder: VisionEncoder, pictures: Sequence[Pictures]) -> Tensor:
+    """Pooled tokens of the patches of every picture, each seen alone: (sample, side, CELLS² · width)."""
+    tokens = patch_tokens(encoder, [view for views in pictures for view in views])
+    return pool(tokens, sides=1).reshape(len(pictures), len(pictures[0]), -1)
 
 
 def _look_llava(

@@ -1,10 +1,10 @@
 """From features to scores: slots that are seen, weighed by what the product is.
 
 One linear map on the pooled image tokens names the scene's slots (softly), another on the product's text its
-department; what each slot value is worth, at all and for that department, is what the clicks teach. Two small linear
-terms catch the rest of the picture and the last hidden state of the multimodal pass. Seeing is learned from names
-alone: the clicks are far too few to teach it. A language-model head without these steps learns the same from many
-times the clicks. Several heads are trained at once on different weightings of the products; their spread is the
+department; what each slot value is worth, at all, for that department and at that price, is what the clicks teach. Two
+small linear terms catch the rest of the picture and the last hidden state of the multimodal pass. Seeing is learned
+from names alone: the clicks are far too few to teach it. A language-model head without these steps learns the same from
+many times the clicks. Several heads are trained at once on different weightings of the products; their spread is the
 interval of a score.
 """
 
@@ -28,6 +28,10 @@ DROPOUT = 0.3
 RIDGE = 3e-4
 """Penalty on the square of what the scores are made of, per head: prefers no effect to one that few clicks suggest."""
 
+FACT_RIDGE = 30.0
+"""What a fact's effects cost beside the others': a fact is the same for all that clicks say of a product, and products
+are few; at 1, prices that say nothing cost up to a point of pair accuracy."""
+
 CLASSIFICATION, REGRESSION = 0, 1
 
 
@@ -39,6 +43,7 @@ class HeadShape:
     vision_width: int
     text_width: int
     hidden_width: int
+    fact_width: int = 0
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     departments: tuple[str, ...] = ()
     ensemble: int = 6
@@ -65,18 +70,20 @@ class Features:
 
     vision: (sample, side, vision_width), pooled image tokens of each picture. text: (sample, text_width), the product.
     hidden: (sample, hidden_width), last token of the multimodal pass (width 0 where the heads do not look at it).
+    facts: (sample, fact_width), numbers about the product: its price.
     """
 
     vision: Tensor
     text: Tensor
     hidden: Tensor
+    facts: Tensor
 
     def __len__(self) -> int:
         return len(self.vision)
 
     def take(self, rows: Tensor) -> Features:
         """The features of some samples."""
-        return Features(self.vision[rows], self.text[rows], self.hidden[rows])
+        return Features(self.vision[rows], self.text[rows], self.hidden[rows], self.facts[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,8 @@ class FusionHeads(nn.Module):
     text_scale: Tensor
     hidden_mean: Tensor
     hidden_scale: Tensor
+    facts_mean: Tensor
+    facts_scale: Tensor
     temperature: Tensor
 
     def __init__(self, shape: HeadShape, *, seed: int) -> None:
@@ -117,7 +126,12 @@ class FusionHeads(nn.Module):
         self.interaction = normal(heads, channels, factors, topics, scale=0.01)
         self.picture = nn.Parameter(torch.zeros(heads, channels, shape.vision_width))
         self.last_token = normal(heads, channels, shape.sides, shape.hidden_width, scale=0.01)
-        for name, width in (("vision", shape.vision_width), ("text", shape.text_width), ("hidden", shape.hidden_width)):
+        # What never varied in training must say nothing when it does vary later, so it starts at nothing.
+        self.fact_interaction = nn.Parameter(torch.zeros(heads, channels, factors, shape.fact_width))
+        for name, width in (
+            ("vision", shape.vision_width), ("text", shape.text_width), ("hidden", shape.hidden_width),
+            ("facts", shape.fact_width),
+        ):  # fmt: skip
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_scale", torch.ones(width))
         self.register_buffer("temperature", torch.ones(()))
@@ -125,7 +139,7 @@ class FusionHeads(nn.Module):
     @torch.no_grad()
     def standardize(self, features: Features) -> None:
         """Measure mean and scale of every feature, so that the heads see numbers of one size."""
-        for name in ("vision", "text", "hidden"):
+        for name in ("vision", "text", "hidden", "facts"):
             values = getattr(features, name).flatten(0, -2)
             if values.numel() == 0 or len(values) < 2:
                 continue
@@ -139,10 +153,12 @@ class FusionHeads(nn.Module):
         vision = (features.vision - self.vision_mean) / self.vision_scale
         text = (features.text - self.text_mean) / self.text_scale
         hidden = (features.hidden - self.hidden_mean) / self.hidden_scale
+        facts = (features.facts - self.facts_mean) / self.facts_scale
         slots = _hide(vision, noise) @ self.perception.T + self.perception_bias
         topics = _hide(text, noise) @ self.topic.T + self.topic_bias
         soft, about = self.soft_slots(slots), self.soft_topics(topics)
         worth = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, about)
+        worth = worth + torch.einsum("ecft,nt->ecnf", self.fact_interaction, facts)
         score = torch.einsum("ecnf,nsf->ecns", worth, soft)
         score = score + torch.einsum("ecv,nsv->ecns", self.picture, vision) / math.sqrt(self.shape.vision_width)
         if self.shape.hidden_width:
@@ -163,7 +179,7 @@ class FusionHeads(nn.Module):
     def penalty(self) -> Tensor:
         """Sum of squares of what the scores are made of, mean over the heads."""
         parts = (self.value, self.interaction, self.picture, self.last_token)
-        total = self.value.new_zeros(())
+        total = FACT_RIDGE * self.fact_interaction.square().sum()
         for part in parts:
             total = total + part.square().sum()
         return total / len(self.value)

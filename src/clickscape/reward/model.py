@@ -25,11 +25,11 @@ from safetensors.torch import load_file, save_file
 from scipy.special import stdtrit
 
 from clickscape.errors import ModelError
-from clickscape.reward.features import Pictures, extract, text_features, widths
+from clickscape.reward.encoders import Backbone, VisionEncoder, open_backbone, save_backbone
+from clickscape.reward.features import Pictures, extract, fact_features, text_features, widths
 from clickscape.reward.heads import Features, FusionHeads, HeadShape
+from clickscape.reward.prices import Prices, measure
 from clickscape.types import Estimate, Preference, Product, Ranked
-from clickscape.vlm import model as vlm_model
-from clickscape.vlm.model import VisionLanguageModel
 
 Form = Literal["single", "pair"]
 
@@ -41,11 +41,12 @@ MAX_COMPARED = 64
 
 
 class RewardModel:
-    """A multimodal backbone and the heads on it; see the module for the two forms."""
+    """A backbone and the heads on it; see the module for the two forms. `prices`: which one is dear, and where."""
 
-    def __init__(self, backbone: VisionLanguageModel, heads: FusionHeads) -> None:
+    def __init__(self, backbone: Backbone, heads: FusionHeads, *, prices: Prices | None = None) -> None:
         self.backbone = backbone
         self.heads = heads
+        self.prices = Prices() if prices is None else prices
 
     @property
     def form(self) -> Form:
@@ -143,6 +144,8 @@ class RewardModel:
             "vision_width": shape.vision_width,
             "text_width": shape.text_width,
             "hidden_width": shape.hidden_width,
+            "fact_width": shape.fact_width,
+            "prices": {currency: dict(scales) for currency, scales in self.prices.scales.items()},
             "departments": list(shape.departments),
             "ensemble": shape.ensemble,
             "backbone": self.backbone.model_id,
@@ -151,7 +154,7 @@ class RewardModel:
         folder.parent.mkdir(parents=True, exist_ok=True)
         waiting = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            vlm_model.save(self.backbone, waiting / "new")
+            save_backbone(self.backbone, waiting / "new")
             save_file(
                 {name: value.detach().cpu().contiguous() for name, value in self.heads.state_dict().items()},
                 waiting / "new" / HEADS_FILE,
@@ -173,14 +176,16 @@ class RewardModel:
                     f"Load or train a reward model of the other form."
                 )
         self.backbone.model.eval()
-        return extract(self.backbone, products, pictures, last_token=self.heads.shape.hidden_width > 0)
+        last_token = self.heads.shape.hidden_width > 0
+        return extract(self.backbone, products, pictures, prices=self.prices, last_token=last_token)
 
     @torch.inference_mode()
     def tell(self, features: Features, products: Sequence[Product]) -> Features:
         """The same pictures as pictures of other products; ModelError for heads that look at the last token."""
         if self.heads.shape.hidden_width:
             raise ModelError("these heads look at text and pictures together. Ask for the features again.")
-        return replace(features, text=text_features(self.backbone, products))
+        facts = fact_features(products, prices=self.prices).to(features.facts.device)
+        return replace(features, text=text_features(self.backbone, products), facts=facts)
 
     @torch.inference_mode()
     def logits(self, features: Features) -> np.ndarray:
@@ -215,11 +220,12 @@ class RewardModel:
 
 
 def build(
-    backbone: VisionLanguageModel,
+    backbone: Backbone,
     *,
     form: Form = "single",
     slots: Mapping[str, tuple[str, ...]] | None = None,
     departments: Iterable[str] = (),
+    products: Iterable[Product] = (),
     last_token: bool | None = None,
     ensemble: int = 6,
     seed: int = 0,
@@ -228,20 +234,27 @@ def build(
 
     ``slots`` are the scene's, ``departments`` the products' coarsest categories: the auxiliary losses name both. The
     commonest MAX_DEPARTMENTS are kept (repetitions count). Without them the heads find factors of their own.
+    ``products``: the training's; they say which price is dear in which currency and department.
     ``last_token``: look at the last hidden state of the language model, too; None means in the pair form only.
+    ModelError for the pair form of a vision encoder.
     """
+    if form == "pair" and isinstance(backbone, VisionEncoder):
+        raise ModelError(f"{backbone.model_id}: an encoder sees one picture at a time, so it cannot hold two against "
+                         f"each other. Use the single form, or a language model that sees.")  # fmt: skip
     looks_at_last = form == "pair" if last_token is None else last_token
-    vision_width, text_width, hidden_width = widths(backbone, last_token=looks_at_last)
+    vision_width, text_width, hidden_width, fact_width = widths(backbone, last_token=looks_at_last)
     shape = HeadShape(
         sides=2 if form == "pair" else 1,
         vision_width=vision_width,
         text_width=text_width,
         hidden_width=hidden_width,
+        fact_width=fact_width,
         slots={slot: tuple(values) for slot, values in (slots or {}).items()},
         departments=tuple(sorted(name for name, _ in Counter(departments).most_common(MAX_DEPARTMENTS) if name)),
         ensemble=ensemble,
     )
-    return RewardModel(backbone, FusionHeads(shape, seed=seed).to(backbone.device))
+    heads = FusionHeads(shape, seed=seed).to(backbone.device)
+    return RewardModel(backbone, heads, prices=measure(products))
 
 
 def load(folder: str | Path) -> RewardModel:
@@ -261,15 +274,20 @@ def load(folder: str | Path) -> RewardModel:
             vision_width=int(settings["vision_width"]),
             text_width=int(settings["text_width"]),
             hidden_width=int(settings["hidden_width"]),
+            fact_width=int(settings["fact_width"]),
             slots={slot: tuple(values) for slot, values in settings["slots"].items()},
             departments=tuple(settings["departments"]),
             ensemble=int(settings["ensemble"]),
         )
+        prices = Prices({
+            currency: {department: (float(mean), float(sd)) for department, (mean, sd) in scales.items()}
+            for currency, scales in settings["prices"].items()
+        })  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{settings_file}: damaged ({error}). Train the reward model again.") from None
-    backbone = vlm_model.load(folder)
+    backbone = open_backbone(folder)
     expected = widths(backbone, last_token=shape.hidden_width > 0)
-    if expected != (shape.vision_width, shape.text_width, shape.hidden_width):
+    if expected != (shape.vision_width, shape.text_width, shape.hidden_width, shape.fact_width):
         raise ModelError(f"{folder}: the heads were trained on another backbone. Train the reward model again.")
     heads = FusionHeads(shape, seed=0)
     try:
@@ -277,7 +295,7 @@ def load(folder: str | Path) -> RewardModel:
     except (RuntimeError, SafetensorError) as error:
         message = str(error).splitlines()[0]
         raise ModelError(f"{heads_file}: damaged ({message}). Train the reward model again.") from None
-    return RewardModel(backbone, heads.to(backbone.device))
+    return RewardModel(backbone, heads.to(backbone.device), prices=prices)
 
 
 def reach(heads: np.ndarray, *, level: float) -> np.ndarray:

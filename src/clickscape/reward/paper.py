@@ -25,14 +25,14 @@ from torch import Tensor, nn
 from clickscape.errors import ModelError
 from clickscape.reward.features import Pictures
 from clickscape.reward.heads import Features, HeadOutput, HeadShape
-from clickscape.reward.model import HEADS_FILE, SETTINGS_FILE, VERSION, RewardModel
+from clickscape.reward.model import HEADS_FILE, SETTINGS_FILE, RewardModel
 from clickscape.types import Product
 from clickscape.vlm import batch as vlm_batch
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import MAX_TITLE, clean
 
-FORM = "paper"
+FORM, VERSION = "paper", 1
 INSTRUCTION = "Which part will bring more click-through rate in this image?"
 """One of the questions on which the public checkpoint was trained."""
 
@@ -86,7 +86,7 @@ class PaperRewardModel(RewardModel):
         self, backbone: VisionLanguageModel, heads: PaperHeads, *, instruction: str = INSTRUCTION, side: int = SIDE
     ) -> None:
         super().__init__(backbone, heads)  # type: ignore[arg-type]  # other heads, of the same shape and output
-        self.paper_heads = heads
+        self.paper_backbone, self.paper_heads = backbone, heads
         self.instruction = instruction
         self.side = side
 
@@ -114,7 +114,7 @@ class PaperRewardModel(RewardModel):
         folder.parent.mkdir(parents=True, exist_ok=True)
         waiting = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            vlm_model.save(self.backbone, waiting / "new")
+            vlm_model.save(self.paper_backbone, waiting / "new")
             heads = {name: value.detach() for name, value in self.paper_heads.state_dict().items()}
             write_heads(waiting / "new", heads, instruction=self.instruction, side=self.side)
             if folder.exists():
@@ -132,14 +132,14 @@ class PaperRewardModel(RewardModel):
                 vlm_batch.Sample(question, (side_by_side(views, side=self.side),))
                 for question, views in zip(questions[start : start + CHUNK], chunk, strict=True)
             ]
-            batch = vlm_batch.collate(self.backbone, samples, side="right", answers=False)
-            states = vlm_batch.forward(self.backbone, batch).float()
+            batch = vlm_batch.collate(self.paper_backbone, samples, side="right", answers=False)
+            states = vlm_batch.forward(self.paper_backbone, batch).float()
             last = batch.attention_mask.sum(1) - 1
             rows.append(states[torch.arange(len(states)), last])
         width = self.backbone.hidden_size
         hidden = torch.cat(rows) if rows else torch.zeros(0, width)
         nothing = hidden.new_zeros(len(hidden), 0)
-        return Features(vision=nothing[:, None].expand(-1, 2, -1), text=nothing, hidden=hidden)
+        return Features(vision=nothing[:, None].expand(-1, 2, -1), text=nothing, hidden=hidden, facts=nothing)
 
 
 def side_by_side(views: Pictures, *, side: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
+from clickscape.reward.buckets import bucket_loss, bucket_of
 from clickscape.reward.calibrate import temperature
 from clickscape.reward.data import RewardData, pair_weights, regression_targets, split
 from clickscape.reward.features import Pictures, concatenate, extract
@@ -91,6 +92,7 @@ def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np
     cached = _cache(model, seen, rows) if config.trainable == "head" else None
     model.heads.standardize(cached if cached is not None else _cache(model, seen, rows, limit=512))
     targets = torch.from_numpy(regression_targets(data, target=config.regression_target)).float()
+    buckets = bucket_of(torch.from_numpy(regression_targets(seen, target="log_ctr")).float())
     labels = _labels(model, data)
     departments = _departments(model, seen, rows)
     # Every head weighs the products its own way (Bayesian bootstrap): the heads differ as new data would make them.
@@ -109,9 +111,9 @@ def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np
     )
     trained = [*model.heads.parameters(), *backbone]
     per_epoch = math.ceil(len(rows.products) / config.products_per_batch)
-    total, number = config.epochs * per_epoch, 0
+    total, number = (config.bucket_epochs + config.epochs) * per_epoch, 0
     best, best_weights = math.inf, [parameter.detach().clone() for parameter in trained]
-    for _ in range(config.epochs):
+    for epoch in range(config.bucket_epochs + config.epochs):
         order = rng.permutation(len(rows.products))
         for start in range(0, len(order), config.products_per_batch):
             rate = learning_rate(number, total, warmup_share=config.warmup_share)
@@ -129,6 +131,9 @@ def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np
                 targets=targets[batch.creatives], labels=labels[batch.creatives], slot_groups=model.heads.shape.groups,
                 departments=departments[batch.product],
             )  # fmt: skip
+            if epoch < config.bucket_epochs:
+                placed = bucket_loss(output.logits, buckets[batch.creatives], weight=emphasis[:, batch.product])
+                losses = replace(losses, classification=placed)
             loss = (
                 config.classification_weight * losses.classification
                 + config.regression_weight * losses.regression
@@ -299,7 +304,8 @@ def _samples(data: RewardData, rows: _Rows) -> tuple[list[Product], list[Picture
 
 def _extract(model: RewardModel, data: RewardData, rows: _Rows) -> Features:
     products, pictures = _samples(data, rows)
-    return extract(model.backbone, products, pictures, last_token=model.heads.shape.hidden_width > 0)
+    last_token = model.heads.shape.hidden_width > 0
+    return extract(model.backbone, products, pictures, prices=model.prices, last_token=last_token)
 
 
 @torch.no_grad()

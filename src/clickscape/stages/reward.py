@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from clickscape import clicks as click_room
-from clickscape import vlm
 from clickscape.catalog.images import open_image
 from clickscape.clicks.halves import halves
 from clickscape.config import RewardConfig
@@ -21,6 +20,7 @@ from clickscape.reward import evaluate as evaluation
 from clickscape.reward import model as reward_model
 from clickscape.reward import train as training
 from clickscape.reward.data import RewardData
+from clickscape.reward.encoders import open_backbone
 from clickscape.stages import split, truth
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.shown import shown
@@ -32,11 +32,12 @@ STAGE = "reward"
 
 def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
     """Train, save models/reward, and evaluate; returns the run's manifest. A finished run is reused."""
+    source = backbone_source(workspace, config)
     inputs = {
         "products": workspace.products_path,
         "creatives": shown(workspace),
         "pairs": click_room.pairs_path(workspace),
-        "writer": writer_source(workspace),
+        "backbone": source,
     }
     if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
         yield Progress(STAGE, 1, 1, "reused")
@@ -49,16 +50,17 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         trained = {product.product_id for product in held.training(products)}
         learning, testing = everything.only(trained), everything.only(set(everything.products) - trained)
         model = reward_model.build(
-            vlm.load(writer_source(workspace)).vlm,
+            open_backbone(source),
             form=config.form,
             slots=SLOTS,
             departments=[product.department for product in held.training(products)],
+            products=held.training(products),
             seed=config.seed,
         )
         rng = np.random.default_rng(config.seed)
         groups = {pair.product_id for pair in learning.informative}
         share = 1 - config.validation_share
-        total = config.epochs * math.ceil(share * len(groups) / config.products_per_batch)
+        total = (config.bucket_epochs + config.epochs) * math.ceil(share * len(groups) / config.products_per_batch)
         yield Progress(STAGE, 0, total, "looking at creatives")
         for step in training.train(model, learning, config=config, rng=rng):
             run.log(asdict(step))
@@ -98,6 +100,14 @@ def writer_source(workspace: Workspace) -> Path | str:
     """Folder of the workspace's own pre-trained prompt model, or the name of the shipped one."""
     own = workspace.models / "pretrained"
     return own if own.exists() else "tiny"
+
+
+def backbone_source(workspace: Workspace, config: RewardConfig) -> Path | str:
+    """Folder or name of what the reward model stands on: what the settings say, or else the workspace's writer."""
+    if not config.backbone:
+        return writer_source(workspace)
+    folder = Path(config.backbone)
+    return folder if folder.is_dir() else config.backbone
 
 
 def reward_data(workspace: Workspace, held: split.Split) -> RewardData:

@@ -199,11 +199,11 @@ def load(name: str | os.PathLike[str], *, trainable: bool = False, allow_downloa
 
     Weights take gradients only if ``trainable``. ModelError if there is no such model here, or no safetensors in it.
     """
-    folder, model_id = _find(name, allow_download=allow_download)
+    folder, model_id = find(name, allow_download=allow_download)
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
     try:
-        with _without_bars():
+        with without_bars():
             model = AutoModelForImageTextToText.from_pretrained(
                 folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
             )
@@ -228,7 +228,7 @@ def save(vlm: VisionLanguageModel, folder: str | os.PathLike[str]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     waiting = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        with _without_bars():
+        with without_bars():
             vlm.core.save_pretrained(waiting / "new")
             vlm.processor.save_pretrained(waiting / "new")
         for file in (waiting / "new").iterdir():
@@ -250,7 +250,7 @@ def rescale_projector(vlm: VisionLanguageModel, *, rms: float, observed: float) 
         last.bias.mul_(rms / observed)
 
 
-def _find(name: str | os.PathLike[str], *, allow_download: bool) -> tuple[Path, str]:
+def find(name: str | os.PathLike[str], *, allow_download: bool) -> tuple[Path, str]:
     """The folder of a model and what to call it.
 
     A hub id is looked up here rather than by `from_pretrained`, which asks the network even when told
@@ -274,7 +274,7 @@ def _find(name: str | os.PathLike[str], *, allow_download: bool) -> tuple[Path, 
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Only the command line draws progress."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

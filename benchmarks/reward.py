@@ -149,6 +149,7 @@ def _measure(workspace: Workspace, variant: Variant, *, config: RewardConfig) ->
         form=config.form,
         slots=SLOTS if variant.slots else None,
         departments=[product.department for product in held.training(products)] if variant.text else (),
+        products=held.training(products) if variant.text else (),
         seed=config.seed,
     )
     for _ in train(model, learning, config=config, rng=np.random.default_rng(config.seed)):

@@ -28,12 +28,13 @@ from clickscape.render.renderer import RENDERERS, Renderer
 from clickscape.render.studio.phrases import phrases
 from clickscape.reward.explain.occlusion import occlude
 from clickscape.reward.explain.overlay import overlay
-from clickscape.reward.explain.phrases import Contribution, weigh
-from clickscape.reward.explain.scale import Scale, learn_scale
+from clickscape.reward.explain.phrases import weigh
+from clickscape.reward.explain.scale import Clicked, Scale, learn_scale
 from clickscape.reward.model import RewardModel
 from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
-from clickscape.types import Creative, Product
+from clickscape.stages.reward import slots_of
+from clickscape.types import Creative, Estimate, Product
 from clickscape.workspace import Workspace, atomic_file, file_name
 from clickscape.workspace.files import fingerprint, to_json
 
@@ -48,10 +49,18 @@ _SCALE_FILE = "scale.json"
 
 @dataclass(frozen=True)
 class Phrased:
-    """A phrase's contribution, and what stands in the picture without it: slot → (with, without)."""
+    """Without a phrase: change of the reward, of the CTR in per cent (None: not known), and slot → (with, without)."""
 
-    contribution: Contribution
+    phrase: str
+    reward: Estimate
+    ctr: Estimate | None
     instead: Mapping[str, tuple[str | None, str | None]]
+
+    @property
+    def enough(self) -> bool:
+        """Whether it makes a difference that the interval does not span."""
+        shown = self.ctr or self.reward
+        return not shown.low <= 0 <= shown.high
 
 
 @dataclass(frozen=True)
@@ -78,17 +87,17 @@ class CreativeExplanation:
         lines = [f"creative {self.creative_id} of {self.product_id}: {self.title}"]
         if self.reason:
             return [*lines, f"no phrases: {self.reason}"]
-        width = max(len(one.contribution.phrase) for one in self.phrases) + 2
+        width = max(len(one.phrase) for one in self.phrases) + 2
         lines.append(f"{'without':<{width}}  {self.unit:>16}  95 % interval    then")
-        for one in sorted(self.phrases, key=lambda one: -abs(one.contribution.reward.value)):
-            shown = one.contribution.ctr or one.contribution.reward
-            digits = 1 if one.contribution.ctr else 2
+        for one in sorted(self.phrases, key=lambda one: -abs(one.reward.value)):
+            shown = one.ctr or one.reward
+            digits = 1 if one.ctr else 2
             low, high = (f"{bound:+z.{digits}f}" for bound in (shown.low, shown.high))
-            known = "" if one.contribution.enough else "  (not enough evidence)"
+            known = "" if one.enough else "  (not enough evidence)"
             then = ", ".join(f"{slot} {after or 'none'}" for slot, (_, after) in one.instead.items())
-            if shown.low == shown.high == 0:
+            if one.reward.low == one.reward.high == 0:
                 known = "  (changes nothing)"
-            name = f"'{one.contribution.phrase}'"
+            name = f"'{one.phrase}'"
             lines.append(
                 f"{name:<{width}}  {shown.value:>+z16.{digits}f}  {f'[{low}, {high}]':<15}  {then}{known}".rstrip()
             )
@@ -215,9 +224,16 @@ def _phrased(
 ) -> tuple[Phrased, ...]:
     description = creative.description
     drawing = _Drawing(render.load(creative.renderer, settings=workspace.settings), product, size)
-    without = {phrase.text: phrase.without for phrase in phrases(description)}
-    weighed = weigh(model, product, description, without=without, draw=drawing, seeds=seeds, scale=scale)
-    return tuple(Phrased(one, drawing.instead(description, without[one.phrase])) for one in weighed)
+    apart = {phrase.text: phrase for phrase in phrases(description)}
+    without = {text: phrase.without for text, phrase in apart.items()}
+    found = []
+    for one in weigh(model, product, description, without=without, draw=drawing, seeds=seeds):
+        instead = drawing.instead(description, without[one.phrase])
+        slots = len(instead) or len(apart[one.phrase].slots)
+        ctr = scale.percent(one.reward, slots=slots) if scale is not None and scale.known else None
+        unchanged = one.reward.low == one.reward.high == 0
+        found.append(Phrased(one.phrase, one.reward, one.reward if ctr and unchanged else ctr, instead))
+    return tuple(found)
 
 
 def _scale(workspace: Workspace, model: RewardModel) -> Scale | None:
@@ -233,31 +249,44 @@ def _scale(workspace: Workspace, model: RewardModel) -> Scale | None:
             return None if kept["scale"] is None else Scale(**kept["scale"])
     except (OSError, ValueError, KeyError, TypeError):  # not learned yet, or by another release: learn it
         pass
-    scale = learn_scale(*_held_out(workspace, model))
+    scale = learn_scale(_held_out(workspace, model))
     with workspace.lock(), atomic_file(path) as temporary:
         temporary.write_text(to_json({"of": stamp, "scale": scale}), encoding="utf-8")
     return scale
 
 
-def _held_out(workspace: Workspace, model: RewardModel) -> tuple[list[NDArray[np.float64]], ...]:
-    """Rewards, clicks and examinations of the creatives of held-out products, those with most clicks first."""
+def _held_out(workspace: Workspace, model: RewardModel) -> list[Clicked]:
+    """The creatives of held-out products, those with most clicks first."""
     products = workspace.products()
     tested = {product.product_id: product for product in split.read(workspace, products).testing(products)}
-    images = {creative.creative_id: creative.image for creative in workspace.creatives()}
+    creatives = {creative.creative_id: creative for creative in workspace.creatives()}
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in click_room.read_estimates(workspace).to_pylist():
-        if row["product_id"] in tested and row["creative_id"] in images and row["examinations"] > 0:
+        if row["product_id"] in tested and row["creative_id"] in creatives and row["examinations"] > 0:
             rows.setdefault(row["product_id"], []).append(row)
-    rewards, clicks, examinations = [], [], []
+    found: list[Clicked] = []
     looked = 0
     for name, own in sorted(rows.items(), key=lambda item: (-sum(row["clicks"] for row in item[1]), item[0])):
         if len(own) < 2 or looked + len(own) > _SCALE_CREATIVES:
             continue
         looked += len(own)
-        first, *others = (_squeezed(open_image(images[row["creative_id"]])[..., :3]) for row in own)
+        shown = [creatives[row["creative_id"]] for row in own]
+        first, *others = (_squeezed(open_image(creative.image)[..., :3]) for creative in shown)
         count = len(others)
         odds = model.log_odds([tested[name]] * count, others, [first] * count).mean(0)
-        rewards.append(np.array([0.0, *odds]))
-        clicks.append(np.array([row["clicks"] for row in own], np.float64))
-        examinations.append(np.array([row["examinations"] for row in own], np.float64))
-    return rewards, clicks, examinations
+        found.append(
+            Clicked(
+                rewards=np.array([0.0, *odds]),
+                clicks=np.array([row["clicks"] for row in own], np.float64),
+                examinations=np.array([row["examinations"] for row in own], np.float64),
+                differing=_differing([slots_of(creative) or {} for creative in shown]),
+            )
+        )
+    return found
+
+
+def _differing(scenes: Sequence[Mapping[str, str | None]]) -> NDArray[np.float64]:
+    """In how many slots two scenes differ, at least 1: (scene, scene)."""
+    return np.array(
+        [[max(sum(one[slot] != two.get(slot) for slot in one), 1) for two in scenes] for one in scenes], float
+    )

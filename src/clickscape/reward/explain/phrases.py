@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from clickscape.reward.explain.scale import Scale
 from clickscape.reward.model import RewardModel
 from clickscape.types import Estimate, Product
 
@@ -23,19 +22,10 @@ Draw = Callable[[str, int], NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What happens without a phrase: change of the reward in log-odds, and of the CTR in per cent (None: not known).
-
-    Negative: the phrase earns clicks.
-    """
+    """How the reward changes without a phrase, in log-odds; negative: the model likes the phrase."""
 
     phrase: str
     reward: Estimate
-    ctr: Estimate | None
-
-    @property
-    def enough(self) -> bool:
-        """Whether the phrase makes a difference that the interval does not span."""
-        return not self.reward.low <= 0 <= self.reward.high
 
 
 def weigh(
@@ -46,12 +36,11 @@ def weigh(
     without: Mapping[str, str],
     draw: Draw,
     seeds: Sequence[int],
-    scale: Scale | None = None,
     level: float = 0.95,
 ) -> list[Contribution]:
     """One contribution per phrase, in order; without: phrase → the description that lacks it.
 
-    CTRs are given where `scale` is known. ValueError for fewer than two seeds: their spread would be unknown.
+    ValueError for fewer than two seeds: their spread would be unknown.
     """
     if len(set(seeds)) < 2:
         raise ValueError(f"at least two different seeds are needed for an interval, got {list(seeds)}")
@@ -60,8 +49,7 @@ def weigh(
     for phrase, rest in without.items():
         drawn = [draw(rest, seed) for seed in seeds]
         reward = _estimate(model.log_odds([product] * len(seeds), drawn, whole), level=level)
-        ctr = scale.percent(reward) if scale is not None and scale.known else None
-        contributions.append(Contribution(phrase, reward, ctr))
+        contributions.append(Contribution(phrase, reward))
     return contributions
 
 

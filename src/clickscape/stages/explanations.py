@@ -107,10 +107,10 @@ class CreativeExplanation:
         drawn = f"{len(self.seeds)} pictures with and without each phrase"
         if self.scale is None or not self.scale.known:
             return f"{drawn}; too few clicks on held-out products to say what a log-odds is in CTR"
-        error = 1.96 * self.scale.error
+        error, misfit = 1.96 * self.scale.error, 100 * 1.96 * self.scale.misfit
         return (
-            f"{drawn}; a log-odds of reward is {self.scale.slope:.2f} ± {error:.2f} of log CTR "
-            f"by the clicks of {self.scale.products} held-out products"
+            f"{drawn}; by the clicks of {self.scale.products} held-out products a log-odds of reward is "
+            f"{self.scale.slope:.2f} ± {error:.2f} of log CTR, and wrong by ± {misfit:.0f} % a slot"
         )
 
 

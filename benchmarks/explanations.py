@@ -15,6 +15,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def _phrases(shop: Workspace) -> dict[str, float]:
     shoppers = world.load(simulated[-1]["result"]["world"])
     scale = explanations._scale(shop, model)
     creatives = [one for one in shop.creatives() if one.product_id in tested and one.description]
-    rows = []
+    rows, bare = [], []  # bare: intervals that hold heads, seeds and scale alone
     for number in np.random.default_rng(0).choice(len(creatives), CREATIVES, replace=False):
         creative = creatives[number]
         product, seeds = tested[creative.product_id], (creative.seed, *range(1, SEEDS))
@@ -149,8 +150,17 @@ def _phrases(shop: Workspace) -> dict[str, float]:
         known = true(creative.description)
         found = explanations._phrased(shop, creative, product, model=model, size=(128, 128), seeds=seeds, scale=scale)
         without = {phrase.text: phrase.without for phrase in explanations.phrases(creative.description)}
-        rows += [(true(without[one.phrase]) - known, *_logs(one.ctr)) for one in found if one.instead and one.ctr]
-    return _figures(np.array(rows))
+        for one in found:
+            if one.instead and one.ctr and scale:
+                rows.append((true(without[one.phrase]) - known, *_logs(one.ctr)))
+                bare.append((rows[-1][0], *_logs(replace(scale, misfit=0.0).percent(one.reward, slots=1))))
+    figures = _figures(np.array(rows))
+    stated, changed = np.array(rows)[:, 1], np.array(rows)[:, 0]
+    return {
+        **figures,
+        "slope": float(np.polyfit(stated, changed, 1)[0]),
+        "bare_coverage": _figures(np.array(bare))["coverage"],
+    }
 
 
 def _logs(percent) -> tuple[float, float, float]:
@@ -186,6 +196,11 @@ def _tables(elements: list[dict], phrases: dict[str, float] | None, *, seeds: in
     ]
     if phrases is not None:
         lines.append(f"| phrases, {CREATIVES} held-out creatives | harmony | {_cells(phrases)} |")
+        told = (
+            f"Phrases: true change = {phrases['slope']:.2f} × the stated one; without what the reward gets wrong, "
+            f"their intervals would cover {100 * phrases['bare_coverage']:.0f} %."
+        )
+        lines += ["", told]
     return "\n".join(lines)
 
 

@@ -45,10 +45,11 @@ def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path) -> None:
         run("ingest", "my-shop", "my.csv", "--workers", "1")
         told = [run(*command, *(["--workers", "1"] if command[0] == "simulate" else [])) for command in commands]
         folder = tmp_path / "my-shop" / "explanations"
-        assert {path.name for path in folder.iterdir()} == {
-            *("candle-emerald-c0.png", "candle-emerald-c0.json", "elements.csv", "elements.json", "scale.json")
+        assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == {
+            *("creatives/candle-emerald-c0.png", "creatives/candle-emerald-c0.json"),
+            *("elements.csv", "elements.json", "scale.json"),
         }
-        with Image.open(folder / "candle-emerald-c0.png") as drawn, Image.open(PICTURE) as shown:
+        with Image.open(folder / "creatives/candle-emerald-c0.png") as drawn, Image.open(PICTURE) as shown:
             assert drawn.size == shown.size, "the page shows what the command draws"
     assert re.search(r"^without +reward, log-odds +95 % interval +then$", told[3], re.M)
     header = re.search(r"^light +CTR, % +95 % interval +impressions creatives$", PAGE, re.M)

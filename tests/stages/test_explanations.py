@@ -47,7 +47,7 @@ def test_one_creative_on_the_command_line(copy: Workspace) -> None:
     creative = next(one for one in copy.creatives() if one.creative_id == CREATIVE)
     code, text, _ = said("explain", copy.path, "--creative", CREATIVE)
     assert code == 0
-    made = copy.path / "explanations" / f"{CREATIVE}.png"
+    made = copy.path / "explanations" / "creatives" / f"{CREATIVE}.png"
     assert f"made {made}" in text
     with Image.open(made) as page:
         assert page.width > 1_000
@@ -77,7 +77,7 @@ def test_held_out_clicks_turn_rewards_into_per_cent(copy: Workspace) -> None:
         copy, split.Split({p.product_id: p.product_id for p in products}, frozenset(p.product_id for p in products))
     )
     made = run(explain_creative(copy, CREATIVE))
-    kept = made.picture.parent / "scale.json"
+    kept = copy.path / "explanations" / "scale.json"
     before = kept.stat().st_mtime_ns
     assert made.scale is not None
     assert made.scale.products == len(products)
@@ -95,7 +95,10 @@ def test_held_out_clicks_turn_rewards_into_per_cent(copy: Workspace) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "reason"),
-    [({"description": " "}, "the creative has no description"), ({"renderer": "hand"}, "nothing here draws as 'hand'")],
+    [
+        ({"description": " , "}, "the creative has no description"),
+        ({"renderer": "hand"}, "nothing here draws as 'hand'"),
+    ],
 )
 def test_a_picture_from_elsewhere_has_a_heat_map_only(copy: Workspace, changed: dict[str, str], reason: str) -> None:
     copy.write_creatives(

@@ -115,7 +115,7 @@ class CreativeExplanation:
 
 
 def explain_creative(workspace: Workspace, creative_id: str, *, seeds: int = SEEDS) -> Stage[CreativeExplanation]:
-    """Write explanations/<creative>.png (heat map) and .json (map, phrases, scale); all of it or nothing.
+    """Write explanations/creatives/<id>.png (heat map) and .json (map, phrases, scale), each whole or not at all.
 
     WorkspaceError for an id that is not there, ModelError without a reward model.
     """
@@ -134,7 +134,7 @@ def explain_creative(workspace: Workspace, creative_id: str, *, seeds: int = SEE
         if reason
         else _phrased(workspace, creative, product, model=model, size=_size(image), seeds=chosen, scale=scale)
     )
-    folder = workspace.path / "explanations"
+    folder = workspace.path / "explanations" / "creatives"
     made = CreativeExplanation(
         creative_id=creative_id,
         product_id=product.product_id,
@@ -191,7 +191,7 @@ def _find(workspace: Workspace, creative_id: str) -> tuple[Creative, Product]:
 
 def _why_not(creative: Creative) -> str:
     """Why the creative cannot be drawn again, or ""."""
-    if not creative.description.strip():
+    if not phrases(creative.description):
         return "the creative has no description"
     if creative.renderer not in RENDERERS:
         return f"nothing here draws as {creative.renderer!r} does"

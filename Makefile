@@ -6,7 +6,7 @@ DEMO_FOLDER ?= demo-workspace
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint bench docs pretrain-tiny clean
+.PHONY: demo test test-spark check lint bench docs pretrain-tiny clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -19,6 +19,12 @@ demo: $(VENV)/.installed  ## the whole loop on the sample catalog; ends with the
 
 test: lint  ## what CI runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-spark:  ## the click log on a local PySpark session, in an environment of its own; needs Java 17
+	test -x .venv-spark/bin/python || $(PYTHON) -m venv .venv-spark
+	.venv-spark/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		'ibis-framework[duckdb]' 'sqlglot<30.18' pyspark numpy pillow pydantic pytest pyarrow
+	PYTHONPATH=src .venv-spark/bin/python -m pytest -m spark tests/clicks/test_engines.py
 
 check: test  ## before every commit
 
@@ -39,4 +45,4 @@ pretrain-tiny: $(VENV)/.installed  ## re-creates the shipped model (tens of minu
 	$(BIN)/python scripts/pretrain_tiny.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-spark build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clickscape.config import FidelityConfig, Settings, load
+from clickscape.config import ClicksConfig, FidelityConfig, Settings, load
 from clickscape.errors import ConfigError
 
 
@@ -56,3 +56,10 @@ def test_the_limits_that_the_docs_show_are_the_defaults(tmp_path: Path) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().optimize.beta = 1.0  # type: ignore[misc]
+
+
+def test_settings_with_a_table_among_them_are_keys_of_caches() -> None:
+    one, other = (ClicksConfig(columns={"ts": "time"}) for _ in range(2))
+    assert hash(one) == hash(other)
+    assert hash(Settings(clicks=one)) == hash(Settings(clicks=other))
+    assert {one: 1}[other] == 1

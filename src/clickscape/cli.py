@@ -148,6 +148,14 @@ def clicks(
     product: Annotated[
         str | None, typer.Argument(help="With --explain: product to show; else the one with most clicks.")
     ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            help="Log elsewhere: file or glob (.parquet, .csv, .jsonl), or connection URL of a database, in which "
+            "${NAME} is read from the environment. Default: clickscape.toml, else the workspace's own log."
+        ),
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Table of the database that --log names.")] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what was learned of the log, and per pair what was kept and why.")
     ] = False,
@@ -156,6 +164,7 @@ def clicks(
     ] = False,
 ) -> None:
     """Turn the click log into a debiased CTR per creative and pairs of creatives."""
+    from clickscape.clicks.sources import is_address
     from clickscape.stages.clicks import clicks as stage
     from clickscape.stages.explain import explain as explained
     from clickscape.workspace import Workspace
@@ -164,7 +173,9 @@ def clicks(
     if (product is not None or as_json) and not explain:
         raise typer.BadParameter("a product and --json are for --explain only. Add --explain, or leave them out.")
     shop = Workspace.open(workspace)
-    manifest = _watch(stage(shop, shop.settings.clicks))
+    source = log if log is None or is_address(log) else str(Path(log).absolute())
+    chosen = {key: value for key, value in (("source", source), ("table", table)) if value is not None}
+    manifest = _watch(stage(shop, shop.settings.clicks.model_copy(update=chosen)))
     if explain:
         explanation = explained(shop, manifest, product_id=product, whole=as_json)
         for line in [to_json(explanation.as_record())] if as_json else map(_shown, explanation.lines()):
@@ -404,7 +415,8 @@ def score(
 
     for place, (path, ranked) in enumerate(stage(Workspace.open(workspace), product, images), start=1):
         value = ranked.score
-        _out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}", markup=False)
+        note = "  (not enough evidence that it beats the next)" if ranked.ahead is False else ""
+        _out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}{note}", markup=False)
 
 
 @app.command(epilog="Example: clickscape explain my-shop --creative A-17-1")

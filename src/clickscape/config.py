@@ -18,6 +18,10 @@ from clickscape.errors import ConfigError
 class _Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __hash__(self) -> int:
+        """Equal settings, equal hash; tables among them, too (settings are keys of caches)."""
+        return hash(self.model_dump_json())
+
 
 class IngestConfig(_Stage):
     """A catalog moves into the workspace."""
@@ -27,9 +31,40 @@ class IngestConfig(_Stage):
     )
 
 
+LogColumn = Literal[
+    "event_id", "ts", "kind", "decision_id", "creative_id", "product_id", "position", "user_key", "received_at",
+    "placement", "device", "audience", "day", "impressions", "clicks",
+]  # fmt: skip
+"""Names that clickscape knows the columns of a log by."""
+
+
 class ClicksConfig(_Stage):
     """From events to pairs."""
 
+    source: str = Field(
+        "",
+        description="log elsewhere: file, glob (.parquet, .csv, .jsonl) or connection URL of a database, in which "
+        "${NAME} is read from the environment; empty: clicks/events/*.parquet or clicks/counts.parquet",
+    )
+    table: str = Field("", description="table of the database that source names, as name or schema.name")
+    columns: dict[LogColumn, str] = Field(
+        {}, description='columns that the log calls otherwise, as { ts = "timestamp", user_key = "visitor" }'
+    )
+    clock_skew_seconds: float = Field(
+        60.0, ge=0, description="seconds by which clocks may differ: a click so much before its impression counts"
+    )
+    late_after_hours: float = Field(
+        72.0, gt=0, description="hours between ts and received_at after which an event is too late to count"
+    )
+    attribution_hours: float = Field(
+        24.0, gt=0, description="hours after its impression in which a click counts for it"
+    )
+    bot_events_per_minute: int = Field(
+        60, ge=1, description="events of one user_key in a calendar minute; who has more is a bot and counts nowhere"
+    )
+    max_unmatched_share: float = Field(
+        0.2, ge=0, le=1, description="share of clicks without their impression above which the log is refused"
+    )
     position_correction: bool = Field(True, description="scale impressions to expected examinations")
     within_strata: bool = Field(
         True, description="compare within day, placement, device and audience, where the log has them"

@@ -126,7 +126,22 @@ class CreativePair:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Place of one image in a ranking: its index in what was asked, and its score."""
+    """Place of one image in a ranking: its index in what was asked, and its score.
+
+    ``ahead``: whether it surely gets clicked more than the next one; None for the last, and where nobody can say.
+    """
 
     index: int
     score: Estimate
+    ahead: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What a reward model says of two images: P(the first gets clicked more), and the winner if there is one.
+
+    ``winner`` is None when the interval spans a tie: not enough evidence.
+    """
+
+    first_better: Estimate
+    winner: Literal["first", "second"] | None

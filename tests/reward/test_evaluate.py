@@ -7,15 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clickscape.reward.additive import best_scene_per_category, scene_only
 from clickscape.reward.data import RewardData
 from clickscape.reward.evaluate import (
     KNOWN_SCENES,
     NEW_ELEMENT,
     NEW_TOGETHER,
     agreement,
-    best_scene_per_category,
     evaluate,
-    scene_only,
     split_half_ceiling,
 )
 from clickscape.types import CreativePair, Product

@@ -164,7 +164,7 @@ def test_the_best_epoch_is_kept(world: Any, backbone: Any) -> None:
         [data.products[pair.product_id] for pair in held.pairs],
         [data.image(first) for first, _ in held.places],
         [data.image(second) for _, second in held.places],
-    ).mean(0)
+    ).mean(0) * float(model.heads.temperature)  # the loss of an epoch is that of the odds as they were learned
     wanted = np.array([pair.preference for pair in held.pairs])
     loss = np.mean(np.logaddexp(0, -odds) * wanted + np.logaddexp(0, odds) * (1 - wanted))
     assert loss == pytest.approx(min(measured), rel=1e-4)

@@ -6,6 +6,7 @@ A stratum is what an impression had beside its creative and position: the column
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import ibis
 import numpy as np
@@ -16,7 +17,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-STRATA = ("day", "placement", "device", "audience")
+NAMED_STRATA = ("placement", "device", "audience")
+"""Optional text columns of a log by which counts can be split; `day` comes from the time of an event."""
+
+Stratum = Literal["day", "placement", "device", "audience"]
+STRATA: tuple[Stratum, ...] = ("day", "placement", "device", "audience")
 UNKNOWN = "unknown"
 
 

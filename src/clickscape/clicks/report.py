@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from clickscape.clicks import ctr, logs
 from clickscape.clicks import pairs as pairing
+from clickscape.clicks.cells import STRATA
 from clickscape.clicks.ctr import ClickModel
 from clickscape.clicks.position import Examination
 from clickscape.config import ClicksConfig
@@ -41,17 +43,25 @@ class ClickReport:
         return pairing.to_pairs(self.pair_table)
 
 
-def estimate(source: Workspace | ibis.Table, *, config: ClicksConfig | None = None) -> ClickReport:
+def estimate(
+    source: Workspace | ibis.Table,
+    *,
+    config: ClicksConfig | None = None,
+    categories: Mapping[str, str] | None = None,
+) -> ClickReport:
     """Estimate every creative's CTR and the pairs; `source`: a workspace or counts (`logs.counts`).
+
+    `categories`: product_id → department, for counts; a workspace knows its own.
 
     For a workspace, `config` defaults to its clickscape.toml and the tables are written to clicks/estimates.parquet and
     clicks/pairs.parquet; a LogError leaves it as it was.
     """
     if not isinstance(source, Workspace):
-        return _estimate(source, config=config or ClicksConfig(), categories=None)
+        return _estimate(source, config=config or ClicksConfig(), categories=categories)
     with source.lock():
         settings = config or source.settings.clicks
-        report = _estimate(logs.read(source), config=settings, categories=categories_of(source))
+        counts = logs.read(source, config=settings, by=STRATA)
+        report = _estimate(counts, config=settings, categories=categories_of(source))
         source.write_table(estimates_path(source), report.estimates)
         source.write_table(pairs_path(source), report.pair_table)
     return report
@@ -85,7 +95,7 @@ def categories_of(workspace: Workspace) -> dict[str, str] | None:
     return {product.product_id: product.department for product in workspace.products()}
 
 
-def _estimate(counts: ibis.Table, *, config: ClicksConfig, categories: dict[str, str] | None) -> ClickReport:
+def _estimate(counts: ibis.Table, *, config: ClicksConfig, categories: Mapping[str, str] | None) -> ClickReport:
     estimates, model = ctr.estimate(counts, config=config, categories=categories)
     rows = pairing.pairs(logs.connect().create_table("estimates", estimates), config=config).to_pyarrow()
     table = rows.select(pairing.PAIRS.names).cast(pairing.PAIRS)

@@ -8,20 +8,22 @@ not count.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
+from clickscape.reward.additive import scene_only
+from clickscape.reward.calibrate import calibration_errors
 from clickscape.reward.data import RewardData
-from clickscape.reward.model import RewardModel
+from clickscape.reward.model import RewardModel, reach
+from clickscape.reward.ranking import ranking, rows_of, scores_of
 from clickscape.types import Estimate
 
 TIE = 1e-5
 """Log-odds closer to 0 than this are a tie: batches of other sizes move float32 scores by about a tenth of it."""
 
-RIDGE = 3.0
 GRAY = 127
 
 
@@ -41,7 +43,10 @@ class RewardReport:
     accuracy: order that the clicks show. ceiling: what an oracle would reach on the same noisy pairs, None if unknown;
     it comes from the truth of a simulated world, or from split halves of the impressions. true_accuracy: order of the
     true CTRs. share: (accuracy − ½) / (ceiling − ½). left_share: pair form, how often it takes the left picture (½ is
-    unbiased). parts: the pairs by what of their scenes the training data showed; see `by_novelty`.
+    unbiased). parts: the pairs by what of their scenes the training data showed; see `by_novelty`. by_gap: the pairs by
+    how far the CTRs lie apart (the true ones where they are known). evidence: the pairs that the model decides, and
+    those whose interval spans a tie. calibration: expected calibration error of P(first better), against the true order
+    where it is known, else against what the clicks say. ndcg, regret, random_regret: see `ranking.Ranking`.
     """
 
     pairs: int
@@ -55,6 +60,12 @@ class RewardReport:
     left_share: float | None = None
     baselines: Mapping[str, Estimate] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
+    by_gap: Mapping[str, Part] = field(default_factory=dict)
+    evidence: Mapping[str, Part] = field(default_factory=dict)
+    calibration: Estimate | None = None
+    ndcg: Estimate | None = None
+    regret: Estimate | None = None
+    random_regret: Estimate | None = None
 
 
 def evaluate(
@@ -80,9 +91,10 @@ def evaluate(
     left_share = None
     rivals: dict[str, np.ndarray] = {}
     if isinstance(predictor, RewardModel):
-        predicted, left_share, rivals = _predict(predictor, data, rng=rng)
+        heads, left_share, rivals = _predict(predictor, data, rng=rng)
     else:
-        predicted = _gaps(predictor, data)
+        heads = _gaps(predictor, data)[None]
+    predicted = heads.mean(0)
     if training is not None and data.slots is not None:
         rivals["scene only"] = _gaps(scene_only(training, data), data)
     rivals |= {name: _gaps(scores, data) for name, scores in (baselines or {}).items()}
@@ -115,6 +127,17 @@ def evaluate(
         share = _interval(
             float(_share(hits.mean(), top)), _share(_resampled(hits, clusters, draws), resampled), level=level
         )
+
+    def parts(found: Mapping[str, np.ndarray]) -> dict[str, Part]:
+        return {
+            name: Part(int(own.sum()), estimate(hits, own), None if oracle is None else estimate(oracle, own))
+            for name, own in found.items()
+        }
+
+    known = None if true_log_ctr is None else _gaps(true_log_ctr, data)
+    is_model = isinstance(predictor, RewardModel)
+    outcome = observed + 0.5 if known is None else (1 + np.sign(known)) / 2
+    errors = calibration_errors(0.5 + 0.5 * np.tanh(predicted / 2), outcome)
     return RewardReport(
         pairs=len(hits),
         products=len({pair.product_id for pair in data.informative}),
@@ -126,12 +149,52 @@ def evaluate(
         share=share,
         left_share=left_share,
         baselines={name: estimate(agreement(gaps, observed)) for name, gaps in rivals.items()},
-        parts={
-            name: Part(int(own.sum()), estimate(hits, own), None if oracle is None else estimate(oracle, own))
-            for name, own in (by_novelty(training, data) if training is not None else {}).items()
-        },
+        parts=parts(by_novelty(training, data) if training is not None else {}),
+        by_gap=parts(_by_gap(np.abs(known if known is not None else np.array([p.gap for p in data.informative])))),
+        evidence=parts(_by_evidence(heads, level=level)) if is_model else {},
+        calibration=estimate(errors) if is_model else None,
+        **_ranked(predicted, data, true_log_ctr, draws=draws, level=level),
     )
 
+
+def _by_gap(gaps: np.ndarray) -> dict[str, np.ndarray]:
+    """Which pairs' CTRs lie how far apart; gaps: |difference of log-CTR|, (pair,). No part is empty."""
+    place = np.searchsorted(np.log(GAP_RATIOS), gaps, side="right")
+    return {name: place == number for number, name in enumerate(GAPS) if (place == number).any()}
+
+
+def _by_evidence(heads: np.ndarray, *, level: float) -> dict[str, np.ndarray]:
+    """Which pairs the heads (head, pair) decide: the interval of their mean log-odds leaves out a tie."""
+    if len(heads) < 2:
+        return {}
+    clear = np.abs(heads.mean(0)) > reach(heads, level=level)
+    return {name: own for name, own in ((DECIDED, clear), (UNDECIDED, ~clear)) if own.any()}
+
+
+def _ranked(
+    predicted: np.ndarray, data: RewardData, true_log_ctr: np.ndarray | None, *, draws: np.ndarray, level: float
+) -> dict[str, Estimate]:
+    """NDCG and regrets over products, clusters drawn as for the pairs; nothing where no CTR is known."""
+    log_ctr = data.log_ctr if true_log_ctr is None else true_log_ctr
+    if log_ctr is None:
+        return {}
+    scores = scores_of(predicted, data.places, len(data.creative_ids))
+    rows = rows_of(data.product_of, np.isfinite(scores) & np.isfinite(log_ctr))
+    if not rows:
+        return {}
+    names = sorted({data.group(pair.product_id) for pair in data.informative})
+    numbers = {name: number for number, name in enumerate(names)}
+    clusters = np.array([numbers[data.group(product)] for product in rows])
+    found = ranking(scores, np.asarray(log_ctr, dtype=np.float64), list(rows.values()))
+    return {
+        name: _interval(float(values.mean()), _resampled(values, clusters, draws), level=level)
+        for name, values in (("ndcg", found.ndcg), ("regret", found.regret), ("random_regret", found.random_regret))
+    }
+
+
+GAP_RATIOS = (1.05, 1.20, 1.50)
+GAPS = ("CTRs less than 5 % apart", "5 to 20 % apart", "20 to 50 % apart", "more than 50 % apart")
+DECIDED, UNDECIDED = "decided by the model", "not enough evidence"
 
 KNOWN_SCENES = "scenes as in training"
 NEW_TOGETHER = "two elements never seen together"
@@ -179,73 +242,25 @@ def split_half_ceiling(agreed: np.ndarray | float) -> np.ndarray:
     return np.asarray(0.5 + np.arcsin(np.sqrt(2 * half / (1 + half))) / np.pi)
 
 
-def scene_only(training: RewardData, data: RewardData) -> np.ndarray:
-    """The rival that knows the true scene and ignores the product: ridge on the slots. Scores, (creative,)."""
-    if training.slots is None or data.slots is None or training.log_ctr is None:
-        raise ValueError("the scene-only baseline needs the scenes of both sets and the log-CTRs of the training set")
-    columns = _columns(training.slots)
-    kept = np.isfinite(training.log_ctr)
-    design = _one_hot(training.slots, columns)[kept]
-    products = np.asarray(training.product_of)[kept]
-    weights = _ridge(_centered(design, products), _centered(np.asarray(training.log_ctr)[kept], products))
-    return _one_hot(data.slots, columns) @ weights
-
-
-def best_scene_per_category(
-    scores: np.ndarray,
-    slots: Sequence[Mapping[str, str | None]],
-    departments: Sequence[str],
-    *,
-    products: Sequence[str] | None = None,
-) -> dict[str, dict[str, str | None]]:
-    """The scene that scores best in every department: what a shop gets that optimizes categories instead of products.
-
-    scores, slots, departments: one entry per creative. An additive model of the slots is fitted to the scores within
-    each product (``products``; within the department when None), and its best scene is taken, among the combinations
-    of slots that scenes really have (a scene without a wall has no palette).
-    """
-    groups = np.asarray(products if products is not None else departments)
-    names = np.asarray(departments)
-    columns = _columns(slots)
-    patterns: dict[tuple[bool, ...], dict[str, set[str | None]]] = {}
-    for scene in slots:
-        allowed = patterns.setdefault(tuple(value is None for value in scene.values()), {slot: set() for slot in scene})
-        for slot, value in scene.items():
-            allowed[slot].add(value)
-    best: dict[str, dict[str, str | None]] = {}
-    for name in sorted(set(departments)):
-        own = names == name
-        design = _one_hot([scene for scene, mine in zip(slots, own, strict=True) if mine], columns)
-        wanted = _centered(np.asarray(scores, dtype=np.float64)[own], groups[own])
-        weights = _ridge(_centered(design, groups[own]), wanted)
-        worth = {column: float(weights[place]) for column, place in columns.items()}
-        candidates = [
-            {slot: max(sorted(values, key=str), key=lambda value, slot=slot: worth[slot, value])  # type: ignore[misc]
-             for slot, values in allowed.items()}
-            for allowed in patterns.values()
-        ]  # fmt: skip
-        best[name] = max(candidates, key=lambda scene: sum(worth[item] for item in scene.items()))
-    return best
-
-
 def _predict(
     model: RewardModel, data: RewardData, *, rng: np.random.Generator
 ) -> tuple[np.ndarray, float | None, dict[str, np.ndarray]]:
-    """Log-odds of every pair, the share of the left picture in single orders (pair form), and the rivals."""
+    """Log-odds of every pair by each head, (head, pair), the share of the left picture (pair form), and the rivals."""
     others = _other_products(data, rng=rng)
     rivals = {"caption only": _caption_only(model, data)}
     if model.form == "pair":
         odds, left_share = _pair_odds(model, data)
         if others is not None:
-            rivals["product shuffled"], _ = _pair_odds(model, data, told=others)
+            rivals["product shuffled"] = _pair_odds(model, data, told=others)[0].mean(0)
         return odds, left_share, rivals
     used = np.unique(data.places).tolist()
-    scores, shuffled = (np.full(len(data.creative_ids), np.nan) for _ in range(2))
+    scores = np.full((model.heads.shape.ensemble, len(data.creative_ids)), np.nan)
+    shuffled = np.full(len(data.creative_ids), np.nan)
     for start in range(0, len(used), 256):
         chunk = used[start : start + 256]
         pictures = [(data.image(place),) for place in chunk]
         features = model.features([data.product(place) for place in chunk], pictures)
-        scores[chunk] = model.logits(features).mean(0)[:, 0]
+        scores[:, chunk] = model.logits(features)[:, :, 0]
         if others is not None:
             products = [data.products[others[data.product_of[place]]] for place in chunk]
             alone = model.heads.shape.hidden_width == 0
@@ -253,24 +268,24 @@ def _predict(
             shuffled[chunk] = model.logits(told).mean(0)[:, 0]
     if others is not None:
         rivals["product shuffled"] = _gaps(shuffled, data)
-    return _gaps(scores, data), None, rivals
+    return scores[:, data.places[:, 0]] - scores[:, data.places[:, 1]], None, rivals
 
 
 def _pair_odds(
     model: RewardModel, data: RewardData, *, told: Mapping[str, str] | None = None
 ) -> tuple[np.ndarray, float]:
-    """Log-odds of every pair with both orders averaged, and the share of the left in single orders."""
+    """Log-odds of every pair with both orders averaged, (head, pair), and the share of the left in single orders."""
     odds, lefts = [], []
     for start in range(0, len(data.places), 128):
         chunk = data.places[start : start + 128]
         owners = [data.product_of[first] for first, _ in chunk]
         products = [data.products[told[owner] if told is not None else owner] for owner in owners]
         views = [(data.image(first), data.image(second)) for first, second in chunk]
-        forward = model.one_order(products, views).mean(0)
-        backward = model.one_order(products, [(second, first) for first, second in views]).mean(0)
+        forward = model.one_order(products, views)
+        backward = model.one_order(products, [(second, first) for first, second in views])
         odds.append((forward - backward) / 2)
-        lefts += [agreement(forward, np.ones(len(chunk))), agreement(backward, np.ones(len(chunk)))]
-    return np.concatenate(odds), float(np.concatenate(lefts).mean())
+        lefts += [agreement(one.mean(0), np.ones(len(chunk))) for one in (forward, backward)]
+    return np.concatenate(odds, axis=1), float(np.concatenate(lefts).mean())
 
 
 def _caption_only(model: RewardModel, data: RewardData) -> np.ndarray:
@@ -329,34 +344,3 @@ def _interval(value: float, resampled: np.ndarray, *, level: float) -> Estimate:
 def _share(accuracy: np.ndarray | float, ceiling: np.ndarray | float) -> np.ndarray:
     """Share of the way from a coin's ½ to the ceiling."""
     return np.asarray((accuracy - 0.5) / np.maximum(ceiling - 0.5, 1e-9))
-
-
-def _columns(slots: Sequence[Mapping[str, str | None] | None]) -> dict[tuple[str, str | None], int]:
-    found = sorted({item for scene in slots if scene for item in scene.items()}, key=str)
-    return {item: place for place, item in enumerate(found)}
-
-
-def _one_hot(
-    slots: Sequence[Mapping[str, str | None] | None], columns: Mapping[tuple[str, str | None], int]
-) -> np.ndarray:
-    """(creative, column); values that are not among the columns are left out."""
-    design = np.zeros((len(slots), len(columns)))
-    for row, scene in enumerate(slots):
-        for item in (scene or {}).items():
-            if item in columns:
-                design[row, columns[item]] = 1.0
-    return design
-
-
-def _centered(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Values minus the mean of their group."""
-    number = np.unique(groups, return_inverse=True)[1]
-    table = values.reshape(len(values), -1)
-    sums = np.zeros((number.max() + 1, table.shape[1]))
-    np.add.at(sums, number, table)
-    means = sums / np.bincount(number)[:, None]
-    return np.asarray((table - means[number]).reshape(values.shape))
-
-
-def _ridge(design: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    return np.asarray(np.linalg.solve(design.T @ design + RIDGE * np.eye(design.shape[1]), design.T @ wanted))

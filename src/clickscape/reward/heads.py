@@ -98,6 +98,7 @@ class FusionHeads(nn.Module):
     text_scale: Tensor
     hidden_mean: Tensor
     hidden_scale: Tensor
+    temperature: Tensor
 
     def __init__(self, shape: HeadShape, *, seed: int) -> None:
         super().__init__()
@@ -119,6 +120,7 @@ class FusionHeads(nn.Module):
         for name, width in (("vision", shape.vision_width), ("text", shape.text_width), ("hidden", shape.hidden_width)):
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_scale", torch.ones(width))
+        self.register_buffer("temperature", torch.ones(()))
 
     @torch.no_grad()
     def standardize(self, features: Features) -> None:
@@ -145,7 +147,8 @@ class FusionHeads(nn.Module):
         score = score + torch.einsum("ecv,nsv->ecns", self.picture, vision) / math.sqrt(self.shape.vision_width)
         if self.shape.hidden_width:
             score = score + torch.einsum("ecsh,nh->ecns", self.last_token, hidden) / math.sqrt(self.shape.hidden_width)
-        return HeadOutput(logits=score[:, CLASSIFICATION], regression=score[:, REGRESSION], slots=slots, topics=topics)
+        logits = score[:, CLASSIFICATION] / self.temperature
+        return HeadOutput(logits=logits, regression=score[:, REGRESSION], slots=slots, topics=topics)
 
     def soft_slots(self, slots: Tensor) -> Tensor:
         """Probabilities of every slot value, one group after the other (latent factors: between −1 and 1)."""

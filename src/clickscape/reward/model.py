@@ -27,13 +27,13 @@ from scipy.special import stdtrit
 from clickscape.errors import ModelError
 from clickscape.reward.features import Pictures, extract, text_features, widths
 from clickscape.reward.heads import Features, FusionHeads, HeadShape
-from clickscape.types import Estimate, Product, Ranked
+from clickscape.types import Estimate, Preference, Product, Ranked
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 
 Form = Literal["single", "pair"]
 
-VERSION = 1
+VERSION = 2
 SETTINGS_FILE, HEADS_FILE = "reward.json", "heads.safetensors"
 MAX_DEPARTMENTS = 32
 MAX_COMPARED = 64
@@ -114,15 +114,24 @@ class RewardModel:
             odds = self._all_odds(product, images)
         against = _against_others(odds)
         heads = len(against)
-        means = against.mean(0)
-        # Each head learned from its own weighting of the products: one more draw of the data would land this far away.
-        spread = against.std(0, ddof=1) if heads > 1 else np.full(len(images), np.nan)
-        reach = spread * stdtrit(max(heads - 1, 1), 0.5 + level / 2)
+        means, away = against.mean(0), reach(against, level=level)
         order = sorted(range(len(images)), key=lambda index: (-means[index], index))
+        nearest = odds[:, order[:-1], order[1:]]
+        ahead = (nearest.mean(0) > reach(nearest, level=level)).tolist() if heads > 1 else [None] * (len(order) - 1)
         return [
-            Ranked(index, _estimate(float(means[index]), float(reach[index]), level=level, known=heads > 1))
-            for index in order
+            Ranked(index, _estimate(float(means[index]), float(away[index]), level=level, known=heads > 1), clear)
+            for index, clear in zip(order, [*ahead, None], strict=True)
         ]
+
+    def decide(self, product: Product, first: np.ndarray, second: np.ndarray, *, level: float = 0.95) -> Preference:
+        """Which of two images gets clicked more, or that there is not enough evidence: then `winner` is None."""
+        odds = self.log_odds([product], [first], [second])[:, 0]
+        mean, away = float(odds.mean()), float(reach(odds, level=level)) if len(odds) > 1 else np.inf
+        low, middle, high = (0.5 + 0.5 * np.tanh(value / 2) for value in (mean - away, mean, mean + away))
+        winner: Literal["first", "second"] | None = None
+        if abs(mean) > away:
+            winner = "first" if mean > 0 else "second"
+        return Preference(Estimate(float(middle), float(low), float(high), level), winner)
 
     def save(self, folder: Path) -> None:
         """Write backbone, settings and heads; the folder appears whole or not at all, an older one is replaced."""
@@ -269,6 +278,16 @@ def load(folder: str | Path) -> RewardModel:
         message = str(error).splitlines()[0]
         raise ModelError(f"{heads_file}: damaged ({message}). Train the reward model again.") from None
     return RewardModel(backbone, heads.to(backbone.device))
+
+
+def reach(heads: np.ndarray, *, level: float) -> np.ndarray:
+    """How far the interval of the heads' mean reaches to either side: (head, …) → (…).
+
+    Each head learned from its own weighting of the products: one more draw of the data would land this far away.
+    """
+    count = len(heads)
+    spread = heads.std(0, ddof=1) if count > 1 else np.full(heads.shape[1:], np.nan)
+    return np.asarray(spread * stdtrit(max(count - 1, 1), 0.5 + level / 2))
 
 
 def _against_others(odds: np.ndarray) -> np.ndarray:

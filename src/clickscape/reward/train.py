@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
+from clickscape.reward.calibrate import temperature
 from clickscape.reward.data import RewardData, pair_weights, regression_targets, split
 from clickscape.reward.features import Pictures, concatenate, extract
 from clickscape.reward.heads import RIDGE, Features, HeadOutput, slot_targets
@@ -74,7 +75,8 @@ class _Rows:
 def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np.random.Generator) -> Iterator[Step]:
     """Fit the heads (and the backbone, if ``config.trainable`` says so) in place, one `Step` per optimizer step.
 
-    After the last step the model holds the weights of the epoch that was best on validation products. Raises ModelError
+    After the last step the model holds the weights of the epoch that was best on validation products, and the
+    temperature at which its probabilities are right there. Raises ModelError
     when the data holds no pair, or when the model has another form than the configuration.
     """
     if model.form != config.form:
@@ -151,6 +153,7 @@ def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np
         with torch.no_grad():
             for parameter, kept in zip(trained, best_weights, strict=True):
                 parameter.copy_(kept)
+            model.heads.temperature.fill_(validation.temperature())
     _finish_backbone(model, config)
 
 
@@ -213,15 +216,24 @@ class _Validation:
         self.rows = _lay_out(held, form=model.form, rng=np.random.default_rng(0))
         self.cached = _cache(model, held, self.rows) if config.trainable == "head" else None
 
-    @torch.no_grad()
     def loss(self) -> float:
+        gap, rows = self._gap(), self.rows
+        each = functional.binary_cross_entropy_with_logits(gap, rows.preference, reduction="none")
+        return float((rows.weight * each).sum() / rows.weight.sum())
+
+    def temperature(self) -> float:
+        """What the log-odds are best divided by; see `calibrate`."""
+        values = (self._gap(), self.rows.preference, self.rows.weight)
+        return temperature(*(value.double().cpu().numpy() for value in values))
+
+    @torch.no_grad()
+    def _gap(self) -> Tensor:
+        """Log-odds of every pair, mean over the heads."""
         self.model.heads.eval()
         rows = self.rows
         features = self.cached if self.cached is not None else _cache(self.model, self.held, rows)
         logits = self.model.heads(features).logits.mean(0)
-        gap = logits[rows.first[:, 0], rows.first[:, 1]] - logits[rows.second[:, 0], rows.second[:, 1]]
-        each = functional.binary_cross_entropy_with_logits(gap, rows.preference, reduction="none")
-        return float((rows.weight * each).sum() / rows.weight.sum())
+        return logits[rows.first[:, 0], rows.first[:, 1]] - logits[rows.second[:, 0], rows.second[:, 1]]
 
 
 def _lay_out(data: RewardData, *, form: Literal["single", "pair"], rng: np.random.Generator) -> _Rows:

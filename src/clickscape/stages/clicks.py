@@ -6,31 +6,50 @@ import statistics
 from dataclasses import asdict
 
 from clickscape import clicks as click_room
+from clickscape.clicks import logs, sources
+from clickscape.clicks.cells import STRATA
+from clickscape.clicks.findings import Findings
 from clickscape.clicks.report import ClickReport
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.shown import shown
-from clickscape.workspace import Manifest, Workspace, fingerprint_of
+from clickscape.workspace import Manifest, Workspace, fingerprint, fingerprint_of
 
 STAGE = "clicks"
 
 
 def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
-    """Write clicks/estimates.parquet and clicks/pairs.parquet; returns the run's manifest. A finished run is reused."""
-    log = workspace.events_folder if workspace.events_folder.exists() else workspace.counts_path
-    if not log.exists():
+    """Write clicks/estimates.parquet and clicks/pairs.parquet; returns the run's manifest.
+
+    A finished run is reused where the log is files; what a database says now is always asked. Its address enters the
+    manifest without user, password and parameters.
+    """
+    if not config.source and not workspace.events_folder.exists() and not workspace.counts_path.exists():
         raise WorkspaceError(f"{workspace.clicks} holds no log. Put events/*.parquet or counts.parquet there.")
-    inputs = {"log": log, "creatives": shown(workspace), "categories": click_room.categories_of(workspace)}
-    if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
+    place = sources.locate(workspace, config)
+    categories = click_room.categories_of(workspace)
+    inputs = {
+        "log": [fingerprint(file) for file in place.files] or str(place),
+        "creatives": shown(workspace),
+        "categories": categories,
+    }
+    noted = config.model_copy(update={"source": sources.shown(config.source)}) if place.url else config
+    done = workspace.finished(STAGE, fingerprint_of(STAGE, noted, inputs)) if place.files else None
+    if done:
         yield Progress(STAGE, 1, 1, "reused")
         return done
-    with workspace.start_run(STAGE, config, inputs) as run:
+    with workspace.start_run(STAGE, noted, inputs) as run:
         yield Progress(STAGE, 0, 1, "counting")
-        report = click_room.estimate(workspace, config=config)
-        yield Progress(STAGE, 1, 1)
+        log = logs.study(workspace, config=config, by=STRATA)
+        report = click_room.estimate(log.counts, config=config, categories=categories)
         outputs = [click_room.estimates_path(workspace), click_room.pairs_path(workspace)]
-        return run.finish(outputs=outputs, result={**_figures(report), "summary": _summary(report)})
+        for path, table in zip(outputs, (report.estimates, report.pair_table), strict=True):
+            workspace.write_table(path, table)
+        yield Progress(STAGE, 1, 1)
+        found = log.findings
+        result = {**_figures(report), "log": asdict(found) if found else None, "summary": _summary(report, found)}
+        return run.finish(outputs=outputs, result=result)
 
 
 def _figures(report: ClickReport) -> dict[str, object]:
@@ -54,19 +73,19 @@ def _figures(report: ClickReport) -> dict[str, object]:
     }
 
 
-def _summary(report: ClickReport) -> list[str]:
+def _summary(report: ClickReport, findings: Findings | None) -> list[str]:
     figures = _figures(report)
     examination = report.examination
     counted = (
         f"{figures['impressions']:,} impressions, {figures['clicks']:,} clicks, {figures['creatives']:,} creatives "
         f"of {figures['products']:,} products; {figures['pairs_kept']:,} of {figures['pairs_possible']:,} pairs kept"
     )
-    learned = _learned(report)
+    found, learned = findings.lines() if findings else [], _learned(report)
     if examination.reason:
-        return [counted, f"positions not corrected: {examination.reason}", *learned]
+        return [*found, counted, f"positions not corrected: {examination.reason}", *learned]
     rows = zip(examination.positions, examination.probability, examination.log_se, strict=True)
     shown = ", ".join(f"{position}: {value:.2f} ± {1.96 * error * value:.2f}" for position, value, error in rows)
-    return [counted, f"examination by position: {shown}", *learned]
+    return [*found, counted, f"examination by position: {shown}", *learned]
 
 
 def _learned(report: ClickReport) -> list[str]:

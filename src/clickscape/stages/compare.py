@@ -18,7 +18,7 @@ from clickscape import vlm
 from clickscape.catalog.images import open_image
 from clickscape.preference.evaluate import Evaluation, evaluate
 from clickscape.render.studio.scene import Scene
-from clickscape.reward.evaluate import best_scene_per_category
+from clickscape.reward.additive import best_scene_per_category
 from clickscape.simulator import world, writer
 from clickscape.stages import appraise, split
 from clickscape.stages.appraise import Ad

@@ -13,6 +13,7 @@ import numpy as np
 from clickscape import clicks as click_room
 from clickscape import vlm
 from clickscape.catalog.images import open_image
+from clickscape.clicks.halves import halves
 from clickscape.config import RewardConfig
 from clickscape.errors import WorkspaceError
 from clickscape.render.studio.scene import SLOTS, Scene
@@ -72,6 +73,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             true_log_ctr=None
             if known is None
             else np.array([_number(known.get(name)) for name in testing.creative_ids]),
+            halves=None if known is not None else _halves(workspace, testing, seed=config.seed),
             training=learning,
         )
         result = json.loads(json.dumps(asdict(judged)))
@@ -79,6 +81,17 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             outputs=[workspace.models / "reward"],
             result={**result, "summary": summary(judged)},
         )
+
+
+def _halves(workspace: Workspace, data: RewardData, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Log-CTRs of every creative from two halves of its clicks: the ceiling where nobody knows the truth."""
+    estimates = click_room.read_estimates(workspace)
+    names = estimates["creative_id"].to_pylist()
+    found = [
+        dict(zip(names, half.tolist(), strict=True)) for half in halves(estimates, rng=np.random.default_rng(seed + 2))
+    ]
+    one, other = (np.array([_number(half.get(name)) for name in data.creative_ids]) for half in found)
+    return one, other
 
 
 def writer_source(workspace: Workspace) -> Path | str:
@@ -121,11 +134,15 @@ def summary(judged: evaluation.RewardReport) -> list[str]:
         ("share of the way to it", judged.share),
         ("accuracy on the true order", judged.true_accuracy),
         *judged.baselines.items(),
+        ("calibration error", judged.calibration),
+        ("NDCG within products", judged.ndcg),
+        ("CTR lost by its first choice", judged.regret),
+        ("CTR lost by a random choice", judged.random_regret),
     ]
     lines += [
         f"{name:34s} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" for name, value in rows if value is not None
     ]
-    for name, part in judged.parts.items():
+    for name, part in {**judged.parts, **judged.by_gap, **judged.evidence}.items():
         value, top = part.accuracy, part.ceiling
         known = "" if top is None else f" of {top.value:.3f}"
         lines.append(f"{name:34s} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]{known}, {part.pairs} pairs")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO, Literal, get_args, get_origin
 
 import numpy as np
 import pyarrow as pa
@@ -313,13 +313,17 @@ class Workspace:
         return file
 
 
+def _choices(annotation: object) -> tuple[object, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
 def _commented_defaults() -> str:
     """Every setting with its unit and default, as comments, so that a later version's better default is not pinned."""
     lines = ["# Settings of this workspace. Remove the # before a line to change its value.", ""]
     for section, stage in Settings():
         lines += [f"[{section}]"]
         for name, field in type(stage).model_fields.items():
-            choices = " | ".join(str(choice) for choice in get_args(field.annotation))
+            choices = " | ".join(str(choice) for choice in _choices(field.annotation))
             note = "; ".join(part for part in (field.description, choices and f"one of {choices}") if part)
             lines += [f"# {note}"] if note else []
             lines += [f"# {name} = {json.dumps(getattr(stage, name))}"]

@@ -1,0 +1,95 @@
+"""What the cleaning found in a log of events, as figures for the manifest and as lines for whoever runs the stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ibis
+import numpy as np
+
+from clickscape.clicks.hygiene import EARLY, EXPIRED, REPEATED, UNMATCHED, Cleaned
+
+_LINES = {
+    "duplicates": "{:,} events were logged again under the same id: each counts once",
+    "out_of_order": "{:,} events stand after a later one: they count, the order of rows means nothing",
+    "late": "{:,} events were received too late: left out",
+    "future": "{:,} events lie in the future: left out",
+    "bot_events": "{:,} events of {bots:,} users too busy to be people: left out",
+    "unmatched_clicks": "{:,} clicks without an impression that counts: left out",
+    "early_clicks": "{:,} clicks before their impression: left out",
+    "skewed_clicks": "{:,} clicks a little before their impression: they count, clocks differ",
+    "expired_clicks": "{:,} clicks too long after their impression: left out",
+    "repeated_clicks": "{:,} further clicks on an impression that was clicked already: left out",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Numbers of events, or of clicks or users where the name says so; None: the log lacks the column to tell."""
+
+    events: int
+    duplicates: int
+    out_of_order: int | None
+    late: int | None
+    future: int | None
+    bot_events: int | None
+    bots: int | None
+    unmatched_clicks: int
+    early_clicks: int | None
+    skewed_clicks: int | None
+    expired_clicks: int | None
+    repeated_clicks: int
+
+    def lines(self) -> list[str]:
+        """One sentence for every rule that found something."""
+        found = {name: getattr(self, name) for name in _LINES}
+        return [_LINES[name].format(number, bots=self.bots) for name, number in found.items() if number]
+
+
+def find(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: int | None) -> Findings:
+    """Ask the tables of the cleaning; `facts`: events, late and future, which the check has counted already."""
+    again = _row(cleaned.repeated.aggregate(rows=lambda t: t.count(), ids=lambda t: t.event_id.nunique()))
+    clicks = cleaned.clicks.group_by("fault").agg(clicks=lambda t: t.count(), skewed=lambda t: t.skewed.sum())
+    faults = {row["fault"]: row for row in clicks.to_pyarrow().to_pylist()}
+    timed = "at" in cleaned.timely.columns
+
+    def number(fault: str) -> int:
+        return int(faults.get(fault, {"clicks": 0})["clicks"])
+
+    bots = bot_events = None
+    if cleaned.bots is not None:
+        bots = bot_events = _row(cleaned.bots.aggregate(users=lambda t: t.count()))["users"]
+        if bots:
+            theirs = cleaned.timely.semi_join(cleaned.bots, "user_key")
+            bot_events = _row(theirs.aggregate(rows=lambda t: t.count()))["rows"]
+    return Findings(
+        events=facts["rows"],
+        duplicates=again["rows"] - again["ids"],
+        out_of_order=out_of_order,
+        late=facts.get("late"),
+        future=facts.get("future"),
+        bot_events=bot_events,
+        bots=bots,
+        unmatched_clicks=number(UNMATCHED),
+        early_clicks=number(EARLY) if timed else None,
+        skewed_clicks=int(faults.get("", {"skewed": 0})["skewed"]) if timed else None,
+        expired_clicks=number(EXPIRED) if timed else None,
+        repeated_clicks=number(REPEATED),
+    )
+
+
+def out_of_order(events: ibis.Table, *, connection: Any) -> int | None:
+    """Events of files that stand right after a later one, files in the order of their names; None without times."""
+    if "at" not in events.columns:
+        return None
+    connection.raw_sql("SET preserve_insertion_order = true")
+    try:
+        times = events.select("at").to_pyarrow()["at"].drop_null().to_numpy()
+        return int((np.diff(times) < 0).sum())
+    finally:
+        connection.raw_sql("SET preserve_insertion_order = false")
+
+
+def _row(table: ibis.Table) -> dict[str, int]:
+    return table.to_pyarrow().to_pylist()[0]

@@ -1,0 +1,170 @@
+"""What of a log of events may be counted: one documented rule for every way in which logs are known to be wrong.
+
+The rules apply in the order of this file. Each is an Ibis expression over whole numbers and texts, so it means the same
+on every engine: a missing time or user is judged by no rule that asks for it, and a join is recognized by a mark of its
+own, because ClickHouse fills what an outer join did not find with zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import ibis
+
+from clickscape.clicks.cells import NAMED_STRATA
+from clickscape.config import ClicksConfig
+
+UNMATCHED, EARLY, EXPIRED, REPEATED = "unmatched", "early", "expired", "repeated"
+"""Faults of a click, in the order in which they are looked for; a click without fault has an empty one."""
+
+_SHOWING = ["decision_id", "creative_id"]
+_PLACE = [*_SHOWING, "position"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How one engine makes the small tables in between; all engines make the same rows.
+
+    `repeated`: events → the rows whose event_id appears more than once. `suspects`: events, limit → at least the events
+    in minutes in which a user has more than `limit`. `keep`: a table that is used again → the same one, computed once.
+    `empty`: whether a kept table is known to have no row, so that the log need not be compared with it.
+    """
+
+    repeated: Callable[[ibis.Table], ibis.Table]
+    suspects: Callable[[ibis.Table, int], ibis.Table]
+    keep: Callable[[ibis.Table], ibis.Table]
+    empty: Callable[[ibis.Table], bool]
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The log after every step: `timely` less `bots` (user_key) is `human`; `repeated` are its rows with a shared id.
+
+    `clicks`: every click once, with its `fault` and `skewed` (1 where it came a little before its impression).
+    `events`: what counts: kind, creative_id, product_id, position, day (number of days since 1970) and strata.
+    """
+
+    timely: ibis.Table
+    bots: ibis.Table | None
+    human: ibis.Table
+    repeated: ibis.Table
+    clicks: ibis.Table
+    events: ibis.Table
+
+
+def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, engine: Engine) -> Cleaned:
+    """Apply every rule to events as `sources.events_of` makes them; without `now` nothing lies in the future."""
+    untimely = [flag for flag in (is_future(events, config, now), is_late(events, config)) if flag is not None]
+    timely = events.filter([~flag for flag in untimely]) if untimely else events
+    bots = None
+    human = timely
+    if "user_key" in events.columns and "at" in events.columns:
+        bots = engine.keep(_bots(timely, config, engine))
+        human = timely if engine.empty(bots) else timely.anti_join(bots, "user_key")
+    repeated = engine.keep(engine.repeated(human))
+    once = _once(human, repeated)
+    clicks = engine.keep(_judged(once.filter(once.kind == "click"), human, config, engine))
+    kept = clicks.filter(clicks.fault == "")
+    impressions = once.filter(once.kind == "impression")
+    return Cleaned(
+        timely, bots, human, repeated, clicks, ibis.union(_countable(impressions), _countable(kept), distinct=False)
+    )
+
+
+def is_future(events: ibis.Table, config: ClicksConfig, now: datetime | None) -> Any:
+    """Whether events are more than the clock skew after `now` (UTC); None where that cannot be told."""
+    if "at" not in events.columns or now is None:
+        return None
+    return (events["at"] > int(now.timestamp() + config.clock_skew_seconds)).fill_null(False)
+
+
+def is_late(events: ibis.Table, config: ClicksConfig) -> Any:
+    """Whether events were received too long after they happened to be trusted; None where that cannot be told."""
+    if "at" not in events.columns or "received" not in events.columns:
+        return None
+    hours = (events.received - events["at"]) / 3_600
+    return (hours > config.late_after_hours).fill_null(False)
+
+
+def repeated_rows(events: ibis.Table) -> ibis.Table:
+    """The rows whose event_id appears more than once."""
+    numbers = events.group_by("event_id").agg(copies=lambda table: table.count())
+    return events.semi_join(numbers.filter(numbers.copies > 1), "event_id")
+
+
+def no_rows(table: ibis.Table) -> bool:
+    """Whether a kept table has no row."""
+    return not table.count().to_pyarrow().as_py()
+
+
+PORTABLE = Engine(repeated_rows, suspects=lambda events, _: events, keep=lambda table: table, empty=lambda _: False)
+"""One expression without a step in between, to be shown as SQL or run anywhere."""
+
+CACHED = Engine(repeated_rows, suspects=lambda events, _: events, keep=lambda table: table.cache(), empty=no_rows)
+"""Any engine that Ibis is connected to."""
+
+
+def _bots(timely: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
+    known = timely.filter(timely.user_key.notnull(), timely["at"].notnull())
+    known = engine.suspects(known, config.bot_events_per_minute)
+    minutes = known.mutate(minute=known["at"] // 60).group_by(["user_key", "minute"])
+    busy = minutes.agg(different=lambda table: table.event_id.nunique())
+    return busy.filter(busy.different > config.bot_events_per_minute).select("user_key").distinct()
+
+
+def _once(events: ibis.Table, repeated: ibis.Table) -> ibis.Table:
+    """Every event once; of several rows with one id the earliest, and among equals the same one on every engine."""
+    columns = [name for name in events.columns if name != "filename"]
+    order = [*(name for name in ("at", "received", "user_key", *NAMED_STRATA) if name in columns), *_PLACE]
+    # null has its place said, because engines differ in where they put it
+    keys = [key for name in order for key in (repeated[name].isnull().cast("int8"), repeated[name])]
+    numbered = repeated.mutate(copy=ibis.row_number().over(group_by="event_id", order_by=keys))
+    first = numbered.filter(numbered["copy"] == 0)
+    return ibis.union(events.anti_join(repeated, "event_id").select(columns), first.select(columns), distinct=False)
+
+
+def _judged(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
+    """Clicks with `fault`, `skewed` and the time and strata of their impression, the earliest of its showing."""
+    clicks = engine.keep(clicks)
+    timed = "at" in clicks.columns
+    strata = [name for name in NAMED_STRATA if name in clicks.columns]
+    impressions = human.filter(human.kind == "impression").semi_join(clicks, _SHOWING)
+    shown = impressions.group_by(_SHOWING).agg(
+        found=lambda table: table.count(),
+        **({"shown_at": lambda table: table["at"].min()} if timed else {}),
+        **{f"shown_{name}": (lambda table, name=name: table[name].min()) for name in strata},
+    )
+    pairs = clicks.left_join(shown, _SHOWING, rname="{name}_shown")
+    cases = [(pairs.found.fill_null(0) == 0, UNMATCHED)]
+    if timed:
+        waited = pairs["at"] - pairs.shown_at
+        cases += [
+            ((waited < -config.clock_skew_seconds).fill_null(False), EARLY),
+            ((waited / 3_600 > config.attribution_hours).fill_null(False), EXPIRED),
+        ]
+    skewed = ((pairs["at"] < pairs.shown_at).fill_null(False) if timed else ibis.literal(False)).cast("int8")
+    judged = pairs.mutate(fault=ibis.cases(*cases, else_=""), skewed=skewed)
+    order = [*([judged["at"].isnull().cast("int8"), judged["at"]] if timed else []), judged.event_id]
+    judged = judged.mutate(earlier=ibis.row_number().over(group_by=[*_PLACE, "fault"], order_by=order))
+    judged = judged.mutate(fault=ibis.ifelse((judged.fault == "") & (judged.earlier > 0), REPEATED, judged.fault))
+    # a click counts on the day and in the stratum in which its impression was shown
+    return judged.select(
+        "event_id",
+        "kind",
+        "creative_id",
+        "product_id",
+        "position",
+        "fault",
+        "skewed",
+        **({"at": judged.shown_at.fill_null(judged["at"])} if timed else {}),
+        **{name: judged[f"shown_{name}"].fill_null(judged[name]) for name in strata},
+    )
+
+
+def _countable(events: ibis.Table) -> ibis.Table:
+    strata = [name for name in NAMED_STRATA if name in events.columns]
+    day = {"day": events["at"] // 86_400} if "at" in events.columns else {}
+    return events.select("kind", "creative_id", "product_id", "position", **day, **{n: events[n] for n in strata})

@@ -1,0 +1,89 @@
+"""One expression for every engine: its SQL as files, its counts the same on DuckDB and Spark."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+import pytest
+
+from clickscape.clicks import logs
+from clickscape.config import ClicksConfig
+
+SQL = Path(__file__).parent / "sql"
+NOW = datetime(2026, 3, 11, tzinfo=UTC)
+_TEXT = ("event_id", "kind", "decision_id", "creative_id", "product_id", "user_key", "device")
+_TIMES = ("ts", "received_at")
+CONFIG = ClicksConfig(bot_events_per_minute=5, max_unmatched_share=1)
+
+
+def log() -> pa.Table:
+    """Two people and a bot on two days, with every fault at least once."""
+    rows = []
+    for number, (kind, decision, user, second) in enumerate(
+        [
+            *(("impression", n, "ann", 40 * n) for n in range(6)),
+            *(("impression", n, "bot", 300 + n) for n in range(6, 12)),
+            ("impression", 12, None, 86_400),
+            ("impression", 13, "ann", 9_000_000),
+            ("click", 0, "ann", 5),
+            ("click", 0, "ann", 6),
+            ("click", 1, "ann", 10),
+            ("click", 2, "ann", -90),
+            ("click", 3, "ann", 90_000),
+            ("click", 6, "bot", 400),
+            ("click", 99, "ann", 70),
+        ]
+    ):
+        time = datetime.fromtimestamp(1_772_366_400 + second, UTC)
+        row = {"event_id": str(number), "kind": kind, "decision_id": str(decision), "creative_id": "ab"[decision % 2]}
+        row |= {"product_id": "p", "user_key": user, "device": "phone", "ts": time, "received_at": time}
+        rows += [{**row, "position": 1 + decision % 3}] * (1 + (number in (1, 14)))
+    types = [*((name, pa.string()) for name in _TEXT), ("position", pa.int32())]
+    return pa.Table.from_pylist(rows, schema=pa.schema([*types, *((n, pa.timestamp("us", tz="UTC")) for n in _TIMES)]))
+
+
+def sorted_rows(table: pa.Table) -> list[dict[str, object]]:
+    return sorted(table.to_pylist(), key=lambda row: tuple(str(value) for value in row.values()))
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "bigquery", "clickhouse"])
+def test_the_sql_is_the_one_on_file(dialect: str) -> None:
+    events = ibis.table(ibis.Schema.from_pyarrow(log().schema), name="events")
+    sql = str(ibis.to_sql(logs.counts(events, config=CONFIG, now=NOW, by=("day", "device")), dialect=dialect)) + "\n"
+    assert (SQL / f"{dialect}.sql").read_text(encoding="utf-8") == sql
+
+
+def test_the_counts_of_the_whole_expression_by_hand() -> None:
+    table = logs.connect(threads=1).create_table("events", log())
+    counted = logs.counts(table, config=CONFIG, now=NOW, by=("day", "device")).to_pyarrow()
+    assert sum(counted["impressions"].to_pylist()) == 7  # six of Ann's and one of nobody known
+    assert sum(counted["clicks"].to_pylist()) == 2  # Ann's first on decision 0, and 30 s early on decision 1
+    assert len(set(counted["day"].to_pylist())) == 2
+
+
+@pytest.mark.spark
+def test_spark_counts_what_duckdb_counts(tmp_path: Path) -> None:
+    pytest.importorskip("pyspark")
+    import pyarrow.parquet as pq
+
+    pq.write_table(log(), tmp_path / "events.parquet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Spark's own, about versions of pandas
+        from pyspark.sql import SparkSession
+
+        builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+        settings = {"spark.sql.session.timeZone": "America/New_York", "spark.sql.shuffle.partitions": "2"}
+        session = builder.config(map=settings).getOrCreate()
+        try:
+            spark = ibis.pyspark.connect(session)
+            events = spark.read_parquet(str(tmp_path / "events.parquet"))
+            far = logs.counts(events, config=CONFIG, now=NOW, by=("day", "device")).to_pyarrow()
+        finally:
+            session.stop()
+    near = logs.connect(threads=1).create_table("events", log())
+    here = logs.counts(near, config=CONFIG, now=NOW, by=("day", "device")).to_pyarrow()
+    assert sorted_rows(far.select(here.column_names)) == sorted_rows(here)

@@ -1,0 +1,163 @@
+"""Probabilities that mean what they say, rankings worked by hand, and "not enough evidence" instead of a guess."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from clickscape.clicks.halves import halves
+from clickscape.config import RewardConfig
+from clickscape.reward import model as reward_model
+from clickscape.reward.calibrate import calibration_errors, temperature
+from clickscape.reward.data import pair_weights, split
+from clickscape.reward.evaluate import DECIDED, GAPS, UNDECIDED, evaluate
+from clickscape.reward.ranking import ranking, rows_of, scores_of
+from clickscape.reward.train import train
+
+
+def _sigmoid(odds: np.ndarray) -> np.ndarray:
+    return 0.5 + 0.5 * np.tanh(odds / 2)
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
+def test_temperature_takes_back_what_made_the_odds_too_large(factor: float) -> None:
+    """Soft labels are the true probabilities of the odds; a model that says them `factor` times as loud needs that."""
+    rng = np.random.default_rng(0)
+    odds = rng.normal(0, 1.5, 5000)
+    found = temperature(factor * odds, _sigmoid(odds), rng.uniform(0.5, 1.5, 5000))
+    assert found == pytest.approx(factor, rel=0.01)
+
+
+def test_temperature_of_nothing_changes_nothing() -> None:
+    assert temperature(np.zeros(0), np.zeros(0), np.zeros(0)) == 1.0
+    assert temperature(np.zeros(9), np.full(9, 0.7), np.ones(9)) == 1.0
+
+
+def test_calibration_error_does_not_depend_on_which_picture_comes_first() -> None:
+    rng = np.random.default_rng(4)
+    said, was = rng.uniform(0.01, 0.99, 501), rng.integers(0, 2, 501).astype(float)
+    turned = rng.random(501) < 0.5
+    again = calibration_errors(np.where(turned, 1 - said, said), np.where(turned, 1 - was, was))
+    assert calibration_errors(said, was).mean() == pytest.approx(again.mean())
+
+
+def test_calibration_error_by_hand() -> None:
+    """Twenty pairs said at 0.8, of which 12 come true: off by 0.2, whichever picture of them is named first."""
+    said = np.array([0.8] * 10 + [0.2] * 10)
+    was = np.array([1.0] * 6 + [0.0] * 4 + [0.0] * 6 + [1.0] * 4)
+    turned = np.random.default_rng(1).permutation(20)
+    errors = calibration_errors(np.full(200, 0.8), np.repeat([1.0, 0.0], [120, 80])[np.arange(200) * 37 % 200])
+    assert errors.mean() == pytest.approx(0.2, abs=0.03)
+    assert calibration_errors(said[turned], was[turned]).mean() >= 0.2 - 1e-9  # bins of two pairs are noisier
+
+
+def test_ranking_by_hand() -> None:
+    """CTRs 1, 2 and 3 %: gains 0, ½, 1. Put first the middle one: its place is worth 1, the best's 0.63."""
+    log_ctr = np.log([0.01, 0.02, 0.03])
+    found = ranking(np.array([0.0, 2.0, 1.0]), log_ctr, [np.arange(3)])
+    best = 1 + 0.5 / np.log2(3)
+    assert found.ndcg[0] == pytest.approx((0.5 + 1 / np.log2(3)) / best)
+    assert found.regret[0] == pytest.approx(1 / 3)
+    assert found.random_regret[0] == pytest.approx(1 - 0.02 / 0.03)
+    tied = ranking(np.zeros(3), log_ctr, [np.arange(3)])
+    assert tied.regret[0] == pytest.approx(tied.random_regret[0])
+    assert tied.ndcg[0] == pytest.approx(1.5 * (1 + 1 / np.log2(3) + 0.5) / 3 / best)
+
+
+def test_scores_from_pairs_are_mean_odds_against_the_others() -> None:
+    scores = scores_of(np.array([1.0, 3.0]), np.array([[0, 1], [0, 2]]), 4)
+    assert scores[:3].tolist() == [2.0, -1.0, -3.0]
+    assert np.isnan(scores[3])
+    assert list(rows_of(["a", "a", "b", "b"], np.isfinite(scores))) == ["a"]
+
+
+def _report(world: Any, backbone: Any, *, ensemble: int = 6) -> tuple[Any, Any, Any]:
+    data = world.data(world.products(24))
+    model = reward_model.build(
+        backbone, slots=world.slots, departments=[p.department for p in data.products.values()], ensemble=ensemble
+    )
+    config = RewardConfig(epochs=24, products_per_batch=8)
+    list(train(model, data, config=config, rng=np.random.default_rng(0)))
+    fresh = world.data(world.products(36)[24:])
+    return model, fresh, evaluate(model, fresh, rng=np.random.default_rng(1), true_log_ctr=fresh.log_ctr)
+
+
+def test_a_trained_model_is_calibrated_and_says_when_it_does_not_know(world: Any, backbone: Any) -> None:
+    model, fresh, report = _report(world, backbone)
+    assert 0.05 <= float(model.heads.temperature) <= 20
+    assert float(model.heads.temperature) != 1.0
+    assert report.calibration is not None
+    assert report.regret.value < 0.2 * report.random_regret.value
+    assert report.ndcg.value > 0.95
+    assert sum(part.pairs for part in report.by_gap.values()) == report.pairs
+    assert set(report.by_gap) <= set(GAPS)
+    assert sum(part.pairs for part in report.evidence.values()) == report.pairs
+    product = fresh.product(0)
+    same = model.decide(product, fresh.image(0), fresh.image(0))
+    assert same.winner is None
+    assert same.first_better.low <= 0.5 <= same.first_better.high
+    decisions = [
+        (model.decide(fresh.product(first), fresh.image(first), fresh.image(second)), first, second)
+        for first, second in fresh.places[:12]
+    ]
+    for decision, first, second in decisions:
+        assert (decision.winner is None) == (decision.first_better.low <= 0.5 <= decision.first_better.high)
+        turned = model.decide(fresh.product(first), fresh.image(second), fresh.image(first))
+        assert turned.first_better.value == pytest.approx(1 - decision.first_better.value)
+        assert {decision.winner, turned.winner} in ({None}, {"first", "second"})
+    assert any(decision.winner for decision, _, _ in decisions)
+
+
+def test_temperature_is_what_validation_products_say(world: Any, backbone: Any) -> None:
+    """Multiply the scores of a trained model by anything, fit again: the probabilities are the same."""
+    model, _, _ = _report(world, backbone)
+    data = world.data(world.products(24))
+    _, held = split(data, share=0.1, rng=np.random.default_rng(0))
+    assert held is not None
+    places, pairs = held.places, held.informative
+    odds = model.log_odds(
+        [held.product(first) for first, _ in places],
+        [held.image(first) for first, _ in places],
+        [held.image(second) for _, second in places],
+    ).mean(0)
+    again = temperature(odds, np.array([pair.preference for pair in pairs]), pair_weights(pairs))
+    assert again == pytest.approx(1.0, rel=0.02)
+
+
+def test_one_head_never_decides(world: Any, backbone: Any) -> None:
+    model = reward_model.build(backbone, slots=world.slots, ensemble=1)
+    one, other = world.pictures(2)
+    decision = model.decide(world.products(1)[0], one, other)
+    assert decision.winner is None
+    assert (decision.first_better.low, decision.first_better.high) == (0.0, 1.0)
+    assert [ranked.ahead for ranked in model.rank(world.products(1)[0], [one, other])] == [None, None]
+
+
+def test_a_ranking_says_who_is_surely_ahead(world: Any, backbone: Any) -> None:
+    model, fresh, report = _report(world, backbone)
+    assert report.evidence[DECIDED].accuracy.value >= report.accuracy.value
+    ranked = model.rank(fresh.product(0), [fresh.image(place) for place in (0, 1, 2)] + [fresh.image(0)])
+    assert ranked[-1].ahead is None
+    places = [one.index for one in ranked]
+    twins = abs(places.index(0) - places.index(3))
+    assert twins == 1
+    assert ranked[min(places.index(0), places.index(3))].ahead is False, "a picture is not ahead of itself"
+    assert UNDECIDED == "not enough evidence"
+
+
+def test_halves_are_independent_and_add_up_to_the_whole() -> None:
+    """5,000 creatives of one true CTR: halves of Poisson clicks do not correlate, and their mean is the truth."""
+    rng = np.random.default_rng(3)
+    clicks = rng.poisson(40, 5000)
+    table = pa.table({"clicks": clicks, "examinations": np.full(5000, 1000.0)})
+    one, other = halves(table, rng=rng)
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
+    assert np.exp(one).mean() == pytest.approx(0.041, rel=0.02)  # (20 + ½) / 500
+    whole = pa.table(
+        {"clicks": clicks, "examinations": np.full(5000, 1000.0), "shape": clicks + 8.0, "rate": np.full(5000, 1200.0)}
+    )
+    shrunk, _ = halves(whole, rng=rng)
+    assert np.exp(shrunk).mean() == pytest.approx(28 / 700, rel=0.02)

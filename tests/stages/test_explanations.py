@@ -136,7 +136,9 @@ def test_elements_on_the_command_line(copy: Workspace) -> None:
     for row in whole:
         assert float(row["low"]) <= float(row["credit_percent"]) <= float(row["high"])
         assert (row["verdict"] == "not enough evidence") == (float(row["low"]) <= 0 <= float(row["high"]))
-        assert f"  {row['element']:<16} {float(row['credit_percent']):>+z7.1f}  [" in text
+    for one in record["credits"]:
+        if one["department"] is None:
+            assert f"  {one['element']:<16} {one['percent']['value']:>+z7.1f}  [" in text
     code, text, _ = said("explain", copy.path, "--elements", "--category", "Home")
     assert code == 0
     own = [row for row in rows if row["department"] == "Home"]

@@ -135,8 +135,9 @@ def test_elements_on_the_command_line(copy: Workspace) -> None:
     assert sum(int(row["impressions"]) for row in whole if row["slot"] == "light") == sum(shown), "each has one light"
     for row in whole:
         assert float(row["low"]) <= float(row["credit_percent"]) <= float(row["high"])
-        assert (row["verdict"] == "not enough evidence") == (float(row["low"]) <= 0 <= float(row["high"]))
     for one in record["credits"]:
+        spans = one["percent"]["low"] <= 0 <= one["percent"]["high"]
+        assert (one["verdict"] == "not enough evidence") == spans
         if one["department"] is None:
             assert f"  {one['element']:<16} {one['percent']['value']:>+z7.1f}  [" in text
     code, text, _ = said("explain", copy.path, "--elements", "--category", "Home")

@@ -22,7 +22,7 @@ from clickscape.render.provenance import Provenance, embed
 
 COMMANDS = (
     "demo", "new", "ingest", "clicks", "pretrain", "reward", "convert", "optimize", "generate", "review", "refresh",
-    "placements", "export", "score", "inspect", "report", "simulate",
+    "placements", "export", "score", "explain", "inspect", "report", "simulate",
 )  # fmt: skip
 
 

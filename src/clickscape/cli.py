@@ -424,6 +424,37 @@ def score(
         _out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}{note}", markup=False)
 
 
+@app.command(epilog="Example: clickscape explain my-shop --creative A-17-1")
+def explain(
+    workspace: Folder,
+    creative: Annotated[str | None, typer.Option(help="Id of a creative: heat map and phrases.")] = None,
+    elements: Annotated[
+        bool, typer.Option("--elements", help="What each element of the scenes earns across the whole log.")
+    ] = False,
+    category: Annotated[str | None, typer.Option(help="With --elements: within one department of the catalog.")] = None,
+) -> None:
+    """Show why a creative is liked, place by place and phrase by phrase; or which elements earn clicks."""
+    from clickscape.workspace import Workspace
+
+    if (creative is None) == (not elements) or (category is not None and not elements):
+        raise typer.BadParameter("give either --creative ID, or --elements with or without --category NAME.")
+    shop = Workspace.open(workspace)
+    if creative is None:
+        from clickscape.stages.elements import explain_elements
+
+        found = explain_elements(shop, category=category)
+        for line in found.lines():
+            _out.print(_shown(line), markup=False)
+        _made(found.table, after=f"clickscape generate {workspace} --out ads/")
+        return
+    from clickscape.stages.explanations import explain_creative
+
+    made = _watch(explain_creative(shop, creative))
+    for line in made.lines():
+        _out.print(_shown(line), markup=False)
+    _made(made.picture, after=f"clickscape explain {workspace} --elements")
+
+
 @app.command(epilog="Example: clickscape inspect ads/A-17-1.png")
 def inspect(files: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.", show_default=False)]) -> None:
     """Print which creative a picture is, what made it, and whether it was altered since.

@@ -1,0 +1,68 @@
+"""What each phrase of a description earns: the picture is drawn again without it, and the reward model compares.
+
+The same seeds draw both, so that everything else stays. A phrase's effect is uncertain twice: the heads of the model
+disagree, and another seed gives another picture. Both go into the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from clickscape.reward.model import RewardModel
+from clickscape.types import Estimate, Product
+
+Draw = Callable[[str, int], NDArray[np.uint8]]
+"""(description, seed) → picture, (height, width, 3) sRGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """How the reward changes without a phrase, in log-odds; negative: the model likes the phrase."""
+
+    phrase: str
+    reward: Estimate
+
+
+def weigh(
+    model: RewardModel,
+    product: Product,
+    description: str,
+    *,
+    without: Mapping[str, str],
+    draw: Draw,
+    seeds: Sequence[int],
+    level: float = 0.95,
+) -> list[Contribution]:
+    """One contribution per phrase, in order; without: phrase → the description that lacks it.
+
+    ValueError for fewer than two seeds: their spread would be unknown.
+    """
+    if len(set(seeds)) < 2:
+        raise ValueError(f"at least two different seeds are needed for an interval, got {list(seeds)}")
+    whole = [draw(description, seed) for seed in seeds]
+    contributions = []
+    for phrase, rest in without.items():
+        drawn = [draw(rest, seed) for seed in seeds]
+        reward = _estimate(model.log_odds([product] * len(seeds), drawn, whole), level=level)
+        contributions.append(Contribution(phrase, reward))
+    return contributions
+
+
+def _estimate(odds: NDArray[np.float64], *, level: float) -> Estimate:
+    """Mean and interval of a (head, seed) table.
+
+    Heads differ as other data would make them, so their spread counts in full; a mean over seeds gets better with each.
+    """
+    heads, seeds = odds.shape
+    parts = np.array([odds.mean(0).var(ddof=1) / seeds, odds.mean(1).var(ddof=1) if heads > 1 else np.inf])
+    variance, value = float(parts.sum()), float(odds.mean())
+    if not 0 < variance < np.inf:
+        return Estimate(value, value - variance, value + variance, level)
+    freedom = variance**2 / float(np.sum(parts**2 / np.array([seeds - 1, max(heads - 1, 1)])))  # Welch–Satterthwaite
+    reach = float(np.sqrt(variance) * stdtrit(freedom, 0.5 + level / 2))
+    return Estimate(value, value - reach, value + reach, level)

@@ -1,0 +1,187 @@
+"""Heat maps point where the model looks, phrases weigh what the model says, and rewards become CTRs as clicks say."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.special import stdtrit
+
+from clickscape.errors import ImageError
+from clickscape.reward import model as reward_model
+from clickscape.reward.explain.occlusion import HeatMap, occlude
+from clickscape.reward.explain.overlay import _colors, overlay
+from clickscape.reward.explain.phrases import _estimate, weigh
+from clickscape.reward.explain.scale import Clicked, Scale, learn_scale
+from clickscape.reward.model import Form, RewardModel
+from clickscape.types import Estimate
+
+
+def watching(backbone, cell: tuple[int, int], *, form: Form = "single", ensemble: int = 3) -> RewardModel:
+    """A reward model that looks at one of 3 × 3 cells and at nothing else; its heads agree but for their strength."""
+    model = reward_model.build(backbone, form=form, last_token=False, ensemble=ensemble)
+    width = backbone.hidden_size
+    start = (3 * cell[0] + cell[1]) * width
+    look = 1_000 * torch.randn(width, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        model.heads.interaction.zero_()
+        model.heads.picture.zero_()
+        model.heads.picture[:, 0, start : start + width] = look * torch.linspace(0.9, 1.1, ensemble)[:, None]
+    return model
+
+
+def noise(*size: int, seed: int = 0) -> np.ndarray:
+    """Coarse colored noise: every place has something to hide."""
+    small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(small, size[::-1], interpolation=cv2.INTER_NEAREST))
+
+
+@pytest.mark.parametrize("cell", [(0, 0), (0, 2), (2, 1)])
+@pytest.mark.parametrize("form", ["single", "pair"])
+def test_the_map_is_hot_where_the_model_looks(backbone, world, cell: tuple[int, int], form: Form) -> None:
+    strength = np.zeros((3, 3))
+    for seed in range(3):
+        heat = occlude(watching(backbone, cell, form=form), world.products(1)[0], noise(96, 96, seed=seed), cells=6)
+        assert heat.value.shape == (96, 96)
+        strength += np.abs(heat.value).reshape(3, 32, 3, 32).mean((1, 3))
+    assert np.unravel_index(strength.argmax(), (3, 3)) == cell
+    assert strength[cell] > 2 * np.median(strength)
+
+
+def test_only_places_with_something_in_them_can_count(backbone, world) -> None:
+    """A picture with detail in one corner: no other window has anything to hide, though the model looks everywhere."""
+    model, product = watching(backbone, (0, 0)), world.products(1)[0]
+    with torch.no_grad():
+        model.heads.picture[:, 0] = 1_000
+    picture = np.full((96, 96, 3), 90, np.uint8)
+    picture[4:20, 4:20] = noise(16, 16)
+    heat = occlude(model, product, picture, cells=6)
+    found = np.abs(heat.cells)
+    assert found[:2, :2].min() > 0
+    assert found[3:, 3:].max() < 0.02 * found[:2, :2].max() == 0.02 * found.max()
+
+
+def test_a_plain_picture_has_nothing_to_hide(backbone, world) -> None:
+    heat = occlude(watching(backbone, (1, 1)), world.products(1)[0], np.full((44, 64, 3), 120, np.uint8), cells=6)
+    assert heat.cells.shape == (4, 6), "cells are square in a wide picture"
+    np.testing.assert_allclose(heat.value, 0, atol=1e-6)
+
+
+def test_a_lone_head_is_certain_of_nothing(backbone, world) -> None:
+    product, picture = world.products(1)[0], noise(48, 48)
+    alone = occlude(watching(backbone, (0, 0), ensemble=1), product, picture, cells=4)
+    assert np.isinf(alone.low).all()
+    assert not alone.certain.any()
+    agreed = occlude(watching(backbone, (0, 0), ensemble=6), product, picture, cells=4)
+    assert agreed.certain.mean() > 0.9, "heads that agree up to a tenth are certain wherever there is an effect"
+
+
+def test_what_is_no_picture_is_refused(backbone, world) -> None:
+    for wrong in (np.zeros((64, 64), np.uint8), np.zeros((64, 64, 3), np.float32), np.zeros((64, 8, 3), np.uint8)):
+        with pytest.raises(ImageError, match=r"expected uint8 \(height, width, 3\) of at least 16 pixels a side"):
+            occlude(watching(backbone, (0, 0)), world.products(1)[0], wrong)
+
+
+def lightness(colors: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(colors.reshape(1, -1, 3).astype(np.float32), cv2.COLOR_RGB2LAB)[0, :, 0]
+
+
+def test_the_colors_are_ordered_in_gray_and_for_every_color_vision() -> None:
+    """Lightness rises at every step; ends and middle stay apart for protan and deutan eyes (Viénot et al. 1999)."""
+    colors = _colors() / 255
+    assert (np.diff(lightness(colors)[::4]) > 0).all()
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    for matrix in (
+        [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+        [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+    ):
+        seen = np.clip(linear @ np.array(matrix).T, 0, 1)
+        seen = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+        low, middle, high = cv2.cvtColor(seen[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0][[0, 128, 255]]
+        assert min(np.linalg.norm(low - middle), np.linalg.norm(middle - high)) > 40
+
+
+def test_the_page_shows_ad_map_and_legend() -> None:
+    """A picture whose left half helps and whose right half hurts: lighter and darker than the middle of the legend."""
+    value = np.repeat(np.linspace(1, -1, 64)[None], 64, axis=0)
+    heat = HeatMap(value, value - 0.1, value + 0.1, value[::8, ::8], 0.95)
+    ad = np.full((64, 64, 3), (30, 120, 60), np.uint8)
+    page = overlay(ad, heat)
+    assert page.dtype == np.uint8
+    assert page.shape[0] > 512 + 60, "the legend lies below"
+    left = (page.shape[1] - 2 * 512 - 24) // 2
+    assert (page[24 : 24 + 512, left : left + 512] == ad[0, 0]).all()
+    panel = page[24 : 24 + 512, left + 512 + 24 :][:, :512] / 255
+    light = lightness(panel[256]).reshape(-1)
+    assert light[10] > light[150] > light[256] > light[360] > light[500]
+    assert not np.array_equal(overlay(ad, heat, limit=4.0), page), "a limit fixes the legend"
+
+
+def test_a_phrase_weighs_what_the_model_says_with_and_without_it(backbone, world) -> None:
+    model, product = watching(backbone, (0, 1)), world.products(1)[0]
+
+    def draw(description: str, seed: int) -> np.ndarray:
+        return world.picture("red" if "red" in description else "blue", seed=seed)
+
+    seeds = (3, 4, 5, 6)
+    without = {"a red wall": "a jug", "a jug": "a red wall"}
+    red, jug = weigh(model, product, "a red wall, a jug", without=without, draw=draw, seeds=seeds)
+    scores = {
+        wall: model.score([product] * 4, [world.picture(wall, seed=seed) for seed in seeds]).mean()
+        for wall in ("red", "blue")
+    }
+    assert red.phrase == "a red wall"
+    assert red.reward.value == pytest.approx(scores["blue"] - scores["red"], abs=1e-6)
+    assert red.reward.low < red.reward.value < red.reward.high
+    assert (jug.reward.low, jug.reward.value, jug.reward.high) == (0, 0, 0), "the same pictures: nothing changes"
+    with pytest.raises(ValueError, match="at least two different seeds"):
+        weigh(model, product, "red", without={"red": ""}, draw=draw, seeds=(1, 1))
+
+
+def test_the_interval_holds_both_heads_and_seeds() -> None:
+    """Means over heads 1.5 and 3.5: variance 2, of their mean 1. Means over seeds 2 and 3: variance ½, in full."""
+    found = _estimate(np.array([[1.0, 3.0], [2.0, 4.0]]), level=0.95)
+    freedom = 1.5**2 / (1.0**2 / 1 + 0.5**2 / 1)
+    assert found.value == 2.5
+    assert found.high - 2.5 == pytest.approx(np.sqrt(1.5) * stdtrit(freedom, 0.975))
+    assert _estimate(np.array([[1.0, 3.0]]), level=0.95).low == -np.inf
+
+
+def market(seed: int, *, slope: float, products: int = 60, misfit: float = 0.1) -> Scale | None:
+    """Clicks that follow reward × slope and, as real ones do, something else per slot (three, of four values each)."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(products):
+        reward, examined, values = (
+            rng.normal(rng.normal(0, 3), 1, 5),
+            rng.uniform(500, 4_000, 5),
+            rng.integers(4, size=(5, 3)),
+        )
+        wrong = rng.normal(0, misfit / np.sqrt(2), (3, 4))[np.arange(3), values].sum(1)
+        rate = 0.05 * np.exp(rng.normal(0, 0.3) + slope * (reward - reward.mean()) + wrong)
+        differing = (values[:, None] != values).sum(2).astype(float)
+        found.append(Clicked(reward, rng.poisson(examined * rate).astype(float), examined, differing))
+    return learn_scale(found)
+
+
+def test_the_scale_is_what_the_clicks_follow() -> None:
+    """The slope's 95 % interval covers the truth; the level of a product's rewards means nothing."""
+    found = [scale for seed in range(60) if (scale := market(seed, slope=0.3)) is not None]
+    assert len(found) == 60
+    assert np.mean([abs(scale.slope - 0.3) <= 1.96 * scale.error for scale in found]) >= 0.88
+    assert all(scale.known for scale in found)
+    assert np.mean([scale.misfit for scale in found]) == pytest.approx(0.1, rel=0.1)
+    right = [scale for seed in range(20) if (scale := market(seed, slope=0.3, misfit=0.0)) is not None]
+    assert np.mean([scale.misfit for scale in right]) < 0.03
+    useless = [market(seed, slope=0.0) for seed in range(40)]
+    assert np.mean([scale is not None and scale.known for scale in useless]) <= 0.08
+    assert market(0, slope=0.3, products=7) is None
+
+
+def test_all_errors_count_in_per_cent() -> None:
+    """Reward 1 ± 0.4 at slope 0.5 ± 0.1, wrong by 0.1 per slot, four slots: log CTR 0.5 ± √(0.2² + 0.1² + 0.2²)."""
+    found = Scale(0.5, 0.1 / 1.96, 0.1 / 1.96, 30).percent(Estimate(1.0, 0.6, 1.4), slots=4)
+    assert found.value == pytest.approx(100 * np.expm1(0.5))
+    assert found.low == pytest.approx(100 * np.expm1(0.5 - 0.3))
+    assert found.high == pytest.approx(100 * np.expm1(0.5 + 0.3))

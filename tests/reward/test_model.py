@@ -147,3 +147,14 @@ def test_too_many_images_for_the_pair_form(world: Any, backbone: VisionLanguageM
 def test_lengths_must_match(world: Any, model: RewardModel) -> None:
     with pytest.raises(ValueError, match="2 products and 1 images"):
         model.score(world.products(2), world.pictures(1))
+
+
+def test_pictures_of_any_shape_are_scored(world: Any, backbone: VisionLanguageModel) -> None:
+    """A banner is one picture, not two side by side: it is scored as what it shows when it is squeezed to a square."""
+    single = build(backbone, slots=world.slots, departments=world.departments, seed=3)
+    square = world.picture("red", seed=1, size=64)
+    product = world.products(1)[0]
+    wide, tall = np.repeat(square, 3, axis=1), np.repeat(square, 2, axis=0)
+    scores = single.score([product] * 3, [square, wide, tall])
+    assert np.isfinite(scores).all()
+    assert np.ptp(scores) < 0.02

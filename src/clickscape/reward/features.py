@@ -126,11 +126,11 @@ def pool(tokens: Tensor, *, sides: int) -> Tensor:
 
 
 def _shown(views: Pictures, *, size: int) -> np.ndarray:
-    """The picture that the tower sees: the image itself, or two of one size side by side (1:2)."""
-    if len(views) == 1:
+    """The picture that the tower sees: the image itself as a square, or two of one size side by side (1:2)."""
+    if len(views) == 1 and views[0].shape[0] == views[0].shape[1]:
         return views[0]
-    halves = [np.asarray(Image.fromarray(view).resize((size, size), Image.Resampling.BICUBIC)) for view in views]
-    return np.concatenate(halves, axis=1)
+    squares = [np.asarray(Image.fromarray(view).resize((size, size), Image.Resampling.BICUBIC)) for view in views]
+    return np.concatenate(squares, axis=1)
 
 
 def _look_encoder(encoder: VisionEncoder, pictures: Sequence[Pictures]) -> Tensor:

@@ -116,12 +116,17 @@ def measure(out: Path, world: Any, seed: int, scale: str) -> dict[str, Any]:
     """All variants of one world and seed; what is done already is read."""
     folder = out / f"{world}-{seed}"
     workspace = run(prepare(folder, world=world, seed=seed, scale=SCALES[scale], workers=1), on_progress=lambda _: None)
+    held = split.read(workspace, workspace.products())
+    everything = reward_data(workspace, held)
+    everything = replace(everything, images=[everything.image(at) for at in range(len(everything.creative_ids))])
     found: dict[str, Any] = {}
     for variant in VARIANTS:
         path = folder / "variants" / f"{VARIANTS.index(variant)}.json"
         if not path.exists():
             started = time.process_time()
-            result = _measure(workspace, variant, config=SCALES[scale].reward.model_copy(update={"seed": seed}))
+            result = _measure(
+                workspace, variant, everything, config=SCALES[scale].reward.model_copy(update={"seed": seed})
+            )
             result["cpu_seconds"] = time.process_time() - started
             path.parent.mkdir(exist_ok=True)
             with atomic_file(path) as temporary:
@@ -131,10 +136,9 @@ def measure(out: Path, world: Any, seed: int, scale: str) -> dict[str, Any]:
     return found
 
 
-def _measure(workspace: Workspace, variant: Variant, *, config: RewardConfig) -> dict[str, Any]:
+def _measure(workspace: Workspace, variant: Variant, everything: RewardData, *, config: RewardConfig) -> dict[str, Any]:
     products = workspace.products()
     held = split.read(workspace, products)
-    everything = reward_data(workspace, held)
     testing = everything.only({product.product_id for product in products if held.is_held_out(product.product_id)})
     learning = everything.only({product.product_id for product in held.training(products)})
     if variant.clicks is not None:

@@ -1,0 +1,138 @@
+"""Commands that bring data in: the demo, workspaces, catalogs, and what the clicks say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import typer.core
+
+from clickscape.cli import terminal
+from clickscape.cli.terminal import AllowRemote, FeedFormat, Folder, SkipBadRows, app
+
+
+@app.command(epilog="Example: clickscape demo --out demo-workspace")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo's workspace.")] = Path("demo-workspace"),
+    world: Annotated[Literal["harmony", "siren"], typer.Option(help="Simulated click world.")] = "harmony",
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn by chance.")] = 0,
+    scale: Annotated[
+        Literal["full", "small"], typer.Option(help="`small` shows every stage in about a minute.")
+    ] = "full",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw and train side by side.")] = 2,
+) -> None:
+    """Run the whole loop on the sample catalog with simulated clicks and write a report."""
+    from clickscape import demo as whole_loop
+
+    made = terminal.watch(whole_loop.demo(out, world=world, seed=seed, scale=whole_loop.SCALES[scale], workers=workers))
+    for line in made.summary:
+        terminal.out.print(line, markup=False)
+    terminal.made(made.report, after=f"open {made.report} in a browser, then: clickscape generate {out} --out ads/")
+
+
+@app.command(epilog="Example: clickscape new my-shop")
+def new(workspace: Folder) -> None:
+    """Make an empty workspace with a commented clickscape.toml."""
+    from clickscape.workspace import Workspace
+
+    made = Workspace.create(workspace)
+    terminal.made(made.settings_path, after=f"clickscape ingest {workspace} my-catalog.csv")
+
+
+@app.command(epilog="Example: clickscape ingest my-shop my-catalog.csv")
+def ingest(
+    workspace: Folder,
+    feed: Annotated[
+        Path, typer.Argument(help="Feed of Google, Shopify or Meta, or CSV, JSON Lines, Parquet.", show_default=False)
+    ],
+    feed_format: FeedFormat = None,
+    allow_remote: AllowRemote = False,
+    skip_bad_rows: SkipBadRows = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side.")] = 2,
+    matting: Annotated[
+        Path | None, typer.Option(help="ONNX matting model for photos without alpha. Default: clickscape.toml.")
+    ] = None,
+) -> None:
+    """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing."""
+    from clickscape.stages.gather import FeedOptions
+    from clickscape.stages.ingest import flagged
+    from clickscape.stages.ingest import ingest as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    configured = shop.settings.ingest.matting
+    model = matting or (shop.path / configured if configured else None)
+    options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
+    made = terminal.watch(stage(shop, feed, workers=workers, options=options, matting=model))
+    terminal.out.print(f"{len(made.products)} products")
+    for line in made.report.lines():
+        terminal.out.print(line, markup=False)
+    for flag, names in flagged(made.products).items():
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        terminal.out.print(f"{len(names)} flagged {flag}: {shown}; look at their cut-outs", markup=False)
+    terminal.made(workspace / "catalog", after=f"clickscape generate {workspace} --out ads/")
+
+
+@app.command(epilog="Example: clickscape simulate my-shop --world harmony")
+def simulate(
+    workspace: Folder,
+    world: Annotated[Literal["harmony", "siren"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: clickscape.toml.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw side by side.")] = 2,
+) -> None:
+    """Draw a copywriter's creatives for the catalog and log the clicks of a simulated world. For trying things out."""
+    from clickscape.stages.simulate import simulate as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    chosen = {key: value for key, value in (("world", world), ("seed", seed)) if value is not None}
+    manifest = terminal.watch(stage(shop, shop.settings.simulate.model_copy(update=chosen), workers=workers))
+    terminal.out.print(
+        f"{manifest.result['creatives']} creatives, simulated clicks of the world {manifest.result['world']}"
+    )
+    terminal.made(shop.clicks, after=f"clickscape clicks {workspace}")
+
+
+@app.command(epilog="Example: clickscape clicks my-shop --explain A-17")
+def clicks(
+    workspace: Folder,
+    product: Annotated[
+        str | None, typer.Argument(help="With --explain: product to show; else the one with most clicks.")
+    ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            help="Log elsewhere: file or glob (.parquet, .csv, .jsonl), or connection URL of a database, in which "
+            "${NAME} is read from the environment. Default: clickscape.toml, else the workspace's own log."
+        ),
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Table of the database that --log names.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what was learned of the log, and per pair what was kept and why.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --explain: print one JSON object, of all products unless one is named.")
+    ] = False,
+) -> None:
+    """Turn the click log into a debiased CTR per creative and pairs of creatives."""
+    from clickscape.clicks.sources import is_address
+    from clickscape.stages.clicks import clicks as stage
+    from clickscape.stages.explain import explain as explained
+    from clickscape.workspace import Workspace
+    from clickscape.workspace.files import to_json
+
+    if (product is not None or as_json) and not explain:
+        raise typer.BadParameter("a product and --json are for --explain only. Add --explain, or leave them out.")
+    shop = Workspace.open(workspace)
+    source = log if log is None or is_address(log) else str(Path(log).absolute())
+    chosen = {key: value for key, value in (("source", source), ("table", table)) if value is not None}
+    manifest = terminal.watch(stage(shop, shop.settings.clicks.model_copy(update=chosen)))
+    if explain:
+        explanation = explained(shop, manifest, product_id=product, whole=as_json)
+        for line in [to_json(explanation.as_record())] if as_json else map(terminal.shown, explanation.lines()):
+            terminal.out.print(line, markup=False)
+        return
+    for line in manifest.result["summary"]:
+        terminal.out.print(line, markup=False)
+    terminal.made(shop.clicks, after=f"clickscape reward {workspace}")

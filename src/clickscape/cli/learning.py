@@ -1,0 +1,113 @@
+"""Commands that train, judge and convert models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import typer.core
+
+from clickscape.cli import terminal
+from clickscape.cli.terminal import Folder, app
+
+
+@app.command(epilog="Example: clickscape pretrain my-shop --steps 500")
+def pretrain(
+    workspace: Folder,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of joint training on the workspace's own creatives.")] = 500,
+) -> None:
+    """Teach the prompt model this workspace's words and pictures: the four tasks on its own creatives."""
+    from clickscape.stages.pretrain import pretrain as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    settings = shop.settings.pretrain.model_copy(update={"joint_steps": steps})
+    manifest = terminal.watch(stage(shop, settings))
+    terminal.out.print(f"loss {manifest.result['loss']:.3f} nats per answer token")
+    terminal.made(shop.models / "pretrained", after=f"clickscape optimize {workspace}")
+
+
+class _TrainUnlessNamed(typer.core.TyperGroup):
+    """`clickscape reward my-shop` trains: whatever names no command of the group goes to `train`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own
+        """Put the command's name before arguments that name none."""
+        named = args[:1] and args[0] in (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["train", *args])
+
+
+_reward = typer.Typer(
+    cls=_TrainUnlessNamed,
+    rich_markup_mode=None,
+    help="Train a reward model (`clickscape reward WORKSPACE`), or judge one on a list of pairs.",
+)
+app.add_typer(_reward, name="reward", epilog="Example: clickscape reward my-shop")
+
+
+@_reward.command("train", epilog="Example: clickscape reward my-shop --form single")
+def reward(
+    workspace: Folder,
+    form: Annotated[Literal["single", "pair"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub id of a vision encoder or model that sees. Default: clickscape.toml."),
+    ] = None,
+) -> None:
+    """Train the reward model on the clicks and judge it on held-out products; `train` may be left out."""
+    from clickscape.stages.reward import reward as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    given = {"form": form, "backbone": backbone}
+    settings = shop.settings.reward.model_copy(update={name: value for name, value in given.items() if value})
+    manifest = terminal.watch(stage(shop, settings))
+    for line in manifest.result["summary"]:
+        terminal.out.print(line, markup=False)
+    terminal.made(shop.models / "reward", after=f"clickscape optimize {workspace}")
+
+
+@_reward.command("evaluate", epilog="Example: clickscape reward evaluate pairs.json --model my-shop/models/reward")
+def evaluate(
+    pairs: Annotated[Path, typer.Argument(help="JSON list of the paper's code.", show_default=False)],
+    model: Annotated[Path, typer.Option(help="Folder of the reward model.")],
+    image_dir: Annotated[Path | None, typer.Option(help="Folder of the pictures. Default: the list's own.")] = None,
+) -> None:
+    """Judge a reward model on a left/right test list (image, left_ctr, right_ctr, target)."""
+    from clickscape.stages import leftright as stage
+
+    for line in stage.summary(terminal.watch(stage.evaluate(pairs, model=model, image_dir=image_dir))):
+        terminal.out.print(line, markup=False)
+
+
+@app.command(epilog="Example: clickscape convert --from caig downloaded/ --vision-tower clip/ --out models/prompt")
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder of the checkpoint.", show_default=False)],
+    vision_tower: Annotated[Path, typer.Option(help="Folder of the CLIP model that it sees with.")],
+    out: Annotated[Path, typer.Option(help="Folder to make; an older checkpoint there is replaced.")],
+    layout: Annotated[Literal["caig"], typer.Option("--from", help="Whose layout it is.")] = "caig",
+) -> None:
+    """Make a Hugging Face folder of a checkpoint of the paper's code: its prompt model, or its reward model."""
+    from clickscape.stages.convert import convert as stage
+
+    made = terminal.watch(stage(source, vision_tower=vision_tower, out=out))
+    terminal.out.print(f"{layout} {made.kind} model, {made.tensors} tensors")
+    opened = f'clickscape.vlm.load("{out}")' if made.kind == "prompt" else ""
+    terminal.made(out, after=opened or f"clickscape reward evaluate pairs.json --model {out}")
+
+
+@app.command(epilog="Example: clickscape optimize my-shop --objective product_centric")
+def optimize(
+    workspace: Folder,
+    objective: Annotated[
+        Literal["product_centric", "preference_only"] | None, typer.Option(help="Default: clickscape.toml.")
+    ] = None,
+) -> None:
+    """Teach the prompt model what the reward model prefers, product by product (PCPO)."""
+    from clickscape.stages.optimize import optimize as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    settings = shop.settings.optimize.model_copy(update={"objective": objective} if objective else {})
+    terminal.watch(stage(shop, settings))
+    terminal.made(shop.models / "prompt", after=f"clickscape generate {workspace} --out ads/")

@@ -1,0 +1,227 @@
+"""Commands about creatives: drawing, reviewing, exporting, scoring, explaining and inspecting them, and the report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import typer.core
+
+from clickscape.cli import terminal
+from clickscape.cli.terminal import AllowRemote, FeedFormat, Folder, SkipBadRows, app
+from clickscape.errors import ClickscapeError
+
+
+@app.command(epilog="Example: clickscape generate --catalog my.csv --out ads/")
+def generate(
+    workspace: Annotated[Path | None, typer.Argument(help="Workspace; or give --catalog.", show_default=False)] = None,
+    catalog: Annotated[Path | None, typer.Option(help="Catalog file, with nothing but the shipped model.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("ads"),
+    size: Annotated[int | None, typer.Option(min=64, max=4096, help="Pixels of the square image.")] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Creatives kept per product.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the descriptions and the images.")] = None,
+    renderer: Annotated[
+        Literal["studio", "diffusion"] | None,
+        typer.Option(help="What draws; diffusion has its section in clickscape.toml. Default: clickscape.toml."),
+    ] = None,
+    feed_format: FeedFormat = None,
+    allow_remote: AllowRemote = False,
+    skip_bad_rows: SkipBadRows = False,
+    matting: Annotated[Path | None, typer.Option(help="ONNX matting model for photos without alpha.")] = None,
+) -> None:
+    """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
+    from clickscape.stages import generate as stage
+    from clickscape.stages.gather import FeedOptions
+
+    given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
+    made = terminal.watch(
+        stage.generate(
+            workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options, matting=matting
+        )
+    )
+    for line in made.lines:
+        terminal.out.print(line, markup=False)
+    then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
+    terminal.made(out, after=f"open {out / 'index.html'} in a browser{then}")
+
+
+@app.command(epilog="Example: clickscape review my-shop --approve A-17-1 --reject A-17-2")
+def review(
+    workspace: Folder,
+    approve: Annotated[list[str] | None, typer.Option(help="Id of a creative that may be shown.")] = None,
+    reject: Annotated[list[str] | None, typer.Option(help="Id of a creative that may not.")] = None,
+    approve_all: Annotated[bool, typer.Option("--approve-all", help="Approve every draft.")] = False,
+) -> None:
+    """List the creatives with their status, after changing it as asked; all changes or none."""
+    from clickscape.stages.review import review as stage
+    from clickscape.stages.stale import stale
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    creatives = stage(shop, approve=approve or (), reject=reject or (), approve_all=approve_all)
+    old = stale(creatives, {product.product_id: product for product in shop.products()})
+    for creative in creatives:
+        status = f"{creative.status}{', stale' if creative.creative_id in old else ''}"
+        terminal.out.print(
+            f"{status:<15} {terminal.shown(creative.creative_id)}  {terminal.shown(creative.description)}", markup=False
+        )
+    terminal.made(
+        shop.creatives_path, after=f"clickscape export {workspace} --placement 'meta-*' --approved-only --out exports/"
+    )
+
+
+@app.command(epilog="Example: clickscape refresh my-shop")
+def refresh(workspace: Folder) -> None:
+    """Draw the creatives anew whose product has another picture or other words since; the old ones are retired."""
+    from clickscape.stages.stale import refresh as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    for line in terminal.watch(stage(shop)).lines:
+        terminal.out.print(line, markup=False)
+    terminal.made(shop.creatives_path, after=f"clickscape review {workspace} --approve-all")
+
+
+@app.command(epilog="Example: clickscape placements 'google-display-*'")
+def placements(
+    names: Annotated[list[str] | None, typer.Argument(help="Names or globs; all when none is given.")] = None,
+) -> None:
+    """List the places to export for: size, byte limit, formats, safe zone, and the page that says so."""
+    from clickscape.render import placements as places
+
+    for one in places.find(*(names or ["*"])):
+        edges = (one.margins.top, one.margins.right, one.margins.bottom, one.margins.left)
+        free = " ".join(f"{share:.0%}" for share in edges)
+        limits = f"{one.width} x {one.height}, {one.max_bytes:,} bytes, {', '.join(one.formats)}"
+        text = "" if one.allows_text else ", no text"
+        terminal.out.print(f"{one.name:<26} {limits}{text}, free edges {free}", markup=False)
+        terminal.out.print(f"{'':<26} {one.checked}: {one.source}", markup=False)
+
+
+@app.command(epilog="Example: clickscape export my-shop --placement meta-feed --approved-only --out exports/")
+def export(
+    workspace: Folder,
+    placement: Annotated[list[str], typer.Option(help="Name or glob of a placement; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files, the manifest and the feeds.")] = Path("exports"),
+    base_url: Annotated[
+        str | None, typer.Option(help="Address of that folder on the web; without it no feeds are written.")
+    ] = None,
+    approved_only: Annotated[bool, typer.Option("--approved-only", help="Approved and live ones, no drafts.")] = False,
+    tagline: Annotated[str, typer.Option(help="Line set over every picture, where the placement allows text.")] = "",
+    badge: Annotated[str, typer.Option(help="A few words in a pill, such as 'New'.")] = "",
+    font: Annotated[Path | None, typer.Option(help="Font file with letters that the own font lacks.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw side by side.")] = 2,
+) -> None:
+    """Draw every creative anew for every placement, within its safe zone and bytes, with feeds that point there."""
+    from clickscape.stages.export import export as stage
+    from clickscape.stages.rendition import Words
+    from clickscape.workspace import Workspace
+
+    made = terminal.watch(
+        stage(
+            Workspace.open(workspace),
+            placements=placement,
+            out=out,
+            base_url=base_url,
+            approved_only=approved_only,
+            words=Words(tagline, badge, font),
+            workers=workers,
+        )
+    )
+    for line in made.summary:
+        terminal.out.print(line, markup=False)
+    terminal.made(out / "manifest.json", after=f"clickscape inspect {out}/*/*")
+
+
+@app.command(epilog="Example: clickscape score my-shop --product A-17 ad-1.png ad-2.png")
+def score(
+    workspace: Folder,
+    images: Annotated[list[Path], typer.Argument(help="Images of one product.", show_default=False)],
+    product: Annotated[str, typer.Option(help="Id of the product that the images advertise.")],
+) -> None:
+    """Rank images of one product by the reward model, best first."""
+    from clickscape.stages.score import score as stage
+    from clickscape.workspace import Workspace
+
+    for place, (path, ranked) in enumerate(stage(Workspace.open(workspace), product, images), start=1):
+        value = ranked.score
+        note = "  (not enough evidence that it beats the next)" if ranked.ahead is False else ""
+        terminal.out.print(
+            f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}{note}", markup=False
+        )
+
+
+@app.command(epilog="Example: clickscape explain my-shop --creative A-17-1")
+def explain(
+    workspace: Folder,
+    creative: Annotated[str | None, typer.Option(help="Id of a creative: heat map and phrases.")] = None,
+    elements: Annotated[
+        bool, typer.Option("--elements", help="What each element of the scenes earns across the whole log.")
+    ] = False,
+    category: Annotated[str | None, typer.Option(help="With --elements: within one department of the catalog.")] = None,
+) -> None:
+    """Show why a creative is liked, place by place and phrase by phrase; or which elements earn clicks."""
+    from clickscape.workspace import Workspace
+
+    if (creative is None) == (not elements) or (category is not None and not elements):
+        raise typer.BadParameter("give either --creative ID, or --elements with or without --category NAME.")
+    shop = Workspace.open(workspace)
+    if creative is None:
+        from clickscape.stages.elements import explain_elements
+
+        found = explain_elements(shop, category=category)
+        for line in found.lines():
+            terminal.out.print(terminal.shown(line), markup=False)
+        terminal.made(found.table, after=f"clickscape generate {workspace} --out ads/")
+        return
+    from clickscape.stages.explanations import explain_creative
+
+    made = terminal.watch(explain_creative(shop, creative))
+    for line in made.lines():
+        terminal.out.print(terminal.shown(line), markup=False)
+    terminal.made(made.picture, after=f"clickscape explain {workspace} --elements")
+
+
+@app.command(epilog="Example: clickscape inspect ads/A-17-1.png")
+def inspect(files: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.", show_default=False)]) -> None:
+    """Print which creative a picture is, what made it, and whether it was altered since.
+
+    Exit code 0: every file is ours and unaltered. 1: one was altered, or holds no provenance of clickscape. 2: one is
+    unreadable.
+    """
+    from clickscape.stages.inspect import inspect as stage
+
+    code = 0
+    for path in files:
+        try:
+            found = stage(path)
+        except ClickscapeError as error:
+            terminal.err.print(f"clickscape: {error}", markup=False)
+            code = 2
+            continue
+        if found is None:
+            terminal.out.print(
+                f"{path}: no provenance of clickscape: made elsewhere, or its metadata was removed", markup=False
+            )
+        else:
+            state = "ALTERED since clickscape wrote it" if found.altered else "unaltered"
+            terminal.out.print(f"{path}: {found.format}, {state}", markup=False)
+            for key, value in asdict(found.provenance).items():
+                if value not in (None, ""):
+                    terminal.out.print(f"  {key:<12} {terminal.shown(str(value))}", markup=False)
+        if found is None or found.altered:
+            code = max(code, 1)
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example: clickscape report my-shop")
+def report(workspace: Folder) -> None:
+    """Gather what the finished stages measured into one self-contained report.html."""
+    from clickscape.stages.report import report as stage
+    from clickscape.workspace import Workspace
+
+    terminal.made(stage(Workspace.open(workspace)), after=f"clickscape generate {workspace} --out ads/")

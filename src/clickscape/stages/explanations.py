@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -123,7 +122,7 @@ def explain_creative(workspace: Workspace, creative_id: str, *, seeds: int = SEE
     image = open_image(creative.image)[..., :3]
     model = reward_room.load(workspace.models / "reward")
     yield Progress(STAGE, 0, 3, "hiding places")
-    heat = occlude(model, product, _squeezed(image))
+    heat = occlude(model, product, image)
     yield Progress(STAGE, 1, 3, "learning what a log-odds is in clicks")
     scale = _scale(workspace, model)
     yield Progress(STAGE, 2, 3, "drawing without each phrase")
@@ -166,7 +165,7 @@ class _Drawing:
     def __call__(self, description: str, seed: int) -> NDArray[np.uint8]:
         drawn = self.renderer.render(self.product, description, size=self.size, seed=seed)
         self.slots[description] = drawn.scene.slots if drawn.scene is not None else {}
-        return _squeezed(drawn.image)
+        return drawn.image
 
     def instead(self, description: str, rest: str) -> dict[str, tuple[str | None, str | None]]:
         """Slots that differ, with what they show of each description."""
@@ -202,14 +201,6 @@ def _size(image: NDArray[np.uint8]) -> tuple[int, int]:
     """Width and height to draw at: the picture's own shape, at most _SIDE pixels."""
     shrink = min(_SIDE / max(image.shape[:2]), 1)
     return round(image.shape[1] * shrink), round(image.shape[0] * shrink)
-
-
-def _squeezed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture as a square if it is wider than high: a tower takes wide ones for two squares side by side."""
-    height, width = image.shape[:2]
-    if width <= height:
-        return image
-    return np.asarray(cv2.resize(image, (height, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _phrased(
@@ -271,7 +262,7 @@ def _held_out(workspace: Workspace, model: RewardModel) -> list[Clicked]:
             continue
         looked += len(own)
         shown = [creatives[row["creative_id"]] for row in own]
-        first, *others = (_squeezed(open_image(creative.image)[..., :3]) for creative in shown)
+        first, *others = (open_image(creative.image)[..., :3] for creative in shown)
         count = len(others)
         odds = model.log_odds([tested[name]] * count, others, [first] * count).mean(0)
         found.append(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
+from clickscape.brand import Rules
 from clickscape.types import Product
 
 TaskName = Literal["caption", "rewrite", "describe", "describe_from_image"]
@@ -85,14 +86,32 @@ def product_text(product: Product) -> str:
     return " ".join(parts)[:MAX_TEXT]
 
 
-def instruction(task: TaskName, subject: Product | str | None = None, *, variant: int) -> str:
-    """The words of a task: one of its instructions (``variant`` counts round), then product or rough text, if any."""
+def instruction(task: TaskName, subject: Product | str | None = None, *, variant: int, wishes: str = "") -> str:
+    """The words of a task: one of its instructions (``variant`` counts round), then product or rough text, if any.
+
+    ``wishes`` are sentences of `wishes` for a model that can follow them.
+    """
     wordings = INSTRUCTIONS[task]
-    words = wordings[variant % len(wordings)]
+    words = " ".join(part for part in (wordings[variant % len(wordings)], wishes) if part)
     if subject is None:
         return words
     text = product_text(subject) if isinstance(subject, Product) else clean(subject, limit=MAX_TEXT)
     return f"{words}\n{text}" if text else words
+
+
+def wishes(rules: Rules) -> str:
+    """What a brand asks for, in sentences for a model that follows instructions; empty when it asks for nothing."""
+    told = (
+        ("Use the words", rules.use),
+        ("Avoid", (*rules.avoid, *rules.competitors)),
+        ("Colors", rules.palette),
+        ("Season", (rules.season,) if rules.season else ()),
+        ("Language", () if rules.language == "en" else (rules.language,)),
+    )
+    sentences = [
+        f"{name}: {', '.join(clean(word, limit=MAX_WORD) for word in words)}." for name, words in told if words
+    ]
+    return " ".join(sentences)
 
 
 def clean(text: str, *, limit: int) -> str:

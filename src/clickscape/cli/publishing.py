@@ -55,7 +55,7 @@ def generate(
         )
     )
     for line in made.lines:
-        terminal.out.print(line, markup=False)
+        terminal.out.print(terminal.shown(line), markup=False)
     then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
     terminal.made(out, after=f"open {out / 'index.html'} in a browser{then}")
 

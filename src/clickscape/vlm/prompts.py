@@ -1,7 +1,8 @@
 """What the model is asked: the product as one line of text, and many wordings of the four instruction tasks.
 
-Titles come from feeds that nobody has checked: control characters and the brackets of special tokens are removed
-before they reach the tokenizer, and everything is bounded in length.
+Titles come from feeds that nobody has checked: control characters, invisible ones and the brackets of special tokens
+are removed before they reach the tokenizer, the names of speakers and of the product's fields lose their colon, and
+everything is bounded in length. So a title may say what it likes; it stays one line of a title.
 """
 
 from __future__ import annotations
@@ -68,7 +69,12 @@ INSTRUCTIONS: Mapping[TaskName, tuple[str, ...]] = {
 MAX_TITLE, MAX_WORD, MAX_TEXT = 160, 60, 420
 MAX_LEVELS, MAX_ATTRIBUTES = 3, 6
 
-_UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff<>|\s]+")
+_UNWANTED = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff"
+    r"\ud800-\uf8ff\U000e0000-\U0010ffff<>|＜＞｜﹤﹥\s]+"
+)
+_BRACKETED = re.compile(r"\[+(/?[A-Z][A-Z_ ]*)\]+")  # [INST] and its like
+_SPEAKER = re.compile(r"\b(title|category|attributes|user|assistant|system|human|gpt)(?:\s*[:：])+", re.IGNORECASE)
 
 
 def product_text(product: Product) -> str:
@@ -115,5 +121,6 @@ def wishes(rules: Rules) -> str:
 
 
 def clean(text: str, *, limit: int) -> str:
-    """One line without control characters, angle brackets and bars (which special tokens are made of)."""
-    return _UNWANTED.sub(" ", text).strip()[:limit].rstrip()
+    """One line without control characters, what special tokens are made of, and speakers that begin to speak."""
+    line = _BRACKETED.sub(r" \1 ", _UNWANTED.sub(" ", text))  # apart, so that no rest becomes another token
+    return " ".join(_SPEAKER.sub(r"\1", line).split())[:limit].rstrip()

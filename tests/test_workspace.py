@@ -269,6 +269,25 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert files(tmp_path) == {"model/new": b"2"}
 
 
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    """Left by a kill: a folder that nobody locks. Other targets' folders and other people's files are left alone."""
+    for name in (".tmp-model-0a1b2c", ".tmp-model-2-0a1b2c", ".tmp-other-0a1b2c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("x")
+    (tmp_path / ".tmp-model-notes").write_text("a file")
+    with atomic_folder(tmp_path / "model") as living:
+        (living / "first").write_text("1")
+        with atomic_folder(tmp_path / "model") as second:
+            (second / "second").write_text("2")
+        assert (living / "first").exists()
+    assert files(tmp_path) == {
+        "model/first": b"1",
+        ".tmp-model-2-0a1b2c/half": b"x",
+        ".tmp-other-0a1b2c/half": b"x",
+        ".tmp-model-notes": b"a file",
+    }
+
+
 @pytest.mark.parametrize("target_there", [True, False])
 def test_a_kill_between_the_two_renames_is_mended(workspace: Workspace, target_there: bool) -> None:
     replaced = workspace.models / ".old-reward"

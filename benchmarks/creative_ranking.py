@@ -72,7 +72,8 @@ def measure(folder: Path, *, form: str, epochs: int, products: int | None, seed:
     if not testing.informative:
         raise SystemExit(f"{folder}: no pair of the test list passes the paper's filter. Add products or impressions.")
     config = RewardConfig(form=form, epochs=epochs, seed=seed)
-    model = build(vlm.load("tiny").vlm, form=config.form, seed=seed)
+    named = tuple(learning.products.values())
+    model = build(vlm.load("tiny").vlm, form=config.form, products=named, seed=seed)
     for _ in train(model, learning, config=config, rng=np.random.default_rng(seed)):
         pass
     rng = np.random.default_rng(seed + 1)

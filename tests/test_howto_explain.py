@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from clickscape.catalog import sample
-from clickscape.cli import main
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = (DOCS / "howto/explain.md").read_text(encoding="utf-8"), DOCS / "pictures/explain.webp"
 SMALL = "[simulate]\ncreatives_per_product = 4\nmedian_impressions = 500\nsize = 96\n[reward]\nepochs = 2\n"
 
 
-def run(*arguments: str) -> str:
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert not stop.value.code, arguments
-    return out.getvalue()
-
-
-def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path, command: Callable[..., str]) -> None:
     """Candles and mugs of two colors each, and both kinds of table as the page shows them."""
     block = re.findall(r"^```\n(.*?)^```", PAGE, flags=re.M | re.S)[0]
     commands = [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
-    assert [command[0] for command in commands] == ["simulate", "clicks", "reward", "explain", "explain", "explain"]
+    assert [words[0] for words in commands] == ["simulate", "clicks", "reward", "explain", "explain", "explain"]
     ids = [f"{name}-{color}" for name in ("candle", "coffee_mug") for color in ("emerald", "navy")]
     with contextlib.chdir(tmp_path):
         products = sample.write(tmp_path / "pictures", 96, product_ids=ids)
@@ -40,10 +30,10 @@ def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path) -> None:
             for one in products
         ]
         Path("my.csv").write_text("\n".join(["id,title,category,image", *rows]) + "\n", encoding="utf-8")
-        run("new", "my-shop")
+        command("new", "my-shop")
         Path("my-shop/clickscape.toml").write_text(SMALL, encoding="utf-8")
-        run("ingest", "my-shop", "my.csv", "--workers", "1")
-        told = [run(*command, *(["--workers", "1"] if command[0] == "simulate" else [])) for command in commands]
+        command("ingest", "my-shop", "my.csv", "--workers", "1")
+        told = [command(*words, *(["--workers", "1"] if words[0] == "simulate" else [])) for words in commands]
         folder = tmp_path / "my-shop" / "explanations"
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == {
             *("creatives/candle-emerald-c0.png", "creatives/candle-emerald-c0.json"),

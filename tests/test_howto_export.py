@@ -4,43 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from clickscape.catalog import sample
-from clickscape.cli import main
 from clickscape.workspace import Workspace
 
 PAGE = (Path(__file__).parents[1] / "docs/howto/export.md").read_text(encoding="utf-8")
 
 
-def run(*arguments: str) -> str:
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert not stop.value.code, arguments
-    return out.getvalue()
-
-
-def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path, command: Callable[..., str]) -> None:
     """Two products; generating again adds no creative, and the feed names the files that lie there."""
     (block,) = re.findall(r"^```\n(.*?)^```", PAGE, flags=re.M | re.S)
     commands = [shlex.split(line)[1:] for line in block.splitlines()]
-    assert [command[0] for command in commands] == ["generate", "review", "placements", "export"]
+    assert [words[0] for words in commands] == ["generate", "review", "placements", "export"]
     with contextlib.chdir(tmp_path):
         products = sample.write(tmp_path / "pictures", 96, product_ids=["running_shoe-navy", "sofa-coral"])
         rows = [f'{one.product_id},"{one.title}",{Path(one.image).relative_to(tmp_path)}' for one in products]
         Path("my.csv").write_text("\n".join(["id,title,image", *rows]) + "\n", encoding="utf-8")
-        run("new", "my-shop")
-        run("ingest", "my-shop", "my.csv", "--workers", "1")
-        told = [run(*command) for command in commands]
+        command("new", "my-shop")
+        command("ingest", "my-shop", "my.csv", "--workers", "1")
+        told = [command(*words) for words in commands]
         made = Workspace.open("my-shop").creatives()
-        run(*commands[0])
+        command(*commands[0])
         assert Workspace.open("my-shop").creatives() == made, "generated again, nothing is added and nothing changed"
     assert len(made) == 4
     assert {one.status for one in made} == {"approved"}

@@ -8,11 +8,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from clickscape.brand import Brand
 from clickscape.errors import ConfigError
+
+Section = TypeVar("Section", bound=BaseModel)
 
 
 class _Stage(BaseModel):
@@ -206,6 +209,16 @@ class GenerateConfig(_Stage):
         4, ge=1, le=64, description="pictures drawn at most until one passes [fidelity]; refresh and export too"
     )
     temperature: float = Field(1.0, ge=0)
+    rewrites: int = Field(
+        3,
+        ge=0,
+        le=20,
+        description="times that a product is written for again while too few descriptions meet the rules",
+    )
+    max_overlap: float = Field(
+        0.8, gt=0, le=1, description="share of their words that two descriptions of one product may have in common"
+    )
+    max_same_scene: int = Field(0, ge=0, description="creatives in a catalog that may show one scene, 0: any number")
     seed: int = 0
 
     @model_validator(mode="after")
@@ -349,6 +362,7 @@ class Settings(_Stage):
     reward: RewardConfig = RewardConfig()
     optimize: OptimizeConfig = OptimizeConfig()
     generate: GenerateConfig = GenerateConfig()
+    brand: Brand = Brand()
     fidelity: FidelityConfig = FidelityConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
     simulate: SimulateConfig = SimulateConfig()
@@ -356,10 +370,15 @@ class Settings(_Stage):
 
 def load(path: Path) -> Settings:
     """Read clickscape.toml; a missing file means the defaults, anything wrong is a ConfigError that names the key."""
-    if not path.exists():
-        return Settings()
+    return read(path, Settings) if path.exists() else Settings()
+
+
+def read(path: Path, section: type[Section]) -> Section:
+    """Read a TOML file as one of the models; whatever is wrong is a ConfigError that names the file and the key."""
     try:
-        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return section.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: not valid TOML ({error}). Mend the line, or delete the file to use defaults."

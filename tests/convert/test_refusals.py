@@ -220,8 +220,10 @@ def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(original,
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert not out.exists()
+    assert list(tmp_path.glob(".tmp-out-*")), "the kill came while it wrote"
     run(convert(made.folder, vision_tower=made.tower, out=out))
     assert reward.load(out).form == "pair"
+    assert not list(tmp_path.glob(".tmp-*")), "what the killed one left is gone"
 
 
 def test_a_converted_folder_that_was_damaged_says_so(reward_original, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from clickscape.errors import ConfigError, TextError, WorkspaceError
-from clickscape.gates import fidelity
+from clickscape.gates import Verdict, fidelity
 from clickscape.render import placements, provenance
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
@@ -279,19 +279,28 @@ def test_a_rendition_that_never_passes_is_left_out_recorded_and_tried_no_more(sh
     assert (exported(shop, place).files, exported(shop, place).refused) == (2, ())
 
 
-def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace) -> None:
-    """A large badge beside the product is an edge and a step of its own; what is exported is what passed without."""
-    out = shop.path.parent / "exports"
-    words = Words(tagline="Made to last", badge="New")
-    made = run(export(shop, placements=["google-display-300x250"], out=out, approved_only=True, words=words))
-    assert (made.files, made.refused) == (2, ())
-    told = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    plain = run(export(shop, placements=["google-display-300x250"], out=out, approved_only=True))
-    again = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    assert plain.drawn == 2
-    assert [(one["seed"], one["gate"]) for one in told["renditions"]] == [
-        (one["seed"], one["gate"]) for one in again["renditions"]
-    ]
+def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is judged is the same with words as without, to the last pixel; what is exported is not."""
+    out, judge = shop.path.parent / "exports", fidelity.judge
+    judged: list[np.ndarray] = []
+
+    def watched(image: np.ndarray, product: np.ndarray, *, limits: fidelity.Limits) -> Verdict:
+        judged.append(image.copy())
+        return judge(image, product, limits=limits)
+
+    monkeypatch.setattr(gate.fidelity, "judge", watched)
+    seen: list[list[np.ndarray]] = []
+    pictures: list[dict[str, bytes]] = []
+    for words in (Words(), Words(tagline="Made to last", badge="New")):
+        judged.clear()
+        asked = {"placements": ["google-display-300x250"], "out": out, "approved_only": True, "words": words}
+        made = run(export(shop, **asked, workers=1))
+        assert (made.files, made.refused) == (2, ())
+        seen.append(list(judged))
+        pictures.append({path.name: path.read_bytes() for path in out.rglob("*.jpg")})
+    assert len(seen[0]) == 2
+    assert all(np.array_equal(plain, spoken) for plain, spoken in zip(*seen, strict=True))
+    assert all(pictures[0][name] != pictures[1][name] for name in pictures[0])
 
 
 def test_a_picture_that_fails_is_drawn_with_another_seed_of_its_own(shop: Workspace) -> None:

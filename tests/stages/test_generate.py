@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from clickscape import render
 from clickscape.catalog import feeds, sample
 from clickscape.gates import fidelity
+from clickscape.render.studio.parse import parse
 from clickscape.stages import generate as stage
 from clickscape.stages.generate import Summary
 from clickscape.stages.progress import run
@@ -81,3 +83,58 @@ def test_the_summary_says_only_what_happened() -> None:
     assert len(told) == 4
     assert "1 of them" in told[1]
     assert told[-1] == "B-1: floating after 4 pictures"
+
+
+BRAND = """
+[brand]
+use = ["oak"]
+avoid = ["neon", "black marble"]
+palette = ["mint"]
+[brand.placement.story]
+use = ["no props"]
+"""
+
+
+def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped model's own words: what was written, what became of it, which rule is met, for which placement."""
+    (tmp_path / "brand.toml").write_text(BRAND, encoding="utf-8")
+    steering = stage.Steering(tmp_path / "brand.toml", placement="story")
+    settings = {"size": 192, "keep": 2, "per_product": 6, "tries": 3}
+    made = run(
+        stage.generate(workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, steering=steering)
+    )
+    everything = rows(tmp_path / "ads" / stage.MANIFEST)
+    assert made.images == len(everything) > 0
+    for row in everything:
+        scene = json.loads(row["scene"])
+        assert (row["audience"], row["placement"]) == ("", "story")
+        assert row["rules"] == {"use": not scene["props"], "palette": scene["palette"] == "mint"}
+        assert parse(row["description"]).scene.to_json() == row["scene"]
+        assert row["written"] != row["description"]
+        assert scene["surface"] != "black marble"
+    assert made.met == {rule: sum(row["rules"][rule] for row in everything) for rule in ("use", "palette")}
+    assert made.met["use"] == made.images
+    assert made.edited == sum(bool(row["written"]) for row in everything) > 0
+    assert f"brand rule 'use': met by {made.images} of {made.images} images" in made.lines
+    refused = rows(tmp_path / "ads" / stage.REFUSED)
+    assert made.refused == Counter(row["rule"] for row in refused)
+    assert {row["rule"] for row in refused} <= {"avoid", "duplicate"}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "choose", lambda *_, wanted, **__: iter([]) if not wanted else pytest.fail("done again"))
+        again = run(
+            stage.generate(workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, steering=steering)
+        )
+    assert again == made
+    (tmp_path / "ads" / "A.json").unlink()  # as a kill would leave it
+    run(stage.generate(workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, steering=steering))
+    assert rows(tmp_path / "ads" / stage.MANIFEST) == everything
+    assert rows(tmp_path / "ads" / stage.REFUSED) == refused
+
+
+def test_a_product_without_a_description_left_is_named() -> None:
+    told = Summary(0, 0, (), refused={"weapons": 16}, empty=("A",)).lines
+    assert "descriptions not drawn: 16 by 'weapons'; refused.jsonl says why" in told
+    assert "no image of product 'A': every description was refused" in told

@@ -19,7 +19,7 @@ GOOGLE = "http://base.google.com/ns/1.0"
 
 _GOOGLE_MORE, _META_MORE = 10, 20  # additional pictures per product that the platforms take
 _ALT_TEXT = 512  # characters that Shopify takes
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # spreadsheets read the wide ones, too
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # what no feed's id can be
 
 
@@ -95,7 +95,7 @@ def unfit(product: Product, *, file: str) -> str | None:
     cells = (_handle(product), _line(product.title)) if file.startswith("shopify") else (product.product_id,)
     if any(_CONTROL.search(cell) for cell in cells):
         return "its id holds control characters"
-    if not file.endswith(".xml") and any(cell.startswith(_FORMULA) for cell in cells):
+    if not file.endswith(".xml") and any(cell.lstrip().startswith(_FORMULA) for cell in cells):
         return "its id or title begins with = + - or @, which a spreadsheet runs as a formula"
     return None
 

@@ -30,6 +30,11 @@ def generate(
     allow_remote: AllowRemote = False,
     skip_bad_rows: SkipBadRows = False,
     matting: Annotated[Path | None, typer.Option(help="ONNX matting model for photos without alpha.")] = None,
+    brand: Annotated[
+        Path | None, typer.Option(help="TOML file with a section [brand]. Default: that of clickscape.toml.")
+    ] = None,
+    audience: Annotated[str, typer.Option(help="Audience whose rules hold, as [brand.audience.NAME].")] = "",
+    placement: Annotated[str, typer.Option(help="Placement whose rules hold, as [brand.placement.NAME].")] = "",
 ) -> None:
     """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
     from clickscape.stages import generate as stage
@@ -40,11 +45,17 @@ def generate(
     options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
     made = terminal.watch(
         stage.generate(
-            workspace=workspace, catalog=catalog, out=out, overrides=chosen, options=options, matting=matting
+            workspace=workspace,
+            catalog=catalog,
+            out=out,
+            overrides=chosen,
+            options=options,
+            matting=matting,
+            steering=stage.Steering(brand, audience, placement),
         )
     )
     for line in made.lines:
-        terminal.out.print(line, markup=False)
+        terminal.out.print(terminal.shown(line), markup=False)
     then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
     terminal.made(out, after=f"open {out / 'index.html'} in a browser{then}")
 

@@ -54,13 +54,14 @@ def watch(stage: Stage[Result]) -> Result:
     if not err.is_terminal:
         return run(stage, on_progress=_plain_lines())
     columns = (TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, TextColumn("{task.fields[note]}"), console=err) as bars:
+    with Bars(*columns, TextColumn("{task.fields[note]}", markup=False), console=err) as bars:
         tasks: dict[str, TaskID] = {}
 
         def draw(progress: Progress) -> None:
             if progress.stage not in tasks:
-                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total, note=progress.note)
-            bars.update(tasks[progress.stage], completed=progress.done, total=progress.total, note=progress.note)
+                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total, note="")
+            note = shown(progress.note)
+            bars.update(tasks[progress.stage], completed=progress.done, total=progress.total, note=note)
 
         return run(stage, on_progress=draw)
 
@@ -73,7 +74,7 @@ def _plain_lines() -> Callable[[Progress], None]:
         tenth = 10 * progress.done // max(progress.total, 1)
         if told.get(progress.stage) != tenth:
             told[progress.stage] = tenth
-            note = f"  {progress.note}" if progress.note else ""
+            note = f"  {shown(progress.note)}" if progress.note else ""
             err.print(f"{progress.stage}: {progress.done} of {progress.total}{note}", markup=False)
 
     return tell

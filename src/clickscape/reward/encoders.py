@@ -13,8 +13,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +30,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from clickscape.errors import ModelError
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
+from clickscape.workspace.files import atomic_folder
 
 PIXELS_FILE, WORDS_FILE = "preprocessor_config.json", "words.safetensors"
 TOKENIZER_FILE = "tokenizer_config.json"
@@ -145,30 +144,28 @@ def open_backbone(name: str | os.PathLike[str], *, trainable: bool = False, allo
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
     """Write a backbone as a folder that appears whole or not at all, and that `open_backbone` opens without others."""
+    with atomic_folder(folder) as waiting:
+        write_backbone(backbone, waiting)
+
+
+def write_backbone(backbone: Backbone, folder: Path) -> None:
+    """Write a backbone into a folder that is there, for whoever has more to put into it."""
     if isinstance(backbone, VisionLanguageModel):
-        return vlm_model.save(backbone, folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    waiting = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        vlm_model.write(backbone, folder)
+        return
     pixels = backbone.pixels
     settings = {
         "do_resize": True, "size": {"height": pixels.side, "width": pixels.side}, "resample": int(pixels.resample),
         "do_center_crop": False, "do_rescale": True, "rescale_factor": pixels.rescale,
         "do_normalize": True, "image_mean": list(pixels.mean), "image_std": list(pixels.deviation),
     }  # fmt: skip
-    try:
-        with vlm_model.without_bars():
-            backbone.core.save_pretrained(waiting / "new")
-            backbone.tokenizer.save_pretrained(waiting / "new")
-        save_file({"weight": backbone.words.weight.detach().cpu().contiguous()}, waiting / "new" / WORDS_FILE)
-        (waiting / "new" / PIXELS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        for file in (waiting / "new").iterdir():
-            file.chmod(0o644)  # safetensors writes files that only their owner may read
-        if folder.exists():
-            os.replace(folder, waiting / "old")
-        os.replace(waiting / "new", folder)
-    finally:
-        shutil.rmtree(waiting, ignore_errors=True)
-    return None
+    with vlm_model.without_bars():
+        backbone.core.save_pretrained(folder)
+        backbone.tokenizer.save_pretrained(folder)
+    save_file({"weight": backbone.words.weight.detach().cpu().contiguous()}, folder / WORDS_FILE)
+    (folder / PIXELS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner may read
 
 
 def _words(folder: Path, whole: PreTrainedModel) -> tuple[Any, nn.Embedding]:

@@ -8,9 +8,6 @@ orders. A checkpoint is the backbone's Hugging Face folder with `reward.json` an
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -25,11 +22,12 @@ from safetensors.torch import load_file, save_file
 from scipy.special import stdtrit
 
 from clickscape.errors import ModelError
-from clickscape.reward.encoders import Backbone, VisionEncoder, open_backbone, save_backbone
+from clickscape.reward.encoders import Backbone, VisionEncoder, open_backbone, write_backbone
 from clickscape.reward.features import Pictures, extract, fact_features, text_features, widths
 from clickscape.reward.heads import Features, FusionHeads, HeadShape
 from clickscape.reward.prices import Prices, measure
 from clickscape.types import Estimate, Preference, Product, Ranked
+from clickscape.workspace.files import atomic_folder
 
 Form = Literal["single", "pair"]
 
@@ -150,21 +148,11 @@ class RewardModel:
             "ensemble": shape.ensemble,
             "backbone": self.backbone.model_id,
         }
-        folder = Path(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        waiting = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            save_backbone(self.backbone, waiting / "new")
-            save_file(
-                {name: value.detach().cpu().contiguous() for name, value in self.heads.state_dict().items()},
-                waiting / "new" / HEADS_FILE,
-            )
-            (waiting / "new" / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-            if folder.exists():
-                os.replace(folder, waiting / "old")
-            os.replace(waiting / "new", folder)
-        finally:
-            shutil.rmtree(waiting, ignore_errors=True)
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.heads.state_dict().items()}
+        with atomic_folder(Path(folder)) as waiting:
+            write_backbone(self.backbone, waiting)
+            save_file(weights, waiting / HEADS_FILE)
+            (waiting / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
     @torch.inference_mode()
     def features(self, products: Sequence[Product], pictures: Sequence[Pictures]) -> Features:

@@ -8,9 +8,6 @@ public checkpoint was trained on questions that do not name the product; `instru
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +28,7 @@ from clickscape.vlm import batch as vlm_batch
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import MAX_TITLE, clean
+from clickscape.workspace.files import atomic_folder
 
 FORM, VERSION = "paper", 1
 INSTRUCTION = "Which part will bring more click-through rate in this image?"
@@ -110,18 +108,10 @@ class PaperRewardModel(RewardModel):
 
     def save(self, folder: Path) -> None:
         """Write backbone, settings and heads; the folder appears whole or not at all, an older one is replaced."""
-        folder = Path(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        waiting = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            vlm_model.save(self.paper_backbone, waiting / "new")
-            heads = {name: value.detach() for name, value in self.paper_heads.state_dict().items()}
-            write_heads(waiting / "new", heads, instruction=self.instruction, side=self.side)
-            if folder.exists():
-                os.replace(folder, waiting / "old")
-            os.replace(waiting / "new", folder)
-        finally:
-            shutil.rmtree(waiting, ignore_errors=True)
+        heads = {name: value.detach() for name, value in self.paper_heads.state_dict().items()}
+        with atomic_folder(Path(folder)) as waiting:
+            vlm_model.write(self.paper_backbone, waiting)
+            write_heads(waiting, heads, instruction=self.instruction, side=self.side)
 
     def _features(self, questions: Sequence[str], pictures: Sequence[Pictures]) -> Features:
         self.backbone.model.eval()

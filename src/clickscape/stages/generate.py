@@ -1,64 +1,73 @@
 """Stage `generate`: descriptions, images and a page to look at, for a workspace or for a bare catalog file.
 
-Every image passes the fidelity gate: one that does not is drawn again with another seed, and a creative that never
-passes is left out and named. A product is finished when its own JSON file is there; a killed run goes on with the next
-product. What a workspace's models made also enters its table `creatives`, as drafts whose ids say which work they come
-from: the same work again adds nothing, and a new model or photo gives new creatives beside the old ones.
+What may be drawn at all is decided in `descriptions`. Every image passes the fidelity gate: one that does not is drawn
+again with another seed, and a creative that never passes is left out and named. A product is finished when its own JSON
+file is there; a killed run goes on with the next product. What a workspace's models made also enters its table
+`creatives`, as drafts whose ids say which work they come from: the same work again adds nothing, and a new model, photo
+or rule of the brand gives new creatives beside the old ones.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
+from clickscape import config as configuration
 from clickscape import render, vlm
 from clickscape import reward as reward_room
+from clickscape.brand import Brand, BrandFile
 from clickscape.config import FidelityConfig, GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
-from clickscape.preference import sample
-from clickscape.preference.sample import Candidate
+from clickscape.gates.style import Style
 from clickscape.render import provenance
 from clickscape.render.provenance import Provenance
-from clickscape.render.renderer import Renderer, Rendering
+from clickscape.render.renderer import Rendering
 from clickscape.render.studio.parse import explain
-from clickscape.reward.model import RewardModel
 from clickscape.stages import gate
 from clickscape.stages.cutouts import cut_out_all
+from clickscape.stages.descriptions import Choice, Chosen, Desk, choose, scene_of
 from clickscape.stages.gather import FeedOptions, gather
-from clickscape.stages.made import LEFT_OUT, Made, Summary
+from clickscape.stages.made import LEFT_OUT, MANIFEST, REFUSED, Made, Summary
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.stages.stale import product_digest
 from clickscape.types import Creative, Product
-from clickscape.vlm.generate import Writer
 from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint
 
 STAGE = "generate"
-PREVIEW = 128
-"""Pixels of the square images that the reward model compares; the same that it learned from."""
-
-MANIFEST = "creatives.jsonl"
 PAGE = "index.html"
-CHUNK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """Whose rules hold: those of clickscape.toml, or of a file in their place; for an audience, for a placement."""
+
+    brand: Path | None = None
+    audience: str = ""
+    placement: str = ""
+
+    def style(self, brand: Brand) -> Style:
+        """The rules that hold, read; `brand` is what clickscape.toml says."""
+        if self.brand is not None:
+            brand = configuration.read(self.brand, BrandFile).brand
+        return Style.of(brand.rules(audience=self.audience, placement=self.placement))
 
 
 @dataclass(frozen=True, slots=True)
 class _Tools:
     """What every product needs."""
 
-    writer: Writer
-    renderer: Renderer
+    desk: Desk
+    steering: Steering
     renderer_settings: Mapping[str, object]
-    reward: RewardModel | None
-    config: GenerateConfig
     fidelity: FidelityConfig
     out: Path
     shop: Workspace | None
@@ -73,26 +82,29 @@ def generate(
     overrides: Mapping[str, int | str] | None = None,
     options: FeedOptions | None = None,
     matting: Path | None = None,
+    steering: Steering | None = None,
 ) -> Stage[Summary]:
     """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
 
     With a workspace, its own prompt and reward models are used when it has them, and its table `creatives` gains what
     is new; a bare catalog gets the shipped model, and the first descriptions that the renderer understands. `overrides`
     are settings of `generate`; `options` say how a catalog file is read, and `matting` is an ONNX model that cuts its
-    photos out, as in `ingest`. Raises ConfigError unless exactly one source
-    is given.
+    photos out, as in `ingest`. `steering` says which brand rules hold. Raises ConfigError unless exactly one source is
+    given.
     """
     if (workspace is None) == (catalog is None):
         raise ConfigError("give either a workspace or --catalog, and not both: clickscape generate --catalog my.csv")
     if out.exists() and not out.is_dir():
         raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
+    steering = steering or Steering()
     if workspace is None:
         assert catalog is not None
+        steering.style(Brand())  # wrong rules are told before a feed is read
         gathered = yield from gather(catalog, cache=out / "remote", options=options)
         skip_bad = options is not None and options.skip_bad_rows
         cut = yield from cut_out_all(gathered.products, folder=out / "cutouts", matting=matting, skip_bad=skip_bad)
         products = [replace(product, image=str(cut.files[product.product_id])) for product in cut.products]
-        made = yield from _generate(None, products, Settings(), out=out, overrides=overrides or {})
+        made = yield from _generate(None, products, Settings(), out=out, overrides=overrides or {}, steering=steering)
         return replace(made, skipped=(*gathered.report.skipped, *cut.skipped))
     if matting is not None or (options is not None and options != FeedOptions()):
         raise ConfigError(
@@ -100,7 +112,8 @@ def generate(
         )
     shop = Workspace.open(workspace)
     with shop.lock():
-        return (yield from _generate(shop, shop.products(), shop.settings, out=out, overrides=overrides or {}))
+        found = shop.products()
+        return (yield from _generate(shop, found, shop.settings, out=out, overrides=overrides or {}, steering=steering))
 
 
 def _generate(
@@ -110,16 +123,19 @@ def _generate(
     *,
     out: Path,
     overrides: Mapping[str, int | str],
+    steering: Steering,
 ) -> Stage[Summary]:
+    style = steering.style(settings.brand)
     source = "tiny" if shop is None else _writer_source(shop)
     rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
     config = _settings(settings.generate, overrides)
     renderer = render.load(config.renderer, settings=settings)
     drawn_with = settings.diffusion.recipe if config.renderer == "diffusion" else {}
-    out.mkdir(parents=True, exist_ok=True)
     work = fingerprint(
         {
             "config": config.model_dump(),
+            "brand": style.rules.model_dump(),
+            "for": [steering.audience, steering.placement],
             "fidelity": settings.fidelity.model_dump(),
             "renderer": drawn_with,
             "writer": fingerprint(source),  # of a folder, its content
@@ -128,29 +144,48 @@ def _generate(
         }
     )
     reward = None if rewards is None else reward_room.load(rewards)
-    tools = _Tools(vlm.load(source), renderer, drawn_with, reward, config, settings.fidelity, out, shop, work)
-    open_products = [product for product in products if not _finished(tools, product)]
-    done = len(products) - len(open_products)
+    desk = Desk(vlm.load(source), renderer, reward, config, style)
+    tools = _Tools(desk, steering, drawn_with, settings.fidelity, out, shop, work)
+    out.mkdir(parents=True, exist_ok=True)
+    finished = [product for product in products if _finished(tools, product)]
+    scenes = Counter(scene for product in finished for scene in _scenes(_read(product, out=out)["made"]))
+    wanted = frozenset(product.product_id for product in products) - {product.product_id for product in finished}
+    done = len(finished)
     yield Progress(STAGE, done, len(products))
-    for start in range(0, len(open_products), CHUNK):
-        for product, candidates in _candidates(tools, open_products[start : start + CHUNK]):
-            made = _draw(tools, product, candidates)
-            record = {"work": _work(tools, product), "made": [asdict(one) for one in made]}
-            _write(_record(product, out=out), json.dumps(record))
-            done += 1
-            yield Progress(STAGE, done, len(products), product.title)
-    everything = [row for product in products for row in _read(product, out=out)["made"]]
+    for choice in choose(desk, products, drawn=scenes, wanted=wanted):
+        made = [asdict(one) for one in _draw(tools, choice)]
+        record = {
+            "work": _work(tools, choice.product),
+            "made": made,
+            "refused": [asdict(one) for one in choice.refused],
+        }
+        _write(_record(choice.product, out=out), json.dumps(record))
+        scenes.update(_scenes(made))
+        done += 1
+        yield Progress(STAGE, done, len(products), choice.product.title)
+    records = [_read(product, out=out) for product in products]
+    everything = [row for record in records for row in record["made"]]
+    refused = [row for record in records for row in record["refused"]]
     rows, left_out = [row for row in everything if row["image"]], [row for row in everything if not row["image"]]
     _write(out / MANIFEST, _lines(rows))
-    if left_out:
-        _write(out / LEFT_OUT, _lines(left_out))
-    else:
-        (out / LEFT_OUT).unlink(missing_ok=True)
+    _write_any(out / LEFT_OUT, left_out)
+    _write_any(out / REFUSED, refused)
     environment = Environment(loader=PackageLoader("clickscape.stages", "."), autoescape=True)
-    _write(out / PAGE, environment.get_template("gallery.html.j2").render(rows=rows, size=config.size))
+    page = environment.get_template("gallery.html.j2")
+    _write(out / PAGE, page.render(rows=rows, size=config.size, language=style.rules.language))
     if shop is not None:
         _append(shop, rows, {product.product_id: product for product in products})
-    return Summary(len(rows), sum(bool(row["gate"]["rejected"]) for row in rows), tuple(map(_left_out, left_out)))
+    return Summary(
+        len(rows),
+        sum(bool(row["gate"]["rejected"]) for row in rows),
+        tuple(map(_left_out, left_out)),
+        edited=sum(bool(row["written"]) for row in rows),
+        refused=Counter(row["rule"] for row in refused),
+        met={rule: sum(row["rules"][rule] for row in rows) for rule in (rows[0]["rules"] if rows else ())},
+        empty=tuple(
+            product.product_id for product, record in zip(products, records, strict=True) if not record["made"]
+        ),
+    )
 
 
 def _left_out(row: Mapping[str, Any]) -> str:
@@ -190,63 +225,37 @@ def _settings(settings: GenerateConfig, overrides: Mapping[str, int | str]) -> G
     return GenerateConfig.model_validate(wanted)
 
 
-def _candidates(tools: _Tools, products: Sequence[Product]) -> Iterator[tuple[Product, list[Candidate]]]:
-    """The `keep` best candidates of every product: by reward where there is one, else as they were written."""
-    config = tools.config
-    texts = tools.writer.describe_all(products, n=config.per_product, seed=config.seed, temperature=config.temperature)
-    for product, own in zip(products, texts, strict=True):
-        rng = np.random.default_rng([config.seed, int(fingerprint(product.product_id)[:8], 16)])
-        judged = sample.judge(
-            [product],
-            [own],
-            reward=tools.reward or _Indifferent(),
-            renderer=tools.renderer,
-            render_size=PREVIEW,
-            rng=rng,
-        )[0]
-        ranked = sorted(judged, key=lambda candidate: (candidate.understood, candidate.score), reverse=True)
-        distinct = list({candidate.scene: candidate for candidate in reversed(ranked)}.values())[::-1]
-        rest = [candidate for candidate in ranked if candidate not in distinct]
-        yield product, [*distinct, *rest][: config.keep]
-
-
-class _Indifferent:
-    """No reward model: every image is as good as the other, and the order of writing stays."""
-
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
-        """Zero for every image."""
-        return np.zeros(min(len(products), len(images)))
-
-
-def _draw(tools: _Tools, product: Product, candidates: Sequence[Candidate]) -> list[Made]:
-    """Draw the candidates, together where the renderer can, and those that the gate rejects again with other seeds."""
-    side = tools.config.size
+def _draw(tools: _Tools, choice: Choice) -> list[Made]:
+    """Draw what was chosen, together where the renderer can, and what the gate rejects again with other seeds."""
+    side = tools.desk.config.size
+    candidates = [one.candidate for one in choice.chosen]
     first = render.render_all(
-        tools.renderer,
-        [product] * len(candidates),
+        tools.desk.renderer,
+        [choice.product] * len(candidates),
         [candidate.text for candidate in candidates],
         size=(side, side),
         seeds=[candidate.seed for candidate in candidates],
     )
     return [
-        _passed(tools, product, candidate, drawn, place)
-        for place, (candidate, drawn) in enumerate(zip(candidates, first, strict=True), start=1)
+        _passed(tools, choice.product, chosen, drawn, place)
+        for place, (chosen, drawn) in enumerate(zip(choice.chosen, first, strict=True), start=1)
     ]
 
 
-def _passed(tools: _Tools, product: Product, candidate: Candidate, first: Rendering, place: int) -> Made:
+def _passed(tools: _Tools, product: Product, chosen: Chosen, first: Rendering, place: int) -> Made:
     """Save the first picture of a candidate that passes the gate, and note what became of the others."""
-    side = tools.config.size
+    desk, candidate = tools.desk, chosen.candidate
+    side = desk.config.size
 
     def draw(seed: int) -> Rendering:
         if seed == candidate.seed:
             return first
-        return tools.renderer.render(product, candidate.text, size=(side, side), seed=seed)
+        return desk.renderer.render(product, candidate.text, size=(side, side), seed=seed)
 
     outcome = gate.draw_until_pass(
         draw,
-        seeds=gate.seeds_for(product.product_id, first=candidate.seed, tries=tools.config.tries),
-        limits=gate.limits_for(tools.fidelity, source=tools.renderer.digital_source),
+        seeds=gate.seeds_for(product.product_id, first=candidate.seed, tries=desk.config.tries),
+        limits=gate.limits_for(tools.fidelity, source=desk.renderer.digital_source),
     )
     drawn, seed = outcome.drawn, outcome.seed
     made_by = f"-{_work(tools, product)[:8]}" if tools.shop is not None else ""
@@ -255,31 +264,35 @@ def _passed(tools: _Tools, product: Product, candidate: Candidate, first: Render
         creative_id=creative_id,
         product_id=product.product_id,
         title=product.title,
-        image="" if drawn is None else _save(tools, creative_id, candidate, drawn, seed),
+        image="" if drawn is None else _save(tools, creative_id, candidate.text, drawn, seed),
         description=candidate.text,
+        written=chosen.written if chosen.written != candidate.text else "",
+        rules=chosen.met,
+        audience=tools.steering.audience,
+        placement=tools.steering.placement,
         scene="" if drawn is None else drawn.content,
         unknown=() if drawn is None else explain(drawn.unknown),
-        renderer=tools.renderer.name,
+        renderer=desk.renderer.name,
         renderer_settings=tools.renderer_settings,
-        digital_source=tools.renderer.digital_source,
-        model_id=tools.writer.vlm.model_id,
+        digital_source=desk.renderer.digital_source,
+        model_id=desk.writer.vlm.model_id,
         seed=seed,
-        reward=None if tools.reward is None else candidate.score,
+        reward=None if desk.reward is None else candidate.score,
         gate=outcome.gate,
     )
 
 
-def _save(tools: _Tools, creative_id: str, candidate: Candidate, drawn: Rendering, seed: int) -> str:
+def _save(tools: _Tools, creative_id: str, text: str, drawn: Rendering, seed: int) -> str:
     """Write the labeled PNG, and the creative's picture in the workspace; returns the file's name."""
     if tools.shop is not None:
         tools.shop.save_image(creative_id, drawn.image)
     origin = Provenance(
         creative_id,
-        renderer=tools.renderer.name,
-        model_id=tools.writer.vlm.model_id,
-        source=tools.renderer.digital_source,
+        renderer=tools.desk.renderer.name,
+        model_id=tools.desk.writer.vlm.model_id,
+        source=tools.desk.renderer.digital_source,
         seed=seed,
-        description=candidate.text,
+        description=text,
     )
     encoded = io.BytesIO()
     Image.fromarray(drawn.image).save(encoded, "PNG")
@@ -287,6 +300,11 @@ def _save(tools: _Tools, creative_id: str, candidate: Candidate, drawn: Renderin
     with atomic_file(tools.out / name) as temporary:
         temporary.write_bytes(provenance.embed(encoded.getvalue(), origin))
     return name
+
+
+def _scenes(made: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the pictures of a product show, one per picture that was made."""
+    return [scene_of(row["scene"], row["description"]) for row in made if row["image"]]
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -320,6 +338,14 @@ def _finished(tools: _Tools, product: Product) -> bool:
         return record["work"] == _work(tools, product) and all(image.exists() for image in images)
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def _write_any(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A file of the rows, and no file when there are none."""
+    if rows:
+        _write(path, _lines(rows))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clickscape.catalog.lacking import Skipped
 from clickscape.stages.gate import Gate
 
+MANIFEST = "creatives.jsonl"
+"""The creatives that were made, a row each."""
+
 LEFT_OUT = "left-out.jsonl"
 """Creatives of which no picture passed the gate; written only when there are any."""
+
+REFUSED = "refused.jsonl"
+"""Descriptions that were not drawn, each with the rule and the words that broke it; written only when there are any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One creative, everything that is needed to draw it again; `image` is the file's name, "" when it was left out."""
+    """One creative, everything that is needed to draw it again; `image` is the file's name, "" when it was left out.
+
+    `written` is what the model wrote where brand rules edited it, "" else; `rules`: each that asks, and whether it is
+    met; `audience` and `placement`: whose rules these are, "" for those of the brand alone.
+    """
 
     creative_id: str
     product_id: str
     title: str
     image: str
     description: str
+    written: str
+    rules: Mapping[str, bool]
+    audience: str
+    placement: str
     scene: str
     unknown: tuple[str, ...]
     renderer: str
@@ -37,19 +51,32 @@ class Summary:
     """What a run left in its folder: how many images, how many of them drawn again, and who was left out and why.
 
     `left_out`: creatives that never passed the gate; `skipped`: products of a catalog file that could not be read.
+    `edited`: images whose description was edited; `refused`: descriptions not drawn, by rule; `met`: images that meet a
+    brand rule, by rule; `empty`: products of which every description was refused.
     """
 
     images: int
     redrawn: int
     left_out: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
+    edited: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    met: Mapping[str, int] = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What to tell people."""
         told = [f"{self.images} images, every one through the fidelity gate"]
         if self.redrawn:
-            told.append(f"{self.redrawn} of them were drawn again; creatives.jsonl says why")
+            told.append(f"{self.redrawn} of them were drawn again; {MANIFEST} says why")
+        told += [f"brand rule {rule!r}: met by {count} of {self.images} images" for rule, count in self.met.items()]
+        if self.edited:
+            told.append(f"{self.edited} descriptions were edited to meet the rules; {MANIFEST} has what was written")
+        if self.refused:
+            counted = ", ".join(f"{count} by {rule!r}" for rule, count in sorted(self.refused.items()))
+            told.append(f"descriptions not drawn: {counted}; {REFUSED} says why")
+        told += [f"no image of product {name!r}: every description was refused" for name in self.empty]
         if self.left_out:
             told.append(f"{len(self.left_out)} left out, because no picture passed; {LEFT_OUT} says more:")
         told += self.left_out

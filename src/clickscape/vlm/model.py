@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +38,7 @@ from transformers.utils import logging as transformers_logging
 from clickscape.config import TinyConfig
 from clickscape.errors import ModelError
 from clickscape.vlm import qwen
+from clickscape.workspace.files import atomic_folder
 
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny"
@@ -224,20 +223,17 @@ def _processor(folder: Path, model_type: str) -> Any:
 
 def save(vlm: VisionLanguageModel, folder: str | os.PathLike[str]) -> None:
     """Write model and processor as a checkpoint folder that appears whole or not at all; an older one is replaced."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    waiting = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        with without_bars():
-            vlm.core.save_pretrained(waiting / "new")
-            vlm.processor.save_pretrained(waiting / "new")
-        for file in (waiting / "new").iterdir():
-            file.chmod(0o644)  # safetensors writes files that only their owner may read
-        if folder.exists():
-            os.replace(folder, waiting / "old")
-        os.replace(waiting / "new", folder)
-    finally:
-        shutil.rmtree(waiting, ignore_errors=True)
+    with atomic_folder(Path(folder)) as waiting:
+        write(vlm, waiting)
+
+
+def write(vlm: VisionLanguageModel, folder: Path) -> None:
+    """Write model and processor into a folder that is there, for whoever has more to put into it."""
+    with without_bars():
+        vlm.core.save_pretrained(folder)
+        vlm.processor.save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner may read
 
 
 def rescale_projector(vlm: VisionLanguageModel, *, rms: float, observed: float) -> None:

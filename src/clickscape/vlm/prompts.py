@@ -1,7 +1,8 @@
 """What the model is asked: the product as one line of text, and many wordings of the four instruction tasks.
 
-Titles come from feeds that nobody has checked: control characters and the brackets of special tokens are removed
-before they reach the tokenizer, and everything is bounded in length.
+Titles come from feeds that nobody has checked: control characters, invisible ones and the brackets of special tokens
+are removed before they reach the tokenizer, the names of speakers and of the product's fields lose their colon, and
+everything is bounded in length. So a title may say what it likes; it stays one line of a title.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
+from clickscape.brand import Rules
 from clickscape.types import Product
 
 TaskName = Literal["caption", "rewrite", "describe", "describe_from_image"]
@@ -67,7 +69,12 @@ INSTRUCTIONS: Mapping[TaskName, tuple[str, ...]] = {
 MAX_TITLE, MAX_WORD, MAX_TEXT = 160, 60, 420
 MAX_LEVELS, MAX_ATTRIBUTES = 3, 6
 
-_UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff<>|\s]+")
+_UNWANTED = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff"
+    r"\ud800-\uf8ff\U000e0000-\U0010ffff<>|＜＞｜﹤﹥\s]+"
+)
+_BRACKETED = re.compile(r"\[+(/?[A-Z][A-Z_ ]*)\]+")  # [INST] and its like
+_SPEAKER = re.compile(r"\b(title|category|attributes|user|assistant|system|human|gpt)(?:\s*[:：])+", re.IGNORECASE)
 
 
 def product_text(product: Product) -> str:
@@ -85,16 +92,35 @@ def product_text(product: Product) -> str:
     return " ".join(parts)[:MAX_TEXT]
 
 
-def instruction(task: TaskName, subject: Product | str | None = None, *, variant: int) -> str:
-    """The words of a task: one of its instructions (``variant`` counts round), then product or rough text, if any."""
+def instruction(task: TaskName, subject: Product | str | None = None, *, variant: int, wishes: str = "") -> str:
+    """The words of a task: one of its instructions (``variant`` counts round), then product or rough text, if any.
+
+    ``wishes`` are sentences of `wishes` for a model that can follow them.
+    """
     wordings = INSTRUCTIONS[task]
-    words = wordings[variant % len(wordings)]
+    words = " ".join(part for part in (wordings[variant % len(wordings)], wishes) if part)
     if subject is None:
         return words
     text = product_text(subject) if isinstance(subject, Product) else clean(subject, limit=MAX_TEXT)
     return f"{words}\n{text}" if text else words
 
 
+def wishes(rules: Rules) -> str:
+    """What a brand asks for, in sentences for a model that follows instructions; empty when it asks for nothing."""
+    told = (
+        ("Use the words", rules.use),
+        ("Avoid", (*rules.avoid, *rules.competitors)),
+        ("Colors", rules.palette),
+        ("Season", (rules.season,) if rules.season else ()),
+        ("Language", () if rules.language == "en" else (rules.language,)),
+    )
+    sentences = [
+        f"{name}: {', '.join(clean(word, limit=MAX_WORD) for word in words)}." for name, words in told if words
+    ]
+    return " ".join(sentences)
+
+
 def clean(text: str, *, limit: int) -> str:
-    """One line without control characters, angle brackets and bars (which special tokens are made of)."""
-    return _UNWANTED.sub(" ", text).strip()[:limit].rstrip()
+    """One line without control characters, what special tokens are made of, and speakers that begin to speak."""
+    line = _BRACKETED.sub(r" \1 ", _UNWANTED.sub(" ", text))  # apart, so that no rest becomes another token
+    return " ".join(_SPEAKER.sub(r"\1", line).split())[:limit].rstrip()

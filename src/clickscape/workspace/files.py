@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
@@ -57,13 +58,22 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target`; it replaces the whole target when the block succeeds, else it vanishes."""
+    """Yield an empty folder beside `target`; it replaces the whole target when the block succeeds, else it vanishes.
+
+    What a killed writer of the same target left is removed first; a writer that lives holds a lock on its own.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     replaced = target.parent / f"{_REPLACED}{target.name}"
     _recover(replaced)
-    temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(6)}"
+    own = f"{_TEMPORARY}{target.name}-"
+    for left in target.parent.iterdir():
+        if left.name.startswith(own) and "-" not in left.name.removeprefix(own):
+            _remove_dead(left)
+    temporary = target.parent / f"{own}{secrets.token_hex(6)}"
     temporary.mkdir()
+    lock = os.open(temporary, os.O_RDONLY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield temporary
         for path in sorted(temporary.rglob("*"), reverse=True):
             _flush(path)
@@ -75,6 +85,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
 
 
 def fingerprint(value: object) -> str:
@@ -112,6 +123,21 @@ def sweep(folder: Path) -> None:
         for name in files:
             if name.startswith(_TEMPORARY):
                 Path(place, name).unlink(missing_ok=True)
+
+
+def _remove_dead(folder: Path) -> None:
+    """Remove a temporary folder unless its writer lives."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # gone by now, or a file that is none of ours
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return
+    finally:
+        os.close(lock)
 
 
 def _recover(replaced: Path) -> None:

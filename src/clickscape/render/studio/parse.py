@@ -42,6 +42,16 @@ class Parsed:
         return len(self.named) >= MIN_SLOTS and not self.unknown
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a description says something: a slot ("wish" for a color by the product's own), a value, characters."""
+
+    slot: str
+    value: str
+    start: int
+    end: int
+
+
 @lru_cache(maxsize=65_536)
 def parse(description: str) -> Parsed:
     """Read a description (its first 2,000 characters); never fails: what is not named takes the setting's default."""
@@ -85,6 +95,21 @@ def parse(description: str) -> Parsed:
     wish = cast("Wish", asked[0]) if asked else None
     named = frozenset(found) - {_WISH} | ({"palette"} if wish else set())
     return Parsed(scene=scene, named=named, unknown=tuple(dict.fromkeys(unknown)), wish=wish)
+
+
+def spans(description: str) -> list[Span]:
+    """The phrases of the lexicon in a description, as `parse` takes them, in their order."""
+    found = list(_WORD.finditer(description[:MAX_CHARACTERS]))
+    words = [match.group().lower() for match in found]
+    told: list[Span] = []
+    position = 0
+    while position < len(words):
+        match = _longest(words, position)
+        if match is not None:
+            slot, value, length = match
+            told.append(Span(slot, value, found[position].start(), found[position + length - 1].end()))
+        position += match[2] if match is not None else 1
+    return told
 
 
 def nearest(word: str) -> str | None:

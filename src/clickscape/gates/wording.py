@@ -1,0 +1,28 @@
+"""Whether a text says a phrase: whole words in their order, whatever the case, accents, hyphens, invisible letters."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_WORD = re.compile(r"[^\W_]+")
+_INVISIBLE = ("Mn", "Cf")  # Unicode's accents of letters taken apart, and its zero-width and direction marks
+
+
+def said(text: str, phrases: Iterable[str]) -> str | None:
+    """The first of the phrases that the text says, None when it says none of them."""
+    told = _words(text)
+    return next((phrase for phrase in phrases if _words(phrase) in told), None)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text as they are compared: without case, accents and invisible letters."""
+    return tuple(_words(text).split())
+
+
+def _words(text: str) -> str:
+    """The words with one space before, between and after them, so that a part of a word is never found."""
+    letters = unicodedata.normalize("NFKD", text)
+    seen = "".join(letter for letter in letters if unicodedata.category(letter) not in _INVISIBLE)
+    return f" {' '.join(_WORD.findall(seen.casefold()))} "

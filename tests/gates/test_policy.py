@@ -1,0 +1,102 @@
+"""The policy gate: every rule has its source, catches its phrases as whole words, and lets the studio's own through."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clickscape.catalog import sample
+from clickscape.errors import ConfigError
+from clickscape.gates import policy
+from clickscape.gates.wording import said
+from clickscape.render.studio import lexicon
+from clickscape.types import Product
+
+RULES = {rule.name: rule for rule in policy.load()}
+
+
+def broken(text: str, **given_rules: object) -> list[str]:
+    return [breach.rule for breach in policy.judge(text, **given_rules)]  # type: ignore[arg-type]
+
+
+def test_every_rule_names_a_public_page_and_when_it_was_read() -> None:
+    assert len(RULES) == len(policy.load()) >= 8
+    for rule in RULES.values():
+        assert "support.google.com/" in rule.source or "transparency.meta.com/" in rule.source
+        assert rule.checked >= date(2026, 1, 1)
+        for phrases in rule.phrases.values():
+            assert len({phrase.casefold() for phrase in phrases}) == len(phrases)
+
+
+@pytest.mark.parametrize(
+    ("language", "phrase", "name"),
+    [
+        (language, phrase, rule.name)
+        for rule in RULES.values()
+        for language, said in rule.phrases.items()
+        for phrase in said
+    ],
+)
+def test_every_phrase_is_caught_in_its_language(language: str, phrase: str, name: str) -> None:
+    (breach,) = [
+        one
+        for one in policy.judge(f"oak table, {phrase.upper()}, soft light", language=language, minors=True)
+        if one.rule == name
+    ]
+    assert breach.reason == RULES[name].reason
+    assert breach.source == RULES[name].source
+    assert breach.checked == RULES[name].checked.isoformat()
+
+
+@pytest.mark.parametrize(
+    "phrase", [one for values in lexicon.PHRASES.values() for row in values.values() for one in row]
+)
+def test_nothing_that_the_studio_draws_is_refused(phrase: str) -> None:
+    assert broken(phrase, minors=True) == []
+
+
+def test_parts_of_words_are_no_words() -> None:
+    assert broken("gunmetal begonia vase, cigar-box oak, wordsmith desk, ginger, skilled hands") == ["tobacco"]
+    assert broken("gunmetal begonia vase, ginger, drum, marginal") == []
+
+
+@pytest.mark.parametrize("text", ["a g\u200bun", "G\u00adUN on oak", "gu\u0301n", "sale-sign", "ｇｕｎ", "a gun."])
+def test_invisible_letters_and_dress_hide_no_word(text: str) -> None:
+    assert broken(text) in (["weapons"], ["text"])
+
+
+def test_alcohol_is_refused_where_minors_are_and_only_there() -> None:
+    assert broken("oak bar with a glass of wine") == []
+    assert broken("oak bar with a glass of wine", minors=True) == ["alcohol near minors"]
+    toy = Product("T", "Vroomly Race Car", ("Toys",))
+    cup = Product("C", "Coffee Mug", ("Home", "Kitchen"))
+    assert policy.concerns_minors(toy)
+    assert policy.concerns_minors(Product("K", "Rain Boots", attributes={"age_group": "kids"}))
+    assert not policy.concerns_minors(cup)
+    assert policy.concerns_minors(Product("K", "Regenstiefel für Kinder"), language="de")
+    toys = {one.department for one in sample.products() if policy.concerns_minors(one)}
+    assert "Toys" in toys
+
+
+def test_words_of_another_language_hold_for_that_language() -> None:
+    """German Gift is poison and English gift a present: what a language forbids is forbidden in it alone."""
+    assert broken("Tisch aus Eiche mit Waffe", language="de") == ["weapons"]
+    assert broken("Tisch aus Eiche mit Waffe") == []
+    assert broken("table with a gun", language="de") == ["weapons"], "English holds everywhere"
+
+
+def test_the_users_own_words_are_refused_last_and_rules_can_be_let_go() -> None:
+    text = "billboard of Acme beside neon lemons"
+    assert broken(text, avoid=["lemons"], competitors=["ACME"]) == ["text", "competitors", "avoid"]
+    assert broken(text, allow=["text"]) == []
+    with pytest.raises(ConfigError, match="no policy rule 'txt'; expected some of: weapons, drugs"):
+        policy.judge(text, allow=["txt"])
+
+
+@given(st.text(max_size=40), st.text(max_size=12))
+def test_a_phrase_is_said_by_every_text_that_holds_it(text: str, phrase: str) -> None:
+    if any(letter.isascii() and letter.isalnum() for letter in phrase):
+        assert said(f"{text} {phrase} {text}", [phrase]) == phrase

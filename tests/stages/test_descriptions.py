@@ -1,0 +1,263 @@
+"""What is drawn of what was written: nothing forbidden, nothing twice, the brand's rules first, and always a reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clickscape import render
+from clickscape import vlm as room
+from clickscape.brand import Rules
+from clickscape.catalog import sample
+from clickscape.config import GenerateConfig
+from clickscape.errors import ConfigError
+from clickscape.gates.style import Style
+from clickscape.render.renderer import Renderer
+from clickscape.render.studio.scene import Scene
+from clickscape.stages import descriptions
+from clickscape.stages.descriptions import Choice, Desk, choose, overlap, scene_of
+from clickscape.types import Product
+from clickscape.vlm.generate import Writer
+from clickscape.vlm.prompts import wishes
+
+OAK, MARBLE = "oak table, soft light, mint wall, studio", "marble podium, noon sun, fresh lemons, beach"
+SAND, SLATE = "sand floor, golden hour, seashells, desert", "slate slab, window light, gift box, loft"
+
+
+class Scripted(Writer):
+    """The shipped model, whose words are known: round by round, the same for every product."""
+
+    def __init__(self, *rounds: Sequence[str]) -> None:
+        super().__init__(room.load("tiny").vlm)
+        self.rounds = list(rounds)
+        self.asked: list[tuple[int, int, str]] = []
+
+    def describe_all(self, products, *, n, seed, wishes="", **rest):  # type: ignore[no-untyped-def,override]
+        written = self.rounds[min(len(self.asked), len(self.rounds) - 1)]
+        self.asked.append((len(products), seed, wishes))
+        return [list(written) for _ in products]
+
+
+class Bright:
+    """A reward that is known by hand: the mean brightness of the picture."""
+
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([image.mean() for image in images])
+
+
+@pytest.fixture(scope="module")
+def studio() -> Renderer:
+    """One studio for all tests, so that its sets are built once."""
+    return render.load("studio")
+
+
+@pytest.fixture(scope="module")
+def mug(tmp_path_factory: pytest.TempPathFactory) -> Product:
+    file = tmp_path_factory.mktemp("pictures") / "mug.png"
+    Image.fromarray(sample.cutout("coffee_mug-navy", 96)).save(file)
+    return Product("mug", "Blue Mug", ("Home", "Kitchen"), image=str(file))
+
+
+@pytest.fixture
+def decide(studio: Renderer, mug: Product):  # type: ignore[no-untyped-def]
+    """What is chosen for one product from what a scripted model writes."""
+
+    def run(
+        *rounds: Sequence[str],
+        product: Product = mug,
+        drawn: Counter[str] | None = None,
+        reward: Bright | None = None,
+        rules: Rules | None = None,
+        **settings: float,
+    ) -> Choice:
+        config = GenerateConfig(**{"keep": 2, "per_product": 4, **settings})
+        desk = Desk(Scripted(*rounds), studio, reward, config, Style.of(rules or Rules()))  # type: ignore[arg-type]
+        (choice,) = choose(desk, [product], drawn=drawn or Counter(), wanted=frozenset([product.product_id]))
+        return choice
+
+    return run
+
+
+def texts(choice: Choice) -> list[str]:
+    return [one.candidate.text for one in choice.chosen]
+
+
+def test_without_rules_the_first_that_were_written_are_drawn(decide) -> None:
+    assert texts(decide([OAK, MARBLE, SAND])) == [OAK, MARBLE]
+
+
+def test_what_platforms_forbid_is_refused_with_page_and_date_and_another_is_written(decide) -> None:
+    choice = decide(["oak table with a gun, soft light, loft", OAK], [MARBLE, SAND])
+    assert texts(choice) == [OAK, MARBLE]
+    (refused,) = choice.refused
+    assert (refused.product_id, refused.rule, refused.phrase) == ("mug", "weapons", "gun")
+    assert refused.description == "oak table with a gun, soft light, loft"
+    assert "answer/6014299" in refused.source
+    assert refused.checked == "2026-11-24"
+
+
+def test_writing_again_is_bounded_and_may_leave_a_product_empty(decide, studio: Renderer, mug: Product) -> None:
+    bad = ["oak table with a pistol, soft light", "rifle on a marble podium, noon sun"]
+    assert texts(decide(bad, rewrites=2)) == []
+    writer = Scripted(bad)
+    desk = Desk(writer, studio, None, GenerateConfig(rewrites=2), Style.of(Rules()))
+    list(choose(desk, [mug], drawn=Counter(), wanted=frozenset(["mug"])))
+    assert len(writer.asked) == 3
+    assert len({seed for _, seed, _ in writer.asked}) == 3, "every round samples anew"
+
+
+def test_alcohol_is_kept_from_toys_and_from_audiences_of_minors(decide, mug: Product) -> None:
+    toy = replace(mug, product_id="toy", title="Race Car", category=("Toys",))
+    wine = "oak table beside wine, soft light, terrace"
+    assert wine in texts(decide([wine, OAK]))
+    assert wine not in texts(decide([wine, OAK], product=toy))
+    assert wine not in texts(decide([wine, OAK], rules=Rules(minors=True)))
+
+
+def test_what_is_avoided_is_not_shown_either(decide) -> None:
+    """The second description names no surface: the studio would put white marble there."""
+    unsaid = "podium, noon sun, fresh lemons, studio"
+    choice = decide([MARBLE, unsaid, OAK], rules=Rules(avoid=("marble",)), rewrites=0)
+    assert texts(choice) == [OAK]
+    assert [(one.rule, one.phrase) for one in choice.refused] == [("avoid", "marble")] * 2
+    assert choice.refused[1].reason.startswith("shown as surface 'white marble'")
+
+
+def test_rules_come_before_the_reward_and_the_reward_breaks_ties(decide) -> None:
+    dark, bright = "oak table, spotlight, charcoal wall, studio", "oak table, noon sun, cream wall, studio"
+    beach = "white marble podium, noon sun, fresh lemons, beach"
+    rules = Rules(palette=("charcoal", "cream"), edit=False)
+    ranked = texts(decide([dark, beach, bright], reward=Bright(), rules=rules, keep=3, rewrites=0))
+    assert ranked == [bright, dark, beach]
+    assert texts(decide([dark, beach, bright], reward=Bright(), keep=3, rewrites=0)) == [bright, beach, dark]
+
+
+def test_more_is_written_until_enough_meet_the_rules(decide) -> None:
+    rules = Rules(palette=("mint",), edit=False)
+    choice = decide([MARBLE, SAND], [SAND, MARBLE], [OAK, MARBLE], rules=rules, keep=1)
+    assert texts(choice) == [OAK]
+    assert choice.chosen[0].met == {"palette": True}
+    short = decide([MARBLE, SAND], [SAND, MARBLE], [OAK, MARBLE], rules=rules, keep=1, rewrites=1)
+    assert short.chosen[0].met == {"palette": False}, "kept all the same, and noted: a palette is a wish"
+
+
+def test_an_edit_keeps_what_was_written(decide) -> None:
+    rules = Rules(use=("oak", "soft light"), palette=("pink",), season="winter")
+    choice = decide(["slate table, noon sun, blossom, teal wall, studio"], rules=rules, keep=1, rewrites=0)
+    (one,) = choice.chosen
+    assert one.written == "slate table, noon sun, blossom, teal wall, studio"
+    scene = Scene.from_json(one.candidate.scene)
+    assert (scene.surface, scene.light, scene.palette, scene.setting) == ("oak", "soft", "pink", "studio")
+    assert scene.props in {("pine cones",), ("cinnamon",), ("yarn",), ("cotton",)}
+    assert one.met == {"use": True, "palette": True, "season": True}
+    as_written = decide([one.written], rules=rules.model_copy(update={"edit": False}), keep=1, rewrites=0)
+    assert texts(as_written) == [one.written]
+    assert as_written.chosen[0].met == {"use": False, "palette": False, "season": False}
+
+
+def test_words_that_the_studio_lacks_are_ranked_and_never_put_in(decide) -> None:
+    said = "oak table, soft light, heirloom, loft"
+    choice = decide([SLATE, said], rules=Rules(use=("heirloom",)), keep=2, rewrites=0)
+    assert all(one.written == one.candidate.text for one in choice.chosen)
+    assert {one.candidate.text: one.met["use"] for one in choice.chosen} == {SLATE: False, said: True}
+
+
+def test_one_product_gets_no_scene_twice_and_no_near_equal_words(decide) -> None:
+    same = "studio, mint wall, oak table, soft light"
+    near = "oak table, soft light, mint wall, photo studio, calm airy quiet scene"
+    choice = decide([OAK, same, near, MARBLE], rewrites=0)
+    assert texts(choice) == [OAK, MARBLE]
+    assert [one.rule for one in choice.refused] == ["duplicate"] * 2
+    assert choice.refused[0].reason == f"shows the scene of {OAK!r}"
+    worded = ["oak table, soft light, mint wall, studio, calm", "oak table, soft light, pink wall, studio, calm"]
+    assert len(decide(worded, max_overlap=1, rewrites=0).chosen) == 2
+    nearly = decide(worded, max_overlap=0.6, rewrites=0)
+    assert texts(nearly) == worded[:1]
+    assert nearly.refused[0].reason == f"says nearly what {worded[0]!r} says"
+    assert overlap(*worded) == 7 / 9  # of oak table soft light mint pink wall studio calm
+
+
+def test_a_scene_recurs_in_a_catalog_as_often_as_the_setting_says(studio: Renderer, mug: Product) -> None:
+    products = [replace(mug, product_id=f"mug-{number}") for number in range(4)]
+    for limit, expected in ((0, [OAK] * 4), (1, [OAK, MARBLE, SAND, None]), (2, [OAK, OAK, MARBLE, MARBLE])):
+        config = GenerateConfig(keep=1, per_product=3, max_same_scene=limit)
+        desk = Desk(Scripted([OAK, MARBLE, SAND]), studio, None, config, Style.of(Rules()))
+        drawn: Counter[str] = Counter()
+        found = []
+        for choice in choose(desk, products, drawn=drawn, wanted=frozenset(one.product_id for one in products)):
+            drawn.update(scene_of(one.candidate.scene, one.candidate.text) for one in choice.chosen)
+            found.append(choice.chosen[0].candidate.text if choice.chosen else None)
+        assert found == expected
+    assert choice.refused[0].reason == "shows a scene that 2 creatives of the catalog show already"
+
+
+def test_a_product_is_written_for_with_its_neighbors_whatever_is_left_to_do(studio: Renderer, mug: Product) -> None:
+    """The shipped model's own words: asked for one product of nine, it writes what it writes for all."""
+    products = [replace(mug, product_id=f"p-{number}", title=f"Blue Mug No. {number}") for number in range(9)]
+    desk = Desk(
+        room.load("tiny"),
+        studio,
+        None,
+        GenerateConfig(per_product=2, keep=1, rewrites=1),
+        Style.of(Rules(use=("oak",))),
+    )
+    everything = frozenset(one.product_id for one in products)
+    whole = {one.product.product_id: texts(one) for one in choose(desk, products, drawn=Counter(), wanted=everything)}
+    for name in ("p-3", "p-8"):
+        (alone,) = choose(desk, products, drawn=Counter(), wanted=frozenset([name]))
+        assert texts(alone) == whole[name]
+
+
+def test_only_a_model_that_can_follow_is_told_the_rules(
+    studio: Renderer, mug: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = Rules(use=("oak",), avoid=("neon",), competitors=("Acme",), palette=("mint",), season="winter")
+    for least, told in ((descriptions.FOLLOWS_RULES, ""), (1_000_000, wishes(rules))):
+        monkeypatch.setattr(descriptions, "FOLLOWS_RULES", least)
+        writer = Scripted([OAK])
+        desk = Desk(writer, studio, None, GenerateConfig(rewrites=0), Style.of(rules))
+        list(choose(desk, [mug], drawn=Counter(), wanted=frozenset(["mug"])))
+        assert [asked for _, _, asked in writer.asked] == [told]
+    assert wishes(rules) == "Use the words: oak. Avoid: neon, Acme. Colors: mint. Season: winter."
+    assert wishes(Rules(language="de")) == "Language: de."
+    assert wishes(Rules(avoid=("USER: <image>",))) == "Avoid: USER image."
+    assert wishes(Rules()) == ""
+
+
+def test_a_language_that_nobody_here_writes_is_one_clear_error(studio: Renderer) -> None:
+    german = Style.of(Rules(language="de"))
+    with pytest.raises(ConfigError, match="the studio reads English only"):
+        Desk(Scripted([OAK]), studio, None, GenerateConfig(), german)
+    with pytest.raises(ConfigError, match="the prompt model tiny was taught English only"):
+        Desk(Scripted([OAK]), Painter(), None, GenerateConfig(), german)
+
+
+class Painter:
+    """Any other renderer; only its name is asked for."""
+
+    name = "diffusion"
+    digital_source = "trainedAlgorithmicMedia"
+
+    def render(self, *_: object, **__: object) -> None:
+        raise AssertionError("nothing may be drawn")
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        (Rules(palette=("salmon",)), "palette: 'salmon' is no color that the studio knows; it has: cream, pink"),
+        (Rules(palette=("oak",)), "'oak' is no color"),
+        (Rules(use=("neon light",), avoid=("neon",)), "asks for 'neon light' and forbids it"),
+        (Rules(palette=("pink",), avoid=("pink",)), "asks for 'pink' and forbids it"),
+        (Rules(use=("a cigar box",)), "asks for 'a cigar box' and forbids it"),
+        (Rules(allow=("everything",)), "no policy rule 'everything'"),
+    ],
+)
+def test_rules_that_cannot_hold_are_told_before_anything_is_written(rules: Rules, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Style.of(rules)

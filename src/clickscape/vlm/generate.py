@@ -62,7 +62,7 @@ class Writer:
         features: Mapping[str, Tensor] | None = None,
         instruction_variant: int = 0,
     ) -> list[list[str]]:
-        """``n`` descriptions per product, as sampled up to a line break; special tokens are left out, nothing is changed.
+        """``n`` descriptions per product, as sampled up to a line break; nothing but special tokens is left out.
 
         ``pictures`` gives a product's picture, uint8 (height, width, 3); by default its cut-out on a plain background,
         or a blank picture if it has none. ``features`` by product_id, (token, width), replace the tower.

@@ -39,6 +39,7 @@ from clickscape.stages.reward import writer_source
 from clickscape.stages.stale import product_digest
 from clickscape.types import Creative, Product
 from clickscape.vlm.generate import Writer
+from clickscape.vlm.server import ServerWriter
 from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint
 
 STAGE = "generate"
@@ -54,7 +55,7 @@ CHUNK = 8
 class _Tools:
     """What every product needs."""
 
-    writer: Writer
+    writer: Writer | ServerWriter
     renderer: Renderer
     renderer_settings: Mapping[str, object]
     reward: RewardModel | None
@@ -111,9 +112,9 @@ def _generate(
     out: Path,
     overrides: Mapping[str, int | str],
 ) -> Stage[Summary]:
-    source = "tiny" if shop is None else _writer_source(shop)
     rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
     config = _settings(settings.generate, overrides)
+    source = config.writer or ("tiny" if shop is None else _writer_source(shop))
     renderer = render.load(config.renderer, settings=settings)
     drawn_with = settings.diffusion.recipe if config.renderer == "diffusion" else {}
     out.mkdir(parents=True, exist_ok=True)
@@ -128,7 +129,7 @@ def _generate(
         }
     )
     reward = None if rewards is None else reward_room.load(rewards)
-    tools = _Tools(vlm.load(source), renderer, drawn_with, reward, config, settings.fidelity, out, shop, work)
+    tools = _Tools(_writer(source, config), renderer, drawn_with, reward, config, settings.fidelity, out, shop, work)
     open_products = [product for product in products if not _finished(tools, product)]
     done = len(products) - len(open_products)
     yield Progress(STAGE, done, len(products))
@@ -182,6 +183,12 @@ def _append(shop: Workspace, rows: Sequence[Mapping[str, Any]], products: Mappin
 def _writer_source(shop: Workspace) -> Path | str:
     optimized = shop.models / "prompt"
     return optimized if optimized.exists() else writer_source(shop)
+
+
+def _writer(source: Path | str, config: GenerateConfig) -> Writer | ServerWriter:
+    if str(source).startswith(("http://", "https://")):
+        return vlm.connect(str(source), model=config.writer_model)
+    return vlm.load(source)
 
 
 def _settings(settings: GenerateConfig, overrides: Mapping[str, int | str]) -> GenerateConfig:
@@ -262,7 +269,7 @@ def _passed(tools: _Tools, product: Product, candidate: Candidate, first: Render
         renderer=tools.renderer.name,
         renderer_settings=tools.renderer_settings,
         digital_source=tools.renderer.digital_source,
-        model_id=tools.writer.vlm.model_id,
+        model_id=tools.writer.model_id,
         seed=seed,
         reward=None if tools.reward is None else candidate.score,
         gate=outcome.gate,
@@ -276,7 +283,7 @@ def _save(tools: _Tools, creative_id: str, candidate: Candidate, drawn: Renderin
     origin = Provenance(
         creative_id,
         renderer=tools.renderer.name,
-        model_id=tools.writer.vlm.model_id,
+        model_id=tools.writer.model_id,
         source=tools.renderer.digital_source,
         seed=seed,
         description=candidate.text,

@@ -1,11 +1,11 @@
 """What do K descriptions per product cost, shared prefill against `generate`?  python benchmarks/sampling.py
 
 A LLaVA like `tiny`, but with 256 image tokens and random weights, writes for products of the sample catalog. Four
-sides in one run, same weights, same questions, same number of tokens (no end token ever comes): four separate batch-1 calls of
-transformers' `generate` per product; one call per product with num_return_sequences=4; one call for all products with
-it; ours. Preparing text and pictures is charged to every side. One thread, CPU-seconds, sides in turn. Prints a table
-and appends one JSON row to benchmarks/results/sampling.jsonl. Goal: ≥ 5× cheaper than separate calls, and cheaper than
-either form of num_return_sequences=4.
+sides in one run, same weights, same questions, same number of tokens (no end token ever comes): four separate batch-1
+calls of transformers' `generate` per product; one call per product with num_return_sequences=4; one call for all
+products with it; ours. Preparing text and pictures is charged to every side. One thread, CPU-seconds, sides in turn.
+Prints a table and appends one JSON row to benchmarks/results/sampling.jsonl. Goal: ≥ 5× cheaper than separate calls,
+and cheaper than either form of num_return_sequences=4.
 """
 
 from __future__ import annotations

@@ -115,6 +115,19 @@ def test_plain_peft_and_plain_transformers_open_what_is_saved(
     assert not (tmp_path / "merged" / adapter.SETTINGS).exists()
 
 
+def test_a_model_is_saved_with_its_adapter_folded_in_and_keeps_it(
+    folder: Folder, sample: Sample, tmp_path: Path
+) -> None:
+    policy = adapter.attach(models.load(folder("llava")), rank=2, seed=1)
+    _stir(policy)
+    expected = _logits(policy.core, policy, sample)
+    models.save(policy, tmp_path / "model")
+    saved = models.load(tmp_path / "model")
+    torch.testing.assert_close(_logits(saved.core, saved, sample), expected, atol=1e-3, rtol=1e-4)
+    assert torch.equal(_logits(policy.core, policy, sample), expected)
+    assert any(adapter.is_adapter(name) for name, _ in policy.model.named_parameters())
+
+
 @pytest.mark.filterwarnings(IGNORE)
 def test_adapters_made_elsewhere_are_merged_too(folder: Folder, sample: Sample, tmp_path: Path) -> None:
     """Another program's choice of layers and scaling, and a base that moved since."""

@@ -96,7 +96,7 @@ def convert(
     terminal.made(out, after=opened or f"clickscape reward evaluate pairs.json --model {out}")
 
 
-@app.command(epilog="Example: clickscape merge runs/round-3/adapter --out models/prompt")
+@app.command(epilog="Example: clickscape merge my-adapter/ --out models/prompt")
 def merge(
     adapter: Annotated[Path, typer.Argument(help="Folder of a LoRA adapter in PEFT's format.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to make; an older checkpoint there is replaced.")],

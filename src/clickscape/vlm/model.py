@@ -7,6 +7,7 @@ bf16 is slower there without matrix units, and bf16 on a GPU. `backbones` says w
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import math
 import os
@@ -272,13 +273,17 @@ def _quantized(quantization: Quantization, dtype: torch.dtype | str) -> BitsAndB
 
 
 def save(vlm: VisionLanguageModel, folder: str | os.PathLike[str]) -> None:
-    """Write model and processor as a checkpoint folder that appears whole or not at all; an older one is replaced."""
+    """Write model and processor as a checkpoint folder that appears whole or not at all; an older one is replaced.
+
+    An attached adapter is folded into what is written, so that plain `transformers` opens it; the model keeps it.
+    """
+    whole = copy.deepcopy(vlm.model).merge_and_unload() if hasattr(vlm.model, "merge_and_unload") else vlm.model
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     waiting = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         with without_bars():
-            vlm.core.save_pretrained(waiting / "new")
+            whole.save_pretrained(waiting / "new")
             vlm.processor.save_pretrained(waiting / "new")
         for file in (waiting / "new").iterdir():
             file.chmod(0o644)  # safetensors writes files that only their owner may read

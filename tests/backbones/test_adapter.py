@@ -70,7 +70,7 @@ def test_a_preference_step_moves_the_adapter_and_nothing_else(
     ]
     lessons = prepare(pairs, products={one.product_id: one for one in products}, pictures=shown, vlm=policy)
     reference = score(policy, lessons, product_centric=True)
-    config = OptimizeConfig(lora_rank=2, batch_size=2, epochs=8, learning_rate=2e-2, anchor_weight=0.5)
+    config = OptimizeConfig(lora_rank=2, batch_size=2, epochs=4, learning_rate=4e-2, anchor_weight=0.5)
     steps = list(train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)))
     assert steps[0].margin == pytest.approx(0, abs=1e-3)
     assert steps[-1].margin > 0.3

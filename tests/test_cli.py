@@ -21,8 +21,8 @@ from clickscape.cli import main
 from clickscape.render.provenance import Provenance, embed
 
 COMMANDS = (
-    "demo", "new", "ingest", "clicks", "pretrain", "reward", "convert", "optimize", "generate", "review", "refresh",
-    "placements", "export", "score", "explain", "inspect", "report", "simulate",
+    "demo", "new", "ingest", "clicks", "pretrain", "reward", "convert", "merge", "optimize", "generate", "review",
+    "refresh", "placements", "export", "score", "explain", "inspect", "report", "simulate",
 )  # fmt: skip
 
 

@@ -214,14 +214,14 @@ def test_adapters_are_drawn_from_their_seed_and_come_back_from_a_file(build: Bui
     assert all("language_model" in name for name in drawn)
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in drawn)
     assert not any(torch.equal(weights[0][name], weights[2][name]) for name in drawn)
-    adapter.save(first, tmp_path / "adapter.safetensors")
-    adapter.restore(third, tmp_path / "adapter.safetensors")
+    adapter.save(first, tmp_path)
+    adapter.restore(third, tmp_path)
     assert all(torch.equal(weights[0][name], weights[2][name]) for name in drawn)
     with pytest.raises(ModelError, match="another model or rank"):
-        adapter.restore(adapter.attach(build(0), rank=2, seed=1), tmp_path / "adapter.safetensors")
-    (tmp_path / "adapter.safetensors").write_bytes(b"not an adapter")
+        adapter.restore(adapter.attach(build(0), rank=2, seed=1), tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"not an adapter")
     with pytest.raises(ModelError, match="no readable adapter"):
-        adapter.restore(first, tmp_path / "adapter.safetensors")
+        adapter.restore(first, tmp_path)
 
 
 def test_a_spoilt_caption_must_be_known(build: Build, products: list[Product], pictures: Pictures) -> None:

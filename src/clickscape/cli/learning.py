@@ -96,6 +96,22 @@ def convert(
     terminal.made(out, after=opened or f"clickscape reward evaluate pairs.json --model {out}")
 
 
+@app.command(epilog="Example: clickscape merge my-adapter/ --out models/prompt")
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="Folder of a LoRA adapter in PEFT's format.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to make; an older checkpoint there is replaced.")],
+    base: Annotated[
+        str | None, typer.Option(help="Folder or hub id of its base model. Default: what the adapter names.")
+    ] = None,
+) -> None:
+    """Fold a LoRA adapter into its base model: one checkpoint that any program opens with `transformers`."""
+    from clickscape.stages.merge import merge as stage
+
+    made = terminal.watch(stage(adapter, out=out, base=base))
+    terminal.out.print(f"{made.parameters:,} weights on {made.base}", markup=False)
+    terminal.made(out, after=f'clickscape.vlm.load("{out}")')
+
+
 @app.command(epilog="Example: clickscape optimize my-shop --objective product_centric")
 def optimize(
     workspace: Folder,

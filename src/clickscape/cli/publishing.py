@@ -26,6 +26,10 @@ def generate(
         Literal["studio", "diffusion"] | None,
         typer.Option(help="What draws; diffusion has its section in clickscape.toml. Default: clickscape.toml."),
     ] = None,
+    writer: Annotated[
+        str | None, typer.Option(help="Checkpoint folder, or server such as http://localhost:8000/v1, that writes.")
+    ] = None,
+    writer_model: Annotated[str | None, typer.Option(help="Name of the model on that server.")] = None,
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
     skip_bad_rows: SkipBadRows = False,
@@ -40,7 +44,8 @@ def generate(
     from clickscape.stages import generate as stage
     from clickscape.stages.gather import FeedOptions
 
-    given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer}
+    given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer, "writer": writer}
+    given["writer_model"] = writer_model
     chosen = {key: value for key, value in given.items() if value is not None}
     options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
     made = terminal.watch(

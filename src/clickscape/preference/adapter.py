@@ -1,25 +1,38 @@
-"""LoRA on the language model (Hu et al. 2022).  Without it, the policy is the reference: the weights below stay."""
+"""LoRA on the language model (Hu et al. 2022).  Without it, the policy is the reference: the weights below stay.
+
+An adapter is saved as PEFT saves one, adapter_config.json and adapter_model.safetensors, so that `peft.PeftModel` opens
+ours and `merge` folds in whoever's.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
+import os
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from clickscape.errors import ModelError
+from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 
-TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-"""Every linear map of the language model's blocks; the tower and the projector stay as they are."""
+WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
 def is_adapter(name: str) -> bool:
@@ -28,11 +41,18 @@ def is_adapter(name: str) -> bool:
 
 
 def attach(vlm: VisionLanguageModel, *, rank: int, seed: int) -> VisionLanguageModel:
-    """Put a LoRA of this rank into the language model, in place, and return it wrapped; at first it changes nothing."""
-    # peft draws A from the global generator (it is drawn again below) and asks transformers for a renamed property.
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-        adapted = get_peft_model(vlm.core, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=TARGETS))
+    """Put a LoRA of this rank into the language model, in place, and return it wrapped; at first it changes nothing.
+
+    Which linear maps take one is the family's (`vlm.backbones`); ModelError for a model that has none of them.
+    """
+    settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=vlm.family.lora_targets)
+    # peft draws A from the global generator; it is drawn again below.
+    with torch.random.fork_rng(devices=[]), _quiet():
+        try:
+            adapted = get_peft_model(vlm.core, settings)
+        except ValueError as error:
+            raise ModelError(f"{vlm.model_id}: no linear map of its language model is called as expected "
+                             f"({vlm.family.lora_targets}). Train all weights: lora_rank = 0.") from error  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in adapted.named_parameters():
         if ".lora_A." in name:
@@ -47,28 +67,75 @@ def detached(vlm: VisionLanguageModel) -> AbstractContextManager[None]:
     return cast("AbstractContextManager[None]", vlm.model.disable_adapter())
 
 
-def save(vlm: VisionLanguageModel, file: Path) -> None:
-    """Write the adapter's weights alone (safetensors)."""
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in vlm.model.named_parameters() if is_adapter(name)
-    }
-    save_file(weights, file)
+def save(vlm: VisionLanguageModel, folder: Path) -> None:
+    """Write the adapter alone into an existing folder, in PEFT's own format; it names the base that it belongs to."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in _weights(vlm).items()}
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    settings = copy.copy(vlm.model.peft_config["default"])
+    settings.inference_mode = True
+    settings.save_pretrained(folder)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes files that only their owner may read
 
 
-def restore(vlm: VisionLanguageModel, file: Path) -> None:
+def restore(vlm: VisionLanguageModel, folder: Path) -> None:
     """Put saved weights into an attached adapter; ModelError when they are another adapter's."""
-    own = {name: value for name, value in vlm.model.named_parameters() if is_adapter(name)}
     try:
-        saved = load_file(file)
+        saved = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{file}: no readable adapter ({error}). Start the optimization in a new folder.") from None
-    if {name: value.shape for name, value in saved.items()} != {name: value.shape for name, value in own.items()}:
-        raise ModelError(f"{file}: the adapter of another model or rank. Start the optimization in a new folder.")
-    with torch.no_grad():
-        for name, value in own.items():
-            value.copy_(saved[name])
+        raise ModelError(f"{folder}: no readable adapter ({error}). Start the optimization in a new folder.") from None
+    if _shapes(saved) != _shapes(_weights(vlm)):
+        raise ModelError(f"{folder}: the adapter of another model or rank. Start the optimization in a new folder.")
+    set_peft_model_state_dict(vlm.model, saved)
 
 
 def merged(vlm: VisionLanguageModel) -> VisionLanguageModel:
     """A copy whose weights hold the adapter, so that plain `transformers` opens it."""
     return VisionLanguageModel(copy.deepcopy(vlm.model).merge_and_unload(), vlm.processor, vlm.model_id)
+
+
+def merge(folder: Path, *, base: str | os.PathLike[str] | None = None) -> VisionLanguageModel:
+    """Open the base of a saved adapter, in the format that it is stored in, and fold the adapter into it.
+
+    ``base`` replaces what the adapter's file names: a folder, a hub id in the local cache, a preset or "tiny".
+    ModelError for a folder that holds no adapter, a base that is not here, and an adapter of another model.
+    """
+    if not (folder / SETTINGS).exists() or not (folder / WEIGHTS).exists():
+        raise ModelError(f"{folder}: no LoRA adapter here. Name a folder with {SETTINGS} and {WEIGHTS}.")
+    named = base if base is not None else _base(folder)
+    below = vlm_model.load(named, dtype="stored")
+    try:
+        with warnings.catch_warnings(), _quiet():
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            whole = PeftModel.from_pretrained(below.core, folder).merge_and_unload()
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, UserWarning, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ModelError(f"{folder}: does not fit {named} ({reason}). Name the base that it was trained on: "
+                         f"--base FOLDER.") from error  # fmt: skip
+    return VisionLanguageModel(whole.eval(), below.processor, below.model_id)
+
+
+def _base(folder: Path) -> str:
+    try:
+        named = PeftConfig.from_pretrained(folder).base_model_name_or_path
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / SETTINGS}: cannot be read ({error}). Save the adapter again.") from error
+    if not named:
+        raise ModelError(f"{folder / SETTINGS}: names no base model. Name it: --base FOLDER.")
+    return str(named)
+
+
+def _weights(vlm: VisionLanguageModel) -> dict[str, Tensor]:
+    """The adapter's weights by PEFT's names; embeddings never belong to it, so peft need not ask the hub for theirs."""
+    return dict(get_peft_model_state_dict(vlm.model, save_embedding_layers=False))
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: value.shape for name, value in weights.items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """peft asks transformers for a property under its older name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield

@@ -4,7 +4,7 @@
     folder/round-0/model/           the reference: the pre-trained model (a Hugging Face folder)
     folder/round-1/candidates.jsonl what was written and how it was judged   (sampling is done)
     folder/round-1/pairs.jsonl      what is learned from
-    folder/round-1/model/           the policy after the round   (LoRA: adapter.safetensors, and model/ in the last)
+    folder/round-1/model/           the policy after the round   (LoRA: adapter/ as PEFT's, and model/ in the last)
     folder/round-1/report.json      (the round is done)
 
 Every round has random streams of its own, drawn from (seed, round, purpose), and an optimizer of its own, so that a run
@@ -44,7 +44,7 @@ from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.generate import BLANK, Writer
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.workspace.files import atomic_file, fingerprint
+from clickscape.workspace.files import atomic_file, atomic_folder, fingerprint
 
 VERSION = 1
 KL_PRODUCTS = 64
@@ -317,7 +317,7 @@ def _open(folder: Path, number: int, *, config: OptimizeConfig) -> VisionLanguag
     vlm = vlm_model.load(folder / "round-0" / "model", trainable=True)
     vlm = adapter.attach(vlm, rank=config.lora_rank, seed=int(_stream(config, 0, _ADAPTER).integers(2**31)))
     if number:
-        adapter.restore(vlm, folder / f"round-{number}" / "adapter.safetensors")
+        adapter.restore(vlm, folder / f"round-{number}" / "adapter")
     return vlm
 
 
@@ -325,8 +325,8 @@ def _save(policy: VisionLanguageModel, place: Path, *, config: OptimizeConfig, l
     if not config.lora_rank:
         vlm_model.save(policy, place / "model")
         return
-    with atomic_file(place / "adapter.safetensors") as file:
-        adapter.save(policy, file)
+    with atomic_folder(place / "adapter") as waiting:
+        adapter.save(policy, waiting)
     if last:
         vlm_model.save(adapter.merged(policy), place / "model")
 

@@ -28,6 +28,7 @@ from clickscape.reward.model import RewardModel
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.prompts import wishes
+from clickscape.vlm.server import ServerWriter
 from clickscape.workspace import fingerprint
 
 PREVIEW = 128
@@ -74,7 +75,7 @@ class Choice:
 class Desk:
     """What descriptions are written and judged with; `reward` is None where no model learned from clicks."""
 
-    writer: Writer
+    writer: Writer | ServerWriter
     renderer: Renderer
     reward: RewardModel | None
     config: GenerateConfig
@@ -91,14 +92,14 @@ class Desk:
             )
         if not self.follows_rules:
             raise ConfigError(
-                f"[brand] language {language!r}: the prompt model {self.writer.vlm.model_id} was taught English only. "
+                f"[brand] language {language!r}: the prompt model {self.writer.model_id} was taught English only. "
                 "Leave it out, or put a larger image-text-to-text model into models/prompt."
             )
 
     @property
     def follows_rules(self) -> bool:
-        """Whether the prompt model is large enough to be told the brand's rules in words."""
-        return self.writer.vlm.parameters >= FOLLOWS_RULES
+        """Whether the prompt model is large enough to be told the brand's rules in words; behind a server all are."""
+        return isinstance(self.writer, ServerWriter) or self.writer.vlm.parameters >= FOLLOWS_RULES
 
 
 def choose(desk: Desk, products: Sequence[Product], *, drawn: Counter[str], wanted: frozenset[str]) -> Iterator[Choice]:

@@ -40,6 +40,8 @@ from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.stages.stale import product_digest
 from clickscape.types import Creative, Product
+from clickscape.vlm.generate import Writer
+from clickscape.vlm.server import ServerWriter
 from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint
 
 STAGE = "generate"
@@ -126,9 +128,9 @@ def _generate(
     steering: Steering,
 ) -> Stage[Summary]:
     style = steering.style(settings.brand)
-    source = "tiny" if shop is None else _writer_source(shop)
     rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
     config = _settings(settings.generate, overrides)
+    source = config.writer or ("tiny" if shop is None else _writer_source(shop))
     renderer = render.load(config.renderer, settings=settings)
     drawn_with = settings.diffusion.recipe if config.renderer == "diffusion" else {}
     work = fingerprint(
@@ -144,7 +146,7 @@ def _generate(
         }
     )
     reward = None if rewards is None else reward_room.load(rewards)
-    desk = Desk(vlm.load(source), renderer, reward, config, style)
+    desk = Desk(_writer(source, config), renderer, reward, config, style)
     tools = _Tools(desk, steering, drawn_with, settings.fidelity, out, shop, work)
     out.mkdir(parents=True, exist_ok=True)
     finished = [product for product in products if _finished(tools, product)]
@@ -219,6 +221,12 @@ def _writer_source(shop: Workspace) -> Path | str:
     return optimized if optimized.exists() else writer_source(shop)
 
 
+def _writer(source: Path | str, config: GenerateConfig) -> Writer | ServerWriter:
+    if str(source).startswith(("http://", "https://")):
+        return vlm.connect(str(source), model=config.writer_model)
+    return vlm.load(source)
+
+
 def _settings(settings: GenerateConfig, overrides: Mapping[str, int | str]) -> GenerateConfig:
     wanted = {**settings.model_dump(), **overrides}
     wanted["per_product"] = max(wanted["per_product"], wanted["keep"])
@@ -275,7 +283,7 @@ def _passed(tools: _Tools, product: Product, chosen: Chosen, first: Rendering, p
         renderer=desk.renderer.name,
         renderer_settings=tools.renderer_settings,
         digital_source=desk.renderer.digital_source,
-        model_id=desk.writer.vlm.model_id,
+        model_id=desk.writer.model_id,
         seed=seed,
         reward=None if desk.reward is None else candidate.score,
         gate=outcome.gate,
@@ -289,7 +297,7 @@ def _save(tools: _Tools, creative_id: str, text: str, drawn: Rendering, seed: in
     origin = Provenance(
         creative_id,
         renderer=tools.desk.renderer.name,
-        model_id=tools.desk.writer.vlm.model_id,
+        model_id=tools.desk.writer.model_id,
         source=tools.desk.renderer.digital_source,
         seed=seed,
         description=text,

@@ -1,19 +1,23 @@
 """Writing descriptions: many products at once, several candidates each.
 
 A product's picture and instruction are read once; its K candidates share that work, because the key/value cache is
-copied instead of computed again. Prompts of similar length share a batch, and finished candidates leave it. Models that
-are not LLaVA go through their own `generate`.
+copied instead of computed again. Prompts of similar length share a batch, and finished candidates leave it. A
+description is one line: it ends at the model's end token, at a line break, or after `max_new_tokens`. Families whose
+cache nobody has proven here go through their own `generate`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from clickscape.errors import ModelError
 from clickscape.types import Product
 from clickscape.vlm import batch as batches
 from clickscape.vlm.batch import Batch, Sample
@@ -21,7 +25,10 @@ from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import instruction
 
 PROMPTS = 48
-"""Products whose prompts are read in one pass."""
+"""Products whose prompts are read in one pass, at most."""
+
+CACHE_BYTES = 8 * 2**30
+"""Memory that the keys and values of one pass may take; a constant, so that a seed means the same texts everywhere."""
 
 _COMPACT = 0.75  # drop finished candidates when fewer than this share are still being written
 
@@ -31,6 +38,11 @@ class Writer:
 
     def __init__(self, vlm: VisionLanguageModel) -> None:
         self.vlm = vlm
+
+    @property
+    def model_id(self) -> str:
+        """Which model it is, without saying where it lies."""
+        return self.vlm.model_id
 
     def describe(
         self, product: Product, *, n: int = 4, seed: int = 0, temperature: float = 1.0, max_new_tokens: int = 48
@@ -51,7 +63,7 @@ class Writer:
         instruction_variant: int = 0,
         wishes: str = "",
     ) -> list[list[str]]:
-        """``n`` descriptions per product, as sampled: special tokens are left out, nothing else is changed.
+        """``n`` descriptions per product, as sampled up to a line break; nothing but special tokens is left out.
 
         ``pictures`` gives a product's picture, uint8 (height, width, 3); by default its cut-out on a plain background,
         or a blank picture if it has none. ``features`` by product_id, (token, width), replace the tower. ``wishes`` are
@@ -67,8 +79,9 @@ class Writer:
         ]
         order = sorted(range(len(products)), key=lambda index: (len(questions[index]), index))
         texts: list[list[str]] = [[] for _ in products]
-        for start in range(0, len(order), PROMPTS):
-            chosen = order[start : start + PROMPTS]
+        together = self._together(questions[order[-1]], n=n, max_new_tokens=max_new_tokens) if order else 1
+        for start in range(0, len(order), together):
+            chosen = order[start : start + together]
             ready = None
             if features is not None:
                 ready = torch.stack([features[products[index].product_id] for index in chosen])
@@ -85,11 +98,20 @@ class Writer:
                 temperature=temperature,
                 max_new_tokens=max_new_tokens,
                 features=ready,
+                breaks=line_breaks(self.vlm.tokenizer),
             )
-            written = self.vlm.tokenizer.batch_decode(ids, skip_special_tokens=True)
+            written = [_first_line(text) for text in self.vlm.tokenizer.batch_decode(ids, skip_special_tokens=True)]
             for place, index in enumerate(chosen):
                 texts[index] = written[place * n : (place + 1) * n]
         return texts
+
+    def _together(self, longest: str, *, n: int, max_new_tokens: int) -> int:
+        """How many products one pass may hold, so that the cache of their candidates fits into CACHE_BYTES."""
+        asked = batches.collate(
+            self.vlm, [Sample(longest, (_blank(self.vlm),))], side="left", answers=False, pixels=False
+        )
+        tokens = n * (asked.input_ids.shape[1] + max_new_tokens)
+        return max(1, min(PROMPTS, CACHE_BYTES // (tokens * _bytes_per_token(self.vlm))))
 
 
 @torch.inference_mode()
@@ -102,54 +124,106 @@ def sample_ids(
     temperature: float = 1.0,
     max_new_tokens: int = 48,
     features: Tensor | None = None,
+    breaks: frozenset[int] = frozenset(),
 ) -> list[list[int]]:
-    """Token ids of ``n`` answers per sample, (sample · n) lists without the end token."""
+    """Token ids of ``n`` answers per sample, (sample · n) lists without the end token.
+
+    An answer also ends with the first of ``breaks`` after its first token; that one belongs to it.
+    """
     vlm.model.eval()
     batch = batches.collate(vlm, samples, side="left", answers=False, pixels=features is None)
-    if not vlm.is_llava:
-        return _generate(vlm, batch, n=n, temperature=temperature, max_new_tokens=max_new_tokens, generator=generator)
-    if features is not None:
-        features = features.to(vlm.device, vlm.core.dtype)
+    if not vlm.family.shares_prefill:
+        return _generate(
+            vlm, batch, n=n, temperature=temperature, max_new_tokens=max_new_tokens, generator=generator, breaks=breaks
+        )
     mask, cache = batch.attention_mask, DynamicCache(config=vlm.core.config.get_text_config())
+    places, position = _positions(vlm, batch)
     output = vlm.core(
         input_ids=batch.input_ids,
         attention_mask=mask,
-        position_ids=batches.positions(mask),
-        mm_encoder_outputs=batches.encoder_outputs(vlm, batch, features=features),
+        position_ids=places,
+        **_seen(vlm, batch, features=features),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
     )
     cache.batch_repeat_interleave(n)
     logits, mask = (value.repeat_interleave(n, 0) for value in (output.logits[:, -1], mask))
-    position = mask.sum(1)
+    position = position.repeat_interleave(n, -2)
     rows = torch.arange(len(mask), device=mask.device)
     ended = torch.zeros_like(rows, dtype=torch.bool)
     ids: list[list[int]] = [[] for _ in rows]
-    ends = _end_tokens(vlm)
+    ends, stops = _end_tokens(vlm), torch.tensor(sorted(breaks), dtype=torch.long, device=mask.device)
     for step in range(max_new_tokens):
         token = _draw(logits, temperature=temperature, generator=generator)
         ended = ended | torch.isin(token, ends)
         for row, value, over in zip(rows.tolist(), token.tolist(), ended.tolist(), strict=True):
             if not over:
                 ids[row].append(value)
+        if step and breaks:
+            ended = ended | torch.isin(token, stops)
         alive = ~ended
         if step + 1 == max_new_tokens or not alive.any():
             break
         if int(alive.sum()) < _COMPACT * len(rows):
             kept = alive.nonzero()[:, 0]
             cache.batch_select_indices(kept)
-            rows, token, mask, position, ended = (value[kept] for value in (rows, token, mask, position, ended))
+            rows, token, mask, ended = (value[kept] for value in (rows, token, mask, ended))
+            position = position[..., kept, :]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         logits = vlm.core(
             input_ids=token[:, None],
             attention_mask=mask,
-            position_ids=position[:, None],
+            position_ids=position,
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
         position = position + 1
     return ids
+
+
+def _positions(vlm: VisionLanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Where every token of the questions stands, and where the next one will: (…, sample, token), (…, sample, 1).
+
+    Qwen counts pieces of a picture by row and column: three numbers a token, (3, sample, token).
+    """
+    if not hasattr(vlm.core.model, "get_rope_index"):
+        places = batches.positions(batch.attention_mask)
+        return places, places[:, -1:] + 1
+    grids = {name: batch.extras[name] for name in ("image_grid_thw", batches.MODALITIES)}
+    places, _ = vlm.core.model.get_rope_index(batch.input_ids, attention_mask=batch.attention_mask, **grids)
+    return places, (places.amax((0, 2), keepdim=True) + 1).expand(3, -1, -1)
+
+
+def _seen(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None) -> dict[str, Any]:
+    """What the model is given of the pictures: ready-made features where they can be, else pixels."""
+    if vlm.is_llava:
+        ready = None if features is None else features.to(vlm.device, vlm.core.dtype)
+        return {"mm_encoder_outputs": batches.encoder_outputs(vlm, batch, features=ready)}
+    if features is not None:
+        raise ModelError(f"{vlm.model_id}: image features can be cached for LLaVA models only.")
+    return {"pixel_values": batch.pixel_values, **batch.extras}
+
+
+def _bytes_per_token(vlm: VisionLanguageModel) -> int:
+    """Memory that the keys and values of one token take in all layers."""
+    text = vlm.core.config.get_text_config()
+    heads = int(getattr(text, "num_key_value_heads", None) or text.num_attention_heads)
+    width = int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+    return 2 * int(text.num_hidden_layers) * heads * width * int(vlm.core.dtype.itemsize)
+
+
+@lru_cache(maxsize=8)
+def line_breaks(tokenizer: Any) -> frozenset[int]:
+    """Every token that holds a line break, alone or behind other letters."""
+    words = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+    return frozenset(token for token, word in enumerate(words) if "\n" in word)
+
+
+def _first_line(text: str) -> str:
+    """The text up to a line break; one before the first word is passed over, as in `sample_ids`."""
+    line, _, rest = text.partition("\n")
+    return line or rest.partition("\n")[0]
 
 
 def _draw(logits: Tensor, *, temperature: float, generator: torch.Generator) -> Tensor:
@@ -166,6 +240,7 @@ def _generate(
     temperature: float,
     max_new_tokens: int,
     generator: torch.Generator,
+    breaks: frozenset[int],
 ) -> list[list[int]]:
     """The same through the model's own `generate`, which knows only the global random state: it is put back after."""
     sampling = {"do_sample": False} if temperature == 0 else {
@@ -186,8 +261,16 @@ def _generate(
     if temperature == 0:
         output = output.repeat_interleave(n, 0)
     ends = set(_end_tokens(vlm).tolist())
-    answers = output[:, batch.input_ids.shape[1] :].tolist()
-    return [row[: next((place for place, token in enumerate(row) if token in ends), len(row))] for row in answers]
+    return [_until_end(row, ends, breaks) for row in output[:, batch.input_ids.shape[1] :].tolist()]
+
+
+def _until_end(row: list[int], ends: set[int], breaks: frozenset[int]) -> list[int]:
+    for place, token in enumerate(row):
+        if token in ends:
+            return row[:place]
+        if place and token in breaks:
+            return row[: place + 1]
+    return row
 
 
 def _end_tokens(vlm: VisionLanguageModel) -> Tensor:

@@ -1,12 +1,14 @@
 """The multimodal language model itself: building `tiny`; loading and saving any checkpoint through the Auto classes.
 
 `tiny` is nothing special: a LlavaForConditionalGeneration (CLIP tower + Llama) with a processor and a chat template,
-which plain `transformers` opens without this package. Weights are safetensors, never pickle; fp32, because bf16 is
-slower on a CPU without matrix units.
+which plain `transformers` opens without this package. Weights are safetensors, never pickle; fp32 on a CPU, because
+bf16 is slower there without matrix units, and bf16 on a GPU. `backbones` says what is particular about other families.
 """
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 import math
 import os
 import re
@@ -14,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
@@ -22,7 +24,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForImageTextToText,
-    AutoProcessor,
+    BitsAndBytesConfig,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     LlamaConfig,
@@ -37,8 +39,15 @@ from transformers.utils import logging as transformers_logging
 
 from clickscape.config import TinyConfig
 from clickscape.errors import ModelError
-from clickscape.vlm import qwen
+from clickscape.vlm import backbones, processors
+from clickscape.vlm.backbones import Family
 from clickscape.workspace.files import atomic_folder
+
+Dtype = Literal["auto", "stored", "float32", "float16", "bfloat16"]
+"""Number format of the weights; auto: float32 on a CPU, bfloat16 on a GPU; stored: as the checkpoint has them."""
+
+Quantization = Literal["8bit", "4bit"]
+"""Weights of the language model in 8 bits or 4 (NF4), through bitsandbytes: less memory, slower, no exact numbers."""
 
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny"
@@ -90,6 +99,11 @@ class VisionLanguageModel:
     def is_llava(self) -> bool:
         """Whether pictures are one fixed square of tokens each, so that image features can be cached and shared."""
         return bool(self.core.config.model_type == "llava")
+
+    @property
+    def family(self) -> Family:
+        """What is particular about models of this kind."""
+        return backbones.family(self.core.config.model_type)
 
     @property
     def image_size(self) -> int:
@@ -193,44 +207,84 @@ def build_tiny(config: TinyConfig, tokenizer: PreTrainedTokenizerFast, *, seed: 
     return VisionLanguageModel(model.eval(), processor, TINY)
 
 
-def load(name: str | os.PathLike[str], *, trainable: bool = False, allow_download: bool = False) -> VisionLanguageModel:
-    """Open "tiny" (shipped), a checkpoint folder, or a hub id that is in the local cache; any image-text-to-text model.
+def load(
+    name: str | os.PathLike[str],
+    *,
+    trainable: bool = False,
+    allow_download: bool = False,
+    dtype: Dtype = "auto",
+    quantization: Quantization | None = None,
+    device: str = "cpu",
+) -> VisionLanguageModel:
+    """Open "tiny" (shipped), a preset, a checkpoint folder, or a hub id that is in the local cache, on a torch device.
 
-    Weights take gradients only if ``trainable``. ModelError if there is no such model here, or no safetensors in it.
+    Weights take gradients only if ``trainable``. ModelError if there is no such model here, or no safetensors in it,
+    and for a quantization without bitsandbytes.
     """
+    if quantization is not None and importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(f"{name}: {quantization} weights need bitsandbytes, which is not installed. "
+                         f"pip install 'clickscape[quantization]', or leave quantization out.")  # fmt: skip
     folder, model_id = find(name, allow_download=allow_download)
+    if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+        raise ModelError(f"{folder}: a LoRA adapter, not a model. `clickscape merge {folder} --out FOLDER` makes one.")
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
+    wanted = _torch_dtype(dtype, device=device)
     try:
         with without_bars():
             model = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+                folder,
+                dtype=wanted,
+                local_files_only=True,
+                use_safetensors=True,
+                **({} if device == "cpu" and quantization is None else {"device_map": device}),
+                **({} if quantization is None else {"quantization_config": _quantized(quantization, wanted)}),
             )
-            processor = _processor(folder, model.config.model_type)
+            model_type = model.config.model_type
+            processor = processors.open_processor(folder, model_type=model_type, family=backbones.family(model_type))
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{name}: cannot be opened as an image-text-to-text model ({reason}). Name a folder with "
                          f"config.json, model.safetensors and the processor's files.") from error  # fmt: skip
-    model.requires_grad_(trainable)
+    # An adapter's file names its base: an id that is the same everywhere, or a place that is the same from everywhere.
+    model.name_or_path = model.config._name_or_path = model_id if "/" in model_id else str(folder.resolve())
+    if quantization is None:
+        model.requires_grad_(trainable)
     return VisionLanguageModel(model.eval(), processor, model_id)
 
 
-def _processor(folder: Path, model_type: str) -> Any:
-    if model_type in qwen.MODEL_TYPES:
-        return qwen.open_processor(folder)
-    return AutoProcessor.from_pretrained(folder, local_files_only=True)
+def _torch_dtype(dtype: Dtype, *, device: str) -> torch.dtype | str:
+    if dtype == "stored":
+        return "auto"
+    if dtype == "auto":
+        return torch.float32 if device == "cpu" else torch.bfloat16
+    return getattr(torch, dtype)
+
+
+def _quantized(quantization: Quantization, dtype: torch.dtype | str) -> BitsAndBytesConfig:
+    kept = ["vision_tower", "visual", "vision_model", "multi_modal_projector", "connector", "lm_head"]
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
+    compute = torch.float32 if isinstance(dtype, str) else dtype
+    return BitsAndBytesConfig(
+        load_in_4bit=True, llm_int8_skip_modules=kept, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
+    )
 
 
 def save(vlm: VisionLanguageModel, folder: str | os.PathLike[str]) -> None:
-    """Write model and processor as a checkpoint folder that appears whole or not at all; an older one is replaced."""
+    """Write model and processor as a checkpoint folder that appears whole or not at all; an older one is replaced.
+
+    An attached adapter is folded into what is written, so that plain `transformers` opens it; the model keeps it.
+    """
     with atomic_folder(Path(folder)) as waiting:
         write(vlm, waiting)
 
 
 def write(vlm: VisionLanguageModel, folder: Path) -> None:
-    """Write model and processor into a folder that is there, for whoever has more to put into it."""
+    """Write model and processor, as `save` does, into a folder that is there, for whoever has more to put into it."""
+    whole = copy.deepcopy(vlm.model).merge_and_unload() if hasattr(vlm.model, "merge_and_unload") else vlm.model
     with without_bars():
-        vlm.core.save_pretrained(folder)
+        whole.save_pretrained(folder)
         vlm.processor.save_pretrained(folder)
     for file in folder.iterdir():
         file.chmod(0o644)  # safetensors writes files that only their owner may read
@@ -255,8 +309,10 @@ def find(name: str | os.PathLike[str], *, allow_download: bool) -> tuple[Path, s
     folder = TINY_FOLDER if name == TINY else Path(name)
     if folder.is_dir():
         return folder, folder.name
+    name = backbones.PRESETS.get(str(name), name)
     if name == TINY or not _HUB_ID.fullmatch(str(name)):
-        raise ModelError(f"{folder}: no such folder. Name a checkpoint folder, a hub id, or {TINY!r}.")
+        raise ModelError(f"{folder}: no such folder. Name a checkpoint folder, a hub id, or one of "
+                         f"{', '.join((TINY, *backbones.PRESETS))}.")  # fmt: skip
     try:
         found = snapshot_download(
             str(name),

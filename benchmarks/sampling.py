@@ -1,0 +1,159 @@
+"""What do K descriptions per product cost, shared prefill against `generate`?  python benchmarks/sampling.py
+
+A LLaVA like `tiny`, but with 256 image tokens and random weights, writes for products of the sample catalog. Four
+sides in one run, same weights, same questions, same number of tokens (no end token ever comes): four separate batch-1
+calls of transformers' `generate` per product; one call per product with num_return_sequences=4; one call for all
+products with it; ours. Preparing text and pictures is charged to every side. One thread, CPU-seconds, sides in turn.
+Prints a table and appends one JSON row to benchmarks/results/sampling.jsonl. Goal: ≥ 5× cheaper than separate calls,
+and cheaper than either form of num_return_sequences=4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image
+
+from clickscape.catalog import sample
+from clickscape.catalog.cutout import product_picture
+from clickscape.config import TinyConfig
+from clickscape.vlm import model as models
+from clickscape.vlm.batch import Sample
+from clickscape.vlm.generate import sample_ids
+from clickscape.vlm.model import VisionLanguageModel
+from clickscape.vlm.prompts import instruction
+
+RESULTS = Path(__file__).parent / "results" / "sampling.jsonl"
+K = 4
+
+Side = Callable[[VisionLanguageModel, Sequence[Sample], int], int]
+"""Writes for the questions, so many tokens each; returns how many tokens were written in all."""
+
+
+def _theirs(vlm: VisionLanguageModel, questions: Sequence[Sample], tokens: int, *, each: int) -> int:
+    """One call of `generate`, prepared by the model's own processor."""
+    turns = [
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question.instruction}]}]
+        for question in questions
+    ]
+    processor: Any = vlm.processor
+    processor.tokenizer.padding_side = "left"
+    inputs = processor(
+        text=[processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True) for turn in turns],
+        images=[Image.fromarray(question.images[0]) for question in questions],
+        padding=True,
+        add_special_tokens=False,
+        return_tensors="pt",
+    )
+    with torch.inference_mode():
+        made = vlm.model.generate(
+            **inputs, do_sample=True, top_k=0, top_p=1.0, max_new_tokens=tokens, num_return_sequences=each
+        )
+    return made[:, inputs["input_ids"].shape[1] :].numel()
+
+
+def _separate(vlm: VisionLanguageModel, questions: Sequence[Sample], tokens: int) -> int:
+    return sum(_theirs(vlm, [question], tokens, each=1) for question in questions for _ in range(K))
+
+
+def _returned(vlm: VisionLanguageModel, questions: Sequence[Sample], tokens: int) -> int:
+    return sum(_theirs(vlm, [question], tokens, each=K) for question in questions)
+
+
+def _batched(vlm: VisionLanguageModel, questions: Sequence[Sample], tokens: int) -> int:
+    return _theirs(vlm, questions, tokens, each=K)
+
+
+def _ours(vlm: VisionLanguageModel, questions: Sequence[Sample], tokens: int) -> int:
+    ids = sample_ids(vlm, questions, n=K, generator=torch.Generator().manual_seed(0), max_new_tokens=tokens)
+    return sum(map(len, ids))
+
+
+SIDES: dict[str, Side] = {
+    f"{K} calls of generate per product": _separate,
+    f"num_return_sequences={K}, per product": _returned,
+    f"num_return_sequences={K}, all products": _batched,
+    "clickscape": _ours,
+}
+
+
+def _model(*, width: int, layers: int) -> VisionLanguageModel:
+    config = TinyConfig(
+        image_size=256,
+        patch_size=16,
+        text_width=width,
+        text_layers=layers,
+        text_ffn=8 * width // 3,
+        max_positions=1_024,
+    )
+    vlm = models.build_tiny(config, models.load("tiny").tokenizer, seed=0)
+    never = vlm.core.config.get_text_config().vocab_size  # no token has this number: every answer takes all its tokens
+    vlm.core.generation_config.eos_token_id = never
+    return vlm
+
+
+def _questions(count: int) -> list[Sample]:
+    products = sample.products()
+    chosen = products[:: len(products) // count][:count]
+    return [
+        Sample(
+            instruction("describe", product, variant=0),
+            (product_picture(sample.cutout(product.product_id, 256), size=256),),
+        )
+        for product in chosen
+    ]
+
+
+def main() -> None:
+    """Measure, print, and keep the row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--products", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=32, help="new tokens of every description")
+    parser.add_argument("--width", type=int, default=192, help="hidden size of the language model")
+    parser.add_argument("--layers", type=int, default=4, help="layers of the language model")
+    parser.add_argument("--repeats", type=int, default=2)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    vlm, questions = _model(width=given.width, layers=given.layers), _questions(given.products)
+    assert vlm.image_tokens == 256
+    seconds = dict.fromkeys(SIDES, 0.0)
+    for side in SIDES.values():
+        side(vlm, questions[:1], 2)  # imports and first-time work are nobody's
+    for _ in range(given.repeats):
+        for name, side in SIDES.items():
+            started = time.process_time()
+            written = side(vlm, questions, given.tokens)
+            seconds[name] += time.process_time() - started
+            assert written == given.products * K * given.tokens, (name, written)
+    ours = seconds["clickscape"]
+    made = given.products * given.repeats
+    print(
+        f"{given.products} products, K = {K}, 256 image tokens, {given.tokens} new tokens, {vlm.parameters:,} weights"
+    )
+    print(f"{'':<42}{'CPU ms a product':>18}{'times ours':>12}")
+    for name, value in seconds.items():
+        print(f"{name:<42}{1_000 * value / made:>18.1f}{value / ours:>12.2f}")
+    row = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "weights": vlm.parameters,
+        **vars(given),
+        "cpu_ms_a_product": {name: round(1_000 * value / made, 2) for name, value in seconds.items()},
+        "times_ours": {name: round(value / ours, 2) for name, value in seconds.items()},
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

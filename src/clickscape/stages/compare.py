@@ -74,23 +74,24 @@ def compare(
         texts[CATEGORY] = [[writer.describe(scenes.get(product.department, fallback), rng)] for product in tested]
         texts[ORACLE] = [[writer.describe(shoppers.best_scene(product), rng)] for product in tested]
 
-        ads: dict[str, list[list[Ad]]] = {}
-        total = len(texts) * len(tested)
-        for name, own in texts.items():
-            ads[name] = []
-            for judged in appraise.appraise(
-                tested, own, world_name=world_name, reward=rewards, size=size, seed=seed, workers=workers
-            ):
-                ads[name].append(judged)
-                if len(ads[name]) % 16 == 0:
-                    yield Progress(STAGE, sum(map(len, ads.values())), total, f"judging {name}")
+        ads: dict[str, list[list[Ad]]] = {name: [] for name in texts}
+        jobs = [(name, product, own) for name, each in texts.items() for product, own in zip(tested, each, strict=True)]
+        judged = appraise.appraise(  # all rows at once: workers are slow to start
+            [product for _, product, _ in jobs],
+            [own for _, _, own in jobs],
+            world_name=world_name, reward=rewards, size=size, seed=seed, workers=workers,
+        )  # fmt: skip
+        for number, ((name, _, _), found) in enumerate(zip(jobs, judged, strict=True)):
+            ads[name].append(found)
+            if number % 16 == 0:
+                yield Progress(STAGE, number, len(jobs), f"judging {name}")
         for name in writers:
             label = BEST_OF.format(n=descriptions)
             ads[label if name == PRETRAINED else f"{name}, {label}"] = [[_best(own)] for own in ads[name]]
         rows = _rows(ads, held, seed=seed)
         lines = [json.dumps({"row": name, **asdict(ad)}) for name, own in ads.items() for one in own for ad in one]
         (run.folder / ADS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        yield Progress(STAGE, total, total)
+        yield Progress(STAGE, len(jobs), len(jobs))
         return run.finish(
             outputs=[run.folder / ADS],
             result={"rows": rows, "products": len(tested), "objects": len({held.groups[p.product_id] for p in tested})},

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 LATENT_FACTORS = 32
 LATENT_TOPICS = 12
@@ -27,6 +28,9 @@ DROPOUT = 0.3
 
 RIDGE = 3e-4
 """Penalty on the square of what the scores are made of, per head: prefers no effect to one that few clicks suggest."""
+
+NEARLY_NOTHING = 0.02
+"""Below this size, in logits, an interaction costs its square, above it its size: most are nothing, a few are large."""
 
 FACT_RIDGE = 30.0
 """What a fact's effects cost beside the others': a fact is the same for all that clicks say of a product, and products
@@ -44,6 +48,7 @@ class HeadShape:
     text_width: int
     hidden_width: int
     fact_width: int = 0
+    look_width: int = 0
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     departments: tuple[str, ...] = ()
     ensemble: int = 6
@@ -70,20 +75,23 @@ class Features:
 
     vision: (sample, side, vision_width), pooled image tokens of each picture. text: (sample, text_width), the product.
     hidden: (sample, hidden_width), last token of the multimodal pass (width 0 where the heads do not look at it).
-    facts: (sample, fact_width), numbers about the product: its price.
+    facts: (sample, fact_width), numbers about the product: its price. looks: (sample, side, look_width), figures of
+    each picture as a whole. department: (sample,), number of the product's among the heads' names, −1 for another.
     """
 
     vision: Tensor
     text: Tensor
     hidden: Tensor
     facts: Tensor
+    looks: Tensor
+    department: Tensor
 
     def __len__(self) -> int:
         return len(self.vision)
 
     def take(self, rows: Tensor) -> Features:
         """The features of some samples."""
-        return Features(self.vision[rows], self.text[rows], self.hidden[rows], self.facts[rows])
+        return Features(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,8 @@ class FusionHeads(nn.Module):
     hidden_scale: Tensor
     facts_mean: Tensor
     facts_scale: Tensor
+    looks_mean: Tensor
+    looks_scale: Tensor
     temperature: Tensor
 
     def __init__(self, shape: HeadShape, *, seed: int) -> None:
@@ -124,13 +134,14 @@ class FusionHeads(nn.Module):
         self.topic_bias = nn.Parameter(torch.zeros(topics))
         self.value = nn.Parameter(torch.zeros(heads, channels, factors))
         self.interaction = normal(heads, channels, factors, topics, scale=0.01)
-        self.picture = nn.Parameter(torch.zeros(heads, channels, shape.vision_width))
+        self.picture = nn.Parameter(torch.zeros(heads, channels, 0 if shape.slots else shape.vision_width))
+        self.look = nn.Parameter(torch.zeros(heads, channels, shape.look_width))
         self.last_token = normal(heads, channels, shape.sides, shape.hidden_width, scale=0.01)
         # What never varied in training must say nothing when it does vary later, so it starts at nothing.
         self.fact_interaction = nn.Parameter(torch.zeros(heads, channels, factors, shape.fact_width))
         for name, width in (
             ("vision", shape.vision_width), ("text", shape.text_width), ("hidden", shape.hidden_width),
-            ("facts", shape.fact_width),
+            ("facts", shape.fact_width), ("looks", shape.look_width),
         ):  # fmt: skip
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_scale", torch.ones(width))
@@ -139,7 +150,7 @@ class FusionHeads(nn.Module):
     @torch.no_grad()
     def standardize(self, features: Features) -> None:
         """Measure mean and scale of every feature, so that the heads see numbers of one size."""
-        for name in ("vision", "text", "hidden", "facts"):
+        for name in ("vision", "text", "hidden", "facts", "looks"):
             values = getattr(features, name).flatten(0, -2)
             if values.numel() == 0 or len(values) < 2:
                 continue
@@ -154,13 +165,19 @@ class FusionHeads(nn.Module):
         text = (features.text - self.text_mean) / self.text_scale
         hidden = (features.hidden - self.hidden_mean) / self.hidden_scale
         facts = (features.facts - self.facts_mean) / self.facts_scale
-        slots = _hide(vision, noise) @ self.perception.T + self.perception_bias
-        topics = _hide(text, noise) @ self.topic.T + self.topic_bias
-        soft, about = self.soft_slots(slots), self.soft_topics(topics)
+        looks = (features.looks - self.looks_mean) / self.looks_scale
+        slots = vision @ self.perception.T + self.perception_bias
+        topics = text @ self.topic.T + self.topic_bias
+        soft, about = self.soft_slots(slots), self.about(topics, features.department)
+        if noise is not None:
+            slots = _hide(vision, noise) @ self.perception.T + self.perception_bias
+            topics = _hide(text, noise) @ self.topic.T + self.topic_bias
         worth = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, about)
         worth = worth + torch.einsum("ecft,nt->ecnf", self.fact_interaction, facts)
         score = torch.einsum("ecnf,nsf->ecns", worth, soft)
-        score = score + torch.einsum("ecv,nsv->ecns", self.picture, vision) / math.sqrt(self.shape.vision_width)
+        score = score + torch.einsum("ecl,nsl->ecns", self.look, looks)
+        if not self.shape.slots:
+            score = score + torch.einsum("ecv,nsv->ecns", self.picture, vision) / math.sqrt(self.shape.vision_width)
         if self.shape.hidden_width:
             score = score + torch.einsum("ecsh,nh->ecns", self.last_token, hidden) / math.sqrt(self.shape.hidden_width)
         logits = score[:, CLASSIFICATION] / self.temperature
@@ -172,17 +189,19 @@ class FusionHeads(nn.Module):
             return slots.tanh()
         return torch.cat([group.softmax(-1) for group in slots.split(self.shape.groups, dim=-1)], dim=-1).detach()
 
-    def soft_topics(self, topics: Tensor) -> Tensor:
-        """Probabilities of the departments (latent topics: between −1 and 1)."""
-        return topics.softmax(-1).detach() if self.shape.departments else topics.tanh()
+    def about(self, topics: Tensor, department: Tensor) -> Tensor:
+        """The product's department where the heads know it, else probabilities of each (latent: between −1 and 1)."""
+        if not self.shape.departments:
+            return topics.tanh()
+        known = functional.one_hot(department.clamp(min=0), self.shape.topics).to(topics.dtype)
+        return torch.where(department[:, None] >= 0, known, topics.softmax(-1).detach())
 
     def penalty(self) -> Tensor:
-        """Sum of squares of what the scores are made of, mean over the heads."""
-        parts = (self.value, self.interaction, self.picture, self.last_token)
+        """What the scores are made of: squares, and the size of the interactions, of which few are real. Per head."""
         total = FACT_RIDGE * self.fact_interaction.square().sum()
-        for part in parts:
+        for part in (self.value, self.picture, self.last_token):
             total = total + part.square().sum()
-        return total / len(self.value)
+        return (total + (self.interaction.square() + NEARLY_NOTHING**2).sqrt().sum()) / len(self.value)
 
 
 def _hide(features: Tensor, noise: torch.Generator | None) -> Tensor:

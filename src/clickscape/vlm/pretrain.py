@@ -59,11 +59,12 @@ class Step:
 
 
 class SlotHeads(nn.Module):
-    """One linear classifier per slot on image tokens pooled to a 3 × 3 grid; needed for the warm-up only."""
+    """One linear classifier per slot on image tokens pooled to a 3 × 3 grid; reward models begin with them."""
 
     def __init__(self, values: Mapping[str, Sequence[str]], *, width: int) -> None:
         super().__init__()
         self.values = {slot: tuple(names) for slot, names in values.items()}
+        self.width = width
         self.heads = nn.ModuleDict({slot: nn.Linear(CELLS * CELLS * width, len(v)) for slot, v in values.items()})
 
     def forward(self, tokens: Tensor) -> dict[str, Tensor]:

@@ -137,11 +137,11 @@ def _everything(work: Path, out: Path, *, config: PretrainConfig) -> None:
     seen = training.slot_accuracy(
         vlm, heads, held_out.ads, held_out.ad_slots, [product.department for product in held_out.ad_products]
     )
-    quiet = _loudness(vlm)
+    before = training.loudness(vlm)
     for step in training.pretrain(vlm, corpus, config=config, folder=work):
         _show(step, work)
     vlm = replace(vlm, model_id=models.TINY)
-    named = NamedSlots.of(heads, loudness=_loudness(vlm) / quiet)
+    named = NamedSlots.of(heads).louder(training.loudness(vlm) / before)
     written = measure_writing(vlm, held_out)
     seconds = _cpu_seconds(work)
     models.save(vlm, work / "finished")
@@ -152,11 +152,6 @@ def _everything(work: Path, out: Path, *, config: PretrainConfig) -> None:
     _replace(work / "finished", out)
     print(json.dumps(result, indent=2))
     print(f"the model is in {out}")
-
-
-def _loudness(vlm: models.VisionLanguageModel) -> float:
-    """Size of what the projector gives; joint training multiplies it by a number, which its readers must know."""
-    return float(vlm.core.model.multi_modal_projector.linear_2.weight.detach().norm())
 
 
 def _side_by_side(*stages: str) -> None:
@@ -314,12 +309,13 @@ library_name: transformers
 A LLaVA of {result["parameters"] / 1e6:.1f} M weights (CLIP tower 96 px, patch 16; Llama) that writes background
 descriptions for product photos and serves as the eye of reward models. It was pre-trained from nothing by
 `scripts/pretrain_tiny.py` on **simulated copy and rendered ads**: no person wrote its descriptions and no camera took
-its pictures. It opens with plain `transformers` (`AutoModelForImageTextToText`, `AutoProcessor`). `slots.safetensors` holds the
-linear classifiers of the scene's slots that the tower was warmed up with; reward models begin with them.
+its pictures. It opens with plain `transformers` (`AutoModelForImageTextToText`, `AutoProcessor`). `slots.safetensors`
+holds the linear classifiers of the scene's slots that the tower was warmed up with; reward models begin with them.
 
 **Data.** {len(corpus.products):,} products of the sample catalog (Fluent Emoji by Microsoft, MIT, and objects
 baked for this project), {len(corpus.ads):,} ads rendered by the studio renderer with every slot of the scene uniform
-(and half as many for the tower alone that show shapes put together at random in place of a product), and products without pictures in sixteen departments, described by an imperfect copywriter of whose scenes only about
+(and half as many for the tower alone that show shapes put together at random in place of a product), and products
+without pictures in sixteen departments, described by an imperfect copywriter of whose scenes only about
 {writer.SUITING_SHARE:.0%} suit their product. Seed {config.seed}.
 
 **Held out.** {len(unseen)} objects ({len(held_out.products)} products) were used to measure and never to train:

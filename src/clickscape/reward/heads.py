@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clickscape.vlm.slots import NamedSlots
+
 LATENT_FACTORS = 32
 LATENT_TOPICS = 12
 """Without names for the slots and departments, the heads find so many of their own."""
@@ -118,6 +120,9 @@ class FusionHeads(nn.Module):
     looks_mean: Tensor
     looks_scale: Tensor
     temperature: Tensor
+    named: Tensor
+    named_weight: Tensor
+    named_bias: Tensor
 
     def __init__(self, shape: HeadShape, *, seed: int) -> None:
         super().__init__()
@@ -146,6 +151,25 @@ class FusionHeads(nn.Module):
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_scale", torch.ones(width))
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("named", torch.zeros(factors, dtype=torch.bool))
+        self.register_buffer("named_weight", torch.zeros(factors, shape.vision_width))
+        self.register_buffer("named_bias", torch.zeros(factors))
+
+    @torch.no_grad()
+    def begin_with(self, known: NamedSlots) -> None:
+        """Take over what already names slot values; training leaves these as they are and learns the other names.
+
+        ValueError for maps of tokens of another width.
+        """
+        if known.weight.shape[1] != self.shape.vision_width:
+            raise ValueError(f"names read {known.weight.shape[1]} numbers, the heads {self.shape.vision_width}")
+        ours = {item: row for row, item in enumerate(factor_names(self.shape.slots))}
+        theirs = [(slot, value) for slot, values in known.values.items() for value in values]
+        rows = [(ours[item], row) for row, item in enumerate(theirs) if item in ours]
+        if rows:
+            mine, given = (torch.tensor(side) for side in zip(*rows, strict=True))
+            self.named[mine] = True
+            self.named_weight[mine], self.named_bias[mine] = known.weight[given], known.bias[given]
 
     @torch.no_grad()
     def standardize(self, features: Features) -> None:
@@ -160,17 +184,18 @@ class FusionHeads(nn.Module):
             getattr(self, f"{name}_scale").copy_(torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
 
     def forward(self, features: Features, *, noise: torch.Generator | None = None) -> HeadOutput:
-        """Scores and names; with ``noise``, as in training, a part of the features is hidden from the naming maps."""
+        """Scores and names; with ``noise``, as in training, the names are those that a part of the features gives."""
         vision = (features.vision - self.vision_mean) / self.vision_scale
         text = (features.text - self.text_mean) / self.text_scale
         hidden = (features.hidden - self.hidden_mean) / self.hidden_scale
         facts = (features.facts - self.facts_mean) / self.facts_scale
         looks = (features.looks - self.looks_mean) / self.looks_scale
-        slots = vision @ self.perception.T + self.perception_bias
+        known = features.vision @ self.named_weight.T + self.named_bias
+        slots = self._named(vision, known)
         topics = text @ self.topic.T + self.topic_bias
         soft, about = self.soft_slots(slots), self.about(topics, features.department)
         if noise is not None:
-            slots = _hide(vision, noise) @ self.perception.T + self.perception_bias
+            slots = self._named(_hide(vision, noise), known)
             topics = _hide(text, noise) @ self.topic.T + self.topic_bias
         worth = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, about)
         worth = worth + torch.einsum("ecft,nt->ecnf", self.fact_interaction, facts)
@@ -182,6 +207,10 @@ class FusionHeads(nn.Module):
             score = score + torch.einsum("ecsh,nh->ecns", self.last_token, hidden) / math.sqrt(self.shape.hidden_width)
         logits = score[:, CLASSIFICATION] / self.temperature
         return HeadOutput(logits=logits, regression=score[:, REGRESSION], slots=slots, topics=topics)
+
+    def _named(self, vision: Tensor, known: Tensor) -> Tensor:
+        """Logits of every slot value: the given maps where there are such, else those that are learned."""
+        return torch.where(self.named, known, vision @ self.perception.T + self.perception_bias)
 
     def soft_slots(self, slots: Tensor) -> Tensor:
         """Probabilities of every slot value, one group after the other (latent factors: between −1 and 1)."""
@@ -210,6 +239,11 @@ def _hide(features: Tensor, noise: torch.Generator | None) -> Tensor:
         return features
     kept = torch.rand(features.shape, generator=noise).to(features.device) >= DROPOUT
     return features * kept / (1 - DROPOUT)
+
+
+def factor_names(slots: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str | None]]:
+    """Slot and value of every factor, in their order; None is the last of each slot."""
+    return [(slot, value) for slot, values in slots.items() for value in (*values, None)]
 
 
 def slot_targets(slots: Mapping[str, tuple[str, ...]], scenes: Iterable[Mapping[str, str | None]]) -> Tensor:

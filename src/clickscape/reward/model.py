@@ -37,6 +37,7 @@ from clickscape.reward.features import (
 from clickscape.reward.heads import Features, FusionHeads, HeadShape
 from clickscape.reward.prices import Prices, measure
 from clickscape.types import Estimate, Preference, Product, Ranked
+from clickscape.vlm.slots import NamedSlots
 
 Form = Literal["single", "pair"]
 
@@ -241,6 +242,7 @@ def build(
     departments: Iterable[str] = (),
     products: Iterable[Product] = (),
     last_token: bool | None = None,
+    named: NamedSlots | None = None,
     ensemble: int = 6,
     seed: int = 0,
 ) -> RewardModel:
@@ -249,6 +251,7 @@ def build(
     ``slots`` are the scene's, ``departments`` the products' coarsest categories: the auxiliary losses name both. The
     commonest MAX_DEPARTMENTS are kept (repetitions count). Without them the heads find factors of their own.
     ``products``: the training's; they say which price is dear in which currency and department.
+    ``named``: what names slots in this backbone's image tokens already.
     ``last_token``: look at the last hidden state of the language model, too; None means in the pair form only.
     ModelError for the pair form of a vision encoder.
     """
@@ -263,7 +266,10 @@ def build(
         departments=tuple(sorted(name for name, _ in Counter(departments).most_common(MAX_DEPARTMENTS) if name)),
         ensemble=ensemble,
     )
-    heads = FusionHeads(shape, seed=seed).to(backbone.device)
+    heads = FusionHeads(shape, seed=seed)
+    if named is not None:
+        heads.begin_with(named)
+    heads = heads.to(backbone.device)
     return RewardModel(backbone, heads, prices=measure(products))
 
 

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -73,6 +74,10 @@ class SlotHeads(nn.Module):
         grid = tokens.transpose(1, 2).unflatten(2, (side, side))
         pooled = functional.adaptive_avg_pool2d(grid, CELLS).flatten(1)
         return {slot: head(pooled) for slot, head in self.heads.items()}
+
+    def map_of(self, slot: str) -> nn.Linear:
+        """The classifier of one slot, (value, width · cell)."""
+        return cast("nn.Linear", self.heads[slot])
 
 
 def pretrain(
@@ -198,6 +203,11 @@ def train_jointly(
         config=config,
         checkpoint=checkpoint,
     )
+
+
+def loudness(vlm: VisionLanguageModel) -> float:
+    """Size of what the projector gives; whoever reads image tokens must know by how much it was multiplied."""
+    return float(vlm.core.model.multi_modal_projector.linear_2.weight.detach().norm())
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""What names the slots of a scene in a picture: the linear classifiers with which a tower was warmed up, kept beside it.
+"""What names the slots of a scene in a picture: the linear maps with which a tower was warmed up, kept beside it.
 
 They saw thousands of rendered ads in which every value of every slot is equally frequent. A shop's own creatives show
 few objects and few scenes, so a reward model that begins with these maps sees props that its clicks never showed.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,9 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clickscape.errors import ModelError
-
-if TYPE_CHECKING:
-    from clickscape.vlm.pretrain import SlotHeads
+from clickscape.vlm.pretrain import DEPARTMENT, SlotHeads
 
 FILE = "slots.safetensors"
 
@@ -34,21 +31,17 @@ class NamedSlots:
     bias: Tensor
 
     @classmethod
-    def of(cls, heads: SlotHeads, *, loudness: float, slots: Mapping[str, object] | None = None) -> NamedSlots:
-        """The warm-up's classifiers of scene slots, for tokens that were multiplied by `loudness` afterwards.
+    def of(cls, heads: SlotHeads) -> NamedSlots:
+        """The warm-up's classifiers without that of the product's department."""
+        kept = [slot for slot in heads.values if slot != DEPARTMENT]
+        maps = [heads.map_of(slot) for slot in kept]
+        by_cell = [one.weight.detach().unflatten(1, (heads.width, -1)).transpose(1, 2).flatten(1) for one in maps]
+        biases = [one.bias.detach() for one in maps]
+        return cls({slot: heads.values[slot] for slot in kept}, torch.cat(by_cell), torch.cat(biases))
 
-        `slots` names those to keep, by default all that a scene has.
-        """
-        from clickscape.vlm.pretrain import DEPARTMENT
-
-        kept = [slot for slot in heads.values if (slot in slots if slots is not None else slot != DEPARTMENT)]
-        weights = []
-        for slot in kept:
-            by_channel = heads.heads[slot].weight.detach()  # type: ignore[union-attr]
-            cells = by_channel.unflatten(1, (heads.width, -1)).transpose(1, 2).flatten(1)
-            weights.append(cells / loudness)
-        biases = [heads.heads[slot].bias.detach() for slot in kept]  # type: ignore[union-attr]
-        return cls({slot: heads.values[slot] for slot in kept}, torch.cat(weights), torch.cat(biases))
+    def louder(self, factor: float) -> NamedSlots:
+        """The same for tokens that were multiplied by `factor` since."""
+        return replace(self, weight=self.weight / factor)
 
     def write(self, folder: Path) -> None:
         """Put them into a model's folder, as one file."""

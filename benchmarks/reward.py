@@ -34,7 +34,7 @@ from clickscape.reward.data import RewardData
 from clickscape.reward.train import train
 from clickscape.stages import split, truth
 from clickscape.stages.progress import run
-from clickscape.stages.reward import reward_data, writer_source
+from clickscape.stages.reward import named_slots, reward_data, writer_source
 from clickscape.types import CreativePair, Product
 from clickscape.workspace import Workspace, atomic_file
 
@@ -154,6 +154,7 @@ def _measure(workspace: Workspace, variant: Variant, everything: RewardData, *, 
         slots=SLOTS if variant.slots else None,
         departments=[product.department for product in held.training(products)] if variant.text else (),
         products=held.training(products) if variant.text else (),
+        named=named_slots(writer_source(workspace)) if variant.slots else None,
         seed=config.seed,
     )
     for _ in train(model, learning, config=config, rng=np.random.default_rng(config.seed)):

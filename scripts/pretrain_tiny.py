@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
@@ -29,7 +29,7 @@ from clickscape.config import PretrainConfig, TinyConfig
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.parse import parse
 from clickscape.render.studio.scene import Scene
-from clickscape.render.studio.stature import stature
+from clickscape.render.studio.stature import Stature, stature
 from clickscape.simulator import writer
 from clickscape.simulator.vocabulary import PHRASES, SLOTS
 from clickscape.types import Product
@@ -37,12 +37,23 @@ from clickscape.vlm import model as models
 from clickscape.vlm import pretrain as training
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.prompts import INSTRUCTIONS, instruction
+from clickscape.vlm.slots import NamedSlots
+from invented_products import invented_cutout
 
 RENDERED = 128  # pixels of a rendered ad, before it is scaled down for the tower
 CUTOUT = 200  # longest side, pixels, of the cut-outs that are rendered
+Subject = tuple[str, np.ndarray, Stature]
+"""What an ad shows: the product's id, its cut-out, how large it is in the world."""
+Draw = Callable[[np.random.Generator], Subject]
+
 PARTS = 12  # files of training ads
+INVENTED_PARTS = 6  # files of as many ads each, with things that nobody sells in place of products
+PRODUCT_ADS = tuple(f"ads-{part}" for part in range(PARTS))
 HELD_OUT_ADS = 1_000
-_TRAIN, _HELD_OUT = 1, 2
+_TRAIN, _HELD_OUT, _INVENTED = 1, 2, 3
+NOBODYS = Product("invented", "thing that nobody sells")
+"""What an invented thing is: it has no department, so the tower learns nothing about departments from it."""
+STATURES: dict[Stature, float] = {"small": 0.2, "usual": 0.6, "large": 0.2}
 
 
 @dataclass(frozen=True)
@@ -126,12 +137,15 @@ def _everything(work: Path, out: Path, *, config: PretrainConfig) -> None:
     seen = training.slot_accuracy(
         vlm, heads, held_out.ads, held_out.ad_slots, [product.department for product in held_out.ad_products]
     )
+    before = training.loudness(vlm)
     for step in training.pretrain(vlm, corpus, config=config, folder=work):
         _show(step, work)
     vlm = replace(vlm, model_id=models.TINY)
+    named = NamedSlots.of(heads).louder(training.loudness(vlm) / before)
     written = measure_writing(vlm, held_out)
     seconds = _cpu_seconds(work)
     models.save(vlm, work / "finished")
+    named.write(work / "finished")
     result = {"held_out_slot_accuracy": seen, "writing": written, "cpu_seconds": seconds, "parameters": vlm.parameters}
     (work / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     (work / "finished" / "README.md").write_text(model_card(result, config, corpus, held_out), encoding="utf-8")
@@ -154,42 +168,58 @@ def _side_by_side(*stages: str) -> None:
 def _render_share(work: Path, config: PretrainConfig, *, share: int) -> None:
     started = time.process_time()
     held_out = max(HELD_OUT_ADS * config.ads // PretrainConfig().ads, 64)
-    jobs = [(f"ads-{part}", config.ads // PARTS, [config.seed, _TRAIN, part], False) for part in range(PARTS)]
-    jobs.append(("ads-held-out", held_out, [config.seed, _HELD_OUT], True))
-    for name, count, seed, unseen in jobs[share::2]:
+    each = config.ads // PARTS
+    jobs = [(f"ads-{part}", each, [config.seed, _TRAIN, part], known_product(held_out=False)) for part in range(PARTS)]
+    jobs.append(("ads-held-out", held_out, [config.seed, _HELD_OUT], known_product(held_out=True)))
+    jobs += [
+        (f"ads-invented-{part}", each, [config.seed, _INVENTED, part], invented_product)
+        for part in range(INVENTED_PARTS)
+    ]
+    for name, count, seed, draw in jobs[share::2]:
         if not (work / f"{name}.npz").exists():
-            render_ads(work / f"{name}.npz", count=count, rng=np.random.default_rng(seed), held_out=unseen)
+            render_ads(work / f"{name}.npz", count=count, rng=np.random.default_rng(seed), draw=draw)
             print(f"{name}: {count} ads", flush=True)
     _note_cpu(work, f"ads-{share}", started)
 
 
-def render_ads(path: Path, *, count: int, rng: np.random.Generator, held_out: bool) -> None:
-    """Draw random products in random scenes, every slot uniform, and keep them as one file that appears whole."""
+def known_product(*, held_out: bool) -> Draw:
+    """Draws products of one side of the split."""
     products = [item for item in sample.products() if sample.is_held_out(item.product_id) == held_out]
-    studio, pictures, scenes = StudioRenderer(), [], []
-    chosen = [products[int(place)] for place in rng.integers(len(products), size=count)]
-    for product in chosen:
+
+    def draw(rng: np.random.Generator) -> Subject:
+        product = products[int(rng.integers(len(products)))]
+        return product.product_id, sample.cutout(product.product_id, CUTOUT), stature(product)
+
+    return draw
+
+
+def invented_product(rng: np.random.Generator) -> Subject:
+    """Draws a thing that nobody sells."""
+    size = list(STATURES)[int(rng.choice(len(STATURES), p=list(STATURES.values())))]
+    return NOBODYS.product_id, invented_cutout(rng, CUTOUT), size
+
+
+def render_ads(path: Path, *, count: int, rng: np.random.Generator, draw: Draw) -> None:
+    """Draw random products in random scenes, every slot uniform, and keep them as one file that appears whole."""
+    studio, pictures, scenes, shown = StudioRenderer(), [], [], []
+    for _ in range(count):
+        product_id, cutout, size = draw(rng)
         scene = writer.random_scene(rng)
-        cutout = sample.cutout(product.product_id, CUTOUT)
         seed = int(rng.integers(2**31))
-        drawn = studio.compose(cutout, scene, size=(RENDERED, RENDERED), seed=seed, stature=stature(product))
+        drawn = studio.compose(cutout, scene, size=(RENDERED, RENDERED), seed=seed, stature=size)
         side = TinyConfig().image_size
         pictures.append(cv2.resize(drawn.image, (side, side), interpolation=cv2.INTER_AREA))
         scenes.append(scene.to_json())
+        shown.append(product_id)
     waiting = path.with_suffix(".part")
     with waiting.open("wb") as file:
-        np.savez(
-            file,
-            ads=np.stack(pictures),
-            products=np.array([product.product_id for product in chosen]),
-            scenes=np.array(scenes),
-        )
+        np.savez(file, ads=np.stack(pictures), products=np.array(shown), scenes=np.array(scenes))
     os.replace(waiting, path)
 
 
 def _warm_up(work: Path, config: PretrainConfig, *, stage: str) -> None:
     started = time.process_time()
-    corpus = _corpus(work, held_out=False, parts=PARTS if stage == "tower" else 0)
+    corpus = _corpus(work, held_out=False, ads=_training_files() if stage == "tower" else ())
     vlm = models.load(work / "start", trainable=True)
     checkpoint = work / f"{stage}.safetensors"
     steps: Iterator[training.Step]
@@ -203,12 +233,17 @@ def _warm_up(work: Path, config: PretrainConfig, *, stage: str) -> None:
     _note_cpu(work, stage, started)
 
 
-def _corpus(work: Path, *, held_out: bool, parts: int = PARTS) -> SampleCorpus:
-    """Products of one side of the split with their ads; ``parts`` limits the files of training ads."""
-    names = ["ads-held-out"] if held_out else [f"ads-{part}" for part in range(parts)]
+def _training_files() -> tuple[str, ...]:
+    """All that the tower learns from: ads of products, and of things that nobody sells."""
+    return (*PRODUCT_ADS, *(f"ads-invented-{part}" for part in range(INVENTED_PARTS)))
+
+
+def _corpus(work: Path, *, held_out: bool, ads: Sequence[str] = PRODUCT_ADS) -> SampleCorpus:
+    """Products of one side of the split and ads from files (of held-out products: theirs)."""
+    names = ["ads-held-out"] if held_out else ads
     files = [dict(np.load(work / f"{name}.npz", allow_pickle=False)) for name in names]
     products = [item for item in sample.products() if sample.is_held_out(item.product_id) == held_out]
-    by_id = {item.product_id: item for item in products}
+    by_id = {item.product_id: item for item in (*products, NOBODYS)}
     size = TinyConfig().image_size
     return SampleCorpus(
         products=products,
@@ -274,11 +309,13 @@ library_name: transformers
 A LLaVA of {result["parameters"] / 1e6:.1f} M weights (CLIP tower 96 px, patch 16; Llama) that writes background
 descriptions for product photos and serves as the eye of reward models. It was pre-trained from nothing by
 `scripts/pretrain_tiny.py` on **simulated copy and rendered ads**: no person wrote its descriptions and no camera took
-its pictures. It opens with plain `transformers` (`AutoModelForImageTextToText`, `AutoProcessor`).
+its pictures. It opens with plain `transformers` (`AutoModelForImageTextToText`, `AutoProcessor`). `slots.safetensors`
+holds the linear classifiers of the scene's slots that the tower was warmed up with; reward models begin with them.
 
 **Data.** {len(corpus.products):,} products of the sample catalog (Fluent Emoji by Microsoft, MIT, and objects
-baked for this project), {len(corpus.ads):,} ads rendered by the studio renderer with every slot of the scene uniform,
-and products without pictures in sixteen departments, described by an imperfect copywriter of whose scenes only about
+baked for this project), {len(corpus.ads):,} ads rendered by the studio renderer with every slot of the scene uniform
+(and half as many for the tower alone that show shapes put together at random in place of a product), and products
+without pictures in sixteen departments, described by an imperfect copywriter of whose scenes only about
 {writer.SUITING_SHARE:.0%} suit their product. Seed {config.seed}.
 
 **Held out.** {len(unseen)} objects ({len(held_out.products)} products) were used to measure and never to train:

@@ -119,7 +119,7 @@ class PretrainConfig(_Stage):
     """Four instruction tasks, loss on the answer tokens only (Chen et al. 2025, section 3.1)."""
 
     ads: int = Field(9_600, ge=64, description="rendered ads that the tower and the captioning task learn from")
-    tower_steps: int = Field(5_000, ge=0, description="steps of the warm-up of the vision tower (slot classification)")
+    tower_steps: int = Field(7_000, ge=0, description="steps of the warm-up of the vision tower (slot classification)")
     tower_learning_rate: float = Field(1e-3, gt=0)
     tower_batch_size: int = Field(36, ge=12, description="pictures per step of the tower's warm-up")
     tower_label_smoothing: float = Field(0.05, ge=0, lt=1, description="probability spread over the other values")

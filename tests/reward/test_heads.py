@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from clickscape.reward.heads import Features, FusionHeads, HeadShape, slot_targets
+from clickscape.vlm.slots import NamedSlots
 
 
 def _heads(**changes: object) -> FusionHeads:
@@ -12,29 +16,80 @@ def _heads(**changes: object) -> FusionHeads:
     return FusionHeads(HeadShape(**(small | {"slots": {"wall": ("red",)}} | changes)), seed=0)
 
 
-def _features(count: int = 1, sides: int = 1, hidden: int = 0, facts: int = 0) -> Features:
+def _features(count: int = 1, sides: int = 1, hidden: int = 0, facts: int = 0, looks: int = 0) -> Features:
     generator = torch.Generator().manual_seed(1)
     return Features(
         vision=torch.randn(count, sides, 2, generator=generator),
         text=torch.randn(count, 2, generator=generator),
         hidden=torch.randn(count, hidden, generator=generator),
         facts=torch.randn(count, facts, generator=generator),
+        looks=torch.randn(count, sides, looks, generator=generator),
+        department=torch.full((count,), -1),
     )
 
 
 @torch.no_grad()
 def test_score_worked_by_hand() -> None:
-    heads = _heads(departments=("Toys",))
+    heads = _heads(departments=("Toys",), look_width=1)
     heads.perception.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
     heads.topic.copy_(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
     heads.value.copy_(torch.tensor([[[0.5, 0.0], [0.0, 0.0]]]))
     heads.interaction.copy_(torch.tensor([[[[0.25, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]]))
-    heads.picture.copy_(torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))
-    features = Features(torch.tensor([[[3.0, 2**0.5]]]), text=torch.tensor([[7.0, 2.0]]), hidden=torch.zeros(1, 0),
-                        facts=torch.zeros(1, 0))  # fmt: skip
-    # P(red) = σ(3), P(toy) = σ(2); red is worth .5 + .25·P(toy); the picture adds √2/√2 = 1
-    wanted = torch.sigmoid(torch.tensor(3.0)) * (0.5 + 0.25 * torch.sigmoid(torch.tensor(2.0))) + 1
-    assert torch.allclose(heads(features).logits, wanted)
+    heads.look.copy_(torch.tensor([[[2.0], [0.0]]]))
+    features = Features(
+        vision=torch.tensor([[[3.0, 9.0]], [[3.0, 9.0]]]),
+        text=torch.tensor([[7.0, 2.0], [7.0, 2.0]]),
+        hidden=torch.zeros(2, 0),
+        facts=torch.zeros(2, 0),
+        looks=torch.tensor([[[0.5]], [[0.5]]]),
+        department=torch.tensor([-1, 0]),
+    )
+    # P(red) = σ(3); the text says P(toy) = σ(2), the second product is known to be one; the looks add 2 · .5
+    red, toy = torch.sigmoid(torch.tensor(3.0)), torch.tensor([torch.sigmoid(torch.tensor(2.0)), 1.0])
+    assert torch.allclose(heads(features).logits[0, :, 0], red * (0.5 + 0.25 * toy) + 1)
+
+
+@torch.no_grad()
+def test_without_slots_the_picture_itself_speaks() -> None:
+    heads = _heads(slots={})
+    before = heads(_features(count=3)).logits
+    heads.picture[0, 0] = torch.tensor([0.0, 2**0.5])
+    moved = heads(_features(count=3)).logits - before
+    assert torch.allclose(moved[0, :, 0], _features(count=3).vision[:, 0, 1])
+
+
+@torch.no_grad()
+def test_given_names_stay_and_the_others_are_learned() -> None:
+    heads = _heads(slots={"wall": ("red", "blue")})
+    given = NamedSlots({"wall": ("blue", "green"), "floor": ("oak",)}, torch.tensor([[1.0, 2], [8, 8], [9, 9]]),
+                       torch.tensor([0.5, 8.0, 9.0]))  # fmt: skip
+    heads.begin_with(given)
+    features = _features(count=5)
+    heads.standardize(features)
+    slots = heads(features).slots[:, 0]
+    assert torch.allclose(slots[:, 1], features.vision[:, 0] @ torch.tensor([1.0, 2]) + 0.5)
+    heads.perception.add_(1.0)
+    moved = heads(features).slots[:, 0] - slots
+    assert torch.equal(moved[:, 1], torch.zeros(5))
+    assert moved[:, [0, 2]].abs().min() > 0
+    noisy = heads(features, noise=torch.Generator().manual_seed(0))
+    assert torch.equal(noisy.slots[:, 0, 1], heads(features).slots[:, 0, 1])  # what was given is not dropped out
+    assert torch.equal(noisy.logits, heads(features).logits)
+    with pytest.raises(ValueError, match="numbers"):
+        heads.begin_with(NamedSlots({"wall": ("red",)}, torch.zeros(1, 3), torch.zeros(1)))
+
+
+@torch.no_grad()
+def test_small_interactions_cost_their_square_and_large_ones_their_size() -> None:
+    heads = _heads(departments=("Toys",))
+    heads.interaction.zero_()
+    nothing = heads.penalty()
+    costs = []
+    for size in (0.001, 0.002, 1.0, 2.0):
+        heads.interaction[0, 0, 0, 0] = size
+        costs.append(float(heads.penalty() - nothing))
+    assert costs[1] / costs[0] == pytest.approx(4, rel=0.05)
+    assert costs[3] / costs[2] == pytest.approx(2, rel=0.05)
 
 
 @torch.no_grad()
@@ -80,8 +135,7 @@ def test_untrained_heads_are_nearly_indifferent_and_reproducible() -> None:
 def test_sides_share_everything_but_the_last_token() -> None:
     heads = _heads(sides=2, hidden_width=3, ensemble=2)
     features = _features(count=4, sides=2, hidden=3)
-    turned = Features(vision=features.vision.flip(1), text=features.text, hidden=features.hidden,
-                      facts=features.facts)  # fmt: skip
+    turned = replace(features, vision=features.vision.flip(1))
     with torch.no_grad():
         heads.last_token.zero_()
     assert torch.allclose(heads(features).logits.flip(2), heads(turned).logits, atol=1e-6)
@@ -93,8 +147,8 @@ def test_sides_share_everything_but_the_last_token() -> None:
 def test_standardize_gives_unit_features_and_survives_constant_ones() -> None:
     heads = _heads()
     values = _features(count=200)
-    shifted = Features(vision=values.vision * 50 + 9, text=torch.cat([values.text[:, :1], torch.ones(200, 1)], 1),
-                       hidden=values.hidden, facts=values.facts)  # fmt: skip
+    constant = torch.cat([values.text[:, :1], torch.ones(200, 1)], 1)
+    shifted = replace(values, vision=values.vision * 50 + 9, text=constant)
     heads.standardize(shifted)
     seen = (shifted.vision - heads.vision_mean) / heads.vision_scale
     assert torch.allclose(seen.mean((0, 1)), torch.zeros(2), atol=1e-4)
@@ -114,7 +168,7 @@ def test_without_slots_the_factors_are_latent() -> None:
     heads = _heads(slots={})
     assert heads.shape.groups == ()
     assert heads.soft_slots(heads(_features()).slots).abs().max() < 1
-    assert heads.soft_topics(heads(_features()).topics).shape == (1, 12)
+    assert heads.about(heads(_features()).topics, torch.tensor([-1])).shape == (1, 12)
 
 
 def test_slot_targets() -> None:

@@ -1,14 +1,15 @@
 """What the backbone says about products and pictures, as fixed-size vectors that can be cached.
 
-Four views: the image tokens pooled on a 3 × 3 grid (what is in the picture, and where), the embeddings of the product's
-words (what it is: the same for all its pictures), what its price says, and of a language model the last hidden state of
-the full multimodal pass.
+The image tokens pooled on a 3 × 3 grid (what is in the picture, and where), how the picture looks as a whole, the
+embeddings of the product's words (what it is: the same for all its pictures), its department, what its price says, and
+of a language model the last hidden state of the full multimodal pass.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional
 from clickscape.errors import ModelError
 from clickscape.reward.encoders import Backbone, VisionEncoder, patch_tokens
 from clickscape.reward.heads import Features
+from clickscape.reward.looks import LOOKS, looks
 from clickscape.reward.prices import FACTS, Prices
 from clickscape.types import Product
 from clickscape.vlm import batch as vlm_batch
@@ -35,18 +37,19 @@ Pictures = tuple[np.ndarray, ...]
 """One picture (single form) or two (pair form: left, right), each uint8 (height, width, 3) sRGB."""
 
 
-def widths(backbone: Backbone, *, last_token: bool) -> tuple[int, int, int, int]:
-    """vision_width, text_width, hidden_width and fact_width of the features that `extract` will give.
+def widths(backbone: Backbone, *, last_token: bool) -> dict[str, int]:
+    """The widths of the features that `extract` will give, by the names that `HeadShape` has for them.
 
     ModelError for the last token of an encoder: it reads no words, so it has none.
     """
     width = backbone.hidden_size
+    known = {"vision_width": CELLS * CELLS * width, "fact_width": FACTS, "look_width": len(LOOKS)}
     if not isinstance(backbone, VisionEncoder):
-        return CELLS * CELLS * width, 3 * width, width if last_token else 0, FACTS
+        return {**known, "text_width": 3 * width, "hidden_width": width if last_token else 0}
     if last_token:
         raise ModelError(f"{backbone.model_id}: an encoder has no last token that read the words. "
                          f"Leave last_token out, or take a language model that sees.")  # fmt: skip
-    return CELLS * CELLS * width, 3 * backbone.words.embedding_dim, 0, FACTS
+    return {**known, "text_width": 3 * backbone.words.embedding_dim, "hidden_width": 0}
 
 
 def extract(
@@ -55,9 +58,13 @@ def extract(
     pictures: Sequence[Pictures],
     *,
     prices: Prices,
+    departments: Sequence[str],
     last_token: bool,
 ) -> Features:
-    """Features of every (product, pictures) sample, in chunks; gradients flow if torch is recording them."""
+    """Features of every (product, pictures) sample, in chunks; gradients flow if torch is recording them.
+
+    `prices` and `departments` are what the model knows of either.
+    """
     parts = []
     for start in range(0, len(products), CHUNK):
         chunk_products, chunk_pictures = products[start : start + CHUNK], pictures[start : start + CHUNK]
@@ -67,24 +74,34 @@ def extract(
         else:
             look = _look_llava if backbone.is_llava else _look
             vision, hidden = look(backbone, chunk_products, chunk_pictures, last_token=last_token)
-        text = text_features(backbone, chunk_products)
-        parts.append(Features(vision, text, hidden, fact_features(chunk_products, prices=prices).to(vision.device)))
+        seen = looks([view for views in chunk_pictures for view in views])
+        parts.append(
+            Features(
+                vision=vision,
+                text=text_features(backbone, chunk_products),
+                hidden=hidden,
+                facts=fact_features(chunk_products, prices=prices).to(vision.device),
+                looks=torch.from_numpy(seen).to(vision.device).reshape(len(vision), -1, len(LOOKS)),
+                department=department_numbers(chunk_products, departments=departments).to(vision.device),
+            )
+        )
     return concatenate(parts)
 
 
 def concatenate(parts: Sequence[Features]) -> Features:
     """Features of several chunks as one."""
-    return Features(
-        vision=torch.cat([part.vision for part in parts]),
-        text=torch.cat([part.text for part in parts]),
-        hidden=torch.cat([part.hidden for part in parts]),
-        facts=torch.cat([part.facts for part in parts]),
-    )
+    return Features(**{one.name: torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Features)})
 
 
 def fact_features(products: Sequence[Product], *, prices: Prices) -> Tensor:
     """What the products' prices say, (sample, FACTS); see `prices`."""
     return torch.tensor([prices.facts(product) for product in products], dtype=torch.float32).reshape(-1, FACTS)
+
+
+def department_numbers(products: Sequence[Product], *, departments: Sequence[str]) -> Tensor:
+    """Each product's department by its place among the known ones, −1 for another: (sample,) int64."""
+    numbers = {name: number for number, name in enumerate(departments)}
+    return torch.tensor([numbers.get(product.department, -1) for product in products], dtype=torch.long)
 
 
 def text_features(backbone: Backbone, products: Sequence[Product]) -> Tensor:

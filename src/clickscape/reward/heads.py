@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from clickscape.vlm.slots import NamedSlots
 
 LATENT_FACTORS = 32
 LATENT_TOPICS = 12
@@ -27,6 +30,9 @@ DROPOUT = 0.3
 
 RIDGE = 3e-4
 """Penalty on the square of what the scores are made of, per head: prefers no effect to one that few clicks suggest."""
+
+NEARLY_NOTHING = 0.02
+"""Below this size, in logits, an interaction costs its square, above it its size: most are nothing, a few are large."""
 
 FACT_RIDGE = 30.0
 """What a fact's effects cost beside the others': a fact is the same for all that clicks say of a product, and products
@@ -44,6 +50,7 @@ class HeadShape:
     text_width: int
     hidden_width: int
     fact_width: int = 0
+    look_width: int = 0
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     departments: tuple[str, ...] = ()
     ensemble: int = 6
@@ -70,20 +77,23 @@ class Features:
 
     vision: (sample, side, vision_width), pooled image tokens of each picture. text: (sample, text_width), the product.
     hidden: (sample, hidden_width), last token of the multimodal pass (width 0 where the heads do not look at it).
-    facts: (sample, fact_width), numbers about the product: its price.
+    facts: (sample, fact_width), numbers about the product: its price. looks: (sample, side, look_width), figures of
+    each picture as a whole. department: (sample,), number of the product's among the heads' names, −1 for another.
     """
 
     vision: Tensor
     text: Tensor
     hidden: Tensor
     facts: Tensor
+    looks: Tensor
+    department: Tensor
 
     def __len__(self) -> int:
         return len(self.vision)
 
     def take(self, rows: Tensor) -> Features:
         """The features of some samples."""
-        return Features(self.vision[rows], self.text[rows], self.hidden[rows], self.facts[rows])
+        return Features(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +117,12 @@ class FusionHeads(nn.Module):
     hidden_scale: Tensor
     facts_mean: Tensor
     facts_scale: Tensor
+    looks_mean: Tensor
+    looks_scale: Tensor
     temperature: Tensor
+    named: Tensor
+    named_weight: Tensor
+    named_bias: Tensor
 
     def __init__(self, shape: HeadShape, *, seed: int) -> None:
         super().__init__()
@@ -124,22 +139,42 @@ class FusionHeads(nn.Module):
         self.topic_bias = nn.Parameter(torch.zeros(topics))
         self.value = nn.Parameter(torch.zeros(heads, channels, factors))
         self.interaction = normal(heads, channels, factors, topics, scale=0.01)
-        self.picture = nn.Parameter(torch.zeros(heads, channels, shape.vision_width))
+        self.picture = nn.Parameter(torch.zeros(heads, channels, 0 if shape.slots else shape.vision_width))
+        self.look = nn.Parameter(torch.zeros(heads, channels, shape.look_width))
         self.last_token = normal(heads, channels, shape.sides, shape.hidden_width, scale=0.01)
         # What never varied in training must say nothing when it does vary later, so it starts at nothing.
         self.fact_interaction = nn.Parameter(torch.zeros(heads, channels, factors, shape.fact_width))
         for name, width in (
             ("vision", shape.vision_width), ("text", shape.text_width), ("hidden", shape.hidden_width),
-            ("facts", shape.fact_width),
+            ("facts", shape.fact_width), ("looks", shape.look_width),
         ):  # fmt: skip
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_scale", torch.ones(width))
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("named", torch.zeros(factors, dtype=torch.bool))
+        self.register_buffer("named_weight", torch.zeros(factors, shape.vision_width))
+        self.register_buffer("named_bias", torch.zeros(factors))
+
+    @torch.no_grad()
+    def begin_with(self, known: NamedSlots) -> None:
+        """Take over what already names slot values; training leaves these as they are and learns the other names.
+
+        ValueError for maps of tokens of another width.
+        """
+        if known.weight.shape[1] != self.shape.vision_width:
+            raise ValueError(f"names read {known.weight.shape[1]} numbers, the heads {self.shape.vision_width}")
+        ours = {item: row for row, item in enumerate(factor_names(self.shape.slots))}
+        theirs = [(slot, value) for slot, values in known.values.items() for value in values]
+        rows = [(ours[item], row) for row, item in enumerate(theirs) if item in ours]
+        if rows:
+            mine, given = (torch.tensor(side) for side in zip(*rows, strict=True))
+            self.named[mine] = True
+            self.named_weight[mine], self.named_bias[mine] = known.weight[given], known.bias[given]
 
     @torch.no_grad()
     def standardize(self, features: Features) -> None:
         """Measure mean and scale of every feature, so that the heads see numbers of one size."""
-        for name in ("vision", "text", "hidden", "facts"):
+        for name in ("vision", "text", "hidden", "facts", "looks"):
             values = getattr(features, name).flatten(0, -2)
             if values.numel() == 0 or len(values) < 2:
                 continue
@@ -149,22 +184,33 @@ class FusionHeads(nn.Module):
             getattr(self, f"{name}_scale").copy_(torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
 
     def forward(self, features: Features, *, noise: torch.Generator | None = None) -> HeadOutput:
-        """Scores and names; with ``noise``, as in training, a part of the features is hidden from the naming maps."""
+        """Scores and names; with ``noise``, as in training, the names are those that a part of the features gives."""
         vision = (features.vision - self.vision_mean) / self.vision_scale
         text = (features.text - self.text_mean) / self.text_scale
         hidden = (features.hidden - self.hidden_mean) / self.hidden_scale
         facts = (features.facts - self.facts_mean) / self.facts_scale
-        slots = _hide(vision, noise) @ self.perception.T + self.perception_bias
-        topics = _hide(text, noise) @ self.topic.T + self.topic_bias
-        soft, about = self.soft_slots(slots), self.soft_topics(topics)
+        looks = (features.looks - self.looks_mean) / self.looks_scale
+        known = features.vision @ self.named_weight.T + self.named_bias
+        slots = self._named(vision, known)
+        topics = text @ self.topic.T + self.topic_bias
+        soft, about = self.soft_slots(slots), self.about(topics, features.department)
+        if noise is not None:
+            slots = self._named(_hide(vision, noise), known)
+            topics = _hide(text, noise) @ self.topic.T + self.topic_bias
         worth = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, about)
         worth = worth + torch.einsum("ecft,nt->ecnf", self.fact_interaction, facts)
         score = torch.einsum("ecnf,nsf->ecns", worth, soft)
-        score = score + torch.einsum("ecv,nsv->ecns", self.picture, vision) / math.sqrt(self.shape.vision_width)
+        score = score + torch.einsum("ecl,nsl->ecns", self.look, looks)
+        if not self.shape.slots:
+            score = score + torch.einsum("ecv,nsv->ecns", self.picture, vision) / math.sqrt(self.shape.vision_width)
         if self.shape.hidden_width:
             score = score + torch.einsum("ecsh,nh->ecns", self.last_token, hidden) / math.sqrt(self.shape.hidden_width)
         logits = score[:, CLASSIFICATION] / self.temperature
         return HeadOutput(logits=logits, regression=score[:, REGRESSION], slots=slots, topics=topics)
+
+    def _named(self, vision: Tensor, known: Tensor) -> Tensor:
+        """Logits of every slot value: the given maps where there are such, else those that are learned."""
+        return torch.where(self.named, known, vision @ self.perception.T + self.perception_bias)
 
     def soft_slots(self, slots: Tensor) -> Tensor:
         """Probabilities of every slot value, one group after the other (latent factors: between −1 and 1)."""
@@ -172,17 +218,19 @@ class FusionHeads(nn.Module):
             return slots.tanh()
         return torch.cat([group.softmax(-1) for group in slots.split(self.shape.groups, dim=-1)], dim=-1).detach()
 
-    def soft_topics(self, topics: Tensor) -> Tensor:
-        """Probabilities of the departments (latent topics: between −1 and 1)."""
-        return topics.softmax(-1).detach() if self.shape.departments else topics.tanh()
+    def about(self, topics: Tensor, department: Tensor) -> Tensor:
+        """The product's department where the heads know it, else probabilities of each (latent: between −1 and 1)."""
+        if not self.shape.departments:
+            return topics.tanh()
+        known = functional.one_hot(department.clamp(min=0), self.shape.topics).to(topics.dtype)
+        return torch.where(department[:, None] >= 0, known, topics.softmax(-1).detach())
 
     def penalty(self) -> Tensor:
-        """Sum of squares of what the scores are made of, mean over the heads."""
-        parts = (self.value, self.interaction, self.picture, self.last_token)
+        """What the scores are made of: squares, and the size of the interactions, of which few are real. Per head."""
         total = FACT_RIDGE * self.fact_interaction.square().sum()
-        for part in parts:
+        for part in (self.value, self.picture, self.last_token):
             total = total + part.square().sum()
-        return total / len(self.value)
+        return (total + (self.interaction.square() + NEARLY_NOTHING**2).sqrt().sum()) / len(self.value)
 
 
 def _hide(features: Tensor, noise: torch.Generator | None) -> Tensor:
@@ -191,6 +239,11 @@ def _hide(features: Tensor, noise: torch.Generator | None) -> Tensor:
         return features
     kept = torch.rand(features.shape, generator=noise).to(features.device) >= DROPOUT
     return features * kept / (1 - DROPOUT)
+
+
+def factor_names(slots: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str | None]]:
+    """Slot and value of every factor, in their order; None is the last of each slot."""
+    return [(slot, value) for slot, values in slots.items() for value in (*values, None)]
 
 
 def slot_targets(slots: Mapping[str, tuple[str, ...]], scenes: Iterable[Mapping[str, str | None]]) -> Tensor:

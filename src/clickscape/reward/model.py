@@ -23,16 +23,25 @@ from scipy.special import stdtrit
 
 from clickscape.errors import ModelError
 from clickscape.reward.encoders import Backbone, VisionEncoder, open_backbone, write_backbone
-from clickscape.reward.features import Pictures, extract, fact_features, text_features, widths
+from clickscape.reward.features import (
+    Pictures,
+    department_numbers,
+    extract,
+    fact_features,
+    text_features,
+    widths,
+)
 from clickscape.reward.heads import Features, FusionHeads, HeadShape
 from clickscape.reward.prices import Prices, measure
 from clickscape.types import Estimate, Preference, Product, Ranked
+from clickscape.vlm.slots import NamedSlots
 from clickscape.workspace.files import atomic_folder
 
 Form = Literal["single", "pair"]
 
-VERSION = 2
+VERSION = 3
 SETTINGS_FILE, HEADS_FILE = "reward.json", "heads.safetensors"
+WIDTHS = ("vision_width", "text_width", "hidden_width", "fact_width", "look_width")
 MAX_DEPARTMENTS = 32
 MAX_COMPARED = 64
 """Pictures that the pair form ranks at once; it looks at all pairs in both orders."""
@@ -139,10 +148,7 @@ class RewardModel:
             "version": VERSION,
             "form": self.form,
             "slots": {slot: list(values) for slot, values in shape.slots.items()},
-            "vision_width": shape.vision_width,
-            "text_width": shape.text_width,
-            "hidden_width": shape.hidden_width,
-            "fact_width": shape.fact_width,
+            **{name: getattr(shape, name) for name in WIDTHS},
             "prices": {currency: dict(scales) for currency, scales in self.prices.scales.items()},
             "departments": list(shape.departments),
             "ensemble": shape.ensemble,
@@ -165,7 +171,10 @@ class RewardModel:
                 )
         self.backbone.model.eval()
         last_token = self.heads.shape.hidden_width > 0
-        return extract(self.backbone, products, pictures, prices=self.prices, last_token=last_token)
+        return extract(
+            self.backbone, products, pictures,
+            prices=self.prices, departments=self.heads.shape.departments, last_token=last_token,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def tell(self, features: Features, products: Sequence[Product]) -> Features:
@@ -173,7 +182,13 @@ class RewardModel:
         if self.heads.shape.hidden_width:
             raise ModelError("these heads look at text and pictures together. Ask for the features again.")
         facts = fact_features(products, prices=self.prices).to(features.facts.device)
-        return replace(features, text=text_features(self.backbone, products), facts=facts)
+        department = department_numbers(products, departments=self.heads.shape.departments)
+        return replace(
+            features,
+            text=text_features(self.backbone, products),
+            facts=facts,
+            department=department.to(features.department.device),
+        )
 
     @torch.inference_mode()
     def logits(self, features: Features) -> np.ndarray:
@@ -215,6 +230,7 @@ def build(
     departments: Iterable[str] = (),
     products: Iterable[Product] = (),
     last_token: bool | None = None,
+    named: NamedSlots | None = None,
     ensemble: int = 6,
     seed: int = 0,
 ) -> RewardModel:
@@ -223,6 +239,7 @@ def build(
     ``slots`` are the scene's, ``departments`` the products' coarsest categories: the auxiliary losses name both. The
     commonest MAX_DEPARTMENTS are kept (repetitions count). Without them the heads find factors of their own.
     ``products``: the training's; they say which price is dear in which currency and department.
+    ``named``: what names slots in this backbone's image tokens already.
     ``last_token``: look at the last hidden state of the language model, too; None means in the pair form only.
     ModelError for the pair form of a vision encoder.
     """
@@ -230,18 +247,17 @@ def build(
         raise ModelError(f"{backbone.model_id}: an encoder sees one picture at a time, so it cannot hold two against "
                          f"each other. Use the single form, or a language model that sees.")  # fmt: skip
     looks_at_last = form == "pair" if last_token is None else last_token
-    vision_width, text_width, hidden_width, fact_width = widths(backbone, last_token=looks_at_last)
     shape = HeadShape(
         sides=2 if form == "pair" else 1,
-        vision_width=vision_width,
-        text_width=text_width,
-        hidden_width=hidden_width,
-        fact_width=fact_width,
+        **widths(backbone, last_token=looks_at_last),
         slots={slot: tuple(values) for slot, values in (slots or {}).items()},
         departments=tuple(sorted(name for name, _ in Counter(departments).most_common(MAX_DEPARTMENTS) if name)),
         ensemble=ensemble,
     )
-    heads = FusionHeads(shape, seed=seed).to(backbone.device)
+    heads = FusionHeads(shape, seed=seed)
+    if named is not None:
+        heads.begin_with(named)
+    heads = heads.to(backbone.device)
     return RewardModel(backbone, heads, prices=measure(products))
 
 
@@ -259,10 +275,7 @@ def load(folder: str | Path) -> RewardModel:
                              f"Train the reward model again.")  # fmt: skip
         shape = HeadShape(
             sides={"single": 1, "pair": 2}[settings["form"]],  # type: ignore[arg-type]
-            vision_width=int(settings["vision_width"]),
-            text_width=int(settings["text_width"]),
-            hidden_width=int(settings["hidden_width"]),
-            fact_width=int(settings["fact_width"]),
+            **{name: int(settings[name]) for name in WIDTHS},
             slots={slot: tuple(values) for slot, values in settings["slots"].items()},
             departments=tuple(settings["departments"]),
             ensemble=int(settings["ensemble"]),
@@ -275,7 +288,7 @@ def load(folder: str | Path) -> RewardModel:
         raise ModelError(f"{settings_file}: damaged ({error}). Train the reward model again.") from None
     backbone = open_backbone(folder)
     expected = widths(backbone, last_token=shape.hidden_width > 0)
-    if expected != (shape.vision_width, shape.text_width, shape.hidden_width, shape.fact_width):
+    if expected != {name: getattr(shape, name) for name in WIDTHS}:
         raise ModelError(f"{folder}: the heads were trained on another backbone. Train the reward model again.")
     heads = FusionHeads(shape, seed=0)
     try:

@@ -129,7 +129,10 @@ class PaperRewardModel(RewardModel):
         width = self.backbone.hidden_size
         hidden = torch.cat(rows) if rows else torch.zeros(0, width)
         nothing = hidden.new_zeros(len(hidden), 0)
-        return Features(vision=nothing[:, None].expand(-1, 2, -1), text=nothing, hidden=hidden, facts=nothing)
+        return Features(
+            vision=nothing[:, None].expand(-1, 2, -1), text=nothing, hidden=hidden, facts=nothing,
+            looks=nothing[:, None].expand(-1, 2, -1), department=torch.full((len(hidden),), -1),
+        )  # fmt: skip
 
 
 def side_by_side(views: Pictures, *, side: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from clickscape.errors import ModelError
 from clickscape.reward.buckets import bucket_loss, bucket_of
 from clickscape.reward.calibrate import temperature
 from clickscape.reward.data import RewardData, pair_weights, regression_targets, split
-from clickscape.reward.features import Pictures, concatenate, extract
+from clickscape.reward.features import Pictures, concatenate, department_numbers, extract
 from clickscape.reward.heads import RIDGE, Features, HeadOutput, slot_targets
 from clickscape.reward.model import RewardModel
 from clickscape.types import Product
@@ -304,8 +304,11 @@ def _samples(data: RewardData, rows: _Rows) -> tuple[list[Product], list[Picture
 
 def _extract(model: RewardModel, data: RewardData, rows: _Rows) -> Features:
     products, pictures = _samples(data, rows)
-    last_token = model.heads.shape.hidden_width > 0
-    return extract(model.backbone, products, pictures, prices=model.prices, last_token=last_token)
+    shape = model.heads.shape
+    return extract(
+        model.backbone, products, pictures,
+        prices=model.prices, departments=shape.departments, last_token=shape.hidden_width > 0,
+    )  # fmt: skip
 
 
 @torch.no_grad()
@@ -328,9 +331,9 @@ def _labels(model: RewardModel, data: RewardData) -> Tensor:
 
 def _departments(model: RewardModel, data: RewardData, rows: _Rows) -> Tensor:
     """Department of the product of every row's product number, −100 where the heads do not know it."""
-    numbers = {name: number for number, name in enumerate(model.heads.shape.departments)}
-    per_product = [numbers.get(data.products[product_id].department, -100) for product_id in rows.products]
-    return torch.tensor(per_product, dtype=torch.long)
+    products = [data.products[product_id] for product_id in rows.products]
+    numbers = department_numbers(products, departments=model.heads.shape.departments)
+    return torch.where(numbers < 0, -100, numbers)
 
 
 def _prepare_backbone(model: RewardModel, config: RewardConfig) -> list[nn.Parameter]:

@@ -19,7 +19,8 @@ from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import slots_of
 from clickscape.types import Creative, Product
 from clickscape.vlm import model as vlm_model
-from clickscape.vlm.pretrain import train_jointly
+from clickscape.vlm import slots
+from clickscape.vlm.pretrain import loudness, train_jointly
 from clickscape.vlm.prompts import MAX_ATTRIBUTES
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
@@ -41,13 +42,17 @@ def pretrain(workspace: Workspace, config: PretrainConfig) -> Stage[Manifest]:
         products = workspace.products()
         learned = split.read(workspace, products).training(products)
         corpus = WorkspaceCorpus(learned, workspace.creatives(), size=writer.vlm.image_size)
+        before = loudness(writer.vlm)
         losses: list[float] = []
         for step in train_jointly(writer.vlm, corpus, config=config, checkpoint=run.folder / "joint.safetensors"):
             losses.append(step.loss)
             run.log(asdict(step))
             yield Progress(STAGE, step.number, step.total, f"loss {step.loss:.3f}")
         target = workspace.models / "pretrained"
+        named = slots.read(vlm_model.TINY_FOLDER)
         vlm_model.save(writer.vlm, target)
+        if named is not None:
+            named.louder(loudness(writer.vlm) / before).write(target)
         return run.finish(outputs=[target], result={"loss": float(np.mean(losses[-20:]))})
 
 

@@ -25,6 +25,9 @@ from clickscape.stages import split, truth
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.shown import shown
 from clickscape.types import Creative, Estimate
+from clickscape.vlm import model as vlm_model
+from clickscape.vlm import slots
+from clickscape.vlm.slots import NamedSlots
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
 STAGE = "reward"
@@ -55,6 +58,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             slots=SLOTS,
             departments=[product.department for product in held.training(products)],
             products=held.training(products),
+            named=named_slots(source) if config.trainable == "head" else None,
             seed=config.seed,
         )
         rng = np.random.default_rng(config.seed)
@@ -108,6 +112,11 @@ def backbone_source(workspace: Workspace, config: RewardConfig) -> Path | str:
         return writer_source(workspace)
     folder = Path(config.backbone)
     return folder if folder.is_dir() else config.backbone
+
+
+def named_slots(source: Path | str) -> NamedSlots | None:
+    """What names slots beside the weights of a backbone; None where nothing does."""
+    return slots.read(vlm_model.find(source, allow_download=False)[0])
 
 
 def reward_data(workspace: Workspace, held: split.Split) -> RewardData:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -59,11 +60,12 @@ class Step:
 
 
 class SlotHeads(nn.Module):
-    """One linear classifier per slot on image tokens pooled to a 3 × 3 grid; needed for the warm-up only."""
+    """One linear classifier per slot on image tokens pooled to a 3 × 3 grid; reward models begin with them."""
 
     def __init__(self, values: Mapping[str, Sequence[str]], *, width: int) -> None:
         super().__init__()
         self.values = {slot: tuple(names) for slot, names in values.items()}
+        self.width = width
         self.heads = nn.ModuleDict({slot: nn.Linear(CELLS * CELLS * width, len(v)) for slot, v in values.items()})
 
     def forward(self, tokens: Tensor) -> dict[str, Tensor]:
@@ -72,6 +74,10 @@ class SlotHeads(nn.Module):
         grid = tokens.transpose(1, 2).unflatten(2, (side, side))
         pooled = functional.adaptive_avg_pool2d(grid, CELLS).flatten(1)
         return {slot: head(pooled) for slot, head in self.heads.items()}
+
+    def map_of(self, slot: str) -> nn.Linear:
+        """The classifier of one slot, (value, width · cell)."""
+        return cast("nn.Linear", self.heads[slot])
 
 
 def pretrain(
@@ -197,6 +203,11 @@ def train_jointly(
         config=config,
         checkpoint=checkpoint,
     )
+
+
+def loudness(vlm: VisionLanguageModel) -> float:
+    """Size of what the projector gives; whoever reads image tokens must know by how much it was multiplied."""
+    return float(vlm.core.model.multi_modal_projector.linear_2.weight.detach().norm())
 
 
 @torch.inference_mode()

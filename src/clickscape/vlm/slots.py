@@ -1,0 +1,68 @@
+"""What names the slots of a scene in a picture: the linear maps with which a tower was warmed up, kept beside it.
+
+They saw thousands of rendered ads in which every value of every slot is equally frequent. A shop's own creatives show
+few objects and few scenes, so a reward model that begins with these maps sees props that its clicks never showed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clickscape.errors import ModelError
+from clickscape.vlm.pretrain import DEPARTMENT, SlotHeads
+
+FILE = "slots.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class NamedSlots:
+    """Slot → its values; weight: (value, cell · width) over all slots, tokens pooled cell by cell; bias: (value,)."""
+
+    values: Mapping[str, tuple[str, ...]]
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, heads: SlotHeads) -> NamedSlots:
+        """The warm-up's classifiers without that of the product's department."""
+        kept = [slot for slot in heads.values if slot != DEPARTMENT]
+        maps = [heads.map_of(slot) for slot in kept]
+        by_cell = [one.weight.detach().unflatten(1, (heads.width, -1)).transpose(1, 2).flatten(1) for one in maps]
+        biases = [one.bias.detach() for one in maps]
+        return cls({slot: heads.values[slot] for slot in kept}, torch.cat(by_cell), torch.cat(biases))
+
+    def louder(self, factor: float) -> NamedSlots:
+        """The same for tokens that were multiplied by `factor` since."""
+        return replace(self, weight=self.weight / factor)
+
+    def write(self, folder: Path) -> None:
+        """Put them into a model's folder, as one file."""
+        tensors = {"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}
+        names = json.dumps({slot: list(values) for slot, values in self.values.items()})
+        save_file(tensors, folder / FILE, {"slots": names})
+        (folder / FILE).chmod(0o644)
+
+
+def read(folder: Path) -> NamedSlots | None:
+    """What lies in a model's folder; None where it names no slots. ModelError for a damaged file."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            values = {slot: tuple(names) for slot, names in json.loads(file.metadata()["slots"]).items()}
+            weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: damaged ({error}). Restore the file, or delete it to learn without it.") from None
+    count = sum(map(len, values.values()))
+    if weight.ndim != 2 or len(weight) != count or bias.shape != (count,):
+        raise ModelError(f"{path}: {count} names do not fit weights of {tuple(weight.shape)}. Restore the file.")
+    return NamedSlots(values, weight, bias)

@@ -31,7 +31,9 @@ def model(world: Any, request: pytest.FixtureRequest, backbone: VisionLanguageMo
     pictures = [tuple(world.pictures(9 + sides)[first : first + sides]) for first in range(9)]
     with torch.no_grad():
         last_token = request.param == "pair"
-        made.heads.standardize(extract(backbone, products, pictures, prices=made.prices, last_token=last_token))
+        made.heads.standardize(
+            extract(backbone, products, pictures, prices=made.prices, departments=(), last_token=last_token)
+        )
     return made
 
 

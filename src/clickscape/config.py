@@ -195,6 +195,20 @@ class OptimizeConfig(_Stage):
     pairs_per_pass: int = Field(16, ge=1, description="pairs in memory at once; a step adds up batch_size of them")
     learning_rate: float = Field(3e-4, gt=0)
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
+    kl_budget: float | None = Field(
+        None, gt=0, description="KL(policy ‖ reference), nats, that ends the optimization; left out: no limit"
+    )
+    kl_every: int = Field(8, ge=1, description="steps between two estimates of it; one more after the last step")
+    checkpoint_every: int = Field(25, ge=0, description="steps between two checkpoints of a round; 0: none")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="number format of the weights; auto: bfloat16 on a GPU, else float32"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute the layers again for the gradient: less memory, more time"
+    )
+    metrics: Literal["jsonl", "tensorboard"] = Field(
+        "jsonl", description="where the steps are told besides the run's metrics.jsonl"
+    )
     train_tower: bool = Field(False, description="let the vision tower learn too")
     lora_rank: int = Field(0, ge=0, description="0 trains all weights of the language model")
     render_size: int = Field(128, ge=64, description="pixels of the square images that the reward model looks at")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from clickscape.catalog.cutout import open_cutout, product_picture
+from clickscape.compute.device import ALONE, Processes
 from clickscape.errors import PreferenceError
 from clickscape.preference.spoil import Spoilt
 from clickscape.render.renderer import Renderer, Rendering, render_all
@@ -27,6 +29,18 @@ Pictures = Callable[[Product], np.ndarray]
 
 PRODUCTS_PER_PASS = 32
 """Products that are written for, drawn and judged together: enough to fill a batch, few enough to show progress."""
+
+
+def product_pictures(size: int) -> Pictures:
+    """The bare product on a plain ground, `size` pixels square, from its cut-out file; the ground alone without one."""
+    from clickscape.vlm.generate import BLANK
+
+    def picture(product: Product) -> np.ndarray:
+        if not product.image:
+            return np.full((size, size, 3), BLANK, np.uint8)
+        return product_picture(open_cutout(product.image), size=size)
+
+    return picture
 
 
 class Reward(Protocol):
@@ -84,14 +98,23 @@ def sample_candidates(
     render_size: int,
     pictures: Pictures,
     rng: np.random.Generator,
+    processes: Processes = ALONE,
 ) -> Iterator[list[list[Candidate]]]:
-    """Sample, draw and judge `candidates` descriptions per product; yields a list per product for some products."""
-    for start in range(0, len(products), PRODUCTS_PER_PASS):
-        some = products[start : start + PRODUCTS_PER_PASS]
+    """Sample, draw and judge `candidates` descriptions per product; yields a list per product for some products.
+
+    Of several processes, each does every so-manieth pass; what comes of a pass does not depend on who does it.
+    """
+    passes = [products[start : start + PRODUCTS_PER_PASS] for start in range(0, len(products), PRODUCTS_PER_PASS)]
+    own = processes.share(range(len(passes)))
+    for number, some in enumerate(passes):
+        seed = int(rng.integers(2**31))
+        if number not in own:
+            image_seeds(len(some) * candidates, rng=rng)  # drawn all the same, so that the next pass finds its own
+            continue
         texts = writer.describe_all(
             some,
             n=candidates,
-            seed=int(rng.integers(2**31)),
+            seed=seed,
             temperature=temperature,
             max_new_tokens=max_new_tokens,
             pictures=pictures,

@@ -1,6 +1,7 @@
 """Stage `optimize`: teach the prompt model what the reward model prefers, on the products that may be learned from.
 
-Several processes run it side by side: the leading one holds the workspace and tells the others where the run's folder is.
+Several processes run it side by side: the leading one holds the workspace and tells the others where the run's
+folder is.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def optimize(
 ) -> Stage[Manifest]:
     """Run all rounds and save the policy at `target` (default models/prompt); returns the run's manifest.
 
-    A killed run goes on in the round that it was in, from its last checkpoint; a finished one with the same settings and
-    inputs is reused. Only the leading one of `processes` writes and tells its progress; all return the manifest.
+    A killed run goes on in the round that it was in, from its last checkpoint; a finished one with the same settings
+    and inputs is reused. Only the leading one of `processes` writes and tells its progress; all return the manifest.
     """
     if not processes.leads:
         return (yield from _follow(workspace, config, processes=processes))

@@ -21,6 +21,7 @@ from clickscape.preference.rounds import (
     optimize,
     product_pictures,
     read_pairs,
+    save_policy,
 )
 from clickscape.preference.sample import judge
 from clickscape.preference.train import Step, prepare, score
@@ -253,6 +254,8 @@ def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
     assert not (tmp_path / "whole" / "round-1" / "model").exists()
     adapted, plain = open_policy(tmp_path / "whole").vlm, vlm_model.load(tmp_path / "whole" / "round-2" / "model")
     assert same(dict(adapted.model.state_dict()), dict(open_policy(tmp_path / "cut").vlm.model.state_dict()))
+    save_policy(tmp_path / "whole", tmp_path / "made")
+    assert same(dict(vlm_model.load(tmp_path / "made").model.state_dict()), dict(plain.model.state_dict()))
     pictures, by_id = product_pictures(32), {product.product_id: product for product in shelf}
     pairs = read_pairs(tmp_path / "whole" / "round-2" / "pairs.jsonl")
     lessons = prepare(pairs, products=by_id, pictures=pictures, vlm=plain)

@@ -52,7 +52,16 @@ from clickscape.vlm.batch import Sample
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
 
-__all__ = ["Event", "RoundReport", "Sampled", "open_policy", "optimize", "product_pictures", "read_pairs"]
+__all__ = [
+    "Event",
+    "RoundReport",
+    "Sampled",
+    "open_policy",
+    "optimize",
+    "product_pictures",
+    "read_pairs",
+    "save_policy",
+]
 
 KL_PRODUCTS = 64
 """Products whose descriptions (unselected samples of the policy) estimate the KL to the reference."""
@@ -158,6 +167,12 @@ def open_policy(folder: Path, *, round_number: int | None = None) -> Writer:
         finished = [n for n in range(1, config.rounds + 1) if (folder / f"round-{n}" / "report.json").exists()]
         round_number = max(finished, default=0)
     return Writer(records.open_round(folder, round_number, config=config))
+
+
+def save_policy(folder: Path, target: Path) -> None:
+    """Write what came of an optimization as a checkpoint that plain `transformers` opens, an adapter merged into it."""
+    vlm = open_policy(folder).vlm
+    vlm_model.save(adapter.merged(vlm) if hasattr(vlm.model, "merge_and_unload") else vlm, target)
 
 
 def _told_report(place: Path, *, processes: Processes) -> RoundReport | None:

@@ -22,7 +22,6 @@ from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.stages.tracking import tracked
-from clickscape.vlm import model as vlm_model
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
 STAGE = "optimize"
@@ -66,7 +65,7 @@ def optimize(
                     before = sum(report.steps for report in reports)
                     tell({key: values[key] for key in _SHOWN}, before + event.number)
                 yield Progress(name, *place(event, config=config))
-        vlm_model.save(rounds.open_policy(folder).vlm, target)
+        rounds.save_policy(folder, target)
         result = {"rounds": [asdict(report) for report in reports], "stopped": reports[-1].stopped}
         return processes.told(run.finish(outputs=[target], result=result))
 

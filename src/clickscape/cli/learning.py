@@ -102,12 +102,23 @@ def optimize(
     objective: Annotated[
         Literal["product_centric", "preference_only"] | None, typer.Option(help="Default: clickscape.toml.")
     ] = None,
+    preference: Annotated[Literal["dpo", "margin_dpo"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
 ) -> None:
-    """Teach the prompt model what the reward model prefers, product by product (PCPO)."""
+    """Teach the prompt model what the reward model prefers, product by product (PCPO).
+
+    Several processes at once: torchrun --nproc_per_node 2 -m clickscape optimize my-shop
+    """
+    from clickscape.compute.device import launched
     from clickscape.stages.optimize import optimize as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    settings = shop.settings.optimize.model_copy(update={"objective": objective} if objective else {})
-    terminal.watch(stage(shop, settings))
+    given = {"objective": objective, "preference": preference}
+    settings = shop.settings.optimize.model_copy(update={name: value for name, value in given.items() if value})
+    with launched() as processes:
+        manifest = terminal.watch(stage(shop, settings, processes=processes))
+        if not processes.leads:
+            return
+    if manifest.result["stopped"]:
+        terminal.out.print(f"stopped early: {manifest.result['stopped']}", markup=False)
     terminal.made(shop.models / "prompt", after=f"clickscape generate {workspace} --out ads/")

@@ -21,22 +21,28 @@ def log_probs(
     answers: Sequence[tuple[int, str]],
     *,
     features: Tensor | None = None,
+    shared: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """log π of every answer in nats, and its number of tokens (end token included): (answer,) twice.
 
     `answers` are (number of the question, text), tokenized exactly as they stand; `features`: (question, token, width).
+    Without `shared` every answer is read with a question of its own, which needs no key/value cache.
     """
-    if not vlm.is_llava:
-        return _separately(vlm, questions, answers)
+    if not vlm.is_llava or not shared:
+        return _separately(vlm, questions, answers, features)
     values, owners = shared_log_probs(vlm, questions, answers, features=features)
     total = values.new_zeros(len(answers)).index_add(0, owners, values)
     return total, torch.bincount(owners, minlength=len(answers))
 
 
 def _separately(
-    vlm: VisionLanguageModel, questions: Sequence[Sample], answers: Sequence[tuple[int, str]]
+    vlm: VisionLanguageModel,
+    questions: Sequence[Sample],
+    answers: Sequence[tuple[int, str]],
+    features: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Every answer with a question of its own, for models whose questions cannot be shared."""
+    given = None if features is None else features[[number for number, _ in answers]]
     samples = [Sample(questions[number].instruction, questions[number].images, text) for number, text in answers]
-    batch = collate(vlm, samples, side="right", answers=True)
-    return answer_log_probs(vlm, batch), (batch.labels != IGNORED).sum(1)
+    batch = collate(vlm, samples, side="right", answers=True, pixels=given is None)
+    return answer_log_probs(vlm, batch, features=given), (batch.labels != IGNORED).sum(1)

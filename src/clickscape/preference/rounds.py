@@ -4,6 +4,7 @@
     folder/round-0/model/           the reference: the pre-trained model (a Hugging Face folder)
     folder/round-1/candidates.jsonl what was written and how it was judged   (sampling is done)
     folder/round-1/pairs.jsonl      what is learned from
+    folder/round-1/reference.safetensors   what the reference says of it
     folder/round-1/model/           the policy after the round   (LoRA: adapter.safetensors, and model/ in the last)
     folder/round-1/report.json      (the round is done)
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
 from clickscape.preference import adapter
 from clickscape.preference.loss import AnswerLogProbs
+from clickscape.preference.reference import reference_log_probs
 from clickscape.preference.sample import (
     Candidate,
     Pictures,
@@ -37,7 +40,7 @@ from clickscape.preference.sample import (
     sample_candidates,
 )
 from clickscape.preference.spoil import Captions, Spoilt, draw
-from clickscape.preference.train import Lessons, Step, patch_grid, prepare, question, score, score_answers, train
+from clickscape.preference.train import Lessons, Step, patch_grid, prepare, question, score_answers, train
 from clickscape.render.renderer import Renderer
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
@@ -107,6 +110,7 @@ def optimize(
     by_id = {product.product_id: product for product in products}
     shown = pictures or product_pictures(writer.vlm.image_size)
     _claim(folder, writer.vlm, products, config=config)
+    del writer  # its weights lie in round-0 now; a second copy must not stand in memory while the policy learns
     policy: VisionLanguageModel | None = None
     for number in range(1, config.rounds + 1):
         place = folder / f"round-{number}"
@@ -127,7 +131,7 @@ def optimize(
         lessons = prepare(pairs, products=by_id, pictures=shown, vlm=policy)
         first = [own[0] for own in judged[:KL_PRODUCTS]]
         drawn = [Sample(question(by_id[one.product_id]), (shown(by_id[one.product_id]),), one.text) for one in first]
-        reference, shift = _against_reference(policy, lessons, drawn, folder=folder, config=config)
+        reference, shift = _against_reference(policy, lessons, drawn, folder=folder, config=config, number=number)
         steps = 0
         if pairs:
             rng = _stream(config, number, _TRAINING)
@@ -230,21 +234,40 @@ def _pairs(
 
 
 def _against_reference(
-    policy: VisionLanguageModel, lessons: Lessons, drawn: Sequence[Sample], *, folder: Path, config: OptimizeConfig
+    policy: VisionLanguageModel,
+    lessons: Lessons,
+    drawn: Sequence[Sample],
+    *,
+    folder: Path,
+    config: OptimizeConfig,
+    number: int,
 ) -> tuple[AnswerLogProbs, np.ndarray]:
     """The reference's log-probabilities of the round, and log π_θ − log π_ref of texts drawn from π_θ, (text,) nats.
 
     The reference is gone from memory when this returns.
     """
-    centric = config.product_weight > 0
-    now = score_answers(policy, drawn)
-    if config.lora_rank:
-        with adapter.detached(policy):
-            reference, before = score(policy, lessons, product_centric=centric), score_answers(policy, drawn)
-    else:
-        pretrained = vlm_model.load(folder / "round-0" / "model")
-        reference, before = score(pretrained, lessons, product_centric=centric), score_answers(pretrained, drawn)
-    return reference, (now - before).double().cpu().numpy()
+
+    @contextmanager
+    def opened() -> Iterator[VisionLanguageModel]:
+        if config.lora_rank:
+            with adapter.detached(policy):
+                yield policy
+        elif number == 1:  # nothing has been learned: the policy is the reference
+            yield policy
+        else:
+            yield vlm_model.load(folder / "round-0" / "model")
+
+    reference = reference_log_probs(
+        lessons,
+        drawn,
+        file=folder / f"round-{number}" / "reference.safetensors",
+        weights=_read_json(folder / "settings.json")["model"],
+        opened=opened,
+        product_centric=config.product_weight > 0,
+        device=policy.device,
+    )
+    shift = score_answers(policy, drawn) - reference.drawn
+    return reference.answers, shift.double().cpu().numpy()
 
 
 def _report(

@@ -19,6 +19,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -157,12 +158,12 @@ def open_policy(folder: Path, *, round_number: int | None = None) -> Writer:
 def product_pictures(size: int) -> Pictures:
     """The bare product on a plain ground, `size` pixels square, from its cut-out file; the ground alone without one."""
 
-    def picture(product: Product) -> np.ndarray:
-        if not product.image:
-            return np.full((size, size, 3), BLANK, np.uint8)
-        return product_picture(open_cutout(product.image), size=size)
+    @lru_cache(maxsize=512)  # a round asks for each up to three times: to write, to learn, to estimate the KL
+    def picture(image: str) -> np.ndarray:
+        return product_picture(open_cutout(image), size=size)
 
-    return picture
+    blank = np.full((size, size, 3), BLANK, np.uint8)
+    return lambda product: picture(product.image) if product.image else blank
 
 
 def _candidates(
@@ -242,10 +243,7 @@ def _against_reference(
     config: OptimizeConfig,
     number: int,
 ) -> tuple[AnswerLogProbs, np.ndarray]:
-    """The reference's log-probabilities of the round, and log π_θ − log π_ref of texts drawn from π_θ, (text,) nats.
-
-    The reference is gone from memory when this returns.
-    """
+    """The reference's log-probabilities of the round, and log π_θ − log π_ref of texts drawn from π_θ, (text,) nats."""
 
     @contextmanager
     def opened() -> Iterator[VisionLanguageModel]:

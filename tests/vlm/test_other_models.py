@@ -18,6 +18,7 @@ from clickscape.vlm import batch as batches
 from clickscape.vlm import model as models
 from clickscape.vlm.batch import Sample, collate
 from clickscape.vlm.generate import Writer
+from clickscape.vlm.packing import can_pack, packed_log_probs
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,19 @@ def test_batched_log_probs_equal_single_ones(llava_next, noise):
     other = [Sample(samples[0].instruction, (noise(3),), samples[0].answer)]
     changed = batches.answer_log_probs(llava_next, collate(llava_next, other, side="right", answers=True))
     assert float((changed - together[0]).abs()) > 1e-4  # the picture is seen
+
+
+@torch.inference_mode()
+def test_its_answers_share_pictures(llava_next, noise):
+    assert can_pack(llava_next)
+    shared = noise(1, height=64, width=32)
+    asked = [Sample("Say what you see.", (shared,)), Sample("Say it.", (noise(2),)), Sample("Say more.", (shared,))]
+    answers = [(0, "oak table"), (1, "sand"), (0, "oak floor, noon"), (2, "oak table")]
+    packed, owners = packed_log_probs(llava_next, asked, answers)
+    samples = [Sample(asked[number].instruction, asked[number].images, text) for number, text in answers]
+    alone, numbers = batches.token_log_probs(llava_next, collate(llava_next, samples, side="right", answers=True))
+    torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
+    assert owners.tolist() == numbers.tolist()
 
 
 def test_it_writes_by_its_own_generate(llava_next, products):

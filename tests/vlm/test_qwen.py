@@ -20,6 +20,7 @@ from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
+from clickscape.vlm.packing import can_pack, packed_log_probs
 from clickscape.vlm.qwen import Qwen2_5_VLProcessor
 
 from .conftest import PRODUCTS
@@ -122,6 +123,25 @@ def test_batched_and_single_log_probabilities_agree(qwen: VisionLanguageModel) -
         for sample in _samples()
     ]
     torch.testing.assert_close(together, torch.stack(alone), atol=1e-4, rtol=0)
+
+
+def test_answers_share_pictures_and_their_two_dimensional_places(qwen: VisionLanguageModel) -> None:
+    assert can_pack(qwen)
+    first, second = _samples()
+    other = Sample("the background of something else", first.images)
+    asked, answers = [first, second, other], [(0, "oak table"), (1, "sand"), (0, "oak floor, noon"), (2, "oak table")]
+    packed, owners = packed_log_probs(qwen, asked, answers)
+    alone, numbers = batches.token_log_probs(
+        qwen,
+        batches.collate(
+            qwen,
+            [Sample(asked[number].instruction, asked[number].images, text) for number, text in answers],
+            side="right",
+            answers=True,
+        ),
+    )
+    torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
+    assert owners.tolist() == numbers.tolist()
 
 
 def test_the_picture_matters(qwen: VisionLanguageModel) -> None:

@@ -1,7 +1,7 @@
 """log π of several answers to one question, for the price of one question: the chosen and the rejected share theirs.
 
-A question (picture, instruction, product) is six times as long as a description. Models whose questions cannot be
-shared read each answer with a question of its own.
+A question (picture, instruction, product) is six times as long as a description. Models that cannot read several
+answers in one row (`vlm.packing`) read each answer with a question of its own.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from clickscape.vlm.batch import IGNORED, Sample, answer_log_probs, collate, shared_log_probs
+from clickscape.vlm.batch import IGNORED, Sample, answer_log_probs, collate
 from clickscape.vlm.model import VisionLanguageModel
+from clickscape.vlm.packing import can_pack, packed_log_probs
 
 
 def log_probs(
@@ -21,16 +22,14 @@ def log_probs(
     answers: Sequence[tuple[int, str]],
     *,
     features: Tensor | None = None,
-    shared: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """log π of every answer in nats, and its number of tokens (end token included): (answer,) twice.
 
     `answers` are (number of the question, text), tokenized exactly as they stand; `features`: (question, token, width).
-    Without `shared` every answer is read with a question of its own, which needs no key/value cache.
     """
-    if not vlm.is_llava or not shared:
+    if not can_pack(vlm):
         return _separately(vlm, questions, answers, features)
-    values, owners = shared_log_probs(vlm, questions, answers, features=features)
+    values, owners = packed_log_probs(vlm, questions, answers, features=features)
     total = values.new_zeros(len(answers)).index_add(0, owners, values)
     return total, torch.bincount(owners, minlength=len(answers))
 

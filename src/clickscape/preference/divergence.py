@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from torch import Tensor
 
 from clickscape.compute.device import ALONE, Processes
 from clickscape.preference.sample import Pictures
-from clickscape.preference.train import question
+from clickscape.preference.train import question, score_answers
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.generate import Writer
+from clickscape.vlm.model import VisionLanguageModel
 
 PRODUCTS_PER_PASS = 16
 """Products that one process writes for at once: what it draws does not depend on how many processes there are."""
@@ -34,6 +36,13 @@ class Divergence:
     def of(cls, shifts: np.ndarray) -> Self:
         """From log π_θ − log π_ref of at least two samples, (sample,) nats."""
         return cls(float(shifts.mean()), float(shifts.std(ddof=1) / np.sqrt(len(shifts))))
+
+
+def shifts(
+    policy: VisionLanguageModel, drawn: Sequence[Sample], *, before: Tensor, processes: Processes = ALONE
+) -> np.ndarray:
+    """log π_θ − log π_ref of all processes' texts, (text,) nats; `drawn` and `before`, log π_ref, are of this one's."""
+    return np.array(processes.gathered((score_answers(policy, drawn) - before).double().tolist()))
 
 
 def sample(

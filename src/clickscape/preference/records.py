@@ -4,6 +4,7 @@ folder/settings.json            what this run is of: its settings, its model, it
 folder/round-0/model/           the reference: the pre-trained model (a Hugging Face folder)
 folder/round-1/candidates.jsonl what was written and how it was judged   (sampling is done)
 folder/round-1/pairs.jsonl      what is learned from
+folder/round-1/reference.safetensors    what the reference says of it
 folder/round-1/checkpoint.safetensors   the policy in the middle of the round   (gone when the round is done)
 folder/round-1/model/           the policy after the round   (LoRA: adapter.safetensors, and model/ in the last)
 folder/round-1/report.json      (the round is done)

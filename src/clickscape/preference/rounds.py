@@ -8,12 +8,11 @@ the products of a round and the pairs of a batch; the leading one reads and writ
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
@@ -24,6 +23,7 @@ from clickscape.preference.learner import Learner
 from clickscape.preference.loss import AnswerLogProbs
 from clickscape.preference.precision import placed
 from clickscape.preference.records import RoundReport, Sampled, read_pairs, stream
+from clickscape.preference.reference import Reference, reference_log_probs
 from clickscape.preference.sample import (
     Candidate,
     Pictures,
@@ -40,7 +40,6 @@ from clickscape.preference.train import (
     patch_grid,
     prepare,
     question,
-    score,
     score_answers,
     train,
     trainable_parameters,
@@ -93,6 +92,7 @@ def optimize(
     shown = pictures or product_pictures(writer.vlm.image_size)
     if processes.leads:
         records.claim(folder, writer.vlm, products, config=config)
+    del writer  # its weights lie in round-0 now; a second copy must not stand in memory while the policy learns
     policy: VisionLanguageModel | None = None
     for number in range(1, config.rounds + 1):
         place = folder / f"round-{number}"
@@ -126,14 +126,16 @@ def optimize(
         lessons = prepare(pairs, products=by_id, pictures=shown, vlm=policy)
         first = [own[0] for own in judged[:KL_PRODUCTS]]
         drawn = [Sample(question(by_id[one.product_id]), (shown(by_id[one.product_id]),), one.text) for one in first]
-        reference, shift = _against_reference(
-            policy, lessons, processes.share(drawn), folder=folder, config=config, processes=processes
+        reference = _round_reference(
+            policy, lessons, drawn, folder=folder, config=config, number=number, processes=processes
         )
-        report = records.report(number, judged, pairs, shifts=shift)
+        before = reference.drawn[processes.number :: processes.count]
+        shifts = divergence.shifts(policy, processes.share(drawn), before=before, processes=processes)
+        report = records.report(number, judged, pairs, shifts=shifts)
         for step in _lessons_learned(
             policy,
             lessons,
-            reference=reference,
+            reference=reference.answers,
             unused=_held_back(products, judged, config=config, number=number),
             folder=folder,
             config=config,
@@ -311,10 +313,9 @@ def _lessons_learned(
                 rng=stream(config, number, records.WATCHING, step.number),
                 processes=processes,
             )
-            _, shifts = _against_reference(
-                policy, Lessons((), ()), samples, folder=folder, config=config, processes=processes
-            )
-            found = Divergence.of(shifts)
+            with _pretrained(policy, folder=folder, config=config, processes=processes) as pretrained:
+                before = score_answers(pretrained, samples)
+            found = Divergence.of(divergence.shifts(policy, samples, before=before, processes=processes))
             step = replace(step, kl=found.nats, kl_error=found.error)
             if found.nats > config.kl_budget:
                 yield step
@@ -325,48 +326,39 @@ def _lessons_learned(
         yield step
 
 
-@contextmanager
-def _reference(
-    policy: VisionLanguageModel, *, folder: Path, config: OptimizeConfig, processes: Processes
-) -> Iterator[VisionLanguageModel]:
-    """The pre-trained model for the length of a block: the policy without its adapter, or opened and let go again."""
-    if config.lora_rank:
-        with adapter.detached(policy):
-            yield policy
-    else:
-        yield placed(vlm_model.load(folder / "round-0" / "model"), config=config, device=processes.device)
-
-
-def _against_reference(
+def _round_reference(
     policy: VisionLanguageModel,
     lessons: Lessons,
     drawn: Sequence[Sample],
     *,
     folder: Path,
     config: OptimizeConfig,
+    number: int,
     processes: Processes,
-) -> tuple[AnswerLogProbs, np.ndarray]:
-    """The reference's log-probabilities of the round, and log π_θ − log π_ref of texts drawn from π_θ, (text,) nats.
+) -> Reference:
+    """What the reference says of a round's pairs and of texts that the policy drew; before any step of the round."""
+    alike = number == 1 and not config.lora_rank  # nothing has been learned: the policy is the reference
+    return reference_log_probs(
+        lessons,
+        drawn,
+        file=folder / f"round-{number}" / "reference.safetensors",
+        weights=f"{records.read_json(folder / 'settings.json')['model']} {policy.core.dtype}",
+        opened=lambda: (
+            nullcontext(policy) if alike else _pretrained(policy, folder=folder, config=config, processes=processes)
+        ),
+        product_centric=config.product_weight > 0,
+        device=policy.device,
+        processes=processes,
+    )
 
-    `drawn` is this process's share of the texts; both results are of all processes.  The reference is gone from memory
-    when this returns.
-    """
-    own = lessons.part(processes.share(range(len(lessons))))
-    now = score_answers(policy, drawn)
-    with _reference(policy, folder=folder, config=config, processes=processes) as pretrained:
-        scored = score(pretrained, own, product_centric=config.product_weight > 0)
-        before = score_answers(pretrained, drawn)
-    shifts = processes.gathered((now - before).double().tolist())
-    return _all_of(scored, processes=processes), np.array(shifts)
 
-
-def _all_of(own: AnswerLogProbs, *, processes: Processes) -> AnswerLogProbs:
-    """The log-probabilities of all pairs from those of every process's share."""
-
-    def together(values: Tensor) -> Tensor:
-        return values.new_tensor(processes.gathered(values.tolist()))
-
-    if processes.count == 1:
-        return own
-    spoilt = None if own.spoilt is None else together(own.spoilt)
-    return AnswerLogProbs(together(own.chosen), together(own.rejected), spoilt)
+@contextmanager
+def _pretrained(
+    policy: VisionLanguageModel, *, folder: Path, config: OptimizeConfig, processes: Processes
+) -> Iterator[VisionLanguageModel]:
+    """The reference for the length of a block: the policy without its adapter, or opened and let go again."""
+    if config.lora_rank:
+        with adapter.detached(policy):
+            yield policy
+    else:
+        yield placed(vlm_model.load(folder / "round-0" / "model"), config=config, device=processes.device)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -35,12 +36,12 @@ def product_pictures(size: int) -> Pictures:
     """The bare product on a plain ground, `size` pixels square, from its cut-out file; the ground alone without one."""
     from clickscape.vlm.generate import BLANK
 
-    def picture(product: Product) -> np.ndarray:
-        if not product.image:
-            return np.full((size, size, 3), BLANK, np.uint8)
-        return product_picture(open_cutout(product.image), size=size)
+    @lru_cache(maxsize=512)  # a round asks for each up to three times: to write, to learn, to estimate the KL
+    def picture(image: str) -> np.ndarray:
+        return product_picture(open_cutout(image), size=size)
 
-    return picture
+    blank = np.full((size, size, 3), BLANK, np.uint8)
+    return lambda product: picture(product.image) if product.image else blank
 
 
 class Reward(Protocol):

@@ -258,9 +258,7 @@ def accumulate(
     for start in range(0, len(rows), config.pairs_per_pass):
         some = rows[start : start + config.pairs_per_pass]
         with recomputed(policy) if config.gradient_checkpointing else nullcontext():
-            values, tokens = _log_probs(
-                policy, lessons, some, seen, weight > 0, shared=not config.gradient_checkpointing
-            )
+            values, tokens = _log_probs(policy, lessons, some, seen, weight > 0)
             loss = pcpo_loss(
                 values,
                 _rows(reference, some),
@@ -301,13 +299,7 @@ def _patch_size(vlm: VisionLanguageModel) -> int:
 
 
 def _log_probs(
-    vlm: VisionLanguageModel,
-    lessons: Lessons,
-    rows: Sequence[int],
-    seen: Tensor | None,
-    product_centric: bool,
-    *,
-    shared: bool = True,
+    vlm: VisionLanguageModel, lessons: Lessons, rows: Sequence[int], seen: Tensor | None, product_centric: bool
 ) -> tuple[AnswerLogProbs, Tensor]:
     """log π of the answers of some pairs in one pass, and the number of tokens of every chosen answer, both (pair,)."""
     some = [lessons.lessons[row] for row in rows]
@@ -328,7 +320,7 @@ def _log_probs(
         numbers, places = torch.tensor([picture for _, picture in questions]).unique(return_inverse=True)
         features = vlm.core.model.multi_modal_projector(seen[numbers])[places]
     samples = [Sample(asked, (lessons.pictures[picture],)) for asked, picture in questions]
-    values, tokens = log_probs(vlm, samples, answers, features=features, shared=shared)
+    values, tokens = log_probs(vlm, samples, answers, features=features)
     spoilt = values[2 * count :] if product_centric else None
     return AnswerLogProbs(values[:count], values[count : 2 * count], spoilt), tokens[:count]
 

@@ -27,6 +27,7 @@ from clickscape.errors import ModelError
 from clickscape.vlm import batch as batches
 from clickscape.vlm import tasks
 from clickscape.vlm.model import VisionLanguageModel, rescale_projector
+from clickscape.vlm.packing import packed_log_probs
 from clickscape.vlm.tasks import Corpus, Question
 
 DEPARTMENT = "department"
@@ -301,9 +302,7 @@ def _answer_loss(
     shown = [question.picture for question in questions if question.picture is not None]
     given = features[torch.tensor(shown)].to(vlm.device, torch.float32) if features is not None and shown else None
     answers = [(number, answer) for number, question in enumerate(questions) for answer in question.answers]
-    log_probs, rows = batches.shared_log_probs(
-        vlm, [question.sample for question in questions], answers, features=given
-    )
+    log_probs, rows = packed_log_probs(vlm, [question.sample for question in questions], answers, features=given)
     kinds = np.array([questions[number].task for number, _ in answers])[rows.cpu().numpy()]
     values = -log_probs.detach().cpu().numpy()
     return -log_probs.mean(), {str(task): float(values[kinds == task].mean()) for task in np.unique(kinds)}

@@ -168,7 +168,12 @@ class RewardConfig(_Stage):
 class OptimizeConfig(_Stage):
     """Product-centric preference optimization (Chen et al. 2025, eq. 9)."""
 
-    objective: Literal["product_centric", "preference_only"] = "product_centric"
+    objective: Literal["product_centric", "preference_only"] = Field(
+        "product_centric", description="with the product-centric term, or without"
+    )
+    preference: Literal["dpo", "margin_dpo"] = Field(
+        "dpo", description="the reward model's order counts as certain, or with its probability"
+    )
     rounds: int = Field(3, ge=1)
     products_per_round: int = Field(192, ge=2)
     candidates: int = Field(8, ge=2, description="descriptions sampled per product and round")
@@ -183,6 +188,12 @@ class OptimizeConfig(_Stage):
     mask_ratio: float = Field(0.75, ge=0, le=1, description="share of image patches hidden in the spoilt image")
     caption_swap_share: float = Field(0.5, ge=0, le=1, description="share of spoilt inputs with another product's text")
     min_margin: float = Field(0.1, ge=0, description="least difference of reward, in logits, for a preference pair")
+    pairs_per_product: int = Field(
+        1, ge=1, description="pairs of a product and round: best over worst, second best over second worst …"
+    )
+    unparsed_share: float = Field(
+        1.0, ge=0, le=1, description="largest share of a round's pairs whose rejected description did not parse"
+    )
     epochs: int = Field(2, ge=1, description="passes over a round's pairs")
     batch_size: int = Field(16, ge=1, description="pairs per step")
     pairs_per_pass: int = Field(16, ge=1, description="pairs in memory at once; a step adds up batch_size of them")

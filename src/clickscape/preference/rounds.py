@@ -33,7 +33,7 @@ from clickscape.preference.sample import (
     Pictures,
     PreferencePair,
     Reward,
-    choose_pair,
+    choose_pairs,
     sample_candidates,
 )
 from clickscape.preference.spoil import Captions, Spoilt, draw
@@ -207,9 +207,13 @@ def _pairs(
     config: OptimizeConfig,
     rng: np.random.Generator,
 ) -> list[PreferencePair]:
-    """Best over worst of every product, each with the spoilt input that it keeps for this round."""
-    found = [choose_pair(own, min_margin=config.min_margin) for own in judged]
-    pairs = [pair for pair in found if pair is not None]
+    """The pairs of every product, each with the spoilt input that it keeps for this round."""
+    pairs = choose_pairs(
+        judged,
+        min_margin=config.min_margin,
+        per_product=config.pairs_per_product,
+        unparsed_share=config.unparsed_share,
+    )
     if captions is None:
         return pairs
     patches = patch_grid(vlm) ** 2

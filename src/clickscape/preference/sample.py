@@ -6,6 +6,7 @@ renderer does not understand can lose but never win: its picture shows something
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -64,6 +65,11 @@ class PreferencePair:
     def __post_init__(self) -> None:
         if self.chosen == self.rejected:
             raise ValueError(f"a pair needs two different descriptions, got {self.chosen!r} twice")
+
+    @property
+    def probability(self) -> float:
+        """P(chosen ≻ rejected) by the reward model, σ(margin); 1 where the rejected one was not understood."""
+        return 1.0 if self.margin is None else 1.0 / (1.0 + math.exp(-self.margin))
 
 
 def sample_candidates(
@@ -148,15 +154,52 @@ def best_of_n(candidates: Sequence[Candidate]) -> Candidate:
     return max(candidates, key=lambda candidate: (candidate.understood, candidate.score))
 
 
-def choose_pair(candidates: Sequence[Candidate], *, min_margin: float) -> PreferencePair | None:
-    """The best candidate of a product over its worst; None for ties, equal texts and margins below `min_margin`."""
-    best = best_of_n(candidates)
-    worst = min(candidates, key=lambda candidate: (candidate.understood, candidate.score))
-    if not best.understood or best.text == worst.text:
-        return None
-    if not worst.understood:
-        return PreferencePair(best.product_id, best.text, worst.text, None)
-    margin = best.score - worst.score
-    if margin <= 0 or margin < min_margin:
-        return None
-    return PreferencePair(best.product_id, best.text, worst.text, margin)
+def choose_pairs(
+    judged: Sequence[Sequence[Candidate]], *, min_margin: float, per_product: int = 1, unparsed_share: float = 1.0
+) -> list[PreferencePair]:
+    """Best over worst of every product, then second best over second worst …: at most `per_product` pairs of each.
+
+    None for ties, equal texts and margins below `min_margin`. Of all pairs, at most `unparsed_share` may have a loser
+    that was not understood; beyond it, a product's pairs are made of its understood candidates alone, and the first to
+    change are those whose understood candidates lie furthest apart, because there the least is lost.
+    """
+    mixed = [_ranked_pairs(own, min_margin=min_margin, count=per_product) for own in judged]
+    if unparsed_share >= 1:
+        return [pair for own in mixed for pair in own]
+    clean = [
+        _ranked_pairs([one for one in own if one.understood], min_margin=min_margin, count=per_product)
+        for own in judged
+    ]
+    order = sorted(range(len(judged)), key=lambda row: -max((pair.margin or 0.0 for pair in clean[row]), default=0.0))
+    unparsed, total = sum(map(_unparsed, mixed)), sum(map(len, mixed))
+    for row in order:
+        if unparsed <= unparsed_share * total:
+            break
+        if _unparsed(mixed[row]):
+            unparsed -= _unparsed(mixed[row])
+            total += len(clean[row]) - len(mixed[row])
+            mixed[row] = clean[row]
+    return [pair for own in mixed for pair in own]
+
+
+def _ranked_pairs(candidates: Sequence[Candidate], *, min_margin: float, count: int) -> list[PreferencePair]:
+    """First over last of one product's ranking, second over last but one …; no two pairs of the same two texts."""
+
+    def rank(candidate: Candidate) -> tuple[bool, float]:
+        return candidate.understood, candidate.score
+
+    best_first, worst_first = sorted(candidates, key=rank, reverse=True), sorted(candidates, key=rank)
+    pairs: dict[tuple[str, str], PreferencePair] = {}
+    for place in range(min(count, len(candidates) // 2)):
+        better, worse = best_first[place], worst_first[place]
+        if not better.understood or better.text == worse.text:
+            continue
+        margin = better.score - worse.score if worse.understood else None
+        if margin is not None and (margin <= 0 or margin < min_margin):
+            continue
+        pairs.setdefault((better.text, worse.text), PreferencePair(better.product_id, better.text, worse.text, margin))
+    return list(pairs.values())
+
+
+def _unparsed(pairs: Sequence[PreferencePair]) -> int:
+    return sum(pair.margin is None for pair in pairs)

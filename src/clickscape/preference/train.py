@@ -56,7 +56,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """A pair as sequences: what is asked, which picture is shown (a number in `Lessons.pictures`), what is answered."""
+    """A pair as sequences: what is asked, which picture is shown (a number in `Lessons.pictures`), what is answered.
+
+    ``probability``: P(chosen ≻ rejected), as the reward model sees it.
+    """
 
     question: str
     picture: int
@@ -64,6 +67,7 @@ class Lesson:
     spoilt_picture: int
     chosen: str
     rejected: str
+    probability: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +118,7 @@ def prepare(
                 spoilt_picture=number(product, () if spoilt is None else spoilt.hidden),
                 chosen=pair.chosen,
                 rejected=pair.rejected,
+                probability=pair.probability,
             )
         )
     return Lessons(tuple(lessons), tuple(shown))
@@ -236,6 +241,7 @@ def accumulate(
             anchor=config.anchor,
             anchor_weight=config.anchor_weight,
             chosen_tokens=tokens,
+            probability=_probabilities(lessons, some) if config.preference == "margin_dpo" else None,
         )
         (loss.total.sum() / len(rows)).backward()
         losses.append(loss)
@@ -304,6 +310,10 @@ def _rows(log_probs: AnswerLogProbs, rows: Sequence[int]) -> AnswerLogProbs:
         log_probs.rejected[picked],
         None if log_probs.spoilt is None else log_probs.spoilt[picked],
     )
+
+
+def _probabilities(lessons: Lessons, rows: Sequence[int]) -> Tensor:
+    return torch.tensor([lessons.lessons[row].probability for row in rows], dtype=torch.float64)
 
 
 def _record(

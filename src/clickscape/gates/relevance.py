@@ -107,7 +107,9 @@ class Contrast:
             values, owners = shared_log_probs(vlm, questions, answers)
             total = values.new_zeros(len(answers)).index_add(0, owners, values)
         else:
-            samples = [Sample(questions[number].instruction, questions[number].images, text) for number, text in answers]
+            samples = [
+                Sample(questions[number].instruction, questions[number].images, text) for number, text in answers
+            ]
             total = answer_log_probs(vlm, collate(vlm, samples, side="right", answers=True))
         return np.asarray(total.double().cpu().numpy())
 

@@ -1,4 +1,4 @@
-"""What a gate says of a picture or of a description: passed, or every failure with what was measured, what was allowed, what to do."""
+"""What a gate says of a picture or a description: passed, or every failure as measured, allowed, and to be mended."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@
     folder/round-1/pairs.jsonl      what is learned from
     folder/round-1/model/           the policy after the round   (LoRA: adapter.safetensors, and model/ in the last)
     folder/round-1/report.json      (the round is done)
+    folder/round-1/watch.jsonl      (with a watch) what the policy after the round writes for held-back products
 
 Every round has random streams of its own, drawn from (seed, round, purpose), and an optimizer of its own, so that a run
 that goes on after a kill gives the same result, to the bit, as one that was never interrupted.
@@ -26,7 +27,9 @@ import torch
 from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
+from clickscape.gates.relevance import Relevance
 from clickscape.preference import adapter
+from clickscape.preference import watch as watching
 from clickscape.preference.loss import AnswerLogProbs
 from clickscape.preference.sample import (
     Candidate,
@@ -38,6 +41,7 @@ from clickscape.preference.sample import (
 )
 from clickscape.preference.spoil import Captions, Spoilt, draw
 from clickscape.preference.train import Lessons, Step, patch_grid, prepare, question, score, score_answers, train
+from clickscape.preference.watch import Watch, Watched
 from clickscape.render.renderer import Renderer
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
@@ -67,7 +71,8 @@ class RoundReport:
     """What one round saw and did: counts; shares of candidates; ``reward`` and ``margin``: means in logits.
 
     ``kl``: estimate of KL(policy before this round ‖ reference) in nats; ``kl_error``: its standard error.
-    ``margin`` is None without a pair of two understood descriptions.
+    ``margin`` is None without a pair of two understood descriptions.  ``relevant_rate``: 1 where no gate was asked;
+    ``watched``: what the held-back products say, None without a watch.
     """
 
     round: int
@@ -81,6 +86,13 @@ class RoundReport:
     kl: float
     kl_error: float
     steps: int
+    relevant_rate: float = 1.0
+    watched: Watched | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether the run ends here and the policy of an earlier round is kept."""
+        return self.watched is not None and bool(self.watched.reason)
 
 
 Event = Sampled | Step | RoundReport
@@ -95,28 +107,36 @@ def optimize(
     folder: Path,
     config: OptimizeConfig,
     pictures: Pictures | None = None,
+    relevance: Relevance | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Event]:
     """Optimize a copy of the writer's model on these products; `open_policy(folder)` is what came of it.
 
     Yields `Sampled`, `Step` and one `RoundReport` per round; finished rounds are not repeated.  `pictures` gives the
-    picture of a product, by default its cut-out on a plain ground.  PreferenceError for a catalog from which no other
+    picture of a product, by default its cut-out on a plain ground.  What `relevance` refuses may lose and never win;
+    `watch` ends the run, and the policy kept is then the one before.  PreferenceError for a catalog from which no other
     caption can be drawn, for a folder of another run, and when the first round finds nothing to prefer.
     """
     folder = Path(folder)
     captions = Captions(products) if config.product_weight > 0 else None
     by_id = {product.product_id: product for product in products}
     shown = pictures or product_pictures(writer.vlm.image_size)
-    _claim(folder, writer.vlm, products, config=config)
+    _claim(folder, writer.vlm, products, config=config, watch=watch)
     policy: VisionLanguageModel | None = None
     for number in range(1, config.rounds + 1):
         place = folder / f"round-{number}"
         if (place / "report.json").exists():
-            yield _read_report(place / "report.json")
+            yield (report := _read_report(place / "report.json"))
+            if report.ends:
+                return
             continue
         policy = policy or _open(folder, number - 1, config=config)
+        if watch is not None:
+            watch.look(Writer(policy), folder / f"round-{number - 1}")
         judged = yield from _candidates(
-            policy, reward, renderer, products, place=place, config=config, number=number, pictures=shown
-        )
+            policy, reward, renderer, products, place=place, config=config, number=number, pictures=shown,
+            relevance=relevance,
+        )  # fmt: skip
         pairs = _pairs(judged, by_id, policy, captions, config=config, rng=_stream(config, number, _SPOILING))
         _write_lines(place / "pairs.jsonl", pairs)
         if not pairs and number == 1:
@@ -135,18 +155,23 @@ def optimize(
                 steps = step.number
                 yield step
         _save(policy, place, config=config, last=number == config.rounds)
-        report = _report(number, judged, pairs, shift=shift, steps=steps)
+        watched = None if watch is None else watch.after(Writer(policy), folder, round_number=number)
+        report = _report(number, judged, pairs, shift=shift, steps=steps, watched=watched)
         _write_json(place / "report.json", asdict(report))
         yield report
+        if report.ends:
+            return
 
 
 def open_policy(folder: Path, *, round_number: int | None = None) -> Writer:
-    """The writer after a round (None: the last finished one; 0: the reference). PreferenceError where there is none."""
+    """The writer after a round (None: the one that is kept; 0: the reference). PreferenceError where there is none."""
     settings = _read_json(folder / "settings.json")
     config = OptimizeConfig.model_validate(settings["config"])
     if round_number is None:
         finished = [n for n in range(1, config.rounds + 1) if (folder / f"round-{n}" / "report.json").exists()]
         round_number = max(finished, default=0)
+        if round_number and (watched := _read_report(folder / f"round-{round_number}" / "report.json").watched):
+            round_number = watched.kept
     return Writer(_open(folder, round_number, config=config))
 
 
@@ -171,6 +196,7 @@ def _candidates(
     config: OptimizeConfig,
     number: int,
     pictures: Pictures,
+    relevance: Relevance | None,
 ) -> Any:
     """Sample and judge this round's candidates, or read those that an interrupted run has finished; a generator."""
     file = place / "candidates.jsonl"
@@ -190,6 +216,7 @@ def _candidates(
         max_new_tokens=config.max_new_tokens,
         render_size=config.render_size,
         pictures=pictures,
+        relevance=relevance,
         rng=_stream(config, number, _SAMPLING),
     ):
         judged.extend(some)
@@ -258,6 +285,7 @@ def _report(
     *,
     shift: np.ndarray,
     steps: int,
+    watched: Watched | None,
 ) -> RoundReport:
     flat = [candidate for own in judged for candidate in own]
     margins = [pair.margin for pair in pairs if pair.margin is not None]
@@ -273,6 +301,8 @@ def _report(
         kl=float(shift.mean()),
         kl_error=float(shift.std(ddof=1) / np.sqrt(len(shift))),
         steps=steps,
+        relevant_rate=float(np.mean([candidate.relevant for candidate in flat])),
+        watched=watched,
     )
 
 
@@ -280,13 +310,21 @@ def _stream(config: OptimizeConfig, number: int, purpose: int) -> np.random.Gene
     return np.random.default_rng([config.seed, number, purpose])
 
 
-def _claim(folder: Path, vlm: VisionLanguageModel, products: Sequence[Product], *, config: OptimizeConfig) -> None:
+def _claim(
+    folder: Path,
+    vlm: VisionLanguageModel,
+    products: Sequence[Product],
+    *,
+    config: OptimizeConfig,
+    watch: Watch | None,
+) -> None:
     """Make the folder this run's, or see that it is."""
     settings: dict[str, Any] = {
         "version": VERSION,
         "config": config.model_dump(mode="json"),
         "model": _digest(vlm),
         "products": fingerprint([product.product_id for product in products]),
+        "watch": None if watch is None else fingerprint(watch.settings),
     }
     file = folder / "settings.json"
     if file.exists():
@@ -336,7 +374,9 @@ def _save(policy: VisionLanguageModel, place: Path, *, config: OptimizeConfig, l
 
 
 def _read_report(file: Path) -> RoundReport:
-    return RoundReport(**_read_json(file))
+    values = _read_json(file)
+    watched = values.get("watched")
+    return RoundReport(**{**values, "watched": None if watched is None else watching.read(watched)})
 
 
 def _read_candidates(file: Path) -> list[list[Candidate]]:

@@ -1,7 +1,7 @@
 """A judge that reads: what every element of a scene is worth in every department, learned from pairs of clicks.
 
 It shares nothing with the reward model that teaches: no pixel, no tower, no embedding, no gradient descent. What the
-teacher's eye can be talked into, this one does not see; what only the picture shows (contrast, clutter), it cannot know.
+teacher's eye can be talked into, this one does not see; what only a picture shows (contrast, clutter), it cannot know.
 
     P(first better) = σ(s(first) − s(second)),   s(product, scene) = Σ over slots (main + department's own)
 
@@ -51,6 +51,12 @@ class SceneJudge:
                 for product, scene in zip(products, scenes, strict=True)
             ]
         )
+
+    def judge(
+        self, products: Sequence[Product], _images: Sequence[np.ndarray], scenes: Sequence[Slots], /
+    ) -> np.ndarray:
+        """As `score`: pictures are nothing to a judge that reads."""
+        return self.score(products, scenes)
 
     def save(self, folder: Path) -> None:
         """Write scenes.json into a folder, whole or not at all."""

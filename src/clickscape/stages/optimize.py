@@ -12,7 +12,7 @@ from clickscape.errors import WorkspaceError
 from clickscape.preference import rounds
 from clickscape.preference.rounds import RoundReport, Sampled
 from clickscape.preference.train import Step
-from clickscape.stages import split
+from clickscape.stages import judge, split, watching
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.vlm import model as vlm_model
@@ -26,28 +26,37 @@ def optimize(
 ) -> Stage[Manifest]:
     """Run all rounds and save the policy at `target` (default models/prompt); returns the run's manifest.
 
-    A killed run goes on in the round that it was in; a finished one with the same settings and inputs is reused.
+    A killed run goes on in the round that it was in; a finished one with the same settings and inputs is reused. Where
+    the workspace has a judge, it watches on products of its own, and may end the run (`stages.watching`).
     """
     target = target or workspace.models / "prompt"
     rewards = workspace.models / "reward"
     if not rewards.exists():
         raise WorkspaceError(f"{rewards} is missing. Run `clickscape reward {workspace.path}` first.")
     inputs = {"products": workspace.products_path, "reward": rewards, "writer": writer_source(workspace)}
-    if done := workspace.finished(name, fingerprint_of(name, config, inputs)):
+    if (workspace.models / judge.NAME).exists():
+        inputs["judge"] = workspace.models / judge.NAME
+    around = {"watch": workspace.settings.watch.model_dump(), "relevance": workspace.settings.relevance.model_dump()}
+    settings = {**config.model_dump(), **around}
+    if done := workspace.finished(name, fingerprint_of(name, settings, inputs)):
         yield Progress(name, 1, 1, "reused")
         return done
-    with workspace.start_run(name, config, inputs) as run:
+    with workspace.start_run(name, settings, inputs) as run:
         products = workspace.products()
-        learned = split.read(workspace, products).training(products)
+        teacher, renderer = reward_room.load(rewards), render.load("studio")
+        held = split.read(workspace, products)
+        guarded = watching.guards(workspace, products, held, teacher=teacher, renderer=renderer, config=config)
         folder = run.folder / "rounds"
         reports: list[RoundReport] = []
         for event in rounds.optimize(
             vlm.load(writer_source(workspace)),
-            reward_room.load(rewards),
-            render.load("studio"),
-            learned,
+            teacher,
+            renderer,
+            guarded.learned,
             folder=folder,
             config=config,
+            relevance=guarded.relevance,
+            watch=guarded.watch,
         ):
             if isinstance(event, RoundReport):
                 reports.append(event)
@@ -56,7 +65,7 @@ def optimize(
                     run.log(asdict(event))
                 yield Progress(name, *place(event, config=config))
         vlm_model.save(rounds.open_policy(folder).vlm, target)
-        result = {"rounds": [asdict(report) for report in reports]}
+        result = {"rounds": [asdict(report) for report in reports], "summary": watching.summary(reports)}
         return run.finish(outputs=[target], result=result)
 
 

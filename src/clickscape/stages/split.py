@@ -38,6 +38,15 @@ class Split:
         """The held-out products."""
         return [product for product in products if self.is_held_out(product.product_id)]
 
+    def apart(self, share: float) -> frozenset[str]:
+        """About `share` of the groups that may be learned from, by hash: for a judge, or for a watch, alone.
+
+        Two at least, so that they can be compared with each other, and never all.
+        """
+        names = sorted(set(self.groups.values()) - self.held_out, key=lambda name: _hash(f"apart/{name}"))
+        count = sum(_hash(f"apart/{name}") < share for name in names)
+        return frozenset(names[: max(0, min(max(count, 2), len(names) - 1))])
+
 
 def by_hash(products: Sequence[Product], *, share: float = HELD_OUT_SHARE) -> Split:
     """Hold out about `share` of the groups by a hash of their name, so that a growing catalog keeps its split.

@@ -269,7 +269,7 @@ class RelevanceConfig(_Stage):
 
     use: Literal["off", "refuse"] = Field("off", description="refuse: what is irrelevant may lose and never win")
     by: Literal["model", "server"] = Field("model", description="the pre-trained prompt model, or a vision model")
-    limit: float = Field(0.0, description="least contrast, nats; by = model")
+    limit: float = Field(0.7, description="least contrast, nats; by = model")
     others: int = Field(10, ge=2, description="products that a description is compared with; by = model")
     address: str = Field("", description="root of an OpenAI-compatible server, https://…/v1; by = server")
     model: str = Field("", description="model that the server is asked for; by = server")

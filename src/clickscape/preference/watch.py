@@ -46,7 +46,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """One model's opinion of a round: its reward beyond the first samples' (logits), its win rate over them, and changes.
+    """One model's opinion of a round: reward beyond the first samples' (logits), win rate over them, and its changes.
 
     `since_before`, `since_start`: change of the win rate, one-sided bounds at the setting's confidence as an interval.
     """
@@ -230,7 +230,7 @@ def _opinion(
 
 
 def _wins(after: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Share of (after, before) pairs of a product that are better after, ties half: (product, text) twice → (product,)."""
+    """Share of (after, before) pairs that are better after, ties half: (product, text) twice → (product,)."""
     gaps = after[:, :, None] - before[:, None, :]
     return np.asarray((0.5 + 0.5 * np.sign(gaps)).mean((1, 2)))
 

@@ -1,9 +1,9 @@
 """How often is the relevance gate right? Its contrast against the fit table of the simulated worlds.
 
-Descriptions of three kinds for products of the sample catalog: what `tiny` writes, the same told of a product of another
-department, and the copywriter's. The truth is `world.matching` (both worlds share it). The limit is chosen on objects
-that `tiny` was pre-trained beside, everything else is measured on held-out objects; 95 % intervals by bootstrap over
-objects. Then other ways to compare, on what `tiny` writes. Prints Markdown, appends one JSON row to
+Descriptions of three kinds for products of the sample catalog: what `tiny` writes, the same told of a product of
+another department, and the copywriter's. The truth is `world.matching` (both worlds share it). The limit is chosen on
+objects that `tiny` was pre-trained beside, everything else is measured on held-out objects; 95 % intervals by bootstrap
+over objects. Then other ways to compare, on what `tiny` writes. Prints Markdown, appends one JSON row to
 results/relevance.jsonl, and writes the tables into a page between its markers.
 
     python benchmarks/relevance.py --page docs/relevance.md
@@ -74,10 +74,10 @@ def main() -> None:
         gate = Contrast(
             vlm, panel(learned, size=RelevanceConfig().others), pictures=product_pictures(vlm.image_size), limit=0.0
         )
-        choosing = _written(gate, vlm, learned[: len(testing)], rng=rng)
+        choosing = _written(gate, learned[: len(testing)], rng=rng)
         limit = float(np.quantile(choosing.contrast[choosing.fits], 1 - KEPT))
         clock = time.process_time()
-        own = _written(gate, vlm, testing, rng=rng)
+        own = _written(gate, testing, rng=rng)
         seconds = time.process_time() - clock
         kinds = {"what `tiny` writes": own, "told of another department": _moved(gate, own, rng=rng),
                  "the copywriter's": _copywriters(gate, testing, rng=rng)}  # fmt: skip
@@ -116,7 +116,7 @@ def _told(gate: Contrast, products: Sequence[Product], texts: Sequence[str]) -> 
     return Told(asked, said, gate.contrast(asked, said), fits)
 
 
-def _written(gate: Contrast, vlm: VisionLanguageModel, products: Sequence[Product], *, rng: np.random.Generator) -> Told:
+def _written(gate: Contrast, products: Sequence[Product], *, rng: np.random.Generator) -> Told:
     texts = vlm_room.load("tiny").describe_all(products, n=PER_PRODUCT, seed=int(rng.integers(2**31)))
     return _told(gate, [product for product in products for _ in range(PER_PRODUCT)], [t for own in texts for t in own])
 
@@ -149,9 +149,7 @@ def _ways(vlm: VisionLanguageModel, own: Told, learned: Sequence[Product]) -> di
 
     def minus(spoilt: Sequence[Sequence[np.ndarray]], words: Sequence[np.ndarray] | None = None) -> np.ndarray:
         chosen = words if words is not None else [np.ones(size, bool) for size in sizes]
-        sums = np.array(
-            [[row[word].sum() for row, word in zip(one, chosen, strict=True)] for one in spoilt]
-        )
+        sums = np.array([[row[word].sum() for row, word in zip(one, chosen, strict=True)] for one in spoilt])
         kept = foreign if len(spoilt) == len(others) else np.ones_like(sums, bool)
         mine = np.array([row[word].sum() for row, word in zip(said, chosen, strict=True)])
         return np.asarray(mine - (sums * kept).sum(0) / kept.sum(0))
@@ -163,11 +161,7 @@ def _ways(vlm: VisionLanguageModel, own: Told, learned: Sequence[Product]) -> di
     patch = int(vlm.core.config.vision_config.patch_size)
     patches = (vlm.image_size // patch) ** 2
     hidden = [int(place) for place in rng.permutation(patches)[: round(0.75 * patches)]]
-    masked = [
-        _pieces(
-            vlm, own, lambda p: (p, hide_patches(pictures(p), hidden, patch=patch, size=vlm.image_size))
-        )
-    ]
+    masked = [_pieces(vlm, own, lambda p: (p, hide_patches(pictures(p), hidden, patch=patch, size=vlm.image_size)))]
     totals = np.array([[row.sum() for row in one] for one in whole])
     mine = np.array([row.sum() for row in said])
     mixture = np.log((np.exp(totals) * foreign).sum(0) / foreign.sum(0))
@@ -269,23 +263,31 @@ def _auc(values: np.ndarray, fits: np.ndarray, weight: np.ndarray) -> float:
 def _tables(row: dict) -> str:
     """Markdown."""
     limit = RelevanceConfig().limit
-    lines = [f"Limit {limit:g} nats (what the other objects would choose: {row['limit chosen']:.2f}).", "",
-             "| descriptions | number | fit | ROC AUC | refused | of these, do not fit | of what does not fit, refused | "
-             "of what fits, refused | fit, of what is let through |",
-             "| --- | ---: | --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    head = (
+        "descriptions", "number", "fit", "ROC AUC", "refused", "of these, do not fit", "of what does not fit, refused",
+        "of what fits, refused", "fit, of what is let through",
+    )  # fmt: skip
     columns = ("fits", "auc", "refused", "precision", "recall", "fitting refused", "fits after")
+    lines = [
+        f"Limit {limit:g} nats (what the other objects would choose: {row['limit chosen']:.2f}).",
+        "",
+        *_head(head),
+    ]
     for name, told in row["kinds"].items():
         cells = [_show(told[column], digits=column == "auc") for column in columns]
         lines.append(f"| {name} | {told['descriptions'][0]:.0f} | {' | '.join(cells)} |")
-    lines += ["", "| limit, nats | refused | of these, do not fit | of what does not fit, refused | "
-              "of what fits, refused |", "| ---: | --- | --- | --- | --- |"]  # fmt: skip
+    lines += ["", *_head(("limit, nats", *head[4:8]))]
     for level, told in row["curve"].items():
-        cells = [_show(told[column]) for column in ("refused", "precision", "recall", "fitting refused")]
+        cells = [_show(told[column]) for column in columns[2:6]]
         lines.append(f"| {level} | {' | '.join(cells)} |")
-    lines += ["", "| what log p(y\\|x) is compared with | ROC AUC |", "| --- | --- |"]
+    lines += ["", *_head(("what log p(y\\|x) is compared with", "ROC AUC"))]
     lines += [f"| {name} | {_show(value, digits=True)} |" for name, value in row["ways"].items()]
-    return "\n".join([*lines, "", f"The gate takes {row['milliseconds']:.0f} CPU-milliseconds a description, "
-                      "writing it included.", ""])  # fmt: skip
+    lines += ["", f"A description takes {row['milliseconds']:.0f} CPU-milliseconds, writing it included.", ""]
+    return "\n".join(lines)
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
 
 
 def _show(figure: Sequence[float], *, digits: bool = False) -> str:

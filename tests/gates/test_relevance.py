@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from clickscape import vlm as vlm_room
 from clickscape.catalog import sample
+from clickscape.config import RelevanceConfig, load
 from clickscape.errors import ConfigError
 from clickscape.gates.relevance import Contrast, panel, verdict
 from clickscape.types import Product
@@ -104,3 +108,11 @@ def test_departments_take_turns_on_the_panel() -> None:
 def test_one_department_alone_cannot_be_compared_with_others(vlm: VisionLanguageModel) -> None:
     with pytest.raises(ConfigError, match=r"other departments.*use = 'off'"):
         Contrast(vlm, [Product("a", "a", ("A",)), Product("b", "b", ("A",))], pictures=gray)
+
+
+def test_the_settings_that_the_docs_show_are_the_defaults(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/relevance.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", page, flags=re.M | re.S)
+    (tmp_path / "clickscape.toml").write_text(block)
+    assert load(tmp_path / "clickscape.toml").relevance == RelevanceConfig()
+    assert block.count(" = ") - block.count("by = ") + 1 == len(RelevanceConfig.model_fields)

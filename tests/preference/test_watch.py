@@ -1,4 +1,4 @@
-"""Gaming shows: a teacher that one scene pleases whatever the product is caught by a judge, and an honest one is not."""
+"""A teacher that one kind of scene pleases whatever the product is caught by a judge, and an honest one is not."""
 
 from __future__ import annotations
 

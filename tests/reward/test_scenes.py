@@ -1,4 +1,4 @@
-"""The judge that reads: it finds worths that made the clicks, keeps departments apart, and comes back as it was saved."""
+"""The judge that reads: it finds the worths behind the clicks, keeps departments apart, comes back as it was saved."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ class WatchConfig(_Stage):
     products: int = Field(96, ge=2, description="held-back products looked at after every round, at most")
     descriptions: int = Field(4, ge=2, description="descriptions sampled for each of them")
     confidence: float = Field(
-        0.95, gt=0.5, lt=1, description="of each of the two one-sided tests; docs/howto/judge.md says which"
+        0.95, gt=0.5, lt=1, description="of each of the two one-sided tests; see docs/howto/judge.md"
     )
     diversity: float = Field(0.3, ge=0, le=1, description="least share of the first round's diversity, of any kind")
     without_judge: bool = Field(False, description="watch diversity where there is no judge, too")

@@ -17,6 +17,7 @@ from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import run
 from clickscape.stages.reward import reward
 from clickscape.stages.split import Split
+from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace
 
 from .conftest import SMALL_REWARD
@@ -54,7 +55,7 @@ def test_the_judge_is_judged_on_the_same_held_out_pairs(judged: tuple[Workspace,
     found, groups = judge.load(workspace) or (None, frozenset())
     assert isinstance(found, SceneJudge)
     held = split.read(workspace, workspace.products())
-    assert groups == held.apart(0.4)
+    assert groups == held.apart(workspace.products(), share=0.4)
     assert not groups & held.held_out
 
 
@@ -71,7 +72,8 @@ def test_the_teacher_never_sees_the_judges_products(
     other = copy()
     held = split.read(other, other.products())
     table = pq.read_table(click_room.pairs_path(other))
-    own = [held.groups[name] in held.apart(0.4) for name in table["product_id"].to_pylist()]
+    apart = held.apart(other.products(), share=0.4)
+    own = [held.groups[name] in apart for name in table["product_id"].to_pylist()]
     assert any(own)
     turned = [1 - p if mine else p for p, mine in zip(table["preference"].to_pylist(), own, strict=True)]
     column = table.schema.get_field_index("preference")
@@ -102,8 +104,9 @@ def test_optimize_learns_nothing_on_the_judges_products_and_watches_on_them(
         lines = next(folder.glob(f"rounds/{file}")).read_text().splitlines()
         return {held.groups[json.loads(line)["product_id"]] for line in lines}
 
-    assert groups("round-1/watch.jsonl") == held.apart(0.4)
-    assert not groups("round-1/candidates.jsonl") & (held.apart(0.4) | held.held_out)
+    apart = held.apart(workspace.products(), share=0.4)
+    assert groups("round-1/watch.jsonl") == apart
+    assert not groups("round-1/candidates.jsonl") & (apart | held.held_out)
 
 
 def test_a_judge_of_the_same_form_is_refused_before_anything_is_trained(copy: Callable[[], Workspace]) -> None:
@@ -120,18 +123,18 @@ def test_a_judge_that_is_not_whole_says_so(copy: Callable[[], Workspace]) -> Non
         judge.load(workspace)
 
 
-def test_groups_are_kept_apart_by_name_alone() -> None:
-    names = [f"object-{number}" for number in range(200)]
-    held = frozenset(names[:40])
-    whole = Split({name: name for name in names}, held)
-    apart = whole.apart(0.25)
-    assert 25 <= len(apart) <= 55
-    assert not apart & held
-    grown = Split({name: name for name in [*names, *(f"new-{number}" for number in range(50))]}, held)
-    assert apart <= grown.apart(0.25)
-    assert len(Split({name: name for name in "abc"}, frozenset()).apart(0.01)) == 2
-    assert len(Split({name: name for name in "ab"}, frozenset()).apart(0.9)) == 1
-    assert not Split({"a": "a"}, frozenset()).apart(0.5)
+def test_a_share_of_every_department_is_kept_apart() -> None:
+    shelf = [Product(f"{name}{number}", "x", (name,)) for name in "ABC" for number in range(12)]
+    whole = Split({product.product_id: product.product_id for product in shelf}, frozenset({"A0", "A1", "A2", "A3"}))
+    apart = whole.apart(shelf, share=0.25)
+    assert [name[0] for name in sorted(apart)] == ["A"] * 2 + ["B"] * 3 + ["C"] * 3
+    assert not apart & whole.held_out
+    assert whole.apart(shelf[::-1], share=0.25) == apart
+    assert len(whole.apart(shelf, share=0.99)) == 31
+    for count, expected in ((1, 0), (2, 1), (3, 2), (6, 2)):
+        assert len(Split({name: name for name in "abcdef"}, frozenset("abcdef"[count:])).apart(
+            [Product(name, "x", (name,)) for name in "abcdef"], share=0.01
+        )) == expected  # fmt: skip
 
 
 def test_a_new_reward_model_takes_the_old_judge_away_and_variety_is_watched_without_one(

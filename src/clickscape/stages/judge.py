@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,12 @@ from clickscape.reward.judge import Judge, PictureJudge
 from clickscape.reward.scenes import SceneJudge
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.split import Split
+from clickscape.types import Product
 from clickscape.workspace import Workspace, atomic_file
 
 NAME = "judge"
 _GROUPS = "groups.json"
+_VALIDATION_SHARE = 0.25  # of the groups on which the ridge is chosen; the fit that is kept has them all
 
 
 def check(config: RewardConfig) -> None:
@@ -43,9 +46,9 @@ def check(config: RewardConfig) -> None:
         )
 
 
-def groups(held: Split, config: RewardConfig) -> frozenset[str]:
+def groups(held: Split, products: Sequence[Product], config: RewardConfig) -> frozenset[str]:
     """The groups that only the judge learns from; none without a judge."""
-    return frozenset() if config.judge == "none" else held.apart(config.judge_share)
+    return frozenset() if config.judge == "none" else held.apart(products, share=config.judge_share)
 
 
 def train(
@@ -60,7 +63,7 @@ def train(
     yield Progress(NAME, 0, 1, "learning from products of its own")
     judge: SceneJudge | PictureJudge
     if config.judge == "scene":
-        judge = reward_scenes.fit(own, validation_share=config.validation_share, rng=rng)
+        judge = reward_scenes.fit(own, validation_share=_VALIDATION_SHARE, rng=rng)
         judge.save(folder)
     else:
         asked = config.model_copy(update={"form": config.judge})

@@ -54,7 +54,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         products = workspace.products()
         held = split.read(workspace, products)
         everything = reward_data(workspace, held)
-        kept = judge.groups(held, config)
+        kept = judge.groups(held, products, config)
         taught = [product for product in held.training(products) if held.groups[product.product_id] not in kept]
         learning = everything.only({product.product_id for product in taught})
         testing = everything.only({product.product_id for product in held.testing(products)})

@@ -38,14 +38,15 @@ class Split:
         """The held-out products."""
         return [product for product in products if self.is_held_out(product.product_id)]
 
-    def apart(self, share: float) -> frozenset[str]:
-        """About `share` of the groups that may be learned from, by hash: for a judge, or for a watch, alone.
+    def apart(self, products: Sequence[Product], *, share: float) -> frozenset[str]:
+        """About `share` of the groups that may be learned from, of all departments alike: for a judge or a watch alone.
 
-        Two at least, so that they can be compared with each other, and never all.
+        By a hash of their name within the department; two groups at least, where there are three, and never all.
         """
-        names = sorted(set(self.groups.values()) - self.held_out, key=lambda name: _hash(f"apart/{name}"))
-        count = sum(_hash(f"apart/{name}") < share for name in names)
-        return frozenset(names[: max(0, min(max(count, 2), len(names) - 1))])
+        shelf_of = {self.groups[product.product_id]: product.department for product in self.training(products)}
+        names = sorted(shelf_of, key=lambda name: (shelf_of[name], _hash(f"apart/{name}")))
+        count = min(max(round(share * len(names)), 2), max(len(names) - 1, 0))
+        return frozenset(names[int((number + 0.5) * len(names) / count)] for number in range(count))
 
 
 def by_hash(products: Sequence[Product], *, share: float = HELD_OUT_SHARE) -> Split:

@@ -44,7 +44,7 @@ def guards(
     pictures = product_pictures(vlm.load(writer_source(workspace)).vlm.image_size)
     found = judge.load(workspace)
     if found is not None or settings.without_judge:
-        second, apart = found if found is not None else (None, held.apart(settings.share))
+        second, apart = found if found is not None else (None, held.apart(products, share=settings.share))
         watch = Watch(
             [product for product in learned if held.groups[product.product_id] in apart],
             teacher=teacher,

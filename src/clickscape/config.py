@@ -158,6 +158,10 @@ class RewardConfig(_Stage):
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
     validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the training products used to stop early")
     lora_rank: int = Field(16, ge=1)
+    judge: Literal["none", "scene", "single", "pair"] = Field(
+        "none", description="form of a second model that watches optimization, learned from products kept from this one"
+    )
+    judge_share: float = Field(0.25, gt=0, lt=1, description="share of the groups learned from that the judge gets")
     seed: int = 0
 
 
@@ -258,6 +262,36 @@ class FidelityConfig(_Stage):
     room: float = Field(
         0.01, ge=0, le=0.2, description="share of the side left free at every edge, at least; a placement may ask more"
     )
+
+
+class WatchConfig(_Stage):
+    """What ends an optimization before it games the reward; looked at after every round on held-back products."""
+
+    share: float = Field(
+        0.25, gt=0, lt=1, description="share of the groups learned from that rounds leave out (with a judge: its own)"
+    )
+    products: int = Field(96, ge=2, description="held-back products looked at after every round, at most")
+    descriptions: int = Field(4, ge=2, description="descriptions sampled for each of them")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="of each of the two one-sided tests; see docs/howto/judge.md"
+    )
+    diversity: float = Field(0.3, ge=0, le=1, description="least share of the first round's diversity, of any kind")
+    without_judge: bool = Field(False, description="watch diversity where there is no judge, too")
+    seed: int = 0
+
+
+class RelevanceConfig(_Stage):
+    """Whether a description may win that suits its product no better than any other; see docs/relevance.md."""
+
+    use: Literal["off", "refuse"] = Field("off", description="refuse: what is irrelevant may lose and never win")
+    by: Literal["model", "server"] = Field("model", description="the pre-trained prompt model, or a vision model")
+    limit: float = Field(0.7, description="least contrast, nats; by = model")
+    others: int = Field(10, ge=2, description="products that a description is compared with; by = model")
+    address: str = Field("", description="root of an OpenAI-compatible server, https://…/v1; by = server")
+    model: str = Field("", description="model that the server is asked for; by = server")
+    key_variable: str = Field("OPENAI_API_KEY", description="environment variable with the server's key")
+    least_score: float = Field(5.0, ge=0, le=10, description="least score of the server's model, 0 to 10")
+    timeout_seconds: float = Field(60.0, gt=0, description="seconds without an answer after which it is asked again")
 
 
 DIFFUSION_FAMILIES: Mapping[str, Mapping[str, object]] = {
@@ -376,6 +410,8 @@ class Settings(_Stage):
     generate: GenerateConfig = GenerateConfig()
     fidelity: FidelityConfig = FidelityConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
+    watch: WatchConfig = WatchConfig()
+    relevance: RelevanceConfig = RelevanceConfig()
     simulate: SimulateConfig = SimulateConfig()
 
 

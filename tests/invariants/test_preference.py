@@ -11,7 +11,6 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from clickscape.config import OptimizeConfig, TinyConfig
-from clickscape.preference import answers
 from clickscape.preference.loss import AnswerLogProbs
 from clickscape.preference.sample import PreferencePair
 from clickscape.preference.spoil import Captions, draw
@@ -26,7 +25,7 @@ from clickscape.preference.train import (
     trainable_parameters,
 )
 from clickscape.types import Product
-from clickscape.vlm import logits
+from clickscape.vlm import answers, logits
 from clickscape.vlm.batch import Sample, answer_log_probs, collate
 from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
 

@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from clickscape.compute.device import Processes, launched
-from clickscape.config import OptimizeConfig
+from clickscape.config import OptimizeConfig, WatchConfig
 from clickscape.errors import LaunchError
-from clickscape.preference import sample
+from clickscape.preference import sample, watch
 from clickscape.preference.records import read_candidates
 from clickscape.preference.rounds import Event, RoundReport, Sampled, open_policy, optimize, read_pairs
 from clickscape.preference.train import Step
+from clickscape.preference.watch import Watch, read_seen
 from clickscape.render import load
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
@@ -42,16 +44,20 @@ class Brightness:
 @pytest.fixture(autouse=True)
 def _small_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample, "PRODUCTS_PER_PASS", 3)  # three passes a round: two for the one, one for the other
+    monkeypatch.setattr(watch, "PRODUCTS_PER_PASS", 3)
 
 
 @pytest.fixture(scope="module")
 def start(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Callable[..., Iterator[Event]]:
     renderer = load("studio")
 
-    def go(folder: Path, processes: Processes, config: OptimizeConfig = CONFIG) -> Iterator[Event]:
+    def go(
+        folder: Path, processes: Processes, config: OptimizeConfig = CONFIG, guard: Watch | None = None
+    ) -> Iterator[Event]:
         return optimize(
-            Writer(taught()), Brightness(), renderer, shelf, folder=folder, config=config, processes=processes
-        )
+            Writer(taught()), Brightness(), renderer, shelf, folder=folder, config=config, watch=guard,
+            processes=processes,
+        )  # fmt: skip
 
     return go
 
@@ -93,12 +99,17 @@ def assert_close(first: Path, second: Path) -> None:
 
 
 def test_two_processes_are_one_and_a_killed_one_ends_the_other(
-    start: Callable[..., Iterator[Event]], tmp_path: Path
+    start: Callable[..., Iterator[Event]], shelf: list[Product], tmp_path: Path
 ) -> None:
-    alone = list(start(tmp_path / "one", Processes()))
+    guard = Watch(
+        shelf[::2], teacher=Brightness(), judge=None, renderer=load("studio"),
+        pictures=sample.product_pictures(32), groups={product.product_id: product.product_id for product in shelf},
+        config=WatchConfig(descriptions=2, diversity=0.0), render_size=64, max_new_tokens=40,
+    )  # fmt: skip
+    alone = list(start(tmp_path / "one", Processes(), guard=guard))
 
     def killed(processes: Processes) -> object:
-        for event in start(tmp_path / "two", processes):
+        for event in start(tmp_path / "two", processes, guard=guard):
             if not processes.leads and isinstance(event, Step) and (event.round, event.number) == (1, 3):
                 os.kill(os.getpid(), signal.SIGKILL)
         return "never"
@@ -108,7 +119,7 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_other(
     assert isinstance(leading, LaunchError)
     assert "another process of this launch ended" in str(leading)
     assert (tmp_path / "two" / "round-1" / "checkpoint.safetensors").exists()
-    ends, (events, followed) = in_two(lambda processes: list(start(tmp_path / "two", processes)), tmp_path)
+    ends, (events, followed) = in_two(lambda processes: list(start(tmp_path / "two", processes, guard=guard)), tmp_path)
     assert ends == [0, 0]
     assert isinstance(events, list)
     steps = [event for event in events if isinstance(event, Step)]
@@ -128,6 +139,11 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_other(
                 (own.text, own.seed, own.score) for own in yours
             ]
         assert read_pairs(one / "pairs.jsonl") == read_pairs(two / "pairs.jsonl")
+        assert read_seen(one / "watch.jsonl") == read_seen(two / "watch.jsonl")
+        said, again = (load_file(place / "reference.safetensors") for place in (one, two))
+        assert said.keys() == again.keys() == {"chosen", "rejected", "spoilt", "drawn"}
+        for name, values in said.items():
+            torch.testing.assert_close(values, again[name], rtol=0, atol=1e-4)
     assert_close(tmp_path / "one", tmp_path / "two")
     reports = [[event for event in told if isinstance(event, RoundReport)] for told in (alone, events)]
     assert [report.pairs for report in reports[0]] == [report.pairs for report in reports[1]]

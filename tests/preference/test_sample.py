@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from clickscape.catalog.cutout import open_cutout
 from clickscape.errors import PreferenceError
+from clickscape.gates import Verdict
+from clickscape.gates.relevance import verdict
 from clickscape.preference.sample import Candidate, PreferencePair, choose_pairs, image_seeds, judge, sample_candidates
 from clickscape.render import load
 from clickscape.render.studio.parse import parse
@@ -204,3 +206,28 @@ def test_sampling_is_reproducible_and_what_the_limit_cut_never_wins(
     assert np.mean([candidate.understood for own in first for candidate in own]) > 0.5
     shortest = min(len(writer.vlm.tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
     assert not any(candidate.understood for own in draw(0, shortest - 2) for candidate in own)
+
+
+class Refusing:
+    """A gate that finds every description irrelevant that names `word`."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[Verdict]:
+        return [verdict(-1.0 if self.word in text else 1.0, limit=0.0) for text in descriptions]
+
+
+def test_what_is_irrelevant_can_lose_but_never_win(shelf: list[Product]) -> None:
+    """The brightest scene wins until the gate refuses it; then it is what the winner is preferred over."""
+    texts = [["white marble podium, soft light, pink wall, eucalyptus", "black marble blocks, spotlight, charcoal wall",
+              "slate slab, neon light, teal wall, ice"]]  # fmt: skip
+    told = {"reward": Brightness(), "renderer": load("studio"), "render_size": 64}
+    free = judge(shelf[:1], texts, rng=np.random.default_rng(0), **told)
+    gated = judge(shelf[:1], texts, rng=np.random.default_rng(0), relevance=Refusing("pink"), **told)
+    assert [one.score for one in gated[0]] == [one.score for one in free[0]]
+    assert [one.relevant for one in gated[0]] == [False, True, True]
+    assert all(one.understood for one in gated[0])
+    (before,), (after,) = (choose_pairs(own, min_margin=0.0) for own in (free, gated))
+    assert before.chosen == texts[0][0]
+    assert (after.rejected, after.margin) == (texts[0][0], None)

@@ -48,7 +48,7 @@ def test_torchrun_does_what_one_process_does(shop: Workspace, tmp_path: Path) ->
     done = two_processes(copies[1])
     assert done.returncode == 0, done.stderr
     told = done.stdout.splitlines()
-    assert told[0].startswith("stopped early: KL ")  # said once, by the process that leads
+    assert told[0].startswith("stopped in round 1: KL ")  # said once, by the process that leads
     assert told[1:] == [f"made {copies[1]}/models/prompt", f"next: clickscape generate {copies[1]} --out ads/"]
     one, two = (read_metrics(next((copy / "runs").glob("*-optimize/metrics.jsonl"))) for copy in copies)
     assert [(line["round"], line["number"]) for line in one] == [(line["round"], line["number"]) for line in two]

@@ -53,13 +53,17 @@ def reward(
         str | None,
         typer.Option(help="Folder or hub id of a vision encoder or model that sees. Default: clickscape.toml."),
     ] = None,
+    judge: Annotated[
+        Literal["none", "scene", "single", "pair"] | None,
+        typer.Option(help="Also train a judge of this form on products of its own. Default: clickscape.toml."),
+    ] = None,
 ) -> None:
     """Train the reward model on the clicks and judge it on held-out products; `train` may be left out."""
     from clickscape.stages.reward import reward as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    given = {"form": form, "backbone": backbone}
+    given = {"form": form, "backbone": backbone, "judge": judge}
     settings = shop.settings.reward.model_copy(update={name: value for name, value in given.items() if value})
     manifest = terminal.watch(stage(shop, settings))
     for line in manifest.result["summary"]:
@@ -119,6 +123,6 @@ def optimize(
         manifest = terminal.watch(stage(shop, settings, processes=processes))
         if not processes.leads:
             return
-    if manifest.result["stopped"]:
-        terminal.out.print(f"stopped early: {manifest.result['stopped']}", markup=False)
+    for line in manifest.result["summary"]:
+        terminal.out.print(line, markup=False)
     terminal.made(shop.models / "prompt", after=f"clickscape generate {workspace} --out ads/")

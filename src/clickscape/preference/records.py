@@ -7,6 +7,7 @@ folder/round-1/pairs.jsonl      what is learned from
 folder/round-1/reference.safetensors    what the reference says of it
 folder/round-1/checkpoint.safetensors   the policy in the middle of the round   (gone when the round is done)
 folder/round-1/model/           the policy after the round   (LoRA: adapter.safetensors, and model/ in the last)
+folder/round-1/watch.jsonl      what it writes for held-back products   (with a watch; round-0: the reference)
 folder/round-1/report.json      (the round is done)
 """
 
@@ -22,12 +23,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
 from clickscape.preference import adapter
+from clickscape.preference import watch as watching
 from clickscape.preference.divergence import Divergence
 from clickscape.preference.sample import Candidate, PreferencePair
 from clickscape.preference.spoil import Spoilt
+from clickscape.preference.watch import Watch, Watched
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
@@ -55,7 +59,8 @@ class RoundReport:
 
     ``kl``: estimate of KL(policy before this round ‖ reference) in nats; ``kl_error``: its standard error.
     ``margin`` is None without a pair of two understood descriptions.  ``kl_after``: the same of the policy after the
-    round, None without a KL budget.  ``stopped``: why the optimization ends with this round, None where it goes on.
+    round, None without a KL budget.  ``relevant_rate``: 1 where no gate was asked.  ``watched``: what the held-back
+    products say, None without a watch.  ``stopped``: why the optimization ends with this round, None where it goes on.
     """
 
     round: int
@@ -71,7 +76,33 @@ class RoundReport:
     steps: int
     kl_after: float | None = None
     kl_after_error: float | None = None
+    relevant_rate: float = 1.0
+    watched: Watched | None = None
     stopped: str | None = None
+
+    @property
+    def kept(self) -> int:
+        """The round whose policy is kept, should this one be the last."""
+        return self.round if self.watched is None else self.watched.kept
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Which round of which run, with which settings, and the processes that share it."""
+
+    folder: Path
+    number: int
+    config: OptimizeConfig
+    processes: Processes
+
+    @property
+    def place(self) -> Path:
+        """The folder of this round's own files."""
+        return self.folder / f"round-{self.number}"
+
+    def stream(self, *purpose: int) -> np.random.Generator:
+        """The random stream of one purpose in this round: the same however often a run was killed."""
+        return _stream(self.config, self.number, *purpose)
 
 
 def report(
@@ -97,21 +128,29 @@ def report(
         kl=found.nats,
         kl_error=found.error,
         steps=0,
+        relevant_rate=float(np.mean([candidate.relevant for candidate in flat])),
     )
 
 
-def stream(config: OptimizeConfig, number: int, *purpose: int) -> np.random.Generator:
-    """The random stream of one purpose in one round: the same however often a run was killed."""
+def _stream(config: OptimizeConfig, number: int, *purpose: int) -> np.random.Generator:
     return np.random.default_rng([config.seed, number, *purpose])
 
 
-def claim(folder: Path, vlm: VisionLanguageModel, products: Sequence[Product], *, config: OptimizeConfig) -> None:
+def claim(
+    folder: Path,
+    vlm: VisionLanguageModel,
+    products: Sequence[Product],
+    *,
+    config: OptimizeConfig,
+    watch: Watch | None = None,
+) -> None:
     """Make the folder this run's, or see that it is."""
     settings: dict[str, Any] = {
         "version": VERSION,
         "config": config.model_dump(mode="json"),
         "model": _digest(vlm),
         "products": fingerprint([product.product_id for product in products]),
+        "watch": None if watch is None else fingerprint(watch.settings),
     }
     file = folder / "settings.json"
     if file.exists():
@@ -144,7 +183,7 @@ def open_round(folder: Path, number: int, *, config: OptimizeConfig) -> VisionLa
     if not config.lora_rank:
         return vlm_model.load(folder / f"round-{number}" / "model", trainable=True)
     vlm = vlm_model.load(folder / "round-0" / "model", trainable=True)
-    vlm = adapter.attach(vlm, rank=config.lora_rank, seed=int(stream(config, 0, ADAPTER).integers(2**31)))
+    vlm = adapter.attach(vlm, rank=config.lora_rank, seed=int(_stream(config, 0, ADAPTER).integers(2**31)))
     if number:
         adapter.restore(vlm, folder / f"round-{number}" / "adapter.safetensors")
     return vlm
@@ -163,7 +202,9 @@ def save_round(policy: VisionLanguageModel, place: Path, *, config: OptimizeConf
 
 def read_report(file: Path) -> RoundReport:
     """What a finished round told (report.json)."""
-    return RoundReport(**read_json(file))
+    values = read_json(file)
+    watched = values.get("watched")
+    return RoundReport(**{**values, "watched": None if watched is None else watching.read(watched)})
 
 
 def read_candidates(file: Path) -> list[list[Candidate]]:

@@ -1,7 +1,8 @@
 """Where preference pairs come from: the prompt model writes, the renderer draws, the reward model judges.
 
 Every description is drawn with a seed of its own, so that no accident of one seed decides a whole product.  What the
-renderer does not understand can lose but never win: its picture shows something else than its words.
+renderer does not understand can lose but never win: its picture shows something else than its words. What the relevance
+gate refuses can lose but never win, either: it would please beside any product.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.compute.device import ALONE, Processes
 from clickscape.errors import PreferenceError
+from clickscape.gates.relevance import Relevance
 from clickscape.preference.spoil import Spoilt
 from clickscape.render.renderer import Renderer, Rendering, render_all
 from clickscape.render.studio.parse import parse
@@ -54,7 +56,10 @@ class Reward(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One description exactly as it was sampled, what the renderer made of it, and its reward (logits)."""
+    """One description exactly as it was sampled, what the renderer made of it, and its reward (logits).
+
+    ``relevant``: whether it suits its product; True where no gate was asked.
+    """
 
     product_id: str
     text: str
@@ -62,13 +67,19 @@ class Candidate:
     scene: str
     understood: bool
     score: float
+    relevant: bool = True
+
+    @property
+    def may_win(self) -> bool:
+        """Whether it may be chosen over another: understood by the renderer, and relevant."""
+        return self.understood and self.relevant
 
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
     """Two descriptions of one product, the better one first, and the spoilt input x̃ of this pair in this round.
 
-    ``margin`` is the difference of reward in logits; None where the rejected one was not understood by the renderer.
+    ``margin`` is the difference of reward in logits; None where the rejected one was not understood, or not relevant.
     """
 
     product_id: str
@@ -99,6 +110,7 @@ def sample_candidates(
     render_size: int,
     pictures: Pictures,
     rng: np.random.Generator,
+    relevance: Relevance | None = None,
     processes: Processes = ALONE,
 ) -> Iterator[list[list[Candidate]]]:
     """Sample, draw and judge `candidates` descriptions per product; yields a list per product for some products.
@@ -126,7 +138,16 @@ def sample_candidates(
             [len(tokenizer(text, add_special_tokens=False).input_ids) >= max_new_tokens for text in own]
             for own in texts
         ]
-        yield judge(some, texts, reward=reward, renderer=renderer, render_size=render_size, rng=rng, cut=cut)
+        yield judge(
+            some,
+            texts,
+            reward=reward,
+            renderer=renderer,
+            render_size=render_size,
+            rng=rng,
+            cut=cut,
+            relevance=relevance,
+        )
 
 
 def judge(
@@ -138,6 +159,7 @@ def judge(
     render_size: int,
     rng: np.random.Generator,
     cut: Sequence[Sequence[bool]] | None = None,
+    relevance: Relevance | None = None,
 ) -> list[list[Candidate]]:
     """Draw and score descriptions, a list per product; `cut`: which ones the token limit ended (never understood)."""
     flat = [(product, text) for product, own in zip(products, texts, strict=True) for text in own]
@@ -151,11 +173,20 @@ def judge(
             f"{len(flat)} images; one finite number per image is expected. Train the reward model again."
         )
     ended = [flag for own in cut for flag in own] if cut is not None else [False] * len(flat)
+    suits = [True] * len(flat)
+    if relevance is not None:
+        suits = [verdict.passed for verdict in relevance.judge(pictured, [text for _, text in flat])]
     judged = iter(
         Candidate(
-            product.product_id, text, seed, one.content or text, not short and _reads(renderer, text, one), float(score)
+            product_id=product.product_id,
+            text=text,
+            seed=seed,
+            scene=one.content or text,
+            understood=not short and _reads(renderer, text, one),
+            score=float(score),
+            relevant=suit,
         )
-        for (product, text), seed, one, short, score in zip(flat, seeds, drawn, ended, scores, strict=True)
+        for (product, text), seed, one, short, score, suit in zip(flat, seeds, drawn, ended, scores, suits, strict=True)
     )
     return [[next(judged) for _ in own] for own in texts]
 
@@ -172,10 +203,10 @@ def image_seeds(count: int, *, rng: np.random.Generator) -> list[int]:
 
 
 def best_of_n(candidates: Sequence[Candidate]) -> Candidate:
-    """The candidate with the highest reward among those that the renderer understood (among all, if none)."""
+    """The candidate with the highest reward among those that may win (among all, if none does)."""
     if not candidates:
         raise ValueError("the best of no candidates was asked for")
-    return max(candidates, key=lambda candidate: (candidate.understood, candidate.score))
+    return max(candidates, key=lambda candidate: (candidate.may_win, candidate.score))
 
 
 def choose_pairs(
@@ -191,8 +222,7 @@ def choose_pairs(
     if unparsed_share >= 1:
         return [pair for own in mixed for pair in own]
     clean = [
-        _ranked_pairs([one for one in own if one.understood], min_margin=min_margin, count=per_product)
-        for own in judged
+        _ranked_pairs([one for one in own if one.may_win], min_margin=min_margin, count=per_product) for own in judged
     ]
     order = sorted(range(len(judged)), key=lambda row: -max((pair.margin or 0.0 for pair in clean[row]), default=0.0))
     unparsed, total = sum(map(_unparsed, mixed)), sum(map(len, mixed))
@@ -210,15 +240,15 @@ def _ranked_pairs(candidates: Sequence[Candidate], *, min_margin: float, count: 
     """First over last of one product's ranking, second over last but one …; no two pairs of the same two texts."""
 
     def rank(candidate: Candidate) -> tuple[bool, float]:
-        return candidate.understood, candidate.score
+        return candidate.may_win, candidate.score
 
     best_first, worst_first = sorted(candidates, key=rank, reverse=True), sorted(candidates, key=rank)
     pairs: dict[tuple[str, str], PreferencePair] = {}
     for place in range(min(count, len(candidates) // 2)):
         better, worse = best_first[place], worst_first[place]
-        if not better.understood or better.text == worse.text:
+        if not better.may_win or better.text == worse.text:
             continue
-        margin = better.score - worse.score if worse.understood else None
+        margin = better.score - worse.score if worse.may_win else None
         if margin is not None and (margin <= 0 or margin < min_margin):
             continue
         pairs.setdefault((better.text, worse.text), PreferencePair(better.product_id, better.text, worse.text, margin))

@@ -19,13 +19,13 @@ from torch import Tensor
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
-from clickscape.preference.answers import log_probs
 from clickscape.preference.learner import Learner
 from clickscape.preference.loss import AnswerLogProbs, PreferenceLoss, pcpo_loss
 from clickscape.preference.precision import recomputed
 from clickscape.preference.sample import Pictures, PreferencePair
 from clickscape.preference.spoil import hide_patches
 from clickscape.types import Product
+from clickscape.vlm.answers import log_probs
 from clickscape.vlm.batch import Sample, image_features
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import instruction

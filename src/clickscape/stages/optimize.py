@@ -18,7 +18,7 @@ from clickscape.errors import WorkspaceError
 from clickscape.preference import rounds
 from clickscape.preference.rounds import Event, RoundReport, Sampled
 from clickscape.preference.train import Step
-from clickscape.stages import split
+from clickscape.stages import judge, split, watching
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.stages.tracking import tracked
@@ -39,7 +39,8 @@ def optimize(
     """Run all rounds and save the policy at `target` (default models/prompt); returns the run's manifest.
 
     A killed run goes on in the round that it was in, from its last checkpoint; a finished one with the same settings
-    and inputs is reused. Only the leading one of `processes` writes and tells its progress; all return the manifest.
+    and inputs is reused. Where the workspace has a judge, it watches on products of its own, and may end the run
+    (`stages.watching`). Only the leading one of `processes` writes and tells its progress; all return the manifest.
     """
     if not processes.leads:
         return (yield from _follow(workspace, config, processes=processes))
@@ -48,11 +49,15 @@ def optimize(
     if not rewards.exists():
         raise WorkspaceError(f"{rewards} is missing. Run `clickscape reward {workspace.path}` first.")
     inputs = {"products": workspace.products_path, "reward": rewards, "writer": writer_source(workspace)}
-    if done := workspace.finished(name, fingerprint_of(name, config, inputs)):
+    if (workspace.models / judge.NAME).exists():
+        inputs["judge"] = workspace.models / judge.NAME
+    around = {"watch": workspace.settings.watch.model_dump(), "relevance": workspace.settings.relevance.model_dump()}
+    settings = {**config.model_dump(), **around}
+    if done := workspace.finished(name, fingerprint_of(name, settings, inputs)):
         yield Progress(name, 1, 1, "reused")
         processes.told(None)
         return processes.told(done)
-    with workspace.start_run(name, config, inputs) as run, tracked(config.metrics, run.folder) as tell:
+    with workspace.start_run(name, settings, inputs) as run, tracked(config.metrics, run.folder) as tell:
         folder = processes.told(run.folder / "rounds")
         reports: list[RoundReport] = []
         for event in _events(workspace, config, folder=folder, processes=processes):
@@ -66,7 +71,8 @@ def optimize(
                     tell({key: values[key] for key in _SHOWN}, before + event.number)
                 yield Progress(name, *place(event, config=config))
         rounds.save_policy(folder, target)
-        result = {"rounds": [asdict(report) for report in reports], "stopped": reports[-1].stopped}
+        told = {"stopped": reports[-1].stopped, "summary": watching.summary(reports)}
+        result = {"rounds": [asdict(report) for report in reports], **told}
         return processes.told(run.finish(outputs=[target], result=result))
 
 
@@ -84,13 +90,25 @@ def _follow(workspace: Workspace, config: OptimizeConfig, *, processes: Processe
 
 def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, processes: Processes) -> Iterator[Event]:
     products = workspace.products()
+    teacher, renderer = reward_room.load(workspace.models / "reward"), render.load("studio")
+    guarded = watching.guards(
+        workspace,
+        products,
+        split.read(workspace, products),
+        teacher=teacher,
+        renderer=renderer,
+        config=config,
+        device=processes.device,
+    )
     return rounds.optimize(
         vlm.load(writer_source(workspace)),
-        reward_room.load(workspace.models / "reward"),
-        render.load("studio"),
-        split.read(workspace, products).training(products),
+        teacher,
+        renderer,
+        guarded.learned,
         folder=folder,
         config=config,
+        relevance=guarded.relevance,
+        watch=guarded.watch,
         processes=processes,
     )
 

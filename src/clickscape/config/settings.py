@@ -1,7 +1,4 @@
-"""Settings: one frozen model per stage, read from clickscape.toml, with every unit in its description.
-
-What can be derived is not a setting. Unknown keys are errors, so a typing mistake never silently means the default.
-"""
+"""The settings of every stage but the optimization (`optimization`), and the file that they are read from."""
 
 from __future__ import annotations
 
@@ -10,20 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from clickscape.config.optimization import OptimizeConfig, RelevanceConfig, WatchConfig
+from clickscape.config.stage import StageConfig
 from clickscape.errors import ConfigError
 
 
-class _Stage(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __hash__(self) -> int:
-        """Equal settings, equal hash; tables among them, too (settings are keys of caches)."""
-        return hash(self.model_dump_json())
-
-
-class IngestConfig(_Stage):
+class IngestConfig(StageConfig):
     """A catalog moves into the workspace."""
 
     matting: str = Field(
@@ -38,7 +29,7 @@ LogColumn = Literal[
 """Names that clickscape knows the columns of a log by."""
 
 
-class ClicksConfig(_Stage):
+class ClicksConfig(StageConfig):
     """From events to pairs."""
 
     source: str = Field(
@@ -90,7 +81,7 @@ class ClicksConfig(_Stage):
     paper_max_ratio: float = Field(1.20, ge=1, description="paper's filter: CTR of the better over the worse, at most")
 
 
-class TinyConfig(_Stage):
+class TinyConfig(StageConfig):
     """Architecture of the embedded multimodal LM (LLaVA: CLIP tower + Llama)."""
 
     image_size: int = Field(96, description="pixels of the square that the vision tower sees")
@@ -112,7 +103,7 @@ class TinyConfig(_Stage):
         return (self.image_size // self.patch_size) ** 2
 
 
-class PretrainConfig(_Stage):
+class PretrainConfig(StageConfig):
     """Four instruction tasks, loss on the answer tokens only (Chen et al. 2025, section 3.1)."""
 
     ads: int = Field(9_600, ge=64, description="rendered ads that the tower and the captioning task learn from")
@@ -132,7 +123,7 @@ class PretrainConfig(_Stage):
     seed: int = 0
 
 
-class RewardConfig(_Stage):
+class RewardConfig(StageConfig):
     """Reward model: which of two ad images of one product gets clicked more."""
 
     form: Literal["single", "pair"] = Field(
@@ -165,66 +156,7 @@ class RewardConfig(_Stage):
     seed: int = 0
 
 
-class OptimizeConfig(_Stage):
-    """Product-centric preference optimization (Chen et al. 2025, eq. 9)."""
-
-    objective: Literal["product_centric", "preference_only"] = Field(
-        "product_centric", description="with the product-centric term, or without"
-    )
-    preference: Literal["dpo", "margin_dpo"] = Field(
-        "dpo", description="the reward model's order counts as certain, or with its probability"
-    )
-    rounds: int = Field(3, ge=1)
-    products_per_round: int = Field(192, ge=2)
-    candidates: int = Field(8, ge=2, description="descriptions sampled per product and round")
-    temperature: float = Field(1.0, gt=0)
-    max_new_tokens: int = Field(48, ge=4, description="longest description, in tokens")
-    beta: float = Field(0.5, gt=0, description="β: how hard the reference holds, per nat")
-    weight: float = Field(1.0, ge=0, description="w: weight of the product-centric term")
-    anchor: Literal["none", "nll", "sft_margin"] = Field("nll", description="keeps log π(y+|x) from falling")
-    anchor_weight: float = Field(
-        2.0, ge=0, description="of the anchor, per pair; too little and descriptions stop parsing"
-    )
-    mask_ratio: float = Field(0.75, ge=0, le=1, description="share of image patches hidden in the spoilt image")
-    caption_swap_share: float = Field(0.5, ge=0, le=1, description="share of spoilt inputs with another product's text")
-    min_margin: float = Field(0.1, ge=0, description="least difference of reward, in logits, for a preference pair")
-    pairs_per_product: int = Field(
-        1, ge=1, description="pairs of a product and round: best over worst, second best over second worst …"
-    )
-    unparsed_share: float = Field(
-        1.0, ge=0, le=1, description="largest share of a round's pairs whose rejected description did not parse"
-    )
-    epochs: int = Field(2, ge=1, description="passes over a round's pairs")
-    batch_size: int = Field(16, ge=1, description="pairs per step")
-    pairs_per_pass: int = Field(16, ge=1, description="pairs in memory at once; a step adds up batch_size of them")
-    learning_rate: float = Field(3e-4, gt=0)
-    warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
-    kl_budget: float | None = Field(
-        None, gt=0, description="KL(policy ‖ reference), nats, that ends the optimization; left out: no limit"
-    )
-    kl_every: int = Field(8, ge=1, description="steps between two estimates of it; one more after the last step")
-    checkpoint_every: int = Field(25, ge=0, description="steps between two checkpoints of a round; 0: none")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="number format of the weights; auto: bfloat16 on a GPU, else float32"
-    )
-    gradient_checkpointing: bool = Field(
-        False, description="compute the layers again for the gradient: less memory, more time"
-    )
-    metrics: Literal["jsonl", "tensorboard"] = Field(
-        "jsonl", description="where the steps are told besides the run's metrics.jsonl"
-    )
-    train_tower: bool = Field(False, description="let the vision tower learn too")
-    lora_rank: int = Field(0, ge=0, description="0 trains all weights of the language model")
-    render_size: int = Field(128, ge=64, description="pixels of the square images that the reward model looks at")
-    seed: int = 0
-
-    @property
-    def product_weight(self) -> float:
-        """Weight of the product-centric term under this objective."""
-        return self.weight if self.objective == "product_centric" else 0.0
-
-
-class GenerateConfig(_Stage):
+class GenerateConfig(StageConfig):
     """New creatives for a catalog."""
 
     renderer: Literal["studio", "diffusion"] = Field("studio", description="what draws the images")
@@ -244,7 +176,7 @@ class GenerateConfig(_Stage):
         return self
 
 
-class FidelityConfig(_Stage):
+class FidelityConfig(StageConfig):
     """What a picture may measure to pass the fidelity gate; docs/fidelity.md says how the defaults were chosen."""
 
     edge: float = Field(3.0, gt=0, le=100, description="ΔE2000 from a clean composite along the outline, at most")
@@ -262,36 +194,6 @@ class FidelityConfig(_Stage):
     room: float = Field(
         0.01, ge=0, le=0.2, description="share of the side left free at every edge, at least; a placement may ask more"
     )
-
-
-class WatchConfig(_Stage):
-    """What ends an optimization before it games the reward; looked at after every round on held-back products."""
-
-    share: float = Field(
-        0.25, gt=0, lt=1, description="share of the groups learned from that rounds leave out (with a judge: its own)"
-    )
-    products: int = Field(96, ge=2, description="held-back products looked at after every round, at most")
-    descriptions: int = Field(4, ge=2, description="descriptions sampled for each of them")
-    confidence: float = Field(
-        0.95, gt=0.5, lt=1, description="of each of the two one-sided tests; see docs/howto/judge.md"
-    )
-    diversity: float = Field(0.3, ge=0, le=1, description="least share of the first round's diversity, of any kind")
-    without_judge: bool = Field(False, description="watch diversity where there is no judge, too")
-    seed: int = 0
-
-
-class RelevanceConfig(_Stage):
-    """Whether a description may win that suits its product no better than any other; see docs/relevance.md."""
-
-    use: Literal["off", "refuse"] = Field("off", description="refuse: what is irrelevant may lose and never win")
-    by: Literal["model", "server"] = Field("model", description="the pre-trained prompt model, or a vision model")
-    limit: float = Field(0.7, description="least contrast, nats; by = model")
-    others: int = Field(10, ge=2, description="products that a description is compared with; by = model")
-    address: str = Field("", description="root of an OpenAI-compatible server, https://…/v1; by = server")
-    model: str = Field("", description="model that the server is asked for; by = server")
-    key_variable: str = Field("OPENAI_API_KEY", description="environment variable with the server's key")
-    least_score: float = Field(5.0, ge=0, le=10, description="least score of the server's model, 0 to 10")
-    timeout_seconds: float = Field(60.0, gt=0, description="seconds without an answer after which it is asked again")
 
 
 DIFFUSION_FAMILIES: Mapping[str, Mapping[str, object]] = {
@@ -314,7 +216,7 @@ DIFFUSION_FAMILIES: Mapping[str, Mapping[str, object]] = {
 """What a family's settings are where clickscape.toml does not say otherwise; models are public hub ids."""
 
 
-class DiffusionConfig(_Stage):
+class DiffusionConfig(StageConfig):
     """Stable Diffusion inpainting with a ControlNet around the product's own pixels (extra `diffusion`)."""
 
     family: Literal["sd15", "sdxl"] = Field(
@@ -387,7 +289,7 @@ class DiffusionConfig(_Stage):
         return self.model_dump(exclude={"allow_download", "batch_size", "device", "offload"})
 
 
-class SimulateConfig(_Stage):
+class SimulateConfig(StageConfig):
     """A world with known true CTRs, its copywriter's creatives and their click log."""
 
     world: Literal["harmony", "siren"] = "harmony"
@@ -399,7 +301,7 @@ class SimulateConfig(_Stage):
     seed: int = 0
 
 
-class Settings(_Stage):
+class Settings(StageConfig):
     """Everything that clickscape.toml may say, one section per stage."""
 
     ingest: IngestConfig = IngestConfig()

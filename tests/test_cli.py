@@ -117,6 +117,13 @@ def test_examples_in_the_help_name_real_options() -> None:
         assert {word for word in words if word.startswith("--")} <= options
 
 
+def test_a_judge_of_the_reward_models_own_form_is_refused(folder: Path) -> None:
+    before = snapshot(folder)
+    line = refused(clickscape("reward", "shop", "--judge", "single", cwd=folder))
+    assert "reward.judge: 'single' is the form of the reward model itself" in line
+    assert snapshot(folder) == before
+
+
 def test_an_ingested_catalog_ends_with_the_next_command(folder: Path) -> None:
     done = clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,10 @@ class ImageError(ClickscapeError):
     """An image is missing, unreadable, too large, or has no product that can be cut out."""
 
 
+class LaunchError(ClickscapeError):
+    """The processes of a launch are not those that were asked for, or one of them ended."""
+
+
 class LogError(ClickscapeError):
     """A click log contradicts itself or the creatives."""
 

@@ -1,4 +1,4 @@
-"""Thread counts hold for a block and come back."""
+"""Thread counts hold for a block and come back; a launch that is not what was asked for is one line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import os
 
 import cv2
 import pytest
+from accelerate.commands.launch import launch_command_parser
+from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
 from clickscape.compute import set_threads, threads
+from clickscape.compute.device import ALONE, launched
+from clickscape.errors import LaunchError
 
 
 def test_threads_hold_for_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +29,42 @@ def test_threads_hold_for_the_block_only(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_no_threads_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one thread"):
         set_threads(0)
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment of a process that no launcher started."""
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    return monkeypatch
+
+
+def test_one_process_without_a_launcher(on_cpu: pytest.MonkeyPatch) -> None:
+    with launched() as processes:
+        assert processes == ALONE
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_a_launcher_that_starts_fewer_than_it_was_asked_for_is_found_out(
+    on_cpu: pytest.MonkeyPatch, count: str
+) -> None:
+    """In the very environment that `accelerate launch --cpu --num_processes 2` gives its only process."""
+    asked = ["--cpu", "--num_processes", count, "--num_machines", "1", "--mixed_precision", "no"]
+    arguments = launch_command_parser().parse_args([*asked, "--dynamo_backend", "no", "-m", "clickscape"])
+    arguments.use_cpu = True
+    _, environment = prepare_simple_launcher_cmd_env(arguments)
+    for name, value in environment.items():
+        on_cpu.setenv(name, value)
+    if count == "1":
+        with launched() as processes:
+            assert processes.count == 1
+        return
+    with pytest.raises(LaunchError, match=r"asked for several processes and started one\. Launch with `torchrun"):
+        launched().__enter__()
+
+
+def test_a_world_of_no_size_is_one_line(on_cpu: pytest.MonkeyPatch) -> None:
+    on_cpu.setenv("WORLD_SIZE", "two")
+    with pytest.raises(LaunchError, match="WORLD_SIZE is 'two', not a number of processes"):
+        launched().__enter__()

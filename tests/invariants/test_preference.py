@@ -25,6 +25,7 @@ from clickscape.preference.train import (
     trainable_parameters,
 )
 from clickscape.types import Product
+from clickscape.vlm import answers, logits
 from clickscape.vlm.batch import Sample, answer_log_probs, collate
 from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
 
@@ -159,6 +160,36 @@ def test_a_cached_tower_changes_nothing(lessons: Lessons) -> None:
     assert not any("vision_tower" in name for name in cached[1])
     tower = gradients(policy, lessons, reference=reference, config=OptimizeConfig(train_tower=True), cached=False)
     assert any("vision_tower" in name for name in tower[1])
+
+
+@pytest.mark.usefixtures("exact")
+def test_packed_answers_are_answers_one_by_one(lessons: Lessons, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = model(moved=True)
+    reference = score(model(moved=False), lessons, product_centric=True)
+    packed = gradients(policy, lessons, reference=reference, config=OptimizeConfig())
+    monkeypatch.setattr(answers, "can_pack", lambda vlm: False)
+    torch.testing.assert_close(
+        score(model(moved=False), lessons, product_centric=True).spoilt, reference.spoilt, rtol=1e-9, atol=1e-9
+    )
+    separate = gradients(policy, lessons, reference=reference, config=OptimizeConfig())
+    assert packed[0] == pytest.approx(separate[0], abs=1e-9)
+    assert_same(packed[1], separate[1], within=1e-9)
+
+
+@pytest.mark.usefixtures("exact")
+def test_logits_in_parts_are_logits_at_once(lessons: Lessons, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = model(moved=True)
+    reference = score(model(moved=False), lessons, product_centric=True)
+    whole = gradients(policy, lessons, reference=reference, config=OptimizeConfig())
+    made: list[int] = []
+    policy.core.lm_head.register_forward_hook(lambda _, args, output: made.append(output.numel()))
+    for at_once in (1_000, 5_000):
+        monkeypatch.setattr(logits.target_log_probs, "__kwdefaults__", {"at_once": at_once})
+        made.clear()
+        parts = gradients(policy, lessons, reference=reference, config=OptimizeConfig())
+        assert max(made) <= at_once
+        assert parts[0] == pytest.approx(whole[0], abs=1e-9)
+        assert_same(parts[1], whole[1], within=1e-9)
 
 
 @pytest.mark.usefixtures("exact")

@@ -82,6 +82,41 @@ def test_gradients_worked_out_by_hand() -> None:
     assert policy.spoilt.grad.item() == pytest.approx(second)
 
 
+def test_soft_labels_worked_out_by_hand() -> None:
+    # h = 0.5 · 3 = 1.5: −0.8 log σ(1.5) − 0.2 log σ(−1.5)
+    policy, reference = log_probs([-10], [-11], [-13]), log_probs([-12], [-10], [-13.5])
+    soft = torch.tensor([0.8], dtype=torch.float64)
+    loss = pcpo_loss(policy, reference, beta=0.5, weight=1, probability=soft)
+    preference = 0.8 * math.log(1 + math.exp(-1.5)) + 0.2 * math.log(1 + math.exp(1.5))
+    assert loss.preference.item() == pytest.approx(preference)
+    assert loss.product.item() == pytest.approx(math.log(1 + math.exp(-0.75)))  # as without
+    assert loss.total.item() == pytest.approx(preference + math.log(1 + math.exp(-0.75)))
+    anchored = pcpo_loss(policy, reference, beta=0.5, weight=0, probability=soft, anchor="sft_margin")
+    assert anchored.total.item() == pytest.approx(preference + 0.5 * math.log(1 + math.exp(-1)))
+
+
+@pytest.mark.parametrize(("p", "margin"), [(0.5, 0.0), (0.8, math.log(4)), (0.99, math.log(99))])
+def test_soft_labels_rest_at_the_reward_s_margin_and_start_as_weighted_dpo(p: float, margin: float) -> None:
+    soft, zero = torch.tensor([p], dtype=torch.float64), log_probs([0], [0])
+
+    def pull(ahead: float, probability: torch.Tensor | None) -> float:
+        policy = log_probs([ahead], [0])
+        policy.chosen.requires_grad_()
+        pcpo_loss(policy, zero, beta=0.5, weight=0, probability=probability).total.sum().backward()
+        return policy.chosen.grad.item()
+
+    assert pull(margin / 0.5, soft) == pytest.approx(0, abs=1e-12)
+    assert pull(0, soft) == pytest.approx((2 * p - 1) * pull(0, None))
+
+
+@given(margin=st.floats(-2_000, 2_000))
+def test_certain_labels_are_plain_dpo(margin: float) -> None:
+    policy, reference = log_probs([margin], [0]), log_probs([0], [0])
+    one = torch.ones(1, dtype=torch.float64)
+    certain = pcpo_loss(policy, reference, beta=0.5, weight=0, probability=one)
+    assert certain.total.item() == pcpo_loss(policy, reference, beta=0.5, weight=0).total.item()
+
+
 nats = st.floats(-300, 0)
 
 

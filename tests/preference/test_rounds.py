@@ -21,6 +21,7 @@ from clickscape.preference.rounds import (
     optimize,
     product_pictures,
     read_pairs,
+    save_policy,
 )
 from clickscape.preference.sample import judge
 from clickscape.preference.train import Step, prepare, score
@@ -34,7 +35,7 @@ Taught = Callable[[], VisionLanguageModel]
 
 SMALL = OptimizeConfig(
     rounds=2, products_per_round=8, candidates=3, max_new_tokens=40, min_margin=0.05,
-    epochs=2, batch_size=3, learning_rate=2e-3, render_size=64, caption_swap_share=0.5,
+    epochs=2, batch_size=3, learning_rate=2e-3, checkpoint_every=2, render_size=64, caption_swap_share=0.5,
 )  # fmt: skip
 
 
@@ -135,10 +136,74 @@ def test_killed_and_run_again_it_is_as_if_it_had_never_been_killed(
         event for event in events if isinstance(event, RoundReport)
     ]
     assert same(weights(folder), weights(whole))
+    if killed_after == "a step of round 2":  # the second one, of which there is a checkpoint
+        assert [event.number for event in again if isinstance(event, Step)][:2] == [3, 4]
+    assert not list(folder.rglob("checkpoint.safetensors"))
     for number in (1, 2):
         assert read_pairs(folder / f"round-{number}" / "pairs.jsonl") == read_pairs(
             whole / f"round-{number}" / "pairs.jsonl"
         )
+
+
+def test_a_damaged_checkpoint_is_refused_and_names_its_remedy(
+    start: Callable[..., Iterator[Event]], tmp_path: Path
+) -> None:
+    list(itertools.islice(start(tmp_path), 1 + 2))
+    checkpoint = tmp_path / "round-1" / "checkpoint.safetensors"
+    assert checkpoint.exists()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+    with pytest.raises(PreferenceError, match=r"checkpoint.safetensors: no readable checkpoint .*Delete it"):
+        list(start(tmp_path))
+    checkpoint.unlink()
+    assert isinstance(list(start(tmp_path))[-1], RoundReport)
+
+
+def test_over_its_kl_budget_a_run_ends_in_the_middle_of_a_round(
+    start: Callable[..., Iterator[Event]], uninterrupted: tuple[Path, list], tmp_path: Path
+) -> None:
+    _, unlimited = uninterrupted
+    config = SMALL.model_copy(update={"kl_budget": 0.5, "kl_every": 3})
+    events = list(start(tmp_path / "run", config))
+    steps = [event for event in events if isinstance(event, Step)]
+    *_, report = events
+    assert isinstance(report, RoundReport)
+    assert [step.kl is not None for step in steps] == [step.number % 3 == 0 for step in steps]
+    assert all(step.kl < 0.5 for step in steps[:-1] if step.kl is not None)
+    assert (report.round, report.steps, report.kl_after) == (1, len(steps), steps[-1].kl)
+    assert report.kl_after > 0.5
+    assert report.steps < len([event for event in unlimited if isinstance(event, Step) and event.round == 1])
+    assert report.stopped == (
+        f"KL {report.kl_after:.2f} ± {report.kl_after_error:.2f} nats after step {report.steps}, over kl_budget = 0.5"
+    )
+    assert not (tmp_path / "run" / "round-2").exists()
+    assert list(start(tmp_path / "run", config)) == [report]
+    # watching disturbs nothing: up to where it ended, it is the run without a budget
+    assert [step.loss for step in steps] == [event.loss for event in unlimited if isinstance(event, Step)][: len(steps)]
+    # and killed before its report, it ends at the same step with the same words
+    list(itertools.islice(start(tmp_path / "cut", config), len(events) - 1))
+    again = list(start(tmp_path / "cut", config))
+    assert again[-1] == report
+    assert same(weights(tmp_path / "cut", 1), weights(tmp_path / "run", 1))
+
+
+def test_within_its_kl_budget_a_run_goes_on_and_says_where_it_is(
+    start: Callable[..., Iterator[Event]], tmp_path: Path
+) -> None:
+    config = SMALL.model_copy(update={"kl_budget": 1e6, "lora_rank": 2, "learning_rate": 1e-2, "rounds": 1})
+    *steps, report = [event for event in start(tmp_path, config) if not isinstance(event, Sampled)]
+    assert report.stopped is None
+    assert report.kl_after == steps[-1].kl
+    assert 0 < report.kl_after < 1e6
+    assert report.kl_after_error > 0
+
+
+def test_an_adapter_that_is_stopped_early_is_a_plain_checkpoint_too(
+    start: Callable[..., Iterator[Event]], tmp_path: Path
+) -> None:
+    config = SMALL.model_copy(update={"kl_budget": 1e-3, "kl_every": 2, "lora_rank": 2, "learning_rate": 1e-2})
+    *_, report = start(tmp_path, config)
+    assert report.round == 1
+    assert vlm_model.load(tmp_path / "round-1" / "model").parameters > 0
 
 
 def test_a_folder_of_another_run_is_refused(
@@ -189,6 +254,8 @@ def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
     assert not (tmp_path / "whole" / "round-1" / "model").exists()
     adapted, plain = open_policy(tmp_path / "whole").vlm, vlm_model.load(tmp_path / "whole" / "round-2" / "model")
     assert same(dict(adapted.model.state_dict()), dict(open_policy(tmp_path / "cut").vlm.model.state_dict()))
+    save_policy(tmp_path / "whole", tmp_path / "made")
+    assert same(dict(vlm_model.load(tmp_path / "made").model.state_dict()), dict(plain.model.state_dict()))
     pictures, by_id = product_pictures(32), {product.product_id: product for product in shelf}
     pairs = read_pairs(tmp_path / "whole" / "round-2" / "pairs.jsonl")
     lessons = prepare(pairs, products=by_id, pictures=pictures, vlm=plain)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,22 @@ def test_training_moves_what_the_loss_is_about(build: Build, lessons: Lessons) -
         gaps[objective] = float((shift - spoilt_shift).mean())
     # only the product-centric term asks that the product's information carries the answer
     assert gaps["product_centric"] > gaps["preference_only"] + 1
+
+
+def test_margin_weighted_pairs_end_near_the_reward_s_margin(build: Build, lessons: Lessons) -> None:
+    """Where DPO pushes on and on, soft labels rest: β · margin of the policy = margin of the reward."""
+    doubtful = replace(lessons, lessons=tuple(replace(one, probability=0.75) for one in lessons.lessons))
+    ends = {}
+    for preference in ("dpo", "margin_dpo"):
+        policy = build(0)
+        reference = score(policy, doubtful, product_centric=False)
+        config = OptimizeConfig(
+            preference=preference, weight=0, anchor="none", batch_size=10, epochs=25, learning_rate=6e-3
+        )
+        *_, last = train(policy, doubtful, reference=reference, config=config, rng=np.random.default_rng(0))
+        ends[preference] = config.beta * last.margin
+    assert ends["margin_dpo"] == pytest.approx(math.log(3), abs=0.3)
+    assert ends["dpo"] > 3
 
 
 def test_an_adapter_starts_as_the_reference_and_detached_stays_it(build: Build, lessons: Lessons) -> None:

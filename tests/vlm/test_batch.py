@@ -51,26 +51,6 @@ def test_log_probs_are_those_of_plain_transformers(small, samples):
     torch.testing.assert_close(batches.answer_log_probs(small, batch), torch.tensor(expected), atol=1e-4, rtol=1e-5)
 
 
-def test_answers_that_share_their_question_count_the_same_and_pull_the_same(build, samples):
-    vlm = build(seed=8)
-    vlm.model.requires_grad_(True)
-    texts = [("oak table", " white marble podium, noon sun"), ("x",), ("sand", "oak", "ice cubes at the beach")]
-    answers = [(number, text) for number, own in enumerate(texts) for text in own]
-    asked = [samples[0], samples[1], samples[3]]
-    shared, rows = batches.shared_log_probs(vlm, asked, answers)
-    (-shared.mean()).backward()
-    pulled = {name: weight.grad.clone() for name, weight in vlm.model.named_parameters() if weight.grad is not None}
-    vlm.model.zero_grad(set_to_none=True)
-    each = [replace(asked[number], answer=text) for number, text in answers]
-    alone, numbers = batches.token_log_probs(vlm, collate(vlm, each, side="right", answers=True))
-    (-alone.mean()).backward()
-    torch.testing.assert_close(shared, alone, atol=1e-5, rtol=1e-5)
-    assert rows.tolist() == numbers.tolist()
-    for name, weight in vlm.model.named_parameters():
-        if weight.grad is not None:
-            torch.testing.assert_close(pulled[name], weight.grad, atol=1e-5, rtol=1e-3)
-
-
 def test_the_answer_is_trained_exactly_as_it_stands_and_ends(small, samples):
     batch = collate(small, samples, side="right", answers=True)
     for row, sample in enumerate(samples):

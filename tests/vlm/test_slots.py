@@ -12,8 +12,7 @@ from clickscape.errors import ModelError
 from clickscape.reward.features import pool
 from clickscape.vlm import slots
 from clickscape.vlm.model import TINY_FOLDER
-from clickscape.vlm.pretrain import DEPARTMENT, SlotHeads
-from clickscape.vlm.slots import NamedSlots
+from clickscape.vlm.slots import DEPARTMENT, NamedSlots, SlotHeads
 
 VALUES = {"setting": ("desert", "snow", "kitchen"), "prop": ("candle", "none"), DEPARTMENT: ("Toys", "Shoes")}
 

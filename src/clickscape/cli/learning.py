@@ -53,13 +53,17 @@ def reward(
         str | None,
         typer.Option(help="Folder or hub id of a vision encoder or model that sees. Default: clickscape.toml."),
     ] = None,
+    judge: Annotated[
+        Literal["none", "scene", "single", "pair"] | None,
+        typer.Option(help="Also train a judge of this form on products of its own. Default: clickscape.toml."),
+    ] = None,
 ) -> None:
     """Train the reward model on the clicks and judge it on held-out products; `train` may be left out."""
     from clickscape.stages.reward import reward as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    given = {"form": form, "backbone": backbone}
+    given = {"form": form, "backbone": backbone, "judge": judge}
     settings = shop.settings.reward.model_copy(update={name: value for name, value in given.items() if value})
     manifest = terminal.watch(stage(shop, settings))
     for line in manifest.result["summary"]:
@@ -118,12 +122,23 @@ def optimize(
     objective: Annotated[
         Literal["product_centric", "preference_only"] | None, typer.Option(help="Default: clickscape.toml.")
     ] = None,
+    preference: Annotated[Literal["dpo", "margin_dpo"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
 ) -> None:
-    """Teach the prompt model what the reward model prefers, product by product (PCPO)."""
+    """Teach the prompt model what the reward model prefers, product by product (PCPO).
+
+    Several processes at once: torchrun --nproc_per_node 2 -m clickscape optimize my-shop
+    """
+    from clickscape.compute.device import launched
     from clickscape.stages.optimize import optimize as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    settings = shop.settings.optimize.model_copy(update={"objective": objective} if objective else {})
-    terminal.watch(stage(shop, settings))
+    given = {"objective": objective, "preference": preference}
+    settings = shop.settings.optimize.model_copy(update={name: value for name, value in given.items() if value})
+    with launched() as processes:
+        manifest = terminal.watch(stage(shop, settings, processes=processes))
+        if not processes.leads:
+            return
+    for line in manifest.result["summary"]:
+        terminal.out.print(line, markup=False)
     terminal.made(shop.models / "prompt", after=f"clickscape generate {workspace} --out ads/")

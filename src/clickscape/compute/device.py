@@ -1,11 +1,24 @@
-"""How many threads the numeric libraries of this process take; one each is fastest when processes share the cores."""
+"""What a process computes on: its threads, its device, and the other processes that a launcher started beside it.
+
+Threads: one each is fastest when processes share the cores.  Processes: `torchrun` starts them and Accelerate lets them
+meet (gloo between CPUs, NCCL between GPUs); here is the little that training needs of that, and nothing else knows how.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from clickscape.errors import LaunchError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Value = TypeVar("Value")
 
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
@@ -56,3 +69,122 @@ def _restore(before: dict[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The processes of one launch that do the same work: this one's number, how many there are, and its torch device.
+
+    Every process must call `gathered`, `told` and `add` equally often and in the same order; LaunchError when another
+    one has ended meanwhile.
+    """
+
+    number: int = 0
+    count: int = 1
+    device: str = "cpu"
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes files, prints and shows progress."""
+        return self.number == 0
+
+    def share(self, items: Sequence[Value]) -> Sequence[Value]:
+        """The items that fall to this process: every `count`-th."""
+        return items[self.number :: self.count]
+
+    def gathered(self, own: Sequence[Value]) -> list[Value]:
+        """What all processes made of their shares, in the order of the items that were shared out."""
+        if self.count == 1:
+            return list(own)
+        from accelerate.utils import gather_object
+
+        with _peers():
+            pairs = gather_object([(place * self.count + self.number, item) for place, item in enumerate(own)])
+        return [item for _, item in sorted(pairs, key=lambda pair: pair[0])]
+
+    def told(self, value: Value) -> Value:
+        """What the leading process passes here; what the others pass is ignored. Nobody goes on before it has come."""
+        if self.count == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        box = [value]
+        with _peers():
+            broadcast_object_list(box)
+        return box[0]
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Put the sum over all processes in the place of every tensor: one exchange for all of them."""
+        if self.count == 1 or not tensors:
+            return
+        import torch
+        from accelerate.utils import reduce
+
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        with _peers():
+            flat = reduce(flat, reduction="sum")
+        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+ALONE = Processes()
+"""One process on the CPU: what a library call means unless it is told otherwise."""
+
+
+@contextmanager
+def launched() -> Iterator[Processes]:
+    """The processes of this launch (this one alone, if no launcher started it), for the length of a block.
+
+    LaunchError when they are fewer than the launcher was asked for, or more than there are GPUs for.
+    """
+    import torch
+
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes") or not torch.cuda.is_available()
+    asked = _asked()
+    if asked == 1:
+        yield Processes(device="cpu" if on_cpu else "cuda")
+        return
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if not on_cpu and local > torch.cuda.device_count():
+        raise LaunchError(
+            f"{local} processes on this machine, but {torch.cuda.device_count()} GPUs; each needs its own. Launch "
+            "fewer, or set ACCELERATE_USE_CPU=true."
+        )
+    from accelerate import PartialState
+
+    with _peers():
+        state = PartialState(cpu=on_cpu)
+    if state.num_processes != asked:
+        raise LaunchError(f"{asked} processes were asked for, but {state.num_processes} met. {_REMEDY}")
+    try:
+        yield Processes(state.process_index, state.num_processes, str(state.device))
+    finally:
+        state.destroy_process_group()
+
+
+_REMEDY = "Launch with `torchrun --nproc_per_node N -m clickscape …`."
+
+
+def _asked() -> int:
+    """How many processes the launcher was asked for."""
+    if said := os.environ.get("WORLD_SIZE"):
+        if not said.isdecimal() or int(said) < 1:
+            raise LaunchError(f"WORLD_SIZE is {said!r}, not a number of processes. {_REMEDY}")
+        return int(said)
+    # `accelerate launch --cpu --num_processes N` prepares a meeting of N, then starts one that is not told the number.
+    if "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ:
+        raise LaunchError(f"accelerate was asked for several processes and started one. {_REMEDY}")
+    return 1
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """A lost connection means that another process is gone; what it died of, it has said itself."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise LaunchError(
+            f"another process of this launch ended or cannot be reached ({reason}). Look at what it said; the same "
+            "command goes on from the last checkpoint."
+        ) from None

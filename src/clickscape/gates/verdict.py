@@ -1,11 +1,11 @@
-"""What a gate says of a picture: passed, or every failure with what was measured, what was allowed, what to do."""
+"""What a gate says of a picture or a description: passed, or every failure as measured, allowed, and to be mended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["altered", "edge", "seam", "extended", "floating", "out_of_frame", "too_small"]
+Kind = Literal["altered", "edge", "seam", "extended", "floating", "out_of_frame", "too_small", "irrelevant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The failures of one picture, in the order of `Kind`; none: it passed."""
+    """The failures of one picture or description, in the order of `Kind`; none: it passed."""
 
     failures: tuple[Failure, ...] = ()
 

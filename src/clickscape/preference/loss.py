@@ -1,7 +1,10 @@
 """The loss of product-centric preference optimization, and nothing else: log-probabilities in, nats out.
 
 Written with Δ(y|x) = log π_θ(y|x) − log π_ref(y|x), how far the policy moved (Chen et al. 2025, eq. 9).
-With weight 0 it is plain DPO (Rafailov et al. 2023, eq. 7).
+With weight 0 it is plain DPO (Rafailov et al. 2023, eq. 7).  With the reward model's probability p of every pair, the
+preference term is the cross entropy −p log σ(h) − (1 − p) log σ(−h), h = β[Δ(y+|x) − Δ(y−|x)]: the conservative DPO of
+Mitchell (2023), each pair with an ε = 1 − p of its own.  At the reference its gradient is that of DPO times 2p − 1, and
+it rests where h is the reward's own margin, log p/(1 − p), while DPO pushes a certain and a doubtful pair alike.
 """
 
 from __future__ import annotations
@@ -55,16 +58,21 @@ def pcpo_loss(
     anchor: Anchor = "none",
     anchor_weight: float = 0.5,
     chosen_tokens: Tensor | None = None,
+    probability: Tensor | None = None,
 ) -> PreferenceLoss:
     """Preference and product-centric loss of every pair, nats (Chen et al. 2025, eq. 9).
 
     −log σ(β[Δ(y+|x) − Δ(y−|x)]) + weight · (−log σ(β[Δ(y+|x) − Δ(y+|x̃)])) + anchor_weight · anchor, where the anchor is
     `nll`: −log π(y+|x) per token (needs chosen_tokens, (pair,)) or `sft_margin`: −log σ(βΔ(y+|x)).
+    `probability`, (pair,): P(y+ ≻ y−), None: 1; the product-centric term compares an answer with itself and needs none.
     At π_θ = π_ref without an anchor it is (1 + weight) · log 2.  ValueError when a part that it needs is missing.
     """
     chosen = policy.chosen - reference.chosen
     rejected = policy.rejected - reference.rejected
-    preference = -logsigmoid(beta * (chosen - rejected))
+    lead = beta * (chosen - rejected)
+    preference = -logsigmoid(lead)
+    if probability is not None:  # −log σ(−h) = h − log σ(h)
+        preference = preference + (1 - probability.to(lead)) * lead
     total = preference
 
     spoilt: Tensor | None = None

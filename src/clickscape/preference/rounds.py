@@ -1,87 +1,61 @@
-"""Several rounds of writing, judging and learning, in a folder from which a killed run goes on.
-
-    folder/settings.json            what this run is of: its settings, its model, its products
-    folder/round-0/model/           the reference: the pre-trained model (a Hugging Face folder)
-    folder/round-1/candidates.jsonl what was written and how it was judged   (sampling is done)
-    folder/round-1/pairs.jsonl      what is learned from
-    folder/round-1/model/           the policy after the round   (LoRA: adapter/ as PEFT's, and model/ in the last)
-    folder/round-1/report.json      (the round is done)
+"""Several rounds of writing, judging and learning, in a folder from which a killed run goes on (`records`: its files).
 
 Every round has random streams of its own, drawn from (seed, round, purpose), and an optimizer of its own, so that a run
-that goes on after a kill gives the same result, to the bit, as one that was never interrupted.
+that goes on after a kill gives the same result, to the bit, as one that was never interrupted.  Several processes share
+the products of a round and the pairs of a batch; the leading one reads and writes the files and tells the others.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from clickscape.catalog.cutout import open_cutout, product_picture
+from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
-from clickscape.preference import adapter
+from clickscape.gates.relevance import Relevance
+from clickscape.preference import adapter, divergence, records
+from clickscape.preference.candidates import round_candidates, round_pairs
+from clickscape.preference.divergence import Divergence
+from clickscape.preference.learner import Learner
 from clickscape.preference.loss import AnswerLogProbs
-from clickscape.preference.sample import (
-    Candidate,
-    Pictures,
-    PreferencePair,
-    Reward,
-    choose_pair,
-    sample_candidates,
+from clickscape.preference.precision import placed
+from clickscape.preference.records import Round, RoundReport, Sampled, read_pairs
+from clickscape.preference.reference import Reference, reference_log_probs
+from clickscape.preference.sample import Candidate, Pictures, Reward, product_pictures
+from clickscape.preference.spoil import Captions
+from clickscape.preference.train import (
+    Lessons,
+    Step,
+    prepare,
+    question,
+    score_answers,
+    train,
+    trainable_parameters,
 )
-from clickscape.preference.spoil import Captions, Spoilt, draw
-from clickscape.preference.train import Lessons, Step, patch_grid, prepare, question, score, score_answers, train
+from clickscape.preference.watch import Watch
 from clickscape.render.renderer import Renderer
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import Sample
-from clickscape.vlm.generate import BLANK, Writer
+from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.workspace.files import atomic_file, atomic_folder, fingerprint
 
-VERSION = 1
+__all__ = [
+    "Event",
+    "RoundReport",
+    "Sampled",
+    "open_policy",
+    "optimize",
+    "product_pictures",
+    "read_pairs",
+    "save_policy",
+]
+
 KL_PRODUCTS = 64
-"""Products whose first description (an unselected sample of the policy) estimates the KL to the reference."""
-
-_PRODUCTS, _SAMPLING, _SPOILING, _TRAINING, _ADAPTER = range(5)
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """How far a round's sampling is, in products."""
-
-    round: int
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class RoundReport:
-    """What one round saw and did: counts; shares of candidates; ``reward`` and ``margin``: means in logits.
-
-    ``kl``: estimate of KL(policy before this round ‖ reference) in nats; ``kl_error``: its standard error.
-    ``margin`` is None without a pair of two understood descriptions.
-    """
-
-    round: int
-    products: int
-    candidates: int
-    pairs: int
-    parse_rate: float
-    distinct_scenes: int
-    reward: float
-    margin: float | None
-    kl: float
-    kl_error: float
-    steps: int
-
+"""Products whose descriptions (unselected samples of the policy) estimate the KL to the reference."""
 
 Event = Sampled | Step | RoundReport
 
@@ -95,30 +69,48 @@ def optimize(
     folder: Path,
     config: OptimizeConfig,
     pictures: Pictures | None = None,
+    relevance: Relevance | None = None,
+    watch: Watch | None = None,
+    processes: Processes = ALONE,
 ) -> Iterator[Event]:
     """Optimize a copy of the writer's model on these products; `open_policy(folder)` is what came of it.
 
     Yields `Sampled`, `Step` and one `RoundReport` per round; finished rounds are not repeated.  `pictures` gives the
-    picture of a product, by default its cut-out on a plain ground.  PreferenceError for a catalog from which no other
-    caption can be drawn, for a folder of another run, and when the first round finds nothing to prefer.
+    picture of a product, by default its cut-out on a plain ground.  What `relevance` refuses may lose and never win;
+    `watch` ends the run, and the policy kept is then the one before.  All `processes` run this with the same arguments
+    and see the same folder.  PreferenceError for a catalog from which no other caption can be drawn, for a folder of
+    another run, and when the first round finds nothing to prefer.
     """
     folder = Path(folder)
     captions = Captions(products) if config.product_weight > 0 else None
     by_id = {product.product_id: product for product in products}
     shown = pictures or product_pictures(writer.vlm.image_size)
-    _claim(folder, writer.vlm, products, config=config)
+    if processes.leads:
+        records.claim(folder, writer.vlm, products, config=config, watch=watch)
+    del writer  # its weights lie in round-0 now; a second copy must not stand in memory while the policy learns
     policy: VisionLanguageModel | None = None
     for number in range(1, config.rounds + 1):
-        place = folder / f"round-{number}"
-        if (place / "report.json").exists():
-            yield _read_report(place / "report.json")
+        current = Round(folder, number, config, processes)
+        if known := _told_report(current):
+            yield known
+            if known.stopped:
+                return
             continue
-        policy = policy or _open(folder, number - 1, config=config)
-        judged = yield from _candidates(
-            policy, reward, renderer, products, place=place, config=config, number=number, pictures=shown
+        policy = policy or placed(
+            records.open_round(folder, number - 1, config=config), config=config, device=processes.device
         )
-        pairs = _pairs(judged, by_id, policy, captions, config=config, rng=_stream(config, number, _SPOILING))
-        _write_lines(place / "pairs.jsonl", pairs)
+        if watch is not None:
+            watch.look(Writer(policy), folder / f"round-{number - 1}", processes=processes)
+        judged = yield from round_candidates(
+            policy,
+            products,
+            current=current,
+            reward=reward,
+            renderer=renderer,
+            pictures=shown,
+            relevance=relevance,
+        )
+        pairs = round_pairs(judged, products, current=current, captions=captions, vlm=policy)
         if not pairs and number == 1:
             raise PreferenceError(
                 f"no preference pairs among {sum(map(len, judged))} candidates: those of a product are equal, not "
@@ -127,252 +119,149 @@ def optimize(
         lessons = prepare(pairs, products=by_id, pictures=shown, vlm=policy)
         first = [own[0] for own in judged[:KL_PRODUCTS]]
         drawn = [Sample(question(by_id[one.product_id]), (shown(by_id[one.product_id]),), one.text) for one in first]
-        reference, shift = _against_reference(policy, lessons, drawn, folder=folder, config=config)
-        steps = 0
-        if pairs:
-            rng = _stream(config, number, _TRAINING)
-            for step in train(policy, lessons, reference=reference, config=config, rng=rng, round_number=number):
-                steps = step.number
-                yield step
-        _save(policy, place, config=config, last=number == config.rounds)
-        report = _report(number, judged, pairs, shift=shift, steps=steps)
-        _write_json(place / "report.json", asdict(report))
+        reference = _reference(policy, lessons, drawn, current=current)
+        before = reference.drawn[processes.number :: processes.count]
+        shifts = divergence.shifts(policy, processes.share(drawn), before=before, processes=processes)
+        report = records.report(number, judged, pairs, shifts=shifts)
+        unused = _unused(products, judged, current=current)
+        for step in _steps(
+            policy, lessons, current=current, reference=reference.answers, unused=unused, pictures=shown
+        ):
+            report = replace(report, steps=step.number, kl_after=step.kl, kl_after_error=step.kl_error)
+            yield step
+        if watch is not None:
+            watched = watch.after(Writer(policy), folder, round_number=number, processes=processes)
+            report = replace(report, watched=watched)
+        report = replace(report, stopped=_reason(report, kl_budget=config.kl_budget))
+        if processes.leads:
+            last = number == config.rounds or report.stopped is not None
+            records.save_round(policy, current.place, config=config, last=last)
+            records.write_json(current.place / "report.json", asdict(report))
+            (current.place / records.CHECKPOINT).unlink(missing_ok=True)
         yield report
+        if report.stopped:
+            return
 
 
 def open_policy(folder: Path, *, round_number: int | None = None) -> Writer:
-    """The writer after a round (None: the last finished one; 0: the reference). PreferenceError where there is none."""
-    settings = _read_json(folder / "settings.json")
+    """The writer after a round (None: the one that is kept; 0: the reference). PreferenceError where there is none."""
+    settings = records.read_json(folder / "settings.json")
     config = OptimizeConfig.model_validate(settings["config"])
     if round_number is None:
-        finished = [n for n in range(1, config.rounds + 1) if (folder / f"round-{n}" / "report.json").exists()]
-        round_number = max(finished, default=0)
-    return Writer(_open(folder, round_number, config=config))
+        reports = [folder / f"round-{number}" / "report.json" for number in range(1, config.rounds + 1)]
+        finished = [file for file in reports if file.exists()]
+        round_number = records.read_report(finished[-1]).kept if finished else 0
+    return Writer(records.open_round(folder, round_number, config=config))
 
 
-def product_pictures(size: int) -> Pictures:
-    """The bare product on a plain ground, `size` pixels square, from its cut-out file; the ground alone without one."""
-
-    def picture(product: Product) -> np.ndarray:
-        if not product.image:
-            return np.full((size, size, 3), BLANK, np.uint8)
-        return product_picture(open_cutout(product.image), size=size)
-
-    return picture
+def save_policy(folder: Path, target: Path) -> None:
+    """Write what came of an optimization as a checkpoint that plain `transformers` opens, an adapter merged into it."""
+    vlm = open_policy(folder).vlm
+    vlm_model.save(adapter.merged(vlm) if hasattr(vlm.model, "merge_and_unload") else vlm, target)
 
 
-def _candidates(
-    policy: VisionLanguageModel,
-    reward: Reward,
-    renderer: Renderer,
-    products: Sequence[Product],
-    *,
-    place: Path,
-    config: OptimizeConfig,
-    number: int,
-    pictures: Pictures,
-) -> Any:
-    """Sample and judge this round's candidates, or read those that an interrupted run has finished; a generator."""
-    file = place / "candidates.jsonl"
-    if file.exists():
-        return _read_candidates(file)
-    count = min(config.products_per_round, len(products))
-    chosen = _stream(config, number, _PRODUCTS).choice(len(products), size=count, replace=False)
-    judged: list[list[Candidate]] = []
-    policy.model.eval()
-    for some in sample_candidates(
-        Writer(policy),
-        [products[int(row)] for row in chosen],
-        reward=reward,
-        renderer=renderer,
-        candidates=config.candidates,
-        temperature=config.temperature,
-        max_new_tokens=config.max_new_tokens,
-        render_size=config.render_size,
-        pictures=pictures,
-        rng=_stream(config, number, _SAMPLING),
-    ):
-        judged.extend(some)
-        yield Sampled(number, len(judged), count)
-    _write_lines(file, [candidate for own in judged for candidate in own])
-    return judged
+def _told_report(current: Round) -> RoundReport | None:
+    """The report of a round that is done; what a kill left of its training goes."""
+    report, file = None, current.place / "report.json"
+    if current.processes.leads and file.exists():
+        report = records.read_report(file)
+        (current.place / records.CHECKPOINT).unlink(missing_ok=True)
+    return current.processes.told(report)
 
 
-def _pairs(
-    judged: Sequence[Sequence[Candidate]],
-    products: Mapping[str, Product],
-    vlm: VisionLanguageModel,
-    captions: Captions | None,
-    *,
-    config: OptimizeConfig,
-    rng: np.random.Generator,
-) -> list[PreferencePair]:
-    """Best over worst of every product, each with the spoilt input that it keeps for this round."""
-    found = [choose_pair(own, min_margin=config.min_margin) for own in judged]
-    pairs = [pair for pair in found if pair is not None]
-    if captions is None:
-        return pairs
-    patches = patch_grid(vlm) ** 2
-    return [
-        replace(
-            pair,
-            spoilt=draw(
-                products[pair.product_id],
-                captions=captions,
-                patches=patches,
-                mask_ratio=config.mask_ratio,
-                caption_swap_share=config.caption_swap_share,
-                rng=rng,
-            ),
+def _reason(report: RoundReport, *, kl_budget: float | None) -> str | None:
+    """Why the optimization ends with a round, by its KL budget and by its watch; None where both let it go on."""
+    reasons = [report.watched.reason] if report.watched is not None and report.watched.reason else []
+    if kl_budget is not None and report.kl_after is not None and report.kl_after > kl_budget:
+        reasons.append(
+            f"KL {report.kl_after:.2f} ± {report.kl_after_error:.2f} nats after step {report.steps}, over "
+            f"kl_budget = {kl_budget:g}"
         )
-        for pair in pairs
-    ]
+    return "; ".join(reasons) or None
 
 
-def _against_reference(
-    policy: VisionLanguageModel, lessons: Lessons, drawn: Sequence[Sample], *, folder: Path, config: OptimizeConfig
-) -> tuple[AnswerLogProbs, np.ndarray]:
-    """The reference's log-probabilities of the round, and log π_θ − log π_ref of texts drawn from π_θ, (text,) nats.
-
-    The reference is gone from memory when this returns.
-    """
-    centric = config.product_weight > 0
-    now = score_answers(policy, drawn)
-    if config.lora_rank:
-        with adapter.detached(policy):
-            reference, before = score(policy, lessons, product_centric=centric), score_answers(policy, drawn)
-    else:
-        pretrained = vlm_model.load(folder / "round-0" / "model")
-        reference, before = score(pretrained, lessons, product_centric=centric), score_answers(pretrained, drawn)
-    return reference, (now - before).double().cpu().numpy()
+def _unused(products: Sequence[Product], judged: Sequence[Sequence[Candidate]], *, current: Round) -> list[Product]:
+    """Products on which the KL is watched during a round: such as the round does not learn from, if there are any."""
+    learned = {own[0].product_id for own in judged}
+    others = [product for product in products if product.product_id not in learned]
+    others = others if len(others) > 1 else list(products)
+    order = current.stream(records.WATCHING).permutation(len(others))
+    return [others[int(row)] for row in order[:KL_PRODUCTS]]
 
 
-def _report(
-    number: int,
-    judged: Sequence[Sequence[Candidate]],
-    pairs: Sequence[PreferencePair],
+def _steps(
+    policy: VisionLanguageModel,
+    lessons: Lessons,
     *,
-    shift: np.ndarray,
-    steps: int,
-) -> RoundReport:
-    flat = [candidate for own in judged for candidate in own]
-    margins = [pair.margin for pair in pairs if pair.margin is not None]
-    return RoundReport(
-        round=number,
-        products=len(judged),
-        candidates=len(flat),
-        pairs=len(pairs),
-        parse_rate=float(np.mean([candidate.understood for candidate in flat])),
-        distinct_scenes=len({candidate.scene for candidate in flat}),
-        reward=float(np.mean([candidate.score for candidate in flat])),
-        margin=float(np.mean(margins)) if margins else None,
-        kl=float(shift.mean()),
-        kl_error=float(shift.std(ddof=1) / np.sqrt(len(shift))),
-        steps=steps,
+    current: Round,
+    reference: AnswerLogProbs,
+    unused: Sequence[Product],
+    pictures: Pictures,
+) -> Iterator[Step]:
+    """The steps of a round, from its checkpoint on if there is one, until its pairs or its KL budget are used up."""
+    if not len(lessons):
+        return
+    config, processes = current.config, current.processes
+    learner = Learner(trainable_parameters(policy, config=config), processes=processes)
+    file = current.place / records.CHECKPOINT
+    done = learner.restore(file) if processes.told(processes.leads and file.exists()) else 0
+    for step in train(
+        policy,
+        lessons,
+        reference=reference,
+        config=config,
+        rng=current.stream(records.TRAINING),
+        round_number=current.number,
+        learner=learner,
+        done=done,
+        processes=processes,
+    ):
+        last = step.number == step.steps
+        if config.kl_budget is not None and (last or step.number % config.kl_every == 0):
+            samples = divergence.sample(
+                Writer(policy),
+                unused,
+                pictures=pictures,
+                max_new_tokens=config.max_new_tokens,
+                rng=current.stream(records.WATCHING, step.number),
+                processes=processes,
+            )
+            with _pretrained(policy, current=current) as pretrained:
+                before = score_answers(pretrained, samples)
+            found = Divergence.of(divergence.shifts(policy, samples, before=before, processes=processes))
+            step = replace(step, kl=found.nats, kl_error=found.error)
+            if found.nats > config.kl_budget:
+                yield step
+                return
+        # No checkpoint of a step that ends the round: what went on from it would not end there.
+        if processes.leads and config.checkpoint_every and not last and step.number % config.checkpoint_every == 0:
+            learner.save(file, number=step.number)
+        yield step
+
+
+def _reference(policy: VisionLanguageModel, lessons: Lessons, drawn: Sequence[Sample], *, current: Round) -> Reference:
+    """What the reference says of a round's pairs and of texts that the policy drew; before any step of the round."""
+    config = current.config
+    alike = current.number == 1 and not config.lora_rank  # nothing has been learned: the policy is the reference
+    digest = records.read_json(current.folder / "settings.json")["model"]
+    return reference_log_probs(
+        lessons,
+        drawn,
+        file=current.place / "reference.safetensors",
+        weights=f"{digest} {policy.core.dtype}",
+        opened=lambda: nullcontext(policy) if alike else _pretrained(policy, current=current),
+        product_centric=config.product_weight > 0,
+        device=policy.device,
+        processes=current.processes,
     )
 
 
-def _stream(config: OptimizeConfig, number: int, purpose: int) -> np.random.Generator:
-    return np.random.default_rng([config.seed, number, purpose])
-
-
-def _claim(folder: Path, vlm: VisionLanguageModel, products: Sequence[Product], *, config: OptimizeConfig) -> None:
-    """Make the folder this run's, or see that it is."""
-    settings: dict[str, Any] = {
-        "version": VERSION,
-        "config": config.model_dump(mode="json"),
-        "model": _digest(vlm),
-        "products": fingerprint([product.product_id for product in products]),
-    }
-    file = folder / "settings.json"
-    if file.exists():
-        known = _read_json(file)
-        differing = [key for key in settings if known.get(key) != settings[key]]
-        if "config" in differing and isinstance(known.get("config"), dict):
-            differing += [key for key, value in settings["config"].items() if known["config"].get(key) != value]
-        if differing:
-            raise PreferenceError(
-                f"{folder} holds an optimization of another kind (different: {', '.join(differing)}). "
-                f"Go on with its own settings, or choose a new folder."
-            )
-    if not (folder / "round-0" / "model").exists():
-        vlm_model.save(vlm, folder / "round-0" / "model")
-    if not file.exists():
-        _write_json(file, settings)
-
-
-def _digest(vlm: VisionLanguageModel) -> str:
-    """sha256 of all weights, so that nobody goes on with another model."""
-    total = hashlib.sha256()
-    for name, value in vlm.model.state_dict().items():
-        total.update(name.encode())
-        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return total.hexdigest()
-
-
-def _open(folder: Path, number: int, *, config: OptimizeConfig) -> VisionLanguageModel:
-    """The policy after round `number`; 0 is the reference."""
-    if not config.lora_rank:
-        return vlm_model.load(folder / f"round-{number}" / "model", trainable=True)
-    vlm = vlm_model.load(folder / "round-0" / "model", trainable=True)
-    vlm = adapter.attach(vlm, rank=config.lora_rank, seed=int(_stream(config, 0, _ADAPTER).integers(2**31)))
-    if number:
-        adapter.restore(vlm, folder / f"round-{number}" / "adapter")
-    return vlm
-
-
-def _save(policy: VisionLanguageModel, place: Path, *, config: OptimizeConfig, last: bool) -> None:
-    if not config.lora_rank:
-        vlm_model.save(policy, place / "model")
-        return
-    with atomic_folder(place / "adapter") as waiting:
-        adapter.save(policy, waiting)
-    if last:
-        vlm_model.save(adapter.merged(policy), place / "model")
-
-
-def _read_report(file: Path) -> RoundReport:
-    return RoundReport(**_read_json(file))
-
-
-def _read_candidates(file: Path) -> list[list[Candidate]]:
-    """Candidates of one product stand together, in the order in which they were drawn."""
-    judged: dict[str, list[Candidate]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        candidate = Candidate(**json.loads(line))
-        judged.setdefault(candidate.product_id, []).append(candidate)
-    return list(judged.values())
-
-
-def read_pairs(file: Path) -> list[PreferencePair]:
-    """The pairs that a round learned from (pairs.jsonl)."""
-    pairs = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        spoilt = values.pop("spoilt")
-        if spoilt is not None:
-            spoilt = Spoilt(hidden=tuple(spoilt["hidden"]), caption_of=spoilt["caption_of"])
-        pairs.append(PreferencePair(**values, spoilt=spoilt))
-    return pairs
-
-
-def _write_lines(file: Path, records: Sequence[Any]) -> None:
-    with atomic_file(file) as waiting:
-        waiting.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records), encoding="utf-8")
-
-
-def _write_json(file: Path, value: Mapping[str, Any]) -> None:
-    with atomic_file(file) as waiting:
-        waiting.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PreferenceError(f"{file}: no optimization here. Run `clickscape optimize` first.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PreferenceError(f"{file}: damaged ({error}). Delete the folder and optimize again.") from None
-    if not isinstance(values, dict):
-        raise PreferenceError(f"{file}: damaged (an object is expected). Delete the folder and optimize again.")
-    return values
+@contextmanager
+def _pretrained(policy: VisionLanguageModel, *, current: Round) -> Iterator[VisionLanguageModel]:
+    """The reference for the length of a block: the policy without its adapter, or opened and let go again."""
+    if current.config.lora_rank:
+        with adapter.detached(policy):
+            yield policy
+    else:
+        pretrained = vlm_model.load(current.folder / "round-0" / "model")
+        yield placed(pretrained, config=current.config, device=current.processes.device)

@@ -1,18 +1,24 @@
 """Where preference pairs come from: the prompt model writes, the renderer draws, the reward model judges.
 
 Every description is drawn with a seed of its own, so that no accident of one seed decides a whole product.  What the
-renderer does not understand can lose but never win: its picture shows something else than its words.
+renderer does not understand can lose but never win: its picture shows something else than its words. What the relevance
+gate refuses can lose but never win, either: it would please beside any product.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from clickscape.catalog.cutout import open_cutout, product_picture
+from clickscape.compute.device import ALONE, Processes
 from clickscape.errors import PreferenceError
+from clickscape.gates.relevance import Relevance
 from clickscape.preference.spoil import Spoilt
 from clickscape.render.renderer import Renderer, Rendering, render_all
 from clickscape.render.studio.parse import parse
@@ -28,6 +34,18 @@ PRODUCTS_PER_PASS = 32
 """Products that are written for, drawn and judged together: enough to fill a batch, few enough to show progress."""
 
 
+def product_pictures(size: int) -> Pictures:
+    """The bare product on a plain ground, `size` pixels square, from its cut-out file; the ground alone without one."""
+    from clickscape.vlm.generate import BLANK
+
+    @lru_cache(maxsize=512)  # a round asks for each up to three times: to write, to learn, to estimate the KL
+    def picture(image: str) -> np.ndarray:
+        return product_picture(open_cutout(image), size=size)
+
+    blank = np.full((size, size, 3), BLANK, np.uint8)
+    return lambda product: picture(product.image) if product.image else blank
+
+
 class Reward(Protocol):
     """Whatever scores images: one number per image, in logits; only differences within one product mean something."""
 
@@ -38,7 +56,10 @@ class Reward(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One description exactly as it was sampled, what the renderer made of it, and its reward (logits)."""
+    """One description exactly as it was sampled, what the renderer made of it, and its reward (logits).
+
+    ``relevant``: whether it suits its product; True where no gate was asked.
+    """
 
     product_id: str
     text: str
@@ -46,13 +67,19 @@ class Candidate:
     scene: str
     understood: bool
     score: float
+    relevant: bool = True
+
+    @property
+    def may_win(self) -> bool:
+        """Whether it may be chosen over another: understood by the renderer, and relevant."""
+        return self.understood and self.relevant
 
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
     """Two descriptions of one product, the better one first, and the spoilt input x̃ of this pair in this round.
 
-    ``margin`` is the difference of reward in logits; None where the rejected one was not understood by the renderer.
+    ``margin`` is the difference of reward in logits; None where the rejected one was not understood, or not relevant.
     """
 
     product_id: str
@@ -64,6 +91,11 @@ class PreferencePair:
     def __post_init__(self) -> None:
         if self.chosen == self.rejected:
             raise ValueError(f"a pair needs two different descriptions, got {self.chosen!r} twice")
+
+    @property
+    def probability(self) -> float:
+        """P(chosen ≻ rejected) by the reward model, σ(margin); 1 where the rejected one was not understood."""
+        return 1.0 if self.margin is None else 1.0 / (1.0 + math.exp(-self.margin))
 
 
 def sample_candidates(
@@ -78,14 +110,24 @@ def sample_candidates(
     render_size: int,
     pictures: Pictures,
     rng: np.random.Generator,
+    relevance: Relevance | None = None,
+    processes: Processes = ALONE,
 ) -> Iterator[list[list[Candidate]]]:
-    """Sample, draw and judge `candidates` descriptions per product; yields a list per product for some products."""
-    for start in range(0, len(products), PRODUCTS_PER_PASS):
-        some = products[start : start + PRODUCTS_PER_PASS]
+    """Sample, draw and judge `candidates` descriptions per product; yields a list per product for some products.
+
+    Of several processes, each does every so-manieth pass; what comes of a pass does not depend on who does it.
+    """
+    passes = [products[start : start + PRODUCTS_PER_PASS] for start in range(0, len(products), PRODUCTS_PER_PASS)]
+    own = processes.share(range(len(passes)))
+    for number, some in enumerate(passes):
+        seed = int(rng.integers(2**31))
+        if number not in own:
+            image_seeds(len(some) * candidates, rng=rng)  # drawn all the same, so that the next pass finds its own
+            continue
         texts = writer.describe_all(
             some,
             n=candidates,
-            seed=int(rng.integers(2**31)),
+            seed=seed,
             temperature=temperature,
             max_new_tokens=max_new_tokens,
             pictures=pictures,
@@ -96,7 +138,16 @@ def sample_candidates(
             [len(tokenizer(text, add_special_tokens=False).input_ids) >= max_new_tokens for text in own]
             for own in texts
         ]
-        yield judge(some, texts, reward=reward, renderer=renderer, render_size=render_size, rng=rng, cut=cut)
+        yield judge(
+            some,
+            texts,
+            reward=reward,
+            renderer=renderer,
+            render_size=render_size,
+            rng=rng,
+            cut=cut,
+            relevance=relevance,
+        )
 
 
 def judge(
@@ -108,6 +159,7 @@ def judge(
     render_size: int,
     rng: np.random.Generator,
     cut: Sequence[Sequence[bool]] | None = None,
+    relevance: Relevance | None = None,
 ) -> list[list[Candidate]]:
     """Draw and score descriptions, a list per product; `cut`: which ones the token limit ended (never understood)."""
     flat = [(product, text) for product, own in zip(products, texts, strict=True) for text in own]
@@ -121,11 +173,20 @@ def judge(
             f"{len(flat)} images; one finite number per image is expected. Train the reward model again."
         )
     ended = [flag for own in cut for flag in own] if cut is not None else [False] * len(flat)
+    suits = [True] * len(flat)
+    if relevance is not None:
+        suits = [verdict.passed for verdict in relevance.judge(pictured, [text for _, text in flat])]
     judged = iter(
         Candidate(
-            product.product_id, text, seed, one.content or text, not short and _reads(renderer, text, one), float(score)
+            product_id=product.product_id,
+            text=text,
+            seed=seed,
+            scene=one.content or text,
+            understood=not short and _reads(renderer, text, one),
+            score=float(score),
+            relevant=suit,
         )
-        for (product, text), seed, one, short, score in zip(flat, seeds, drawn, ended, scores, strict=True)
+        for (product, text), seed, one, short, score, suit in zip(flat, seeds, drawn, ended, scores, suits, strict=True)
     )
     return [[next(judged) for _ in own] for own in texts]
 
@@ -142,21 +203,57 @@ def image_seeds(count: int, *, rng: np.random.Generator) -> list[int]:
 
 
 def best_of_n(candidates: Sequence[Candidate]) -> Candidate:
-    """The candidate with the highest reward among those that the renderer understood (among all, if none)."""
+    """The candidate with the highest reward among those that may win (among all, if none does)."""
     if not candidates:
         raise ValueError("the best of no candidates was asked for")
-    return max(candidates, key=lambda candidate: (candidate.understood, candidate.score))
+    return max(candidates, key=lambda candidate: (candidate.may_win, candidate.score))
 
 
-def choose_pair(candidates: Sequence[Candidate], *, min_margin: float) -> PreferencePair | None:
-    """The best candidate of a product over its worst; None for ties, equal texts and margins below `min_margin`."""
-    best = best_of_n(candidates)
-    worst = min(candidates, key=lambda candidate: (candidate.understood, candidate.score))
-    if not best.understood or best.text == worst.text:
-        return None
-    if not worst.understood:
-        return PreferencePair(best.product_id, best.text, worst.text, None)
-    margin = best.score - worst.score
-    if margin <= 0 or margin < min_margin:
-        return None
-    return PreferencePair(best.product_id, best.text, worst.text, margin)
+def choose_pairs(
+    judged: Sequence[Sequence[Candidate]], *, min_margin: float, per_product: int = 1, unparsed_share: float = 1.0
+) -> list[PreferencePair]:
+    """Best over worst of every product, then second best over second worst …: at most `per_product` pairs of each.
+
+    None for ties, equal texts and margins below `min_margin`. Of all pairs, at most `unparsed_share` may have a loser
+    that was not understood; beyond it, a product's pairs are made of its understood candidates alone, and the first to
+    change are those whose understood candidates lie furthest apart, because there the least is lost.
+    """
+    mixed = [_ranked_pairs(own, min_margin=min_margin, count=per_product) for own in judged]
+    if unparsed_share >= 1:
+        return [pair for own in mixed for pair in own]
+    clean = [
+        _ranked_pairs([one for one in own if one.may_win], min_margin=min_margin, count=per_product) for own in judged
+    ]
+    order = sorted(range(len(judged)), key=lambda row: -max((pair.margin or 0.0 for pair in clean[row]), default=0.0))
+    unparsed, total = sum(map(_unparsed, mixed)), sum(map(len, mixed))
+    for row in order:
+        if unparsed <= unparsed_share * total:
+            break
+        if _unparsed(mixed[row]):
+            unparsed -= _unparsed(mixed[row])
+            total += len(clean[row]) - len(mixed[row])
+            mixed[row] = clean[row]
+    return [pair for own in mixed for pair in own]
+
+
+def _ranked_pairs(candidates: Sequence[Candidate], *, min_margin: float, count: int) -> list[PreferencePair]:
+    """First over last of one product's ranking, second over last but one …; no two pairs of the same two texts."""
+
+    def rank(candidate: Candidate) -> tuple[bool, float]:
+        return candidate.may_win, candidate.score
+
+    best_first, worst_first = sorted(candidates, key=rank, reverse=True), sorted(candidates, key=rank)
+    pairs: dict[tuple[str, str], PreferencePair] = {}
+    for place in range(min(count, len(candidates) // 2)):
+        better, worse = best_first[place], worst_first[place]
+        if not better.may_win or better.text == worse.text:
+            continue
+        margin = better.score - worse.score if worse.may_win else None
+        if margin is not None and (margin <= 0 or margin < min_margin):
+            continue
+        pairs.setdefault((better.text, worse.text), PreferencePair(better.product_id, better.text, worse.text, margin))
+    return list(pairs.values())
+
+
+def _unparsed(pairs: Sequence[PreferencePair]) -> int:
+    return sum(pair.margin is None for pair in pairs)

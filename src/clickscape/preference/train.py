@@ -8,25 +8,28 @@ the language model.  The chosen and the rejected answer of a pair share one pass
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
-from clickscape.preference.answers import log_probs
+from clickscape.preference.learner import Learner
 from clickscape.preference.loss import AnswerLogProbs, PreferenceLoss, pcpo_loss
+from clickscape.preference.precision import recomputed
 from clickscape.preference.sample import Pictures, PreferencePair
 from clickscape.preference.spoil import hide_patches
 from clickscape.types import Product
+from clickscape.vlm.answers import log_probs
 from clickscape.vlm.batch import Sample, image_features
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import instruction
 
-GRADIENT_CLIP = 1.0
-BETAS = (0.9, 0.98)
 SEQUENCES_PER_PASS = 64
 """Sequences or pictures per pass where no gradient is kept."""
 
@@ -36,6 +39,7 @@ class Step:
     """One optimizer step: batch means in nats; ``margin`` = chosen − rejected, ``accuracy``: share of positive margins.
 
     ``chosen`` = Δ(y+|x), ``rejected`` = Δ(y−|x), ``spoilt`` = Δ(y+|x̃) (None: not scored), before the step.
+    ``kl``: estimate of KL(policy after the step ‖ reference), ``kl_error`` its standard error; None: not estimated.
     """
 
     round: int
@@ -52,11 +56,16 @@ class Step:
     accuracy: float
     learning_rate: float
     gradient_norm: float
+    kl: float | None = None
+    kl_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """A pair as sequences: what is asked, which picture is shown (a number in `Lessons.pictures`), what is answered."""
+    """A pair as sequences: what is asked, which picture is shown (a number in `Lessons.pictures`), what is answered.
+
+    ``probability``: P(chosen ≻ rejected), as the reward model sees it.
+    """
 
     question: str
     picture: int
@@ -64,6 +73,7 @@ class Lesson:
     spoilt_picture: int
     chosen: str
     rejected: str
+    probability: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +85,18 @@ class Lessons:
 
     def __len__(self) -> int:
         return len(self.lessons)
+
+    def part(self, rows: Sequence[int]) -> Lessons:
+        """Some of the pairs, with the pictures that they need."""
+        some = [self.lessons[row] for row in rows]
+        shown = sorted({number for one in some for number in (one.picture, one.spoilt_picture)})
+        renamed = {number: place for place, number in enumerate(shown)}
+        return Lessons(
+            tuple(
+                replace(one, picture=renamed[one.picture], spoilt_picture=renamed[one.spoilt_picture]) for one in some
+            ),
+            tuple(self.pictures[number] for number in shown),
+        )
 
 
 def patch_grid(vlm: VisionLanguageModel) -> int:
@@ -114,6 +136,7 @@ def prepare(
                 spoilt_picture=number(product, () if spoilt is None else spoilt.hidden),
                 chosen=pair.chosen,
                 rejected=pair.rejected,
+                probability=pair.probability,
             )
         )
     return Lessons(tuple(lessons), tuple(shown))
@@ -166,7 +189,7 @@ def score(vlm: VisionLanguageModel, lessons: Lessons, *, product_centric: bool) 
 def score_answers(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> Tensor:
     """log π of every sample's answer, (sample,) nats, no gradient."""
     vlm.model.eval()
-    parts = []
+    parts = [torch.zeros(0, device=vlm.device)]
     for start in range(0, len(samples), SEQUENCES_PER_PASS):
         some = samples[start : start + SEQUENCES_PER_PASS]
         answers = [(number, sample.answer or "") for number, sample in enumerate(some)]
@@ -182,32 +205,37 @@ def train(
     config: OptimizeConfig,
     rng: np.random.Generator,
     round_number: int = 1,
+    learner: Learner | None = None,
+    done: int = 0,
+    processes: Processes = ALONE,
 ) -> Iterator[Step]:
     """Train the policy in place on one round's pairs; `reference` is what `score` says of the same lessons under π_ref.
 
     Yields after every optimizer step.  The model stays in evaluation mode: dropout would move π_θ away from π_ref.
+    `learner` and `done`: go on after so many steps of the same round.  Of several processes, each takes its share of
+    every batch.
     """
-    parameters = trainable_parameters(policy, config=config)
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
+    learner = learner or Learner(trainable_parameters(policy, config=config), processes=processes)
     policy.model.eval()
     seen = None if config.train_tower else look(policy, lessons.pictures)
-    per_epoch = -(-len(lessons) // config.batch_size)
-    steps = per_epoch * config.epochs
-    number = 0
-    for _ in range(config.epochs):
-        order = rng.permutation(len(lessons))
-        for start in range(0, len(order), config.batch_size):
-            number += 1
-            rate = config.learning_rate * warm_up(number, steps=steps, share=config.warmup_share)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad(set_to_none=True)
-            rows = [int(row) for row in order[start : start + config.batch_size]]
-            losses = accumulate(policy, lessons, rows, reference=reference, seen=seen, config=config)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
-            optimizer.step()
-            yield _record(losses, round_number=round_number, number=number, steps=steps, rate=rate, norm=float(norm))
-    optimizer.zero_grad(set_to_none=True)
+    orders = [rng.permutation(len(lessons)) for _ in range(config.epochs)]
+    batches = [
+        [int(row) for row in order[start : start + config.batch_size]]
+        for order in orders
+        for start in range(0, len(order), config.batch_size)
+    ]
+    for number, rows in enumerate(batches[done:], start=done + 1):
+        rate = config.learning_rate * warm_up(number, steps=len(batches), share=config.warmup_share)
+        learner.clear()
+        losses = accumulate(
+            policy, lessons, processes.share(rows), reference=reference, seen=seen, config=config, batch=len(rows)
+        )
+        norm = learner.step(rate=rate)
+        means = _means(losses, pairs=len(rows), centric=config.product_weight > 0, processes=processes)
+        yield Step(
+            round=round_number, number=number, steps=len(batches), **means, learning_rate=rate, gradient_norm=norm
+        )
+    learner.clear()
 
 
 def accumulate(
@@ -218,26 +246,30 @@ def accumulate(
     reference: AnswerLogProbs,
     seen: Tensor | None,
     config: OptimizeConfig,
+    batch: int | None = None,
 ) -> list[PreferenceLoss]:
     """Add the gradient of the mean loss over `rows`, some pairs at a time; the same gradient as in one pass.
 
-    `seen`: what `look` gave for this policy; None goes through the tower here, with gradient.
+    `seen`: what `look` gave for this policy; None goes through the tower here, with gradient.  `batch`: pairs of the
+    whole batch, of which `rows` are one process's share (None: all of it).
     """
     weight = config.product_weight
     losses = []
     for start in range(0, len(rows), config.pairs_per_pass):
         some = rows[start : start + config.pairs_per_pass]
-        values, tokens = _log_probs(policy, lessons, some, seen, weight > 0)
-        loss = pcpo_loss(
-            values,
-            _rows(reference, some),
-            beta=config.beta,
-            weight=weight,
-            anchor=config.anchor,
-            anchor_weight=config.anchor_weight,
-            chosen_tokens=tokens,
-        )
-        (loss.total.sum() / len(rows)).backward()
+        with recomputed(policy) if config.gradient_checkpointing else nullcontext():
+            values, tokens = _log_probs(policy, lessons, some, seen, weight > 0)
+            loss = pcpo_loss(
+                values,
+                _rows(reference, some),
+                beta=config.beta,
+                weight=weight,
+                anchor=config.anchor,
+                anchor_weight=config.anchor_weight,
+                chosen_tokens=tokens,
+                probability=_probabilities(lessons, some) if config.preference == "margin_dpo" else None,
+            )
+            (loss.total.sum() / (batch or len(rows))).backward()
         losses.append(loss)
     return losses
 
@@ -248,14 +280,14 @@ def warm_up(number: int, *, steps: int, share: float) -> float:
     return min(1.0, number / (rising + 1))
 
 
-def trainable_parameters(policy: VisionLanguageModel, *, config: OptimizeConfig) -> list[torch.nn.Parameter]:
+def trainable_parameters(policy: VisionLanguageModel, *, config: OptimizeConfig) -> dict[str, torch.nn.Parameter]:
     """Freeze what this run leaves alone, return the rest: adapters alone if there are any, else all but the tower."""
     parameters = dict(policy.model.named_parameters())
     adapted = any(adapter.is_adapter(name) for name in parameters)
     for name, parameter in parameters.items():
         learns = adapter.is_adapter(name) if adapted else config.train_tower or not _is_tower(name)
         parameter.requires_grad_(learns)
-    return [parameter for parameter in parameters.values() if parameter.requires_grad]
+    return {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
 
 
 def _is_tower(name: str) -> bool:
@@ -267,11 +299,7 @@ def _patch_size(vlm: VisionLanguageModel) -> int:
 
 
 def _log_probs(
-    vlm: VisionLanguageModel,
-    lessons: Lessons,
-    rows: Sequence[int],
-    seen: Tensor | None,
-    product_centric: bool,
+    vlm: VisionLanguageModel, lessons: Lessons, rows: Sequence[int], seen: Tensor | None, product_centric: bool
 ) -> tuple[AnswerLogProbs, Tensor]:
     """log π of the answers of some pairs in one pass, and the number of tokens of every chosen answer, both (pair,)."""
     some = [lessons.lessons[row] for row in rows]
@@ -306,25 +334,29 @@ def _rows(log_probs: AnswerLogProbs, rows: Sequence[int]) -> AnswerLogProbs:
     )
 
 
-def _record(
-    losses: Sequence[PreferenceLoss], *, round_number: int, number: int, steps: int, rate: float, norm: float
-) -> Step:
-    def mean(name: str) -> float:
-        return float(torch.cat([getattr(loss, name).detach() for loss in losses]).mean())
+def _probabilities(lessons: Lessons, rows: Sequence[int]) -> Tensor:
+    return torch.tensor([lessons.lessons[row].probability for row in rows], dtype=torch.float64)
 
-    return Step(
-        round=round_number,
-        number=number,
-        steps=steps,
-        loss=mean("total"),
-        preference=mean("preference"),
-        product=mean("product"),
-        anchor=mean("anchor"),
-        margin=mean("margin"),
-        chosen=mean("chosen_shift"),
-        rejected=mean("rejected_shift"),
-        spoilt=None if losses[0].spoilt_shift is None else mean("spoilt_shift"),
-        accuracy=float(torch.cat([loss.margin > 0 for loss in losses]).double().mean()),
-        learning_rate=rate,
-        gradient_norm=norm,
-    )
+
+_COLUMNS = {
+    "loss": "total",
+    "preference": "preference",
+    "product": "product",
+    "anchor": "anchor",
+    "margin": "margin",
+    "chosen": "chosen_shift",
+    "rejected": "rejected_shift",
+}
+"""Field of a step → field of the loss whose mean over the batch it is."""
+
+
+def _means(losses: Sequence[PreferenceLoss], *, pairs: int, centric: bool, processes: Processes) -> dict[str, Any]:
+    """Means over the batch of all processes, by the name that a step gives them."""
+    sums = {field: [getattr(loss, name).detach() for loss in losses] for field, name in _COLUMNS.items()}
+    sums["spoilt"] = [loss.spoilt_shift for loss in losses if loss.spoilt_shift is not None]
+    sums["accuracy"] = [loss.margin > 0 for loss in losses]
+    own = [sum(float(part.double().sum()) for part in parts) for parts in sums.values()]
+    total = torch.tensor(own, dtype=torch.float64, device=processes.device)
+    processes.add([total])
+    means: dict[str, Any] = dict(zip(sums, (total / pairs).tolist(), strict=True))
+    return means if centric else {**means, "spoilt": None}

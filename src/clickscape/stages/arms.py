@@ -24,7 +24,6 @@ from clickscape.stages.optimize import place
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.types import Product
-from clickscape.vlm import model as vlm_model
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
 STAGE = "arms"
@@ -82,7 +81,7 @@ def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers
                 process.terminate()
         targets = {name: workspace.models / name for name in configs}
         for name, target in targets.items():
-            vlm_model.save(rounds.open_policy(folders[name]).vlm, target)
+            rounds.save_policy(folders[name], target)
         return run.finish(outputs=list(targets.values()), result={"rounds": reports})
 
 

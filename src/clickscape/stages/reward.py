@@ -1,4 +1,7 @@
-"""Stage `reward`: train the reward model on the workspace's pairs and judge it on held-out products."""
+"""Stage `reward`: train the reward model on the workspace's pairs and judge it on held-out products.
+
+By setting, a judge of another form learns from products that are kept from the reward model (`stages.judge`).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from clickscape.reward import model as reward_model
 from clickscape.reward import train as training
 from clickscape.reward.data import RewardData
 from clickscape.reward.encoders import open_backbone
-from clickscape.stages import split, truth
+from clickscape.stages import judge, split, truth
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.shown import shown
 from clickscape.types import Creative, Estimate
@@ -34,7 +37,11 @@ STAGE = "reward"
 
 
 def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
-    """Train, save models/reward, and evaluate; returns the run's manifest. A finished run is reused."""
+    """Train, save models/reward (and models/judge), and evaluate; returns the run's manifest. A finished run is reused.
+
+    ConfigError for a judge of the reward model's own form.
+    """
+    judge.check(config)
     source = backbone_source(workspace, config)
     inputs = {
         "products": workspace.products_path,
@@ -50,43 +57,49 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         products = workspace.products()
         held = split.read(workspace, products)
         everything = reward_data(workspace, held)
-        trained = {product.product_id for product in held.training(products)}
-        learning, testing = everything.only(trained), everything.only(set(everything.products) - trained)
+        kept = judge.groups(held, products, config)
+        taught = [product for product in held.training(products) if held.groups[product.product_id] not in kept]
+        learning = everything.only({product.product_id for product in taught})
+        testing = everything.only({product.product_id for product in held.testing(products)})
         model = reward_model.build(
             open_backbone(source),
             form=config.form,
             slots=SLOTS,
-            departments=[product.department for product in held.training(products)],
-            products=held.training(products),
+            departments=[product.department for product in taught],
+            products=taught,
             named=named_slots(source) if config.trainable == "head" else None,
             seed=config.seed,
         )
         rng = np.random.default_rng(config.seed)
-        groups = {pair.product_id for pair in learning.informative}
+        paired = {pair.product_id for pair in learning.informative}
         share = 1 - config.validation_share
-        total = (config.bucket_epochs + config.epochs) * math.ceil(share * len(groups) / config.products_per_batch)
+        total = (config.bucket_epochs + config.epochs) * math.ceil(share * len(paired) / config.products_per_batch)
         yield Progress(STAGE, 0, total, "looking at creatives")
         for step in training.train(model, learning, config=config, rng=rng):
             run.log(asdict(step))
             yield Progress(STAGE, min(step.number, total), total, f"loss {step.loss:.3f}")
+        judge.remove(workspace)  # the old one may have learned from what this model was taught
         model.save(workspace.models / "reward")
+        second = yield from judge.train(workspace, everything, groups=kept, config=config, source=source)
         yield Progress(STAGE, total, total, "judging held-out products")
         known = truth.read(workspace)
+        true_log_ctr = None if known is None else np.array([_number(known.get(name)) for name in testing.creative_ids])
         judged = evaluation.evaluate(
             model,
             testing,
             rng=np.random.default_rng(config.seed + 1),
-            true_log_ctr=None
-            if known is None
-            else np.array([_number(known.get(name)) for name in testing.creative_ids]),
+            true_log_ctr=true_log_ctr,
             halves=None if known is not None else _halves(workspace, testing, seed=config.seed),
             training=learning,
         )
-        result = json.loads(json.dumps(asdict(judged)))
-        return run.finish(
-            outputs=[workspace.models / "reward"],
-            result={**result, "summary": summary(judged)},
-        )
+        result = {**json.loads(json.dumps(asdict(judged))), "summary": summary(judged)}
+        outputs = [workspace.models / "reward"]
+        if second is not None:
+            watching = judge.evaluate(second, testing, true_log_ctr=true_log_ctr, seed=config.seed)
+            result["judge"] = json.loads(json.dumps(asdict(watching)))
+            result["summary"] += judge.summary(watching, groups=kept, config=config)
+            outputs.append(workspace.models / judge.NAME)
+        return run.finish(outputs=outputs, result=result)
 
 
 def _halves(workspace: Workspace, data: RewardData, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -38,6 +38,16 @@ class Split:
         """The held-out products."""
         return [product for product in products if self.is_held_out(product.product_id)]
 
+    def apart(self, products: Sequence[Product], *, share: float) -> frozenset[str]:
+        """About `share` of the groups that may be learned from, of all departments alike: for a judge or a watch alone.
+
+        By a hash of their name within the department; two groups at least, where there are three, and never all.
+        """
+        shelf_of = {self.groups[product.product_id]: product.department for product in self.training(products)}
+        names = sorted(shelf_of, key=lambda name: (shelf_of[name], _hash(f"apart/{name}")))
+        count = min(max(round(share * len(names)), 2), max(len(names) - 1, 0))
+        return frozenset(names[int((number + 0.5) * len(names) / count)] for number in range(count))
+
 
 def by_hash(products: Sequence[Product], *, share: float = HELD_OUT_SHARE) -> Split:
     """Hold out about `share` of the groups by a hash of their name, so that a growing catalog keeps its split.

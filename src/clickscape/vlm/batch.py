@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from clickscape.errors import ModelError
+from clickscape.vlm.logits import target_log_probs
 from clickscape.vlm.model import VisionLanguageModel
 
 IGNORED = -100
@@ -63,12 +63,10 @@ def collate(
     if not samples:
         raise ValueError("a batch needs at least one sample")
     questions, pictures, extras = _questions(vlm, samples, pixels=pixels)
-    replies = [_reply(vlm, sample.answer) if answers else [] for sample in samples]
+    replies = [answer_ids(vlm, sample.answer) if answers else [] for sample in samples]
     rows = [question + reply for question, reply in zip(questions, replies, strict=True)]
     longest = max(map(len, rows))
-    limit = getattr(vlm.core.config.get_text_config(), "max_position_embeddings", None)
-    if limit is not None and longest > limit:
-        raise ModelError(f"a sample of {longest} tokens is too long for {vlm.model_id} ({limit}). Shorten the text.")
+    check_length(vlm, longest)
     input_ids = torch.full((len(rows), longest), _pad(vlm), dtype=torch.long)
     attention_mask = torch.zeros(len(rows), longest, dtype=torch.long)
     labels = torch.full((len(rows), longest), IGNORED, dtype=torch.long)
@@ -89,6 +87,13 @@ def collate(
         pixel_values=None if pictures is None else pictures.to(device),
         extras={name: value.to(device) for name, value in extras.items()},
     )
+
+
+def check_length(vlm: VisionLanguageModel, tokens: int) -> None:
+    """ModelError for a sample of more tokens than the model has positions for."""
+    limit = getattr(vlm.core.config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and tokens > limit:
+        raise ModelError(f"a sample of {tokens} tokens is too long for {vlm.model_id} ({limit}). Shorten the text.")
 
 
 def pixel_values(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Tensor:
@@ -151,61 +156,7 @@ def token_log_probs(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor 
     hidden = forward(vlm, batch, features=features)[:, :-1]
     targets = batch.labels[:, 1:]
     asked = targets != IGNORED
-    logits = vlm.core.get_output_embeddings()(hidden[asked]).float()
-    log_probs = logits.log_softmax(-1).gather(1, targets[asked][:, None])[:, 0]
-    return log_probs, asked.nonzero()[:, 0]
-
-
-def shared_log_probs(
-    vlm: VisionLanguageModel,
-    questions: Sequence[Sample],
-    answers: Sequence[tuple[int, str]],
-    *,
-    features: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """As `token_log_probs` for answers that share questions, each of which is read only once: (answer token,) twice.
-
-    `answers` are (number of the question, text); the second tensor numbers the answers. A question is several times as
-    long as an answer; its keys and values are handed to all of its answers, with gradients.
-    """
-    batch = collate(vlm, questions, side="left", answers=False, pixels=features is None)
-    cache = DynamicCache(config=vlm.core.config.get_text_config())
-    asked = vlm.core.model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=positions(batch.attention_mask),
-        mm_encoder_outputs=encoder_outputs(vlm, batch, features=features),
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state[:, -1:]
-    owners = torch.tensor([number for number, _ in answers], device=vlm.device)
-    tokens, known = _padded(vlm, [text for _, text in answers])
-    cache.batch_select_indices(owners)
-    mask = torch.cat([batch.attention_mask[owners], known[:, :-1].to(batch.attention_mask.dtype)], dim=1)
-    # The question's last state predicts the first token; the end token predicts nothing, so it need not be read.
-    told = vlm.core.model(
-        input_ids=tokens[:, :-1],
-        attention_mask=mask,
-        position_ids=positions(mask)[:, batch.input_ids.shape[1] :],
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
-    hidden = torch.cat([asked[owners], told], dim=1)[known]
-    logits = vlm.core.get_output_embeddings()(hidden)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    log_probs = logits.log_softmax(-1).gather(1, tokens[known][:, None])[:, 0]
-    return log_probs, known.nonzero()[:, 0]
-
-
-def _padded(vlm: VisionLanguageModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Token ids of answers with the end token, padded on the right, and which are real: (answer, token) twice."""
-    replies = [_reply(vlm, text) for text in texts]
-    tokens = torch.full((len(replies), max(map(len, replies))), _pad(vlm), dtype=torch.long, device=vlm.device)
-    known = torch.zeros_like(tokens, dtype=torch.bool)
-    for number, reply in enumerate(replies):
-        tokens[number, : len(reply)] = torch.tensor(reply)
-        known[number, : len(reply)] = True
-    return tokens, known
+    return target_log_probs(vlm, hidden[asked], targets[asked]), asked.nonzero()[:, 0]
 
 
 def positions(attention_mask: Tensor) -> Tensor:
@@ -258,7 +209,8 @@ def _expand(vlm: VisionLanguageModel, row: list[int], pictures: Sequence[np.ndar
     return expanded
 
 
-def _reply(vlm: VisionLanguageModel, answer: str | None) -> list[int]:
+def answer_ids(vlm: VisionLanguageModel, answer: str | None) -> list[int]:
+    """Token ids of an answer exactly as it stands, and the end token."""
     if answer is None:
         raise ValueError("a sample without an answer cannot be collated with answers")
     ids = list(vlm.tokenizer(answer, add_special_tokens=False)["input_ids"])

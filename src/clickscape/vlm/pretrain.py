@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -28,13 +27,9 @@ from clickscape.errors import ModelError
 from clickscape.vlm import batch as batches
 from clickscape.vlm import tasks
 from clickscape.vlm.model import VisionLanguageModel, rescale_projector
+from clickscape.vlm.packing import packed_log_probs
+from clickscape.vlm.slots import DEPARTMENT, SlotHeads
 from clickscape.vlm.tasks import Corpus, Question
-
-DEPARTMENT = "department"
-"""The one thing the tower names besides the scene's slots: what kind of product it is."""
-
-CELLS = 3
-"""Image tokens are pooled to CELLS × CELLS before they are classified: roughly where something is matters."""
 
 EVERY = 200
 """Steps between two checkpoints."""
@@ -57,27 +52,6 @@ class Step:
     loss: float
     learning_rate: float
     losses: Mapping[str, float] = field(default_factory=dict)
-
-
-class SlotHeads(nn.Module):
-    """One linear classifier per slot on image tokens pooled to a 3 × 3 grid; reward models begin with them."""
-
-    def __init__(self, values: Mapping[str, Sequence[str]], *, width: int) -> None:
-        super().__init__()
-        self.values = {slot: tuple(names) for slot, names in values.items()}
-        self.width = width
-        self.heads = nn.ModuleDict({slot: nn.Linear(CELLS * CELLS * width, len(v)) for slot, v in values.items()})
-
-    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Image tokens of one square, (picture, token, width) → logits per slot, (picture, value)."""
-        side = math.isqrt(tokens.shape[1])
-        grid = tokens.transpose(1, 2).unflatten(2, (side, side))
-        pooled = functional.adaptive_avg_pool2d(grid, CELLS).flatten(1)
-        return {slot: head(pooled) for slot, head in self.heads.items()}
-
-    def map_of(self, slot: str) -> nn.Linear:
-        """The classifier of one slot, (value, width · cell)."""
-        return cast("nn.Linear", self.heads[slot])
 
 
 def pretrain(
@@ -312,9 +286,7 @@ def _answer_loss(
     shown = [question.picture for question in questions if question.picture is not None]
     given = features[torch.tensor(shown)].to(vlm.device, torch.float32) if features is not None and shown else None
     answers = [(number, answer) for number, question in enumerate(questions) for answer in question.answers]
-    log_probs, rows = batches.shared_log_probs(
-        vlm, [question.sample for question in questions], answers, features=given
-    )
+    log_probs, rows = packed_log_probs(vlm, [question.sample for question in questions], answers, features=given)
     kinds = np.array([questions[number].task for number, _ in answers])[rows.cpu().numpy()]
     values = -log_probs.detach().cpu().numpy()
     return -log_probs.mean(), {str(task): float(values[kinds == task].mean()) for task in np.unique(kinds)}

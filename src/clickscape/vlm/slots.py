@@ -7,19 +7,48 @@ few objects and few scenes, so a reward model that begins with these maps sees p
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from clickscape.errors import ModelError
-from clickscape.vlm.pretrain import DEPARTMENT, SlotHeads
 
 FILE = "slots.safetensors"
+
+DEPARTMENT = "department"
+"""The one thing the tower names besides the scene's slots: what kind of product it is."""
+
+CELLS = 3
+"""Image tokens are pooled to CELLS × CELLS before they are classified: roughly where something is matters."""
+
+
+class SlotHeads(nn.Module):
+    """One linear classifier per slot on image tokens pooled to a 3 × 3 grid; reward models begin with them."""
+
+    def __init__(self, values: Mapping[str, Sequence[str]], *, width: int) -> None:
+        super().__init__()
+        self.values = {slot: tuple(names) for slot, names in values.items()}
+        self.width = width
+        self.heads = nn.ModuleDict({slot: nn.Linear(CELLS * CELLS * width, len(v)) for slot, v in values.items()})
+
+    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Image tokens of one square, (picture, token, width) → logits per slot, (picture, value)."""
+        side = math.isqrt(tokens.shape[1])
+        grid = tokens.transpose(1, 2).unflatten(2, (side, side))
+        pooled = functional.adaptive_avg_pool2d(grid, CELLS).flatten(1)
+        return {slot: head(pooled) for slot, head in self.heads.items()}
+
+    def map_of(self, slot: str) -> nn.Linear:
+        """The classifier of one slot, (value, width · cell)."""
+        return cast("nn.Linear", self.heads[slot])
 
 
 @dataclass(frozen=True, eq=False)

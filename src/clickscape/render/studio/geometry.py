@@ -81,12 +81,12 @@ class Camera:
     @property
     def banner(self) -> float:
         """How far the picture is on its way from a landscape (2.2 : 1) to a banner (4.7 : 1), 0 to 1."""
-        return float(np.clip((self.width / self.height - 2.2) / 2.5, 0, 1))
+        return min(1.0, max(0.0, (self.width / self.height - 2.2) / 2.5))
 
     @property
     def skyscraper(self) -> float:
         """How far the picture is on its way from a half page (1 : 2) to a skyscraper (1 : 3.5), 0 to 1."""
-        return float(np.clip((self.height / self.width - 2) / 1.5, 0, 1))
+        return min(1.0, max(0.0, (self.height / self.width - 2) / 1.5))
 
     @property
     def lens(self) -> float:
@@ -110,7 +110,7 @@ class Camera:
     @property
     def base_row(self) -> float:
         """Row on which the product stands, in pixels: higher in narrow pictures, where less hangs in the air above."""
-        narrow = float(np.clip((self.height / self.width - 1) / 0.8, 0, 1))
+        narrow = min(1.0, max(0.0, (self.height / self.width - 1) / 0.8))
         return min(0.80 - 0.07 * narrow + 0.06 * self.banner, self.lowest) * self.height
 
     @property

@@ -99,9 +99,9 @@ def scaled(cutout: Bytes, box: Box) -> Bytes:
     """The trimmed cut-out at the size of `box`, (height, width, 4); colors weigh by alpha: no fringe appears."""
     around = bounds(cutout)
     piece = cutout[around.top : around.top + around.height, around.left : around.left + around.width]
-    alpha = piece[..., 3:].astype(np.float32)
-    alpha *= piece[..., 3:] >= _DUST
-    weighted = np.concatenate([piece[..., :3] * (alpha * np.float32(1 / 255)), alpha], -1).astype(np.float32)
+    weighted = piece.astype(np.float32)
+    weighted[..., 3] *= piece[..., 3] >= _DUST
+    weighted[..., :3] *= weighted[..., 3:] * np.float32(1 / 255)
     method = cv2.INTER_AREA if box.height < around.height else cv2.INTER_CUBIC
     small = np.clip(cv2.resize(weighted, (box.width, box.height), interpolation=method), 0, 255)
     color = small[..., :3] * (255 / np.maximum(small[..., 3:], np.float32(1)))

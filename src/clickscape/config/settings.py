@@ -1,7 +1,4 @@
-"""Settings: one frozen model per stage, read from clickscape.toml, with every unit in its description.
-
-What can be derived is not a setting. Unknown keys are errors, so a typing mistake never silently means the default.
-"""
+"""The settings of every stage but the optimization (`optimization`), and the file that they are read from."""
 
 from __future__ import annotations
 
@@ -10,23 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from clickscape.brand import Brand
+from clickscape.config.optimization import OptimizeConfig, RelevanceConfig, WatchConfig
+from clickscape.config.stage import StageConfig
 from clickscape.errors import ConfigError
 
 Section = TypeVar("Section", bound=BaseModel)
 
 
-class _Stage(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __hash__(self) -> int:
-        """Equal settings, equal hash; tables among them, too (settings are keys of caches)."""
-        return hash(self.model_dump_json())
-
-
-class IngestConfig(_Stage):
+class IngestConfig(StageConfig):
     """A catalog moves into the workspace."""
 
     matting: str = Field(
@@ -41,7 +32,7 @@ LogColumn = Literal[
 """Names that clickscape knows the columns of a log by."""
 
 
-class ClicksConfig(_Stage):
+class ClicksConfig(StageConfig):
     """From events to pairs."""
 
     source: str = Field(
@@ -93,7 +84,7 @@ class ClicksConfig(_Stage):
     paper_max_ratio: float = Field(1.20, ge=1, description="paper's filter: CTR of the better over the worse, at most")
 
 
-class TinyConfig(_Stage):
+class TinyConfig(StageConfig):
     """Architecture of the embedded multimodal LM (LLaVA: CLIP tower + Llama)."""
 
     image_size: int = Field(96, description="pixels of the square that the vision tower sees")
@@ -115,7 +106,7 @@ class TinyConfig(_Stage):
         return (self.image_size // self.patch_size) ** 2
 
 
-class PretrainConfig(_Stage):
+class PretrainConfig(StageConfig):
     """Four instruction tasks, loss on the answer tokens only (Chen et al. 2025, section 3.1)."""
 
     ads: int = Field(9_600, ge=64, description="rendered ads that the tower and the captioning task learn from")
@@ -135,7 +126,7 @@ class PretrainConfig(_Stage):
     seed: int = 0
 
 
-class RewardConfig(_Stage):
+class RewardConfig(StageConfig):
     """Reward model: which of two ad images of one product gets clicked more."""
 
     form: Literal["single", "pair"] = Field(
@@ -161,44 +152,14 @@ class RewardConfig(_Stage):
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
     validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the training products used to stop early")
     lora_rank: int = Field(16, ge=1)
-    seed: int = 0
-
-
-class OptimizeConfig(_Stage):
-    """Product-centric preference optimization (Chen et al. 2025, eq. 9)."""
-
-    objective: Literal["product_centric", "preference_only"] = "product_centric"
-    rounds: int = Field(3, ge=1)
-    products_per_round: int = Field(192, ge=2)
-    candidates: int = Field(8, ge=2, description="descriptions sampled per product and round")
-    temperature: float = Field(1.0, gt=0)
-    max_new_tokens: int = Field(48, ge=4, description="longest description, in tokens")
-    beta: float = Field(0.5, gt=0, description="β: how hard the reference holds, per nat")
-    weight: float = Field(1.0, ge=0, description="w: weight of the product-centric term")
-    anchor: Literal["none", "nll", "sft_margin"] = Field("nll", description="keeps log π(y+|x) from falling")
-    anchor_weight: float = Field(
-        2.0, ge=0, description="of the anchor, per pair; too little and descriptions stop parsing"
+    judge: Literal["none", "scene", "single", "pair"] = Field(
+        "none", description="form of a second model that watches optimization, learned from products kept from this one"
     )
-    mask_ratio: float = Field(0.75, ge=0, le=1, description="share of image patches hidden in the spoilt image")
-    caption_swap_share: float = Field(0.5, ge=0, le=1, description="share of spoilt inputs with another product's text")
-    min_margin: float = Field(0.1, ge=0, description="least difference of reward, in logits, for a preference pair")
-    epochs: int = Field(2, ge=1, description="passes over a round's pairs")
-    batch_size: int = Field(16, ge=1, description="pairs per step")
-    pairs_per_pass: int = Field(16, ge=1, description="pairs in memory at once; a step adds up batch_size of them")
-    learning_rate: float = Field(3e-4, gt=0)
-    warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
-    train_tower: bool = Field(False, description="let the vision tower learn too")
-    lora_rank: int = Field(0, ge=0, description="0 trains all weights of the language model")
-    render_size: int = Field(128, ge=64, description="pixels of the square images that the reward model looks at")
+    judge_share: float = Field(0.25, gt=0, lt=1, description="share of the groups learned from that the judge gets")
     seed: int = 0
 
-    @property
-    def product_weight(self) -> float:
-        """Weight of the product-centric term under this objective."""
-        return self.weight if self.objective == "product_centric" else 0.0
 
-
-class GenerateConfig(_Stage):
+class GenerateConfig(StageConfig):
     """New creatives for a catalog."""
 
     renderer: Literal["studio", "diffusion"] = Field("studio", description="what draws the images")
@@ -234,7 +195,7 @@ class GenerateConfig(_Stage):
         return self
 
 
-class FidelityConfig(_Stage):
+class FidelityConfig(StageConfig):
     """What a picture may measure to pass the fidelity gate; docs/fidelity.md says how the defaults were chosen."""
 
     edge: float = Field(3.0, gt=0, le=100, description="ΔE2000 from a clean composite along the outline, at most")
@@ -274,7 +235,7 @@ DIFFUSION_FAMILIES: Mapping[str, Mapping[str, object]] = {
 """What a family's settings are where clickscape.toml does not say otherwise; models are public hub ids."""
 
 
-class DiffusionConfig(_Stage):
+class DiffusionConfig(StageConfig):
     """Stable Diffusion inpainting with a ControlNet around the product's own pixels (extra `diffusion`)."""
 
     family: Literal["sd15", "sdxl"] = Field(
@@ -347,7 +308,7 @@ class DiffusionConfig(_Stage):
         return self.model_dump(exclude={"allow_download", "batch_size", "device", "offload"})
 
 
-class SimulateConfig(_Stage):
+class SimulateConfig(StageConfig):
     """A world with known true CTRs, its copywriter's creatives and their click log."""
 
     world: Literal["harmony", "siren"] = "harmony"
@@ -359,7 +320,7 @@ class SimulateConfig(_Stage):
     seed: int = 0
 
 
-class Settings(_Stage):
+class Settings(StageConfig):
     """Everything that clickscape.toml may say, one section per stage."""
 
     ingest: IngestConfig = IngestConfig()
@@ -371,6 +332,8 @@ class Settings(_Stage):
     brand: Brand = Brand()
     fidelity: FidelityConfig = FidelityConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
+    watch: WatchConfig = WatchConfig()
+    relevance: RelevanceConfig = RelevanceConfig()
     simulate: SimulateConfig = SimulateConfig()
 
 

@@ -1,0 +1,252 @@
+"""What does a step of product-centric preference optimization cost?  python benchmarks/pcpo.py
+
+One round (reference scoring, then two epochs over the same pairs) in clickscape's way and in the straightforward one:
+y+|x, y−|x and y+|x̃ as three whole sequences, each with its picture through the tower, a second full model as reference
+that is asked again in every step, logits of the whole vocabulary at every position. The same pairs, batches, optimizer
+and frozen tower. `tiny` is the shipped model; `wide` has 8 layers × 512, 32,000 tokens of vocabulary and 256 image
+tokens. Every side runs in a process of its own, so that its peak memory is its own (above what the process holds once
+everything is imported). Loss and gradients are compared in float64 on a policy that has moved. Prints a table and
+appends one JSON row to benchmarks/results/pcpo.jsonl. Goal: half the CPU-seconds per pair, 60 % of the memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clickscape.catalog import sample
+from clickscape.catalog.cutout import open_cutout, product_picture
+from clickscape.config import OptimizeConfig, TinyConfig
+from clickscape.preference.loss import AnswerLogProbs, pcpo_loss
+from clickscape.preference.sample import PreferencePair
+from clickscape.preference.spoil import Captions, draw
+from clickscape.preference.train import (
+    BETAS,
+    GRADIENT_CLIP,
+    Lessons,
+    accumulate,
+    look,
+    prepare,
+    score,
+    train,
+    trainable_parameters,
+)
+from clickscape.vlm import model as vlm_model
+from clickscape.vlm.batch import IGNORED, Sample, collate
+from clickscape.vlm.generate import Writer
+from clickscape.vlm.model import VisionLanguageModel
+
+RESULTS = Path(__file__).parent / "results" / "pcpo.jsonl"
+WIDE = TinyConfig(
+    image_size=256, patch_size=16, text_width=512, text_layers=8, text_heads=8, text_kv_heads=8, text_ffn=1_408
+)
+VOCABULARY = 32_000
+PAIRS = {"tiny": 64, "wide": 8}
+BATCH = {"tiny": 16, "wide": 4}
+PATCHES = {"tiny": TinyConfig().image_tokens, "wide": WIDE.image_tokens}
+CHECKED = {"tiny": 8, "wide": 2}
+"""Pairs whose gradient is compared in float64."""
+
+
+def _model(name: str, *, moved: bool = False) -> VisionLanguageModel:
+    vlm = vlm_model.load("tiny", trainable=True)
+    if name == "wide":
+        vlm = vlm_model.build_tiny(WIDE, vlm.tokenizer, seed=0)
+        vlm.model.resize_token_embeddings(VOCABULARY, mean_resizing=False)
+    if moved:
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in vlm.model.parameters():
+                parameter.add_(0.02 * parameter.std() * torch.randn(parameter.shape, generator=generator))
+    return vlm
+
+
+def _pairs(folder: Path, *, patches: int, count: int, seed: int) -> tuple[list[PreferencePair], dict[str, Any]]:
+    """Descriptions by the shipped model, first over second; half of the inputs are masked, half have other words."""
+    rng = np.random.default_rng(seed)
+    known = sample.products()
+    chosen = [known[int(row)].product_id for row in rng.choice(len(known), count, replace=False)]
+    products = sample.write(folder, 256, product_ids=chosen)
+    captions = Captions(products)
+    written = Writer(vlm_model.load("tiny")).describe_all(products, n=4, seed=seed)
+    pairs = []
+    for number, (product, texts) in enumerate(zip(products, written, strict=True)):
+        first, second = list(dict.fromkeys([*texts, "sand floor, noon sun"]))[:2]
+        share = float(number % 2)  # exactly half
+        spoilt = draw(product, captions=captions, patches=patches, mask_ratio=0.75, caption_swap_share=share, rng=rng)
+        pairs.append(PreferencePair(product.product_id, first, second, 1.0, spoilt))
+    return pairs, {product.product_id: product for product in products}
+
+
+def _lessons(vlm: VisionLanguageModel, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> Lessons:
+    size = vlm.image_size
+    return prepare(
+        pairs,
+        products=products,
+        pictures=lambda product: product_picture(open_cutout(product.image), size=size),
+        vlm=vlm,
+    )
+
+
+def _config(name: str) -> OptimizeConfig:
+    return OptimizeConfig(epochs=2, batch_size=BATCH[name], pairs_per_pass=BATCH[name])
+
+
+def _ours(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> None:
+    policy, config = _model(name), _config(name)
+    lessons = _lessons(policy, pairs, products)
+    reference = score(_model(name), lessons, product_centric=True)
+    for _ in train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)):
+        pass
+
+
+def _straightforward(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> None:
+    policy, reference, config = _model(name), _model(name), _config(name)
+    lessons = _lessons(policy, pairs, products)
+    parameters = trainable_parameters(policy, config=config)
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
+    rng = np.random.default_rng(0)
+    for _ in range(config.epochs):
+        order = rng.permutation(len(lessons))
+        for start in range(0, len(order), config.batch_size):
+            optimizer.zero_grad(set_to_none=True)
+            _plain_loss(policy, reference, lessons, order[start : start + config.batch_size], config).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
+            optimizer.step()
+
+
+def _plain_loss(
+    policy: VisionLanguageModel,
+    reference: VisionLanguageModel,
+    lessons: Lessons,
+    rows: Sequence[int],
+    config: OptimizeConfig,
+) -> Tensor:
+    some = [lessons.lessons[int(row)] for row in rows]
+    asked = [(one.question, one.picture, one.chosen) for one in some]
+    asked += [(one.question, one.picture, one.rejected) for one in some]
+    asked += [(one.spoilt_question or "", one.spoilt_picture, one.chosen) for one in some]
+    samples = [Sample(question, (lessons.pictures[picture],), answer) for question, picture, answer in asked]
+    now, tokens = _plain_log_probs(policy, samples)
+    with torch.no_grad():
+        then, _ = _plain_log_probs(reference, samples)
+    return pcpo_loss(
+        AnswerLogProbs(*now.chunk(3)),
+        AnswerLogProbs(*then.chunk(3)),
+        beta=config.beta,
+        weight=config.product_weight,
+        anchor=config.anchor,
+        anchor_weight=config.anchor_weight,
+        chosen_tokens=tokens.chunk(3)[0],
+    ).total.mean()
+
+
+def _plain_log_probs(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+    batch = collate(vlm, samples, side="right", answers=True)
+    logits = vlm.model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        pixel_values=batch.pixel_values,
+        use_cache=False,
+    ).logits
+    targets = batch.labels[:, 1:]
+    asked = targets != IGNORED
+    log_probs = logits[:, :-1].log_softmax(-1).gather(2, targets.clamp(min=0)[..., None])[..., 0]
+    return (log_probs * asked).sum(1), asked.sum(1)
+
+
+SIDES: dict[str, Callable[..., None]] = {"clickscape": _ours, "straightforward": _straightforward}
+
+
+def _measure(side: str, name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> dict[str, float]:
+    torch.set_num_threads(1)
+    _ours("tiny", pairs[:1], products)  # the same warm-up on both sides: imports, kernels, allocators
+    base, _ = _memory()
+    cpu = time.process_time()
+    SIDES[side](name, pairs, products)
+    seconds = time.process_time() - cpu
+    return {"cpu_ms_per_pair": round(1_000 * seconds / len(pairs), 1), "peak_mib": round(_memory()[1] - base)}
+
+
+def _memory() -> tuple[float, float]:
+    """Resident memory of this process now and at its peak, MiB (ru_maxrss would count its parent's)."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines["VmRSS"].split()[0]) / 1024, int(lines["VmHWM"].split()[0]) / 1024
+
+
+def _compare(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> dict[str, float]:
+    """Loss and gradient of both sides in float64, where models go down to float32, too; the policy has moved."""
+    torch.set_num_threads(1)
+    policy, reference = _model(name, moved=True), _model(name)
+    lessons = _lessons(policy, pairs, products)
+    config = _config(name)
+    torch.Tensor.float, torch.float32 = torch.Tensor.double, torch.float64  # type: ignore[method-assign, misc]
+    policy.model.double(), reference.model.double()
+    trainable_parameters(policy, config=config)
+    known = score(reference, lessons, product_centric=True)
+    seen = look(policy, lessons.pictures)
+    losses = accumulate(policy, lessons, range(len(pairs)), reference=known, seen=seen, config=config)
+    ours = {key: value.grad.clone() for key, value in policy.model.named_parameters() if value.grad is not None}
+    policy.model.zero_grad(set_to_none=True)
+    plain = _plain_loss(policy, reference, lessons, range(len(pairs)), config)
+    plain.backward()
+    theirs = {key: value.grad for key, value in policy.model.named_parameters() if value.grad is not None}
+    assert ours.keys() == theirs.keys()
+    largest = max(float(value.abs().max()) for value in theirs.values())
+    return {
+        "loss": plain.item(),
+        "loss_difference": abs(plain.item() - float(torch.cat([loss.total.detach() for loss in losses]).mean())),
+        "gradient_difference": max(float((ours[key] - theirs[key]).abs().max()) for key in theirs) / largest,
+    }
+
+
+def main() -> None:
+    """Measure, print, and keep the row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["tiny", "wide"], choices=["tiny", "wide"])
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    row: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "seed": asked.seed, "models": {}}
+    print(f"{'':6s}{'':17s}{'CPU-ms a pair':>14s}{'MiB above the base':>20s}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in asked.models:
+            pairs, products = _pairs(Path(folder) / name, patches=PATCHES[name], count=PAIRS[name], seed=asked.seed)
+            measured: dict[str, Any] = {}
+            for side in SIDES:
+                measured[side] = _alone(_measure, side, name, pairs, products)
+                cost, memory = measured[side].values()
+                print(f"{name:6s}{side:17s}{cost:14,.1f}{memory:20,d}", flush=True)
+            ours, plain = measured["clickscape"], measured["straightforward"]
+            measured["speed"] = round(plain["cpu_ms_per_pair"] / ours["cpu_ms_per_pair"], 2)
+            measured["memory"] = round(ours["peak_mib"] / plain["peak_mib"], 3)
+            measured |= _alone(_compare, name, pairs[: CHECKED[name]], products)
+            print(
+                f"{name:6s}× {measured['speed']:.2f} pairs per CPU-second, {measured['memory']:.0%} of the memory; "
+                f"float64: loss {measured['loss']:.6f} ± {measured['loss_difference']:.0e}, "
+                f"gradients within {measured['gradient_difference']:.0e} of the largest"
+            )
+            row["models"][name] = measured
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def _alone(function: Callable[..., dict[str, float]], *arguments: object) -> dict[str, float]:
+    """The function's result from a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Settings: one frozen model per stage, read from clickscape.toml, with every unit in its description.
+
+What can be derived is not a setting. Unknown keys are errors, so a typing mistake never silently means the default.
+"""
+
+from __future__ import annotations
+
+from clickscape.config.optimization import OptimizeConfig, RelevanceConfig, WatchConfig
+from clickscape.config.settings import (
+    DIFFUSION_FAMILIES,
+    ClicksConfig,
+    DiffusionConfig,
+    FidelityConfig,
+    GenerateConfig,
+    IngestConfig,
+    LogColumn,
+    PretrainConfig,
+    RewardConfig,
+    Settings,
+    SimulateConfig,
+    TinyConfig,
+    load,
+    read,
+)
+
+__all__ = [
+    "DIFFUSION_FAMILIES",
+    "ClicksConfig",
+    "DiffusionConfig",
+    "FidelityConfig",
+    "GenerateConfig",
+    "IngestConfig",
+    "LogColumn",
+    "OptimizeConfig",
+    "PretrainConfig",
+    "RelevanceConfig",
+    "RewardConfig",
+    "Settings",
+    "SimulateConfig",
+    "TinyConfig",
+    "WatchConfig",
+    "load",
+    "read",
+]

@@ -1,0 +1,98 @@
+"""Settings of the optimization, of what watches it, and of the gate that its descriptions pass."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from clickscape.config.stage import StageConfig
+
+
+class OptimizeConfig(StageConfig):
+    """Product-centric preference optimization (Chen et al. 2025, eq. 9)."""
+
+    objective: Literal["product_centric", "preference_only"] = Field(
+        "product_centric", description="with the product-centric term, or without"
+    )
+    preference: Literal["dpo", "margin_dpo"] = Field(
+        "dpo", description="the reward model's order counts as certain, or with its probability"
+    )
+    rounds: int = Field(3, ge=1)
+    products_per_round: int = Field(192, ge=2)
+    candidates: int = Field(8, ge=2, description="descriptions sampled per product and round")
+    temperature: float = Field(1.0, gt=0)
+    max_new_tokens: int = Field(48, ge=4, description="longest description, in tokens")
+    beta: float = Field(0.5, gt=0, description="β: how hard the reference holds, per nat")
+    weight: float = Field(1.0, ge=0, description="w: weight of the product-centric term")
+    anchor: Literal["none", "nll", "sft_margin"] = Field("nll", description="keeps log π(y+|x) from falling")
+    anchor_weight: float = Field(
+        2.0, ge=0, description="of the anchor, per pair; too little and descriptions stop parsing"
+    )
+    mask_ratio: float = Field(0.75, ge=0, le=1, description="share of image patches hidden in the spoilt image")
+    caption_swap_share: float = Field(0.5, ge=0, le=1, description="share of spoilt inputs with another product's text")
+    min_margin: float = Field(0.1, ge=0, description="least difference of reward, in logits, for a preference pair")
+    pairs_per_product: int = Field(
+        1, ge=1, description="pairs of a product and round: best over worst, second best over second worst …"
+    )
+    unparsed_share: float = Field(
+        1.0, ge=0, le=1, description="largest share of a round's pairs whose rejected description did not parse"
+    )
+    epochs: int = Field(2, ge=1, description="passes over a round's pairs")
+    batch_size: int = Field(16, ge=1, description="pairs per step")
+    pairs_per_pass: int = Field(16, ge=1, description="pairs in memory at once; a step adds up batch_size of them")
+    learning_rate: float = Field(3e-4, gt=0)
+    warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
+    kl_budget: float | None = Field(
+        None, gt=0, description="KL(policy ‖ reference), nats, that ends the optimization; left out: no limit"
+    )
+    kl_every: int = Field(8, ge=1, description="steps between two estimates of it; one more after the last step")
+    checkpoint_every: int = Field(25, ge=0, description="steps between two checkpoints of a round; 0: none")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="number format of the weights; auto: bfloat16 on a GPU, else float32"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute the layers again for the gradient: less memory, more time"
+    )
+    metrics: Literal["jsonl", "tensorboard"] = Field(
+        "jsonl", description="where the steps are told besides the run's metrics.jsonl"
+    )
+    train_tower: bool = Field(False, description="let the vision tower learn too")
+    lora_rank: int = Field(0, ge=0, description="0 trains all weights of the language model")
+    render_size: int = Field(128, ge=64, description="pixels of the square images that the reward model looks at")
+    seed: int = 0
+
+    @property
+    def product_weight(self) -> float:
+        """Weight of the product-centric term under this objective."""
+        return self.weight if self.objective == "product_centric" else 0.0
+
+
+class WatchConfig(StageConfig):
+    """What ends an optimization before it games the reward; looked at after every round on held-back products."""
+
+    share: float = Field(
+        0.25, gt=0, lt=1, description="share of the groups learned from that rounds leave out (with a judge: its own)"
+    )
+    products: int = Field(96, ge=2, description="held-back products looked at after every round, at most")
+    descriptions: int = Field(4, ge=2, description="descriptions sampled for each of them")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="of each of the two one-sided tests; see docs/howto/judge.md"
+    )
+    diversity: float = Field(0.3, ge=0, le=1, description="least share of the first round's diversity, of any kind")
+    without_judge: bool = Field(False, description="watch diversity where there is no judge, too")
+    seed: int = 0
+
+
+class RelevanceConfig(StageConfig):
+    """Whether a description may win that suits its product no better than any other; see docs/relevance.md."""
+
+    use: Literal["off", "refuse"] = Field("off", description="refuse: what is irrelevant may lose and never win")
+    by: Literal["model", "server"] = Field("model", description="the pre-trained prompt model, or a vision model")
+    limit: float = Field(0.7, description="least contrast, nats; by = model")
+    others: int = Field(10, ge=2, description="products that a description is compared with; by = model")
+    address: str = Field("", description="root of an OpenAI-compatible server, https://…/v1; by = server")
+    model: str = Field("", description="model that the server is asked for; by = server")
+    key_variable: str = Field("OPENAI_API_KEY", description="environment variable with the server's key")
+    least_score: float = Field(5.0, ge=0, le=10, description="least score of the server's model, 0 to 10")
+    timeout_seconds: float = Field(60.0, gt=0, description="seconds without an answer after which it is asked again")

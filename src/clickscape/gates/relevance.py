@@ -1,0 +1,124 @@
+"""The relevance gate: does a description suit its product, or would it suit any other just as well?
+
+The pre-trained prompt model has read what stands around which products; how much likelier it finds a description for
+this product than for products of other departments is its opinion of the match, in nats:
+
+    log p(y|x) − mean over x̃ of log p(y|x̃)
+
+An x̃ is a whole other product, text and picture. The x̃ of all descriptions are the same few, so each is read once and a
+description costs one short pass per x̃. The model that is being optimized must not be asked: it would learn to agree
+with itself. What else was tried, and how often the gate is right: docs/relevance.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from clickscape.config import RelevanceConfig
+from clickscape.errors import ConfigError
+from clickscape.gates.verdict import Failure, Verdict
+from clickscape.types import Product
+from clickscape.vlm.answers import log_probs
+from clickscape.vlm.batch import Sample
+from clickscape.vlm.model import VisionLanguageModel
+from clickscape.vlm.prompts import instruction
+
+Pictures = Callable[[Product], np.ndarray]
+"""The picture of a product that the model looks at: uint8 (height, width, 3) sRGB."""
+
+ANSWERS_PER_PASS = 64
+QUESTIONS_PER_PASS = 32
+_REMEDY = "nats likelier for this product than for products of other departments: write another description."
+
+
+class Relevance(Protocol):
+    """Whatever says of descriptions whether they suit their products."""
+
+    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[Verdict]:
+        """A verdict on every description with its product."""
+        ...
+
+
+class Contrast:
+    """The gate by the model's own words; `panel` are the products that stand in for all others.
+
+    ConfigError for a panel of one department: then nothing is another department's.
+    """
+
+    def __init__(
+        self, vlm: VisionLanguageModel, panel: Sequence[Product], *, pictures: Pictures, limit: float | None = None
+    ) -> None:
+        if len({product.department for product in panel}) < 2:
+            raise ConfigError(
+                "the relevance gate compares with products of other departments, and the catalog has one alone. "
+                "Add products of a second category, or set use = 'off' under [relevance]."
+            )
+        self._vlm = vlm
+        self._panel = tuple(panel)
+        self._pictures = pictures
+        self.limit = RelevanceConfig().limit if limit is None else limit
+
+    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[Verdict]:
+        """Passed where the contrast reaches the limit."""
+        return [verdict(float(value), limit=self.limit) for value in self.contrast(products, descriptions)]
+
+    def contrast(self, products: Sequence[Product], descriptions: Sequence[str]) -> np.ndarray:
+        """log p(y|x) − mean of log p(y|x̃) over the panel's products of other departments, (description,) nats."""
+        own = np.concatenate([np.zeros(0), *self._own(products, descriptions)])
+        others = np.array([self._told_of(other, descriptions) for other in self._panel])
+        foreign = np.array(
+            [[other.department != product.department for product in products] for other in self._panel]
+        ).reshape(others.shape)
+        return np.asarray(own - (others * foreign).sum(0) / foreign.sum(0))
+
+    def _own(self, products: Sequence[Product], descriptions: Sequence[str]) -> Iterator[np.ndarray]:
+        """log p(y|x) for some descriptions at a time; a product with several in a row is read once."""
+        starts = [row for row, one in enumerate(products) if row == 0 or one.product_id != products[row - 1].product_id]
+        for first in range(0, len(starts), QUESTIONS_PER_PASS):
+            some = starts[first : first + QUESTIONS_PER_PASS]
+            ends = [*starts[first + 1 : first + len(some) + 1], len(products)][: len(some)]
+            answers = [
+                (number, descriptions[row])
+                for number, (start, end) in enumerate(zip(some, ends, strict=True))
+                for row in range(start, end)
+            ]
+            yield self._log_probs([products[start] for start in some], answers)
+
+    def _told_of(self, other: Product, descriptions: Sequence[str]) -> np.ndarray:
+        """log p(y|x̃) of all descriptions for one x̃."""
+        parts = [
+            self._log_probs([other], [(0, text) for text in descriptions[start : start + ANSWERS_PER_PASS]])
+            for start in range(0, len(descriptions), ANSWERS_PER_PASS)
+        ]
+        return np.concatenate([np.zeros(0), *parts])
+
+    @torch.inference_mode()
+    def _log_probs(self, asked: Sequence[Product], answers: Sequence[tuple[int, str]]) -> np.ndarray:
+        """log p of answers (number of the product, text), (answer,) nats."""
+        self._vlm.model.eval()
+        questions = [
+            Sample(instruction("describe", product, variant=0), (self._pictures(product),)) for product in asked
+        ]
+        total, _ = log_probs(self._vlm, questions, answers)
+        return np.asarray(total.double().cpu().numpy())
+
+
+def panel(products: Sequence[Product], *, size: int) -> list[Product]:
+    """At most `size` products that stand in for all others: departments take turns, in the catalog's order."""
+    shelves: dict[str, list[Product]] = {}
+    for product in products:
+        shelves.setdefault(product.department, []).append(product)
+    turns = sorted(
+        ((place, shelf, product) for shelf, own in enumerate(shelves.values()) for place, product in enumerate(own)),
+        key=lambda turn: turn[:2],
+    )
+    return [product for _, _, product in turns[:size]]
+
+
+def verdict(contrast: float, *, limit: float) -> Verdict:
+    """The verdict on what was measured."""
+    return Verdict() if contrast >= limit else Verdict((Failure("irrelevant", contrast, limit, _REMEDY),))

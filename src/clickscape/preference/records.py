@@ -1,0 +1,253 @@
+"""The files of an optimization, and what is told of a round; every file is written whole or not at all.
+
+folder/settings.json            what this run is of: its settings, its model, its products
+folder/round-0/model/           the reference: the pre-trained model (a Hugging Face folder)
+folder/round-1/candidates.jsonl what was written and how it was judged   (sampling is done)
+folder/round-1/pairs.jsonl      what is learned from
+folder/round-1/reference.safetensors    what the reference says of it
+folder/round-1/checkpoint.safetensors   the policy in the middle of the round   (gone when the round is done)
+folder/round-1/model/           the policy after the round   (LoRA: adapter/ as PEFT's, and model/ in the last)
+folder/round-1/watch.jsonl      what it writes for held-back products   (with a watch; round-0: the reference)
+folder/round-1/report.json      (the round is done)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clickscape.compute.device import Processes
+from clickscape.config import OptimizeConfig
+from clickscape.errors import PreferenceError
+from clickscape.preference import adapter
+from clickscape.preference import watch as watching
+from clickscape.preference.divergence import Divergence
+from clickscape.preference.sample import Candidate, PreferencePair
+from clickscape.preference.spoil import Spoilt
+from clickscape.preference.watch import Watch, Watched
+from clickscape.types import Product
+from clickscape.vlm import model as vlm_model
+from clickscape.vlm.model import VisionLanguageModel
+from clickscape.workspace.files import atomic_file, atomic_folder, fingerprint
+
+VERSION = 1
+CHECKPOINT = "checkpoint.safetensors"
+
+PRODUCTS, SAMPLING, SPOILING, TRAINING, ADAPTER, WATCHING = range(6)
+"""What the random streams of a round are for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """How far a round's sampling is, in products."""
+
+    round: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """What one round saw and did: counts; shares of candidates; ``reward`` and ``margin``: means in logits.
+
+    ``kl``: estimate of KL(policy before this round ‖ reference) in nats; ``kl_error``: its standard error.
+    ``margin`` is None without a pair of two understood descriptions.  ``kl_after``: the same of the policy after the
+    round, None without a KL budget.  ``relevant_rate``: 1 where no gate was asked.  ``watched``: what the held-back
+    products say, None without a watch.  ``stopped``: why the optimization ends with this round, None where it goes on.
+    """
+
+    round: int
+    products: int
+    candidates: int
+    pairs: int
+    parse_rate: float
+    distinct_scenes: int
+    reward: float
+    margin: float | None
+    kl: float
+    kl_error: float
+    steps: int
+    kl_after: float | None = None
+    kl_after_error: float | None = None
+    relevant_rate: float = 1.0
+    watched: Watched | None = None
+    stopped: str | None = None
+
+    @property
+    def kept(self) -> int:
+        """The round whose policy is kept, should this one be the last."""
+        return self.round if self.watched is None else self.watched.kept
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Which round of which run, with which settings, and the processes that share it."""
+
+    folder: Path
+    number: int
+    config: OptimizeConfig
+    processes: Processes
+
+    @property
+    def place(self) -> Path:
+        """The folder of this round's own files."""
+        return self.folder / f"round-{self.number}"
+
+    def stream(self, *purpose: int) -> np.random.Generator:
+        """The random stream of one purpose in this round: the same however often a run was killed."""
+        return _stream(self.config, self.number, *purpose)
+
+
+def report(
+    number: int,
+    judged: Sequence[Sequence[Candidate]],
+    pairs: Sequence[PreferencePair],
+    *,
+    shifts: np.ndarray,
+) -> RoundReport:
+    """What a round tells before its first step; `shifts`: log π_θ − log π_ref of samples of the policy, nats."""
+    flat = [candidate for own in judged for candidate in own]
+    margins = [pair.margin for pair in pairs if pair.margin is not None]
+    found = Divergence.of(shifts)
+    return RoundReport(
+        round=number,
+        products=len(judged),
+        candidates=len(flat),
+        pairs=len(pairs),
+        parse_rate=float(np.mean([candidate.understood for candidate in flat])),
+        distinct_scenes=len({candidate.scene for candidate in flat}),
+        reward=float(np.mean([candidate.score for candidate in flat])),
+        margin=float(np.mean(margins)) if margins else None,
+        kl=found.nats,
+        kl_error=found.error,
+        steps=0,
+        relevant_rate=float(np.mean([candidate.relevant for candidate in flat])),
+    )
+
+
+def _stream(config: OptimizeConfig, number: int, *purpose: int) -> np.random.Generator:
+    return np.random.default_rng([config.seed, number, *purpose])
+
+
+def claim(
+    folder: Path,
+    vlm: VisionLanguageModel,
+    products: Sequence[Product],
+    *,
+    config: OptimizeConfig,
+    watch: Watch | None = None,
+) -> None:
+    """Make the folder this run's, or see that it is."""
+    settings: dict[str, Any] = {
+        "version": VERSION,
+        "config": config.model_dump(mode="json"),
+        "model": _digest(vlm),
+        "products": fingerprint([product.product_id for product in products]),
+        "watch": None if watch is None else fingerprint(watch.settings),
+    }
+    file = folder / "settings.json"
+    if file.exists():
+        known = read_json(file)
+        differing = [key for key in settings if known.get(key) != settings[key]]
+        if "config" in differing and isinstance(known.get("config"), dict):
+            differing += [key for key, value in settings["config"].items() if known["config"].get(key) != value]
+        if differing:
+            raise PreferenceError(
+                f"{folder} holds an optimization of another kind (different: {', '.join(differing)}). "
+                f"Go on with its own settings, or choose a new folder."
+            )
+    if not (folder / "round-0" / "model").exists():
+        vlm_model.save(vlm, folder / "round-0" / "model")
+    if not file.exists():
+        write_json(file, settings)
+
+
+def _digest(vlm: VisionLanguageModel) -> str:
+    """sha256 of all weights, so that nobody goes on with another model."""
+    total = hashlib.sha256()
+    for name, value in vlm.model.state_dict().items():
+        total.update(name.encode())
+        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
+def open_round(folder: Path, number: int, *, config: OptimizeConfig) -> VisionLanguageModel:
+    """The policy after round `number`; 0 is the reference."""
+    if not config.lora_rank:
+        return vlm_model.load(folder / f"round-{number}" / "model", trainable=True)
+    vlm = vlm_model.load(folder / "round-0" / "model", trainable=True)
+    vlm = adapter.attach(vlm, rank=config.lora_rank, seed=int(_stream(config, 0, ADAPTER).integers(2**31)))
+    if number:
+        adapter.restore(vlm, folder / f"round-{number}" / "adapter")
+    return vlm
+
+
+def save_round(policy: VisionLanguageModel, place: Path, *, config: OptimizeConfig, last: bool) -> None:
+    """Write the policy after a round; an adapter alone, and after the last round the model that holds it."""
+    if not config.lora_rank:
+        vlm_model.save(policy, place / "model")
+        return
+    with atomic_folder(place / "adapter") as waiting:
+        adapter.save(policy, waiting)
+    if last:
+        vlm_model.save(adapter.merged(policy), place / "model")
+
+
+def read_report(file: Path) -> RoundReport:
+    """What a finished round told (report.json)."""
+    values = read_json(file)
+    watched = values.get("watched")
+    return RoundReport(**{**values, "watched": None if watched is None else watching.read(watched)})
+
+
+def read_candidates(file: Path) -> list[list[Candidate]]:
+    """Candidates of one product stand together, in the order in which they were drawn."""
+    judged: dict[str, list[Candidate]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        candidate = Candidate(**json.loads(line))
+        judged.setdefault(candidate.product_id, []).append(candidate)
+    return list(judged.values())
+
+
+def read_pairs(file: Path) -> list[PreferencePair]:
+    """The pairs that a round learned from (pairs.jsonl)."""
+    pairs = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        spoilt = values.pop("spoilt")
+        if spoilt is not None:
+            spoilt = Spoilt(hidden=tuple(spoilt["hidden"]), caption_of=spoilt["caption_of"])
+        pairs.append(PreferencePair(**values, spoilt=spoilt))
+    return pairs
+
+
+def write_lines(file: Path, records: Sequence[Any]) -> None:
+    """Write records as JSON Lines."""
+    with atomic_file(file) as waiting:
+        waiting.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records), encoding="utf-8")
+
+
+def write_json(file: Path, value: Mapping[str, Any]) -> None:
+    """Write one object as JSON."""
+    with atomic_file(file) as waiting:
+        waiting.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote; PreferenceError where nothing or something else is found."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PreferenceError(f"{file}: no optimization here. Run `clickscape optimize` first.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise PreferenceError(f"{file}: damaged ({error}). Delete the folder and optimize again.") from None
+    if not isinstance(values, dict):
+        raise PreferenceError(f"{file}: damaged (an object is expected). Delete the folder and optimize again.")
+    return values

@@ -1,0 +1,122 @@
+"""What the reference says of a round, scored once and kept on disk: no second model stands beside a policy that learns.
+
+The file (safetensors, log-probabilities in nats) carries a mark of everything that it depends on.  A run that goes on
+after a kill reads it; with another model, other pairs, pictures or texts it is scored again.  Several processes share
+the scoring; the leading one reads and writes the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clickscape.compute.device import ALONE, Processes
+from clickscape.preference.loss import AnswerLogProbs
+from clickscape.preference.train import Lessons, score, score_answers
+from clickscape.vlm.batch import Sample
+from clickscape.vlm.model import VisionLanguageModel
+from clickscape.workspace.files import atomic_file, fingerprint
+
+VERSION = 1
+_MARK = "fingerprint"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """log π_ref in nats: of a round's answers, and of texts that the policy drew, (text,)."""
+
+    answers: AnswerLogProbs
+    drawn: Tensor
+
+    def on(self, device: torch.device) -> Reference:
+        """The same on another device."""
+        spoilt = None if self.answers.spoilt is None else self.answers.spoilt.to(device)
+        answers = AnswerLogProbs(self.answers.chosen.to(device), self.answers.rejected.to(device), spoilt)
+        return Reference(answers, self.drawn.to(device))
+
+
+def reference_log_probs(
+    lessons: Lessons,
+    drawn: Sequence[Sample],
+    *,
+    file: Path,
+    weights: str,
+    opened: Callable[[], AbstractContextManager[VisionLanguageModel]],
+    product_centric: bool,
+    device: torch.device,
+    processes: Processes = ALONE,
+) -> Reference:
+    """Read what the reference said from `file`; if that is not there, or of something else, score and write it.
+
+    `weights` names the reference's weights (their digest) and their number format.  `opened` gives the model for as
+    long as it is asked; it is not called when the file is good.  All `processes` pass the same and get all of it.
+    """
+    mark = _mark(lessons, drawn, weights=weights, product_centric=product_centric) if processes.leads else ""
+    known = processes.told(_read(file, mark=mark) if processes.leads else None)
+    if known is not None:
+        return known.on(device)
+    own = lessons.part(processes.share(range(len(lessons))))
+    with opened() as vlm:
+        answers = score(vlm, own, product_centric=product_centric)
+        texts = score_answers(vlm, processes.share(drawn))
+    known = _together(Reference(answers, texts), processes=processes)
+    if processes.leads:
+        _write(file, known, mark=mark)
+    return known
+
+
+def _together(own: Reference, *, processes: Processes) -> Reference:
+    """What all processes have scored, in the order of what was shared out."""
+
+    def whole(values: Tensor) -> Tensor:
+        return values.new_tensor(processes.gathered(values.tolist()))
+
+    answers = own.answers
+    spoilt = None if answers.spoilt is None else whole(answers.spoilt)
+    return Reference(AnswerLogProbs(whole(answers.chosen), whole(answers.rejected), spoilt), whole(own.drawn))
+
+
+def _mark(lessons: Lessons, drawn: Sequence[Sample], *, weights: str, product_centric: bool) -> str:
+    pictures = [*lessons.pictures, *(picture for sample in drawn for picture in sample.images)]
+    return fingerprint(
+        {
+            "version": VERSION,
+            "weights": weights,
+            "product_centric": product_centric,
+            "lessons": [asdict(lesson) for lesson in lessons.lessons],
+            "drawn": [(sample.instruction, sample.answer, len(sample.images)) for sample in drawn],
+            "pictures": [(picture.shape, hashlib.sha256(picture.tobytes()).hexdigest()) for picture in pictures],
+        }
+    )
+
+
+def _read(file: Path, *, mark: str) -> Reference | None:
+    """None where there is no file, one of another mark, or a damaged one: it can always be made again."""
+    if not file.exists():
+        return None
+    try:
+        with safe_open(file, framework="pt") as saved:
+            if (saved.metadata() or {}).get(_MARK) != mark:
+                return None
+            values = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError):
+        return None
+    answers = AnswerLogProbs(values["chosen"], values["rejected"], values.get("spoilt"))
+    return Reference(answers, values["drawn"])
+
+
+def _write(file: Path, reference: Reference, *, mark: str) -> None:
+    answers = reference.answers
+    values = {"chosen": answers.chosen, "rejected": answers.rejected, "drawn": reference.drawn}
+    if answers.spoilt is not None:
+        values["spoilt"] = answers.spoilt
+    with atomic_file(file) as waiting:
+        save_file({name: value.cpu().contiguous() for name, value in values.items()}, waiting, metadata={_MARK: mark})

@@ -1,0 +1,37 @@
+"""Log-probabilities of known tokens, without ever holding places × vocabulary in memory.
+
+Logits are the largest thing in a step of a model with a large vocabulary, and nobody asks for them: the known tokens'
+share is kept, and what its gradient needs is computed again on the way back.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+
+from clickscape.vlm.model import VisionLanguageModel
+
+LOGITS = 2**22
+"""Logits in memory at once; 16 MiB in float32."""
+
+
+def target_log_probs(vlm: VisionLanguageModel, hidden: Tensor, targets: Tensor, *, at_once: int = LOGITS) -> Tensor:
+    """log P of every target after its hidden state, nats, at least float32; hidden (place, width), targets (place,).
+
+    More than `at_once` logits are made part by part, and each part again in the backward pass.
+    """
+    head = vlm.core.get_output_embeddings()
+    places = max(1, at_once // int(vlm.core.config.get_text_config().vocab_size))
+    if len(targets) <= places:
+        return _log_probs(head, hidden, targets)
+    parts = zip(hidden.split(places), targets.split(places), strict=True)
+    return torch.cat(
+        [checkpoint(_log_probs, head, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    )
+
+
+def _log_probs(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+    logits = head(hidden)
+    return -cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none")

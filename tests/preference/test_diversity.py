@@ -1,0 +1,62 @@
+"""Diversity by arithmetic: what repeats, what is all different, and one BLEU worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clickscape.preference.diversity import diversity, self_bleu
+
+MARBLE = "white marble podium, soft light, pink wall, eucalyptus"
+OAK = "oak table, golden hour, in a kitchen, lemons"
+SAND = "sand, noon sun, on a beach, palm leaves"
+
+
+def test_self_bleu_worked_out_by_hand() -> None:
+    """a b c d e against a b c d x y: precisions 4/5, 3/4, 2/3, 1/2, one word shorter; and the other way round."""
+    short = math.exp(1 - 6 / 5) * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
+    long = (4 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25
+    assert self_bleu(["a b c d e", "a b c d x y"]) == pytest.approx((short + long) / 2)
+
+
+def test_counts_are_clipped_by_the_one_reference_that_has_most() -> None:
+    """a a a b: the first text may count three a's of the second, not four; nothing longer than a bigram repeats."""
+    first = (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25  # a a a a b: a three times and b; aa twice and ab; aaa, aab; aaab
+    second = math.exp(1 - 5 / 4) * (4 / 4 * 3 / 3 * 2 / 2 * 1 / 1) ** 0.25
+    assert self_bleu(["a a a a b", "a a a b"]) == pytest.approx((first + second) / 2)
+
+
+def test_alike_is_one_and_unlike_is_nearly_nothing() -> None:
+    assert self_bleu([MARBLE] * 3) == pytest.approx(1)
+    assert self_bleu(["a b c d", "e f g h"]) == pytest.approx((0.1**4 / (4 * 3 * 2 * 1)) ** 0.25)
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=4, max_size=7), min_size=2, max_size=6))
+def test_order_does_not_matter_and_what_stands_twice_is_wholly_alike(texts: list[list[str]]) -> None:
+    written = [" ".join(words) for words in texts]
+    assert 0 < self_bleu(written) <= 1
+    assert self_bleu(written) == pytest.approx(self_bleu(written[::-1]))
+    assert self_bleu(written * 2) == pytest.approx(1)
+
+
+def test_departments_are_measured_apart_and_averaged() -> None:
+    found = diversity([MARBLE, MARBLE, MARBLE, OAK], departments=["A", "A", "B", "B"])
+    assert found.scenes == 1.5
+    assert found.entropy["surface"] == pytest.approx(math.log(2) / 2)
+    assert found.entropy["setting"] == pytest.approx(math.log(2) / 2)
+    assert found.self_bleu == pytest.approx((1 + self_bleu([MARBLE, OAK])) / 2)
+    assert diversity([MARBLE], departments=["A"]).self_bleu is None
+
+
+def test_what_is_left_is_a_share_of_the_first() -> None:
+    first = diversity([MARBLE, OAK, SAND, MARBLE], departments=["A"] * 4)
+    left = diversity([MARBLE, OAK, MARBLE, MARBLE], departments=["A"] * 4).shares_of(first)
+    assert left["distinct scenes"] == pytest.approx(2 / 3)
+    assert all(0 < share < 1 for share in left.values())
+    assert set(first.shares_of(first).values()) == {1.0}
+    gone = diversity([MARBLE] * 4, departments=["A"] * 4)
+    assert gone.shares_of(first)["scene entropy"] == 0
+    assert set(gone.shares_of(gone)) == {"distinct scenes"}  # of what it never had, nothing can be left

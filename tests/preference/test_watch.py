@@ -1,0 +1,213 @@
+"""A teacher that one kind of scene pleases whatever the product is caught by a judge, and an honest one is not."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clickscape.config import OptimizeConfig, WatchConfig
+from clickscape.errors import PreferenceError
+from clickscape.preference.rounds import RoundReport, open_policy, optimize, product_pictures
+from clickscape.preference.watch import FILE, Seen, Watch, compare, read_seen
+from clickscape.render import load
+from clickscape.render.studio.parse import parse
+from clickscape.reward.judge import Judge
+from clickscape.reward.scenes import SceneJudge
+from clickscape.types import Product
+from clickscape.vlm.generate import Writer
+from clickscape.vlm.model import VisionLanguageModel
+
+Run = Callable[..., Iterator[RoundReport]]
+QUICK = OptimizeConfig(
+    rounds=2, products_per_round=6, candidates=4, max_new_tokens=40, min_margin=0.05,
+    epochs=4, batch_size=3, learning_rate=3e-3, render_size=64,
+)  # fmt: skip
+LOOK = WatchConfig(products=6, descriptions=6, diversity=0.0)
+
+
+class Hackable:
+    """A teacher that is pleased by anything bright, whatever the product."""
+
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([image.mean() / 25 for image in images])
+
+
+@pytest.fixture(scope="module")
+def brightness(shelf: list[Product], texts: list[str]) -> dict[str, float]:
+    """Surface → how bright its scene of `texts` comes out; every text has a surface of its own."""
+    renderer, product = load("studio"), shelf[0]
+    return {
+        str(parse(text).scene.surface): float(
+            Hackable().score([product], [renderer.render(product, text, size=(64, 64), seed=0).image])[0]
+        )
+        for text in texts
+    }
+
+
+@pytest.fixture(scope="module")
+def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Run:
+    renderer, pictures = load("studio"), product_pictures(32)
+
+    def go(folder: Path, judge: Judge | None, look: WatchConfig = LOOK) -> Iterator[RoundReport]:
+        watch = Watch(
+            shelf[1::2],
+            teacher=Hackable(),
+            judge=judge,
+            renderer=renderer,
+            pictures=pictures,
+            groups={product.product_id: product.product_id for product in shelf},
+            config=look,
+            render_size=64,
+            max_new_tokens=40,
+        )
+        for event in optimize(
+            Writer(taught()), Hackable(), renderer, shelf[::2], folder=folder, config=QUICK, watch=watch
+        ):
+            if isinstance(event, RoundReport):
+                yield event
+
+    return go
+
+
+def reads(worths: dict[str, float]) -> SceneJudge:
+    return SceneJudge(main={"surface": worths}, own={})
+
+
+@pytest.fixture(scope="module")
+def gamed(run: Run, brightness: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list]:
+    """A run whose judge knows that shoppers dislike what pleases the teacher."""
+    folder = tmp_path_factory.mktemp("gamed") / "run"
+    return folder, list(run(folder, reads({surface: -value for surface, value in brightness.items()})))
+
+
+def test_a_run_that_games_its_teacher_ends_and_keeps_the_policy_before(gamed: tuple[Path, list]) -> None:
+    folder, reports = gamed
+    last = reports[-1].watched
+    assert last.reason.startswith("teacher and judge part ways")
+    assert not any(report.watched.reason for report in reports[:-1])
+    assert last.kept == reports[-1].kept == reports[-1].round - 1
+    assert reports[-1].stopped == last.reason
+    assert last.teacher.win_rate.value > 0.5 > last.judge.win_rate.value
+    assert not (folder / f"round-{reports[-1].round + 1}").exists() or reports[-1].round == QUICK.rounds
+    kept, before = open_policy(folder).vlm, open_policy(folder, round_number=last.kept).vlm
+    gone = open_policy(folder, round_number=reports[-1].round).vlm
+    weights = [dict(vlm.model.state_dict()) for vlm in (kept, before, gone)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, brightness: dict[str, float]) -> None:
+    folder, reports = gamed
+    judge = reads({surface: -value for surface, value in brightness.items()})
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert list(run(folder, judge)) == reports
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+    with pytest.raises(PreferenceError, match=r"another kind .*watch"):
+        next(run(folder, judge, LOOK.model_copy(update={"confidence": 0.9})))
+
+
+def test_where_both_agree_the_run_goes_on_to_its_end(run: Run, brightness: dict[str, float], tmp_path: Path) -> None:
+    """And interrupted after its first round it sees the same as in one go."""
+    judge = reads(brightness)
+    whole = list(run(tmp_path / "whole", judge))
+    assert [report.round for report in whole] == [1, 2]
+    assert [report.stopped for report in whole] == [None, None]
+    last = whole[-1].watched
+    assert last is not None
+    assert last.judge is not None
+    assert (last.kept, last.reason) == (2, "")
+    assert min(last.teacher.win_rate.low, last.judge.win_rate.low) > 0.5
+    assert last.teacher.reward.low > 0
+    list(itertools.islice(run(tmp_path / "cut", judge), 1))
+    assert list(run(tmp_path / "cut", judge)) == whole
+
+
+def test_too_little_variety_ends_it_too(run: Run, tmp_path: Path) -> None:
+    reports = list(run(tmp_path / "run", None, LOOK.model_copy(update={"diversity": 1.0})))
+    last = reports[-1].watched
+    assert last is not None
+    assert last.judge is None
+    assert last.reason.startswith("too little diversity is left, at least 100% is asked for: ")
+    assert min(last.left.values()) < 1
+    assert read_seen(tmp_path / "run" / "round-0" / FILE)[0].judge is None
+
+
+def looks(*rows: tuple[Sequence[float], Sequence[float]]) -> list[Seen]:
+    """One row per product: what teacher and judge say of its two descriptions."""
+    return [
+        Seen(f"p{number}", f"oak table number {place}", taught, judged)
+        for number, (teacher, judge) in enumerate(rows)
+        for place, (taught, judged) in enumerate(zip(teacher, judge, strict=True))
+    ]
+
+
+def told(now: list[Seen], before: list[Seen], first: list[Seen], **settings: float):  # type: ignore[no-untyped-def]
+    names = {one.product_id: one.product_id for one in now}
+    config = LOOK.model_copy(update=settings)
+    return compare(
+        now, before=before, first=first, round_number=2, groups=names, departments=dict.fromkeys(names, "A"),
+        config=config,
+    )  # fmt: skip
+
+
+START = looks(*[((0.0, 1.0), (0.0, 1.0))] * 12)
+
+
+def test_win_rates_and_changes_are_what_they_are_by_hand() -> None:
+    """A reward of 0.5 beats one of two, 1 beats one and ties one: (½ + ¾) / 2."""
+    now = looks(*[((0.5, 1.0), (2.0, 2.0))] * 12)
+    before = looks(*[((0.0, 0.0), (0.0, 1.0))] * 12)
+    found = told(now, before, START)
+    assert found.teacher.win_rate.value == pytest.approx(0.625)
+    assert found.teacher.since_start.value == pytest.approx(0.125)
+    assert found.teacher.since_before.value == pytest.approx(0.625 - 0.25)
+    assert found.teacher.reward.value == pytest.approx(0.25)
+    assert found.judge.win_rate.value == 1.0
+    assert (found.kept, found.reason) == (2, "")
+
+
+def test_parting_since_the_round_before_or_since_the_start_ends_it() -> None:
+    up, down = (2.0, 2.0), (-1.0, -1.0)
+    parted = told(looks(*[(up, down)] * 12), START, START)
+    assert parted.kept == 1
+    assert "since the round before the teacher's win rate rose by 50.0" in parted.reason
+    slowly = looks(*[((1.5, 1.5), (-0.5, -0.5))] * 12)
+    assert "since the start" in told(slowly, slowly, START).reason
+    assert not told(looks(*[(up, up)] * 12), START, START).reason
+    assert not told(looks(*[(down, down)] * 12), START, START).reason
+
+
+def test_a_fall_that_chance_explains_ends_nothing() -> None:
+    """Half of the products up, half down by the judge: its interval spans nothing, whatever the teacher says."""
+    now = looks(*[((2.0, 2.0), (2.0, 2.0)), ((2.0, 2.0), (-1.0, -1.0))] * 6)
+    assert not told(now, START, START).reason
+
+
+def test_products_of_one_group_say_nothing(shelf: list[Product]) -> None:
+    with pytest.raises(PreferenceError, match=r"one group.*judge_share"):
+        Watch(
+            shelf, teacher=Hackable(), judge=None, renderer=load("studio"), pictures=product_pictures(32),
+            groups={product.product_id: "one" for product in shelf}, config=LOOK, render_size=64, max_new_tokens=8,
+        )  # fmt: skip
+
+
+def test_a_damaged_look_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"product_id": 1}\n')
+    with pytest.raises(PreferenceError, match=r"watch.jsonl: damaged"):
+        read_seen(tmp_path / FILE)
+
+
+def test_chance_alone_hardly_ever_ends_a_run() -> None:
+    """Under no change at all, both tests speak together far less often than one at its level (0.05)."""
+    rng = np.random.default_rng(0)
+    stops = 0
+    for _ in range(60):
+        rows = [((*rng.normal(size=2),), (*rng.normal(size=2),)) for _ in range(24)]
+        first = looks(*[((*rng.normal(size=2),), (*rng.normal(size=2),)) for _ in range(24)])
+        stops += bool(told(looks(*rows), first, first).reason)
+    assert stops <= 3

@@ -1,0 +1,103 @@
+"""The judge that reads: it finds the worths behind the clicks, keeps departments apart, comes back as it was saved."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from clickscape.errors import ModelError
+from clickscape.render.studio.scene import Scene
+from clickscape.reward import judge as reward_judge
+from clickscape.reward.data import RewardData
+from clickscape.reward.scenes import SceneJudge, fit, load
+from clickscape.types import CreativePair, Product
+
+SURFACES = ("oak", "linen", "slate")
+MAIN = {"oak": 0.5, "linen": 0.0, "slate": -0.5}
+OWN = {"Toys": {"oak": 0.8, "slate": -0.8}, "Tools": {"oak": -1.2, "slate": 1.2}}
+SCENES = [Scene(setting="studio", surface=surface).slots for surface in SURFACES]
+
+
+def truth(department: str, surface: str) -> float:
+    return MAIN[surface] + OWN.get(department, {}).get(surface, 0.0)
+
+
+def shop(count: int, *, known: bool = True) -> RewardData:
+    """Products of two departments, three creatives each that differ by their surface, and soft labels by the truth."""
+    products = [Product(f"p{number}", "thing", (("Toys", "Tools")[number % 2],)) for number in range(count)]
+    ids = [f"{product.product_id}-{surface}" for product in products for surface in SURFACES]
+    pairs = [
+        CreativePair(p.product_id, f"{p.product_id}-{a}", f"{p.product_id}-{b}",
+                     float(expit(truth(p.department, a) - truth(p.department, b))), 0.1, 1.0)
+        for p in products
+        for a, b in combinations(SURFACES, 2)
+    ]  # fmt: skip
+    return RewardData(
+        products={product.product_id: product for product in products},
+        creative_ids=ids,
+        product_of=[name.partition("-")[0] for name in ids],
+        images=[np.zeros((1, 1, 3), np.uint8)] * len(ids),
+        pairs=pairs,
+        slots=SCENES * count if known else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def learned() -> SceneJudge:
+    return fit(shop(400), validation_share=0.2, rng=np.random.default_rng(0))
+
+
+def test_the_worths_that_made_the_labels_are_found(learned: SceneJudge) -> None:
+    for department in ("Toys", "Tools"):
+        scores = learned.score([Product("x", "x", (department,))] * 3, SCENES)
+        expected = [truth(department, surface) for surface in SURFACES]
+        assert scores - scores.mean() == pytest.approx(np.array(expected) - np.mean(expected), abs=0.05)
+
+
+def test_an_unknown_department_is_told_by_what_holds_everywhere(learned: SceneJudge) -> None:
+    oak, _, slate = learned.score([Product("x", "x", ("Garden",))] * 3, SCENES)
+    assert oak > slate  # the mean over both departments would say the opposite for Tools
+    neon = Scene(setting="studio", surface="water").slots
+    assert learned.score([Product("x", "x", ("Garden",))], [neon]) == pytest.approx(
+        sum(learned.main[slot].get(value, 0) for slot, value in neon.items() if value is not None and slot != "surface")
+    )
+
+
+def test_pictures_are_nothing_to_it(learned: SceneJudge) -> None:
+    rng = np.random.default_rng(0)
+    product, images = Product("x", "x", ("Toys",)), [rng.integers(0, 255, (4, 4, 3), np.uint8) for _ in SCENES]
+    assert np.array_equal(learned.judge([product] * 3, images, SCENES), learned.score([product] * 3, SCENES))
+
+
+def test_saved_and_opened_it_says_the_same(learned: SceneJudge, tmp_path: Path) -> None:
+    learned.save(tmp_path / "judge")
+    assert load(tmp_path / "judge") == learned
+    assert reward_judge.load(tmp_path / "judge") == learned
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "no judge here"), ("{", "damaged"), ("[]", "damaged"), ('{"version": 9}', "version 9"),
+     ('{"version": 1, "main": {"light": {"soft": "much"}}, "own": {}}', "damaged")],
+)  # fmt: skip
+def test_what_is_no_judge_says_so(text: str | None, message: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "scenes.json").write_text(text)
+    with pytest.raises(ModelError, match=message):
+        load(tmp_path)
+
+
+def test_without_scenes_there_is_nothing_to_read() -> None:
+    with pytest.raises(ModelError, match=r"no pair .* two known scenes.*judge = 'pair'"):
+        fit(shop(4, known=False), validation_share=0.2, rng=np.random.default_rng(0))
+
+
+def test_what_is_saved_can_be_read_by_people(learned: SceneJudge, tmp_path: Path) -> None:
+    learned.save(tmp_path)
+    values = json.loads((tmp_path / "scenes.json").read_text())
+    assert values["own"]["Tools"]["surface"]["slate"] > 0 > values["own"]["Toys"]["surface"]["slate"]

@@ -1,0 +1,153 @@
+"""A judge beside the teacher: products of its own, watched on by `optimize`, gone when nobody asks for it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clickscape.config import OptimizeConfig
+from clickscape.errors import ConfigError, ModelError
+from clickscape.reward.scenes import SceneJudge
+from clickscape.stages import judge, split
+from clickscape.stages.optimize import optimize
+from clickscape.stages.progress import run
+from clickscape.stages.reward import reward
+from clickscape.stages.split import Split
+from clickscape.types import Product
+from clickscape.workspace import Manifest, Workspace
+
+from .conftest import SMALL_REWARD
+
+WITH_JUDGE = SMALL_REWARD.model_copy(update={"judge": "scene", "judge_share": 0.4})
+QUICK = OptimizeConfig(
+    rounds=1, products_per_round=4, candidates=3, epochs=1, batch_size=4, max_new_tokens=32, min_margin=0.0, seed=5
+)
+
+
+@pytest.fixture(scope="module")
+def copy(logged_shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Workspace]:
+    """A function that copies the shop with its clicks: what is trained here is nobody else's."""
+
+    def make() -> Workspace:
+        folder = tmp_path_factory.mktemp("judged") / "shop"
+        shutil.copytree(logged_shop.path, folder)
+        for name in ("reward", "judge", "prompt"):
+            shutil.rmtree(folder / "models" / name, ignore_errors=True)
+        return Workspace.open(folder)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def judged(copy: Callable[[], Workspace]) -> tuple[Workspace, Manifest]:
+    workspace = copy()
+    return workspace, run(reward(workspace, WITH_JUDGE))
+
+
+def test_the_judge_is_judged_on_the_same_held_out_pairs(judged: tuple[Workspace, Manifest]) -> None:
+    workspace, manifest = judged
+    assert manifest.result["judge"]["pairs"] == manifest.result["pairs"]
+    assert any(line.startswith("judge, pair accuracy") for line in manifest.result["summary"])
+    found, groups = judge.load(workspace) or (None, frozenset())
+    assert isinstance(found, SceneJudge)
+    held = split.read(workspace, workspace.products())
+    assert groups == held.apart(workspace.products(), share=0.4)
+    assert not groups & held.held_out
+
+
+def test_the_teacher_never_sees_the_judges_products(
+    judged: tuple[Workspace, Manifest], copy: Callable[[], Workspace]
+) -> None:
+    """Turn every click of the judge's products around: the teacher stays the same to the bit, the judge does not."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from clickscape import clicks as click_room
+
+    workspace, _ = judged
+    other = copy()
+    held = split.read(other, other.products())
+    table = pq.read_table(click_room.pairs_path(other))
+    apart = held.apart(other.products(), share=0.4)
+    own = [held.groups[name] in apart for name in table["product_id"].to_pylist()]
+    assert any(own)
+    turned = [1 - p if mine else p for p, mine in zip(table["preference"].to_pylist(), own, strict=True)]
+    column = table.schema.get_field_index("preference")
+    pq.write_table(table.set_column(column, "preference", pa.array(turned)), click_room.pairs_path(other))
+    run(reward(other, WITH_JUDGE))
+
+    def content(name: str, file: str) -> tuple[bytes, bytes]:
+        return (workspace.models / name / file).read_bytes(), (other.models / name / file).read_bytes()
+
+    same, again = content("reward", "heads.safetensors")
+    assert same == again
+    one, turned_round = content("judge", "scenes.json")
+    assert one != turned_round
+
+
+def test_optimize_learns_nothing_on_the_judges_products_and_watches_on_them(
+    judged: tuple[Workspace, Manifest],
+) -> None:
+    workspace, _ = judged
+    held = split.read(workspace, workspace.products())
+    manifest = run(optimize(workspace, QUICK))
+    (report,) = manifest.result["rounds"]
+    assert 0 <= report["watched"]["judge"]["win_rate"]["value"] <= 1
+    assert manifest.result["summary"][0].startswith("round 1: win rate over the start by the teacher ")
+    (folder,) = (path.parent for path in workspace.runs_folder.glob("*-optimize*/rounds"))
+
+    def groups(file: str) -> set[str]:
+        lines = next(folder.glob(f"rounds/{file}")).read_text().splitlines()
+        return {held.groups[json.loads(line)["product_id"]] for line in lines}
+
+    apart = held.apart(workspace.products(), share=0.4)
+    assert groups("round-1/watch.jsonl") == apart
+    assert not groups("round-1/candidates.jsonl") & (apart | held.held_out)
+
+
+def test_a_judge_of_the_same_form_is_refused_before_anything_is_trained(copy: Callable[[], Workspace]) -> None:
+    workspace = copy()
+    with pytest.raises(ConfigError, match=r"'single' is the form of the reward model itself"):
+        next(reward(workspace, SMALL_REWARD.model_copy(update={"judge": "single"})))
+    assert not (workspace.models / "reward").exists()
+
+
+def test_a_judge_that_is_not_whole_says_so(copy: Callable[[], Workspace]) -> None:
+    workspace = copy()
+    (workspace.models / "judge").mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"groups.json: damaged .*--judge"):
+        judge.load(workspace)
+
+
+def test_a_share_of_every_department_is_kept_apart() -> None:
+    shelf = [Product(f"{name}{number}", "x", (name,)) for name in "ABC" for number in range(12)]
+    whole = Split({product.product_id: product.product_id for product in shelf}, frozenset({"A0", "A1", "A2", "A3"}))
+    apart = whole.apart(shelf, share=0.25)
+    assert [name[0] for name in sorted(apart)] == ["A"] * 2 + ["B"] * 3 + ["C"] * 3
+    assert not apart & whole.held_out
+    assert whole.apart(shelf[::-1], share=0.25) == apart
+    assert len(whole.apart(shelf, share=0.99)) == 31
+    for count, expected in ((1, 0), (2, 1), (3, 2), (6, 2)):
+        assert len(Split({name: name for name in "abcdef"}, frozenset("abcdef"[count:])).apart(
+            [Product(name, "x", (name,)) for name in "abcdef"], share=0.01
+        )) == expected  # fmt: skip
+
+
+def test_a_new_reward_model_takes_the_old_judge_away_and_variety_is_watched_without_one(
+    judged: tuple[Workspace, Manifest], tmp_path: Path
+) -> None:
+    shutil.copytree(judged[0].path, tmp_path / "shop")
+    workspace = Workspace.open(tmp_path / "shop")
+    assert judge.load(workspace) is not None
+    run(reward(workspace, SMALL_REWARD))
+    assert judge.load(workspace) is None
+    assert not [path for path in workspace.models.iterdir() if path.name.startswith(".judge")]
+    settings = "[watch]\nwithout_judge = true\nshare = 0.4\nproducts = 4\ndescriptions = 2\ndiversity = 0.0\n"
+    (workspace.path / "clickscape.toml").write_text(f'{settings}[relevance]\nuse = "refuse"\nothers = 4\n')
+    (report,) = run(optimize(workspace, QUICK)).result["rounds"]
+    assert report["watched"]["judge"] is None
+    assert 0 <= report["relevant_rate"] < 1

@@ -39,7 +39,7 @@ class Scale:
     variants: tuple[str, ...] = sample.VARIANTS
     learning_creatives: int = 5
     testing_creatives: int = 4
-    descriptions: int = 4
+    descriptions: int = 3
     reward: RewardConfig = field(default_factory=RewardConfig)
     optimize: OptimizeConfig = field(default_factory=OptimizeConfig)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import clickscape
 from clickscape import report as report_room
-from clickscape.demo import SCALES, Made, demo
-from clickscape.stages import compare
+from clickscape.demo import POLICIES, SCALES, Made, demo
+from clickscape.preference import rounds
+from clickscape.stages import compare, split
 from clickscape.stages.progress import Progress, run
 from clickscape.workspace import Workspace
 
@@ -88,3 +90,24 @@ def test_rows_are_told_from_what_was_learned_to_what_nobody_could_know(finished:
     names = [row.name for row in page.comparison.rows]
     assert names[:3] == ["pre-trained", "preference-only", "product-centric"]
     assert names[-1] == "oracle"
+
+
+def test_the_first_round_is_sampled_once_for_all_as_each_arm_would_have(
+    finished: tuple[Workspace, Made], tmp_path: Path
+) -> None:
+    workspace, _ = finished
+    first, second = (next(workspace.runs_folder.glob(f"*-arms*/{name}/round-1/candidates.jsonl")) for name in POLICIES)
+    assert first.read_bytes() == second.read_bytes()
+    config = SCALES["small"].optimize.model_copy(update={"objective": "preference_only", "seed": 0})
+    products = workspace.products()
+    learned = split.read(workspace, products).training(products)
+    reward, studio = clickscape.reward.load(workspace.models / "reward"), clickscape.render.load("studio")
+    for _ in rounds.optimize(
+        clickscape.vlm.load("tiny"), reward, studio, learned, folder=tmp_path / "alone", config=config
+    ):
+        if (tmp_path / "alone" / "round-1" / "pairs.jsonl").exists():
+            break
+    alone = [json.loads(line) for line in (tmp_path / "alone/round-1/candidates.jsonl").read_text().splitlines()]
+    shared = [json.loads(line) for line in first.read_text().splitlines()]
+    assert [one.pop("score") for one in alone] == pytest.approx([one.pop("score") for one in shared], abs=1e-4)
+    assert alone == shared

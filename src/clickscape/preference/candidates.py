@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 from clickscape.gates.relevance import Relevance
@@ -29,14 +29,44 @@ def round_candidates(
 ) -> Generator[Sampled, None, list[list[Candidate]]]:
     """Sample and judge a round's candidates, a list per product, or read those that an interrupted run has finished."""
     config, processes = current.config, current.processes
-    file = current.place / "candidates.jsonl"
+    file = current.place / records.CANDIDATES
     if known := processes.told(records.read_candidates(file) if processes.leads and file.exists() else None):
         return known
     count = min(config.products_per_round, len(products))
-    chosen = current.stream(records.PRODUCTS).choice(len(products), size=count, replace=False)
     own: list[list[list[Candidate]]] = []
+    for some in sampled(
+        policy,
+        products,
+        current=current,
+        reward=reward,
+        renderer=renderer,
+        pictures=pictures,
+        relevance=relevance,
+    ):
+        own.append(some)
+        yield Sampled(current.number, min(count, processes.count * sum(map(len, own))), count)
+    judged = [product for some in processes.gathered(own) for product in some]
+    if processes.leads:
+        records.write_lines(file, [candidate for product in judged for candidate in product])
+    return judged
+
+
+def sampled(
+    policy: VisionLanguageModel,
+    products: Sequence[Product],
+    *,
+    current: Round,
+    reward: Reward,
+    renderer: Renderer,
+    pictures: Pictures,
+    relevance: Relevance | None = None,
+) -> Iterator[list[list[Candidate]]]:
+    """This process's passes of a round's sampling: for some products a list of candidates each."""
+    config = current.config
+    count = min(config.products_per_round, len(products))
+    chosen = current.stream(records.PRODUCTS).choice(len(products), size=count, replace=False)
     policy.model.eval()
-    for some in sample_candidates(
+    return sample_candidates(
         Writer(policy),
         [products[int(row)] for row in chosen],
         reward=reward,
@@ -48,14 +78,8 @@ def round_candidates(
         pictures=pictures,
         rng=current.stream(records.SAMPLING),
         relevance=relevance,
-        processes=processes,
-    ):
-        own.append(some)
-        yield Sampled(current.number, min(count, processes.count * sum(map(len, own))), count)
-    judged = [product for some in processes.gathered(own) for product in some]
-    if processes.leads:
-        records.write_lines(file, [candidate for product in judged for candidate in product])
-    return judged
+        processes=current.processes,
+    )
 
 
 def round_pairs(

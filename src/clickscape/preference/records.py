@@ -38,6 +38,7 @@ from clickscape.vlm.model import VisionLanguageModel
 from clickscape.workspace.files import atomic_file, atomic_folder, fingerprint
 
 VERSION = 1
+CANDIDATES = "candidates.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 
 PRODUCTS, SAMPLING, SPOILING, TRAINING, ADAPTER, WATCHING = range(6)

@@ -7,17 +7,23 @@ import queue
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
+from itertools import zip_longest
 from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
 
 from clickscape import render, vlm
 from clickscape import reward as reward_room
-from clickscape.compute.device import set_threads, thread_environment
+from clickscape.compute.device import Processes, set_threads, thread_environment
+from clickscape.compute.shards import map_shards
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
-from clickscape.preference import rounds
+from clickscape.preference import records, rounds
+from clickscape.preference.candidates import sampled
+from clickscape.preference.records import Round
 from clickscape.preference.rounds import RoundReport
+from clickscape.preference.sample import Candidate
 from clickscape.preference.train import Step
 from clickscape.stages import split
 from clickscape.stages.optimize import place
@@ -49,6 +55,8 @@ def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers
         events: Queue[tuple[str, object]] = multiprocessing.get_context("spawn").Queue()
         working: dict[str, SpawnProcess] = {}
         reports: dict[str, list[dict[str, object]]] = {name: [] for name in configs}
+        yield Progress(STAGE, 0, 1000, "round 1: writing and judging for all")
+        _sample_together(folders, configs, writer_source(workspace), rewards, learned, workers=workers)
         try:
             while waiting or working:
                 while waiting and len(working) < workers:
@@ -83,6 +91,50 @@ def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers
         for name, target in targets.items():
             rounds.save_policy(folders[name], target)
         return run.finish(outputs=list(targets.values()), result={"rounds": reports})
+
+
+_ALIKE = ("seed", "products_per_round", "candidates", "temperature", "max_new_tokens", "render_size", "dtype")
+"""Settings that decide what the first round samples; nothing has been learned by then."""
+
+
+def _sample_together(
+    folders: Mapping[str, Path],
+    configs: Mapping[str, OptimizeConfig],
+    writer: Path | str,
+    rewards: Path,
+    products: Sequence[Product],
+    *,
+    workers: int,
+) -> None:
+    """Where all arms would sample the same first round, do it once, all workers at it, and give it to every arm."""
+    files = [folder / "round-1" / records.CANDIDATES for folder in folders.values()]
+    alike = {tuple(getattr(config, name) for name in _ALIKE) for config in configs.values()}
+    if len(configs) < 2 or workers < 2 or len(alike) > 1 or all(file.exists() for file in files):
+        return
+    work = partial(_sample, config=next(iter(configs.values())), writer=writer, rewards=rewards, products=products)
+    parts = [Processes(number, workers) for number in range(workers)]
+    shares = list(map_shards(work, parts, workers=workers, chunk=1))
+    passes = [one for some in zip_longest(*shares) for one in some if one is not None]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        records.write_lines(file, [candidate for some in passes for own in some for candidate in own])
+
+
+def _sample(
+    processes: Processes, *, config: OptimizeConfig, writer: Path | str, rewards: Path, products: Sequence[Product]
+) -> list[list[list[Candidate]]]:
+    """One worker's passes of the first round."""
+    policy = vlm.load(writer).vlm
+    return list(
+        sampled(
+            policy,
+            products,
+            current=Round(Path(), 1, config, processes),
+            reward=reward_room.load(rewards),
+            renderer=render.load("studio"),
+            pictures=rounds.product_pictures(policy.image_size),
+        )
+    )
 
 
 def _work(

@@ -116,7 +116,11 @@ def test_a_finished_run_is_not_repeated(
 
 @pytest.mark.parametrize("killed_after", ["the start", "sampling", "the last step of round 1", "a step of round 2"])
 def test_killed_and_run_again_it_is_as_if_it_had_never_been_killed(
-    uninterrupted: tuple[Path, list], start: Callable[..., Iterator[Event]], tmp_path: Path, killed_after: str
+    uninterrupted: tuple[Path, list],
+    start: Callable[..., Iterator[Event]],
+    tmp_path: Path,
+    killed_after: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole, events = uninterrupted
     place = {
@@ -131,6 +135,14 @@ def test_killed_and_run_again_it_is_as_if_it_had_never_been_killed(
         list(itertools.islice(start(folder), max(place, 1)))
         os.kill(os.getpid(), signal.SIGKILL)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    if killed_after == "a step of round 2":  # what the reference says of it lies on disk, and is not asked again
+
+        def never(*_: object, **__: object) -> None:
+            raise AssertionError("the reference was scored again")
+
+        said = [place / "round-2" / "reference.safetensors" for place in (folder, whole)]
+        assert said[0].read_bytes() == said[1].read_bytes()
+        monkeypatch.setattr("clickscape.preference.reference.score", never)
     again = list(start(folder))
     assert [event for event in again if isinstance(event, RoundReport)] == [
         event for event in events if isinstance(event, RoundReport)

@@ -196,10 +196,10 @@ def _questions(
 
 def _expand(vlm: VisionLanguageModel, row: list[int], pictures: Sequence[np.ndarray]) -> list[int]:
     """Every image token becomes as many as its picture has patches."""
-    places = iter(pictures)
+    places, image_token = iter(pictures), vlm.image_token_id
     expanded: list[int] = []
     for token in row:
-        if token != vlm.image_token_id:
+        if token != image_token:
             expanded.append(token)
             continue
         picture = next(places, None)

@@ -32,27 +32,32 @@ CUTOUT_SIDE = 400
 POLICIES = {"preference-only": "preference_only", "product-centric": "product_centric"}
 
 
+BRIEF = OptimizeConfig(rounds=3, pairs_per_product=1, unparsed_share=1.0)
+"""Half of the rounds that a shop optimizes for, and a third of the pairs."""
+
+
 @dataclass(frozen=True)
 class Scale:
-    """How large a demo is; the full one fits into eight minutes of two idle cores."""
+    """How large a demo is: `full` fits into eight minutes of two idle cores, `long` optimizes as shops do."""
 
     variants: tuple[str, ...] = sample.VARIANTS
     learning_creatives: int = 5
     testing_creatives: int = 4
     descriptions: int = 3
     reward: RewardConfig = field(default_factory=RewardConfig)
-    optimize: OptimizeConfig = field(default_factory=OptimizeConfig)
+    optimize: OptimizeConfig = BRIEF
 
 
 SCALES: dict[str, Scale] = {
     "full": Scale(),
+    "long": Scale(optimize=OptimizeConfig()),
     "small": Scale(
         variants=sample.VARIANTS[:2],
         learning_creatives=3,
         testing_creatives=3,
         descriptions=2,
         reward=RewardConfig(epochs=4),
-        optimize=OptimizeConfig(rounds=1, products_per_round=48, candidates=3, epochs=1),
+        optimize=BRIEF.model_copy(update={"rounds": 1, "products_per_round": 48, "candidates": 3, "epochs": 1}),
     ),
 }
 

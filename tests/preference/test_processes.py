@@ -30,7 +30,7 @@ from clickscape.vlm.model import VisionLanguageModel
 CONFIG = OptimizeConfig(
     rounds=2, products_per_round=8, candidates=4, max_new_tokens=40, min_margin=0.05, pairs_per_product=2,
     preference="margin_dpo", epochs=2, batch_size=5, learning_rate=1e-4, render_size=64, checkpoint_every=2,
-    kl_budget=1e6, kl_every=4,
+    kl_budget=1e6, kl_every=4, unparsed_share=1.0,
 )  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def test_what_one_process_did_another_number_goes_on_with(
     start: Callable[..., Iterator[Event]], tmp_path: Path
 ) -> None:
     """Checkpoints know nothing of how many there were."""
-    config = CONFIG.model_copy(update={"rounds": 1, "kl_budget": None})
+    config = CONFIG.model_copy(update={"rounds": 1, "kl_budget": 0.0})
     for event in start(tmp_path / "run", Processes(), config):
         if isinstance(event, Step) and event.number == 2:
             break

@@ -36,6 +36,7 @@ Taught = Callable[[], VisionLanguageModel]
 SMALL = OptimizeConfig(
     rounds=2, products_per_round=8, candidates=3, max_new_tokens=40, min_margin=0.05,
     epochs=2, batch_size=3, learning_rate=2e-3, checkpoint_every=2, render_size=64, caption_swap_share=0.5,
+    pairs_per_product=1, unparsed_share=1.0,
 )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ Pictures = Callable[[Product], np.ndarray]
 
 SMALL = OptimizeConfig(
     rounds=2, products_per_round=6, candidates=3, max_new_tokens=40, min_margin=0.05,
-    epochs=2, batch_size=3, learning_rate=2e-3, render_size=64,
+    epochs=2, batch_size=3, learning_rate=2e-3, render_size=64, pairs_per_product=1, unparsed_share=1.0,
 )  # fmt: skip
 
 

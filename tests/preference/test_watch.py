@@ -25,7 +25,7 @@ from clickscape.vlm.model import VisionLanguageModel
 Run = Callable[..., Iterator[RoundReport]]
 QUICK = OptimizeConfig(
     rounds=2, products_per_round=6, candidates=4, max_new_tokens=40, min_margin=0.05,
-    epochs=4, batch_size=3, learning_rate=3e-3, render_size=64,
+    epochs=4, batch_size=3, learning_rate=3e-3, render_size=64, pairs_per_product=1, unparsed_share=1.0,
 )  # fmt: skip
 LOOK = WatchConfig(products=6, descriptions=6, diversity=0.0)
 

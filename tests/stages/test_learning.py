@@ -27,7 +27,16 @@ from clickscape.workspace import Manifest, Workspace
 from .conftest import SMALL_REWARD
 
 QUICK = OptimizeConfig(
-    rounds=2, products_per_round=8, candidates=3, epochs=1, batch_size=4, max_new_tokens=32, min_margin=0.0, seed=5
+    rounds=2,
+    products_per_round=8,
+    candidates=3,
+    epochs=1,
+    batch_size=4,
+    max_new_tokens=32,
+    min_margin=0.0,
+    seed=5,
+    pairs_per_product=1,
+    unparsed_share=1.0,
 )
 
 

@@ -18,7 +18,8 @@ def demo(
     world: Annotated[Literal["harmony", "siren"], typer.Option(help="Simulated click world.")] = "harmony",
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn by chance.")] = 0,
     scale: Annotated[
-        Literal["full", "small"], typer.Option(help="`small` shows every stage in about a minute.")
+        Literal["full", "small", "long"],
+        typer.Option(help="`small` shows every stage in about a minute; `long` optimizes for as long as a shop would."),
     ] = "full",
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw and train side by side.")] = 2,
 ) -> None:

@@ -18,7 +18,7 @@ class OptimizeConfig(StageConfig):
     preference: Literal["dpo", "margin_dpo"] = Field(
         "dpo", description="the reward model's order counts as certain, or with its probability"
     )
-    rounds: int = Field(3, ge=1)
+    rounds: int = Field(6, ge=1)
     products_per_round: int = Field(192, ge=2)
     candidates: int = Field(8, ge=2, description="descriptions sampled per product and round")
     temperature: float = Field(1.0, gt=0)
@@ -33,18 +33,18 @@ class OptimizeConfig(StageConfig):
     caption_swap_share: float = Field(0.5, ge=0, le=1, description="share of spoilt inputs with another product's text")
     min_margin: float = Field(0.1, ge=0, description="least difference of reward, in logits, for a preference pair")
     pairs_per_product: int = Field(
-        1, ge=1, description="pairs of a product and round: best over worst, second best over second worst …"
+        3, ge=1, description="pairs of a product and round: best over worst, second best over second worst …"
     )
     unparsed_share: float = Field(
-        1.0, ge=0, le=1, description="largest share of a round's pairs whose rejected description did not parse"
+        0.3, ge=0, le=1, description="largest share of a round's pairs whose rejected description did not parse"
     )
     epochs: int = Field(2, ge=1, description="passes over a round's pairs")
     batch_size: int = Field(16, ge=1, description="pairs per step")
     pairs_per_pass: int = Field(16, ge=1, description="pairs in memory at once; a step adds up batch_size of them")
     learning_rate: float = Field(3e-4, gt=0)
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
-    kl_budget: float | None = Field(
-        None, gt=0, description="KL(policy ‖ reference), nats, that ends the optimization; left out: no limit"
+    kl_budget: float = Field(
+        0.0, ge=0, description="KL(policy ‖ reference), nats, that ends the optimization; 0: no limit"
     )
     kl_every: int = Field(8, ge=1, description="steps between two estimates of it; one more after the last step")
     checkpoint_every: int = Field(25, ge=0, description="steps between two checkpoints of a round; 0: none")

@@ -169,10 +169,10 @@ def _told_report(current: Round) -> RoundReport | None:
     return current.processes.told(report)
 
 
-def _reason(report: RoundReport, *, kl_budget: float | None) -> str | None:
+def _reason(report: RoundReport, *, kl_budget: float) -> str | None:
     """Why the optimization ends with a round, by its KL budget and by its watch; None where both let it go on."""
     reasons = [report.watched.reason] if report.watched is not None and report.watched.reason else []
-    if kl_budget is not None and report.kl_after is not None and report.kl_after > kl_budget:
+    if kl_budget and report.kl_after is not None and report.kl_after > kl_budget:
         reasons.append(
             f"KL {report.kl_after:.2f} ± {report.kl_after_error:.2f} nats after step {report.steps}, over "
             f"kl_budget = {kl_budget:g}"
@@ -217,7 +217,7 @@ def _steps(
         processes=processes,
     ):
         last = step.number == step.steps
-        if config.kl_budget is not None and (last or step.number % config.kl_every == 0):
+        if config.kl_budget and (last or step.number % config.kl_every == 0):
             samples = divergence.sample(
                 Writer(policy),
                 unused,

@@ -28,12 +28,11 @@ from torch import Tensor
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.config import OptimizeConfig, TinyConfig
+from clickscape.preference.learner import BETAS, GRADIENT_CLIP
 from clickscape.preference.loss import AnswerLogProbs, pcpo_loss
 from clickscape.preference.sample import PreferencePair
 from clickscape.preference.spoil import Captions, draw
 from clickscape.preference.train import (
-    BETAS,
-    GRADIENT_CLIP,
     Lessons,
     accumulate,
     look,
@@ -114,7 +113,7 @@ def _ours(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) 
 def _straightforward(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> None:
     policy, reference, config = _model(name), _model(name), _config(name)
     lessons = _lessons(policy, pairs, products)
-    parameters = trainable_parameters(policy, config=config)
+    parameters = list(trainable_parameters(policy, config=config).values())
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
     rng = np.random.default_rng(0)
     for _ in range(config.epochs):

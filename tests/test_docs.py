@@ -52,6 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_work_in_their_order(folder: Path) -> None:
     commands = [
         shlex.split(line, comments=True)[1:]

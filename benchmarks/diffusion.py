@@ -28,8 +28,9 @@ from PIL import Image
 from clickscape.config import DiffusionConfig
 from clickscape.render.diffusion import conditions, weights, words
 from clickscape.render.diffusion.engine import DiffusionRenderer
-from clickscape.render.diffusion.frame import brought_back, composite_linear, frame, placed, widened
+from clickscape.render.diffusion.frame import brought_back, frame, placed, widened
 from clickscape.render.diffusion.weights import Weights
+from clickscape.render.studio.product import over
 from clickscape.types import Product
 
 RESULTS = Path(__file__).parent / "results" / "diffusion.jsonl"
@@ -127,7 +128,7 @@ def one_by_one(opened: Weights, config: DiffusionConfig, product: Product, *, si
             output_type="np",
         )
         background = np.rint(np.asarray(made.images[0], np.float32) * 255).astype(np.uint8)
-        composite_linear(placed(cutout, size=(size, size)), brought_back(background, around))
+        over(brought_back(background, around), placed(cutout, size=(size, size)))
 
 
 def batched(opened: Weights, config: DiffusionConfig, product: Product, *, size: int, seeds: list[int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 
 def _python(code: str) -> str:
@@ -20,3 +21,11 @@ def test_importing_clickscape_loads_nothing_heavy() -> None:
 def test_an_unknown_room_is_an_error_that_lists_the_rooms() -> None:
     out = _python("import clickscape\ntry:\n    clickscape.kitchen\nexcept AttributeError as e:\n    print(e)")
     assert "rooms: catalog, clicks" in out
+
+
+def test_every_benchmark_can_be_started() -> None:
+    """A name that moved in the house must not be found missing by whoever measures next."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+    names = sorted(file.stem for file in folder.glob("*.py"))
+    assert "diffusion" in names
+    _python(f"import sys; sys.path.insert(0, {str(folder)!r}); import {', '.join(names)}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from clickscape.errors import ModelError
 from clickscape.reward.heads import Features, FusionHeads, HeadShape, slot_targets
 from clickscape.vlm.slots import NamedSlots
 
@@ -75,8 +76,17 @@ def test_given_names_stay_and_the_others_are_learned() -> None:
     noisy = heads(features, noise=torch.Generator().manual_seed(0))
     assert torch.equal(noisy.slots[:, 0, 1], heads(features).slots[:, 0, 1])  # what was given is not dropped out
     assert torch.equal(noisy.logits, heads(features).logits)
-    with pytest.raises(ValueError, match="numbers"):
+    with pytest.raises(ModelError, match=r"on 3 numbers a picture, this backbone gives 2\. Delete slots.safetensors"):
         heads.begin_with(NamedSlots({"wall": ("red",)}, torch.zeros(1, 3), torch.zeros(1)))
+
+
+@torch.no_grad()
+def test_every_part_of_a_score_has_its_price() -> None:
+    for name in ("value", "interaction", "look", "last_token", "fact_interaction"):
+        heads = _heads(departments=("Toys",), look_width=1, hidden_width=2, fact_width=1)
+        before = heads.penalty()
+        getattr(heads, name).add_(1.0)
+        assert heads.penalty() > before, name
 
 
 @torch.no_grad()

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clickscape.vlm.slots import NamedSlots
+from clickscape.errors import ModelError
+from clickscape.vlm.slots import FILE, NamedSlots
 
 LATENT_FACTORS = 32
 LATENT_TOPICS = 12
@@ -159,10 +160,13 @@ class FusionHeads(nn.Module):
     def begin_with(self, known: NamedSlots) -> None:
         """Take over what already names slot values; training leaves these as they are and learns the other names.
 
-        ValueError for maps of tokens of another width.
+        ModelError for maps of tokens of another width.
         """
         if known.weight.shape[1] != self.shape.vision_width:
-            raise ValueError(f"names read {known.weight.shape[1]} numbers, the heads {self.shape.vision_width}")
+            raise ModelError(
+                f"the names of slots were learned on {known.weight.shape[1]} numbers a picture, this backbone gives "
+                f"{self.shape.vision_width}. Delete {FILE} from its folder, or restore the one that belongs there."
+            )
         ours = {item: row for row, item in enumerate(factor_names(self.shape.slots))}
         theirs = [(slot, value) for slot, values in known.values.items() for value in values]
         rows = [(ours[item], row) for row, item in enumerate(theirs) if item in ours]
@@ -228,7 +232,7 @@ class FusionHeads(nn.Module):
     def penalty(self) -> Tensor:
         """What the scores are made of: squares, and the size of the interactions, of which few are real. Per head."""
         total = FACT_RIDGE * self.fact_interaction.square().sum()
-        for part in (self.value, self.picture, self.last_token):
+        for part in (self.value, self.look, self.picture, self.last_token):
             total = total + part.square().sum()
         return (total + (self.interaction.square() + NEARLY_NOTHING**2).sqrt().sum()) / len(self.value)
 

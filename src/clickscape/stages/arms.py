@@ -21,6 +21,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
 from clickscape.preference import records, rounds
 from clickscape.preference.candidates import sampled
+from clickscape.preference.precision import placed
 from clickscape.preference.records import Round
 from clickscape.preference.rounds import RoundReport
 from clickscape.preference.sample import Candidate
@@ -124,7 +125,7 @@ def _sample(
     processes: Processes, *, config: OptimizeConfig, writer: Path | str, rewards: Path, products: Sequence[Product]
 ) -> list[list[list[Candidate]]]:
     """One worker's passes of the first round."""
-    policy = vlm.load(writer).vlm
+    policy = placed(vlm.load(writer).vlm, config=config, device="cpu")
     return list(
         sampled(
             policy,

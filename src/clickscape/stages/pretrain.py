@@ -23,6 +23,7 @@ from clickscape.vlm import slots
 from clickscape.vlm.pretrain import loudness, train_jointly
 from clickscape.vlm.prompts import MAX_ATTRIBUTES
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
+from clickscape.workspace.files import atomic_folder
 
 STAGE = "pretrain"
 
@@ -50,9 +51,10 @@ def pretrain(workspace: Workspace, config: PretrainConfig) -> Stage[Manifest]:
             yield Progress(STAGE, step.number, step.total, f"loss {step.loss:.3f}")
         target = workspace.models / "pretrained"
         named = slots.read(vlm_model.TINY_FOLDER)
-        vlm_model.save(writer.vlm, target)
-        if named is not None:
-            named.louder(loudness(writer.vlm) / before).write(target)
+        with atomic_folder(target) as waiting:
+            vlm_model.write(writer.vlm, waiting)
+            if named is not None:
+                named.louder(loudness(writer.vlm) / before).write(waiting)
         return run.finish(outputs=[target], result={"loss": float(np.mean(losses[-20:]))})
 
 

@@ -1,0 +1,171 @@
+"""A server that speaks OpenAI's protocol, asked by whoever needs one: descriptions (`server`), opinions (gates).
+
+The choice made here: the standard library's HTTP client, as the catalog's downloads; nothing but the address that the
+user named is ever asked, and redirects are not followed, so that pictures and key go nowhere else. The key comes from
+the environment alone, and travels over https or within this machine only.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from PIL import Image
+
+from clickscape.errors import ModelError
+
+_BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_LARGEST_ANSWER = 4 << 20  # bytes
+_LONGEST_WAIT = 60.0  # seconds that a server may ask for
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a server is waited for: seconds per request, tries per request, seconds before the second try.
+
+    The wait doubles with every further try, unless the server names one; ``threads`` requests are under way at once.
+    """
+
+    seconds: float = 60.0
+    tries: int = 4
+    first_wait: float = 0.5
+    threads: int = 8
+
+
+class Endpoint:
+    """One address, with the key that the environment variable ``key_variable`` holds, if any.
+
+    ModelError for what is no address, and for a key that would travel in the clear.
+    """
+
+    def __init__(
+        self, address: str, *, key_variable: str, patience: Patience, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.address = _checked(address, key_variable=key_variable)
+        self.patience = patience
+        self._key_variable, self._sleep = key_variable, sleep
+        self._key = os.environ.get(key_variable, "")
+        if self._key and not self.is_private:
+            raise ModelError(f"{self.address}: {key_variable} is set, and a key is not sent in the clear. Use https, "
+                             f"or unset {key_variable} for a server that asks for none.")  # fmt: skip
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
+        if _is_here(self.address):
+            handlers.append(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(*handlers)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody on the way can read what is said: https, or within this machine."""
+        return self.address.startswith("https://") or _is_here(self.address)
+
+    def ask(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The server's JSON object; busy servers and broken connections are tried again. ModelError for the rest."""
+        problem = ""
+        for number in range(self.patience.tries):
+            try:
+                return self._once(path, body)
+            except _BusyError as busy:
+                problem = str(busy)
+                if number + 1 < self.patience.tries:
+                    self._sleep(busy.wait or self.patience.first_wait * 2**number)
+        raise ModelError(f"{self.address}: {problem}, {self.patience.tries} times. Is the server running, and is this "
+                         f"its address?")  # fmt: skip
+
+    def _once(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "User-Agent": "clickscape"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data=data, headers=headers)  # noqa: S310  (_checked)
+        try:
+            with self._opener.open(request, timeout=self.patience.seconds) as response:
+                raw = response.read(_LARGEST_ANSWER + 1)
+        except urllib.error.HTTPError as error:
+            said = self._clean(error.read(2_000))
+            if error.code in _BUSY:
+                raise _BusyError(f"HTTP {error.code} {said}", wait=_seconds(error.headers.get("Retry-After"))) from None
+            hint = f" Set {self._key_variable} to its key." if error.code in {401, 403} else ""
+            raise ModelError(f"{self.address}{path}: refused, HTTP {error.code} {said}.{hint}") from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise _BusyError(f"no answer ({reason or type(error).__name__})") from None
+        if len(raw) > _LARGEST_ANSWER:
+            raise ModelError(f"{self.address}{path}: answered more than {_LARGEST_ANSWER:,} bytes. Is this its API?")
+        try:
+            answer = json.loads(raw)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ModelError(f"{self.address}{path}: answered something else than a JSON object "
+                             f"({self._clean(raw[:200])}). Is this the address of its API?")  # fmt: skip
+        return answer
+
+    def _clean(self, raw: bytes) -> str:
+        """What a server said, on one line and without the key."""
+        text = raw.decode("utf-8", "replace")
+        return one_line(text.replace(self._key, "***") if self._key else text)
+
+
+def data_url(picture: np.ndarray) -> str:
+    """A picture, uint8 (height, width, 3), as messages hold one: PNG in base64."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+
+
+def one_line(text: str) -> str:
+    """At most 200 characters on one line, and none that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:200]).strip()
+
+
+class _BusyError(Exception):
+    """A request that may be tried again, after ``wait`` seconds if the server said so."""
+
+    def __init__(self, problem: str, *, wait: float = 0.0) -> None:
+        super().__init__(problem)
+        self.wait = wait
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is a refusal: pictures and key are for the address that was named."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """None: the answer stays the redirect itself."""
+
+
+def _checked(address: str, *, key_variable: str) -> str:
+    """The address without its last slash, with /v1 where it names no path; ModelError for what is none."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
+        raise ModelError(f"{one_line(address)}: no address of a server. One looks like http://localhost:8000/v1.")
+    if parts.username is not None or parts.password is not None:
+        raise ModelError(f"{parts.hostname}: an address is written into files, so it must hold no user and password. "
+                         f"Put the key into the environment variable {key_variable}.")  # fmt: skip
+    path = parts.path.rstrip("/") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _is_here(address: str) -> bool:
+    return urlsplit(address).hostname in {"localhost", "127.0.0.1", "::1"}
+
+
+def _seconds(retry_after: str | None) -> float:
+    try:
+        return min(max(float(retry_after or 0), 0.0), _LONGEST_WAIT)
+    except ValueError:
+        return 0.0

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from _page import write_part
 from clickscape import render
 from clickscape import reward as reward_room
 from clickscape.catalog import sample
@@ -34,7 +35,6 @@ from clickscape.types import Creative
 from clickscape.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results" / "explanations.jsonl"
-BEGIN, END = "<!-- written by benchmarks/explanations.py -->", "<!-- end -->"
 PER_PRODUCT = 5
 CREATIVES = 60  # whose phrases are judged
 SEEDS = 4
@@ -57,8 +57,7 @@ def main() -> None:
     with RESULTS.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({**row, "cpu_seconds": round(time.process_time() - began, 1)}) + "\n")
     if asked.page:
-        before, _, rest = asked.page.read_text(encoding="utf-8").partition(BEGIN)
-        asked.page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_part(asked.page, text, by="explanations")
 
 
 def _elements(*, seeds: int) -> Iterator[dict[str, object]]:

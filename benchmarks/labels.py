@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import digamma, ndtr, polygamma
 
+from _page import write_part
 from clickscape.catalog import sample
 from clickscape.clicks import ctr, logs, shrinkage
 from clickscape.clicks.pairs import pairs, probability_above, to_pairs
@@ -29,7 +30,6 @@ from clickscape.simulator import traffic, world, writer
 from clickscape.types import Creative
 
 RESULTS = Path(__file__).parent / "results" / "labels.jsonl"
-BEGIN, END = "<!-- written by benchmarks/labels.py -->", "<!-- end -->"
 PER_PRODUCT = 5
 DAYS = [f"2026-01-{day:02}" for day in range(5, 19)]
 BETTER = np.where(np.arange(14) % 7 >= 5, 2.0, 1.0)  # weekends with doubled CTR
@@ -52,8 +52,7 @@ def main() -> None:
     with RESULTS.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
     if asked.page:
-        before, _, rest = asked.page.read_text(encoding="utf-8").partition(BEGIN)
-        asked.page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_part(asked.page, text, by="labels")
 
 
 def _labels(name: str, *, seeds: int) -> Iterator[dict[str, object]]:

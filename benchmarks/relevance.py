@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from _page import write_part
 from clickscape import vlm as vlm_room
 from clickscape.catalog import sample
 from clickscape.config import RelevanceConfig
@@ -39,7 +40,6 @@ from clickscape.vlm.packing import packed_log_probs
 from clickscape.vlm.prompts import instruction
 
 RESULTS = Path(__file__).parent / "results" / "relevance.jsonl"
-BEGIN, END = "<!-- written by benchmarks/relevance.py -->", "<!-- end -->"
 VARIANTS = sample.VARIANTS[:2]
 PER_PRODUCT = 4
 KEPT = 0.95  # share of the matching descriptions that the limit lets through, on the objects that choose it
@@ -97,8 +97,7 @@ def main() -> None:
     with RESULTS.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
     if asked.page:
-        before, _, rest = asked.page.read_text(encoding="utf-8").partition(BEGIN)
-        asked.page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_part(asked.page, text, by="relevance")
 
 
 def _catalog(folder: Path) -> tuple[list[Product], list[Product]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clickscape.catalog import sample
-from clickscape.config import ClicksConfig, RewardConfig, SimulateConfig
+from clickscape.config import ClicksConfig, OptimizeConfig, RewardConfig, SimulateConfig
 from clickscape.stages.clicks import clicks
 from clickscape.stages.ingest import ingest
 from clickscape.stages.progress import run
@@ -21,6 +21,10 @@ OBJECTS = ("running_shoe", "coffee_mug", "soccer_ball", "lipstick", "doughnut", 
 COLORS = ("original", "crimson", "navy")
 SMALL_WORLD = SimulateConfig(creatives_per_product=4, median_impressions=600, size=96, seed=3)
 SMALL_REWARD = RewardConfig(epochs=2, products_per_batch=8, seed=1)
+SMALL_OPTIMIZE = OptimizeConfig(
+    rounds=2, products_per_round=8, candidates=3, epochs=1, batch_size=4, max_new_tokens=32, min_margin=0.0,
+    pairs_per_product=1, unparsed_share=1.0, seed=5,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")

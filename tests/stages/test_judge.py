@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from clickscape.config import OptimizeConfig
 from clickscape.errors import ConfigError, ModelError
 from clickscape.reward.scenes import SceneJudge
 from clickscape.stages import judge, split
@@ -20,21 +19,10 @@ from clickscape.stages.split import Split
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace
 
-from .conftest import SMALL_REWARD
+from .conftest import SMALL_OPTIMIZE, SMALL_REWARD
 
 WITH_JUDGE = SMALL_REWARD.model_copy(update={"judge": "scene", "judge_share": 0.4})
-QUICK = OptimizeConfig(
-    rounds=1,
-    products_per_round=4,
-    candidates=3,
-    epochs=1,
-    batch_size=4,
-    max_new_tokens=32,
-    min_margin=0.0,
-    seed=5,
-    pairs_per_product=1,
-    unparsed_share=1.0,
-)
+QUICK = SMALL_OPTIMIZE.model_copy(update={"rounds": 1, "products_per_round": 4})
 
 
 @pytest.fixture(scope="module")

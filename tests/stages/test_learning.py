@@ -13,7 +13,7 @@ import pytest
 from clickscape import reward as reward_room
 from clickscape import vlm
 from clickscape.catalog.images import open_image
-from clickscape.config import OptimizeConfig, PretrainConfig
+from clickscape.config import PretrainConfig
 from clickscape.errors import PreferenceError, WorkspaceError
 from clickscape.stages import split
 from clickscape.stages.optimize import optimize
@@ -24,20 +24,7 @@ from clickscape.stages.score import score
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace
 
-from .conftest import SMALL_REWARD
-
-QUICK = OptimizeConfig(
-    rounds=2,
-    products_per_round=8,
-    candidates=3,
-    epochs=1,
-    batch_size=4,
-    max_new_tokens=32,
-    min_margin=0.0,
-    seed=5,
-    pairs_per_product=1,
-    unparsed_share=1.0,
-)
+from .conftest import SMALL_OPTIMIZE, SMALL_REWARD
 
 
 def test_the_reward_model_is_judged_beside_its_ceiling_and_rivals(shop: Workspace) -> None:
@@ -72,7 +59,7 @@ def test_score_ranks_as_the_reward_model_does(shop: Workspace) -> None:
 
 @pytest.fixture(scope="module")
 def optimized(shop: Workspace) -> Manifest:
-    return run(optimize(shop, QUICK))
+    return run(optimize(shop, SMALL_OPTIMIZE))
 
 
 def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized: Manifest) -> None:
@@ -89,7 +76,7 @@ def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized
 
 def test_a_finished_optimization_is_reused(shop: Workspace, optimized: Manifest) -> None:
     notes: list[Progress] = []
-    again = run(optimize(shop, QUICK), on_progress=notes.append)
+    again = run(optimize(shop, SMALL_OPTIMIZE), on_progress=notes.append)
     assert again == optimized
     assert [progress.note for progress in notes] == ["reused"]
 
@@ -115,7 +102,7 @@ def test_no_other_caption_can_be_drawn_from_one_product_or_one_category(
     other.write_products(chosen)
     (other.models / "reward").symlink_to(shop.models / "reward")
     with pytest.raises(PreferenceError):
-        run(optimize(other, QUICK))
+        run(optimize(other, SMALL_OPTIMIZE))
     assert not (other.models / "prompt").exists()
 
 

@@ -110,8 +110,9 @@ class ServerWriter:
             written = [choice["message"]["content"] or "" for choice in answer["choices"]]
             return [line for line in (text.strip().partition("\n")[0].strip() for text in written) if line]
         except (KeyError, TypeError, AttributeError):
-            raise ModelError(f"{self.address}: answered without choices[].message.content, as OpenAI's protocol has "
-                             f"it ({one_line(json.dumps(answer))}). Is this the address of its API?") from None  # fmt: skip
+            said = one_line(json.dumps(answer))
+            raise ModelError(f"{self.address}: answered without choices[].message.content, as OpenAI's protocol has it "
+                             f"({said}). Is this the address of its API?") from None  # fmt: skip
 
 
 def _messages(

@@ -17,33 +17,26 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from clickscape.catalog import sample
-from clickscape.catalog.cutout import open_cutout, product_picture
+from _plain_step import lessons_of, plain_loss, preference_pairs
 from clickscape.config import OptimizeConfig, TinyConfig
 from clickscape.preference.learner import BETAS, GRADIENT_CLIP
-from clickscape.preference.loss import AnswerLogProbs, pcpo_loss
 from clickscape.preference.sample import PreferencePair
-from clickscape.preference.spoil import Captions, draw
 from clickscape.preference.train import (
-    Lessons,
     accumulate,
     look,
-    prepare,
     score,
     train,
     trainable_parameters,
 )
 from clickscape.vlm import model as vlm_model
-from clickscape.vlm.batch import IGNORED, Sample, collate
-from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
 
 RESULTS = Path(__file__).parent / "results" / "pcpo.jsonl"
@@ -71,40 +64,13 @@ def _model(name: str, *, moved: bool = False) -> VisionLanguageModel:
     return vlm
 
 
-def _pairs(folder: Path, *, patches: int, count: int, seed: int) -> tuple[list[PreferencePair], dict[str, Any]]:
-    """Descriptions by the shipped model, first over second; half of the inputs are masked, half have other words."""
-    rng = np.random.default_rng(seed)
-    known = sample.products()
-    chosen = [known[int(row)].product_id for row in rng.choice(len(known), count, replace=False)]
-    products = sample.write(folder, 256, product_ids=chosen)
-    captions = Captions(products)
-    written = Writer(vlm_model.load("tiny")).describe_all(products, n=4, seed=seed)
-    pairs = []
-    for number, (product, texts) in enumerate(zip(products, written, strict=True)):
-        first, second = list(dict.fromkeys([*texts, "sand floor, noon sun"]))[:2]
-        share = float(number % 2)  # exactly half
-        spoilt = draw(product, captions=captions, patches=patches, mask_ratio=0.75, caption_swap_share=share, rng=rng)
-        pairs.append(PreferencePair(product.product_id, first, second, 1.0, spoilt))
-    return pairs, {product.product_id: product for product in products}
-
-
-def _lessons(vlm: VisionLanguageModel, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> Lessons:
-    size = vlm.image_size
-    return prepare(
-        pairs,
-        products=products,
-        pictures=lambda product: product_picture(open_cutout(product.image), size=size),
-        vlm=vlm,
-    )
-
-
 def _config(name: str) -> OptimizeConfig:
     return OptimizeConfig(epochs=2, batch_size=BATCH[name], pairs_per_pass=BATCH[name])
 
 
 def _ours(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> None:
     policy, config = _model(name), _config(name)
-    lessons = _lessons(policy, pairs, products)
+    lessons = lessons_of(policy, pairs, products)
     reference = score(_model(name), lessons, product_centric=True)
     for _ in train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)):
         pass
@@ -112,7 +78,7 @@ def _ours(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) 
 
 def _straightforward(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> None:
     policy, reference, config = _model(name), _model(name), _config(name)
-    lessons = _lessons(policy, pairs, products)
+    lessons = lessons_of(policy, pairs, products)
     parameters = list(trainable_parameters(policy, config=config).values())
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
     rng = np.random.default_rng(0)
@@ -120,49 +86,11 @@ def _straightforward(name: str, pairs: Sequence[PreferencePair], products: dict[
         order = rng.permutation(len(lessons))
         for start in range(0, len(order), config.batch_size):
             optimizer.zero_grad(set_to_none=True)
-            _plain_loss(policy, reference, lessons, order[start : start + config.batch_size], config).backward()
+            plain_loss(
+                policy, nullcontext(reference), lessons, order[start : start + config.batch_size], config
+            ).backward()
             torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
             optimizer.step()
-
-
-def _plain_loss(
-    policy: VisionLanguageModel,
-    reference: VisionLanguageModel,
-    lessons: Lessons,
-    rows: Sequence[int],
-    config: OptimizeConfig,
-) -> Tensor:
-    some = [lessons.lessons[int(row)] for row in rows]
-    asked = [(one.question, one.picture, one.chosen) for one in some]
-    asked += [(one.question, one.picture, one.rejected) for one in some]
-    asked += [(one.spoilt_question or "", one.spoilt_picture, one.chosen) for one in some]
-    samples = [Sample(question, (lessons.pictures[picture],), answer) for question, picture, answer in asked]
-    now, tokens = _plain_log_probs(policy, samples)
-    with torch.no_grad():
-        then, _ = _plain_log_probs(reference, samples)
-    return pcpo_loss(
-        AnswerLogProbs(*now.chunk(3)),
-        AnswerLogProbs(*then.chunk(3)),
-        beta=config.beta,
-        weight=config.product_weight,
-        anchor=config.anchor,
-        anchor_weight=config.anchor_weight,
-        chosen_tokens=tokens.chunk(3)[0],
-    ).total.mean()
-
-
-def _plain_log_probs(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-    batch = collate(vlm, samples, side="right", answers=True)
-    logits = vlm.model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        pixel_values=batch.pixel_values,
-        use_cache=False,
-    ).logits
-    targets = batch.labels[:, 1:]
-    asked = targets != IGNORED
-    log_probs = logits[:, :-1].log_softmax(-1).gather(2, targets.clamp(min=0)[..., None])[..., 0]
-    return (log_probs * asked).sum(1), asked.sum(1)
 
 
 SIDES: dict[str, Callable[..., None]] = {"clickscape": _ours, "straightforward": _straightforward}
@@ -188,7 +116,7 @@ def _compare(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any
     """Loss and gradient of both sides in float64, where models go down to float32, too; the policy has moved."""
     torch.set_num_threads(1)
     policy, reference = _model(name, moved=True), _model(name)
-    lessons = _lessons(policy, pairs, products)
+    lessons = lessons_of(policy, pairs, products)
     config = _config(name)
     torch.Tensor.float, torch.float32 = torch.Tensor.double, torch.float64  # type: ignore[method-assign, misc]
     policy.model.double(), reference.model.double()
@@ -198,7 +126,7 @@ def _compare(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any
     losses = accumulate(policy, lessons, range(len(pairs)), reference=known, seen=seen, config=config)
     ours = {key: value.grad.clone() for key, value in policy.model.named_parameters() if value.grad is not None}
     policy.model.zero_grad(set_to_none=True)
-    plain = _plain_loss(policy, reference, lessons, range(len(pairs)), config)
+    plain = plain_loss(policy, nullcontext(reference), lessons, range(len(pairs)), config)
     plain.backward()
     theirs = {key: value.grad for key, value in policy.model.named_parameters() if value.grad is not None}
     assert ours.keys() == theirs.keys()
@@ -220,7 +148,9 @@ def main() -> None:
     print(f"{'':6s}{'':17s}{'CPU-ms a pair':>14s}{'MiB above the base':>20s}")
     with tempfile.TemporaryDirectory() as folder:
         for name in asked.models:
-            pairs, products = _pairs(Path(folder) / name, patches=PATCHES[name], count=PAIRS[name], seed=asked.seed)
+            pairs, products = preference_pairs(
+                Path(folder) / name, patches=PATCHES[name], count=PAIRS[name], seed=asked.seed
+            )
             measured: dict[str, Any] = {}
             for side in SIDES:
                 measured[side] = _alone(_measure, side, name, pairs, products)

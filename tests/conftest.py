@@ -1,4 +1,4 @@
-"""What tests of the documentation share: the command line, run in this process."""
+"""What all tests share: the command line, run in this process, and who may run on a GPU."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ import io
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from clickscape.cli import main
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from accelerate.commands.launch import launch_command_parser
 from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
 from clickscape.compute import set_threads, threads
-from clickscape.compute.device import ALONE, launched
+from clickscape.compute.device import ALONE, best_device, launched
 from clickscape.errors import LaunchError
 
 
@@ -43,6 +43,17 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_one_process_without_a_launcher(on_cpu: pytest.MonkeyPatch) -> None:
     with launched() as processes:
         assert processes == ALONE
+
+
+def test_stages_take_a_gpu_where_there_is_one_unless_told_to_leave_it(
+    on_cpu: pytest.MonkeyPatch,
+) -> None:
+    on_cpu.setattr("torch.cuda.is_available", lambda: True)
+    assert best_device() == "cpu"
+    on_cpu.delenv("ACCELERATE_USE_CPU")
+    assert best_device() == "cuda"
+    on_cpu.setattr("torch.cuda.is_available", lambda: False)
+    assert best_device() == "cpu"
 
 
 @pytest.mark.parametrize("count", ["1", "2"])

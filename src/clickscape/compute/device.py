@@ -131,6 +131,17 @@ ALONE = Processes()
 """One process on the CPU: what a library call means unless it is told otherwise."""
 
 
+def best_device() -> str:
+    """The torch device that stages compute on: "cuda" where there is a GPU, else "cpu".
+
+    The environment variable ACCELERATE_USE_CPU=true leaves the GPU alone.
+    """
+    import torch
+
+    insists = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return "cpu" if insists or not torch.cuda.is_available() else "cuda"
+
+
 @contextmanager
 def launched() -> Iterator[Processes]:
     """The processes of this launch (this one alone, if no launcher started it), for the length of a block.
@@ -139,10 +150,11 @@ def launched() -> Iterator[Processes]:
     """
     import torch
 
-    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes") or not torch.cuda.is_available()
+    device = best_device()
+    on_cpu = device == "cpu"
     asked = _asked()
     if asked == 1:
-        yield Processes(device="cpu" if on_cpu else "cuda")
+        yield Processes(device=device)
         return
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if not on_cpu and local > torch.cuda.device_count():

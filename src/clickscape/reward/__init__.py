@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from clickscape.reward.model import RewardModel
 
 
-def load(folder: str | Path) -> RewardModel:
-    """Open a reward model's checkpoint folder. Raises ModelError if it is missing, damaged or of another kind."""
+def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
+    """Open a reward model's checkpoint folder on a torch device.
+
+    ModelError if it is missing, damaged or of another kind.
+    """
     from clickscape.reward import model, paper
 
-    return paper.load(Path(folder)) if paper.is_paper(Path(folder)) else model.load(folder)
+    opened = paper.load if paper.is_paper(Path(folder)) else model.load
+    return opened(Path(folder), device=device)

@@ -110,9 +110,12 @@ def patch_tokens(encoder: VisionEncoder, pictures: Sequence[np.ndarray]) -> Tens
     return tokens[:, -rows * rows :]
 
 
-def open_backbone(name: str | os.PathLike[str], *, trainable: bool = False, allow_download: bool = False) -> Backbone:
+def open_backbone(
+    name: str | os.PathLike[str], *, trainable: bool = False, allow_download: bool = False, device: str = "cpu"
+) -> Backbone:
     """Open "tiny", a checkpoint folder or a hub id in the local cache: an image-text-to-text model or an encoder.
 
+    On a GPU a language model keeps the number format of its checkpoint: scores of `tiny` are the same there.
     ModelError if there is no such model here, no safetensors in it, or no tokens of a square picture's patches.
     """
     folder, model_id = vlm_model.find(name, allow_download=allow_download)
@@ -121,7 +124,8 @@ def open_backbone(name: str | os.PathLike[str], *, trainable: bool = False, allo
     except DAMAGE:
         model_type = ""  # a folder without a readable config.json: the other loader says what is missing
     if not model_type or model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-        return vlm_model.load(name, trainable=trainable, allow_download=allow_download)
+        dtype: vlm_model.Dtype = "auto" if device == "cpu" else "stored"
+        return vlm_model.load(name, trainable=trainable, allow_download=allow_download, dtype=dtype, device=device)
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
     try:
@@ -130,7 +134,7 @@ def open_backbone(name: str | os.PathLike[str], *, trainable: bool = False, allo
         tower = getattr(whole, "vision_model", None)
         tower = tower if isinstance(tower, PreTrainedModel) else whole
         tokenizer, words = _words(folder, whole)
-        encoder = VisionEncoder(tower.eval(), _pixels(folder, tower), tokenizer, words, model_id)
+        encoder = VisionEncoder(tower.eval().to(device), _pixels(folder, tower), tokenizer, words.to(device), model_id)
         _try(encoder)
     except DAMAGE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

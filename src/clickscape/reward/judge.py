@@ -42,9 +42,9 @@ class PictureJudge:
         return self.model.score(products, images)
 
 
-def load(folder: Path) -> Judge:
+def load(folder: Path, *, device: str = "cpu") -> Judge:
     """Open models/judge, whichever form it has; ModelError for anything missing or damaged."""
     folder = Path(folder)
     if (folder / reward_scenes.FILE).exists():
         return reward_scenes.load(folder)
-    return PictureJudge(reward_model.load(folder))
+    return PictureJudge(reward_model.load(folder, device=device))

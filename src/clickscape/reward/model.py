@@ -61,6 +61,11 @@ class RewardModel:
         return "single" if self.heads.shape.sides == 1 else "pair"
 
     @property
+    def device(self) -> torch.device:
+        """Where backbone and heads are."""
+        return self.backbone.device
+
+    @property
     def slots(self) -> Mapping[str, tuple[str, ...]]:
         """The scene's slots that the heads name; empty for latent factors."""
         return self.heads.shape.slots
@@ -261,7 +266,7 @@ def build(
     return RewardModel(backbone, heads, prices=measure(products))
 
 
-def load(folder: str | Path) -> RewardModel:
+def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
     """Open what `RewardModel.save` wrote. ModelError for anything missing, damaged or of another kind."""
     folder = Path(folder)
     settings_file, heads_file = folder / SETTINGS_FILE, folder / HEADS_FILE
@@ -286,7 +291,7 @@ def load(folder: str | Path) -> RewardModel:
         })  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{settings_file}: damaged ({error}). Train the reward model again.") from None
-    backbone = open_backbone(folder)
+    backbone = open_backbone(folder, device=device)
     expected = widths(backbone, last_token=shape.hidden_width > 0)
     if expected != {name: getattr(shape, name) for name in WIDTHS}:
         raise ModelError(f"{folder}: the heads were trained on another backbone. Train the reward model again.")

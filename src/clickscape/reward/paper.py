@@ -160,7 +160,7 @@ def is_paper(folder: Path) -> bool:
     return isinstance(settings, dict) and settings.get("form") == FORM
 
 
-def load(folder: Path) -> PaperRewardModel:
+def load(folder: Path, *, device: str = "cpu") -> PaperRewardModel:
     """Open what `clickscape convert` wrote. ModelError for anything missing, damaged or of another kind."""
     file = folder / SETTINGS_FILE
     try:
@@ -176,7 +176,7 @@ def load(folder: Path) -> PaperRewardModel:
         heads = load_file(folder / HEADS_FILE)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{folder / HEADS_FILE}: missing or damaged ({error}). {_REMEDY}") from None
-    backbone = vlm_model.load(folder)
+    backbone = vlm_model.load(folder, dtype="auto" if device == "cpu" else "stored", device=device)
     wanted = (2, backbone.hidden_size)
     for name in ("score", *(["ctr"] if "ctr" in heads else [])):
         found = tuple(heads[name].shape) if name in heads else None

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -72,6 +72,13 @@ class _Rows:
     preference: Tensor
     weight: Tensor
 
+    def on(self, device: torch.device) -> _Rows:
+        """The same on another device."""
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
+
 
 def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np.random.Generator) -> Iterator[Step]:
     """Fit the heads (and the backbone, if ``config.trainable`` says so) in place, one `Step` per optimizer step.
@@ -91,12 +98,14 @@ def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np
     backbone = _prepare_backbone(model, config)
     cached = _cache(model, seen, rows) if config.trainable == "head" else None
     model.heads.standardize(cached if cached is not None else _cache(model, seen, rows, limit=512))
-    targets = torch.from_numpy(regression_targets(data, target=config.regression_target)).float()
-    buckets = bucket_of(torch.from_numpy(regression_targets(seen, target="log_ctr")).float())
-    labels = _labels(model, data)
-    departments = _departments(model, seen, rows)
+    device = model.device
+    targets = torch.from_numpy(regression_targets(data, target=config.regression_target)).float().to(device)
+    buckets = bucket_of(torch.from_numpy(regression_targets(seen, target="log_ctr")).float()).to(device)
+    labels = _labels(model, data).to(device)
+    departments = _departments(model, seen, rows).to(device)
     # Every head weighs the products its own way (Bayesian bootstrap): the heads differ as new data would make them.
     emphasis = torch.from_numpy(rng.exponential(size=(model.heads.shape.ensemble, len(rows.products)))).float()
+    emphasis = emphasis.to(device)
     noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
     validation = _Validation(model, held, config=config) if held is not None else None
 
@@ -121,6 +130,7 @@ def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np
                 group["lr"] = group["peak"] * rate
             chosen = torch.from_numpy(np.sort(order[start : start + config.products_per_batch]))
             picked, batch = _pick(rows, chosen)
+            batch = batch.on(device)
             _set_training(model, config)
             features = cached.take(picked) if cached is not None else _extract(model, seen, batch)
             output = model.heads(features, noise=noise)
@@ -218,7 +228,7 @@ class _Validation:
 
     def __init__(self, model: RewardModel, held: RewardData, *, config: RewardConfig) -> None:
         self.model, self.held = model, held
-        self.rows = _lay_out(held, form=model.form, rng=np.random.default_rng(0))
+        self.rows = _lay_out(held, form=model.form, rng=np.random.default_rng(0)).on(model.device)
         self.cached = _cache(model, held, self.rows) if config.trainable == "head" else None
 
     def loss(self) -> float:

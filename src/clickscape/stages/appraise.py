@@ -15,6 +15,7 @@ import numpy as np
 
 from clickscape import render
 from clickscape import reward as reward_room
+from clickscape.compute.device import best_device
 from clickscape.compute.shards import map_shards
 from clickscape.preference.evaluate import Outcomes
 from clickscape.render.renderer import Renderer
@@ -99,4 +100,4 @@ def _judge(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path,
 @lru_cache(maxsize=1)
 def _tools(reward: Path) -> tuple[Renderer, RewardModel]:
     """One renderer and one reward model per process."""
-    return render.load("studio"), reward_room.load(reward)
+    return render.load("studio"), reward_room.load(reward, device=best_device())

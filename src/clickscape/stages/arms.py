@@ -15,7 +15,7 @@ from pathlib import Path
 
 from clickscape import render, vlm
 from clickscape import reward as reward_room
-from clickscape.compute.device import Processes, set_threads, thread_environment
+from clickscape.compute.device import Processes, best_device, set_threads, thread_environment
 from clickscape.compute.shards import map_shards
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
@@ -125,13 +125,14 @@ def _sample(
     processes: Processes, *, config: OptimizeConfig, writer: Path | str, rewards: Path, products: Sequence[Product]
 ) -> list[list[list[Candidate]]]:
     """One worker's passes of the first round."""
-    policy = placed(vlm.load(writer).vlm, config=config, device="cpu")
+    device = best_device()
+    policy = placed(vlm.load(writer).vlm, config=config, device=device)
     return list(
         sampled(
             policy,
             products,
             current=Round(Path(), 1, config, processes),
-            reward=reward_room.load(rewards),
+            reward=reward_room.load(rewards, device=device),
             renderer=render.load("studio"),
             pictures=rounds.product_pictures(policy.image_size),
         )
@@ -149,14 +150,16 @@ def _work(
 ) -> None:
     """Run one arm in a process of its own and tell the parent about it."""
     set_threads(1)
+    processes = Processes(device=best_device())
     try:
         for event in rounds.optimize(
             vlm.load(writer),
-            reward_room.load(rewards),
+            reward_room.load(rewards, device=processes.device),
             render.load("studio"),
             products,
             folder=folder,
             config=config,
+            processes=processes,
         ):
             if isinstance(event, Step | RoundReport):
                 events.put((name, event))

@@ -16,6 +16,7 @@ import numpy as np
 from clickscape import reward as reward_room
 from clickscape import vlm
 from clickscape.catalog.images import open_image
+from clickscape.compute.device import best_device
 from clickscape.preference.evaluate import Evaluation, evaluate
 from clickscape.render.studio.scene import Scene
 from clickscape.reward.additive import best_scene_per_category
@@ -65,7 +66,7 @@ def compare(
         texts: dict[str, list[list[str]]] = {}
         for number, (name, source) in enumerate(writers.items()):
             yield Progress(STAGE, number, len(writers), f"{name} writes")
-            texts[name] = vlm.load(source).describe_all(tested, n=descriptions, seed=seed)
+            texts[name] = vlm.load(source, device=best_device()).describe_all(tested, n=descriptions, seed=seed)
         yield Progress(STAGE, len(writers), len(writers), "searching scenes")
         rng = np.random.default_rng(seed)
         scenes = _category_scenes(workspace, held, rng=rng)
@@ -127,7 +128,7 @@ def _category_scenes(workspace: Workspace, held: split.Split, *, rng: np.random.
     known = [one for one in workspace.creatives() if not held.is_held_out(one.product_id) and one.scene]
     chosen = [known[index] for index in sorted(rng.permutation(len(known))[:SEARCHED])]
     products = [by_id[one.product_id] for one in chosen]
-    scores = reward_room.load(workspace.models / "reward").score(
+    scores = reward_room.load(workspace.models / "reward", device=best_device()).score(
         products, [open_image(one.image)[..., :3] for one in chosen]
     )
     best = best_scene_per_category(

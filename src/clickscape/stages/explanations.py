@@ -22,6 +22,7 @@ from clickscape import clicks as click_room
 from clickscape import render
 from clickscape import reward as reward_room
 from clickscape.catalog.images import open_image
+from clickscape.compute.device import best_device
 from clickscape.errors import WorkspaceError
 from clickscape.render.renderer import RENDERERS, Renderer
 from clickscape.render.studio.phrases import phrases
@@ -120,7 +121,7 @@ def explain_creative(workspace: Workspace, creative_id: str, *, seeds: int = SEE
     """
     creative, product = _find(workspace, creative_id)
     image = open_image(creative.image)[..., :3]
-    model = reward_room.load(workspace.models / "reward")
+    model = reward_room.load(workspace.models / "reward", device=best_device())
     yield Progress(STAGE, 0, 3, "hiding places")
     heat = occlude(model, product, image)
     yield Progress(STAGE, 1, 3, "learning what a log-odds is in clicks")

@@ -24,6 +24,7 @@ from clickscape import config as configuration
 from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.brand import Brand, BrandFile
+from clickscape.compute.device import best_device
 from clickscape.config import FidelityConfig, GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.gates.style import Style
@@ -145,7 +146,7 @@ def _generate(
             "provenance": provenance.NAMESPACES["clickscape"],
         }
     )
-    reward = None if rewards is None else reward_room.load(rewards)
+    reward = None if rewards is None else reward_room.load(rewards, device=best_device())
     desk = Desk(_writer(source, config), renderer, reward, config, style)
     tools = _Tools(desk, steering, drawn_with, settings.fidelity, out, shop, work)
     out.mkdir(parents=True, exist_ok=True)
@@ -224,7 +225,7 @@ def _writer_source(shop: Workspace) -> Path | str:
 def _writer(source: Path | str, config: GenerateConfig) -> Writer | ServerWriter:
     if str(source).startswith(("http://", "https://")):
         return vlm.connect(str(source), model=config.writer_model)
-    return vlm.load(source)
+    return vlm.load(source, device=best_device())
 
 
 def _settings(settings: GenerateConfig, overrides: Mapping[str, int | str]) -> GenerateConfig:

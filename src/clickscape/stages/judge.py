@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clickscape.compute.device import best_device
 from clickscape.config import RewardConfig
 from clickscape.errors import ConfigError, ModelError
 from clickscape.render.studio.scene import SLOTS
@@ -69,7 +70,7 @@ def train(
         asked = config.model_copy(update={"form": config.judge})
         products = [data.products[name] for name in sorted({pair.product_id for pair in own.pairs})]
         model = reward_model.build(
-            open_backbone(source),
+            open_backbone(source, device=best_device()),
             form=config.judge,
             slots=SLOTS,
             departments=[product.department for product in products],
@@ -86,7 +87,7 @@ def train(
     return judge
 
 
-def load(workspace: Workspace) -> tuple[Judge, frozenset[str]] | None:
+def load(workspace: Workspace, *, device: str = "cpu") -> tuple[Judge, frozenset[str]] | None:
     """The workspace's judge and its groups; None where it has none, ModelError where it is damaged."""
     folder = workspace.models / NAME
     if not folder.exists():
@@ -95,7 +96,7 @@ def load(workspace: Workspace) -> tuple[Judge, frozenset[str]] | None:
         names = frozenset(json.loads((folder / _GROUPS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / _GROUPS}: damaged ({error}). Run `clickscape reward --judge` again.") from None
-    return reward_judge.load(folder), names
+    return reward_judge.load(folder, device=device), names
 
 
 def remove(workspace: Workspace) -> None:

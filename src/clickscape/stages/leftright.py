@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from clickscape import reward as reward_room
+from clickscape.compute.device import best_device
 from clickscape.reward import leftright
 from clickscape.stages.progress import Progress, Stage
 
@@ -20,7 +21,7 @@ def evaluate(
 ) -> Stage[leftright.LeftRightReport]:
     """Read and check the whole list, open the model, ask it about every row in both orders."""
     rows = leftright.read(path, image_dir=image_dir)
-    loaded = reward_room.load(model)
+    loaded = reward_room.load(model, device=best_device())
     odds = []
     for start in range(0, len(rows), CHUNK):
         yield Progress(STAGE, start, len(rows))

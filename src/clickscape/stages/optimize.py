@@ -90,7 +90,7 @@ def _follow(workspace: Workspace, config: OptimizeConfig, *, processes: Processe
 
 def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, processes: Processes) -> Iterator[Event]:
     products = workspace.products()
-    teacher, renderer = reward_room.load(workspace.models / "reward"), render.load("studio")
+    teacher, renderer = reward_room.load(workspace.models / "reward", device=processes.device), render.load("studio")
     guarded = watching.guards(
         workspace,
         products,

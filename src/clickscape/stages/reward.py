@@ -16,6 +16,7 @@ import numpy as np
 from clickscape import clicks as click_room
 from clickscape.catalog.images import open_image
 from clickscape.clicks.halves import halves
+from clickscape.compute.device import best_device
 from clickscape.config import RewardConfig
 from clickscape.errors import WorkspaceError
 from clickscape.render.studio.scene import SLOTS, Scene
@@ -62,7 +63,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         learning = everything.only({product.product_id for product in taught})
         testing = everything.only({product.product_id for product in held.testing(products)})
         model = reward_model.build(
-            open_backbone(source),
+            open_backbone(source, device=best_device()),
             form=config.form,
             slots=SLOTS,
             departments=[product.department for product in taught],

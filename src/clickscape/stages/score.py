@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clickscape import reward as reward_room
 from clickscape.catalog.images import open_image
+from clickscape.compute.device import best_device
 from clickscape.errors import WorkspaceError
 from clickscape.types import Ranked
 from clickscape.workspace import Workspace
@@ -18,5 +19,5 @@ def score(workspace: Workspace, product_id: str, images: Sequence[Path]) -> list
     if product is None:
         raise WorkspaceError(f"{workspace.path} has no product {product_id!r}. Name one of catalog/products.parquet.")
     pictures = [open_image(path)[..., :3] for path in images]
-    ranking = reward_room.load(workspace.models / "reward").rank(product, pictures)
+    ranking = reward_room.load(workspace.models / "reward", device=best_device()).rank(product, pictures)
     return [(images[ranked.index], ranked) for ranked in ranking]

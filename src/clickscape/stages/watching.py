@@ -43,7 +43,7 @@ def guards(
     settings: WatchConfig = workspace.settings.watch
     learned, watch = held.training(products), None
     pictures = product_pictures(vlm.load(writer_source(workspace)).vlm.image_size)
-    found = judge.load(workspace)
+    found = judge.load(workspace, device=device)
     if found is not None or settings.without_judge:
         second, apart = found if found is not None else (None, held.apart(products, share=settings.share))
         watch = Watch(
@@ -66,11 +66,10 @@ def relevance(workspace: Workspace, products: Sequence[Product], *, device: str 
     settings: RelevanceConfig = workspace.settings.relevance
     if settings.use == "off":
         return None
-    pretrained = vlm.load(writer_source(workspace)).vlm
+    pretrained = vlm.load(writer_source(workspace), device=device).vlm
     pictures = product_pictures(pretrained.image_size)
     if settings.by == "server":
         return Onlooker(settings, pictures=pictures)
-    pretrained.model.to(device)
     return Contrast(pretrained, panel(products, size=settings.others), pictures=pictures, limit=settings.limit)
 
 

@@ -1,0 +1,259 @@
+"""What does a preference step of a 7 B LLaVA-NeXT cost on a GPU?  python benchmarks/backbone_step.py
+
+The architecture of llava-v1.6-vicuna-7b with random weights in bfloat16, a LoRA on its language model, gradient
+checkpointing; one round of pairs, two epochs, reference scoring charged. Two sides in one run, each in a process of its
+own: clickscape's step, and the straightforward one as TRL takes it (y+|x, y−|x and y+|x̃ whole, logits of all words
+everywhere, the reference asked in every step with the adapter off). Tokens are those of the three whole sequences on
+both sides: a token that a side does not have to read counts as read. Prints a table and appends one JSON row to
+benchmarks/results/backbone_step.jsonl. Without a GPU, --layers 2 --width 128 shows that it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessorPil,
+    LlavaNextProcessor,
+)
+
+from _plain_step import lessons_of, plain_loss, preference_pairs
+from clickscape.compute.device import best_device
+from clickscape.config import OptimizeConfig
+from clickscape.preference import adapter
+from clickscape.preference.learner import BETAS, GRADIENT_CLIP
+from clickscape.preference.precision import placed, recomputed
+from clickscape.preference.sample import PreferencePair
+from clickscape.preference.train import Lessons, score, train, trainable_parameters
+from clickscape.vlm import model as vlm_model
+from clickscape.vlm.batch import Sample, collate
+from clickscape.vlm.model import VisionLanguageModel
+
+RESULTS = Path(__file__).parent / "results" / "backbone_step.jsonl"
+SIDE, PATCH = 336, 14
+TILES = [[336, 672], [672, 336], [672, 672], [1_008, 336], [336, 1_008]]
+VOCABULARY = 32_064
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is measured: layers and width of both towers' larger part, pairs of the round, pairs per step and pass."""
+
+    layers: int
+    width: int
+    pairs: int
+    batch: int
+    per_pass: int
+    rank: int
+
+
+def main() -> None:
+    """Measure both sides, print, and keep the row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--width", type=int, default=4_096)
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4, help="pairs of a step")
+    parser.add_argument("--per-pass", type=int, default=1, help="pairs in memory at once, on both sides")
+    parser.add_argument("--rank", type=int, default=16)
+    asked = parser.parse_args()
+    size = Size(**vars(asked))
+    device = best_device()
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    measured: dict[str, dict[str, float]] = {}
+    print(f"{name}; {asdict(size)}")
+    print(f"{'':17s}{'seconds':>9s}{'pairs/s':>9s}{'tokens/s':>10s}{'peak GiB':>10s}{'of it weights':>15s}{'loss':>9s}")
+    with tempfile.TemporaryDirectory() as folder:
+        pairs, products = preference_pairs(Path(folder), patches=(SIDE // PATCH) ** 2, count=size.pairs, seed=0)
+        for side in SIDES:
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                measured[side] = one = pool.apply(_measure, (side, size, device, pairs, products))
+            print(
+                f"{side:17s}{one['seconds']:9.2f}{one['pairs_per_second']:9.2f}{one['tokens_per_second']:10,.0f}"
+                f"{one['peak_gib']:10.1f}{one['weights_gib']:15.1f}{one['last_loss']:9.4f}",
+                flush=True,
+            )
+    ours, plain = measured["clickscape"], measured["straightforward"]
+    above = (ours["peak_gib"] - ours["weights_gib"]) / (plain["peak_gib"] - plain["weights_gib"])
+    ratios = {"speed": plain["seconds"] / ours["seconds"], "peak": ours["peak_gib"] / plain["peak_gib"], "above": above}
+    print(
+        f"× {ratios['speed']:.2f} pairs per second, {ratios['peak']:.0%} of the peak memory, "
+        f"{above:.0%} of what stands above the weights"
+    )
+    row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "device": name, "torch": torch.__version__}
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({**row, "size": asdict(size), "sides": measured, "ratios": ratios}) + "\n")
+
+
+def build(size: Size, *, device: str) -> VisionLanguageModel:
+    """A LLaVA-NeXT with random weights on a device; seven billion with the sizes of the hub's."""
+    tiny = vlm_model.load("tiny")
+    processor = LlavaNextProcessor(
+        LlavaNextImageProcessorPil(
+            size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=TILES
+        ),
+        tiny.tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        image_token=vlm_model.IMAGE,
+        chat_template=vlm_model.CHAT_TEMPLATE,
+    )
+    full = size.width == 4_096
+    config = LlavaNextConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=1_024 if full else size.width,
+            intermediate_size=4_096 if full else 4 * size.width,
+            num_hidden_layers=24 if full else size.layers,
+            num_attention_heads=16 if full else 4,
+            image_size=SIDE,
+            patch_size=PATCH,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=size.width,
+            intermediate_size=11_008 if full else 3 * size.width,
+            num_hidden_layers=size.layers,
+            num_attention_heads=size.width // 128 if full else 4,
+            max_position_embeddings=4_096,
+            pad_token_id=tiny.tokenizer.pad_token_id,
+            eos_token_id=tiny.tokenizer.eos_token_id,
+        ),
+        image_token_index=tiny.tokenizer.convert_tokens_to_ids(vlm_model.IMAGE),
+        image_grid_pinpoints=TILES,
+        pad_token_id=tiny.tokenizer.pad_token_id,
+        eos_token_id=tiny.tokenizer.eos_token_id,
+    )
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(device):
+            model = LlavaNextForConditionalGeneration(config)
+    finally:
+        torch.set_default_dtype(before)
+    return VisionLanguageModel(model.eval(), processor, "llava_next, random")
+
+
+def _measure(
+    side: str, size: Size, device: str, pairs: Sequence[PreferencePair], products: dict[str, Any]
+) -> dict[str, float]:
+    config = OptimizeConfig(
+        epochs=2,
+        batch_size=size.batch,
+        pairs_per_pass=size.per_pass,
+        lora_rank=size.rank,
+        dtype="bfloat16",
+        gradient_checkpointing=True,
+    )
+    policy = adapter.attach(build(size, device=device), rank=size.rank, seed=0)
+    placed(policy, config=config, device=device)
+    lessons = lessons_of(policy, pairs, products)
+    weights = _peak(device, reset=True)
+    still = config.model_copy(update={"learning_rate": 1e-12})
+    for _ in SIDES[side](policy, lessons.part([0]), still):  # kernels, allocators, cuBLAS: nobody's
+        pass
+    _peak(device, reset=True)
+    started = time.perf_counter() if device == "cuda" else time.process_time()
+    losses = list(SIDES[side](policy, lessons, config))
+    _wait(device)
+    seconds = (time.perf_counter() if device == "cuda" else time.process_time()) - started
+    read = config.epochs * _tokens(policy, lessons)
+    return {
+        "seconds": seconds,
+        "pairs_per_second": config.epochs * len(lessons) / seconds,
+        "tokens_per_second": read / seconds,
+        "peak_gib": _peak(device),
+        "weights_gib": weights,
+        "last_loss": losses[-1],
+    }
+
+
+def _ours(policy: VisionLanguageModel, lessons: Lessons, config: OptimizeConfig) -> Iterator[float]:
+    trainable_parameters(policy, config=config)
+    with adapter.detached(policy):
+        reference = score(policy, lessons, product_centric=True)
+    for step in train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)):
+        yield step.loss
+
+
+def _straightforward(policy: VisionLanguageModel, lessons: Lessons, config: OptimizeConfig) -> Iterator[float]:
+    parameters = list(trainable_parameters(policy, config=config).values())
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
+    rng = np.random.default_rng(0)
+    for _ in range(config.epochs):
+        order = rng.permutation(len(lessons))
+        for start in range(0, len(order), config.batch_size):
+            rows = order[start : start + config.batch_size]
+            optimizer.zero_grad(set_to_none=True)
+            total = 0.0
+            for place in range(0, len(rows), config.pairs_per_pass):
+                some = rows[place : place + config.pairs_per_pass]
+                with recomputed(policy):
+                    loss = plain_loss(policy, _without_adapter(policy), lessons, some, config) * len(some) / len(rows)
+                    loss.backward()
+                total += loss.item()
+            torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
+            optimizer.step()
+            yield total
+
+
+@contextmanager
+def _without_adapter(policy: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
+    with adapter.detached(policy):
+        yield policy
+
+
+SIDES: dict[str, Callable[[VisionLanguageModel, Lessons, OptimizeConfig], Iterator[float]]] = {
+    "clickscape": _ours,
+    "straightforward": _straightforward,
+}
+
+
+def _tokens(vlm: VisionLanguageModel, lessons: Lessons) -> int:
+    """Tokens of the three whole sequences of every pair."""
+    count = 0
+    for one in lessons.lessons:
+        asked = [(one.question, one.picture, one.chosen), (one.question, one.picture, one.rejected)]
+        asked.append((one.spoilt_question or "", one.spoilt_picture, one.chosen))
+        samples = [Sample(question, (lessons.pictures[picture],), answer) for question, picture, answer in asked]
+        count += int(collate(vlm, samples, side="right", answers=True).attention_mask.sum())
+    return count
+
+
+def _peak(device: str, *, reset: bool = False) -> float:
+    """GiB at their peak since the last reset: of the GPU's memory, or of this process's."""
+    if device == "cpu":
+        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 2**20
+    _wait(device)
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    if reset:
+        torch.cuda.reset_peak_memory_stats()
+    return peak
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

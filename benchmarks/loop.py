@@ -1,37 +1,63 @@
-"""What does product-centric optimization win, over seeds and both worlds?
+"""What does product-centric optimization win, over seeds and both worlds, against its rivals?
 
-Runs the whole loop of `clickscape demo` once per world and seed, each in a workspace of its own below --out (a killed
-run goes on where it stopped, a finished one is not repeated), and prints the comparison pooled over seeds: means, with
-95 % intervals from a bootstrap over seeds × objects. Writes one JSON row per world to results/loop.jsonl and the table
-to --table.
+Runs the stages of `clickscape demo` once per world and seed, each in a workspace of its own below --out, with every
+asked objective as an arm of its own, and prints the comparison pooled over seeds: means, with 95 % intervals from a
+bootstrap over seeds × objects. A killed run goes on where it stopped, and arms can be added later: what is finished is
+not repeated. The judge is a reward model of another architecture (`reward.scenes`) that learned from the clicks of the
+held-out products themselves; it teaches nobody. Writes one JSON row per world to results/loop.jsonl and the table to
+--table.
 
     python benchmarks/loop.py --out loop-runs --seeds 5 --table docs/loop.md
+    python benchmarks/loop.py --out loop-long --scale long --arms ALL --seeds 5 --table docs/pcpo.md
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from clickscape.catalog import sample
-from clickscape.demo import SCALES, demo
+from clickscape.demo import SCALES, Scale, prepare
+from clickscape.preference.diversity import self_bleu
+from clickscape.render.studio.scene import Scene
+from clickscape.reward import scenes
 from clickscape.reward.evaluate import KNOWN_SCENES, NEW_ELEMENT, NEW_TOGETHER
-from clickscape.stages import compare
+from clickscape.stages import compare, split
 from clickscape.stages.appraise import Ad
-from clickscape.stages.progress import Progress, run
+from clickscape.stages.arms import arms
+from clickscape.stages.progress import Progress, Stage, run
+from clickscape.stages.reward import reward, reward_data
 from clickscape.types import Estimate
 from clickscape.workspace import Manifest, Workspace
 
 RESULTS = Path(__file__).parent / "results" / "loop.jsonl"
 RESAMPLES = 2_000
 PARTS = (KNOWN_SCENES, NEW_TOGETHER, NEW_ELEMENT)
-METRICS = ("true CTR uplift", "win rate", "matching share", "understood", "distinct scenes")
+SHARES = ("true CTR uplift", "of the oracle's", "wins, teacher", "wins, judge", "matching share", "understood")
+COUNTS = ("distinct scenes", "self-BLEU")
+
+ARMS: Mapping[str, Mapping[str, str]] = {
+    "preference-only": {"objective": "preference_only"},
+    "product-centric": {"objective": "product_centric"},
+    "margin-weighted, preference-only": {"objective": "preference_only", "preference": "margin_dpo"},
+    "margin-weighted, product-centric": {"objective": "product_centric", "preference": "margin_dpo"},
+    "preference-only, no anchor": {"objective": "preference_only", "anchor": "none"},
+    "product-centric, no anchor (the paper's form)": {"objective": "product_centric", "anchor": "none"},
+    "product-centric, SFT-margin anchor": {"objective": "product_centric", "anchor": "sft_margin"},
+}
+FIRST = ("preference-only", "product-centric")
+Judge = Callable[[Sequence[Ad]], list[float]]
+"""Gives the logits of ads."""
+
+PEER = "GRPO (TRL)"
+"""A row for models/grpo, where `benchmarks/grpo.py` has left one."""
 
 
 def main() -> None:
@@ -41,15 +67,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--worlds", nargs="+", default=["harmony", "siren"], choices=["harmony", "siren"])
     parser.add_argument("--scale", default="full", choices=sorted(SCALES))
+    parser.add_argument("--arms", nargs="+", default=list(FIRST), choices=["ALL", *ARMS], metavar="ARM", help="or ALL")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--table", type=Path, help="also write the tables to this Markdown file")
     asked = parser.parse_args()
+    chosen = list(ARMS) if "ALL" in asked.arms else asked.arms
     parts = []
     for world in asked.worlds:
         folders = [asked.out / f"{world}-{seed}" for seed in range(asked.seeds)]
         for seed, folder in enumerate(folders):
-            stage = demo(folder, world=world, seed=seed, scale=SCALES[asked.scale], workers=asked.workers)
-            run(stage, on_progress=_Lines(f"{world} seed {seed}"))
+            stages = one_run(
+                folder, chosen, world=world, seed=seed, scale=SCALES[asked.scale], workers=asked.workers
+            )  # fmt: skip
+            run(stages, on_progress=_Lines(f"{world} seed {seed}"))
         row = pool(folders, rng=np.random.default_rng(0))
         row |= {"world": world, "seeds": asked.seeds, "scale": asked.scale, "at": datetime.now(UTC).isoformat()}
         RESULTS.parent.mkdir(exist_ok=True)
@@ -58,35 +88,94 @@ def main() -> None:
         parts.append(_table(world, row, seeds=asked.seeds))
         print(parts[-1])
     if asked.table:
-        asked.table.write_text(HEADER + "\n".join(parts), encoding="utf-8")
+        command = f"python benchmarks/loop.py --scale {asked.scale} --seeds {asked.seeds} --table {asked.table}"
+        asked.table.write_text(HEADER.format(command=command) + "\n".join(parts), encoding="utf-8")
 
 
 HEADER = """# The loop over seeds and worlds
 
 Simulated clicks of two frozen worlds; held-out products, held out by object. Uplift is of the true CTR over the
-pre-trained model. 95 % intervals: bootstrap over seeds × objects. Written by
-`python benchmarks/loop.py --table docs/loop.md`.
+pre-trained model. Wins: how often an ad beats one of the pre-trained model for the same product, by the reward model
+that taught (teacher) and by one of another architecture that learned from the held-out products' own clicks (judge).
+Self-BLEU: of the descriptions of a department, mean over departments; 1 means all alike. 95 % intervals: bootstrap
+over seeds × objects; counts with their least and most. Written by `{command}`.
 
 """
+
+
+def one_run(
+    folder: Path, chosen: Sequence[str], *, world: Literal["harmony", "siren"], seed: int, scale: Scale, workers: int
+) -> Stage[Manifest]:
+    """Every stage of one world and seed; returns the manifest of the comparison."""
+    workspace = yield from prepare(folder, world=world, seed=seed, scale=scale, workers=workers)
+    yield from reward(workspace, scale.reward.model_copy(update={"seed": seed}))
+    policies = {name: workspace.models / _folder(name) for name in chosen}
+    configs = {_folder(name): scale.optimize.model_copy(update={**ARMS[name], "seed": seed}) for name in chosen}
+    if workers > 1 and set(FIRST) <= set(chosen):  # arms that are run together sample their first round together
+        yield from arms(workspace, {name: configs.pop(name) for name in FIRST}, workers=workers)
+    for name, config in configs.items():
+        yield from arms(workspace, {name: config}, workers=workers)
+    if (workspace.models / "grpo").exists():
+        policies[PEER] = workspace.models / "grpo"
+    return (
+        yield from compare.compare(
+            workspace, policies, world_name=world, descriptions=scale.descriptions, seed=seed, workers=workers
+        )
+    )
+
+
+def _folder(arm: str) -> str:
+    return re.sub("[^a-z]+", "-", arm.lower()).strip("-")
 
 
 def pool(folders: Sequence[Path], *, rng: np.random.Generator) -> dict[str, object]:
     """All figures over the runs in `folders`, one run per seed."""
     runs = [Workspace.open(folder) for folder in folders]
     compared = [compare.read_ads(_newest(one, compare.STAGE)[0]) for one in runs]
+    judges = [_judge(one, seed=seed) for seed, one in enumerate(runs)]
     rewards = [_newest(one, "reward")[1].result for one in runs]
     rows: dict[str, object] = {}
     for name in compared[0]:
-        cells = np.stack([_cells(ads[name], ads[compare.PRETRAINED]) for ads in compared])
-        rows[name] = {metric: _interval(metric, cells, rng) for metric in METRICS[:4]}
-        scenes = [len({ad.scene for ad in ads[name]}) for ads in compared]
-        rows[name]["distinct scenes"] = [float(np.mean(scenes)), float(min(scenes)), float(max(scenes))]  # type: ignore[index]
+        cells = np.stack(
+            [
+                _cells(ads[name], before=ads[compare.PRETRAINED], best=ads[compare.ORACLE], judge=judge)
+                for ads, judge in zip(compared, judges, strict=True)
+            ]
+        )
+        figures = {metric: _interval(metric, cells, rng) for metric in SHARES}
+        different = [len({ad.scene for ad in ads[name]}) for ads in compared]
+        alike = [_self_bleu(ads[name]) for ads in compared]
+        for metric, values in zip(COUNTS, (different, alike), strict=True):
+            figures[metric] = [float(np.mean(values)), *_spread(values)]
+        rows[name] = figures
     accuracy = {
         key: [float(np.mean([r[key]["value"] for r in rewards])), *_spread([r[key]["value"] for r in rewards])]
         for key in ("accuracy", "ceiling", "share", "true_accuracy")
     }
     parts = {name: _pooled_part([r["parts"][name] for r in rewards if name in r["parts"]]) for name in PARTS}
     return {"rows": rows, "reward": accuracy, "parts": parts}
+
+
+def _judge(workspace: Workspace, *, seed: int) -> Judge:
+    """The judge of a run: what learned from the scenes and clicks of its held-out products."""
+    products = workspace.products()
+    held = split.read(workspace, products)
+    by_id = {product.product_id: product for product in held.testing(products)}
+    own = reward_data(workspace, held).only(set(by_id))
+    judge = scenes.fit(own, validation_share=0.25, rng=np.random.default_rng([seed, 2]))
+
+    def logits(ads: Sequence[Ad]) -> list[float]:
+        read = [Scene.from_json(ad.scene).slots for ad in ads]
+        return judge.score([by_id[ad.product_id] for ad in ads], read).tolist()
+
+    return logits
+
+
+def _self_bleu(ads: Sequence[Ad]) -> float:
+    shelves: dict[str, list[str]] = {}
+    for ad in ads:
+        shelves.setdefault(sample.object_of(ad.product_id).department, []).append(ad.description)
+    return float(np.mean([self_bleu(texts) for texts in shelves.values() if len(texts) > 1]))
 
 
 def _pooled_part(found: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
@@ -107,42 +196,60 @@ def _newest(workspace: Workspace, stage: str) -> tuple[Path, Manifest]:
     return max(found)[1:]
 
 
-def _cells(after: Sequence[Ad], before: Sequence[Ad]) -> np.ndarray:
-    """Sums per object: products, CTR after, CTR before, wins, matches, understood; (object, 6), objects in order."""
-    earlier: dict[str, list[Ad]] = {}
-    later: dict[str, list[Ad]] = {}
-    for found, ads in ((earlier, before), (later, after)):
-        for ad in ads:
-            found.setdefault(ad.product_id, []).append(ad)
+def _cells(after: Sequence[Ad], *, before: Sequence[Ad], best: Sequence[Ad], judge: Judge) -> np.ndarray:
+    """Sums per object, objects in order: (object, 8).
+
+    Products; CTR after, before and of the oracle; wins by the teacher and by the judge; matches; understood.
+    """
+    own, earlier, known = (_by_product(ads) for ads in (after, before, best))
     sums: dict[str, np.ndarray] = {}
-    for product_id, own in later.items():
-        others = np.array([ad.reward for ad in earlier[product_id]])
-        wins = np.mean([np.mean((ad.reward > others) + 0.5 * (ad.reward == others)) for ad in own])
+    for product_id, ads in own.items():
+        others = earlier[product_id]
         row = np.array(
             [
                 1.0,
-                np.mean([ad.relative_ctr for ad in own]),
-                np.mean([ad.relative_ctr for ad in earlier[product_id]]),
-                wins,
-                np.mean([ad.matching for ad in own]),
-                np.mean([ad.understood for ad in own]),
+                *(np.mean([ad.relative_ctr for ad in some]) for some in (ads, others, known[product_id])),
+                _wins([ad.reward for ad in ads], [ad.reward for ad in others]),
+                _wins(judge(ads), judge(others)),
+                np.mean([ad.matching for ad in ads]),
+                np.mean([ad.understood for ad in ads]),
             ]
         )
         key = sample.object_of(product_id).object_id
-        sums[key] = sums.get(key, np.zeros(6)) + row
+        sums[key] = sums.get(key, np.zeros(len(row))) + row
     return np.stack([sums[key] for key in sorted(sums)])
 
 
+def _by_product(ads: Sequence[Ad]) -> dict[str, list[Ad]]:
+    found: dict[str, list[Ad]] = {}
+    for ad in ads:
+        found.setdefault(ad.product_id, []).append(ad)
+    return found
+
+
+def _wins(own: Sequence[float], others: Sequence[float]) -> float:
+    """How often one of the first beats one of the second; a tie is half of it."""
+    gap = np.subtract.outer(np.array(own), np.array(others))
+    return float(np.mean((gap > 0) + 0.5 * (gap == 0)))
+
+
 def _metric(metric: str, sums: np.ndarray) -> np.ndarray:
-    """From sums (…, 6) to the metric (…,)."""
-    column = {"win rate": 3, "matching share": 4, "understood": 5}
-    if metric == "true CTR uplift":
-        return np.asarray(sums[..., 1] / sums[..., 2] - 1)
-    return np.asarray(sums[..., column[metric]] / sums[..., 0])
+    """From sums (…, 8) to the metric (…,)."""
+    products, after, before, best, teacher, judge, matching, understood = np.moveaxis(sums, -1, 0)
+    return np.asarray(
+        {
+            "true CTR uplift": after / before - 1,
+            "of the oracle's": (after - before) / (best - before),
+            "wins, teacher": teacher / products,
+            "wins, judge": judge / products,
+            "matching share": matching / products,
+            "understood": understood / products,
+        }[metric]
+    )
 
 
 def _interval(metric: str, cells: np.ndarray, rng: np.random.Generator) -> list[float]:
-    """Value, low and high; cells: (seed, object, 6). Seeds and objects are drawn anew, objects alike in all."""
+    """Value, low and high; cells: (seed, object, 8). Seeds and objects are drawn anew, objects alike in all."""
     seeds, objects, _ = cells.shape
     draws = []
     for _ in range(RESAMPLES):
@@ -165,19 +272,21 @@ def _table(world: str, row: dict[str, object], *, seeds: int) -> str:
     parts: dict[str, dict[str, list[float]]] = row["parts"]  # type: ignore[assignment]
     told = [f"{name} {one['accuracy'][0]:.3f} of {one['ceiling'][0]:.3f}" for name, one in parts.items() if one]
     lines += [f"By what training showed (accuracy of ceiling): {'; '.join(told)}.", ""]
-    lines += ["| | " + " | ".join(METRICS) + " |", "| --- " * (len(METRICS) + 1) + "|"]
+    metrics = (*SHARES, *COUNTS)
+    lines += ["| | " + " | ".join(metrics) + " |", "| --- " * (len(metrics) + 1) + "|"]
     rows: dict[str, dict[str, list[float]]] = row["rows"]  # type: ignore[assignment]
     for name, figures in rows.items():
-        cells = [_show(metric, Estimate(*figures[metric])) for metric in METRICS]
+        cells = [_show(metric, Estimate(*figures[metric])) for metric in metrics]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def _show(metric: str, value: Estimate) -> str:
-    if metric == "distinct scenes":
-        return f"{value.value:.0f} ({value.low:.0f}–{value.high:.0f})"
+    if metric in COUNTS:
+        digits = 0 if metric == "distinct scenes" else 2
+        return f"{value.value:.{digits}f} ({value.low:.{digits}f}–{value.high:.{digits}f})"
     sign = "+" if metric == "true CTR uplift" else ""
-    return f"{value.value:{sign}.1%} [{value.low:{sign}.1%}, {value.high:{sign}.1%}]"
+    return f"{value.value:{sign}.0%} [{value.low:{sign}.0%}, {value.high:{sign}.0%}]"
 
 
 class _Lines:

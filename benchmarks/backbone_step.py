@@ -63,15 +63,20 @@ class Size:
     rank: int
 
 
+SEVEN_BILLION = Size(layers=32, width=4_096, pairs=8, batch=4, per_pass=4, rank=16)
+
+
 def main() -> None:
     """Measure both sides, print, and keep the row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=32)
-    parser.add_argument("--width", type=int, default=4_096)
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=4, help="pairs of a step")
-    parser.add_argument("--per-pass", type=int, default=1, help="pairs in memory at once, on both sides")
-    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--layers", type=int, default=SEVEN_BILLION.layers)
+    parser.add_argument("--width", type=int, default=SEVEN_BILLION.width)
+    parser.add_argument("--pairs", type=int, default=SEVEN_BILLION.pairs)
+    parser.add_argument("--batch", type=int, default=SEVEN_BILLION.batch, help="pairs of a step")
+    parser.add_argument(
+        "--per-pass", type=int, default=SEVEN_BILLION.per_pass, help="pairs in memory at once, on both sides"
+    )
+    parser.add_argument("--rank", type=int, default=SEVEN_BILLION.rank)
     asked = parser.parse_args()
     size = Size(**vars(asked))
     device = best_device()

@@ -11,7 +11,7 @@ from clickscape.errors import ModelError
 from clickscape.vlm import batch as batches
 from clickscape.vlm.batch import Sample, collate
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.vlm.packing import can_pack, packed_log_probs, tree
+from clickscape.vlm.packing import can_pack, mask, packed_log_probs, tree
 from clickscape.vlm.prompts import instruction
 
 TEXTS = (("oak table", " white marble podium, noon sun"), ("x",), ("sand", "oak", "ice cubes at the beach"), ("slate",))
@@ -69,7 +69,9 @@ def test_a_tree_reads_every_shared_beginning_once() -> None:
     assert made.ids.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 4]
     assert made.depths.tolist() == [0, 1, 2, 3, 4, 4, 5, 2, 3]
     assert [path.tolist() for path in made.paths] == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 5, 6], [0, 1, 7, 8]]
-    seen = [np.flatnonzero(row).tolist() for row in made.sees]
+    shown = mask([made], tokens=len(made) + 1, dtype=torch.float32, device=torch.device("cpu"))[0, 0] == 0
+    seen = [row.nonzero()[:, 0].tolist() for row in shown[: len(made)]]
+    assert shown[len(made)].nonzero().tolist() == [[0]]  # padding sees something
     assert seen == [
         [0],
         [0, 1],

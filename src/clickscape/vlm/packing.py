@@ -28,17 +28,30 @@ LOOSE = 1.15
 """Rows that share a pass differ at most by this factor in length: padding costs as much as tokens do."""
 
 
+ALIGNED = 16
+"""A row's tokens are a multiple of this on a GPU: its attention kernels copy any other mask in every layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Tokens ``own.start … own.stop − 1``; each sees those before it among them, and all of ``before``."""
+
+    own: slice
+    before: tuple[slice, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Sequences with shared beginnings, each token once: ``ids`` and ``depths`` (token,); ``sees`` (token, token).
+    """Sequences with shared beginnings, each token once: ``ids`` and ``depths`` (token,).
 
-    ``paths`` holds for every sequence the numbers of its tokens, in order; the first one is 0, 1, 2, …
+    ``paths`` holds for every sequence the numbers of its tokens, in order; the first one is 0, 1, 2, …  ``branches``
+    are the runs of neighboring tokens that each sequence adds, every one with the runs that lead to it.
     """
 
     ids: np.ndarray
     depths: np.ndarray
-    sees: np.ndarray
     paths: tuple[np.ndarray, ...]
+    branches: tuple[Branch, ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,17 +119,39 @@ def tree(sequences: Sequence[np.ndarray]) -> Tree:
     ids: list[int] = []
     depths: list[int] = []
     paths: list[np.ndarray] = []
+    branches: list[Branch] = []
     for number, sequence in enumerate(sequences):
         common = [_shared(sequence, other) for other in sequences[:number]]
         most = max(common, default=0)
         before = paths[common.index(most)][:most] if most else np.zeros(0, np.int64)
         paths.append(np.concatenate([before, np.arange(len(ids), len(ids) + len(sequence) - most)]))
+        branches.append(Branch(slice(len(ids), len(ids) + len(sequence) - most), _runs(before)))
         ids.extend(sequence[most:].tolist())
         depths.extend(range(most, len(sequence)))
-    sees = np.zeros((len(ids), len(ids)), dtype=bool)
-    for path in paths:
-        sees[np.ix_(path, path)] |= np.tri(len(path), dtype=bool)
-    return Tree(np.array(ids), np.array(depths), sees, tuple(paths))
+    return Tree(np.array(ids), np.array(depths), tuple(paths), tuple(branches))
+
+
+def mask(trees: Sequence[Tree], *, tokens: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What every token may see of its row, as attention adds it: 0 or the least number, (tree, 1, tokens, tokens).
+
+    Padding up to `tokens` sees the first token, so that no softmax is over nothing; nobody looks at it.
+    """
+    made = torch.full((len(trees), 1, tokens, tokens), torch.finfo(dtype).min, dtype=dtype, device=device)
+    made[..., 0] = 0
+    for rows, tree in zip(made[:, 0], trees, strict=True):
+        for branch in tree.branches:
+            rows[branch.own, branch.own].triu_(1)
+            for run in branch.before:
+                rows[branch.own, run] = 0
+    return made
+
+
+def _runs(places: np.ndarray) -> tuple[slice, ...]:
+    """Ascending numbers as runs of neighbors."""
+    if not len(places):
+        return ()
+    parts = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+    return tuple(slice(int(part[0]), int(part[-1]) + 1) for part in parts)
 
 
 def _shared(one: np.ndarray, other: np.ndarray) -> int:
@@ -166,18 +201,15 @@ def _read(
     """Hidden states of the last layer, (row, token, width)."""
     batch = collate(vlm, roots, side="right", answers=False, pixels=pixels)
     longest = max(len(row.tree) for row in rows)
+    if vlm.device.type == "cuda":
+        longest = -(-longest // ALIGNED) * ALIGNED
     ids = np.full((len(rows), longest), vlm.tokenizer.eos_token_id)
-    sees = np.zeros((len(rows), 1, longest, longest), dtype=bool)
-    sees[..., 0] = True  # padding sees something, so that no softmax is over nothing; nobody looks at it
     for number, row in enumerate(rows):
-        count = len(row.tree)
-        ids[number, :count] = row.tree.ids
-        sees[number, 0, :count, :count] = row.tree.sees
-    dtype = vlm.core.dtype
-    mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(torch.from_numpy(~sees), torch.finfo(dtype).min)
+        ids[number, : len(row.tree)] = row.tree.ids
+    trees = [row.tree for row in rows]
     inputs: dict[str, Any] = {
         "input_ids": torch.from_numpy(ids).to(vlm.device),
-        "attention_mask": mask.to(vlm.device),
+        "attention_mask": mask(trees, tokens=longest, dtype=vlm.core.dtype, device=vlm.device),
         "position_ids": _positions(vlm, batch, rows, longest=longest),
     }
     if vlm.is_llava:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from clickscape.catalog import feeds, sample
 from clickscape.gates import fidelity
 from clickscape.render.studio.parse import parse
 from clickscape.stages import generate as stage
+from clickscape.stages import watching
 from clickscape.stages.generate import Summary
 from clickscape.stages.progress import run
+from clickscape.workspace import Workspace
 
 SMALL = {"size": 192, "keep": 1, "per_product": 1, "tries": 2}
 
@@ -138,3 +141,25 @@ def test_a_product_without_a_description_left_is_named() -> None:
     told = Summary(0, 0, (), refused={"weapons": 16}, empty=("A",)).lines
     assert "descriptions not drawn: 16 by 'weapons'; refused.jsonl says why" in told
     assert "no image of product 'A': every description was refused" in told
+
+
+def test_what_suits_no_product_in_particular_is_refused_where_the_settings_say_so(
+    new_shop: Callable[[], Workspace], tmp_path: Path
+) -> None:
+    """The gate is asked before anything is drawn, and what it refuses is written down with the contrast it measured."""
+    shop = new_shop()
+    (shop.path / "clickscape.toml").write_text('[relevance]\nuse = "refuse"\nothers = 4\nlimit = 1.0\n')
+    settings = {"size": 192, "keep": 1, "per_product": 3, "tries": 2}
+    made = run(stage.generate(workspace=shop.path, catalog=None, out=tmp_path / "ads", overrides=settings))
+    shop = Workspace.open(shop.path)
+    products = {product.product_id: product for product in shop.products()}
+    gate = watching.relevance(shop, shop.products())
+    assert gate is not None
+    drawn, refused = (rows(tmp_path / "ads" / name) for name in (stage.MANIFEST, stage.REFUSED))
+    irrelevant = [row for row in refused if row["rule"] == "irrelevant"]
+    assert made.images == len(drawn) > 5
+    assert made.refused["irrelevant"] == len(irrelevant) > 5
+    for found, passed in ((drawn, True), (irrelevant, False)):
+        verdicts = gate.judge([products[row["product_id"]] for row in found], [row["description"] for row in found])
+        assert {verdict.passed for verdict in verdicts} == {passed}
+    assert all("limit 1" in row["reason"] for row in irrelevant)

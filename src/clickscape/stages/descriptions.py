@@ -18,6 +18,7 @@ from clickscape.config import GenerateConfig
 from clickscape.errors import ConfigError
 from clickscape.gates import policy
 from clickscape.gates.policy import Breach
+from clickscape.gates.relevance import Relevance
 from clickscape.gates.style import Style
 from clickscape.gates.wording import words
 from clickscape.preference import sample
@@ -73,13 +74,17 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What descriptions are written and judged with; `reward` is None where no model learned from clicks."""
+    """What descriptions are written and judged with.
+
+    `reward` is None where no model learned from clicks, `relevance` where the settings ask for no such gate.
+    """
 
     writer: Writer | ServerWriter
     renderer: Renderer
     reward: RewardModel | None
     config: GenerateConfig
     style: Style
+    relevance: Relevance | None = None
 
     def __post_init__(self) -> None:
         language = self.style.rules.language
@@ -158,6 +163,7 @@ class _Search:
             text = style.edited(written, rng=self.editing)
             if not self._refuse(text, style.breaches(text, minors=self.minors)):
                 asked.append((text, written))
+        asked = self._relevant(asked)
         if not asked:
             return
         judged = sample.judge(
@@ -172,6 +178,19 @@ class _Search:
             scene = Scene.from_json(candidate.scene) if self.desk.renderer.name == "studio" else None
             if not self._refuse(text, style.shown_breaches(text, scene)):
                 self.pool.append(Chosen(candidate, written, style.met(text, scene)))
+
+    def _relevant(self, asked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those that suit their product; the others are refused before anything is drawn."""
+        gate = self.desk.relevance
+        if gate is None or not asked:
+            return list(asked)
+        verdicts = gate.judge([self.product] * len(asked), [text for text, _ in asked])
+        for (text, _), verdict in zip(asked, verdicts, strict=True):
+            for failure in verdict.failures[:1]:
+                self.refused.setdefault(
+                    text, Refused(self.product.product_id, text, failure.kind, "", str(failure))
+                )  # fmt: skip
+        return [one for one, verdict in zip(asked, verdicts, strict=True) if verdict.passed]
 
     def _refuse(self, text: str, breaches: Sequence[Breach]) -> bool:
         for one in breaches[:1]:

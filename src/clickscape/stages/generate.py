@@ -32,7 +32,7 @@ from clickscape.render import provenance
 from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Rendering
 from clickscape.render.studio.parse import explain
-from clickscape.stages import gate
+from clickscape.stages import gate, watching
 from clickscape.stages.cutouts import cut_out_all
 from clickscape.stages.descriptions import Choice, Chosen, Desk, choose, scene_of
 from clickscape.stages.gather import FeedOptions, gather
@@ -134,8 +134,11 @@ def _generate(
     source = config.writer or ("tiny" if shop is None else _writer_source(shop))
     renderer = render.load(config.renderer, settings=settings)
     drawn_with = settings.diffusion.recipe if config.renderer == "diffusion" else {}
+    gated = shop if settings.relevance.use != "off" else None
+    asked = {} if gated is None else {"relevance": settings.relevance.model_dump(), "by": writer_source(gated)}
     work = fingerprint(
         {
+            **{name: fingerprint(value) for name, value in asked.items()},
             "config": config.model_dump(),
             "brand": style.rules.model_dump(),
             "for": [steering.audience, steering.placement],
@@ -147,7 +150,8 @@ def _generate(
         }
     )
     reward = None if rewards is None else reward_room.load(rewards, device=best_device())
-    desk = Desk(_writer(source, config), renderer, reward, config, style)
+    suits = None if gated is None else watching.relevance(gated, products, device=best_device())
+    desk = Desk(_writer(source, config), renderer, reward, config, style, suits)
     tools = _Tools(desk, steering, drawn_with, settings.fidelity, out, shop, work)
     out.mkdir(parents=True, exist_ok=True)
     finished = [product for product in products if _finished(tools, product)]

@@ -32,17 +32,20 @@ def test_the_options_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> No
     assert {"writer", "writer_model"} <= set(GenerateConfig.model_fields)
 
 
-def test_a_checkpoint_becomes_the_one_that_optimize_starts_from(
+def test_the_settings_name_the_checkpoint_that_optimize_starts_from(
     folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clickscape.stages.reward import writer_source
+    from clickscape.stages.reward import start_source
     from clickscape.workspace import Workspace
 
-    code = next(block for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.S) if "model.save" in block)
+    (told,) = (block for block in re.findall(r"```toml\n(.*?)```", PAGE, flags=re.S) if "start" in block)
     monkeypatch.chdir(tmp_path)
     shop = Workspace.create(tmp_path / "my-shop")
+    assert start_source(shop, shop.settings.optimize) == "tiny"
+    (shop.path / "clickscape.toml").write_text(told)
+    shop = Workspace.open(shop.path)
+    assert start_source(shop, shop.settings.optimize) == "downloaded/qwen", "a name of the hub, for all that is known"
     Path("downloaded").mkdir()
     Path("downloaded/qwen").symlink_to(folder("qwen2_5_vl"))
-    exec(compile(code, "backbones.md", "exec"), {})
-    assert writer_source(shop) == shop.models / "pretrained"
-    assert (shop.models / "pretrained" / "processor_config.json").exists()
+    assert start_source(shop, shop.settings.optimize) == Path("downloaded/qwen")
+    assert shop.settings.optimize.lora_rank == 16

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from clickscape import reward as reward_room
 from clickscape import vlm
 from clickscape.catalog.images import open_image
 from clickscape.config import PretrainConfig
 from clickscape.errors import PreferenceError, WorkspaceError
+from clickscape.preference.rounds import open_policy
 from clickscape.stages import split
 from clickscape.stages.optimize import optimize
 from clickscape.stages.pretrain import WorkspaceCorpus, pretrain
@@ -22,6 +24,7 @@ from clickscape.stages.progress import Progress, run
 from clickscape.stages.reward import reward
 from clickscape.stages.score import score
 from clickscape.types import Product
+from clickscape.vlm import model as vlm_model
 from clickscape.workspace import Manifest, Workspace
 
 from .conftest import SMALL_OPTIMIZE, SMALL_REWARD
@@ -72,6 +75,22 @@ def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized
     assert changed
     assert not [name for name in changed if "vision" in name]
     assert [one["round"] for one in optimized.result["rounds"]] == [1, 2]
+
+
+def test_the_settings_say_which_model_an_optimization_starts_from(shop: Workspace, tmp_path: Path) -> None:
+    """A copy of `tiny` that says the same in other numbers: its layer is what round 0 holds."""
+    other = vlm.load("tiny").vlm
+    with torch.no_grad():
+        other.core.get_input_embeddings().weight.mul_(1.0001)
+    vlm_model.save(other, tmp_path / "other")
+    config = SMALL_OPTIMIZE.model_copy(update={"start": str(tmp_path / "other"), "rounds": 1})
+    manifest = run(optimize(shop, config, target=shop.models / "elsewhere", name="elsewhere"))
+    assert "writer" in manifest.inputs
+    (folder,) = shop.runs_folder.glob("*-elsewhere/rounds")
+    started = open_policy(folder, round_number=0).vlm
+    for name, weight in other.model.state_dict().items():
+        assert torch.equal(started.model.state_dict()[name], weight), name
+    assert (shop.models / "elsewhere" / "model.safetensors").exists()
 
 
 def test_a_finished_optimization_is_reused(shop: Workspace, optimized: Manifest) -> None:

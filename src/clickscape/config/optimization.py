@@ -15,6 +15,11 @@ class OptimizeConfig(StageConfig):
     objective: Literal["product_centric", "preference_only"] = Field(
         "product_centric", description="with the product-centric term, or without"
     )
+    start: str = Field(
+        "",
+        description="folder, hub id in the local cache or preset that the policy begins as; empty: the workspace's "
+        "pre-trained model, or tiny",
+    )
     preference: Literal["dpo", "margin_dpo"] = Field(
         "dpo", description="the reward model's order counts as certain, or with its probability"
     )

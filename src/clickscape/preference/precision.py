@@ -20,11 +20,11 @@ from clickscape.vlm.model import VisionLanguageModel
 
 def placed(vlm: VisionLanguageModel, *, config: OptimizeConfig, device: str) -> VisionLanguageModel:
     """Move a model to its device and number format, in place, and return it; buffers stay (positions need 32)."""
-    vlm.model.to(device)
     low = config.dtype == "bfloat16" or (config.dtype == "auto" and device.startswith("cuda"))
     for name, weight in vlm.model.named_parameters():
         if low and not adapter.is_adapter(name):
-            weight.data = weight.data.bfloat16()
+            weight.data = weight.data.bfloat16()  # before the move: no GPU has to hold twice as much
+    vlm.model.to(device)
     return vlm
 
 

@@ -29,7 +29,7 @@ from clickscape.preference.train import Step
 from clickscape.stages import split
 from clickscape.stages.optimize import place
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.reward import writer_source
+from clickscape.stages.reward import start_source
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
@@ -43,7 +43,9 @@ def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers
     A killed run goes on in the round that each arm was in. Raises what an arm raised.
     """
     rewards = workspace.models / "reward"
-    inputs = {"products": workspace.products_path, "reward": rewards, "writer": writer_source(workspace)}
+    writers = {name: start_source(workspace, config) for name, config in configs.items()}
+    inputs: dict[str, Path | str] = {"products": workspace.products_path, "reward": rewards}
+    inputs |= {f"writer of {name}": source for name, source in writers.items()}
     settings = {name: config.model_dump() for name, config in configs.items()}
     if done := workspace.finished(STAGE, fingerprint_of(STAGE, settings, inputs)):
         yield Progress(STAGE, 1, 1, "reused")
@@ -57,14 +59,14 @@ def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers
         working: dict[str, SpawnProcess] = {}
         reports: dict[str, list[dict[str, object]]] = {name: [] for name in configs}
         yield Progress(STAGE, 0, 1000, "round 1: writing and judging for all")
-        _sample_together(folders, configs, writer_source(workspace), rewards, learned, workers=workers)
+        _sample_together(folders, configs, writers, rewards, learned, workers=workers)
         try:
             while waiting or working:
                 while waiting and len(working) < workers:
                     name = waiting.pop(0)
                     process = multiprocessing.get_context("spawn").Process(
                         target=_work,
-                        args=(events, name, writer_source(workspace), rewards, learned, folders[name], configs[name]),
+                        args=(events, name, writers[name], rewards, learned, folders[name], configs[name]),
                         daemon=True,
                     )
                     with thread_environment(1):
@@ -94,14 +96,14 @@ def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers
         return run.finish(outputs=list(targets.values()), result={"rounds": reports})
 
 
-_ALIKE = ("seed", "products_per_round", "candidates", "temperature", "max_new_tokens", "render_size", "dtype")
+_ALIKE = ("start", "seed", "products_per_round", "candidates", "temperature", "max_new_tokens", "render_size", "dtype")
 """Settings that decide what the first round samples; nothing has been learned by then."""
 
 
 def _sample_together(
     folders: Mapping[str, Path],
     configs: Mapping[str, OptimizeConfig],
-    writer: Path | str,
+    writers: Mapping[str, Path | str],
     rewards: Path,
     products: Sequence[Product],
     *,
@@ -112,7 +114,8 @@ def _sample_together(
     alike = {tuple(getattr(config, name) for name in _ALIKE) for config in configs.values()}
     if len(configs) < 2 or workers < 2 or len(alike) > 1 or all(file.exists() for file in files):
         return
-    work = partial(_sample, config=next(iter(configs.values())), writer=writer, rewards=rewards, products=products)
+    config, writer = next(iter(configs.values())), next(iter(writers.values()))
+    work = partial(_sample, config=config, writer=writer, rewards=rewards, products=products)
     parts = [Processes(number, workers) for number in range(workers)]
     shares = list(map_shards(work, parts, workers=workers, chunk=1))
     passes = [one for some in zip_longest(*shares) for one in some if one is not None]

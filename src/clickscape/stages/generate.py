@@ -38,7 +38,7 @@ from clickscape.stages.descriptions import Choice, Chosen, Desk, choose, scene_o
 from clickscape.stages.gather import FeedOptions, gather
 from clickscape.stages.made import LEFT_OUT, MANIFEST, REFUSED, Made, Summary
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.reward import writer_source
+from clickscape.stages.reward import start_source, writer_source
 from clickscape.stages.stale import product_digest
 from clickscape.types import Creative, Product
 from clickscape.vlm.generate import Writer
@@ -135,7 +135,11 @@ def _generate(
     renderer = render.load(config.renderer, settings=settings)
     drawn_with = settings.diffusion.recipe if config.renderer == "diffusion" else {}
     gated = shop if settings.relevance.use != "off" else None
-    asked = {} if gated is None else {"relevance": settings.relevance.model_dump(), "by": writer_source(gated)}
+    asked = (
+        {}
+        if gated is None
+        else {"relevance": settings.relevance.model_dump(), "by": start_source(gated, settings.optimize)}
+    )
     work = fingerprint(
         {
             **{name: fingerprint(value) for name, value in asked.items()},

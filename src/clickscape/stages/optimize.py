@@ -20,7 +20,7 @@ from clickscape.preference.rounds import Event, RoundReport, Sampled
 from clickscape.preference.train import Step
 from clickscape.stages import judge, split, watching
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.reward import writer_source
+from clickscape.stages.reward import start_source
 from clickscape.stages.tracking import tracked
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
@@ -48,7 +48,7 @@ def optimize(
     rewards = workspace.models / "reward"
     if not rewards.exists():
         raise WorkspaceError(f"{rewards} is missing. Run `clickscape reward {workspace.path}` first.")
-    inputs = {"products": workspace.products_path, "reward": rewards, "writer": writer_source(workspace)}
+    inputs = {"products": workspace.products_path, "reward": rewards, "writer": start_source(workspace, config)}
     if (workspace.models / judge.NAME).exists():
         inputs["judge"] = workspace.models / judge.NAME
     around = {"watch": workspace.settings.watch.model_dump(), "relevance": workspace.settings.relevance.model_dump()}
@@ -91,22 +91,26 @@ def _follow(workspace: Workspace, config: OptimizeConfig, *, processes: Processe
 def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, processes: Processes) -> Iterator[Event]:
     products = workspace.products()
     teacher, renderer = reward_room.load(workspace.models / "reward", device=processes.device), render.load("studio")
+    writer = vlm.load(start_source(workspace, config), dtype="stored")
+    pictures = rounds.product_pictures(writer.vlm.image_size)
     guarded = watching.guards(
         workspace,
         products,
         split.read(workspace, products),
         teacher=teacher,
         renderer=renderer,
+        pictures=pictures,
         config=config,
         device=processes.device,
     )
     return rounds.optimize(
-        vlm.load(writer_source(workspace)),
+        writer,
         teacher,
         renderer,
         guarded.learned,
         folder=folder,
         config=config,
+        pictures=pictures,
         relevance=guarded.relevance,
         watch=guarded.watch,
         processes=processes,

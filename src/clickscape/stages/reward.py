@@ -17,7 +17,7 @@ from clickscape import clicks as click_room
 from clickscape.catalog.images import open_image
 from clickscape.clicks.halves import halves
 from clickscape.compute.device import best_device
-from clickscape.config import RewardConfig
+from clickscape.config import OptimizeConfig, RewardConfig
 from clickscape.errors import WorkspaceError
 from clickscape.render.studio.scene import SLOTS, Scene
 from clickscape.reward import evaluate as evaluation
@@ -120,12 +120,20 @@ def writer_source(workspace: Workspace) -> Path | str:
     return own if own.exists() else "tiny"
 
 
+def start_source(workspace: Workspace, config: OptimizeConfig) -> Path | str:
+    """Folder or name of what an optimization starts from: what the settings say, or else the workspace's writer."""
+    return _named(config.start) if config.start else writer_source(workspace)
+
+
 def backbone_source(workspace: Workspace, config: RewardConfig) -> Path | str:
     """Folder or name of what the reward model stands on: what the settings say, or else the workspace's writer."""
-    if not config.backbone:
-        return writer_source(workspace)
-    folder = Path(config.backbone)
-    return folder if folder.is_dir() else config.backbone
+    return _named(config.backbone) if config.backbone else writer_source(workspace)
+
+
+def _named(name: str) -> Path | str:
+    """A folder where there is one of that name: its content is what counts, then."""
+    folder = Path(name)
+    return folder if folder.is_dir() else name
 
 
 def named_slots(source: Path | str) -> NamedSlots | None:

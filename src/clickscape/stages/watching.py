@@ -10,11 +10,11 @@ from clickscape.config import OptimizeConfig, RelevanceConfig, WatchConfig
 from clickscape.gates.onlooker import Onlooker
 from clickscape.gates.relevance import Contrast, Relevance, panel
 from clickscape.preference.rounds import RoundReport, product_pictures
-from clickscape.preference.sample import Reward
+from clickscape.preference.sample import Pictures, Reward
 from clickscape.preference.watch import Opinion, Watch
 from clickscape.render.renderer import Renderer
 from clickscape.stages import judge
-from clickscape.stages.reward import writer_source
+from clickscape.stages.reward import start_source
 from clickscape.stages.split import Split
 from clickscape.types import Product
 from clickscape.workspace import Workspace
@@ -36,13 +36,13 @@ def guards(
     *,
     teacher: Reward,
     renderer: Renderer,
+    pictures: Pictures,
     config: OptimizeConfig,
     device: str = "cpu",
 ) -> Guards:
     """Open the judge where there is one, keep its products out of the rounds, and build the gate."""
     settings: WatchConfig = workspace.settings.watch
     learned, watch = held.training(products), None
-    pictures = product_pictures(vlm.load(writer_source(workspace)).vlm.image_size)
     found = judge.load(workspace, device=device)
     if found is not None or settings.without_judge:
         second, apart = found if found is not None else (None, held.apart(products, share=settings.share))
@@ -62,11 +62,11 @@ def guards(
 
 
 def relevance(workspace: Workspace, products: Sequence[Product], *, device: str = "cpu") -> Relevance | None:
-    """The relevance gate that the settings ask for; by the pre-trained model, whatever is being optimized."""
+    """The relevance gate that the settings ask for; by the model that optimizations start from, never their policy."""
     settings: RelevanceConfig = workspace.settings.relevance
     if settings.use == "off":
         return None
-    pretrained = vlm.load(writer_source(workspace), device=device).vlm
+    pretrained = vlm.load(start_source(workspace, workspace.settings.optimize), device=device).vlm
     pictures = product_pictures(pretrained.image_size)
     if settings.by == "server":
         return Onlooker(settings, pictures=pictures)

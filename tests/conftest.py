@@ -8,13 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from clickscape.cli import main
-
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a GPU where there is none."""
     if item.get_closest_marker("gpu"):
-        import torch  # only here: tests of the log's engines run without it
+        import torch  # here, because `make test-spark` has none
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA GPU")
@@ -23,6 +21,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture
 def command() -> Callable[..., str]:
     """Runs a command line that has to work, and gives what it printed."""
+    from clickscape.cli import main  # here, because `make test-spark` has not all that it needs
 
     def run(*arguments: str) -> str:
         out = io.StringIO()

@@ -188,9 +188,12 @@ def main() -> None:
         )
     workspace = Workspace.open(asked.workspace)
     config = OptimizeConfig(rounds=asked.rounds, products_per_round=asked.products, seed=asked.seed)
-    runs = [train(workspace, config, learning_rate=rate) for rate in asked.learning_rate]
-    best = max(runs, key=lambda one: one.rounds[-1].given)
-    vlm_model.save(best.policy, workspace.models / POLICY)
+    runs: list[Trained] = []
+    for rate in asked.learning_rate:
+        runs.append(train(workspace, config, learning_rate=rate))
+        best = max(runs, key=lambda one: one.rounds[-1].given)
+        if best is runs[-1]:
+            vlm_model.save(best.policy, workspace.models / POLICY)
     print(f"kept: learning rate {best.learning_rate:g}, saved at {workspace.models / POLICY}")
     row = {
         "at": datetime.now(UTC).isoformat(),

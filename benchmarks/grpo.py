@@ -64,7 +64,8 @@ from clickscape.vlm.model import VisionLanguageModel
 from clickscape.workspace import Manifest, Workspace
 
 RESULTS = Path(__file__).parent / "results" / "grpo.jsonl"
-POLICY = "grpo"
+POLICY, ROW = "grpo", "GRPO (TRL)"
+"""Folder of the policy below models/, and what tables call it."""
 LEARNING_RATES = (3e-4,)
 DESCRIPTIONS_PER_STEP = 32
 
@@ -319,9 +320,9 @@ def _compared(workspace: Workspace, *, seed: int) -> dict[str, Any]:
     """Judge the policy on held-out products, beside clickscape's own where the workspace has them; prints the table."""
     simulated = max(workspace.runs_folder.glob("*-simulate*/manifest.json"))
     world = Manifest.model_validate_json(simulated.read_bytes()).result["world"]
-    policies = {name: workspace.models / name for name in (*POLICIES, POLICY)}
-    there = {name: folder for name, folder in policies.items() if folder.exists()}
-    stage = compare(workspace, there, world_name=world, descriptions=SCALES["full"].descriptions, seed=seed)
+    own = {name: workspace.models / name for name in POLICIES if (workspace.models / name).exists()}
+    policies = {**own, ROW: workspace.models / POLICY}
+    stage = compare(workspace, policies, world_name=world, descriptions=SCALES["full"].descriptions, seed=seed)
     compared = run(stage).result
     print(f"{compared['products']} held-out products of {world}, simulated clicks; 95 % intervals over objects")
     for name, row in compared["rows"].items():

@@ -4,8 +4,8 @@ Runs the stages of `clickscape demo` once per world and seed, each in a workspac
 asked objective as an arm of its own, and prints the comparison pooled over seeds: means, with 95 % intervals from a
 bootstrap over seeds × objects. A killed run goes on where it stopped, and arms can be added later: what is finished is
 not repeated. The judge is a reward model of another architecture (`reward.scenes`) that learned from the clicks of the
-held-out products themselves; it teaches nobody. Writes one JSON row per world to results/loop.jsonl and the table to
---table.
+held-out products themselves; it teaches nobody. What every run measured is kept in results/loop/, one file per scale,
+world and seed, to which arms that are run later are added; the table, of all arms that are there, goes to --table.
 
     python benchmarks/loop.py --out loop-runs --seeds 5 --table docs/loop.md
     python benchmarks/loop.py --out loop-long --scale long --arms ALL --seeds 5 --table docs/pcpo.md
@@ -35,9 +35,9 @@ from clickscape.stages.arms import arms
 from clickscape.stages.progress import Progress, Stage, run
 from clickscape.stages.reward import reward, reward_data
 from clickscape.types import Estimate
-from clickscape.workspace import Manifest, Workspace
+from clickscape.workspace import Manifest, Workspace, atomic_file
 
-RESULTS = Path(__file__).parent / "results" / "loop.jsonl"
+RESULTS = Path(__file__).parent / "results" / "loop"
 RESAMPLES = 2_000
 PARTS = (KNOWN_SCENES, NEW_TOGETHER, NEW_ELEMENT)
 SHARES = ("true CTR uplift", "of the oracle's", "wins, teacher", "wins, judge", "matching share", "understood")
@@ -74,21 +74,18 @@ def main() -> None:
     chosen = list(ARMS) if "ALL" in asked.arms else asked.arms
     parts = []
     for world in asked.worlds:
-        folders = [asked.out / f"{world}-{seed}" for seed in range(asked.seeds)]
-        for seed, folder in enumerate(folders):
+        for seed in range(asked.seeds):
+            folder = asked.out / f"{world}-{seed}"
             stages = one_run(
                 folder, chosen, world=world, seed=seed, scale=SCALES[asked.scale], workers=asked.workers
             )  # fmt: skip
             run(stages, on_progress=_Lines(f"{world} seed {seed}"))
-        row = pool(folders, rng=np.random.default_rng(0))
-        row |= {"world": world, "seeds": asked.seeds, "scale": asked.scale, "at": datetime.now(UTC).isoformat()}
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
-        parts.append(_table(world, row, seeds=asked.seeds))
+            keep(measured(Workspace.open(folder), seed=seed), RESULTS / f"{asked.scale}-{world}-{seed}.json")
+        kept = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"{asked.scale}-{world}-*.json"))]
+        parts.append(_table(world, pool(kept, rng=np.random.default_rng(0))))
         print(parts[-1])
     if asked.table:
-        command = f"python benchmarks/loop.py --scale {asked.scale} --seeds {asked.seeds} --table {asked.table}"
+        command = f"python benchmarks/loop.py --scale {asked.scale} --table {asked.table}"
         asked.table.write_text(HEADER.format(command=command) + "\n".join(parts), encoding="utf-8")
 
 
@@ -128,32 +125,62 @@ def _folder(arm: str) -> str:
     return re.sub("[^a-z]+", "-", arm.lower()).strip("-")
 
 
-def pool(folders: Sequence[Path], *, rng: np.random.Generator) -> dict[str, object]:
-    """All figures over the runs in `folders`, one run per seed."""
-    runs = [Workspace.open(folder) for folder in folders]
-    compared = [compare.read_ads(_newest(one, compare.STAGE)[0]) for one in runs]
-    judges = [_judge(one, seed=seed) for seed, one in enumerate(runs)]
-    rewards = [_newest(one, "reward")[1].result for one in runs]
-    rows: dict[str, object] = {}
-    for name in compared[0]:
-        cells = np.stack(
-            [
-                _cells(ads[name], before=ads[compare.PRETRAINED], best=ads[compare.ORACLE], judge=judge)
-                for ads, judge in zip(compared, judges, strict=True)
-            ]
-        )
-        figures = {metric: _interval(metric, cells, rng) for metric in SHARES}
-        different = [len({ad.scene for ad in ads[name]}) for ads in compared]
-        alike = [_self_bleu(ads[name]) for ads in compared]
-        for metric, values in zip(COUNTS, (different, alike), strict=True):
-            figures[metric] = [float(np.mean(values)), *_spread(values)]
-        rows[name] = figures
-    accuracy = {
-        key: [float(np.mean([r[key]["value"] for r in rewards])), *_spread([r[key]["value"] for r in rewards])]
-        for key in ("accuracy", "ceiling", "share", "true_accuracy")
+def measured(workspace: Workspace, *, seed: int) -> dict[str, Any]:
+    """What one run found, ready for JSON: of every row of its newest comparison, and of its reward model."""
+    ads = compare.read_ads(_newest(workspace, compare.STAGE)[0])
+    judge, rewarded = _judge(workspace, seed=seed), _newest(workspace, "reward")[1].result
+    rows = {
+        name: {
+            "cells": _cells(own, before=ads[compare.PRETRAINED], best=ads[compare.ORACLE], judge=judge).tolist(),
+            "distinct scenes": len({ad.scene for ad in own}),
+            "self-BLEU": _self_bleu(own),
+        }
+        for name, own in ads.items()
     }
-    parts = {name: _pooled_part([r["parts"][name] for r in rewards if name in r["parts"]]) for name in PARTS}
-    return {"rows": rows, "reward": accuracy, "parts": parts}
+    parts = {
+        name: {key: part[key]["value"] for key in ("accuracy", "ceiling")}
+        for name, part in rewarded["parts"].items()
+        if part["ceiling"]
+    }
+    accuracy = {key: rewarded[key]["value"] for key in ("accuracy", "ceiling", "share", "true_accuracy")}
+    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "rows": rows, "reward": accuracy, "parts": parts}
+
+
+def keep(found: dict[str, Any], file: Path) -> None:
+    """Write what a run found; rows that an earlier one found and this one has not stay."""
+    if file.exists():
+        found["rows"] = {**json.loads(file.read_text())["rows"], **found["rows"]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(file) as waiting:
+        waiting.write_text(json.dumps(_rounded(found)) + "\n", encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    """The same with five digits: more than any of it means."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list) else value
+
+
+def pool(runs: Sequence[dict[str, Any]], *, rng: np.random.Generator) -> dict[str, Any]:
+    """All figures over runs of one world, one per seed; a row that some of them lack is pooled over the others."""
+    rows: dict[str, Any] = {}
+    for name in dict.fromkeys(name for one in runs for name in one["rows"]):
+        own = [one["rows"][name] for one in runs if name in one["rows"]]
+        cells = np.stack([np.array(one["cells"]) for one in own])
+        figures = {metric: _interval(metric, cells, rng) for metric in SHARES}
+        figures |= {metric: _spread([one[metric] for one in own]) for metric in COUNTS}
+        rows[name] = {"seeds": len(own), **figures}
+    keys = runs[0]["reward"]
+    reward = {key: _spread([one["reward"][key] for one in runs]) for key in keys}
+    parts = {
+        name: {key: _spread([one["parts"][name][key] for one in runs]) for key in ("accuracy", "ceiling")}
+        for name in PARTS
+        if all(name in one["parts"] for one in runs)
+    }
+    return {"seeds": len(runs), "rows": rows, "reward": reward, "parts": parts}
 
 
 def _judge(workspace: Workspace, *, seed: int) -> Judge:
@@ -176,15 +203,6 @@ def _self_bleu(ads: Sequence[Ad]) -> float:
     for ad in ads:
         shelves.setdefault(sample.object_of(ad.product_id).department, []).append(ad.description)
     return float(np.mean([self_bleu(texts) for texts in shelves.values() if len(texts) > 1]))
-
-
-def _pooled_part(found: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-    """Mean, least and most over seeds of a part's accuracy and ceiling, weighted alike."""
-    return {
-        key: [float(np.mean(values)), *_spread(values)]
-        for key in ("accuracy", "ceiling")
-        if (values := [one[key]["value"] for one in found])
-    }
 
 
 def _newest(workspace: Workspace, stage: str) -> tuple[Path, Manifest]:
@@ -261,23 +279,24 @@ def _interval(metric: str, cells: np.ndarray, rng: np.random.Generator) -> list[
 
 
 def _spread(values: Sequence[float]) -> list[float]:
-    return [float(min(values)), float(max(values))]
+    """Mean, least and most."""
+    return [float(np.mean(values)), float(min(values)), float(max(values))]
 
 
-def _table(world: str, row: dict[str, object], *, seeds: int) -> str:
+def _table(world: str, pooled: dict[str, Any]) -> str:
     """A Markdown table of one world."""
-    reward: dict[str, list[float]] = row["reward"]  # type: ignore[assignment]
-    said = ", ".join(f"{key.replace('_', ' ')} {v[0]:.3f} ({v[1]:.3f}–{v[2]:.3f})" for key, v in reward.items())
-    lines = [f"## {world} (simulated clicks, {seeds} seeds)", "", f"Reward model on held-out products: {said}.", ""]
-    parts: dict[str, dict[str, list[float]]] = row["parts"]  # type: ignore[assignment]
-    told = [f"{name} {one['accuracy'][0]:.3f} of {one['ceiling'][0]:.3f}" for name, one in parts.items() if one]
+    seeds = pooled["seeds"]
+    told = [f"{key.replace('_', ' ')} {v[0]:.3f} ({v[1]:.3f}–{v[2]:.3f})" for key, v in pooled["reward"].items()]
+    lines = [f"## {world} (simulated clicks, {seeds} seeds)", ""]
+    lines += [f"Reward model on held-out products: {', '.join(told)}.", ""]
+    told = [f"{name} {one['accuracy'][0]:.3f} of {one['ceiling'][0]:.3f}" for name, one in pooled["parts"].items()]
     lines += [f"By what training showed (accuracy of ceiling): {'; '.join(told)}.", ""]
     metrics = (*SHARES, *COUNTS)
     lines += ["| | " + " | ".join(metrics) + " |", "| --- " * (len(metrics) + 1) + "|"]
-    rows: dict[str, dict[str, list[float]]] = row["rows"]  # type: ignore[assignment]
-    for name, figures in rows.items():
+    for name, figures in pooled["rows"].items():
+        few = "" if figures["seeds"] == seeds else f" ({figures['seeds']} of {seeds} seeds)"
         cells = [_show(metric, Estimate(*figures[metric])) for metric in metrics]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name}{few} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,18 +1,15 @@
 """What a renderer is: something that draws an advertising image around a product's untouched pixels.
 
-Renderers are a plain dict from name to loader; a heavier one is a loader that imports what it needs. One that is faster
-with several pictures at once is a `BatchRenderer`, and `render_all` finds out.
+One that is faster with several pictures at once is a `BatchRenderer`, and `render_all` finds out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from clickscape.config import Settings
-from clickscape.errors import ConfigError
 from clickscape.types import Product
 
 if TYPE_CHECKING:
@@ -127,36 +124,3 @@ def render_all(
         renderer.render(product, description, size=size, seed=seed)
         for product, description, seed in zip(products, descriptions, seeds, strict=True)
     ]
-
-
-def _studio(settings: Settings) -> Renderer:  # noqa: ARG001  (has no settings)
-    from clickscape.render.studio import disk
-    from clickscape.render.studio.engine import StudioRenderer
-
-    return StudioRenderer(kept=disk.folder())
-
-
-def _diffusion(settings: Settings) -> Renderer:
-    try:
-        import diffusers  # noqa: F401
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "the renderer 'diffusion' needs the package diffusers, which is not installed. "
-            "Install it with: pip install 'clickscape[diffusion]'"
-        ) from None
-    from clickscape.render.diffusion.engine import DiffusionRenderer
-
-    return DiffusionRenderer(settings.diffusion)
-
-
-RENDERERS: dict[str, Callable[[Settings], Renderer]] = {"studio": _studio, "diffusion": _diffusion}
-
-
-def load(name: str = "studio", *, settings: Settings | None = None) -> Renderer:
-    """The renderer of that name, with empty caches; it reads its own section of `settings` (None: the defaults).
-
-    ConfigError names the renderers there are, or the line that installs what is missing.
-    """
-    if name not in RENDERERS:
-        raise ConfigError(f"unknown renderer {name!r}; expected one of: {', '.join(RENDERERS)}")
-    return RENDERERS[name](settings or Settings())

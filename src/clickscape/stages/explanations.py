@@ -24,7 +24,8 @@ from clickscape import reward as reward_room
 from clickscape.catalog.images import open_image
 from clickscape.compute.device import best_device
 from clickscape.errors import WorkspaceError
-from clickscape.render.renderer import RENDERERS, Renderer
+from clickscape.render.registry import RENDERERS
+from clickscape.render.renderer import Renderer
 from clickscape.render.studio.phrases import phrases
 from clickscape.reward.explain.occlusion import occlude
 from clickscape.reward.explain.overlay import overlay

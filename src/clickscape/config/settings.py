@@ -211,7 +211,7 @@ class FidelityConfig(StageConfig):
     )
     extent: float = Field(0.30, ge=0, le=1, description="share of width or height that the product fills, at least")
     room: float = Field(
-        0.025, ge=0, le=0.2, description="share of the side left free at every edge, at least; a placement may ask more"
+        0.01, ge=0, le=0.2, description="share of the side left free at every edge, at least; a placement may ask more"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clickscape.catalog import sample
-from clickscape.render.studio import gbuffer, geometry, product, props, scene
+from clickscape.render.studio import gbuffer, geometry, lights, product, props, scene, stage
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.geometry import Box, Camera, Cylinder
 from clickscape.render.studio.scene import Scene
@@ -123,7 +123,7 @@ def test_the_border_cuts_no_prop(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["podium", "blocks", "steps"])
-def test_no_prop_stands_over_the_face_of_its_plinth(kind: str) -> None:
+def test_no_prop_stands_over_the_face_of_a_slim_plinth(kind: str) -> None:
     """Its front is free of them; beside it, they show."""
     stand, camera = stand_for(kind, half=0.3, stature="usual"), Camera(256, 256)
     buffer = gbuffer.build(stand, camera, walled=True)
@@ -145,6 +145,19 @@ def test_no_prop_stands_over_the_face_of_its_plinth(kind: str) -> None:
     assert inner.sum() > 50
     assert alpha[inner].max() < 0.02
     assert (alpha > 0.9).sum() > 1000
+
+
+def test_no_light_leaks_over_an_outline() -> None:
+    """Patterns are computed at half size: at outlines they are what they are at full size, elsewhere nearly so."""
+    stand, camera = stand_for("podium", half=0.3, stature="usual"), Camera(256, 256)
+    buffer = gbuffer.build(stand, camera, walled=True)
+    light = lights.LIGHTS["spotlight"]
+    exact = lights.transmission(light, None, *buffer.position)
+    made = stage._patterned(light, None, buffer)
+    kernel = np.ones((3, 3), np.uint8)
+    outline = cv2.dilate(buffer.face, kernel) != cv2.erode(buffer.face, kernel)
+    np.testing.assert_allclose(made[outline], exact[outline], atol=1e-5)
+    assert np.abs(made - exact).max() < 0.2
 
 
 def _shape(prop: str) -> tuple[int, int]:

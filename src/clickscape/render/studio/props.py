@@ -14,7 +14,7 @@ import numpy as np
 
 from clickscape.render.studio.color import Floats, linear_of_byte
 from clickscape.render.studio.gbuffer import GBuffer
-from clickscape.render.studio.geometry import BACKDROP, Camera
+from clickscape.render.studio.geometry import STAND, Camera
 from clickscape.render.studio.stand import Stand
 from clickscape.render.studio.stature import Stature
 
@@ -58,8 +58,8 @@ _HIDDEN = 0.42  # share of a prop's width that may disappear behind the product
 _MORE_HIDDEN = {"log": 0.52}  # low and wide: one of its pieces shown large says more than both shown small
 _CLEAR = 0.02  # share of the picture's width that stays free between a prop and the border
 _SMALLEST = 0.52  # share of its size below which no prop is made smaller to fit: more of it hides then
-_APART = 0.02  # world units by which the set must be nearer and higher than a prop's foot to hide it
-_OUTLINE = 0.7  # pixels over which the outline of what hides a prop is smooth
+_APART = 0.02  # world units by which a stand must be higher than a prop's foot to hide it
+_OUTLINE = 0.7  # pixels over which the outline of a stand before a prop is smooth
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def draw(
             continue
         window = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
         color = piece.key[window] * key + piece.dome[window] * ambient
-        shown = 1 - _nearer(buffer, standing, rows=slice(y0, y1), columns=slice(x0, x1))[..., None]
+        shown = 1 - _hidden(buffer, standing, rows=slice(y0, y1), columns=slice(x0, x1))[..., None]
         alpha = piece.alpha[window][..., None] * shown
         under = canvas[y0:y1, x0:x1]
         under *= 1 - alpha
@@ -229,10 +229,10 @@ def draw(
     return PropLayer(top, left, piece_shown, shade)
 
 
-def _nearer(buffer: GBuffer, standing: Standing, *, rows: slice, columns: slice) -> Floats:
-    """Share of each pixel (row, column), 0..1, in which the set is nearer than the prop, which it hides."""
-    _, y, z = buffer.position[:, rows, columns]
-    before = (z < standing.z - _APART) & (y > standing.y + _APART) & (buffer.part[rows, columns] != BACKDROP)
+def _hidden(buffer: GBuffer, standing: Standing, *, rows: slice, columns: slice) -> Floats:
+    """Share of each pixel (row, column), 0..1, in which the stand hides what stands beside it, on lower ground."""
+    part, height = buffer.part[rows, columns], buffer.position[1, rows, columns]
+    before = (part == STAND) & (height > standing.y + _APART) & (standing.z > 0)
     return np.asarray(cv2.GaussianBlur(before.astype(np.float32), (0, 0), _OUTLINE), np.float32)
 
 

@@ -41,12 +41,12 @@ def studio() -> StudioRenderer:
 
 
 SQUARES = (
-    (64, 0, (360, 150), Scene("studio", "white marble", "soft", "podium", "cream", ("gift",)), "49470633025a4400"),
-    (96, 1, (360, 330), Scene("forest", "slate", "leafy", "blocks", None, ("log", "berries")), "56d218e14cb4f257"),
+    (64, 0, (360, 150), Scene("studio", "white marble", "soft", "podium", "cream", ("gift",)), "e0fba585e1df88e1"),
+    (96, 1, (360, 330), Scene("forest", "slate", "leafy", "blocks", None, ("log", "berries")), "2b2b23c55edccecc"),
     (128, 2, (120, 400), Scene("city", "black marble", "neon", "steps", None, ("bubbles",)), "aa149fe16dcdb328"),
-    (256, 3, (360, 150), Scene("loft", "walnut", "window", "table", "teal", ("palm", "candle")), "ce8cb07f4b31b209"),
+    (256, 3, (360, 150), Scene("loft", "walnut", "window", "table", "teal", ("palm", "candle")), "7fd3d6e46084820f"),
     (224, 4, (360, 60), Scene("beach", "sand", "golden hour", "floor", None, ("palm",)), "66fbc6db2a870551"),
-    (320, 5, (200, 200), Scene("bathroom", "water", "spotlight", "slab", "blue", ()), "5bccd115be4dc55a"),
+    (320, 5, (200, 200), Scene("bathroom", "water", "spotlight", "slab", "blue", ()), "80005bcf64fc6d56"),
     (512, 6, (360, 150), Scene("kitchen", "oak", "noon", "table", None, ("lemons",)), "5e0ef1fc0ccf0eff"),
 )
 

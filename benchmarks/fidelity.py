@@ -1,6 +1,7 @@
 """Does the fidelity gate find what is wrong, and leave alone what is right?  Precision and recall by defect.
 
-    python benchmarks/fidelity.py [--scenes 80] [--page docs/fidelity.md --picture docs/pictures/fidelity.webp]
+    python benchmarks/fidelity.py [--scenes 80] [--side 512]
+        [--page docs/fidelity.md --picture docs/pictures/fidelity.webp]
 
 Five studio pictures of every scene are right, three of them are made wrong in every way. Half of the objects choose the
 limits; the figures are those of the gate's own limits on the other half, with 95 % intervals by bootstrap over objects.
@@ -36,7 +37,6 @@ from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
 
 RESULTS = Path(__file__).parent / "results" / "fidelity.jsonl"
-SIDE = 512
 RIGHT_PER_SCENE, SPOILED_PER_SCENE = 5, 3
 FALSE_ALARMS = {"edge": 0.01, "seam": 0.01, "extension": 0.01, "grounding": 0.03}
 """Share of right pictures that each limit may cost, when limits are chosen; the other measures are exact."""
@@ -83,7 +83,7 @@ def chosen_scene(number: int, rng: np.random.Generator) -> Scene:
     )
 
 
-def draw(count: int) -> Iterator[Drawn]:
+def draw(count: int, *, side: int) -> Iterator[Drawn]:
     """`count` scenes with five products each: every object in every department comes up, in changing colors."""
     rng = np.random.default_rng(0)
     studio, objects = StudioRenderer(), sample.objects()
@@ -94,10 +94,10 @@ def draw(count: int) -> Iterator[Drawn]:
             scene = chosen_scene(place, rng)
         object_id = objects[order[number % len(objects)]].object_id
         color = sample.VARIANTS[(number + number // len(objects)) % len(sample.VARIANTS)]
-        cutout = sample.cutout(f"{object_id}-{color}", SIDE)
+        cutout = sample.cutout(f"{object_id}-{color}", side)
 
         def shot(piece: npt.NDArray[np.uint8], *, scene: Scene = scene, seed: int = place) -> Picture:
-            made = studio.compose(piece, scene, size=(SIDE, SIDE), seed=seed)
+            made = studio.compose(piece, scene, size=(side, side), seed=seed)
             return Picture(made.image, made.product)
 
         picture, spoilable = shot(cutout), None
@@ -231,8 +231,9 @@ def montage(examples: dict[str, Picture], path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Right pictures; those that no seed of TRIES brought through the gate; CPU-milliseconds of one judgment."""
+    """Right pictures and their side, pixels; those that no seed of TRIES let pass; CPU-milliseconds of one judgment."""
 
+    side: int
     pictures: int
     never: int
     milliseconds: float
@@ -256,7 +257,7 @@ def table(
         "",
         f"Of {right['count'][0]:.0f} right pictures, {percent(right['share'])} fail for some reason.",
         f"Of all {again.pictures} right pictures, {again.never} fail with {TRIES} seeds in a row.",
-        f"The gate takes {again.milliseconds:.0f} CPU-milliseconds for a picture of {SIDE} pixels.",
+        f"The gate takes {again.milliseconds:.0f} CPU-milliseconds for a picture of {again.side} pixels.",
         "",
         "| measure | limit | what the first half of the objects would choose |",
         "| --- | --- | --- |",
@@ -280,6 +281,7 @@ def rewrite(page: Path, lines: list[str]) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--scenes", type=int, default=80)
+    arguments.add_argument("--side", type=int, default=512, help="pixels of the pictures that are judged")
     arguments.add_argument("--page", type=Path, help="Markdown page whose tables are written anew.")
     arguments.add_argument("--picture", type=Path, help="WebP with one example per defect.")
     asked = arguments.parse_args()
@@ -287,8 +289,8 @@ def main() -> None:
     examples: dict[str, Picture] = {}
     encoded: list[Picture] = []
     spent, judged, never = 0.0, 0, 0
-    fidelity.judge(*next(draw(1)).picture.both)  # imports and first calls are no part of the cost
-    for drawn in draw(asked.scenes):
+    fidelity.judge(*next(draw(1, side=asked.side)).picture.both)  # imports and first calls are no part of the cost
+    for drawn in draw(asked.scenes, side=asked.side):
         start = time.process_time()
         measured: Measures = fidelity.measure(*drawn.picture.both, safe_zone=Limits().safe_zone)
         spent, judged = spent + time.process_time() - start, judged + 1
@@ -311,7 +313,7 @@ def main() -> None:
     first = {item.object_id for item in sample.objects()[::2]}
     chosen = choose([row for row in rows if row.object_id in first], own_limits())
     found = scores([row for row in rows if row.object_id not in first], own_limits())
-    coding, again = after_encoding(encoded), Again(judged, never, 1000 * spent / judged)
+    coding, again = after_encoding(encoded), Again(asked.side, judged, never, 1000 * spent / judged)
     lines = table(found, coding, chosen, again)
     print("\n".join(lines))
     if asked.picture:

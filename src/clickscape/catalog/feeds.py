@@ -2,8 +2,8 @@
 
 The choice made here: what makes a product impossible (no id, no title, no image, an unreadable price, an id used twice)
 is an error that names file, line and remedy, unless the caller asks to leave such rows out; what a product can do
-without is only noted.  Rows stream: memory does not grow with the feed, but for twenty bytes a product that remember
-which ids and titles were seen.
+without is only noted.  Rows stream: memory does not grow with the feed, but for about seventy bytes a product that
+remember which ids and titles were seen.
 """
 
 from __future__ import annotations

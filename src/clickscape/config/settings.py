@@ -204,9 +204,9 @@ class FidelityConfig(StageConfig):
         0.01, ge=0, le=1, description="share of the product's area that goes on past its mask, at most; models only"
     )
     grounding: float = Field(
-        0.01,
+        0.025,
         ge=-0.03,
-        le=0.05,
+        le=0.08,
         description="brightening below the foot, natural logarithm of light per pixel, at least; -0.03: may float",
     )
     extent: float = Field(0.30, ge=0, le=1, description="share of width or height that the product fills, at least")

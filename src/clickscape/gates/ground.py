@@ -14,19 +14,20 @@ from clickscape.gates.outline import Floats
 from clickscape.render.studio.color import to_linear
 
 FOOT = 6  # pixels above the lowest one up to which a column still stands
-_FADE = slice(2, 8)  # pixels below the foot in which a contact shadow fades
+_FADE = slice(2, 6)  # pixels below the foot in which a contact shadow fades fastest
 _MIRROR = slice(2, 9)  # pixels below the foot in which a reflection begins
 _BESIDE = (16, 60)  # pixels beside the foot from which the bare surface's color is taken
-_STEPS = (-0.03, 0.05)  # brightening per pixel, natural logarithm, beyond which a step is a pattern and counts no more
+_STEPS = (-0.03, 0.08)  # brightening per pixel, natural logarithm, beyond which a step is a pattern and counts no more
 _DARKEST = 0.004  # linear light that keeps logarithms of black apart from grain
-_MIRROR_FROM, _MIRROR_WEIGHT = 0.25, 0.10  # share of the product's chroma that is chance, and what the rest counts
+_EVEN = 21  # columns over which grain and texture average out
+_MIRROR_FROM, _MIRROR_WEIGHT = 0.15, 0.15  # share of the product's chroma that is chance, and what the rest counts
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
 def grounding(image: Floats, product: Floats) -> float | None:
-    """Brightening below the foot, natural logarithm of linear light per pixel, plus a tenth of what it mirrors.
+    """Brightening below the foot, natural logarithm of linear light per pixel, plus a share of what it mirrors.
 
-    `image` (height, width, 3) and `product` (height, width, 4) are 0..1. About 0.03 under a product that stands, about
+    `image` (height, width, 3) and `product` (height, width, 4) are 0..1. About 0.06 under a product that stands, about
     0 under one that floats; None where too few rows lie below the product to know.
     """
     solid = product[..., 3] >= 0.5
@@ -46,7 +47,7 @@ def _brightening(image: Floats, foot: npt.NDArray[np.intp], lowest: npt.NDArray[
     """Mean step of log light, row by row downward, over the columns of the foot."""
     rows = lowest + np.arange(_FADE.start, _FADE.stop)[:, None]
     light = np.log(to_linear(image[rows, foot]) @ _LUMINANCE + np.float32(_DARKEST))
-    even = cv2.blur(light, (7, 1), borderType=cv2.BORDER_REFLECT)  # grain and fine texture
+    even = cv2.blur(light, (_EVEN, 1), borderType=cv2.BORDER_REFLECT)
     return float(np.clip(np.diff(even, axis=0), *_STEPS).mean())
 
 

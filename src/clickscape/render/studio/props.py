@@ -1,7 +1,7 @@
 """Props: sprites that were rendered once in two light layers (key from the left, dome); the scene's light colors them.
 
-Each prop stands on a spot of its stand, left and right of the product, never before it: the product is drawn last. The
-picture's border cuts none.
+Each prop stands on a spot of its stand, left and right of the product, never before it: the product is drawn last. What
+of the set stands before a prop hides it; the picture's border cuts none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from clickscape.render.studio.color import Floats, linear_of_byte
 from clickscape.render.studio.gbuffer import GBuffer
-from clickscape.render.studio.geometry import Camera
+from clickscape.render.studio.geometry import STAND, Camera
 from clickscape.render.studio.stand import Stand
 from clickscape.render.studio.stature import Stature
 
@@ -30,7 +30,7 @@ _LARGEST = {  # world units: width and height that a sprite may have
     "gift": (0.96, 0.78),
     "baubles": (1.08, 0.82),
     "pebbles": (0.92, 0.70),
-    "log": (1.12, 0.56),
+    "log": (1.25, 0.63),
     "coffee beans": (1.08, 0.60),
     "ice": (1.02, 0.70),
     "pine cones": (1.24, 0.70),
@@ -55,8 +55,11 @@ _USUAL = (1.00, 0.70)
 
 _STATURE_SCALE: dict[Stature, float] = {"small": 1.1, "usual": 1.0, "large": 0.62}  # lemons are small beside a sofa
 _HIDDEN = 0.42  # share of a prop's width that may disappear behind the product
+_MORE_HIDDEN = {"log": 0.52}  # low and wide: one of its pieces shown large says more than both shown small
 _CLEAR = 0.02  # share of the picture's width that stays free between a prop and the border
 _SMALLEST = 0.52  # share of its size below which no prop is made smaller to fit: more of it hides then
+_APART = 0.02  # world units by which a stand must be higher than a prop's foot to hide it
+_OUTLINE = 0.7  # pixels over which the outline of a stand before a prop is smooth
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,8 @@ def inside(standings: list[Standing], shapes: list[tuple[int, int]], camera: Cam
     clear = _CLEAR * camera.width
     for standing, shape in zip(standings, shapes, strict=True):
         width = pixel_size(standing, shape, camera).width
-        fits = float(np.clip((camera.width / 2 - clear - half) / (1 - _HIDDEN) / width, _SMALLEST, 1))
+        shown = 1 - _MORE_HIDDEN.get(standing.prop, _HIDDEN)
+        fits = float(np.clip((camera.width / 2 - clear - half) / shown / width, _SMALLEST, 1))
         depth = _depth(standing, camera)
         column = camera.width / 2 + standing.x * camera.focal / depth
         reach = fits * width / 2 + clear
@@ -207,10 +211,11 @@ def draw(
             continue
         window = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
         color = piece.key[window] * key + piece.dome[window] * ambient
-        alpha = piece.alpha[window][..., None]
+        shown = 1 - _hidden(buffer, standing, rows=slice(y0, y1), columns=slice(x0, x1))[..., None]
+        alpha = piece.alpha[window][..., None] * shown
         under = canvas[y0:y1, x0:x1]
         under *= 1 - alpha
-        under[..., :3] += color
+        under[..., :3] += color * shown
         under[..., 3:] += alpha
         if standing.prop != "bubbles":
             depth = (standing.z + buffer.camera.distance) / buffer.camera.focal
@@ -222,6 +227,13 @@ def draw(
     top, left = int(rows[0]), int(columns[0])
     piece_shown = np.ascontiguousarray(canvas[top : rows[-1] + 1, left : columns[-1] + 1])
     return PropLayer(top, left, piece_shown, shade)
+
+
+def _hidden(buffer: GBuffer, standing: Standing, *, rows: slice, columns: slice) -> Floats:
+    """Share of each pixel (row, column), 0..1, in which the stand hides what stands beside it, on lower ground."""
+    part, height = buffer.part[rows, columns], buffer.position[1, rows, columns]
+    before = (part == STAND) & (height > standing.y + _APART) & (standing.z > 0)
+    return np.asarray(cv2.GaussianBlur(before.astype(np.float32), (0, 0), _OUTLINE), np.float32)
 
 
 def _darken(shade: Floats, buffer: GBuffer, standing: Standing, *, half: float, tall: float, ray: Floats) -> None:

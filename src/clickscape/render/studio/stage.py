@@ -237,9 +237,15 @@ def _bend(normal: Floats, gradient: Floats, mine: np.typing.NDArray[np.bool_]) -
 
 def _patterned(light: lights.Light, tile: Floats | None, buffer: GBuffer) -> Floats:
     stride = map_stride(buffer.part.shape[0])
-    x, y, z = buffer.position[:, ::stride, ::stride]
-    passed = lights.transmission(light, tile, x, y, z)
-    return passed if stride == 1 else _full(passed, buffer)
+    passed = lights.transmission(light, tile, *buffer.position[:, ::stride, ::stride])
+    if stride == 1:
+        return passed
+    passed = _full(passed, buffer)
+    around = np.ones((2 * stride + 1, 2 * stride + 1), np.uint8)
+    border = cv2.dilate(buffer.face, around) != cv2.erode(buffer.face, around)
+    # enlarging mixes the light of two faces, which draws dots along the outline of the nearer one
+    passed[border] = lights.transmission(light, tile, *buffer.position[:, border][..., None])[:, 0]
+    return passed
 
 
 def _full(coarse: Floats, buffer: GBuffer) -> Floats:

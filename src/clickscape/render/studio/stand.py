@@ -13,7 +13,8 @@ from clickscape.render.studio.stature import Stature
 
 Spot = tuple[float, float, float]
 
-_HALVES = ((0.36, 0.56), (0.60, 0.74), (0.96, 1.08), (math.inf, 1.24))
+_USUAL = 0.74  # how far a stand reaches left and right under a product of usual width, world units
+_HALVES = ((0.36, 0.56), (0.60, _USUAL), (0.96, 1.08), (math.inf, 1.24))
 """Half the width of a product up to which a stand reaches half so far to each side, world units."""
 
 _RISE: dict[Stature, float] = {"small": 1.2, "usual": 1.0, "large": 0.45}
@@ -27,7 +28,7 @@ class Stand:
     """A kind of stand; `half`: how far its top reaches left and right, `rise`: its height, both of the usual's."""
 
     kind: str
-    half: float = 0.74
+    half: float = _USUAL
     rise: float = 1.0
 
     @property
@@ -72,8 +73,9 @@ class Stand:
         x, y, z = _SPOTS[self.kind][tall]
         if self.half > _ON_TOP and self.kind not in ("floor", "table"):
             return (0.16 + 0.8 * self.half, 0.0, 0.55 if tall else 0.35)
-        narrower = 0.7 * min(0.0, self.half - 0.74)
-        return (x + narrower if y < 0 else x, y * self.rise, z)
+        if y < 0 and self.half < _USUAL:  # the foot comes nearer, and what stood before it would hide its face
+            x, z = x - 0.7 * (_USUAL - self.half), max(z, 0.40)
+        return (x, y * self.rise, z)
 
 
 _SPOTS: dict[str, tuple[Spot, Spot]] = {  # for low and for tall props beside a stand of the usual width

@@ -50,6 +50,8 @@ _QUALIFIERS = _words(
     "grey, graphite, charcoal, black, beige, small, medium, large, mini, xl, xxl, l, m, s, xs, "
     "cm, mm, inch, inches, ft, kg, g, ml, oz, w, v, pro, max, plus, new"
 )
+_TOYS = _words("toy, toys, miniature, dollhouse")
+_GIANTS = _words("giant, jumbo, oversized, oversize, huge")
 _END = re.compile(r"[,;:|(\[/]|\s[-–—]\s|\s(?:with|for|in|of|by|from)\s", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 _LONGEST = 300  # characters of a title or category that are read
@@ -68,14 +70,14 @@ def _of_head(text: str) -> Stature | None:
     words = [word.lower() for word in _WORD.findall(first)]
     while len(words) > 1 and (words[-1] in _QUALIFIERS or words[-1].isdigit()):
         words.pop()
-    if any(word in ("toy", "toys", "miniature", "dollhouse") for word in words):
+    if not _TOYS.isdisjoint(words):
         return "usual"
     for length in (2, 1):
         head = " ".join(words[-length:])
         for form in (head, *_singulars(head)):
             for size, nouns in _NOUNS.items():
                 if form in nouns:
-                    return size
+                    return "usual" if size == "small" and not _GIANTS.isdisjoint(words) else size
     return None
 
 

@@ -97,6 +97,12 @@ that taught (teacher) and by one of another architecture that learned from the h
 Self-BLEU: of the descriptions of a department, mean over departments; 1 means all alike. 95 % intervals: bootstrap
 over seeds × objects; counts with their least and most. Written by `{command}`.
 
+Every row chooses ads for the same products, drawn with the same seeds. Objectives are DPO with an anchor on log π(y+),
+with or without the product-centric term, three descriptions sampled per product; "best of 3" keeps the one that the
+teacher likes best. "Best scene per category" is read from the teacher's scores of training creatives; the oracle knows
+the world. GRPO renders as many candidates as an objective does (`benchmarks/grpo.py`). A row that not all seeds have
+says so.
+
 """
 
 

@@ -287,7 +287,7 @@ def test_optimizing_for_bright_pictures_makes_pictures_brighter(
     train, held_out = shelf[::2], shelf[1::2]
     config = SMALL.model_copy(update={"rounds": 3, "candidates": 4, "learning_rate": 3e-3, "epochs": 4})
     reports = [event for event in start(tmp_path / "run", config, train) if isinstance(event, RoundReport)]
-    assert reports[-1].kl > 3 * reports[-1].kl_error
+    assert reports[-1].kl > 2 * reports[-1].kl_error  # of six descriptions
     renderer = load("studio")
 
     def brightness(writer: Writer) -> tuple[float, float]:

@@ -6,8 +6,8 @@ reference is asked again in every step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from torch import Tensor
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.config import OptimizeConfig
+from clickscape.preference.learner import BETAS, GRADIENT_CLIP
 from clickscape.preference.loss import AnswerLogProbs, pcpo_loss
+from clickscape.preference.precision import recomputed
 from clickscape.preference.sample import PreferencePair
 from clickscape.preference.spoil import Captions, draw
-from clickscape.preference.train import Lessons, prepare
+from clickscape.preference.train import Lessons, prepare, trainable_parameters
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import IGNORED, Sample, collate
 from clickscape.vlm.generate import Writer
@@ -56,6 +58,33 @@ def lessons_of(vlm: VisionLanguageModel, pairs: Sequence[PreferencePair], produc
         pictures=lambda product: product_picture(open_cutout(product.image), size=size),
         vlm=vlm,
     )
+
+
+def straightforward(
+    policy: VisionLanguageModel,
+    reference: Callable[[], AbstractContextManager[VisionLanguageModel]],
+    lessons: Lessons,
+    config: OptimizeConfig,
+) -> Iterator[float]:
+    """Train the policy in place on a round's pairs, the plain way; yields the mean loss of every step."""
+    parameters = list(trainable_parameters(policy, config=config).values())
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
+    rng = np.random.default_rng(0)
+    for _ in range(config.epochs):
+        order = rng.permutation(len(lessons))
+        for start in range(0, len(order), config.batch_size):
+            rows = order[start : start + config.batch_size]
+            optimizer.zero_grad(set_to_none=True)
+            total = 0.0
+            for place in range(0, len(rows), config.pairs_per_pass):
+                some = rows[place : place + config.pairs_per_pass]
+                with recomputed(policy) if config.gradient_checkpointing else nullcontext():
+                    loss = plain_loss(policy, reference(), lessons, some, config) * len(some) / len(rows)
+                    loss.backward()
+                total += loss.item()
+            torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
+            optimizer.step()
+            yield total
 
 
 def plain_loss(

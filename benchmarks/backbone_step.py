@@ -33,12 +33,11 @@ from transformers import (
     LlavaNextProcessor,
 )
 
-from _plain_step import lessons_of, plain_loss, preference_pairs
+from _plain_step import lessons_of, preference_pairs, straightforward
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
-from clickscape.preference.learner import BETAS, GRADIENT_CLIP
-from clickscape.preference.precision import placed, recomputed
+from clickscape.preference.precision import placed
 from clickscape.preference.sample import PreferencePair
 from clickscape.preference.train import Lessons, score, train, trainable_parameters
 from clickscape.vlm import model as vlm_model
@@ -200,24 +199,7 @@ def _ours(policy: VisionLanguageModel, lessons: Lessons, config: OptimizeConfig)
 
 
 def _straightforward(policy: VisionLanguageModel, lessons: Lessons, config: OptimizeConfig) -> Iterator[float]:
-    parameters = list(trainable_parameters(policy, config=config).values())
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
-    rng = np.random.default_rng(0)
-    for _ in range(config.epochs):
-        order = rng.permutation(len(lessons))
-        for start in range(0, len(order), config.batch_size):
-            rows = order[start : start + config.batch_size]
-            optimizer.zero_grad(set_to_none=True)
-            total = 0.0
-            for place in range(0, len(rows), config.pairs_per_pass):
-                some = rows[place : place + config.pairs_per_pass]
-                with recomputed(policy):
-                    loss = plain_loss(policy, _without_adapter(policy), lessons, some, config) * len(some) / len(rows)
-                    loss.backward()
-                total += loss.item()
-            torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
-            optimizer.step()
-            yield total
+    return straightforward(policy, lambda: _without_adapter(policy), lessons, config)
 
 
 @contextmanager

@@ -25,9 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from _plain_step import lessons_of, plain_loss, preference_pairs
+from _plain_step import lessons_of, plain_loss, preference_pairs, straightforward
 from clickscape.config import OptimizeConfig, TinyConfig
-from clickscape.preference.learner import BETAS, GRADIENT_CLIP
 from clickscape.preference.sample import PreferencePair
 from clickscape.preference.train import (
     accumulate,
@@ -78,19 +77,8 @@ def _ours(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) 
 
 def _straightforward(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> None:
     policy, reference, config = _model(name), _model(name), _config(name)
-    lessons = lessons_of(policy, pairs, products)
-    parameters = list(trainable_parameters(policy, config=config).values())
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
-    rng = np.random.default_rng(0)
-    for _ in range(config.epochs):
-        order = rng.permutation(len(lessons))
-        for start in range(0, len(order), config.batch_size):
-            optimizer.zero_grad(set_to_none=True)
-            plain_loss(
-                policy, nullcontext(reference), lessons, order[start : start + config.batch_size], config
-            ).backward()
-            torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
-            optimizer.step()
+    for _ in straightforward(policy, lambda: nullcontext(reference), lessons_of(policy, pairs, products), config):
+        pass
 
 
 SIDES: dict[str, Callable[..., None]] = {"clickscape": _ours, "straightforward": _straightforward}

@@ -284,10 +284,11 @@ def test_optimizing_for_bright_pictures_makes_pictures_brighter(
     start: Callable[..., Iterator[Event]], taught: Taught, shelf: list[Product], tmp_path: Path
 ) -> None:
     """The whole loop with nothing left out; on products that it never saw, too."""
-    train, held_out = shelf[::2], shelf[1::2]
+    held_out = shelf[1::3]  # one of each department
+    train = [product for product in shelf if product not in held_out]
     config = SMALL.model_copy(update={"rounds": 3, "candidates": 4, "learning_rate": 3e-3, "epochs": 4})
     reports = [event for event in start(tmp_path / "run", config, train) if isinstance(event, RoundReport)]
-    assert reports[-1].kl > 2 * reports[-1].kl_error  # of six descriptions
+    assert reports[-1].kl > 3 * reports[-1].kl_error
     renderer = load("studio")
 
     def brightness(writer: Writer) -> tuple[float, float]:

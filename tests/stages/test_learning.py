@@ -78,7 +78,7 @@ def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized
 
 
 def test_the_settings_say_which_model_an_optimization_starts_from(shop: Workspace, tmp_path: Path) -> None:
-    """A copy of `tiny` that says the same in other numbers: its layer is what round 0 holds."""
+    """A copy of `tiny` that says the same in other numbers: its weights are what round 0 holds."""
     other = vlm.load("tiny").vlm
     with torch.no_grad():
         other.core.get_input_embeddings().weight.mul_(1.0001)

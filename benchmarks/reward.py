@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from clickscape import clicks as click_room
 from clickscape import vlm
@@ -31,6 +32,8 @@ from clickscape.render.studio.scene import SLOTS
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import model as reward_model
 from clickscape.reward.data import RewardData
+from clickscape.reward.features import concatenate, extract
+from clickscape.reward.heads import Features
 from clickscape.reward.train import train
 from clickscape.stages import split, truth
 from clickscape.stages.progress import run
@@ -48,7 +51,7 @@ Change = Callable[[RewardData], RewardData]
 
 @dataclass(frozen=True)
 class Variant:
-    """One model to train: what of the standard one is different."""
+    """One model to train: what of the standard one is different, and whom it is compared with (the standard one)."""
 
     name: str
     reward: Mapping[str, Any] = field(default_factory=dict)
@@ -56,6 +59,7 @@ class Variant:
     training: Change = lambda data: data
     text: bool = True
     slots: bool = True
+    against: str = ""
 
 
 def _hard(data: RewardData) -> RewardData:
@@ -68,20 +72,25 @@ def _few(data: RewardData) -> RewardData:
     return replace(data, pairs=[data.pairs[int(place)] for place in sorted(kept)])
 
 
-STANDARD = "standard: single form, soft labels"
+STANDARD = "standard: single form, worths from clicks"
+PAIRS = "worths from pairs alone, soft labels"
+BY_PAIRS: Mapping[str, Any] = {"worths": "pairs"}
 VARIANTS = (
     Variant(STANDARD),
-    Variant("without the regression loss", {"regression_weight": 0.0}),
-    Variant("without the pair loss (regression only)", {"classification_weight": 0.0}),
-    Variant("without names of the scene's slots", {"slot_weight": 0.0}, slots=False),
-    Variant("hard labels on the same pairs", training=_hard),
-    Variant("the paper's filter (hard, 5–20 %, > 1,000)", clicks={"labels": "paper"}),
-    Variant("weighted by the gap", clicks={"labels": "gap_weighted"}),
-    Variant("without correction of positions", clicks={"position_correction": False}),
-    Variant("Beta prior in place of the learned one", clicks={"shrinkage": "beta"}),
+    Variant("told the scene", {"scene": "told"}),
     Variant("without the product's text", text=False),
-    Variant(f"single form, {FEW:,} pairs", training=_few),
-    Variant(f"pair form, {FEW:,} pairs", {"form": "pair", "epochs": 12}, training=_few),
+    Variant(PAIRS, BY_PAIRS),
+    Variant("told the scene, worths from pairs", {**BY_PAIRS, "scene": "told"}, against=PAIRS),
+    Variant("without the regression loss", {**BY_PAIRS, "regression_weight": 0.0}, against=PAIRS),
+    Variant("without the pair loss (regression only)", {**BY_PAIRS, "classification_weight": 0.0}, against=PAIRS),
+    Variant("without names of the scene's slots", {**BY_PAIRS, "slot_weight": 0.0}, slots=False, against=PAIRS),
+    Variant("hard labels on the same pairs", BY_PAIRS, training=_hard, against=PAIRS),
+    Variant("the paper's filter (hard, 5–20 %, > 1,000)", BY_PAIRS, clicks={"labels": "paper"}, against=PAIRS),
+    Variant("weighted by the gap", BY_PAIRS, clicks={"labels": "gap_weighted"}, against=PAIRS),
+    Variant("without correction of positions", BY_PAIRS, clicks={"position_correction": False}, against=PAIRS),
+    Variant("Beta prior in place of the learned one", BY_PAIRS, clicks={"shrinkage": "beta"}, against=PAIRS),
+    Variant(f"single form, {FEW:,} pairs", BY_PAIRS, training=_few, against=PAIRS),
+    Variant(f"pair form, {FEW:,} pairs", {"form": "pair", "epochs": 12}, training=_few, against=PAIRS),
 )
 
 
@@ -119,13 +128,14 @@ def measure(out: Path, world: Any, seed: int, scale: str) -> dict[str, Any]:
     held = split.read(workspace, workspace.products())
     everything = reward_data(workspace, held)
     everything = replace(everything, images=[everything.image(at) for at in range(len(everything.creative_ids))])
+    seen: list[Features] = []  # looked at once, by the first variant that is not done yet
     found: dict[str, Any] = {}
     for variant in VARIANTS:
         path = folder / "variants" / f"{VARIANTS.index(variant)}.json"
         if not path.exists():
             started = time.process_time()
             result = _measure(
-                workspace, variant, everything, config=SCALES[scale].reward.model_copy(update={"seed": seed})
+                workspace, variant, everything, seen, config=SCALES[scale].reward.model_copy(update={"seed": seed})
             )
             result["cpu_seconds"] = time.process_time() - started
             path.parent.mkdir(exist_ok=True)
@@ -136,7 +146,9 @@ def measure(out: Path, world: Any, seed: int, scale: str) -> dict[str, Any]:
     return found
 
 
-def _measure(workspace: Workspace, variant: Variant, everything: RewardData, *, config: RewardConfig) -> dict[str, Any]:
+def _measure(
+    workspace: Workspace, variant: Variant, everything: RewardData, seen: list[Features], *, config: RewardConfig
+) -> dict[str, Any]:
     products = workspace.products()
     held = split.read(workspace, products)
     testing = everything.only({product.product_id for product in products if held.is_held_out(product.product_id)})
@@ -155,20 +167,23 @@ def _measure(workspace: Workspace, variant: Variant, everything: RewardData, *, 
         departments=[product.department for product in held.training(products)] if variant.text else (),
         products=held.training(products) if variant.text else (),
         named=named_slots(writer_source(workspace)) if variant.slots else None,
+        told=config.scene == "told",
         seed=config.seed,
     )
-    for _ in train(model, learning, config=config, rng=np.random.default_rng(config.seed)):
+    features = _features(model, everything, seen, learning=learning) if config.form == "single" else None
+    for _ in train(model, learning, config=config, rng=np.random.default_rng(config.seed), features=features):
         pass
     known = truth.read(workspace)
     assert known is not None
     log_ctr = np.array([known[name] for name in testing.creative_ids])
     result: dict[str, Any] = {"pairs": len(learning.informative)}
-    if variant.name == STANDARD or config.form == "pair":
+    if variant.name == STANDARD:
         judged = evaluation.evaluate(
             model, testing, rng=np.random.default_rng(config.seed + 1), true_log_ctr=log_ctr, training=learning
         )
         result["report"] = json.loads(json.dumps(asdict(judged)))
-    result["cells"] = _cells(_odds(model, testing), testing, log_ctr)
+    odds, left_share = _odds(model, testing, features)
+    result |= {"cells": _cells(odds, testing, log_ctr), "left_share": left_share}
     result["temperature"] = float(model.heads.temperature)
     return result
 
@@ -190,24 +205,45 @@ def _speechless(data: RewardData) -> RewardData:
     return replace(data, products=plain)
 
 
-def _odds(model: reward_model.RewardModel, data: RewardData) -> np.ndarray:
-    """Log-odds of every pair, (pair,)."""
+def _features(
+    model: reward_model.RewardModel, everything: RewardData, seen: list[Features], *, learning: RewardData
+) -> Features:
+    """Of every creative as one variant is told its product: the pictures and scenes are the same for all variants."""
+    count = len(everything.creative_ids)
+    if not seen:
+        scenes = everything.slots or [None] * count
+        with torch.inference_mode():
+            seen += [
+                extract(
+                    model.backbone,
+                    [everything.product(at) for at in range(start, min(start + 256, count))],
+                    [(everything.image(at),) for at in range(start, min(start + 256, count))],
+                    scenes=[(scene,) for scene in scenes[start : start + 256]],
+                    prices=model.prices, departments=(), slots=SLOTS, last_token=False,
+                )
+                for start in range(0, count, 256)
+            ]  # fmt: skip
+    return model.tell(concatenate(seen), [learning.products[name] for name in everything.product_of])
+
+
+def _odds(
+    model: reward_model.RewardModel, data: RewardData, features: Features | None
+) -> tuple[np.ndarray, float | None]:
+    """Log-odds of every pair, (pair,), and how often the pair form takes the left picture in a single order."""
     places = data.places
-    if model.form == "single":
-        used = np.unique(places)
-        scores = np.full(len(data.creative_ids), np.nan)
-        for start in range(0, len(used), 256):
-            chunk = used[start : start + 256]
-            scores[chunk] = model.score([data.product(at) for at in chunk], [data.image(at) for at in chunk])
-        return np.asarray(scores[places[:, 0]] - scores[places[:, 1]])
-    parts = []
+    if features is not None:
+        scores = model.logits(features).mean(0)[:, 0]
+        return np.asarray(scores[places[:, 0]] - scores[places[:, 1]]), None
+    odds, lefts = [], []
     for start in range(0, len(places), 128):
         chunk = places[start : start + 128]
         products = [data.product(first) for first, _ in chunk]
-        parts.append(model.log_odds(
-            products, [data.image(first) for first, _ in chunk], [data.image(second) for _, second in chunk]
-        ).mean(0))  # fmt: skip
-    return np.concatenate(parts)
+        views = [(data.image(first), data.image(second)) for first, second in chunk]
+        forward = model.one_order(products, views).mean(0)
+        backward = model.one_order(products, [(second, first) for first, second in views]).mean(0)
+        odds.append((forward - backward) / 2)
+        lefts += [evaluation.agreement(one, np.ones(len(chunk))) for one in (forward, backward)]
+    return np.concatenate(odds), float(np.concatenate(lefts).mean())
 
 
 CELLS = ("pairs", "right", "oracle right", "right on the true order")
@@ -242,13 +278,14 @@ def pool_runs(runs: Sequence[Mapping[str, Any]], *, rng: np.random.Generator) ->
     def resampled(values: np.ndarray) -> np.ndarray:
         return np.stack([figures(values[by_seed][:, by_object].sum((0, 1))) for by_seed, by_object in draws])
 
-    standard = resampled(cells[STANDARD])
+    others = {variant.name: variant.against or STANDARD for variant in VARIANTS}
+    resamples = {name: resampled(values) for name, values in cells.items()}
     rows = {}
     for name, values in cells.items():
-        whole, drawn = figures(values.sum((0, 1))), resampled(values)
+        whole, drawn = figures(values.sum((0, 1))), resamples[name]
         low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-        below, above = np.quantile(drawn - standard, [0.025, 0.975], axis=0)
-        change = whole - figures(cells[STANDARD].sum((0, 1)))
+        below, above = np.quantile(drawn - resamples[others[name]], [0.025, 0.975], axis=0)
+        change = whole - figures(cells[others[name]].sum((0, 1)))
         rows[name] = {
             "accuracy": [whole[0], low[0], high[0]], "share": [whole[1], low[1], high[1]],
             "true": [whole[2], low[2], high[2]], "change": [change[2], below[2], above[2]],
@@ -257,8 +294,9 @@ def pool_runs(runs: Sequence[Mapping[str, Any]], *, rng: np.random.Generator) ->
             "temperature": float(np.mean([one[name]["temperature"] for one in runs])),
         }  # fmt: skip
     reports = [one[STANDARD]["report"] for one in runs]
-    pair_reports = [one[VARIANTS[-1].name]["report"] for one in runs]
-    return {"rows": rows, "standard": _means(reports), "pair": _means(pair_reports)}
+    lefts = [one["left_share"] for own in runs for one in own.values() if one["left_share"] is not None]
+    left_share = [float(np.mean(lefts)), min(lefts), max(lefts)] if lefts else None
+    return {"rows": rows, "standard": _means(reports), "left_share": left_share}
 
 
 def _means(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -269,7 +307,6 @@ def _means(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     singles = ("ceiling", "calibration", "ndcg", "regret", "random_regret")
     found: dict[str, Any] = {key: mean([one[key]["value"] for one in reports]) for key in singles}
-    found["left_share"] = None if reports[0]["left_share"] is None else mean([one["left_share"] for one in reports])
     names = sorted(set.intersection(*(set(one["baselines"]) for one in reports)))
     found["baselines"] = {name: mean([one["baselines"][name]["value"] for one in reports]) for name in names}
     for kind in ("by_gap", "evidence", "parts"):
@@ -289,8 +326,10 @@ HEADER = """# The reward model, judged
 Simulated clicks of two frozen worlds at the pinned traffic (median 1,500 impressions a creative). Products are held
 out by object; all variants learn from the same log and are judged on the same held-out pairs. *Share* is how far
 the accuracy is on its way from a coin to the noise ceiling (an oracle that knows the true CTRs, on the same noisy
-pairs). *Change* is the paired difference of the accuracy on the true order, in points. 95 % intervals: bootstrap
-over seeds × objects. Written by `python benchmarks/reward.py --page docs/reward.md`.
+pairs). *Change* is the paired difference of the accuracy on the true order, in points: of the first rows to the
+standard model, of those below "worths from pairs alone" to that one, for they differ from it in one thing each. 95 %
+intervals: bootstrap over seeds × objects. CPU-seconds without looking at the pictures, which the single forms share
+(about 20); the pair form looks itself. Written by `python benchmarks/reward.py --page docs/reward.md`.
 
 """
 
@@ -305,7 +344,7 @@ def _table(world: str, row: Mapping[str, Any]) -> str:
             f"| {name} | {one['pairs']:,.0f} | {_interval(one['accuracy'])} | {_interval(one['share'])} "
             f"| {_interval(one['true'])} | {change} | {one['cpu_seconds']:.0f} |"
         )
-    standard, pair = row["standard"], row["pair"]
+    standard = row["standard"]
     spread = "mean over seeds (least, most)"
     rivals = ", ".join(f"{name} {_spread(value)}" for name, value in standard["baselines"].items())
     about = (
@@ -313,8 +352,9 @@ def _table(world: str, row: Mapping[str, Any]) -> str:
         f"calibration error {_spread(standard['calibration'])}; NDCG {_spread(standard['ndcg'])}; "
         f"its first choice loses {_spread(standard['regret'])} of the best CTR, "
         f"a random one {_spread(standard['random_regret'])}. "
-        f"The pair form takes the left picture in {_spread(pair['left_share'])} of single orders."
     )
+    if row["left_share"]:
+        about += f"The pair form takes the left picture in {_spread(row['left_share'])} of single orders."
     lines += ["", about, ""]
     lines += ["| pairs of the standard model | number | accuracy | ceiling |", "| --- | ---: | --- | --- |"]
     for kind in ("by_gap", "evidence", "parts"):

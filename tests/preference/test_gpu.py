@@ -32,7 +32,7 @@ SMALL = OptimizeConfig(
 class Brightness:
     """A reward that can be checked by eye: the mean lightness of the picture."""
 
-    def score(self, products: list[Product], images: list[np.ndarray]) -> np.ndarray:
+    def score(self, products: list[Product], images: list[np.ndarray], _scenes: object = None, /) -> np.ndarray:
         return np.array([image.mean() / 25 for image in images])
 
 

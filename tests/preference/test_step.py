@@ -35,7 +35,7 @@ SMALL = OptimizeConfig(
 
 
 class Brightness:
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
         return np.array([image.mean() / 25 for image in images])
 
 

@@ -33,7 +33,7 @@ LOOK = WatchConfig(products=6, descriptions=6, diversity=0.0)
 class Hackable:
     """A teacher that is pleased by anything bright, whatever the product."""
 
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
         return np.array([image.mean() / 25 for image in images])
 
 

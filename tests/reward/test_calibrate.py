@@ -11,7 +11,7 @@ import pytest
 from clickscape.clicks.halves import halves
 from clickscape.config import RewardConfig
 from clickscape.reward import model as reward_model
-from clickscape.reward.calibrate import calibration_errors, temperature
+from clickscape.reward.calibrate import calibration_errors, temperature, temperature_of_counts
 from clickscape.reward.data import pair_weights, split
 from clickscape.reward.evaluate import DECIDED, GAPS, UNDECIDED, evaluate
 from clickscape.reward.ranking import ranking, rows_of, scores_of
@@ -161,3 +161,28 @@ def test_halves_are_independent_and_add_up_to_the_whole() -> None:
     )
     shrunk, _ = halves(whole, rng=rng)
     assert np.exp(shrunk).mean() == pytest.approx(28 / 700, rel=0.02)
+
+
+def test_temperature_of_counts_makes_probabilities_right() -> None:
+    """Scores that miss the log CTR by a known error: however they are scaled, σ says how often they order rightly."""
+    rng = np.random.default_rng(7)
+    product = np.repeat(np.arange(600), 5)
+    score, misfit = rng.normal(0, 0.25, size=3000), 0.12
+    log_ctr = rng.normal(-3, 0.4, size=600)[product] + score + rng.normal(0, misfit, size=3000)
+    examinations = rng.lognormal(7, 0.7, size=3000)
+    clicks = rng.poisson(examinations * np.exp(log_ctr)).astype(float)
+    clicks[:3] = np.nan
+    first, second = np.array([(p * 5 + a, p * 5 + b) for p in range(600) for a in range(5) for b in range(a)]).T
+    for scale in (1.0, 30.0):
+        found = temperature_of_counts(scale * score, product, clicks, examinations)
+        assert found is not None
+        assert found == pytest.approx(scale * np.sqrt(2) * misfit / 1.702, rel=0.15)
+        sure = 1 / (1 + np.exp(-scale * (score[first] - score[second]) / found))
+        assert calibration_errors(sure, (log_ctr[first] > log_ctr[second]).astype(float)).mean() < 0.02
+
+
+def test_temperature_of_counts_needs_scores_that_say_something() -> None:
+    product, clicks, examinations = np.array([0, 0, 1, 1]), np.array([9.0, 30, 9, 30]), np.full(4, 1_000.0)
+    assert temperature_of_counts(np.ones(4), product, clicks, examinations) is None
+    assert temperature_of_counts(np.array([1.0, 0, 1, 0]), product, clicks, examinations) is None  # upside down
+    assert temperature_of_counts(np.arange(4.0), product, np.full(4, np.nan), examinations) is None

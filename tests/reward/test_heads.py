@@ -26,6 +26,7 @@ def _features(count: int = 1, sides: int = 1, hidden: int = 0, facts: int = 0, l
         facts=torch.randn(count, facts, generator=generator),
         looks=torch.randn(count, sides, looks, generator=generator),
         department=torch.full((count,), -1),
+        scene=torch.full((count, sides, 1), -100),
     )
 
 
@@ -44,6 +45,7 @@ def test_score_worked_by_hand() -> None:
         facts=torch.zeros(2, 0),
         looks=torch.tensor([[[0.5]], [[0.5]]]),
         department=torch.tensor([-1, 0]),
+        scene=torch.tensor([[[-100]], [[-100]]]),
     )
     # P(red) = σ(3); the text says P(toy) = σ(2), the second product is known to be one; the looks add 2 · .5
     red, toy = torch.sigmoid(torch.tensor(3.0)), torch.tensor([torch.sigmoid(torch.tensor(2.0)), 1.0])
@@ -186,3 +188,16 @@ def test_slot_targets() -> None:
     scenes = [{"wall": "blue", "prop": "none"}, {"wall": None, "prop": "cactus"}, {}]
     assert slot_targets(slots, scenes).tolist() == [[1, 0], [2, -100], [-100, -100]]
     assert slot_targets({}, scenes).shape == (3, 0)
+
+
+@torch.no_grad()
+def test_a_noted_scene_counts_only_for_heads_that_learned_so() -> None:
+    noted = replace(_features(count=3), scene=torch.tensor([[[0]], [[1]], [[-100]]]))
+    for told in (False, True):
+        heads = _heads(told=told)
+        heads.value[0, 0] = torch.tensor([1.0, 0.0])
+        heads.interaction.zero_()
+        seen, scores = heads(_features(count=3)).logits[0, :, 0], heads(noted).logits[0, :, 0]
+        assert torch.equal(scores, seen) != told
+        if told:
+            assert scores.tolist() == [1.0, 0.0, pytest.approx(float(seen[2]))]

@@ -32,7 +32,15 @@ def model(world: Any, request: pytest.FixtureRequest, backbone: VisionLanguageMo
     with torch.no_grad():
         last_token = request.param == "pair"
         made.heads.standardize(
-            extract(backbone, products, pictures, prices=made.prices, departments=(), last_token=last_token)
+            extract(
+                backbone,
+                products,
+                pictures,
+                prices=made.prices,
+                departments=(),
+                slots=made.slots,
+                last_token=last_token,
+            )
         )
     return made
 

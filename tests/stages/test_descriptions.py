@@ -46,7 +46,7 @@ class Scripted(Writer):
 class Bright:
     """A reward that is known by hand: the mean brightness of the picture."""
 
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
         return np.array([image.mean() for image in images])
 
 

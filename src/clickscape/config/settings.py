@@ -143,6 +143,14 @@ class RewardConfig(StageConfig):
     regression_target: Literal["log_ctr", "raw_ctr"] = Field(
         "log_ctr", description="log-CTR standardized within the product, or the paper's raw CTR"
     )
+    worths: Literal["clicks", "pairs"] = Field(
+        "clicks",
+        description="how the single form learns what elements are worth: solved from the counts of clicks, where the "
+        "log has them, or by descent on pairs alone",
+    )
+    scene: Literal["seen", "told"] = Field(
+        "seen", description="the scene of an image as the model sees it, or as it was noted when the image was drawn"
+    )
     slot_weight: float = Field(0.3, ge=0, description="weight of the auxiliary loss that names the scene's slots")
     bucket_epochs: int = Field(0, ge=0, description="epochs of placing creatives in fifths of the CTR before the pairs")
     epochs: int = Field(24, ge=1)

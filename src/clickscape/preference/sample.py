@@ -25,6 +25,7 @@ from clickscape.render.studio.parse import parse
 from clickscape.types import Product
 
 if TYPE_CHECKING:
+    from clickscape.reward.features import Slots
     from clickscape.vlm.generate import Writer
 
 Pictures = Callable[[Product], np.ndarray]
@@ -49,8 +50,10 @@ def product_pictures(size: int) -> Pictures:
 class Reward(Protocol):
     """Whatever scores images: one number per image, in logits; only differences within one product mean something."""
 
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
-        """(image,) float."""
+    def score(
+        self, products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[Slots | None] | None = None, /
+    ) -> np.ndarray:
+        """(image,) float; `scenes`: those that were drawn, None where nobody knows."""
         ...
 
 
@@ -166,7 +169,8 @@ def judge(
     seeds = image_seeds(len(flat), rng=rng)
     pictured = [product for product, _ in flat]
     drawn = render_all(renderer, pictured, [text for _, text in flat], size=(render_size, render_size), seeds=seeds)
-    scores = np.asarray(reward.score(pictured, [one.image for one in drawn]), dtype=np.float64)
+    scenes = [one.scene.slots if one.scene is not None else None for one in drawn]
+    scores = np.asarray(reward.score(pictured, [one.image for one in drawn], scenes), dtype=np.float64)
     if scores.shape != (len(flat),) or not np.isfinite(scores).all():
         raise PreferenceError(
             f"the reward model gave {scores.shape} scores, {int(np.isnan(scores).sum())} of them not a number, for "

@@ -151,10 +151,11 @@ class Watch:
         seeds = image_seeds(len(flat), rng=rng)
         drawn = render_all(self._renderer, asked, written, size=(self._size, self._size), seeds=seeds)
         images = [one.image for one in drawn]
-        taught = self._teacher.score(asked, images)
+        scenes = [parse(text).scene.slots for text in written]
+        taught = self._teacher.score(asked, images, scenes)
         judged: Sequence[float | None] = [None] * len(flat)
         if self._judge is not None:
-            judged = self._judge.judge(asked, images, [parse(text).scene.slots for text in written]).tolist()
+            judged = self._judge.judge(asked, images, scenes).tolist()
         return [
             Seen(product.product_id, text, float(one), other)
             for (product, text), one, other in zip(flat, taught, judged, strict=True)

@@ -1,7 +1,10 @@
 """Probabilities that mean what they say: one temperature, fitted on products that training did not see.
 
-Dividing log-odds by a number changes no order, only how sure the model sounds (Guo et al., ICML 2017). What it is held
-to are soft labels: a pair whose clicks say 70 % wants 0.7 of its probability there, not 1.
+Dividing log-odds by a number changes no order, only how sure the model sounds (Guo et al., ICML 2017). Where only pairs
+are known it is held to soft labels: a pair whose clicks say 70 % wants 0.7 of its probability there, not 1. Such labels
+do not know what the model knows, so a model that is held to them is as unsure as somebody who has only few clicks of
+one pair to go by. Where clicks are counted, what is left of the log CTRs beside the scores and beside chance says how
+often the model errs.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from scipy.optimize import minimize_scalar
 BINS = 10
 """Bins of equal count for the calibration error."""
 
-_COOLEST, _HOTTEST = 0.05, 20.0
+_COOLEST, _HOTTEST = 0.02, 20.0
+_MISFITS = (np.log(0.01), np.log(2.0))  # of a log CTR
+_PROBIT = 1.702  # σ(1.702 x) is Φ(x) to 0.01
 
 
 def temperature(log_odds: np.ndarray, preference: np.ndarray, weight: np.ndarray) -> float:
-    """The number that log-odds (pair,) are best divided by: least weighted cross-entropy to `preference`, 0.05 to 20.
+    """The number that log-odds (pair,) are best divided by: least weighted cross-entropy to `preference`, 0.02 to 20.
 
     preference: P(first better) by the clicks, (pair,). 1 where there is no pair, or where the model knows nothing.
     """
@@ -29,6 +34,44 @@ def temperature(log_odds: np.ndarray, preference: np.ndarray, weight: np.ndarray
 
     found = minimize_scalar(cost, bounds=(np.log(_COOLEST), np.log(_HOTTEST)), method="bounded")
     return float(np.exp(found.x))
+
+
+def temperature_of_counts(
+    scores: np.ndarray, product: np.ndarray, clicks: np.ndarray, examinations: np.ndarray
+) -> float | None:
+    """The number that scores (creative,) are best divided by so that P(first better) = σ(difference), 0.02 to 20.
+
+    log CTR = product + β · score + N(0, τ²), its estimate off by chance 1/√clicks: β and τ are where the counts are
+    likeliest, with the product's level integrated out (restricted likelihood, Patterson and Thompson 1971). Then
+    P(first better) = Φ(β · gap / √2 τ), and Φ(x) ≈ σ(1.702 x). None where no two creatives of a product have clicks
+    and differ in score, or where better scores get fewer clicks.
+    """
+    usable = np.isfinite(clicks) & (examinations > 0)
+    number = np.unique(product[usable], return_inverse=True)[1]
+    seen = clicks[usable] + 0.5
+    level, score = np.log(seen / examinations[usable]), scores[usable]
+    if not len(score) or not np.ptp(score - (np.bincount(number, score) / np.bincount(number))[number]) > 0:
+        return None
+
+    def fitted(log_misfit: float) -> tuple[float, float]:
+        """Minus the log-likelihood at a misfit τ, and the β that is likeliest there."""
+        weight = 1 / (np.exp(2 * log_misfit) + 1 / seen)
+        total = np.bincount(number, weight)
+
+        def centered(values: np.ndarray) -> np.ndarray:
+            return np.asarray(values - (np.bincount(number, weight * values) / total)[number])
+
+        x, y = centered(score), centered(level)
+        known = float(weight @ x**2)
+        slope = float(weight @ (x * y)) / known
+        cost = 0.5 * float(weight @ (y - slope * x) ** 2 - np.log(weight).sum() + np.log(total).sum() + np.log(known))
+        return cost, slope
+
+    found = minimize_scalar(lambda value: fitted(value)[0], bounds=_MISFITS, method="bounded")
+    slope = fitted(float(found.x))[1]
+    if slope <= 0:
+        return None
+    return float(np.clip(np.sqrt(2) * np.exp(found.x) / (_PROBIT * slope), _COOLEST, _HOTTEST))
 
 
 def calibration_errors(probability: np.ndarray, outcome: np.ndarray) -> np.ndarray:

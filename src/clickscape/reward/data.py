@@ -24,8 +24,8 @@ class RewardData:
 
     products: by product_id. creative_ids, product_of: one entry per creative. images: a sequence, or a function from
     the creative's place to its picture, uint8 (height, width, 3) sRGB. log_ctr: (creative,) natural logarithm of the
-    estimated CTR, NaN where unknown. slots: one scene per creative, None where unknown. groups: product_id → what its
-    look comes from.
+    estimated CTR, NaN where unknown. clicks, examinations: (creative,) counts, NaN where unknown. slots: one scene per
+    creative, None where unknown. groups: product_id → what its look comes from.
     """
 
     products: Mapping[str, Product]
@@ -34,12 +34,14 @@ class RewardData:
     images: ImageSource
     pairs: Sequence[CreativePair]
     log_ctr: np.ndarray | None = None
+    clicks: np.ndarray | None = None
+    examinations: np.ndarray | None = None
     slots: Sequence[Mapping[str, str | None] | None] | None = None
     groups: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.creative_ids)
-        for name in ("product_of", "log_ctr", "slots"):
+        for name in ("product_of", "log_ctr", "clicks", "examinations", "slots"):
             values = getattr(self, name)
             if values is not None and len(values) != count:
                 raise ValueError(f"{name} has {len(values)} entries for {count} creatives; one each is needed")
@@ -85,10 +87,16 @@ class RewardData:
     def only(self, product_ids: set[str]) -> RewardData:
         """The part that belongs to some products: creatives keep their places, but those of others keep no labels."""
         mine = [product_id in product_ids for product_id in self.product_of]
+
+        def known(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else np.where(mine, values, np.nan)
+
         return replace(
             self,
             pairs=[pair for pair in self.pairs if pair.product_id in product_ids],
-            log_ctr=None if self.log_ctr is None else np.where(mine, self.log_ctr, np.nan),
+            log_ctr=known(self.log_ctr),
+            clicks=known(self.clicks),
+            examinations=known(self.examinations),
             slots=None
             if self.slots is None
             else [scene if own else None for scene, own in zip(self.slots, mine, strict=True)],

@@ -259,12 +259,13 @@ def _predict(
     for start in range(0, len(used), 256):
         chunk = used[start : start + 256]
         pictures = [(data.image(place),) for place in chunk]
-        features = model.features([data.product(place) for place in chunk], pictures)
+        scenes = None if data.slots is None else [(data.slots[place],) for place in chunk]
+        features = model.features([data.product(place) for place in chunk], pictures, scenes)
         scores[:, chunk] = model.logits(features)[:, :, 0]
         if others is not None:
             products = [data.products[others[data.product_of[place]]] for place in chunk]
             alone = model.heads.shape.hidden_width == 0
-            told = model.tell(features, products) if alone else model.features(products, pictures)
+            told = model.tell(features, products) if alone else model.features(products, pictures, scenes)
             shuffled[chunk] = model.logits(told).mean(0)[:, 0]
     if others is not None:
         rivals["product shuffled"] = _gaps(shuffled, data)
@@ -281,8 +282,12 @@ def _pair_odds(
         owners = [data.product_of[first] for first, _ in chunk]
         products = [data.products[told[owner] if told is not None else owner] for owner in owners]
         views = [(data.image(first), data.image(second)) for first, second in chunk]
-        forward = model.one_order(products, views)
-        backward = model.one_order(products, [(second, first) for first, second in views])
+        scenes, turned = None, None
+        if data.slots is not None:
+            scenes = [(data.slots[first], data.slots[second]) for first, second in chunk]
+            turned = [(second, first) for first, second in scenes]
+        forward = model.one_order(products, views, scenes)
+        backward = model.one_order(products, [(second, first) for first, second in views], turned)
         odds.append((forward - backward) / 2)
         lefts += [agreement(one.mean(0), np.ones(len(chunk))) for one in (forward, backward)]
     return np.concatenate(odds, axis=1), float(np.concatenate(lefts).mean())

@@ -8,7 +8,7 @@ of a language model the last hidden state of the full multimodal pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from clickscape.errors import ModelError
 from clickscape.reward.encoders import Backbone, VisionEncoder, patch_tokens
-from clickscape.reward.heads import Features
+from clickscape.reward.heads import Features, slot_targets
 from clickscape.reward.looks import LOOKS, looks
 from clickscape.reward.prices import FACTS, Prices
 from clickscape.types import Product
@@ -35,6 +35,10 @@ CHUNK = 64
 
 Pictures = tuple[np.ndarray, ...]
 """One picture (single form) or two (pair form: left, right), each uint8 (height, width, 3) sRGB."""
+
+Slots = Mapping[str, str | None]
+Scenes = tuple[Slots | None, ...]
+"""The scenes of as many pictures, slot → value, None where nobody noted one."""
 
 
 def widths(backbone: Backbone, *, last_token: bool) -> dict[str, int]:
@@ -59,11 +63,13 @@ def extract(
     *,
     prices: Prices,
     departments: Sequence[str],
+    slots: Mapping[str, tuple[str, ...]],
     last_token: bool,
+    scenes: Sequence[Scenes] | None = None,
 ) -> Features:
     """Features of every (product, pictures) sample, in chunks; gradients flow if torch is recording them.
 
-    `prices` and `departments` are what the model knows of either.
+    `prices`, `departments` and `slots` are what the model knows of each; `scenes` what somebody noted of the pictures.
     """
     parts = []
     for start in range(0, len(products), CHUNK):
@@ -83,6 +89,9 @@ def extract(
                 facts=fact_features(chunk_products, prices=prices).to(vision.device),
                 looks=torch.from_numpy(seen).to(vision.device).reshape(len(vision), -1, len(LOOKS)),
                 department=department_numbers(chunk_products, departments=departments).to(vision.device),
+                scene=_noted(chunk_pictures, None if scenes is None else scenes[start : start + CHUNK], slots=slots).to(
+                    vision.device
+                ),
             )
         )
     return concatenate(parts)
@@ -91,6 +100,15 @@ def extract(
 def concatenate(parts: Sequence[Features]) -> Features:
     """Features of several chunks as one."""
     return Features(**{one.name: torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Features)})
+
+
+def _noted(
+    pictures: Sequence[Pictures], scenes: Sequence[Scenes] | None, *, slots: Mapping[str, tuple[str, ...]]
+) -> Tensor:
+    """Classes of every picture's noted slots, (sample, side, slot), negative where there are none."""
+    sides = len(pictures[0])
+    flat = [{}] * (len(pictures) * sides) if scenes is None else [scene or {} for own in scenes for scene in own]
+    return slot_targets(slots, flat).reshape(len(pictures), sides, len(slots))
 
 
 def fact_features(products: Sequence[Product], *, prices: Prices) -> Tensor:

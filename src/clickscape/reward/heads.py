@@ -55,6 +55,8 @@ class HeadShape:
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     departments: tuple[str, ...] = ()
     ensemble: int = 6
+    told: bool = False
+    """Whether a scene that somebody noted counts in place of the one that is seen."""
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -80,6 +82,7 @@ class Features:
     hidden: (sample, hidden_width), last token of the multimodal pass (width 0 where the heads do not look at it).
     facts: (sample, fact_width), numbers about the product: its price. looks: (sample, side, look_width), figures of
     each picture as a whole. department: (sample,), number of the product's among the heads' names, −1 for another.
+    scene: (sample, side, slot), class of every slot as `slot_targets` gives it, negative where nobody noted it.
     """
 
     vision: Tensor
@@ -88,6 +91,7 @@ class Features:
     facts: Tensor
     looks: Tensor
     department: Tensor
+    scene: Tensor
 
     def __len__(self) -> int:
         return len(self.vision)
@@ -95,6 +99,27 @@ class Features:
     def take(self, rows: Tensor) -> Features:
         """The features of some samples."""
         return Features(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class Perceived:
+    """What the heads weigh: vision, text, facts and looks standardized, and what they were named.
+
+    slots, topics: logits. scene: (sample, side, factor), probabilities of slot values. about: (sample, topic).
+    """
+
+    vision: Tensor
+    text: Tensor
+    slots: Tensor
+    topics: Tensor
+    scene: Tensor
+    about: Tensor
+    facts: Tensor
+    looks: Tensor
+
+    def take(self, rows: Tensor) -> Perceived:
+        """What was seen of some samples."""
+        return Perceived(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,32 +214,58 @@ class FusionHeads(nn.Module):
 
     def forward(self, features: Features, *, noise: torch.Generator | None = None) -> HeadOutput:
         """Scores and names; with ``noise``, as in training, the names are those that a part of the features gives."""
-        vision = (features.vision - self.vision_mean) / self.vision_scale
-        text = (features.text - self.text_mean) / self.text_scale
-        hidden = (features.hidden - self.hidden_mean) / self.hidden_scale
-        facts = (features.facts - self.facts_mean) / self.facts_scale
-        looks = (features.looks - self.looks_mean) / self.looks_scale
-        known = features.vision @ self.named_weight.T + self.named_bias
-        slots = self._named(vision, known)
-        topics = text @ self.topic.T + self.topic_bias
-        soft, about = self.soft_slots(slots), self.about(topics, features.department)
+        seen = self.perceive(features)
+        slots, topics = seen.slots, seen.topics
         if noise is not None:
-            slots = self._named(_hide(vision, noise), known)
-            topics = _hide(text, noise) @ self.topic.T + self.topic_bias
-        worth = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, about)
-        worth = worth + torch.einsum("ecft,nt->ecnf", self.fact_interaction, facts)
-        score = torch.einsum("ecnf,nsf->ecns", worth, soft)
-        score = score + torch.einsum("ecl,nsl->ecns", self.look, looks)
+            slots = self._named(_hide(seen.vision, noise), features.vision)
+            topics = _hide(seen.text, noise) @ self.topic.T + self.topic_bias
+        worth = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, seen.about)
+        worth = worth + torch.einsum("ecft,nt->ecnf", self.fact_interaction, seen.facts)
+        score = torch.einsum("ecnf,nsf->ecns", worth, seen.scene)
+        score = score + torch.einsum("ecl,nsl->ecns", self.look, seen.looks)
         if not self.shape.slots:
-            score = score + torch.einsum("ecv,nsv->ecns", self.picture, vision) / math.sqrt(self.shape.vision_width)
+            score = score + torch.einsum("ecv,nsv->ecns", self.picture, seen.vision) / math.sqrt(
+                self.shape.vision_width
+            )
         if self.shape.hidden_width:
+            hidden = (features.hidden - self.hidden_mean) / self.hidden_scale
             score = score + torch.einsum("ecsh,nh->ecns", self.last_token, hidden) / math.sqrt(self.shape.hidden_width)
         logits = score[:, CLASSIFICATION] / self.temperature
         return HeadOutput(logits=logits, regression=score[:, REGRESSION], slots=slots, topics=topics)
 
-    def _named(self, vision: Tensor, known: Tensor) -> Tensor:
-        """Logits of every slot value: the given maps where there are such, else those that are learned."""
+    def perceive(self, features: Features) -> Perceived:
+        """What the heads weigh; all of them see the same."""
+        vision = (features.vision - self.vision_mean) / self.vision_scale
+        text = (features.text - self.text_mean) / self.text_scale
+        slots = self._named(vision, features.vision)
+        topics = text @ self.topic.T + self.topic_bias
+        scene = self.soft_slots(slots)
+        if self.shape.told:
+            scene = self._corrected(scene, features.scene)
+        return Perceived(
+            vision=vision,
+            text=text,
+            slots=slots,
+            topics=topics,
+            scene=scene,
+            about=self.about(topics, features.department),
+            facts=(features.facts - self.facts_mean) / self.facts_scale,
+            looks=(features.looks - self.looks_mean) / self.looks_scale,
+        )
+
+    def _named(self, vision: Tensor, plain: Tensor) -> Tensor:
+        """Logits of every slot value: the given maps of plain features where there are such, else the learned ones."""
+        known = plain @ self.named_weight.T + self.named_bias
         return torch.where(self.named, known, vision @ self.perception.T + self.perception_bias)
+
+    def _corrected(self, soft: Tensor, noted: Tensor) -> Tensor:
+        """Probabilities of slot values with certainty wherever a slot was noted."""
+        parts = []
+        for slot, part in enumerate(soft.split(self.shape.groups, dim=-1)):
+            label = noted[..., slot]
+            certain = functional.one_hot(label.clamp(min=0), part.shape[-1]).to(part.dtype)
+            parts.append(torch.where((label >= 0)[..., None], certain, part))
+        return torch.cat(parts, dim=-1)
 
     def soft_slots(self, slots: Tensor) -> Tensor:
         """Probabilities of every slot value, one group after the other (latent factors: between −1 and 1)."""

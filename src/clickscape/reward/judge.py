@@ -14,8 +14,8 @@ import numpy as np
 
 from clickscape.reward import model as reward_model
 from clickscape.reward import scenes as reward_scenes
+from clickscape.reward.features import Slots
 from clickscape.reward.model import RewardModel
-from clickscape.reward.scenes import Slots
 from clickscape.types import Product
 
 

@@ -25,6 +25,8 @@ from clickscape.errors import ModelError
 from clickscape.reward.encoders import Backbone, VisionEncoder, open_backbone, write_backbone
 from clickscape.reward.features import (
     Pictures,
+    Scenes,
+    Slots,
     department_numbers,
     extract,
     fact_features,
@@ -39,7 +41,7 @@ from clickscape.workspace.files import atomic_folder
 
 Form = Literal["single", "pair"]
 
-VERSION = 3
+VERSION = 4
 SETTINGS_FILE, HEADS_FILE = "reward.json", "heads.safetensors"
 WIDTHS = ("vision_width", "text_width", "hidden_width", "fact_width", "look_width")
 MAX_DEPARTMENTS = 32
@@ -48,7 +50,11 @@ MAX_COMPARED = 64
 
 
 class RewardModel:
-    """A backbone and the heads on it; see the module for the two forms. `prices`: which one is dear, and where."""
+    """A backbone and the heads on it; see the module for the two forms. `prices`: which one is dear, and where.
+
+    `scenes` in all methods: what was noted of the images when they were drawn, None where nothing was. Only a model
+    that learned so (`RewardConfig.scene`) reads them; the others see for themselves.
+    """
 
     def __init__(self, backbone: Backbone, heads: FusionHeads, *, prices: Prices | None = None) -> None:
         self.backbone = backbone
@@ -70,20 +76,23 @@ class RewardModel:
         """The scene's slots that the heads name; empty for latent factors."""
         return self.heads.shape.slots
 
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+    def score(
+        self, products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[Slots | None] | None = None
+    ) -> np.ndarray:
         """One number per image, in logits; only differences within one product mean something. (image,) float64.
 
         In the pair form: mean log-odds against the other images of the same product in this call (0 if there are none).
         """
-        _check_lengths(products, images)
+        _check_lengths(products, images, scenes)
         if self.form == "single":
-            return self._single(products, images).mean(0)
+            return self._single(products, images, scenes).mean(0)
         scores = np.zeros(len(images))
         rows: dict[str, list[int]] = {}
         for row, product in enumerate(products):
             rows.setdefault(product.product_id, []).append(row)
         for own in rows.values():
-            odds = self._all_odds(products[own[0]], [images[row] for row in own])
+            noted = None if scenes is None else [scenes[row] for row in own]
+            odds = self._all_odds(products[own[0]], [images[row] for row in own], noted)
             scores[own] = _against_others(odds).mean(0)
         return scores
 
@@ -99,32 +108,50 @@ class RewardModel:
         return np.asarray(0.5 + 0.5 * np.tanh(odds / 2))
 
     def log_odds(
-        self, products: Sequence[Product], firsts: Sequence[np.ndarray], seconds: Sequence[np.ndarray]
+        self,
+        products: Sequence[Product],
+        firsts: Sequence[np.ndarray],
+        seconds: Sequence[np.ndarray],
+        scenes: Sequence[Scenes] | None = None,
     ) -> np.ndarray:
-        """Log-odds that first beats second, one row per head of the ensemble: (head, pair); antisymmetric by making."""
-        _check_lengths(products, firsts)
+        """Log-odds that first beats second, one row per head of the ensemble: (head, pair); antisymmetric by making.
+
+        scenes: of both, (first, second) for each pair.
+        """
+        _check_lengths(products, firsts, scenes)
         _check_lengths(products, seconds)
         if self.form == "single":
-            scores = self._single([*products, *products], [*firsts, *seconds])
+            noted = None if scenes is None else [own[side] for side in (0, 1) for own in scenes]
+            scores = self._single([*products, *products], [*firsts, *seconds], noted)
             return np.asarray(scores[:, : len(products)] - scores[:, len(products) :])
-        forward = self.one_order(products, list(zip(firsts, seconds, strict=True)))
-        backward = self.one_order(products, list(zip(seconds, firsts, strict=True)))
+        turned = None if scenes is None else [(second, first) for first, second in scenes]
+        forward = self.one_order(products, list(zip(firsts, seconds, strict=True)), scenes)
+        backward = self.one_order(products, list(zip(seconds, firsts, strict=True)), turned)
         return (forward - backward) / 2
 
-    def one_order(self, products: Sequence[Product], pictures: Sequence[Pictures]) -> np.ndarray:
+    def one_order(
+        self, products: Sequence[Product], pictures: Sequence[Pictures], scenes: Sequence[Scenes] | None = None
+    ) -> np.ndarray:
         """Pair form only: left logit − right logit as shown, both branches' bias for a side included. (head, pair)."""
-        logits = self._logits(products, pictures)
+        logits = self._logits(products, pictures, scenes)
         return np.asarray(logits[:, :, 0] - logits[:, :, 1])
 
-    def rank(self, product: Product, images: Sequence[np.ndarray], *, level: float = 0.95) -> list[Ranked]:
+    def rank(
+        self,
+        product: Product,
+        images: Sequence[np.ndarray],
+        scenes: Sequence[Slots | None] | None = None,
+        *,
+        level: float = 0.95,
+    ) -> list[Ranked]:
         """The images, best first; scores are mean log-odds against the others, intervals the spread of the heads."""
         if not images:
             return []
         if self.form == "single":
-            scores = self._single([product] * len(images), images)
+            scores = self._single([product] * len(images), images, scenes)
             odds = scores[:, :, None] - scores[:, None, :]
         else:
-            odds = self._all_odds(product, images)
+            odds = self._all_odds(product, images, scenes)
         against = _against_others(odds)
         heads = len(against)
         means, away = against.mean(0), reach(against, level=level)
@@ -157,6 +184,7 @@ class RewardModel:
             "prices": {currency: dict(scales) for currency, scales in self.prices.scales.items()},
             "departments": list(shape.departments),
             "ensemble": shape.ensemble,
+            "scene": "told" if shape.told else "seen",
             "backbone": self.backbone.model_id,
         }
         weights = {name: value.detach().cpu().contiguous() for name, value in self.heads.state_dict().items()}
@@ -166,7 +194,9 @@ class RewardModel:
             (waiting / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
     @torch.inference_mode()
-    def features(self, products: Sequence[Product], pictures: Sequence[Pictures]) -> Features:
+    def features(
+        self, products: Sequence[Product], pictures: Sequence[Pictures], scenes: Sequence[Scenes] | None = None
+    ) -> Features:
         """What the backbone says, once; for callers who ask about the same pictures more than once."""
         for views in pictures:
             if len(views) != self.heads.shape.sides:
@@ -178,7 +208,8 @@ class RewardModel:
         last_token = self.heads.shape.hidden_width > 0
         return extract(
             self.backbone, products, pictures,
-            prices=self.prices, departments=self.heads.shape.departments, last_token=last_token,
+            prices=self.prices, departments=self.heads.shape.departments, slots=self.slots, last_token=last_token,
+            scenes=scenes,
         )  # fmt: skip
 
     @torch.inference_mode()
@@ -201,17 +232,24 @@ class RewardModel:
         self.heads.eval()
         return np.asarray(self.heads(features).logits.double().cpu().numpy())
 
-    def _single(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+    def _single(
+        self, products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[Slots | None] | None = None
+    ) -> np.ndarray:
         """Scores of the single form, (head, image)."""
-        return self._logits(products, [(image,) for image in images])[:, :, 0]
+        noted = None if scenes is None else [(scene,) for scene in scenes]
+        return self._logits(products, [(image,) for image in images], noted)[:, :, 0]
 
-    def _logits(self, products: Sequence[Product], pictures: Sequence[Pictures]) -> np.ndarray:
+    def _logits(
+        self, products: Sequence[Product], pictures: Sequence[Pictures], scenes: Sequence[Scenes] | None
+    ) -> np.ndarray:
         """(head, sample, side) float64."""
         if not products:
             return np.zeros((self.heads.shape.ensemble, 0, self.heads.shape.sides))
-        return self.logits(self.features(products, pictures))
+        return self.logits(self.features(products, pictures, scenes))
 
-    def _all_odds(self, product: Product, images: Sequence[np.ndarray]) -> np.ndarray:
+    def _all_odds(
+        self, product: Product, images: Sequence[np.ndarray], scenes: Sequence[Slots | None] | None = None
+    ) -> np.ndarray:
         """Pair form: log-odds of every image against every other, (head, image, image), antisymmetric."""
         if len(images) > MAX_COMPARED:
             raise ModelError(
@@ -222,7 +260,12 @@ class RewardModel:
         pairs = list(combinations(range(len(images)), 2))
         if pairs:
             left, right = (list(side) for side in zip(*pairs, strict=True))
-            values = self.log_odds([product] * len(pairs), [images[i] for i in left], [images[j] for j in right])
+            values = self.log_odds(
+                [product] * len(pairs),
+                [images[i] for i in left],
+                [images[j] for j in right],
+                None if scenes is None else [(scenes[i], scenes[j]) for i, j in pairs],
+            )
             odds[:, left, right], odds[:, right, left] = values, -values
         return odds
 
@@ -236,6 +279,7 @@ def build(
     products: Iterable[Product] = (),
     last_token: bool | None = None,
     named: NamedSlots | None = None,
+    told: bool = False,
     ensemble: int = 6,
     seed: int = 0,
 ) -> RewardModel:
@@ -244,7 +288,7 @@ def build(
     ``slots`` are the scene's, ``departments`` the products' coarsest categories: the auxiliary losses name both. The
     commonest MAX_DEPARTMENTS are kept (repetitions count). Without them the heads find factors of their own.
     ``products``: the training's; they say which price is dear in which currency and department.
-    ``named``: what names slots in this backbone's image tokens already.
+    ``named``: what names slots in this backbone's image tokens already. ``told``: noted scenes count before seen ones.
     ``last_token``: look at the last hidden state of the language model, too; None means in the pair form only.
     ModelError for the pair form of a vision encoder.
     """
@@ -258,6 +302,7 @@ def build(
         slots={slot: tuple(values) for slot, values in (slots or {}).items()},
         departments=tuple(sorted(name for name, _ in Counter(departments).most_common(MAX_DEPARTMENTS) if name)),
         ensemble=ensemble,
+        told=told,
     )
     heads = FusionHeads(shape, seed=seed)
     if named is not None:
@@ -284,6 +329,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
             slots={slot: tuple(values) for slot, values in settings["slots"].items()},
             departments=tuple(settings["departments"]),
             ensemble=int(settings["ensemble"]),
+            told={"seen": False, "told": True}[settings["scene"]],
         )
         prices = Prices({
             currency: {department: (float(mean), float(sd)) for department, (mean, sd) in scales.items()}
@@ -326,6 +372,10 @@ def _estimate(mean: float, reach: float, *, level: float, known: bool) -> Estima
     return Estimate(mean, mean - reach, mean + reach, level)
 
 
-def _check_lengths(products: Sequence[Product], images: Sequence[np.ndarray]) -> None:
+def _check_lengths(
+    products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[object] | None = None
+) -> None:
     if len(products) != len(images):
         raise ValueError(f"one product per image is needed, got {len(products)} products and {len(images)} images")
+    if scenes is not None and len(scenes) != len(images):
+        raise ValueError(f"one scene per image is needed, or None, got {len(scenes)} scenes and {len(images)} images")

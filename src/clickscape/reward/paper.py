@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clickscape.errors import ModelError
-from clickscape.reward.features import Pictures
+from clickscape.reward.features import Pictures, Scenes
 from clickscape.reward.heads import Features, HeadOutput, HeadShape
 from clickscape.reward.model import HEADS_FILE, SETTINGS_FILE, RewardModel
 from clickscape.types import Product
@@ -98,7 +98,9 @@ class PaperRewardModel(RewardModel):
         )
 
     @torch.inference_mode()
-    def features(self, products: Sequence[Product], pictures: Sequence[Pictures]) -> Features:
+    def features(
+        self, products: Sequence[Product], pictures: Sequence[Pictures], _scenes: Sequence[Scenes] | None = None
+    ) -> Features:
         """The last hidden state after picture and question; there is nothing else to keep."""
         return self._features([self.question(product) for product in products], pictures)
 
@@ -132,6 +134,7 @@ class PaperRewardModel(RewardModel):
         return Features(
             vision=nothing[:, None].expand(-1, 2, -1), text=nothing, hidden=hidden, facts=nothing,
             looks=nothing[:, None].expand(-1, 2, -1), department=torch.full((len(hidden),), -1),
+            scene=torch.zeros(len(hidden), 2, 0, dtype=torch.long),
         )  # fmt: skip
 
 

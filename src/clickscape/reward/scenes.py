@@ -21,6 +21,7 @@ from scipy.special import expit
 
 from clickscape.errors import ModelError
 from clickscape.reward.data import RewardData, pair_weights, split
+from clickscape.reward.features import Slots
 from clickscape.types import Product
 from clickscape.workspace.files import atomic_file
 
@@ -31,7 +32,6 @@ RIDGES = tuple((main, own) for main in (0.3, 1.0, 3.0) for own in (0.3, 1.0, 3.0
 
 _STEPS, _TOLERANCE = 50, 1e-8
 
-Slots = Mapping[str, str | None]
 Worths = Mapping[str, Mapping[str, float]]
 """Slot → value → worth in logits."""
 

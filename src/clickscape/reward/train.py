@@ -2,6 +2,7 @@
 
 With `trainable = "head"` the backbone is frozen and every picture passes it once; epochs then cost seconds. `lora` and
 `full` pass the backbone at every step. Validation products (whole groups) choose the epoch whose weights are kept.
+Where the log has counts, what elements are worth is then solved from them (`worths`); validation sets the temperature.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from torch.nn import functional
 from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
 from clickscape.reward.buckets import bucket_loss, bucket_of
-from clickscape.reward.calibrate import temperature
+from clickscape.reward.calibrate import temperature, temperature_of_counts
 from clickscape.reward.data import RewardData, pair_weights, regression_targets, split
-from clickscape.reward.features import Pictures, concatenate, department_numbers, extract
+from clickscape.reward.features import Pictures, Scenes, concatenate, department_numbers, extract
 from clickscape.reward.heads import RIDGE, Features, HeadOutput, slot_targets
 from clickscape.reward.model import RewardModel
-from clickscape.types import Product
+from clickscape.reward.worths import Counts, can_settle, settle
 
 BACKBONE_RATE = 0.1
 """Learning rate of a trained backbone, as a share of the heads'."""
@@ -80,12 +81,20 @@ class _Rows:
         return replace(self, **tensors)
 
 
-def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np.random.Generator) -> Iterator[Step]:
+def train(
+    model: RewardModel,
+    data: RewardData,
+    *,
+    config: RewardConfig,
+    rng: np.random.Generator,
+    features: Features | None = None,
+) -> Iterator[Step]:
     """Fit the heads (and the backbone, if ``config.trainable`` says so) in place, one `Step` per optimizer step.
 
-    After the last step the model holds the weights of the epoch that was best on validation products, and the
-    temperature at which its probabilities are right there. Raises ModelError
-    when the data holds no pair, or when the model has another form than the configuration.
+    features: of every creative of the data, for callers who train several models of the single form on them; only with
+    a frozen backbone. After the last step the model holds the weights of the epoch that was best on validation
+    products, and the temperature at which its probabilities are right there. Raises ModelError when the data holds no
+    pair, or when the model has another form than the configuration.
     """
     if model.form != config.form:
         raise ModelError(f"the settings ask for the {config.form} form, the model has the {model.form} form. "
@@ -96,8 +105,9 @@ def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np
     seen, held = split(data, share=config.validation_share, rng=rng)
     rows = _lay_out(seen, form=model.form, rng=rng)
     backbone = _prepare_backbone(model, config)
-    cached = _cache(model, seen, rows) if config.trainable == "head" else None
-    model.heads.standardize(cached if cached is not None else _cache(model, seen, rows, limit=512))
+    look = _Looker(model, features)
+    cached = look.all(seen, rows) if config.trainable == "head" else None
+    model.heads.standardize(cached if cached is not None else look.all(seen, rows, limit=512))
     device = model.device
     targets = torch.from_numpy(regression_targets(data, target=config.regression_target)).float().to(device)
     buckets = bucket_of(torch.from_numpy(regression_targets(seen, target="log_ctr")).float()).to(device)
@@ -107,7 +117,7 @@ def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np
     emphasis = torch.from_numpy(rng.exponential(size=(model.heads.shape.ensemble, len(rows.products)))).float()
     emphasis = emphasis.to(device)
     noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    validation = _Validation(model, held, config=config) if held is not None else None
+    validation = _Validation(look, held, config=config) if held is not None else None
 
     optimizer = torch.optim.AdamW(
         [
@@ -132,8 +142,8 @@ def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np
             picked, batch = _pick(rows, chosen)
             batch = batch.on(device)
             _set_training(model, config)
-            features = cached.take(picked) if cached is not None else _extract(model, seen, batch)
-            output = model.heads(features, noise=noise)
+            shown = cached.take(picked) if cached is not None else look.at(seen, batch)
+            output = model.heads(shown, noise=noise)
             losses = reward_losses(
                 output,
                 first=batch.first, second=batch.second, preference=batch.preference,
@@ -168,7 +178,21 @@ def train(model: RewardModel, data: RewardData, *, config: RewardConfig, rng: np
         with torch.no_grad():
             for parameter, kept in zip(trained, best_weights, strict=True):
                 parameter.copy_(kept)
-            model.heads.temperature.fill_(validation.temperature())
+    if config.worths == "clicks" and can_settle(model.heads) and _counted(seen):
+        counts = _counts(seen, rows, cached if cached is not None else look.all(seen, rows))
+        weights = emphasis.double().cpu().numpy()
+        settle(model.heads, counts, emphasis=np.ones((1, weights.shape[1])))
+        # Scores are log CTRs now; what makes probabilities of them is best measured where they were not learned.
+        measure = validation or _Validation(look, seen, config=config)
+        sharpness = measure.temperature()
+        if validation is not None and held is not None and _counted(held):
+            more = rng.exponential(size=(len(weights), len(validation.rows.products)))
+            counts = counts.with_more(_counts(held, validation.rows, validation.features()))
+            weights = np.concatenate([weights, more], axis=1)
+        settle(model.heads, counts, emphasis=weights)
+        model.heads.temperature.fill_(sharpness)
+    elif validation is not None:
+        model.heads.temperature.fill_(validation.temperature())
     _finish_backbone(model, config)
 
 
@@ -226,10 +250,10 @@ def learning_rate(step: int, total: int, *, warmup_share: float, floor: float = 
 class _Validation:
     """Soft-label loss of the ensemble on products that training does not see."""
 
-    def __init__(self, model: RewardModel, held: RewardData, *, config: RewardConfig) -> None:
-        self.model, self.held = model, held
+    def __init__(self, look: _Looker, held: RewardData, *, config: RewardConfig) -> None:
+        self.look, self.held, model = look, held, look.model
         self.rows = _lay_out(held, form=model.form, rng=np.random.default_rng(0)).on(model.device)
-        self.cached = _cache(model, held, self.rows) if config.trainable == "head" else None
+        self.cached = look.all(held, self.rows) if config.trainable == "head" else None
 
     def loss(self) -> float:
         gap, rows = self._gap(), self.rows
@@ -238,16 +262,25 @@ class _Validation:
 
     def temperature(self) -> float:
         """What the log-odds are best divided by; see `calibrate`."""
+        if self.look.model.form == "single" and _counted(self.held):
+            counts = _counts(self.held, self.rows, self.features())
+            with torch.no_grad():
+                scores = self.look.model.heads.eval()(counts.features).logits.mean(0)[:, 0].double().cpu().numpy()
+            found = temperature_of_counts(scores, counts.product, counts.clicks, counts.examinations)
+            if found is not None:
+                return found
         values = (self._gap(), self.rows.preference, self.rows.weight)
         return temperature(*(value.double().cpu().numpy() for value in values))
+
+    def features(self) -> Features:
+        """Of the rows, as the backbone gives them now."""
+        return self.cached if self.cached is not None else self.look.all(self.held, self.rows)
 
     @torch.no_grad()
     def _gap(self) -> Tensor:
         """Log-odds of every pair, mean over the heads."""
-        self.model.heads.eval()
-        rows = self.rows
-        features = self.cached if self.cached is not None else _cache(self.model, self.held, rows)
-        logits = self.model.heads(features).logits.mean(0)
+        heads, rows = self.look.model.heads.eval(), self.rows
+        logits = heads(self.features()).logits.mean(0)
         return logits[rows.first[:, 0], rows.first[:, 1]] - logits[rows.second[:, 0], rows.second[:, 1]]
 
 
@@ -306,31 +339,52 @@ def _pick(rows: _Rows, chosen: Tensor) -> tuple[Tensor, _Rows]:
     )
 
 
-def _samples(data: RewardData, rows: _Rows) -> tuple[list[Product], list[Pictures]]:
-    places = rows.creatives.tolist()
-    products = [data.product(sides[0]) for sides in places]
-    return products, [tuple(data.image(place) for place in sides) for sides in places]
+@dataclass(frozen=True)
+class _Looker:
+    """Features of rows: by looking, or from those of every creative that the caller has."""
+
+    model: RewardModel
+    known: Features | None
+
+    def at(self, data: RewardData, rows: _Rows) -> Features:
+        """Of some rows; gradients flow if torch is recording them."""
+        if self.known is not None:
+            return self.known.take(rows.creatives[:, 0])
+        places = rows.creatives.tolist()
+        products = [data.product(sides[0]) for sides in places]
+        pictures: list[Pictures] = [tuple(data.image(place) for place in sides) for sides in places]
+        scenes: list[Scenes] | None = None
+        if data.slots is not None:
+            scenes = [tuple(data.slots[place] for place in sides) for sides in places]
+        shape = self.model.heads.shape
+        return extract(
+            self.model.backbone, products, pictures, scenes=scenes,
+            prices=self.model.prices, departments=shape.departments, slots=shape.slots,
+            last_token=shape.hidden_width > 0,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def all(self, data: RewardData, rows: _Rows, *, limit: int | None = None) -> Features:
+        """Of all rows (or the first ``limit``), computed once; a few hundred pictures are open at a time."""
+        self.model.backbone.model.eval()
+        count = len(rows.creatives) if limit is None else min(limit, len(rows.creatives))
+        parts = [
+            self.at(data, replace(rows, creatives=rows.creatives[start : min(start + 256, count)]))
+            for start in range(0, count, 256)
+        ]
+        return concatenate(parts)
 
 
-def _extract(model: RewardModel, data: RewardData, rows: _Rows) -> Features:
-    products, pictures = _samples(data, rows)
-    shape = model.heads.shape
-    return extract(
-        model.backbone, products, pictures,
-        prices=model.prices, departments=shape.departments, last_token=shape.hidden_width > 0,
-    )  # fmt: skip
+def _counted(data: RewardData) -> bool:
+    return data.clicks is not None and data.examinations is not None
 
 
-@torch.no_grad()
-def _cache(model: RewardModel, data: RewardData, rows: _Rows, *, limit: int | None = None) -> Features:
-    """Features of all rows (or the first ``limit``), computed once; a few hundred pictures are open at a time."""
-    model.backbone.model.eval()
-    count = len(rows.creatives) if limit is None else min(limit, len(rows.creatives))
-    parts = [
-        _extract(model, data, replace(rows, creatives=rows.creatives[start : min(start + 256, count)]))
-        for start in range(0, count, 256)
-    ]
-    return concatenate(parts)
+def _counts(data: RewardData, rows: _Rows, features: Features) -> Counts:
+    """The clicks of the creatives that taught the heads to see."""
+    assert data.clicks is not None
+    assert data.examinations is not None
+    places = rows.creatives[:, 0].cpu().numpy()
+    return Counts(features, rows.product.cpu().numpy(), data.clicks[places], data.examinations[places])
 
 
 def _labels(model: RewardModel, data: RewardData) -> Tensor:

@@ -80,8 +80,8 @@ def _judge(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path,
     drawn = [
         renderer.render(product, text, size=(size, size), seed=own) for text, own in zip(texts, seeds, strict=True)
     ]
-    scores = judge.score([product] * len(drawn), [one.image for one in drawn])
     read = [parse(text) for text in texts]
+    scores = judge.score([product] * len(drawn), [one.image for one in drawn], [meant.scene.slots for meant in read])
     return [
         Ad(
             product_id=product.product_id,

@@ -129,7 +129,7 @@ def _category_scenes(workspace: Workspace, held: split.Split, *, rng: np.random.
     chosen = [known[index] for index in sorted(rng.permutation(len(known))[:SEARCHED])]
     products = [by_id[one.product_id] for one in chosen]
     scores = reward_room.load(workspace.models / "reward", device=best_device()).score(
-        products, [open_image(one.image)[..., :3] for one in chosen]
+        products, [open_image(one.image)[..., :3] for one in chosen], [slots_of(one) for one in chosen]
     )
     best = best_scene_per_category(
         scores,

@@ -249,6 +249,6 @@ def _written(desk: Desk, products: Sequence[Product], *, seed: int) -> list[list
 class _Indifferent:
     """No reward model: every image is as good as the other, and the order of writing stays."""
 
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray]) -> np.ndarray:
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
         """Zero for every image."""
         return np.zeros(min(len(products), len(images)))

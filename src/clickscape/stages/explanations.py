@@ -220,7 +220,7 @@ def _phrased(
     apart = {phrase.text: phrase for phrase in phrases(description)}
     without = {text: phrase.without for text, phrase in apart.items()}
     found = []
-    for one in weigh(model, product, description, without=without, draw=drawing, seeds=seeds):
+    for one in weigh(model, product, description, without=without, draw=drawing, seeds=seeds, read=drawing.slots.get):
         instead = drawing.instead(description, without[one.phrase])
         slots = len(instead) or len(apart[one.phrase].slots)
         ctr = scale.percent(one.reward, slots=slots) if scale is not None and scale.known else None
@@ -266,7 +266,8 @@ def _held_out(workspace: Workspace, model: RewardModel) -> list[Clicked]:
         shown = [creatives[row["creative_id"]] for row in own]
         first, *others = (open_image(creative.image)[..., :3] for creative in shown)
         count = len(others)
-        odds = model.log_odds([tested[name]] * count, others, [first] * count).mean(0)
+        whole, *rest = (slots_of(creative) for creative in shown)
+        odds = model.log_odds([tested[name]] * count, others, [first] * count, [(one, whole) for one in rest]).mean(0)
         found.append(
             Clicked(
                 rewards=np.array([0.0, *odds]),

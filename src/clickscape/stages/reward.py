@@ -69,6 +69,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             departments=[product.department for product in taught],
             products=taught,
             named=named_slots(source) if config.trainable == "head" else None,
+            told=config.scene == "told",
             seed=config.seed,
         )
         rng = np.random.default_rng(config.seed)
@@ -148,14 +149,21 @@ def reward_data(workspace: Workspace, held: split.Split) -> RewardData:
     if not creatives:
         raise WorkspaceError(f"{workspace.path} has no creatives. Add some, or try `clickscape simulate`.")
     estimates = click_room.read_estimates(workspace)
-    log_ctr = dict(zip(estimates["creative_id"].to_pylist(), estimates["log_ctr"].to_pylist(), strict=True))
+    names = estimates["creative_id"].to_pylist()
+
+    def column(name: str) -> np.ndarray:
+        known = dict(zip(names, estimates[name].to_pylist(), strict=True))
+        return np.array([_number(known.get(creative.creative_id)) for creative in creatives])
+
     return RewardData(
         products=products,
         creative_ids=[creative.creative_id for creative in creatives],
         product_of=[creative.product_id for creative in creatives],
         images=lambda index: open_image(creatives[index].image)[..., :3],
         pairs=click_room.read_pairs(workspace),
-        log_ctr=np.array([_number(log_ctr.get(creative.creative_id)) for creative in creatives]),
+        log_ctr=column("log_ctr"),
+        clicks=column("clicks"),
+        examinations=column("examinations"),
         slots=[slots_of(creative) for creative in creatives],
         groups=held.groups,
     )

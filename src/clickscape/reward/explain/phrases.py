@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from clickscape.reward.features import Slots
 from clickscape.reward.model import RewardModel
 from clickscape.types import Estimate, Product
 
@@ -36,9 +37,12 @@ def weigh(
     without: Mapping[str, str],
     draw: Draw,
     seeds: Sequence[int],
+    read: Callable[[str], Slots | None] = lambda _: None,
     level: float = 0.95,
 ) -> list[Contribution]:
     """One contribution per phrase, in order; without: phrase → the description that lacks it.
+
+    read: description → the scene that is drawn for it, for a model that is told scenes.
 
     ValueError for fewer than two seeds: their spread would be unknown.
     """
@@ -48,7 +52,8 @@ def weigh(
     contributions = []
     for phrase, rest in without.items():
         drawn = [draw(rest, seed) for seed in seeds]
-        reward = _estimate(model.log_odds([product] * len(seeds), drawn, whole), level=level)
+        scenes = [(read(rest), read(description))] * len(seeds)
+        reward = _estimate(model.log_odds([product] * len(seeds), drawn, whole, scenes), level=level)
         contributions.append(Contribution(phrase, reward))
     return contributions
 

@@ -1,0 +1,185 @@
+"""Worths from counts: against autograd, against the truth that drew the clicks, and with nothing to say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clickscape.config import RewardConfig
+from clickscape.reward import evaluate as evaluation
+from clickscape.reward import model as reward_model
+from clickscape.reward.data import RewardData
+from clickscape.reward.features import concatenate
+from clickscape.reward.heads import CLASSIFICATION, Features, FusionHeads, HeadShape
+from clickscape.reward.train import train
+from clickscape.reward.worths import Counts, can_settle, design, settle
+
+SLOTS = {"wall": ("red", "green", "blue"), "prop": ("ice",)}
+DEPARTMENTS = ("Drinks", "Tools")
+
+
+def _heads(**changes: Any) -> FusionHeads:
+    shape = {
+        "sides": 1, "vision_width": 3, "text_width": 2, "hidden_width": 0, "fact_width": 2, "look_width": 2,
+        "slots": SLOTS, "departments": DEPARTMENTS, "ensemble": 3, "told": True,
+    }  # fmt: skip
+    return FusionHeads(HeadShape(**(shape | changes)), seed=0)
+
+
+def _features(count: int, *, rng: np.random.Generator, per_product: int = 4) -> Features:
+    def normal(*size: int) -> torch.Tensor:
+        return torch.from_numpy(rng.normal(size=size)).float()
+
+    return Features(
+        vision=normal(count, 1, 3),
+        text=normal(count, 2),
+        hidden=torch.zeros(count, 0),
+        facts=normal(count // per_product, 2).repeat_interleave(per_product, 0),
+        looks=normal(count, 1, 2),
+        department=torch.arange(count // per_product).remainder(2).repeat_interleave(per_product),
+        scene=torch.stack([torch.from_numpy(rng.integers(classes, size=(count, 1))) for classes in (4, 2)], dim=2),
+    )
+
+
+def _counts(features: Features, score: np.ndarray, *, rng: np.random.Generator, traffic: float) -> Counts:
+    product = np.arange(len(features)) // 4
+    examinations = traffic * rng.lognormal(sigma=0.5, size=len(features))
+    level = np.exp(rng.normal(-3, 0.5, size=product.max() + 1))[product]
+    return Counts(features, product, rng.poisson(examinations * level * np.exp(score)).astype(float), examinations)
+
+
+@torch.no_grad()
+def test_a_score_is_the_design_times_the_worths() -> None:
+    heads, features = _heads(), _features(12, rng=np.random.default_rng(0))
+    for part in (heads.value, heads.interaction, heads.fact_interaction, heads.look):
+        part.copy_(torch.randn(part.shape, generator=torch.Generator().manual_seed(1)))
+    worths = torch.cat(
+        [p[:, CLASSIFICATION].flatten(1) for p in (heads.value, heads.interaction, heads.fact_interaction, heads.look)],
+        dim=1,
+    )
+    assert torch.allclose(worths @ design(heads.perceive(features)).T, heads(features).logits[:, :, 0], atol=1e-5)
+
+
+def test_settled_worths_find_what_drew_the_clicks() -> None:
+    """Products of other CTRs, other traffic and rows without counts do not disturb; chance shrinks with traffic."""
+    rng = np.random.default_rng(2)
+    features = _features(1200, rng=rng)
+    wall, tools = features.scene[:, 0, 0].numpy(), features.department.numpy() == 1
+    true = np.array([0.3, 0.0, -0.2, 0.0])[wall] + 0.5 * (tools & (wall == 1)) + 0.1 * features.looks[:, 0, 0].numpy()
+    errors = {}
+    for traffic in (100, 10_000):
+        counts = _counts(features, true, rng=rng, traffic=traffic)
+        counts.clicks[:40] = np.nan
+        counts.examinations[40:80] = 0
+        heads = _heads()
+        settle(heads, counts, emphasis=np.ones((3, 300)))
+        assert float(heads.temperature) == 1.0
+        with torch.no_grad():
+            found = heads(features).logits[:, :, 0].numpy()
+        assert np.ptp(found, axis=0).max() < 1e-3  # equal weights, equal heads
+        gaps = (found[0] - true).reshape(-1, 4)
+        errors[traffic] = float(np.std(gaps - gaps.mean(1, keepdims=True)))
+    assert errors[10_000] < 0.02
+    assert errors[10_000] < errors[100] < 0.15
+
+
+def test_worths_are_where_the_posterior_is_flat() -> None:
+    """The gradient of likelihood and prior, by autograd in float64, vanishes at what Newton found."""
+    from clickscape.reward import worths
+
+    rng = np.random.default_rng(3)
+    features = _features(400, rng=rng)
+    counts = _counts(features, 0.4 * (features.scene[:, 0, 0].numpy() == 0), rng=rng, traffic=3_000)
+    heads = _heads(ensemble=1)
+    settle(heads, counts, emphasis=np.ones((1, 100)))
+    with torch.no_grad():
+        columns = design(heads.perceive(features)).double()
+    parts = (heads.value, heads.interaction, heads.fact_interaction, heads.look)
+    found = torch.cat([part[0, CLASSIFICATION].detach().flatten() for part in parts]).double().requires_grad_()
+    weights = (columns @ found + torch.from_numpy(np.log(counts.examinations))).reshape(-1, 4).log_softmax(1)
+    likelihood = (torch.from_numpy(counts.clicks).reshape(-1, 4) * weights).sum()
+    spread = np.repeat(
+        [worths.MAIN_SD, worths.INTERACTION_SD, worths.FACT_SD, worths.LOOK_SD], [p[0, 0].numel() for p in parts]
+    )
+    crossed = found[parts[0][0, 0].numel() :][: parts[1][0, 0].numel()]
+    prior = 0.5 * (found / torch.from_numpy(spread)).square().sum()
+    prior = prior + (crossed.square() + worths.NEARLY_NOTHING**2).sqrt().sum() / worths.INTERACTION_SCALE
+    (prior - likelihood).backward()
+    assert found.grad is not None
+    alive = found.detach() != 0
+    assert alive.sum() > 10
+    step = found.grad[alive].abs() / torch.from_numpy(spread**-2)[alive].clamp(min=counts.clicks.sum() / 100)
+    assert float(step.max()) < 0.02
+
+
+def test_nothing_to_learn_leaves_nothing() -> None:
+    rng = np.random.default_rng(4)
+    features = _features(8, rng=rng)
+    heads = _heads()
+    settle(heads, Counts(features, np.arange(8) // 4, np.full(8, np.nan), np.ones(8)), emphasis=np.ones((3, 2)))
+    with torch.no_grad():
+        assert heads(features).logits.abs().max() == 0
+
+
+def test_who_can_be_settled() -> None:
+    assert can_settle(_heads())
+    assert not can_settle(_heads(sides=2))
+    assert not can_settle(_heads(slots={}))
+    assert not can_settle(_heads(hidden_width=4))
+
+
+def _counted(data: RewardData, *, rng: np.random.Generator) -> RewardData:
+    """The same creatives with clicks drawn from their CTRs."""
+    assert data.log_ctr is not None
+    examinations = rng.uniform(1_000, 3_000, size=len(data.creative_ids))
+    return replace(
+        data, clicks=rng.poisson(examinations * np.exp(data.log_ctr)).astype(float), examinations=examinations
+    )
+
+
+@pytest.mark.parametrize("scene", ["seen", "told"])
+def test_a_model_learns_from_counts(world: Any, backbone: Any, tmp_path: Path, scene: str) -> None:
+    """Scores are log CTRs over the temperature, probabilities are right, and a checkpoint keeps how scenes are read."""
+    rng = np.random.default_rng(5)
+    data, fresh = _counted(world.data(world.products(60)), rng=rng), world.data(world.products(90)[60:])
+    model = reward_model.build(
+        backbone, slots=world.slots, departments=[p.department for p in data.products.values()], told=scene == "told"
+    )
+    config = RewardConfig(epochs=4 if scene == "told" else 12, products_per_batch=8, scene=scene)
+    list(train(model, data, config=config, rng=np.random.default_rng(0)))
+    report = evaluation.evaluate(model, fresh, rng=np.random.default_rng(1), true_log_ctr=fresh.log_ctr)
+    assert report.true_accuracy is not None
+    assert report.calibration is not None
+    assert report.true_accuracy.value > 0.95
+    assert report.calibration.value < 0.06
+    model.save(tmp_path / "reward")
+    again = reward_model.load(tmp_path / "reward")
+    products = [fresh.product(place) for place in range(3)]
+    images = [fresh.image(place) for place in range(3)]
+    scores = again.score(products, images, fresh.slots[:3])
+    assert scores == pytest.approx(model.score(products, images, fresh.slots[:3]), abs=1e-4)
+    blind = again.score(products, [np.full_like(images[0], 127)] * 3, fresh.slots[:3])
+    assert bool(np.ptp(blind) > 1) == (scene == "told")
+    with pytest.raises(ValueError, match="one scene per image"):
+        again.score(products, images, [None])
+
+
+def test_features_that_the_caller_has_are_those_that_training_would_take(world: Any, backbone: Any) -> None:
+    data = _counted(world.data(world.products(24)), rng=np.random.default_rng(6))
+    scores = []
+    for given in (False, True):
+        model = reward_model.build(backbone, slots=world.slots, departments=world.departments)
+        count = range(len(data.creative_ids))
+        features = concatenate(
+            [model.features([data.product(at)], [(data.image(at),)], [(data.slots[at],)]) for at in count]
+        )
+        config = RewardConfig(epochs=2, products_per_batch=8)
+        for _ in train(model, data, config=config, rng=np.random.default_rng(0), features=features if given else None):
+            pass
+        scores.append(model.logits(features))
+    assert np.abs(scores[0] - scores[1]).max() < 0.02

@@ -183,3 +183,17 @@ def test_features_that_the_caller_has_are_those_that_training_would_take(world: 
             pass
         scores.append(model.logits(features))
     assert np.abs(scores[0] - scores[1]).max() < 0.02
+
+
+def test_counts_that_nobody_knows_leave_what_pairs_taught(world: Any, backbone: Any) -> None:
+    plain = world.data(world.products(24))
+    unknown = replace(
+        plain, clicks=np.full(len(plain.creative_ids), np.nan), examinations=np.ones(len(plain.creative_ids))
+    )
+    scores = []
+    for data in (plain, unknown):
+        model = reward_model.build(backbone, slots=world.slots, departments=world.departments)
+        list(train(model, data, config=RewardConfig(epochs=2, products_per_batch=8), rng=np.random.default_rng(0)))
+        scores.append(model.score([data.product(at) for at in range(3)], [data.image(at) for at in range(3)]))
+    assert np.ptp(scores[0]) > 0
+    assert np.array_equal(scores[0], scores[1])

@@ -376,7 +376,10 @@ class _Looker:
 
 
 def _counted(data: RewardData) -> bool:
-    return data.clicks is not None and data.examinations is not None
+    """Whether any creative has counts; solving from none would make all worths nothing."""
+    if data.clicks is None or data.examinations is None:
+        return False
+    return bool((np.isfinite(data.clicks) & (data.examinations > 0)).any())
 
 
 def _counts(data: RewardData, rows: _Rows, features: Features) -> Counts:

@@ -11,7 +11,6 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,10 +21,11 @@ from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
 from clickscape.reward.buckets import bucket_loss, bucket_of
 from clickscape.reward.calibrate import temperature, temperature_of_counts
-from clickscape.reward.data import RewardData, pair_weights, regression_targets, split
+from clickscape.reward.data import RewardData, regression_targets, split
 from clickscape.reward.features import Pictures, Scenes, concatenate, department_numbers, extract
 from clickscape.reward.heads import RIDGE, Features, HeadOutput, slot_targets
 from clickscape.reward.model import RewardModel
+from clickscape.reward.rows import Rows, lay_out, pick
 from clickscape.reward.worths import Counts, can_settle, settle
 
 BACKBONE_RATE = 0.1
@@ -56,31 +56,6 @@ class Losses:
     slots: Tensor
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """What passes the heads, and the pairs between them.
-
-    creatives: (row, side) places in the data. product: (row,) number. first, second: (pair, 2) row and side of the
-    logits.
-    """
-
-    products: list[str]
-    creatives: Tensor
-    product: Tensor
-    first: Tensor
-    second: Tensor
-    pair_product: Tensor
-    preference: Tensor
-    weight: Tensor
-
-    def on(self, device: torch.device) -> _Rows:
-        """The same on another device."""
-        tensors: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, **tensors)
-
-
 def train(
     model: RewardModel,
     data: RewardData,
@@ -103,7 +78,7 @@ def train(
         raise ModelError("no pair of creatives says which is better (all ties, or none at all). "
                          "Collect more impressions, or lower the filter of the pairs.")  # fmt: skip
     seen, held = split(data, share=config.validation_share, rng=rng)
-    rows = _lay_out(seen, form=model.form, rng=rng)
+    rows = lay_out(seen, form=model.form, rng=rng)
     backbone = _prepare_backbone(model, config)
     look = _Looker(model, features)
     cached = look.all(seen, rows) if config.trainable == "head" else None
@@ -139,7 +114,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate
             chosen = torch.from_numpy(np.sort(order[start : start + config.products_per_batch]))
-            picked, batch = _pick(rows, chosen)
+            picked, batch = pick(rows, chosen)
             batch = batch.on(device)
             _set_training(model, config)
             shown = cached.take(picked) if cached is not None else look.at(seen, batch)
@@ -252,7 +227,7 @@ class _Validation:
 
     def __init__(self, look: _Looker, held: RewardData, *, config: RewardConfig) -> None:
         self.look, self.held, model = look, held, look.model
-        self.rows = _lay_out(held, form=model.form, rng=np.random.default_rng(0)).on(model.device)
+        self.rows = lay_out(held, form=model.form, rng=np.random.default_rng(0)).on(model.device)
         self.cached = look.all(held, self.rows) if config.trainable == "head" else None
 
     def loss(self) -> float:
@@ -284,61 +259,6 @@ class _Validation:
         return logits[rows.first[:, 0], rows.first[:, 1]] - logits[rows.second[:, 0], rows.second[:, 1]]
 
 
-def _lay_out(data: RewardData, *, form: Literal["single", "pair"], rng: np.random.Generator) -> _Rows:
-    """Rows for the heads: every creative that a pair needs (single), or every pair in one random order (pair)."""
-    pairs, places = data.informative, data.places
-    products = sorted({pair.product_id for pair in pairs})
-    numbers = {product_id: number for number, product_id in enumerate(products)}
-    pair_product = np.array([numbers[pair.product_id] for pair in pairs])
-    order = np.argsort(pair_product, kind="stable")
-    places, pair_product = places[order], pair_product[order]
-    if form == "single":
-        of_creative = {int(place): number for two, number in zip(places, pair_product, strict=True) for place in two}
-        creatives = np.array(sorted(of_creative, key=lambda place: (of_creative[place], place)))[:, None]
-        row_of = {int(place): row for row, place in enumerate(creatives[:, 0])}
-        product = np.array([of_creative[int(place)] for place in creatives[:, 0]])
-        first, second = (
-            np.array([(row_of[int(place)], 0) for place in places[:, side]], dtype=np.int64) for side in (0, 1)
-        )
-    else:
-        turned = rng.random(len(places)) < 0.5
-        creatives = np.where(turned[:, None], places[:, ::-1], places)
-        product = pair_product
-        first, second = (np.stack([np.arange(len(places)), turned ^ bool(side)], axis=1) for side in (0, 1))
-    return _Rows(
-        products=products,
-        creatives=torch.from_numpy(creatives.astype(np.int64)),
-        product=torch.from_numpy(product),
-        first=torch.from_numpy(first.astype(np.int64)),
-        second=torch.from_numpy(second.astype(np.int64)),
-        pair_product=torch.from_numpy(pair_product),
-        preference=torch.tensor([pairs[index].preference for index in order], dtype=torch.float32),
-        weight=torch.from_numpy(pair_weights(pairs)[order]).float(),
-    )
-
-
-def _pick(rows: _Rows, chosen: Tensor) -> tuple[Tensor, _Rows]:
-    """The rows (by place) and pairs of some products."""
-    picked = torch.isin(rows.product, chosen).nonzero()[:, 0]
-    pairs = torch.isin(rows.pair_product, chosen).nonzero()[:, 0]
-    place = torch.full((len(rows.product),), -1)
-    place[picked] = torch.arange(len(picked))
-
-    def moved(ends: Tensor) -> Tensor:
-        return torch.stack([place[ends[pairs, 0]], ends[pairs, 1]], dim=1)
-
-    return picked, replace(
-        rows,
-        creatives=rows.creatives[picked],
-        product=rows.product[picked],
-        first=moved(rows.first),
-        second=moved(rows.second),
-        pair_product=rows.pair_product[pairs],
-        preference=rows.preference[pairs],
-        weight=rows.weight[pairs],
-    )
-
-
 @dataclass(frozen=True)
 class _Looker:
     """Features of rows: by looking, or from those of every creative that the caller has."""
@@ -346,7 +266,7 @@ class _Looker:
     model: RewardModel
     known: Features | None
 
-    def at(self, data: RewardData, rows: _Rows) -> Features:
+    def at(self, data: RewardData, rows: Rows) -> Features:
         """Of some rows; gradients flow if torch is recording them."""
         if self.known is not None:
             return self.known.take(rows.creatives[:, 0])
@@ -364,7 +284,7 @@ class _Looker:
         )  # fmt: skip
 
     @torch.no_grad()
-    def all(self, data: RewardData, rows: _Rows, *, limit: int | None = None) -> Features:
+    def all(self, data: RewardData, rows: Rows, *, limit: int | None = None) -> Features:
         """Of all rows (or the first ``limit``), computed once; a few hundred pictures are open at a time."""
         self.model.backbone.model.eval()
         count = len(rows.creatives) if limit is None else min(limit, len(rows.creatives))
@@ -382,7 +302,7 @@ def _counted(data: RewardData) -> bool:
     return bool((np.isfinite(data.clicks) & (data.examinations > 0)).any())
 
 
-def _counts(data: RewardData, rows: _Rows, features: Features) -> Counts:
+def _counts(data: RewardData, rows: Rows, features: Features) -> Counts:
     """The clicks of the creatives that taught the heads to see."""
     assert data.clicks is not None
     assert data.examinations is not None
@@ -396,7 +316,7 @@ def _labels(model: RewardModel, data: RewardData) -> Tensor:
     return slot_targets(model.slots, [scene if scene is not None else {} for scene in scenes])
 
 
-def _departments(model: RewardModel, data: RewardData, rows: _Rows) -> Tensor:
+def _departments(model: RewardModel, data: RewardData, rows: Rows) -> Tensor:
     """Department of the product of every row's product number, −100 where the heads do not know it."""
     products = [data.products[product_id] for product_id in rows.products]
     numbers = department_numbers(products, departments=model.heads.shape.departments)

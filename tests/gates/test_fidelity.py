@@ -205,6 +205,26 @@ def test_nobody_knows_whether_a_product_at_the_lower_border_floats(box: Scene) -
     assert "out_of_frame" in kinds(cut)
 
 
+@pytest.mark.parametrize(
+    ("size", "shows"),
+    [
+        ((96, 96), True),
+        ((95, 300), False),
+        ((250, 970), True),
+        ((90, 728), False),
+        ((600, 160), False),
+        ((600, 300), True),
+    ],
+)
+def test_a_contact_shadow_thinner_than_a_pixel_is_not_judged(size: tuple[int, int], shows: bool) -> None:
+    """A box in a picture of that (height, width): what it stands on is said where there are pixels enough."""
+    height, width = size
+    product = np.zeros((height, width, 4), np.uint8)
+    product[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4] = (190, 40, 50, 255)
+    image = np.where(product[..., 3:] > 0, product[..., :3], np.uint8(WALL))
+    assert (fidelity.measure(image, product).grounding is not None) == shows
+
+
 def test_room_by_hand(box: Scene) -> None:
     """Free: 200 of 512 left, 150 above, 200 right, 102 below; the smallest but the zone is what counts."""
     assert fidelity.room(box.product, (0, 0, 0, 0)) == pytest.approx(102 / 512)

@@ -23,6 +23,8 @@ from clickscape.gates.verdict import Failure, Kind, Verdict
 Bytes = npt.NDArray[np.uint8]
 
 WORKING = 512  # pixels of the shorter side
+_FEWEST, _FEWEST_LONG, _LONG = 96, 200, 3.0
+"""Pixels of the shorter side, and those of a picture more than _LONG times as long, from which floating shows."""
 _VISIBLE = 24  # alpha from which a pixel shows: less is a breath of shadow in the cut-out
 _SOLID = 128  # alpha from which a pixel counts for the product's extent
 _PERCENTILE = 99.0  # of ΔE2000 over the product's interior, after lossy encoding
@@ -59,8 +61,9 @@ class Measures:
 
     `altered`: opaque pixels that differ, or the 99th percentile of their ΔE2000; `edge`: ΔE2000 to a clean composite;
     `seam`: step in lightness, CIELAB units; `extension`: share of the product's area; `grounding`: evidence of contact
-    below the product, None where it ends too near the border to know; `room`: the smallest share of the picture's side
-    left free beyond the safe zone; `extent`: share of width or height that the product fills, the larger of both.
+    below the product, None where it ends too near the border or the picture is too small to know; `room`: the smallest
+    share of the picture's side left free beyond the safe zone; `extent`: share of width or height that the product
+    fills, the larger of both.
     """
 
     altered: float
@@ -97,7 +100,7 @@ def measure(
         edge=edge_difference(outlines),
         seam=seam_step(outlines if large[0] is shown else unroll(*large)),
         extension=extension_share(shown, placed),
-        grounding=grounding(*large),
+        grounding=grounding(*large) if shows_ground(image.shape[:2]) else None,
         room=room(product, safe_zone),
         extent=extent(product),
     )
@@ -137,6 +140,12 @@ def _check(image: Bytes, product: Bytes) -> None:
         raise ValueError(
             f"no pixel of the placed cut-out has an alpha of {_SOLID} or more: there is no product to judge"
         )
+
+
+def shows_ground(shape: tuple[int, int]) -> bool:
+    """Whether a picture of `shape` (height, width) has pixels enough to tell a contact shadow from none."""
+    shorter, longer = sorted(shape)
+    return shorter >= (_FEWEST_LONG if longer > _LONG * shorter else _FEWEST)
 
 
 def count_differing(image: Bytes, product: Bytes) -> float:

@@ -266,6 +266,16 @@ def test_left_and_right_do_not_matter(seed: int) -> None:
     assert fidelity.measure(scene.image, scene.product) == fidelity.measure(turned.image, turned.product)
 
 
+def test_an_outline_of_any_length_is_looked_at() -> None:
+    """A comb of 2 × 500 pixels a tooth: more outline than OpenCV looks up at once."""
+    product = np.zeros((512, 512, 4), np.float32)
+    product[4:504, 4:508:6] = 1
+    product[500:504, 4:508] = 1
+    product[4:504, 5:508:6] = 1
+    (outline,) = unroll(np.full((512, 512, 3), 0.5, np.float32), product)
+    assert 20_000 < len(outline.judged) <= 30_000
+
+
 def test_smoothing_an_outline_keeps_its_mean_and_goes_round() -> None:
     values = np.zeros((40, 1), np.float32)
     values[0] = 1

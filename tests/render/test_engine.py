@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickscape.errors import ImageError
-from clickscape.render.studio import product, scene
+from clickscape.render.studio import product, scene, stage
 from clickscape.render.studio.cache import ByteCache
 from clickscape.render.studio.engine import StudioRenderer, vary
 from clickscape.render.studio.geometry import Camera
@@ -56,6 +56,17 @@ def test_the_same_arguments_give_the_same_bytes_whatever_was_drawn_before() -> N
     again = used.compose(bottle(), drawn, size=(SIDE, SIDE), seed=5)
     assert np.array_equal(fresh.image, again.image)
     assert np.array_equal(fresh.product_mask, again.product_mask)
+
+
+def test_long_borders_of_faces_are_looked_up_in_parts(monkeypatch: pytest.MonkeyPatch, studio: StudioRenderer) -> None:
+    """Above some 1,500 pixels more points lie along faces than OpenCV looks up at once; parts change nothing."""
+    drawn = Scene("bathroom", "slate", "blinds", "steps", "cream")
+    large = studio.compose(bottle(), drawn, size=(1800, 1800), seed=1)
+    assert large.image.std() > 10
+    whole = StudioRenderer().compose(bottle(), drawn, size=(256, 256), seed=1)
+    monkeypatch.setattr(stage, "_LOOKED_UP", 100)
+    parts = StudioRenderer().compose(bottle(), drawn, size=(256, 256), seed=1)
+    assert np.array_equal(whole.image, parts.image)
 
 
 def test_the_number_of_threads_changes_nothing(studio: StudioRenderer) -> None:

@@ -6,6 +6,7 @@ pattern does not follow it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +18,7 @@ Mask = npt.NDArray[np.bool_]
 
 INNER, OUTER = -1, 26  # depths, pixels: inside the outline, and out into the background
 _SHORTEST = 24  # points of an outline worth a look: specks say nothing
+_LONGEST = 30_000  # points of an outline that are looked at: OpenCV's maps have fewer than 32,767 rows
 _FLAT = 1e-3
 
 
@@ -61,9 +63,9 @@ def unroll(image: Floats, product: Floats, *, foot_share: float = 0.12) -> list[
     depths = np.arange(INNER, OUTER + 1, dtype=np.float32)
     made = []
     for points in cv2.findContours(solid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]:
-        column, row = points[:, 0, 0], points[:, 0, 1]
         if len(points) < _SHORTEST:
             continue
+        column, row = points[:: math.ceil(len(points) / _LONGEST), 0].T
         normal = smooth(slope[row, column], 1.5)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), _FLAT)
         across = column[:, None].astype(np.float32) + normal[:, :1] * depths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ _GROUND = {"kitchen": "oak", "living room": "oak", "terrace": "pavement", "fores
            "beach": "sand", "desert": "red sand", "city": "pavement", "workshop": "concrete",
            "cafe": "walnut", "snow": "snow", "night city": "asphalt", "festive": "walnut", "pool": "water"}  # fmt: skip
 _PALE = "#e9e4dc"
+_LOOKED_UP = 30_000  # points in one look-up: OpenCV's maps have fewer than 32,767 rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,9 @@ def _patterned(light: lights.Light, tile: Floats | None, buffer: GBuffer) -> Flo
     around = np.ones((2 * stride + 1, 2 * stride + 1), np.uint8)
     border = cv2.dilate(buffer.face, around) != cv2.erode(buffer.face, around)
     # enlarging mixes the light of two faces, which draws dots along the outline of the nearer one
-    passed[border] = lights.transmission(light, tile, *buffer.position[:, border][..., None])[:, 0]
+    points = buffer.position[:, border]
+    parts = np.array_split(points, max(1, math.ceil(points.shape[1] / _LOOKED_UP)), axis=1)
+    passed[border] = np.concatenate([lights.transmission(light, tile, *part[..., None])[:, 0] for part in parts])
     return passed
 
 

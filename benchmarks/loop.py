@@ -101,7 +101,7 @@ Every row chooses ads for the same products, drawn with the same seeds. Objectiv
 with or without the product-centric term, three descriptions sampled per product; "best of 3" keeps the one that the
 teacher likes best. "Best scene per category" is read from the teacher's scores of training creatives; the oracle knows
 the world. GRPO renders as many candidates as an objective does (`benchmarks/grpo.py`). A row that not all seeds have
-says so.
+says so; one that learned from an earlier reward model than the others says so, too.
 
 """
 
@@ -186,7 +186,9 @@ def pool(runs: Sequence[dict[str, Any]], *, rng: np.random.Generator) -> dict[st
         for name in PARTS
         if all(name in one["parts"] for one in runs)
     }
-    return {"seeds": len(runs), "rows": rows, "reward": reward, "parts": parts}
+    ahead, behind = (np.stack([np.array(one["rows"][name]["cells"]) for one in runs]) for name in reversed(FIRST))
+    lead = _lead(ahead, behind, rng)
+    return {"seeds": len(runs), "rows": rows, "lead": lead, "reward": reward, "parts": parts}
 
 
 def _judge(workspace: Workspace, *, seed: int) -> Judge:
@@ -273,15 +275,33 @@ def _metric(metric: str, sums: np.ndarray) -> np.ndarray:
 
 
 def _interval(metric: str, cells: np.ndarray, rng: np.random.Generator) -> list[float]:
-    """Value, low and high; cells: (seed, object, 8). Seeds and objects are drawn anew, objects alike in all."""
-    seeds, objects, _ = cells.shape
+    """Value, low and high; cells: (seed, object, 8)."""
+    low, high = np.quantile(_metric(metric, _resampled(cells, rng)), [0.025, 0.975])
+    return [float(_metric(metric, cells.sum((0, 1)))), float(low), float(high)]
+
+
+def _resampled(cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sums of cells (seed, object, …) over seeds and objects that are drawn anew, objects alike in all: (draw, …)."""
+    seeds, objects = cells.shape[:2]
     draws = []
     for _ in range(RESAMPLES):
         by_seed = rng.integers(seeds, size=seeds)
         by_object = rng.integers(objects, size=objects)
         draws.append(cells[by_seed][:, by_object].sum((0, 1)))
-    low, high = np.quantile(_metric(metric, np.stack(draws)), [0.025, 0.975])
-    return [float(_metric(metric, cells.sum((0, 1)))), float(low), float(high)]
+    return np.stack(draws)
+
+
+def _lead(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> dict[str, list[float]]:
+    """What the first row's cells (seed, object, 8) are ahead of the second's, on the same seeds and objects."""
+    pair = np.stack([first, second], axis=2)
+    draws, whole = _resampled(pair, rng), pair.sum((0, 1))
+    return {
+        metric: [
+            float(np.subtract(*_metric(metric, whole))),
+            *(float(end) for end in np.quantile(np.subtract(*_metric(metric, draws).T), [0.025, 0.975])),
+        ]
+        for metric in ("true CTR uplift", "matching share")
+    }
 
 
 def _spread(values: Sequence[float]) -> list[float]:
@@ -303,6 +323,10 @@ def _table(world: str, pooled: dict[str, Any]) -> str:
         few = "" if figures["seeds"] == seeds else f" ({figures['seeds']} of {seeds} seeds)"
         cells = [_show(metric, Estimate(*figures[metric])) for metric in metrics]
         lines.append(f"| {name}{few} | " + " | ".join(cells) + " |")
+    told = [
+        f"{100 * v[0]:+.0f} points [{100 * v[1]:+.0f}, {100 * v[2]:+.0f}] of {k}" for k, v in pooled["lead"].items()
+    ]
+    lines += ["", f"What the product term is worth, {FIRST[1]} less {FIRST[0]}: {', '.join(told)}."]
     return "\n".join(lines) + "\n"
 
 

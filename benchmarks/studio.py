@@ -1,6 +1,6 @@
 """What does a studio image cost?  CPU time by size: known scene, new scene of a known set, first of a set, and where.
 
-    python benchmarks/studio.py [--sizes 128 512 1024 1536] [--scenes 60]
+    python benchmarks/studio.py [--sizes 128 512 1024 1536] [--scenes 60] [--page docs/studio.md]
 
 The first picture of a set is timed twice: with nothing on disk, and as a new process finds the set there. A profile
 says where the time of new scenes goes. Prints tables and appends one JSON row to benchmarks/results/studio.jsonl. CPU
@@ -24,6 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from _page import write_part
 from clickscape.render.studio import scene as scenes
 from clickscape.render.studio.engine import StudioRenderer, vary
 from clickscape.render.studio.scene import Scene
@@ -107,6 +108,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--sizes", type=int, nargs="+", default=[128, 512, 1024, 1536])
     arguments.add_argument("--scenes", type=int, default=60)
+    arguments.add_argument("--page", type=Path, help="also write the tables into this Markdown file")
     asked = arguments.parse_args()
     row: dict[str, object] = {
         "benchmark": "studio",
@@ -115,21 +117,23 @@ def main() -> None:
         "versions": f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}",
         "scenes": asked.scenes,
     }
-    print(f"{'CPU-milliseconds per image':34s} {'median':>8s} {'mean':>8s} {'90 %':>8s}")
+    lines = ["| CPU-milliseconds per picture | median | mean | 90 % |", "| --- | --- | --- | --- |"]
     for side in asked.sizes:
         count = asked.scenes if side <= 512 else max(6, asked.scenes // 4)
         for case, seconds in measure(side, count=count).items():
             values = np.array(seconds) * 1000
             figures = [float(np.median(values)), float(values.mean()), float(np.percentile(values, 90))]
             row[f"{side} px, {case}"] = [round(value, 1) for value in figures]
-            print(f"{side:5d} px  {case:26s} " + " ".join(f"{value:8.1f}" for value in figures))
+            lines.append(f"| {side} px, {case} | " + " | ".join(f"{value:,.0f}" for value in figures) + " |")
     shares = profile(count=asked.scenes)
-    print(f"where the time of new scenes at {PROFILED} px goes (own time, sets included)")
-    for name, share in shares:
-        print(f"{share:7.1%}  {name}")
+    lines += ["", f"| where the time of new scenes at {PROFILED} px goes | own time, sets included |", "| --- | --- |"]
+    lines += [f"| `{name}` | {share:.1%} |" for name, share in shares]
     row["profile"] = {name: round(share, 4) for name, share in shares}
     row["peak memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"peak memory {row['peak memory, MB']} MB")
+    lines += ["", f"Peak memory of the process: {row['peak memory, MB']:,} MB. {row['versions']}."]
+    print("\n".join(lines))
+    if asked.page:
+        write_part(asked.page, "\n".join(lines), by="studio")
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")

@@ -212,6 +212,7 @@ def test_nobody_knows_whether_a_product_at_the_lower_border_floats(box: Scene) -
         ((95, 300), False),
         ((250, 970), True),
         ((90, 728), False),
+        ((1050, 300), False),
         ((600, 160), False),
         ((600, 300), True),
     ],

@@ -23,8 +23,8 @@ from clickscape.gates.verdict import Failure, Kind, Verdict
 Bytes = npt.NDArray[np.uint8]
 
 WORKING = 512  # pixels of the shorter side
-_FEWEST, _FEWEST_LONG, _LONG = 96, 200, 3.0
-"""Pixels of the shorter side, and those of a picture more than _LONG times as long, from which floating shows."""
+_FEWEST, _FEWEST_WIDE, _FEWEST_TALL, _LONG = 96, 200, 400, 3.0
+"""Pixels of the shorter side from which floating shows: of most pictures, and of those _LONG times as long as short."""
 _VISIBLE = 24  # alpha from which a pixel shows: less is a breath of shadow in the cut-out
 _SOLID = 128  # alpha from which a pixel counts for the product's extent
 _PERCENTILE = 99.0  # of ΔE2000 over the product's interior, after lossy encoding
@@ -144,8 +144,12 @@ def _check(image: Bytes, product: Bytes) -> None:
 
 def shows_ground(shape: tuple[int, int]) -> bool:
     """Whether a picture of `shape` (height, width) has pixels enough to tell a contact shadow from none."""
-    shorter, longer = sorted(shape)
-    return shorter >= (_FEWEST_LONG if longer > _LONG * shorter else _FEWEST)
+    height, width = shape
+    if height > _LONG * width:
+        return width >= _FEWEST_TALL
+    if width > _LONG * height:
+        return height >= _FEWEST_WIDE
+    return min(shape) >= _FEWEST
 
 
 def count_differing(image: Bytes, product: Bytes) -> float:

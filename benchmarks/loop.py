@@ -186,8 +186,10 @@ def pool(runs: Sequence[dict[str, Any]], *, rng: np.random.Generator) -> dict[st
         for name in PARTS
         if all(name in one["parts"] for one in runs)
     }
-    ahead, behind = (np.stack([np.array(one["rows"][name]["cells"]) for one in runs]) for name in reversed(FIRST))
-    lead = _lead(ahead, behind, rng)
+    lead: dict[str, list[float]] = {}
+    if all(name in one["rows"] for one in runs for name in FIRST):
+        behind, ahead = (np.stack([np.array(one["rows"][name]["cells"]) for one in runs]) for name in FIRST)
+        lead = _lead(ahead, behind, rng)
     return {"seeds": len(runs), "rows": rows, "lead": lead, "reward": reward, "parts": parts}
 
 
@@ -326,7 +328,8 @@ def _table(world: str, pooled: dict[str, Any]) -> str:
     told = [
         f"{100 * v[0]:+.0f} points [{100 * v[1]:+.0f}, {100 * v[2]:+.0f}] of {k}" for k, v in pooled["lead"].items()
     ]
-    lines += ["", f"What the product term is worth, {FIRST[1]} less {FIRST[0]}: {', '.join(told)}."]
+    if told:
+        lines += ["", f"What the product term is worth, {FIRST[1]} less {FIRST[0]}: {', '.join(told)}."]
     return "\n".join(lines) + "\n"
 
 

@@ -59,6 +59,8 @@ class Variant:
     training: Change = lambda data: data
     text: bool = True
     slots: bool = True
+    given_names: bool = True
+    last_token: bool | None = None
     against: str = ""
 
 
@@ -74,6 +76,7 @@ def _few(data: RewardData) -> RewardData:
 
 STANDARD = "standard: single form, worths from clicks"
 PAIRS = "worths from pairs alone, soft labels"
+SINGLE, PAIR = f"single form, {FEW:,} pairs", f"pair form, {FEW:,} pairs"
 BY_PAIRS: Mapping[str, Any] = {"worths": "pairs"}
 VARIANTS = (
     Variant(STANDARD),
@@ -89,9 +92,14 @@ VARIANTS = (
     Variant("weighted by the gap", BY_PAIRS, clicks={"labels": "gap_weighted"}, against=PAIRS),
     Variant("without correction of positions", BY_PAIRS, clicks={"position_correction": False}, against=PAIRS),
     Variant("Beta prior in place of the learned one", BY_PAIRS, clicks={"shrinkage": "beta"}, against=PAIRS),
-    Variant(f"single form, {FEW:,} pairs", BY_PAIRS, training=_few, against=PAIRS),
-    Variant(f"pair form, {FEW:,} pairs", {"form": "pair", "epochs": 12}, training=_few, against=PAIRS),
-)
+    Variant(SINGLE, BY_PAIRS, training=_few, against=PAIRS),
+    Variant(PAIR, {"form": "pair", "epochs": 12}, training=_few, against=SINGLE),
+    Variant(f"{PAIR}, 24 epochs", {"form": "pair"}, training=_few, against=SINGLE),
+    Variant(f"{PAIR}, 24 epochs, no last token", {"form": "pair"}, training=_few, last_token=False, against=SINGLE),
+    Variant(f"{PAIR}, 24 epochs, no last token, names learned from the log", {"form": "pair"}, training=_few,
+            last_token=False, given_names=False, against=SINGLE),
+    Variant(f"{SINGLE}, names learned from the log", BY_PAIRS, training=_few, given_names=False, against=SINGLE),
+)  # fmt: skip
 
 
 def main() -> None:
@@ -166,7 +174,8 @@ def _measure(
         slots=SLOTS if variant.slots else None,
         departments=[product.department for product in held.training(products)] if variant.text else (),
         products=held.training(products) if variant.text else (),
-        named=named_slots(writer_source(workspace)) if variant.slots else None,
+        named=named_slots(writer_source(workspace)) if variant.slots and variant.given_names else None,
+        last_token=variant.last_token,
         told=config.scene == "told",
         seed=config.seed,
     )
@@ -182,8 +191,8 @@ def _measure(
             model, testing, rng=np.random.default_rng(config.seed + 1), true_log_ctr=log_ctr, training=learning
         )
         result["report"] = json.loads(json.dumps(asdict(judged)))
-    odds, left_share = _odds(model, testing, features)
-    result |= {"cells": _cells(odds, testing, log_ctr), "left_share": left_share}
+    odds, left_share, names = _odds(model, testing, features)
+    result |= {"cells": _cells(odds, testing, log_ctr), "left_share": left_share, "names": names}
     result["temperature"] = float(model.heads.temperature)
     return result
 
@@ -228,22 +237,38 @@ def _features(
 
 def _odds(
     model: reward_model.RewardModel, data: RewardData, features: Features | None
-) -> tuple[np.ndarray, float | None]:
-    """Log-odds of every pair, (pair,), and how often the pair form takes the left picture in a single order."""
+) -> tuple[np.ndarray, float | None, dict[str, float]]:
+    """Log-odds of every pair, (pair,), how often the pair form takes the left picture in a single order, and names."""
     places = data.places
     if features is not None:
         scores = model.logits(features).mean(0)[:, 0]
-        return np.asarray(scores[places[:, 0]] - scores[places[:, 1]]), None
-    odds, lefts = [], []
+        own = torch.from_numpy(np.unique(places))
+        return np.asarray(scores[places[:, 0]] - scores[places[:, 1]]), None, _names(model, [features.take(own)])
+    odds, lefts, seen = [], [], []
+    scenes = data.slots or [None] * len(data.creative_ids)
     for start in range(0, len(places), 128):
         chunk = places[start : start + 128]
-        products = [data.product(first) for first, _ in chunk]
-        views = [(data.image(first), data.image(second)) for first, second in chunk]
-        forward = model.one_order(products, views).mean(0)
-        backward = model.one_order(products, [(second, first) for first, second in views]).mean(0)
-        odds.append((forward - backward) / 2)
-        lefts += [evaluation.agreement(one, np.ones(len(chunk))) for one in (forward, backward)]
-    return np.concatenate(odds), float(np.concatenate(lefts).mean())
+        products, both = [data.product(first) for first, _ in chunk], []
+        for order in (chunk, chunk[:, ::-1]):
+            views = [(data.image(left), data.image(right)) for left, right in order]
+            seen.append(model.features(products, views, [(scenes[left], scenes[right]) for left, right in order]))
+            logits = model.logits(seen[-1]).mean(0)
+            both.append(logits[:, 0] - logits[:, 1])
+        odds.append((both[0] - both[1]) / 2)
+        lefts += [evaluation.agreement(one, np.ones(len(chunk))) for one in both]
+    return np.concatenate(odds), float(np.concatenate(lefts).mean()), _names(model, seen)
+
+
+@torch.inference_mode()
+def _names(model: reward_model.RewardModel, seen: Sequence[Features]) -> dict[str, float]:
+    """Share of held-out pictures whose slots are named rightly, by slot; empty for heads without names."""
+    right: dict[str, list[torch.Tensor]] = {}
+    for features in seen if model.slots else ():
+        parts = model.heads.perceive(features).slots.split(model.heads.shape.groups, dim=-1)
+        for place, (slot, part) in enumerate(zip(model.slots, parts, strict=True)):
+            noted = features.scene[..., place]
+            right.setdefault(slot, []).append((part.argmax(-1) == noted)[noted >= 0])
+    return {slot: float(torch.cat(own).float().mean()) for slot, own in right.items()}
 
 
 CELLS = ("pairs", "right", "oracle right", "right on the true order")
@@ -292,6 +317,8 @@ def pool_runs(runs: Sequence[Mapping[str, Any]], *, rng: np.random.Generator) ->
             "pairs": float(np.mean([one[name]["pairs"] for one in runs])),
             "cpu_seconds": float(np.mean([one[name]["cpu_seconds"] for one in runs])),
             "temperature": float(np.mean([one[name]["temperature"] for one in runs])),
+            "names": {slot: float(np.mean([one[name].get("names", {})[slot] for one in runs]))
+                      for slot in runs[0][name].get("names", {})},
         }  # fmt: skip
     reports = [one[STANDARD]["report"] for one in runs]
     lefts = [one["left_share"] for own in runs for one in own.values() if one["left_share"] is not None]
@@ -327,9 +354,10 @@ Simulated clicks of two frozen worlds at the pinned traffic (median 1,500 impres
 out by object; all variants learn from the same log and are judged on the same held-out pairs. *Share* is how far
 the accuracy is on its way from a coin to the noise ceiling (an oracle that knows the true CTRs, on the same noisy
 pairs). *Change* is the paired difference of the accuracy on the true order, in points: of the first rows to the
-standard model, of those below "worths from pairs alone" to that one, for they differ from it in one thing each. 95 %
-intervals: bootstrap over seeds × objects. CPU-seconds without looking at the pictures, which the single forms share
-(about 20); the pair form looks itself. Written by `python benchmarks/reward.py --page docs/reward.md`.
+standard model, of those below "worths from pairs alone" to that one, for they differ from it in one thing each, of
+those below the single form of fewer pairs to that one. 95 % intervals: bootstrap over seeds × objects. CPU-seconds
+without looking at the pictures, which the single forms share (about 20); the pair form looks itself. Written by
+`python benchmarks/reward.py --page docs/reward.md`.
 
 """
 
@@ -355,7 +383,12 @@ def _table(world: str, row: Mapping[str, Any]) -> str:
     )
     if row["left_share"]:
         about += f"The pair form takes the left picture in {_spread(row['left_share'])} of single orders."
-    lines += ["", about, ""]
+    named = [
+        f"{name}: {', '.join(f'{slot} {100 * share:.1f} %' for slot, share in row['rows'][name]['names'].items())}"
+        for name in (SINGLE, f"{PAIR}, 24 epochs, no last token")
+        if row["rows"][name]["names"]
+    ]
+    lines += ["", about, "", f"Held-out pictures whose slots are named rightly: {'; '.join(named)}.", ""]
     lines += ["| pairs of the standard model | number | accuracy | ceiling |", "| --- | ---: | --- | --- |"]
     for kind in ("by_gap", "evidence", "parts"):
         for name, part in standard[kind].items():

@@ -17,7 +17,7 @@ from clickscape.reward.data import RewardData
 from clickscape.reward.features import concatenate
 from clickscape.reward.heads import CLASSIFICATION, Features, FusionHeads, HeadShape
 from clickscape.reward.train import train
-from clickscape.reward.worths import Counts, can_settle, design, settle
+from clickscape.reward.worths import Counts, _Prior, can_settle, design, settle
 
 SLOTS = {"wall": ("red", "green", "blue"), "prop": ("ice",)}
 DEPARTMENTS = ("Drinks", "Tools")
@@ -89,9 +89,7 @@ def test_settled_worths_find_what_drew_the_clicks() -> None:
 
 
 def test_worths_are_where_the_posterior_is_flat() -> None:
-    """The gradient of likelihood and prior, by autograd in float64, vanishes at what Newton found."""
-    from clickscape.reward import worths
-
+    """What the prior asks of a worth is what the likelihood gives, by autograd in float64; large ones are let be."""
     rng = np.random.default_rng(3)
     features = _features(400, rng=rng)
     counts = _counts(features, 0.4 * (features.scene[:, 0, 0].numpy() == 0), rng=rng, traffic=3_000)
@@ -102,19 +100,61 @@ def test_worths_are_where_the_posterior_is_flat() -> None:
     parts = (heads.value, heads.interaction, heads.fact_interaction, heads.look)
     found = torch.cat([part[0, CLASSIFICATION].detach().flatten() for part in parts]).double().requires_grad_()
     weights = (columns @ found + torch.from_numpy(np.log(counts.examinations))).reshape(-1, 4).log_softmax(1)
-    likelihood = (torch.from_numpy(counts.clicks).reshape(-1, 4) * weights).sum()
-    spread = np.repeat(
-        [worths.MAIN_SD, worths.INTERACTION_SD, worths.FACT_SD, worths.LOOK_SD], [p[0, 0].numel() for p in parts]
-    )
-    crossed = found[parts[0][0, 0].numel() :][: parts[1][0, 0].numel()]
-    prior = 0.5 * (found / torch.from_numpy(spread)).square().sum()
-    prior = prior + (crossed.square() + worths.NEARLY_NOTHING**2).sqrt().sum() / worths.INTERACTION_SCALE
-    (prior - likelihood).backward()
+    (torch.from_numpy(counts.clicks).reshape(-1, 4) * weights).sum().backward()
     assert found.grad is not None
-    alive = found.detach() != 0
-    assert alive.sum() > 10
-    step = found.grad[alive].abs() / torch.from_numpy(spread**-2)[alive].clamp(min=counts.clicks.sum() / 100)
-    assert float(step.max()) < 0.02
+    size = found.detach().abs()
+    plain = size > 1e-3  # below, the quotient is rounding
+    asked = (found.grad / found.detach())[plain]
+    assert plain.sum() > 10
+    assert asked.min() > 0
+    everywhere = asked[: int(plain[: parts[0][0, 0].numel()].sum())]
+    assert everywhere[size[plain][: len(everywhere)].argmax()] < 0.1 * everywhere.max()
+    assert float(asked.max()) < 1 / 0.01**2
+
+
+def test_the_prior_is_that_of_the_worths() -> None:
+    """One block, by hand: two worths whose squares are known, one of a small size and one of a large one."""
+    prior = replace(_Prior.of(_heads(look_width=2).shape), columns=np.ones(2, bool), block=np.zeros(2, np.int64))
+    square = np.array([0.05**2, 0.4**2])
+    odds = 0.2 / 0.8 * 0.05 / 0.2 * np.exp(square / 2 * (1 / 0.05**2 - 1 / 0.2**2))
+    large = odds / (1 + odds)
+    assert large == pytest.approx([0.0908, 1.0], abs=1e-3)
+    assert prior.precision(square) == pytest.approx(large / 0.2**2 + (1 - large) / 0.05**2)
+    learned = prior.learned(square)
+    assert learned.share[0] == pytest.approx((large.sum() + 2 * 0.2) / 4)
+    assert learned.large[0] == pytest.approx(np.sqrt((large @ square + 2 * 0.2**2) / (large.sum() + 2)))
+    assert learned.small[0] == pytest.approx(np.sqrt(((1 - large) @ square + 2 * 0.05**2) / (2 - large.sum() + 2)))
+    assert prior.precision() == pytest.approx(np.full(2, 1 / (0.2 * 0.2**2 + 0.8 * 0.05**2)))
+
+
+def test_a_log_teaches_how_large_its_effects_are() -> None:
+    """Where departments want nothing of their own, what is said of one is said of all; where they do, it is not."""
+    shown = {}
+    for wanted in (0.0, 0.6):
+        rng = np.random.default_rng(7)
+        features = _features(2_000, rng=rng)
+        wall, tools = features.scene[:, 0, 0].numpy(), features.department.numpy() == 1
+        true = 0.2 * (wall == 0) + wanted * np.where(tools, wall == 1, wall == 2)
+        heads = _heads()
+        settle(heads, _counts(features, true, rng=rng, traffic=400), emphasis=np.ones((1, 500)))
+        own = heads.interaction[0, CLASSIFICATION].detach()
+        shown[wanted] = float((own[:, 0] - own[:, 1]).abs().max())
+    assert shown[0.0] < 0.05
+    assert 0.5 < shown[0.6] < 0.7
+
+
+def test_the_heads_mean_is_what_all_clicks_say() -> None:
+    rng = np.random.default_rng(8)
+    features = _features(400, rng=rng)
+    counts = _counts(features, 0.4 * (features.scene[:, 0, 0].numpy() == 0), rng=rng, traffic=500)
+    one, many = _heads(ensemble=5), _heads(ensemble=5)
+    settle(one, counts, emphasis=np.ones((1, 100)))
+    settle(many, counts, emphasis=rng.exponential(size=(5, 100)))
+    with torch.no_grad():
+        whole, each = one(features).logits[:, :, 0], many(features).logits[:, :, 0]
+    assert torch.allclose(whole.mean(0), each.mean(0), atol=1e-4)
+    assert each.std(0).mean() > 0.01
+    assert whole.std(0).max() < 1e-6
 
 
 def test_nothing_to_learn_leaves_nothing() -> None:

@@ -6,41 +6,37 @@ clicks a product got, they are multinomial over its creatives,
     P(next click falls on i) ∝ examinations_i · exp(s_i),      s = worths · (scene × department, facts, looks)
 
 the conditional Poisson regression with one intercept per product (Hausman, Hall and Griliches 1984), in which products
-of different CTR need no correction and a creative with few clicks weighs little. Worths are effects on log CTR, so
-their priors are numbers that mean something and hold for a large log and a small one alike.
+of different CTR need no correction and a creative with few clicks weighs little.
+
+Worths are effects on log CTR. Most elements are worth little and a few are worth much, and which slots hold those few
+differs from shop to shop, so the prior is a mixture of two normal distributions, small and large, whose widths and
+shares are learned from the log itself (empirical Bayes by expectation-maximization; the mixture is that of George and
+McCulloch 1993). No number of it has to be chosen by looking at how well a model does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import solve
+from scipy.linalg import inv, solve
+from scipy.special import expit
 
 from clickscape.reward.features import concatenate
 from clickscape.reward.heads import CLASSIFICATION, Features, FusionHeads, HeadShape, Perceived
 
-MAIN_SD = 0.14
-"""Prior standard deviation of what an element is worth everywhere, in log CTR."""
+SMALL, LARGE, LARGE_SHARE = 0.05, 0.2, 0.2
+"""Where the prior begins: standard deviations of small and large worths, in log CTR, and how many are large."""
 
-INTERACTION_SCALE, INTERACTION_SD = 0.05, 0.3
-"""Prior of what it is worth in one department on top, Laplace scale and normal sd: most are nothing, a few large."""
-
-FACT_SD = 0.03
-"""Prior standard deviation of what one standard deviation of a price changes about that."""
-
-LOOK_SD = 0.3
-"""Prior standard deviation of what one standard deviation of a figure of the picture is worth."""
-
-NEARLY_NOTHING = 0.02
-"""Below this size a worth counts as nothing to the Laplace prior, which is rounded there."""
+BELIEF = 2.0
+"""How many worths of each size that beginning counts for: a log with few clicks keeps it."""
 
 _CHUNK = 4_096  # rows whose design matrix is in memory at once
-_STEPS, _HEAD_STEPS = 3, 1  # Newton steps of the likelihood: for all heads from nothing, and for each from there
-_BOUNDS, _TOLERANCE = 12, 5e-3  # how often the prior's bound is drawn within a step, and when that is enough (log CTR)
+_STEPS = 4  # Newton steps of the likelihood, from nothing
+_UPDATES, _TOLERANCE = 6, 2e-3  # of the prior within a step, and when they are enough (log CTR)
 _NO_EVIDENCE = 0.02  # columns of which the clicks say less than this share of what the prior says stay at nothing
 
 Floats = NDArray[np.float64]
@@ -77,8 +73,9 @@ def can_settle(heads: FusionHeads) -> bool:
 def settle(heads: FusionHeads, counts: Counts, *, emphasis: Floats) -> None:
     """Replace the worths of every head, in place, by those that are likeliest given the clicks; scores are log CTRs.
 
-    emphasis: (head, product) how much each head lets a product count; one row serves all heads. What the heads see
-    stays as it is, and the temperature is set to 1. Newton's method on the log-posterior.
+    emphasis: (head, product) how much each head lets a product count; one row serves all heads. The heads' mean is what
+    all clicks say; how they differ is what would change with other products. What the heads see stays as it is, and the
+    temperature is set to 1.
     """
     usable = torch.from_numpy(np.flatnonzero(np.isfinite(counts.clicks) & (counts.examinations > 0)))
     rows = usable.numpy()
@@ -88,12 +85,12 @@ def settle(heads: FusionHeads, counts: Counts, *, emphasis: Floats) -> None:
     )  # fmt: skip
     prior = _Prior.of(heads.shape)
     everything = np.ones(emphasis.shape[1])
-    known = clicks.evidence(emphasis=everything, columns=np.ones(prior.size, bool))
-    prior = prior.only(known > _NO_EVIDENCE * prior.bound(np.zeros(prior.size)))
-    pooled = _solve(clicks, prior, emphasis=everything, start=np.zeros(prior.size), steps=_STEPS)
+    known = clicks.evidence(emphasis=everything, columns=prior.columns)
+    prior = prior.only(known > _NO_EVIDENCE / SMALL**2)
+    pooled, precision = _solve(clicks, prior, emphasis=everything)
+    own = np.stack([_nearby(clicks, prior, pooled, precision, emphasis=one) for one in emphasis])
     found = np.zeros((len(emphasis), len(prior.columns)))
-    for head, own in enumerate(emphasis):
-        found[head, prior.columns] = _solve(clicks, prior, emphasis=own, start=pooled, steps=_HEAD_STEPS)
+    found[:, prior.columns] = pooled + own - own.mean(0)
     heads.temperature.fill_(1.0)
     _write(heads, torch.from_numpy(found).float().to(heads.value.device))
 
@@ -115,32 +112,58 @@ def _write(heads: FusionHeads, worths: torch.Tensor) -> None:
 
 @dataclass(frozen=True)
 class _Prior:
-    """columns: (column,) which ones of the design it is about; precision: of the normal part of each; sparse: whether
-    the Laplace part counts as well.
+    """Each worth is drawn from one of two normal distributions; those of one block share their widths and shares.
+
+    columns: (column of the design,) which ones it is about; block: (column,) number of each of those. small, large:
+    (block,) standard deviations; share: (block,) of large ones.
     """
 
     columns: NDArray[np.bool_]
-    precision: Floats
-    sparse: NDArray[np.bool_]
-
-    @property
-    def size(self) -> int:
-        return len(self.precision)
+    block: NDArray[np.int64]
+    small: Floats
+    large: Floats
+    share: Floats
 
     @classmethod
     def of(cls, shape: HeadShape) -> _Prior:
-        widths = (shape.factors, shape.factors * shape.topics, shape.factors * shape.fact_width, shape.look_width)
-        spreads = (MAIN_SD, INTERACTION_SD, FACT_SD, LOOK_SD)
-        precision = np.repeat([spread**-2 for spread in spreads], widths)
-        return cls(np.ones(len(precision), bool), precision, np.repeat([False, True, False, False], widths))
+        """Blocks: elements everywhere, those of each slot in one department, all at a price, and looks."""
+        slots = np.repeat(np.arange(1, 1 + len(shape.groups)), shape.groups)
+        after = 1 + len(shape.groups)
+        blocks = [
+            np.zeros(shape.factors, np.int64), np.repeat(slots, shape.topics),
+            np.full(shape.factors * shape.fact_width, after), np.full(shape.look_width, after + 1),
+        ]  # fmt: skip
+        block = np.concatenate(blocks)
+        start = (np.full(after + 2, value) for value in (SMALL, LARGE, LARGE_SHARE))
+        return cls(np.ones(len(block), bool), block, *start)
 
     def only(self, kept: NDArray[np.bool_]) -> _Prior:
-        return _Prior(kept, self.precision[kept], self.sparse[kept])
+        return replace(self, columns=kept, block=self.block[kept])
 
-    def bound(self, worths: Floats) -> Floats:
-        """Precisions of the normal prior that touches this one at some worths."""
-        laplace = 1 / (INTERACTION_SCALE * np.sqrt(worths**2 + NEARLY_NOTHING**2))
-        return self.precision + self.sparse * laplace
+    def precision(self, square: Floats | None = None) -> Floats:
+        """Expected precision of every worth, (column,), given expected squares; without them, that of the mixture."""
+        if square is None:
+            return 1 / (self.share * self.large**2 + (1 - self.share) * self.small**2)[self.block]
+        large = self._is_large(square)
+        return large / self.large[self.block] ** 2 + (1 - large) / self.small[self.block] ** 2
+
+    def learned(self, square: Floats) -> _Prior:
+        """Its widths and shares by expected squares of the worths, (column,), and by what it began with."""
+        large, blocks = self._is_large(square), len(self.share)
+        many, count = np.bincount(self.block, large, blocks), np.bincount(self.block, minlength=blocks)
+        above, below = (np.bincount(self.block, part * square, blocks) for part in (large, 1 - large))
+        return replace(
+            self,
+            small=np.sqrt((below + BELIEF * SMALL**2) / (count - many + BELIEF)),
+            large=np.sqrt((above + BELIEF * LARGE**2) / (many + BELIEF)),
+            share=(many + BELIEF * LARGE_SHARE) / (count + BELIEF),
+        )
+
+    def _is_large(self, square: Floats) -> Floats:
+        """Probability that a worth is a large one, (column,)."""
+        small, large, share = (part[self.block] for part in (self.small, self.large, self.share))
+        odds = np.log(share / (1 - share)) - np.log(large / small) + square / 2 * (small**-2 - large**-2)
+        return np.asarray(expit(odds), np.float64)
 
 
 @dataclass(frozen=True)
@@ -193,16 +216,35 @@ class _Clicks:
                 start = end
 
 
-def _solve(clicks: _Clicks, prior: _Prior, *, emphasis: Floats, start: Floats, steps: int) -> Floats:
-    """The likeliest worths: Newton steps of the likelihood, and in each some of the prior's bound."""
-    worths = start
-    for _ in range(steps):
+def _solve(clicks: _Clicks, prior: _Prior, *, emphasis: Floats) -> tuple[Floats, Floats]:
+    """The likeliest worths, and the precision of the prior that they taught: (column,) both.
+
+    Newton steps of the likelihood, and in each some of expectation-maximization: worths are known up to a covariance,
+    which tells small ones from large ones, which tells how wide both are.
+    """
+    worths, precision = np.zeros(len(prior.block)), prior.precision()
+    for _ in range(_STEPS):
         slope, curve = clicks.slope_and_curve(worths, emphasis=emphasis, columns=prior.columns)
         before, wanted = worths, curve @ worths - slope
-        for _ in range(_BOUNDS):
-            closer = solve(curve + np.diag(prior.bound(worths)), wanted, assume_a="pos")
-            moved, worths = np.abs(closer - worths).max(initial=0.0), np.asarray(closer, np.float64)
+        for _ in range(_UPDATES):
+            covariance = inv(curve + np.diag(precision), assume_a="pos")
+            closer = covariance @ wanted
+            square = closer**2 + np.diag(covariance)
+            prior = prior.learned(square)
+            precision = prior.precision(square)
+            moved, worths = np.abs(closer - worths).max(initial=0.0), closer
             if moved < _TOLERANCE:
                 break
-        worths = before + np.clip(worths - before, -1.0, 1.0)  # farther than e-fold a step, the likelihood is no guide
-    return worths
+        worths = _bounded(worths, before)
+    return worths, precision
+
+
+def _nearby(clicks: _Clicks, prior: _Prior, worths: Floats, precision: Floats, *, emphasis: Floats) -> Floats:
+    """What the worths would be if the products counted differently: one Newton step under the same prior."""
+    slope, curve = clicks.slope_and_curve(worths, emphasis=emphasis, columns=prior.columns)
+    return _bounded(solve(curve + np.diag(precision), curve @ worths - slope, assume_a="pos"), worths)
+
+
+def _bounded(worths: Floats, before: Floats) -> Floats:
+    """No worth moves farther than e-fold a step: there the likelihood is no guide."""
+    return np.asarray(before + np.clip(worths - before, -1.0, 1.0), np.float64)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from _reward_tables import HEADER, pool_runs, table
 from clickscape import clicks as click_room
 from clickscape import vlm
 from clickscape.clicks.pairs import to_pairs
@@ -42,7 +43,6 @@ from clickscape.types import CreativePair, Product
 from clickscape.workspace import Workspace, atomic_file
 
 RESULTS = Path(__file__).parent / "results" / "reward.jsonl"
-RESAMPLES = 2_000
 FEW = 2_500
 """Pairs for the comparison with the pair form, which passes the backbone once per pair and order."""
 
@@ -77,6 +77,7 @@ def _few(data: RewardData) -> RewardData:
 STANDARD = "standard: single form, worths from clicks"
 PAIRS = "worths from pairs alone, soft labels"
 SINGLE, PAIR = f"single form, {FEW:,} pairs", f"pair form, {FEW:,} pairs"
+ALONE = f"{PAIR}, 24 epochs, no last token"
 BY_PAIRS: Mapping[str, Any] = {"worths": "pairs"}
 VARIANTS = (
     Variant(STANDARD),
@@ -95,8 +96,8 @@ VARIANTS = (
     Variant(SINGLE, BY_PAIRS, training=_few, against=PAIRS),
     Variant(PAIR, {"form": "pair", "epochs": 12}, training=_few, against=SINGLE),
     Variant(f"{PAIR}, 24 epochs", {"form": "pair"}, training=_few, against=SINGLE),
-    Variant(f"{PAIR}, 24 epochs, no last token", {"form": "pair"}, training=_few, last_token=False, against=SINGLE),
-    Variant(f"{PAIR}, 24 epochs, no last token, names learned from the log", {"form": "pair"}, training=_few,
+    Variant(ALONE, {"form": "pair"}, training=_few, last_token=False, against=SINGLE),
+    Variant(f"{ALONE}, names learned from the log", {"form": "pair"}, training=_few,
             last_token=False, given_names=False, against=SINGLE),
     Variant(f"{SINGLE}, names learned from the log", BY_PAIRS, training=_few, given_names=False, against=SINGLE),
 )  # fmt: skip
@@ -118,12 +119,17 @@ def main() -> None:
         runs = {job: one.result() for job, one in zip(jobs, waiting, strict=True)}
     parts = []
     for world in asked.worlds:
-        row = pool_runs([runs[world, seed] for seed in range(asked.seeds)], rng=np.random.default_rng(0))
+        row = pool_runs(
+            [runs[world, seed] for seed in range(asked.seeds)],
+            others={variant.name: variant.against or STANDARD for variant in VARIANTS},
+            standard=STANDARD,
+            rng=np.random.default_rng(0),
+        )
         row |= {"world": world, "seeds": asked.seeds, "scale": asked.scale, "at": datetime.now(UTC).isoformat()}
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
-        parts.append(_table(world, row))
+        parts.append(table(world, row, standard=STANDARD, naming=(SINGLE, ALONE)))
         print(parts[-1])
     if asked.page:
         asked.page.write_text(HEADER + "\n".join(parts), encoding="utf-8")
@@ -287,125 +293,6 @@ def _cells(odds: np.ndarray, data: RewardData, log_ctr: np.ndarray) -> dict[str,
         group = data.group(pair.product_id)
         cells[group] = cells.get(group, np.zeros(len(CELLS))) + row
     return {group: cells[group].tolist() for group in sorted(cells)}
-
-
-def pool_runs(runs: Sequence[Mapping[str, Any]], *, rng: np.random.Generator) -> dict[str, Any]:
-    """Accuracies, shares of the way to the ceiling and paired differences to the standard, with intervals."""
-    cells = {name: np.array([list(one[name]["cells"].values()) for one in runs]) for name in runs[0]}
-    seeds, objects, _ = cells[STANDARD].shape
-    draws = [(rng.integers(seeds, size=seeds), rng.integers(objects, size=objects)) for _ in range(RESAMPLES)]
-
-    def figures(sums: np.ndarray) -> np.ndarray:
-        """(…, 4) sums → accuracy, share of the way, accuracy on the true order."""
-        accuracy, ceiling = sums[..., 1] / sums[..., 0], sums[..., 2] / sums[..., 0]
-        return np.stack([accuracy, (accuracy - 0.5) / (ceiling - 0.5), sums[..., 3] / sums[..., 0]], -1)
-
-    def resampled(values: np.ndarray) -> np.ndarray:
-        return np.stack([figures(values[by_seed][:, by_object].sum((0, 1))) for by_seed, by_object in draws])
-
-    others = {variant.name: variant.against or STANDARD for variant in VARIANTS}
-    resamples = {name: resampled(values) for name, values in cells.items()}
-    rows = {}
-    for name, values in cells.items():
-        whole, drawn = figures(values.sum((0, 1))), resamples[name]
-        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-        below, above = np.quantile(drawn - resamples[others[name]], [0.025, 0.975], axis=0)
-        change = whole - figures(cells[others[name]].sum((0, 1)))
-        rows[name] = {
-            "accuracy": [whole[0], low[0], high[0]], "share": [whole[1], low[1], high[1]],
-            "true": [whole[2], low[2], high[2]], "change": [change[2], below[2], above[2]],
-            "pairs": float(np.mean([one[name]["pairs"] for one in runs])),
-            "cpu_seconds": float(np.mean([one[name]["cpu_seconds"] for one in runs])),
-            "temperature": float(np.mean([one[name]["temperature"] for one in runs])),
-            "names": {slot: float(np.mean([one[name].get("names", {})[slot] for one in runs]))
-                      for slot in runs[0][name].get("names", {})},
-        }  # fmt: skip
-    reports = [one[STANDARD]["report"] for one in runs]
-    lefts = [one["left_share"] for own in runs for one in own.values() if one["left_share"] is not None]
-    left_share = [float(np.mean(lefts)), min(lefts), max(lefts)] if lefts else None
-    return {"rows": rows, "standard": _means(reports), "left_share": left_share}
-
-
-def _means(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over seeds of the standard model's report: single figures, rivals, and accuracy by part."""
-
-    def mean(values: Sequence[float]) -> list[float]:
-        return [float(np.mean(values)), float(min(values)), float(max(values))]
-
-    singles = ("ceiling", "calibration", "ndcg", "regret", "random_regret")
-    found: dict[str, Any] = {key: mean([one[key]["value"] for one in reports]) for key in singles}
-    names = sorted(set.intersection(*(set(one["baselines"]) for one in reports)))
-    found["baselines"] = {name: mean([one["baselines"][name]["value"] for one in reports]) for name in names}
-    for kind in ("by_gap", "evidence", "parts"):
-        found[kind] = {
-            name: {
-                "pairs": mean([one[kind][name]["pairs"] for one in reports if name in one[kind]]),
-                "accuracy": mean([one[kind][name]["accuracy"]["value"] for one in reports if name in one[kind]]),
-                "ceiling": mean([one[kind][name]["ceiling"]["value"] for one in reports if name in one[kind]]),
-            }
-            for name in dict.fromkeys(name for one in reports for name in one[kind])
-        }
-    return found
-
-
-HEADER = """# The reward model, judged
-
-Simulated clicks of two frozen worlds at the pinned traffic (median 1,500 impressions a creative). Products are held
-out by object; all variants learn from the same log and are judged on the same held-out pairs. *Share* is how far
-the accuracy is on its way from a coin to the noise ceiling (an oracle that knows the true CTRs, on the same noisy
-pairs). *Change* is the paired difference of the accuracy on the true order, in points: of the first rows to the
-standard model, of those below "worths from pairs alone" to that one, for they differ from it in one thing each, of
-those below the single form of fewer pairs to that one. 95 % intervals: bootstrap over seeds × objects. CPU-seconds
-without looking at the pictures, which the single forms share (about 20); the pair form looks itself. Written by
-`python benchmarks/reward.py --page docs/reward.md`.
-
-"""
-
-
-def _table(world: str, row: Mapping[str, Any]) -> str:
-    lines = [f"## {world}, {row['seeds']} seeds", ""]
-    lines += ["| model | pairs | accuracy | share of the way | true order | change | CPU-s |"]
-    lines += ["| --- | ---: | --- | --- | --- | --- | ---: |"]
-    for name, one in row["rows"].items():
-        change = "" if name == STANDARD else _interval(one["change"], signed=True)
-        lines.append(
-            f"| {name} | {one['pairs']:,.0f} | {_interval(one['accuracy'])} | {_interval(one['share'])} "
-            f"| {_interval(one['true'])} | {change} | {one['cpu_seconds']:.0f} |"
-        )
-    standard = row["standard"]
-    spread = "mean over seeds (least, most)"
-    rivals = ", ".join(f"{name} {_spread(value)}" for name, value in standard["baselines"].items())
-    about = (
-        f"The standard model, {spread}: noise ceiling {_spread(standard['ceiling'])}; rivals: {rivals}; "
-        f"calibration error {_spread(standard['calibration'])}; NDCG {_spread(standard['ndcg'])}; "
-        f"its first choice loses {_spread(standard['regret'])} of the best CTR, "
-        f"a random one {_spread(standard['random_regret'])}. "
-    )
-    if row["left_share"]:
-        about += f"The pair form takes the left picture in {_spread(row['left_share'])} of single orders."
-    named = [
-        f"{name}: {', '.join(f'{slot} {100 * share:.1f} %' for slot, share in row['rows'][name]['names'].items())}"
-        for name in (SINGLE, f"{PAIR}, 24 epochs, no last token")
-        if row["rows"][name]["names"]
-    ]
-    lines += ["", about, "", f"Held-out pictures whose slots are named rightly: {'; '.join(named)}.", ""]
-    lines += ["| pairs of the standard model | number | accuracy | ceiling |", "| --- | ---: | --- | --- |"]
-    for kind in ("by_gap", "evidence", "parts"):
-        for name, part in standard[kind].items():
-            lines.append(
-                f"| {name} | {part['pairs'][0]:,.0f} | {_spread(part['accuracy'])} | {_spread(part['ceiling'])} |"
-            )
-    return "\n".join([*lines, ""])
-
-
-def _interval(values: Sequence[float], *, signed: bool = False) -> str:
-    value, low, high = (100 * value for value in values)
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]" if signed else f"{value:.1f} % [{low:.1f}, {high:.1f}]"
-
-
-def _spread(values: Sequence[float]) -> str:
-    value, low, high = (100 * value for value in values)
-    return f"{value:.1f} % ({low:.1f}, {high:.1f})"
 
 
 if __name__ == "__main__":

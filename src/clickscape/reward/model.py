@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -53,7 +54,7 @@ class RewardModel:
     """A backbone and the heads on it; see the module for the two forms. `prices`: which one is dear, and where.
 
     `scenes` in all methods: what was noted of the images when they were drawn, None where nothing was. Only a model
-    that learned so (`RewardConfig.scene`) reads them; the others see for themselves.
+    that learned so (`RewardConfig.scene`), or is asked to (`as_told`), reads them; the others see for themselves.
     """
 
     def __init__(self, backbone: Backbone, heads: FusionHeads, *, prices: Prices | None = None) -> None:
@@ -75,6 +76,14 @@ class RewardModel:
     def slots(self) -> Mapping[str, tuple[str, ...]]:
         """The scene's slots that the heads name; empty for latent factors."""
         return self.heads.shape.slots
+
+    def as_told(self) -> RewardModel:
+        """The same model, but noted scenes count before what it sees; itself where it names no slots."""
+        if not self.slots or self.heads.shape.told:
+            return self
+        heads = copy(self.heads)  # the same parameters under another reading
+        heads.shape = replace(heads.shape, told=True)
+        return RewardModel(self.backbone, heads, prices=self.prices)
 
     def score(
         self, products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[Slots | None] | None = None

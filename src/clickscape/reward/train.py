@@ -155,16 +155,13 @@ def train(
                 parameter.copy_(kept)
     if config.worths == "clicks" and can_settle(model.heads) and _counted(seen):
         counts = _counts(seen, rows, cached if cached is not None else look.all(seen, rows))
-        weights = emphasis.double().cpu().numpy()
-        settle(model.heads, counts, emphasis=np.ones((1, weights.shape[1])))
+        settle(model.heads, counts, rng=rng)
         # Scores are log CTRs now; what makes probabilities of them is best measured where they were not learned.
         measure = validation or _Validation(look, seen, config=config)
         sharpness = measure.temperature()
         if validation is not None and held is not None and _counted(held):
-            more = rng.exponential(size=(len(weights), len(validation.rows.products)))
             counts = counts.with_more(_counts(held, validation.rows, validation.features()))
-            weights = np.concatenate([weights, more], axis=1)
-        settle(model.heads, counts, emphasis=weights)
+            settle(model.heads, counts, rng=rng)
         model.heads.temperature.fill_(sharpness)
     elif validation is not None:
         model.heads.temperature.fill_(validation.temperature())

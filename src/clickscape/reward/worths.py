@@ -11,7 +11,9 @@ of different CTR need no correction and a creative with few clicks weighs little
 Worths are effects on log CTR. Most elements are worth little and a few are worth much, and which slots hold those few
 differs from shop to shop, so the prior is a mixture of two normal distributions, small and large, whose widths and
 shares are learned from the log itself (empirical Bayes by expectation-maximization; the mixture is that of George and
-McCulloch 1993). No number of it has to be chosen by looking at how well a model does.
+McCulloch 1993). No number of it has to be chosen by looking at how well a model does. What pictures do beyond their
+scenes makes clicks differ by more than chance; how much is measured, and all clicks count that much less
+(quasi-likelihood, Wedderburn 1974). The heads are draws from the posterior, so they differ where the clicks leave room.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import inv, solve
+from scipy.linalg import cholesky, inv
 from scipy.special import expit
 
 from clickscape.reward.features import concatenate
@@ -31,11 +33,14 @@ from clickscape.reward.heads import CLASSIFICATION, Features, FusionHeads, HeadS
 SMALL, LARGE, LARGE_SHARE = 0.05, 0.2, 0.2
 """Where the prior begins: standard deviations of small and large worths, in log CTR, and how many are large."""
 
+PRICED = 0.2
+"""What one standard deviation of a price changes about a worth begins so much smaller."""
+
 BELIEF = 2.0
 """How many worths of each size that beginning counts for: a log with few clicks keeps it."""
 
 _CHUNK = 4_096  # rows whose design matrix is in memory at once
-_STEPS = 4  # Newton steps of the likelihood, from nothing
+_STEPS = 6  # Newton steps of the likelihood, from nothing
 _UPDATES, _TOLERANCE = 6, 2e-3  # of the prior within a step, and when they are enough (log CTR)
 _NO_EVIDENCE = 0.02  # columns of which the clicks say less than this share of what the prior says stay at nothing
 
@@ -70,12 +75,11 @@ def can_settle(heads: FusionHeads) -> bool:
 
 
 @torch.no_grad()
-def settle(heads: FusionHeads, counts: Counts, *, emphasis: Floats) -> None:
+def settle(heads: FusionHeads, counts: Counts, *, rng: np.random.Generator) -> None:
     """Replace the worths of every head, in place, by those that are likeliest given the clicks; scores are log CTRs.
 
-    emphasis: (head, product) how much each head lets a product count; one row serves all heads. The heads' mean is what
-    all clicks say; how they differ is what would change with other products. What the heads see stays as it is, and the
-    temperature is set to 1.
+    The heads' mean is the posterior's mode; around it they are draws from the posterior. What the heads see stays as it
+    is, and the temperature is set to 1.
     """
     usable = torch.from_numpy(np.flatnonzero(np.isfinite(counts.clicks) & (counts.examinations > 0)))
     rows = usable.numpy()
@@ -84,13 +88,13 @@ def settle(heads: FusionHeads, counts: Counts, *, emphasis: Floats) -> None:
         counts.examinations[rows],
     )  # fmt: skip
     prior = _Prior.of(heads.shape)
-    everything = np.ones(emphasis.shape[1])
-    known = clicks.evidence(emphasis=everything, columns=prior.columns)
+    nothing = np.zeros(len(prior.columns))
+    known = np.diag(clicks.fit(nothing, columns=prior.columns).curve)
     prior = prior.only(known > _NO_EVIDENCE / SMALL**2)
-    pooled, precision = _solve(clicks, prior, emphasis=everything)
-    own = np.stack([_nearby(clicks, prior, pooled, precision, emphasis=one) for one in emphasis])
-    found = np.zeros((len(emphasis), len(prior.columns)))
-    found[:, prior.columns] = pooled + own - own.mean(0)
+    likeliest, covariance = _solve(clicks, prior)
+    around = rng.normal(size=(heads.shape.ensemble, len(likeliest))) @ cholesky(covariance)
+    found = np.zeros((heads.shape.ensemble, len(prior.columns)))
+    found[:, prior.columns] = likeliest + around - around.mean(0)
     heads.temperature.fill_(1.0)
     _write(heads, torch.from_numpy(found).float().to(heads.value.device))
 
@@ -103,7 +107,7 @@ def design(seen: Perceived) -> torch.Tensor:
 
 
 def _write(heads: FusionHeads, worths: torch.Tensor) -> None:
-    """Worths (head or 1, column), columns as of `design`, into the classification channel."""
+    """Worths (head, column), columns as of `design`, into the classification channel."""
     parts = [heads.value, heads.interaction, heads.fact_interaction, heads.look]
     widths = [part[0, CLASSIFICATION].numel() for part in parts]
     for part, own in zip(parts, worths.split(widths, dim=1), strict=True):
@@ -115,7 +119,7 @@ class _Prior:
     """Each worth is drawn from one of two normal distributions; those of one block share their widths and shares.
 
     columns: (column of the design,) which ones it is about; block: (column,) number of each of those. small, large:
-    (block,) standard deviations; share: (block,) of large ones.
+    (block,) standard deviations; share: (block,) of large ones. first: what it was before anything was learned.
     """
 
     columns: NDArray[np.bool_]
@@ -123,19 +127,19 @@ class _Prior:
     small: Floats
     large: Floats
     share: Floats
+    first: _Prior | None = None
 
     @classmethod
     def of(cls, shape: HeadShape) -> _Prior:
         """Blocks: elements everywhere, those of each slot in one department, all at a price, and looks."""
-        slots = np.repeat(np.arange(1, 1 + len(shape.groups)), shape.groups)
-        after = 1 + len(shape.groups)
+        slots, prices = np.repeat(np.arange(1, 1 + len(shape.groups)), shape.groups), 1 + len(shape.groups)
         blocks = [
             np.zeros(shape.factors, np.int64), np.repeat(slots, shape.topics),
-            np.full(shape.factors * shape.fact_width, after), np.full(shape.look_width, after + 1),
+            np.full(shape.factors * shape.fact_width, prices), np.full(shape.look_width, prices + 1),
         ]  # fmt: skip
         block = np.concatenate(blocks)
-        start = (np.full(after + 2, value) for value in (SMALL, LARGE, LARGE_SHARE))
-        return cls(np.ones(len(block), bool), block, *start)
+        unit = np.where(np.arange(prices + 2) == prices, PRICED, 1.0)
+        return cls(np.ones(len(block), bool), block, SMALL * unit, LARGE * unit, np.full(len(unit), LARGE_SHARE))
 
     def only(self, kept: NDArray[np.bool_]) -> _Prior:
         return replace(self, columns=kept, block=self.block[kept])
@@ -149,14 +153,15 @@ class _Prior:
 
     def learned(self, square: Floats) -> _Prior:
         """Its widths and shares by expected squares of the worths, (column,), and by what it began with."""
-        large, blocks = self._is_large(square), len(self.share)
+        first, large, blocks = self.first or self, self._is_large(square), len(self.share)
         many, count = np.bincount(self.block, large, blocks), np.bincount(self.block, minlength=blocks)
         above, below = (np.bincount(self.block, part * square, blocks) for part in (large, 1 - large))
         return replace(
             self,
-            small=np.sqrt((below + BELIEF * SMALL**2) / (count - many + BELIEF)),
-            large=np.sqrt((above + BELIEF * LARGE**2) / (many + BELIEF)),
-            share=(many + BELIEF * LARGE_SHARE) / (count + BELIEF),
+            small=np.sqrt((below + BELIEF * first.small**2) / (count - many + BELIEF)),
+            large=np.sqrt((above + BELIEF * first.large**2) / (many + BELIEF)),
+            share=(many + BELIEF * first.share) / (count + BELIEF),
+            first=first,
         )
 
     def _is_large(self, square: Floats) -> Floats:
@@ -164,6 +169,20 @@ class _Prior:
         small, large, share = (part[self.block] for part in (self.small, self.large, self.share))
         odds = np.log(share / (1 - share)) - np.log(large / small) + square / 2 * (small**-2 - large**-2)
         return np.asarray(expit(odds), np.float64)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How some worths fit the clicks: gradient and Hessian of minus the log-likelihood, (column,) and (column, column).
+
+    surprise: squared gaps between clicks and what is expected, each over what chance alone would make of it. free: how
+    many such gaps could be there: one of each product is none.
+    """
+
+    slope: Floats
+    curve: Floats
+    surprise: float
+    free: int
 
 
 @dataclass(frozen=True)
@@ -175,26 +194,9 @@ class _Clicks:
     clicks: Floats
     examinations: Floats
 
-    def evidence(self, *, emphasis: Floats, columns: NDArray[np.bool_]) -> Floats:
-        """Diagonal of the Hessian where all worths are nothing: what the clicks say of each column, (column,)."""
-        found = np.zeros(len(columns))
-        for _, matrix, means, expected, weight in self._chunks(found, emphasis=emphasis, columns=columns):
-            found = found + (weight * expected) @ (matrix - means) ** 2
-        return found
-
-    def slope_and_curve(self, worths: Floats, *, emphasis: Floats, columns: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """Gradient and Hessian of minus the log-likelihood, (column,) and (column, column)."""
-        slope, curve = np.zeros(len(worths)), np.zeros((len(worths), len(worths)))
-        for rows, matrix, means, expected, weight in self._chunks(worths, emphasis=emphasis, columns=columns):
-            slope += matrix.T @ (weight * (expected - self.clicks[rows]))
-            spread = (matrix - means) * np.sqrt(weight * expected)[:, None]
-            curve += spread.T @ spread
-        return slope, curve
-
-    def _chunks(
-        self, worths: Floats, *, emphasis: Floats, columns: NDArray[np.bool_]
-    ) -> Iterator[tuple[NDArray[np.int64], Floats, Floats, Floats, Floats]]:
-        """Rows of whole products: their places, design, its mean within the product, expected clicks, and weight."""
+    def fit(self, worths: Floats, *, columns: NDArray[np.bool_]) -> _Fit:
+        """Worths (column,), of the columns of the design that are True."""
+        slope, curve, surprise, free = np.zeros(len(worths)), np.zeros((len(worths), len(worths))), 0.0, 0
         kept = torch.from_numpy(columns)
         for rows in self._whole_products():
             matrix = design(self.seen.take(torch.from_numpy(rows)))[:, kept].double().cpu().numpy()
@@ -205,7 +207,13 @@ class _Clicks:
             share /= np.repeat(np.add.reduceat(share, first), size)
             expected = share * np.repeat(np.add.reduceat(self.clicks[rows], first), size)
             means = np.repeat(np.add.reduceat(share[:, None] * matrix, first), size, axis=0)
-            yield rows, matrix, means, expected, emphasis[self.product[rows]]
+            slope += matrix.T @ (expected - self.clicks[rows])
+            spread = (matrix - means) * np.sqrt(expected)[:, None]
+            curve += spread.T @ spread
+            clicked = expected > 0
+            surprise += float(np.sum((self.clicks[rows] - expected)[clicked] ** 2 / expected[clicked]))
+            free += int(clicked.sum()) - len(set(self.product[rows][clicked].tolist()))
+        return _Fit(slope, curve, surprise, free)
 
     def _whole_products(self) -> Iterator[NDArray[np.int64]]:
         ends = [*(np.flatnonzero(np.diff(self.product)) + 1).tolist(), len(self.product)]
@@ -216,18 +224,22 @@ class _Clicks:
                 start = end
 
 
-def _solve(clicks: _Clicks, prior: _Prior, *, emphasis: Floats) -> tuple[Floats, Floats]:
-    """The likeliest worths, and the precision of the prior that they taught: (column,) both.
+def _solve(clicks: _Clicks, prior: _Prior) -> tuple[Floats, Floats]:
+    """The likeliest worths and their covariance, (column,) and (column, column).
 
-    Newton steps of the likelihood, and in each some of expectation-maximization: worths are known up to a covariance,
+    Newton steps of the likelihood, and in each some of expectation-maximization: worths are known up to the covariance,
     which tells small ones from large ones, which tells how wide both are.
     """
-    worths, precision = np.zeros(len(prior.block)), prior.precision()
-    for _ in range(_STEPS):
-        slope, curve = clicks.slope_and_curve(worths, emphasis=emphasis, columns=prior.columns)
-        before, wanted = worths, curve @ worths - slope
+    worths, precision, dispersion = np.zeros(len(prior.block)), prior.precision(), 1.0
+    covariance = np.diag(1 / precision)
+    for step in range(_STEPS):
+        fit = clicks.fit(worths, columns=prior.columns)
+        if step:
+            learned = float(np.sum(covariance * fit.curve)) / dispersion  # as many worths as the clicks pin down
+            dispersion = max(fit.surprise / max(fit.free - learned, 1.0), 1.0)
+        before, wanted = worths, (fit.curve @ worths - fit.slope) / dispersion
         for _ in range(_UPDATES):
-            covariance = inv(curve + np.diag(precision), assume_a="pos")
+            covariance = inv(fit.curve / dispersion + np.diag(precision), assume_a="pos")
             closer = covariance @ wanted
             square = closer**2 + np.diag(covariance)
             prior = prior.learned(square)
@@ -235,16 +247,5 @@ def _solve(clicks: _Clicks, prior: _Prior, *, emphasis: Floats) -> tuple[Floats,
             moved, worths = np.abs(closer - worths).max(initial=0.0), closer
             if moved < _TOLERANCE:
                 break
-        worths = _bounded(worths, before)
-    return worths, precision
-
-
-def _nearby(clicks: _Clicks, prior: _Prior, worths: Floats, precision: Floats, *, emphasis: Floats) -> Floats:
-    """What the worths would be if the products counted differently: one Newton step under the same prior."""
-    slope, curve = clicks.slope_and_curve(worths, emphasis=emphasis, columns=prior.columns)
-    return _bounded(solve(curve + np.diag(precision), curve @ worths - slope, assume_a="pos"), worths)
-
-
-def _bounded(worths: Floats, before: Floats) -> Floats:
-    """No worth moves farther than e-fold a step: there the likelihood is no guide."""
-    return np.asarray(before + np.clip(worths - before, -1.0, 1.0), np.float64)
+        worths = before + np.clip(worths - before, -1.0, 1.0)  # farther than e-fold a step, the likelihood is no guide
+    return worths, covariance

@@ -16,15 +16,13 @@ import numpy.typing as npt
 from clickscape.config import FidelityConfig
 from clickscape.gates.edge import edge_difference, seam_step
 from clickscape.gates.extension import extension_share
-from clickscape.gates.ground import grounding
+from clickscape.gates.ground import grounding, shows_ground
 from clickscape.gates.outline import Floats, unroll
 from clickscape.gates.verdict import Failure, Kind, Verdict
 
 Bytes = npt.NDArray[np.uint8]
 
 WORKING = 512  # pixels of the shorter side
-_FEWEST, _FEWEST_WIDE, _FEWEST_TALL, _LONG = 96, 200, 400, 3.0
-"""Pixels of the shorter side from which floating shows: of most pictures, and of those _LONG times as long as short."""
 _VISIBLE = 24  # alpha from which a pixel shows: less is a breath of shadow in the cut-out
 _SOLID = 128  # alpha from which a pixel counts for the product's extent
 _PERCENTILE = 99.0  # of ΔE2000 over the product's interior, after lossy encoding
@@ -140,16 +138,6 @@ def _check(image: Bytes, product: Bytes) -> None:
         raise ValueError(
             f"no pixel of the placed cut-out has an alpha of {_SOLID} or more: there is no product to judge"
         )
-
-
-def shows_ground(shape: tuple[int, int]) -> bool:
-    """Whether a picture of `shape` (height, width) has pixels enough to tell a contact shadow from none."""
-    height, width = shape
-    if height > _LONG * width:
-        return width >= _FEWEST_TALL
-    if width > _LONG * height:
-        return height >= _FEWEST_WIDE
-    return min(shape) >= _FEWEST
 
 
 def count_differing(image: Bytes, product: Bytes) -> float:

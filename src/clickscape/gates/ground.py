@@ -13,6 +13,8 @@ import numpy.typing as npt
 from clickscape.gates.outline import Floats
 from clickscape.render.studio.color import to_linear
 
+_FEWEST, _FEWEST_WIDE, _FEWEST_TALL, _LONG = 96, 200, 400, 3.0
+"""Pixels of the shorter side from which floating shows: of most pictures, and of those _LONG times as long as short."""
 FOOT = 6  # pixels above the lowest one up to which a column still stands
 _FADE = slice(2, 6)  # pixels below the foot in which a contact shadow fades fastest
 _MIRROR = slice(2, 9)  # pixels below the foot in which a reflection begins
@@ -22,6 +24,16 @@ _DARKEST = 0.004  # linear light that keeps logarithms of black apart from grain
 _EVEN = 21  # columns over which grain and texture average out
 _MIRROR_FROM, _MIRROR_WEIGHT = 0.15, 0.15  # share of the product's chroma that is chance, and what the rest counts
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+def shows_ground(shape: tuple[int, int]) -> bool:
+    """Whether a picture of `shape` (height, width) has pixels enough to tell a contact shadow from none."""
+    height, width = shape
+    if height > _LONG * width:
+        return width >= _FEWEST_TALL
+    if width > _LONG * height:
+        return height >= _FEWEST_WIDE
+    return min(shape) >= _FEWEST
 
 
 def grounding(image: Floats, product: Floats) -> float | None:

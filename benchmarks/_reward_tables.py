@@ -102,10 +102,10 @@ def table(world: str, row: Mapping[str, Any], *, standard: str, naming: Sequence
     spread = "mean over seeds (least, most)"
     rivals = ", ".join(f"{name} {_spread(value)}" for name, value in pooled["baselines"].items())
     about = (
-        f"The standard model, {spread}: noise ceiling {_spread(standard['ceiling'])}; rivals: {rivals}; "
-        f"calibration error {_spread(standard['calibration'])}; NDCG {_spread(standard['ndcg'])}; "
-        f"its first choice loses {_spread(standard['regret'])} of the best CTR, "
-        f"a random one {_spread(standard['random_regret'])}. "
+        f"The standard model, {spread}: noise ceiling {_spread(pooled['ceiling'])}; rivals: {rivals}; "
+        f"calibration error {_spread(pooled['calibration'])}; NDCG {_spread(pooled['ndcg'])}; "
+        f"its first choice loses {_spread(pooled['regret'])} of the best CTR, "
+        f"a random one {_spread(pooled['random_regret'])}. "
     )
     if row["left_share"]:
         about += f"The pair form takes the left picture in {_spread(row['left_share'])} of single orders."

@@ -108,19 +108,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("reward-runs"), help="folder of the workspaces")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0, help="others than those that choices were made on")
     parser.add_argument("--worlds", nargs="+", default=["harmony", "siren"], choices=["harmony", "siren"])
     parser.add_argument("--scale", default="full", choices=sorted(SCALES))
     parser.add_argument("--workers", type=int, default=2, help="runs (world and seed) at once")
     parser.add_argument("--page", type=Path, help="also write the tables to this Markdown file")
     asked = parser.parse_args()
-    jobs = [(world, seed) for seed in range(asked.seeds) for world in asked.worlds]
+    seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
+    jobs = [(world, seed) for seed in seeds for world in asked.worlds]
     with ProcessPoolExecutor(asked.workers) as pool:
         waiting = [pool.submit(measure, asked.out, world, seed, asked.scale) for world, seed in jobs]
         runs = {job: one.result() for job, one in zip(jobs, waiting, strict=True)}
     parts = []
     for world in asked.worlds:
         row = pool_runs(
-            [runs[world, seed] for seed in range(asked.seeds)],
+            [runs[world, seed] for seed in seeds],
             others={variant.name: variant.against or STANDARD for variant in VARIANTS},
             standard=STANDARD,
             rng=np.random.default_rng(0),

@@ -93,7 +93,7 @@ _SCRIPT = """
 import os, signal, sys, time
 from clickscape.compute import map_shards
 def sleep(number):
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\\n".encode())  # at once: lines of two workers do not mix
     time.sleep(60)
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit "ignored"

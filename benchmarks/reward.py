@@ -77,7 +77,7 @@ def _few(data: RewardData) -> RewardData:
 STANDARD = "standard: single form, worths from clicks"
 PAIRS = "worths from pairs alone, soft labels"
 SINGLE, PAIR = f"single form, {FEW:,} pairs", f"pair form, {FEW:,} pairs"
-ALONE = f"{PAIR}, 24 epochs, no last token"
+NO_LAST_TOKEN = f"{PAIR}, 24 epochs, no last token"
 BY_PAIRS: Mapping[str, Any] = {"worths": "pairs"}
 VARIANTS = (
     Variant(STANDARD),
@@ -96,8 +96,8 @@ VARIANTS = (
     Variant(SINGLE, BY_PAIRS, training=_few, against=PAIRS),
     Variant(PAIR, {"form": "pair", "epochs": 12}, training=_few, against=SINGLE),
     Variant(f"{PAIR}, 24 epochs", {"form": "pair"}, training=_few, against=SINGLE),
-    Variant(ALONE, {"form": "pair"}, training=_few, last_token=False, against=SINGLE),
-    Variant(f"{ALONE}, names learned from the log", {"form": "pair"}, training=_few,
+    Variant(NO_LAST_TOKEN, {"form": "pair"}, training=_few, last_token=False, against=SINGLE),
+    Variant(f"{NO_LAST_TOKEN}, names learned from the log", {"form": "pair"}, training=_few,
             last_token=False, given_names=False, against=SINGLE),
     Variant(f"{SINGLE}, names learned from the log", BY_PAIRS, training=_few, given_names=False, against=SINGLE),
 )  # fmt: skip
@@ -131,7 +131,7 @@ def main() -> None:
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
-        parts.append(table(world, row, standard=STANDARD, naming=(SINGLE, ALONE)))
+        parts.append(table(world, row, standard=STANDARD, naming=(SINGLE, NO_LAST_TOKEN)))
         print(parts[-1])
     if asked.page:
         asked.page.write_text(HEADER + "\n".join(parts), encoding="utf-8")

@@ -4,8 +4,8 @@ One linear map on the pooled image tokens names the scene's slots (softly), anot
 department; what each slot value is worth, at all, for that department and at that price, is what the clicks teach. Two
 small linear terms catch the rest of the picture and the last hidden state of the multimodal pass. Seeing is learned
 from names alone: the clicks are far too few to teach it. A language-model head without these steps learns the same from
-many times the clicks. Several heads are trained at once on different weightings of the products; their spread is the
-interval of a score.
+many times the clicks. Several heads are trained at once on different weightings of the products, and `worths` makes
+them draws from a posterior; their spread is the interval of a score.
 """
 
 from __future__ import annotations

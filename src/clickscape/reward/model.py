@@ -362,7 +362,8 @@ def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
 def reach(heads: np.ndarray, *, level: float) -> np.ndarray:
     """How far the interval of the heads' mean reaches to either side: (head, …) → (…).
 
-    Each head learned from its own weighting of the products: one more draw of the data would land this far away.
+    Each head is one reading of the clicks, a draw from the posterior or learned from its own weighting of the products:
+    one more reading would land this far away.
     """
     count = len(heads)
     spread = heads.std(0, ddof=1) if count > 1 else np.full(heads.shape[1:], np.nan)

@@ -23,25 +23,20 @@ from typing import Any, Literal
 
 import numpy as np
 
+from _loop_tables import HEADER, pool, table
 from clickscape.catalog import sample
 from clickscape.demo import SCALES, Scale, prepare
 from clickscape.preference.diversity import self_bleu
 from clickscape.render.studio.scene import Scene
 from clickscape.reward import scenes
-from clickscape.reward.evaluate import KNOWN_SCENES, NEW_ELEMENT, NEW_TOGETHER
 from clickscape.stages import compare, split
 from clickscape.stages.appraise import Ad
 from clickscape.stages.arms import arms
 from clickscape.stages.progress import Progress, Stage, run
 from clickscape.stages.reward import reward, reward_data
-from clickscape.types import Estimate
 from clickscape.workspace import Manifest, Workspace, atomic_file
 
 RESULTS = Path(__file__).parent / "results" / "loop"
-RESAMPLES = 2_000
-PARTS = (KNOWN_SCENES, NEW_TOGETHER, NEW_ELEMENT)
-SHARES = ("true CTR uplift", "of the oracle's", "wins, teacher", "wins, judge", "matching share", "understood")
-COUNTS = ("distinct scenes", "self-BLEU")
 
 ARMS: Mapping[str, Mapping[str, str]] = {
     "preference-only": {"objective": "preference_only"},
@@ -51,13 +46,34 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     "preference-only, no anchor": {"objective": "preference_only", "anchor": "none"},
     "product-centric, no anchor (the paper's form)": {"objective": "product_centric", "anchor": "none"},
     "product-centric, SFT-margin anchor": {"objective": "product_centric", "anchor": "sft_margin"},
-}
+    "margin-weighted, product-centric, no anchor": {
+        "objective": "product_centric", "preference": "margin_dpo", "anchor": "none"
+    },
+}  # fmt: skip
 FIRST = ("preference-only", "product-centric")
 Judge = Callable[[Sequence[Ad]], list[float]]
 """Gives the logits of ads."""
 
 PEER = "GRPO (TRL)"
 """A row for models/grpo, where `benchmarks/grpo.py` has left one."""
+
+ORDER = (compare.PRETRAINED, *ARMS, PEER, compare.CATEGORY, compare.ORACLE)
+SEARCH = compare.BEST_OF.format(n=SCALES["long"].descriptions)
+
+CHANGES: Mapping[str, tuple[str, str]] = {
+    "the product term": ("product-centric", "preference-only"),
+    "the product term, margin-weighted": ("margin-weighted, product-centric", "margin-weighted, preference-only"),
+    "the product term, no anchor": ("product-centric, no anchor (the paper's form)", "preference-only, no anchor"),
+    "the anchor, product-centric": ("product-centric", "product-centric, no anchor (the paper's form)"),
+    "the anchor, preference-only": ("preference-only", "preference-only, no anchor"),
+    "the anchor, margin-weighted": (
+        "margin-weighted, product-centric", "margin-weighted, product-centric, no anchor"
+    ),
+    "an SFT margin as the anchor": ("product-centric, SFT-margin anchor", "product-centric"),
+    "margin weights, product-centric": ("margin-weighted, product-centric", "product-centric"),
+    "margin weights, preference-only": ("margin-weighted, preference-only", "preference-only"),
+}  # fmt: skip
+"""What the tables call a change, and the rows after and before it."""
 
 
 def main() -> None:
@@ -82,28 +98,11 @@ def main() -> None:
             run(stages, on_progress=_Lines(f"{world} seed {seed}"))
             keep(measured(Workspace.open(folder), seed=seed), RESULTS / f"{asked.scale}-{world}-{seed}.json")
         kept = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"{asked.scale}-{world}-*.json"))]
-        parts.append(_table(world, pool(kept, rng=np.random.default_rng(0))))
+        parts.append(table(world, pool(kept, order=ORDER, search=SEARCH, changes=CHANGES), search=SEARCH))
         print(parts[-1])
     if asked.table:
         command = f"python benchmarks/loop.py --scale {asked.scale} --table {asked.table}"
         asked.table.write_text(HEADER.format(command=command) + "\n".join(parts), encoding="utf-8")
-
-
-HEADER = """# The loop over seeds and worlds
-
-Simulated clicks of two frozen worlds; held-out products, held out by object. Uplift is of the true CTR over the
-pre-trained model. Wins: how often an ad beats one of the pre-trained model for the same product, by the reward model
-that taught (teacher) and by one of another architecture that learned from the held-out products' own clicks (judge).
-Self-BLEU: of the descriptions of a department, mean over departments; 1 means all alike. 95 % intervals: bootstrap
-over seeds × objects; counts with their least and most. Written by `{command}`.
-
-Every row chooses ads for the same products, drawn with the same seeds. Objectives are DPO with an anchor on log π(y+),
-with or without the product-centric term, three descriptions sampled per product; "best of 3" keeps the one that the
-teacher likes best. "Best scene per category" is read from the teacher's scores of training creatives; the oracle knows
-the world. GRPO renders as many candidates as an objective does (`benchmarks/grpo.py`). A row that not all seeds have
-says so; one that learned from an earlier reward model than the others says so, too.
-
-"""
 
 
 def one_run(
@@ -168,29 +167,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(one) for key, one in value.items()}
     return [_rounded(one) for one in value] if isinstance(value, list) else value
-
-
-def pool(runs: Sequence[dict[str, Any]], *, rng: np.random.Generator) -> dict[str, Any]:
-    """All figures over runs of one world, one per seed; a row that some of them lack is pooled over the others."""
-    rows: dict[str, Any] = {}
-    for name in dict.fromkeys(name for one in runs for name in one["rows"]):
-        own = [one["rows"][name] for one in runs if name in one["rows"]]
-        cells = np.stack([np.array(one["cells"]) for one in own])
-        figures = {metric: _interval(metric, cells, rng) for metric in SHARES}
-        figures |= {metric: _spread([one[metric] for one in own]) for metric in COUNTS}
-        rows[name] = {"seeds": len(own), **figures}
-    keys = runs[0]["reward"]
-    reward = {key: _spread([one["reward"][key] for one in runs]) for key in keys}
-    parts = {
-        name: {key: _spread([one["parts"][name][key] for one in runs]) for key in ("accuracy", "ceiling")}
-        for name in PARTS
-        if all(name in one["parts"] for one in runs)
-    }
-    lead: dict[str, list[float]] = {}
-    if all(name in one["rows"] for one in runs for name in FIRST):
-        behind, ahead = (np.stack([np.array(one["rows"][name]["cells"]) for one in runs]) for name in FIRST)
-        lead = _lead(ahead, behind, rng)
-    return {"seeds": len(runs), "rows": rows, "lead": lead, "reward": reward, "parts": parts}
 
 
 def _judge(workspace: Workspace, *, seed: int) -> Judge:
@@ -259,86 +235,6 @@ def _wins(own: Sequence[float], others: Sequence[float]) -> float:
     """How often one of the first beats one of the second; a tie is half of it."""
     gap = np.subtract.outer(np.array(own), np.array(others))
     return float(np.mean((gap > 0) + 0.5 * (gap == 0)))
-
-
-def _metric(metric: str, sums: np.ndarray) -> np.ndarray:
-    """From sums (…, 8) to the metric (…,)."""
-    products, after, before, best, teacher, judge, matching, understood = np.moveaxis(sums, -1, 0)
-    return np.asarray(
-        {
-            "true CTR uplift": after / before - 1,
-            "of the oracle's": (after - before) / (best - before),
-            "wins, teacher": teacher / products,
-            "wins, judge": judge / products,
-            "matching share": matching / products,
-            "understood": understood / products,
-        }[metric]
-    )
-
-
-def _interval(metric: str, cells: np.ndarray, rng: np.random.Generator) -> list[float]:
-    """Value, low and high; cells: (seed, object, 8)."""
-    low, high = np.quantile(_metric(metric, _resampled(cells, rng)), [0.025, 0.975])
-    return [float(_metric(metric, cells.sum((0, 1)))), float(low), float(high)]
-
-
-def _resampled(cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sums of cells (seed, object, …) over seeds and objects that are drawn anew, objects alike in all: (draw, …)."""
-    seeds, objects = cells.shape[:2]
-    draws = []
-    for _ in range(RESAMPLES):
-        by_seed = rng.integers(seeds, size=seeds)
-        by_object = rng.integers(objects, size=objects)
-        draws.append(cells[by_seed][:, by_object].sum((0, 1)))
-    return np.stack(draws)
-
-
-def _lead(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> dict[str, list[float]]:
-    """What the first row's cells (seed, object, 8) are ahead of the second's, on the same seeds and objects."""
-    pair = np.stack([first, second], axis=2)
-    draws, whole = _resampled(pair, rng), pair.sum((0, 1))
-    return {
-        metric: [
-            float(np.subtract(*_metric(metric, whole))),
-            *(float(end) for end in np.quantile(np.subtract(*_metric(metric, draws).T), [0.025, 0.975])),
-        ]
-        for metric in ("true CTR uplift", "matching share")
-    }
-
-
-def _spread(values: Sequence[float]) -> list[float]:
-    """Mean, least and most."""
-    return [float(np.mean(values)), float(min(values)), float(max(values))]
-
-
-def _table(world: str, pooled: dict[str, Any]) -> str:
-    """A Markdown table of one world."""
-    seeds = pooled["seeds"]
-    told = [f"{key.replace('_', ' ')} {v[0]:.3f} ({v[1]:.3f}–{v[2]:.3f})" for key, v in pooled["reward"].items()]
-    lines = [f"## {world} (simulated clicks, {seeds} seeds)", ""]
-    lines += [f"Reward model on held-out products: {', '.join(told)}.", ""]
-    told = [f"{name} {one['accuracy'][0]:.3f} of {one['ceiling'][0]:.3f}" for name, one in pooled["parts"].items()]
-    lines += [f"By what training showed (accuracy of ceiling): {'; '.join(told)}.", ""]
-    metrics = (*SHARES, *COUNTS)
-    lines += ["| | " + " | ".join(metrics) + " |", "| --- " * (len(metrics) + 1) + "|"]
-    for name, figures in pooled["rows"].items():
-        few = "" if figures["seeds"] == seeds else f" ({figures['seeds']} of {seeds} seeds)"
-        cells = [_show(metric, Estimate(*figures[metric])) for metric in metrics]
-        lines.append(f"| {name}{few} | " + " | ".join(cells) + " |")
-    told = [
-        f"{100 * v[0]:+.0f} points [{100 * v[1]:+.0f}, {100 * v[2]:+.0f}] of {k}" for k, v in pooled["lead"].items()
-    ]
-    if told:
-        lines += ["", f"What the product term is worth, {FIRST[1]} less {FIRST[0]}: {', '.join(told)}."]
-    return "\n".join(lines) + "\n"
-
-
-def _show(metric: str, value: Estimate) -> str:
-    if metric in COUNTS:
-        digits = 0 if metric == "distinct scenes" else 2
-        return f"{value.value:.{digits}f} ({value.low:.{digits}f}–{value.high:.{digits}f})"
-    sign = "+" if metric == "true CTR uplift" else ""
-    return f"{value.value:{sign}.0%} [{value.low:{sign}.0%}, {value.high:{sign}.0%}]"
 
 
 class _Lines:

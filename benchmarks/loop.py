@@ -25,6 +25,7 @@ import numpy as np
 
 from _loop_tables import HEADER, pool, table
 from clickscape.catalog import sample
+from clickscape.config import OptimizeConfig
 from clickscape.demo import SCALES, Scale, prepare
 from clickscape.preference.diversity import self_bleu
 from clickscape.render.studio.scene import Scene
@@ -32,6 +33,7 @@ from clickscape.reward import scenes
 from clickscape.stages import compare, split
 from clickscape.stages.appraise import Ad
 from clickscape.stages.arms import arms
+from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import Progress, Stage, run
 from clickscape.stages.reward import reward, reward_data
 from clickscape.workspace import Manifest, Workspace, atomic_file
@@ -50,6 +52,9 @@ ARMS: Mapping[str, Mapping[str, str]] = {
         "objective": "product_centric", "preference": "margin_dpo", "anchor": "none"
     },
 }  # fmt: skip
+GATED = "product-centric, relevance gate"
+"""The product-centric objective where what suits its product no better than others may not win (docs/relevance.md)."""
+
 FIRST = ("preference-only", "product-centric")
 Judge = Callable[[Sequence[Ad]], list[float]]
 """Gives the logits of ads."""
@@ -57,7 +62,7 @@ Judge = Callable[[Sequence[Ad]], list[float]]
 PEER = "GRPO (TRL)"
 """A row for models/grpo, where `benchmarks/grpo.py` has left one."""
 
-ORDER = (compare.PRETRAINED, *ARMS, PEER, compare.CATEGORY, compare.ORACLE)
+ORDER = (compare.PRETRAINED, *ARMS, GATED, PEER, compare.CATEGORY, compare.ORACLE)
 SEARCH = compare.BEST_OF.format(n=SCALES["long"].descriptions)
 
 CHANGES: Mapping[str, tuple[str, str]] = {
@@ -70,6 +75,7 @@ CHANGES: Mapping[str, tuple[str, str]] = {
         "margin-weighted, product-centric", "margin-weighted, product-centric, no anchor"
     ),
     "an SFT margin as the anchor": ("product-centric, SFT-margin anchor", "product-centric"),
+    "the relevance gate": (GATED, "product-centric"),
     "margin weights, product-centric": ("margin-weighted, product-centric", "product-centric"),
     "margin weights, preference-only": ("margin-weighted, preference-only", "preference-only"),
 }  # fmt: skip
@@ -83,11 +89,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--worlds", nargs="+", default=["harmony", "siren"], choices=["harmony", "siren"])
     parser.add_argument("--scale", default="full", choices=sorted(SCALES))
-    parser.add_argument("--arms", nargs="+", default=list(FIRST), choices=["ALL", *ARMS], metavar="ARM", help="or ALL")
+    parser.add_argument(
+        "--arms", nargs="+", default=list(FIRST), choices=["ALL", *ARMS, GATED], metavar="ARM", help="or ALL"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--table", type=Path, help="also write the tables to this Markdown file")
     asked = parser.parse_args()
-    chosen = list(ARMS) if "ALL" in asked.arms else asked.arms
+    chosen = [*ARMS, GATED] if "ALL" in asked.arms else asked.arms
     parts = []
     for world in asked.worlds:
         for seed in range(asked.seeds):
@@ -112,11 +120,17 @@ def one_run(
     workspace = yield from prepare(folder, world=world, seed=seed, scale=scale, workers=workers)
     yield from reward(workspace, scale.reward.model_copy(update={"seed": seed}))
     policies = {name: workspace.models / _folder(name) for name in chosen}
-    configs = {_folder(name): scale.optimize.model_copy(update={**ARMS[name], "seed": seed}) for name in chosen}
+    configs = {
+        _folder(name): scale.optimize.model_copy(update={**ARMS[name], "seed": seed})
+        for name in chosen
+        if name != GATED
+    }
     if workers > 1 and set(FIRST) <= set(chosen):  # arms that are run together sample their first round together
         yield from arms(workspace, {name: configs.pop(name) for name in FIRST}, workers=workers)
     for name, config in configs.items():
         yield from arms(workspace, {name: config}, workers=workers)
+    if GATED in chosen:
+        yield from _gated(workspace, scale.optimize.model_copy(update={"seed": seed}), target=policies[GATED])
     if (workspace.models / "grpo").exists():
         policies[PEER] = workspace.models / "grpo"
     return (
@@ -124,6 +138,15 @@ def one_run(
             workspace, policies, world_name=world, descriptions=scale.descriptions, seed=seed, workers=workers
         )
     )
+
+
+def _gated(workspace: Workspace, config: OptimizeConfig, *, target: Path) -> Stage[Manifest]:
+    """One more arm, by `clickscape optimize` under a setting of the workspace that changes nothing else here."""
+    file = workspace.settings_path
+    if workspace.settings.relevance.use == "off":
+        told = file.read_text(encoding="utf-8").replace("[relevance]\n", '[relevance]\nuse = "refuse"\n')
+        file.write_text(told, encoding="utf-8")
+    return (yield from optimize(workspace, config, target=target, name=target.name))
 
 
 def _folder(arm: str) -> str:

@@ -125,7 +125,7 @@ def one_run(
         for name in chosen
         if name != GATED
     }
-    if workers > 1 and set(FIRST) <= set(chosen):  # arms that are run together sample their first round together
+    if set(FIRST) <= set(chosen):  # arms that are run together sample their first round together
         yield from arms(workspace, {name: configs.pop(name) for name in FIRST}, workers=workers)
     for name, config in configs.items():
         yield from arms(workspace, {name: config}, workers=workers)

@@ -112,7 +112,7 @@ def _sample_together(
     """Where all arms would sample the same first round, do it once, all workers at it, and give it to every arm."""
     files = [folder / "round-1" / records.CANDIDATES for folder in folders.values()]
     alike = {tuple(getattr(config, name) for name in _ALIKE) for config in configs.values()}
-    if len(configs) < 2 or workers < 2 or len(alike) > 1 or all(file.exists() for file in files):
+    if len(configs) < 2 or len(alike) > 1 or all(file.exists() for file in files):
         return
     config, writer = next(iter(configs.values())), next(iter(writers.values()))
     work = partial(_sample, config=config, writer=writer, rewards=rewards, products=products)

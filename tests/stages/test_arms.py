@@ -1,0 +1,39 @@
+"""Arms that are run together: what they share, and that sharing it changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.stages.conftest import SMALL_OPTIMIZE
+
+from clickscape.stages.arms import arms
+from clickscape.stages.progress import Progress, run
+from clickscape.workspace import Workspace
+
+ONE_ROUND = SMALL_OPTIMIZE.model_copy(update={"rounds": 1})
+CONFIGS = {
+    "centric": ONE_ROUND,
+    "preference": ONE_ROUND.model_copy(update={"objective": "preference_only"}),
+}
+
+
+def test_one_worker_samples_the_first_round_once_for_all_arms(shop: Workspace, tmp_path: Path) -> None:
+    together, apart = (Workspace.open(shutil.copytree(shop.path, tmp_path / name)) for name in ("together", "apart"))
+    told: list[Progress] = []
+    run(arms(together, CONFIGS, workers=1), on_progress=told.append)
+    for name, config in CONFIGS.items():
+        run(arms(apart, {name: config}, workers=1))
+    assert [one.note for one in told if "writing" in one.note] == ["round 1: writing and judging for all"]
+    shared, alone = (
+        {
+            name: (next(one.runs_folder.glob(f"*-arms*/{name}/round-1/candidates.jsonl")).read_bytes())
+            for name in CONFIGS
+        }
+        for one in (together, apart)
+    )
+    assert shared == alone
+    assert shared["centric"] == shared["preference"]
+    for name in CONFIGS:
+        weights = [(one.models / name / "model.safetensors").read_bytes() for one in (together, apart)]
+        assert weights[0] == weights[1], name

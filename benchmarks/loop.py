@@ -7,7 +7,7 @@ not repeated. The judge is a reward model of another architecture (`reward.scene
 held-out products themselves; it teaches nobody. What every run measured is kept in results/loop/, one file per scale,
 world and seed, to which arms that are run later are added; the table, of all arms that are there, goes to --table.
 
-    python benchmarks/loop.py --out loop-runs --seeds 5 --table docs/loop.md
+    python benchmarks/loop.py --out loop-runs --seeds 5
     python benchmarks/loop.py --out loop-long --scale long --arms ALL --seeds 5 --table docs/pcpo.md
 """
 

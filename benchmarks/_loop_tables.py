@@ -52,17 +52,17 @@ def pool(
     found: dict[str, dict[str, Any]] = {"rows": {}, "searched": {}}
     for name in names:
         own = [one["rows"][name] for one in runs if name in one["rows"]]
-        figures = _figures(np.stack([np.array(one["cells"]) for one in own]), metrics=SHARES, seed=seed)
+        figures = _figures(np.stack([np.array(one["cells"]) for one in own]), seed=seed)
         figures |= {metric: _spread([one[metric] for one in own]) for metric in COUNTS}
-        kind, short = ("searched", name.removesuffix(search).removesuffix(", ")) if search in name else ("rows", name)
+        kind, short = (
+            ("searched", name.removesuffix(search).removesuffix(", ")) if name.endswith(search) else ("rows", name)
+        )
         found[kind][short or order[0]] = {"seeds": len(own), **figures}
     changed = {}
     for name, pair in changes.items():
         if both := [one["rows"] for one in runs if all(row in one["rows"] for row in pair)]:
-            cells = np.stack(
-                [[one[row]["cells"] for row in pair] for one in both]
-            )  # (seed, after or before, object, 8)
-            changed[name] = {"seeds": len(both), **_changes(cells.transpose(0, 2, 1, 3), seed=seed)}
+            cells = np.stack([np.stack([one[row]["cells"] for row in pair], axis=1) for one in both])
+            changed[name] = {"seeds": len(both), **_changes(cells, seed=seed)}
     reward = {key: _spread([one["reward"][key] for one in runs]) for key in runs[0]["reward"]}
     parts = {
         name: {key: _spread([one["parts"][name][key] for one in runs]) for key in ("accuracy", "ceiling")}
@@ -114,10 +114,10 @@ def _metric(metric: str, sums: np.ndarray) -> np.ndarray:
     )
 
 
-def _figures(cells: np.ndarray, *, metrics: Sequence[str], seed: int) -> dict[str, list[float]]:
+def _figures(cells: np.ndarray, *, seed: int) -> dict[str, list[float]]:
     """Value, low and high of every metric; cells: (seed, object, 8)."""
     whole, draws = cells.sum((0, 1)), _resampled(cells, seed=seed)
-    return {metric: [float(_metric(metric, whole)), *_ends(_metric(metric, draws))] for metric in metrics}
+    return {metric: [float(_metric(metric, whole)), *_ends(_metric(metric, draws))] for metric in SHARES}
 
 
 def _changes(cells: np.ndarray, *, seed: int) -> dict[str, list[float]]:

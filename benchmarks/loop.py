@@ -52,6 +52,7 @@ ARMS: Mapping[str, Mapping[str, str]] = {
         "objective": "product_centric", "preference": "margin_dpo", "anchor": "none"
     },
 }  # fmt: skip
+
 GATED = "product-centric, relevance gate"
 """The product-centric objective where what suits its product no better than others may not win (docs/relevance.md)."""
 
@@ -63,7 +64,6 @@ PEER = "GRPO (TRL)"
 """A row for models/grpo, where `benchmarks/grpo.py` has left one."""
 
 ORDER = (compare.PRETRAINED, *ARMS, GATED, PEER, compare.CATEGORY, compare.ORACLE)
-SEARCH = compare.BEST_OF.format(n=SCALES["long"].descriptions)
 
 CHANGES: Mapping[str, tuple[str, str]] = {
     "the product term": ("product-centric", "preference-only"),
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="also write the tables to this Markdown file")
     asked = parser.parse_args()
     chosen = [*ARMS, GATED] if "ALL" in asked.arms else asked.arms
+    search = compare.BEST_OF.format(n=SCALES[asked.scale].descriptions)
     parts = []
     for world in asked.worlds:
         for seed in range(asked.seeds):
@@ -106,7 +107,7 @@ def main() -> None:
             run(stages, on_progress=_Lines(f"{world} seed {seed}"))
             keep(measured(Workspace.open(folder), seed=seed), RESULTS / f"{asked.scale}-{world}-{seed}.json")
         kept = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"{asked.scale}-{world}-*.json"))]
-        parts.append(table(world, pool(kept, order=ORDER, search=SEARCH, changes=CHANGES), search=SEARCH))
+        parts.append(table(world, pool(kept, order=ORDER, search=search, changes=CHANGES), search=search))
         print(parts[-1])
     if asked.table:
         command = f"python benchmarks/loop.py --scale {asked.scale} --table {asked.table}"
@@ -142,10 +143,11 @@ def one_run(
 
 def _gated(workspace: Workspace, config: OptimizeConfig, *, target: Path) -> Stage[Manifest]:
     """One more arm, by `clickscape optimize` under a setting of the workspace that changes nothing else here."""
-    file = workspace.settings_path
     if workspace.settings.relevance.use == "off":
-        told = file.read_text(encoding="utf-8").replace("[relevance]\n", '[relevance]\nuse = "refuse"\n')
-        file.write_text(told, encoding="utf-8")
+        told = workspace.settings_path.read_text(encoding="utf-8")
+        with atomic_file(workspace.settings_path) as waiting:
+            waiting.write_text(told.replace("[relevance]\n", '[relevance]\nuse = "refuse"\n'), encoding="utf-8")
+    assert workspace.settings.relevance.use == "refuse", workspace.settings_path
     return (yield from optimize(workspace, config, target=target, name=target.name))
 
 

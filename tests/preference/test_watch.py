@@ -159,13 +159,13 @@ START = looks(*[((0.0, 1.0), (0.0, 1.0))] * 12)
 
 
 def test_win_rates_and_changes_are_what_they_are_by_hand() -> None:
-    """A reward of 0.5 beats one of two, 1 beats one and ties one: (½ + ¾) / 2."""
+    """0.5 beats one of the first (0, 1), 1 beats one and ties one; of the ones before (0, ¾), one and both."""
     now = looks(*[((0.5, 1.0), (2.0, 2.0))] * 12)
-    before = looks(*[((0.0, 0.0), (0.0, 1.0))] * 12)
+    before = looks(*[((0.0, 0.75), (0.0, 1.0))] * 12)
     found = told(now, before, START)
     assert found.teacher.win_rate.value == pytest.approx(0.625)
     assert found.teacher.since_start.value == pytest.approx(0.125)
-    assert found.teacher.since_before.value == pytest.approx(0.625 - 0.25)
+    assert found.teacher.since_before.value == pytest.approx((0.5 + 1) / 2 - 0.5)
     assert found.teacher.reward.value == pytest.approx(0.25)
     assert found.judge.win_rate.value == 1.0
     assert (found.kept, found.reason) == (2, "")
@@ -175,11 +175,21 @@ def test_parting_since_the_round_before_or_since_the_start_ends_it() -> None:
     up, down = (2.0, 2.0), (-1.0, -1.0)
     parted = told(looks(*[(up, down)] * 12), START, START)
     assert parted.kept == 1
-    assert "since the round before the teacher's win rate rose by 50.0" in parted.reason
+    assert "beside ads of the round before, the teacher sees 100% [100%, 100%]" in parted.reason
     slowly = looks(*[((1.5, 1.5), (-0.5, -0.5))] * 12)
-    assert "since the start" in told(slowly, slowly, START).reason
+    assert "beside ads of the start" in told(slowly, slowly, START).reason
     assert not told(looks(*[(up, up)] * 12), START, START).reason
     assert not told(looks(*[(down, down)] * 12), START, START).reason
+
+
+def test_a_teacher_who_sees_every_ad_win_can_still_part_from_the_judge() -> None:
+    """Both say that every ad beats the first ones; the teacher likes the newest better still, the judge no more."""
+    before = looks(*[((8.0, 8.0), (9.0, 9.0))] * 12)
+    now = looks(*[((9.0, 9.0), (8.0, 8.0))] * 12)
+    found = told(now, before, START)
+    assert found.teacher.win_rate.value == found.judge.win_rate.value == 1.0
+    assert "beside ads of the round before" in found.reason
+    assert not told(before, before, START).reason
 
 
 def test_a_fall_that_chance_explains_ends_nothing() -> None:

@@ -1,10 +1,11 @@
 """Ends an optimization before it games its reward: after every round, two opinions and the variety of what is written.
 
 The policy writes for products that no round learns from. A judge of another architecture, which learned from products
-that the teacher never saw, looks at the same ads. The run ends when teacher and judge part ways: the teacher's win rate
-rises while the judge's falls, against the round before or against the start, each shown by a one-sided test on the same
-bootstrap draws of whole groups. Both tests must speak, so a stop is wrong at most as often as one of them is. It ends
-the same way when too little is left of the first diversity. The policy kept is the one before.
+that the teacher never saw, looks at the same ads. The run ends when teacher and judge part ways: beside those of the
+round before, or of the start, the teacher sees the new ads win and the judge sees them lose, each shown by a one-sided
+test on the same bootstrap draws of whole groups. Both tests must speak, so a stop is wrong at most as often as one of
+them is. (A rise of the win rate over the start would not do: a teacher who sees every ad win can see no more of them.)
+The run ends the same way when too little is left of the first diversity. The policy kept is the one before.
 
     round-<n>/watch.jsonl   what the policy after round n wrote for the held-back products, and both opinions
 """
@@ -50,9 +51,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """One model's opinion of a round: reward beyond the first samples' (logits), win rate over them, and its changes.
+    """One model's opinion of a round: reward beyond the first samples' (logits), and win rate over them.
 
-    `since_before`, `since_start`: change of the win rate, one-sided bounds at the setting's confidence as an interval.
+    `since_before`, `since_start`: win rate over the round before and over the first, less one half; one-sided bounds
+    at the setting's confidence as an interval.
     """
 
     reward: Estimate
@@ -235,7 +237,7 @@ def _opinion(
     """From scores (now, before, first), each in the order of `seen`; every product has as many descriptions."""
     ids = list(dict.fromkeys(one.product_id for one in seen))
     now, before, first = (np.asarray(some, dtype=np.float64).reshape(len(ids), -1) for some in scores)
-    wins, earlier = _wins(now, first), _wins(before, first)
+    wins = _wins(now, first)
     objects = [groups[product_id] for product_id in ids]
 
     def estimate(values: np.ndarray, *, level: float = 0.95) -> Estimate:
@@ -245,7 +247,7 @@ def _opinion(
     return Opinion(
         reward=estimate(now.mean(1) - first.mean(1)),
         win_rate=estimate(wins),
-        since_before=estimate(wins - earlier, level=one_sided),
+        since_before=estimate(_wins(now, before) - 0.5, level=one_sided),
         since_start=estimate(wins - 0.5, level=one_sided),
     )
 
@@ -257,15 +259,15 @@ def _wins(after: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 
 def _parted(teacher: Opinion, judge: Opinion) -> str:
-    """Why the run ends: the teacher's win rate rises while the judge's falls; empty where that is not shown."""
-    for since, taught, judged in (
+    """Why the run ends: the teacher sees the new ads win, the judge sees them lose; empty where that is not shown."""
+    for name, taught, judged in (
         ("the round before", teacher.since_before, judge.since_before),
         ("the start", teacher.since_start, judge.since_start),
     ):
         if taught.low > 0 and judged.high < 0:
             return (
-                f"teacher and judge part ways: since {since} the teacher's win rate rose by {_points(taught)} "
-                f"points, the judge's fell by {_points(judged)}"
+                f"teacher and judge part ways: beside ads of {name}, the teacher sees {_percent(taught)} "
+                f"of the new ones win, the judge {_percent(judged)}"
             )
     return ""
 
@@ -276,6 +278,6 @@ def _narrowed(left: Mapping[str, float], *, floor: float) -> str:
     return f"too little diversity is left, at least {floor:.0%} is asked for: {', '.join(short)}" if short else ""
 
 
-def _points(change: Estimate) -> str:
-    low, high = sorted((100 * abs(change.low), 100 * abs(change.high)))
-    return f"{100 * abs(change.value):.1f} [{low:.1f}, {high:.1f}]"
+def _percent(over: Estimate) -> str:
+    """A win rate that is told as what it is over one half."""
+    return f"{0.5 + over.value:.0%} [{0.5 + over.low:.0%}, {0.5 + over.high:.0%}]"

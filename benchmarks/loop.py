@@ -76,6 +76,7 @@ CHANGES: Mapping[str, tuple[str, str]] = {
     ),
     "an SFT margin as the anchor": ("product-centric, SFT-margin anchor", "product-centric"),
     "the relevance gate": (GATED, "product-centric"),
+    "GRPO in place of product-centric": (PEER, "product-centric"),
     "margin weights, product-centric": ("margin-weighted, product-centric", "product-centric"),
     "margin weights, preference-only": ("margin-weighted, preference-only", "preference-only"),
 }  # fmt: skip

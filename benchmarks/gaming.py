@@ -42,6 +42,7 @@ from clickscape.simulator import vocabulary, world
 from clickscape.simulator.world import World
 from clickscape.stages import appraise, judge, split
 from clickscape.stages.reward import writer_source
+from clickscape.stages.watching import guards
 from clickscape.types import Estimate, Product
 from clickscape.vlm.generate import Writer
 from clickscape.workspace import Manifest, Workspace
@@ -73,7 +74,10 @@ class Flawed:
 
 
 class Witness(Watch):
-    """A watch that ends nothing; what it would have ended is read from what it noted."""
+    """A watch as `clickscape optimize` has it, but it ends nothing: what it would have ended is read from its notes."""
+
+    def __init__(self, watch: Watch) -> None:
+        vars(self).update(vars(watch))
 
     def after(self, writer: Writer, folder: Path, *, round_number: int, processes: Processes = ALONE) -> Watched:
         """What was seen, without its consequences."""
@@ -152,38 +156,27 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> Told:
     """Optimize against a teacher with this flaw, and read what came of every round."""
+    if not (workspace.models / judge.NAME).exists():
+        raise SystemExit(f"{workspace.path} has no judge. Run `clickscape reward {workspace.path} --judge scene`.")
     simulated = max(workspace.runs_folder.glob("*-simulate*/manifest.json"))
     told = Manifest.model_validate_json(simulated.read_bytes())
     shoppers, seed = world.load(told.result["world"]), int(told.config["seed"])
     config = config.model_copy(update={"seed": seed})
     products = workspace.products()
     held = split.read(workspace, products)
-    if (second := judge.load(workspace)) is None:
-        raise SystemExit(f"{workspace.path} has no judge. Run `clickscape reward {workspace.path} --judge scene`.")
-    opinion, apart = second
-    learned = held.training(products)
-    watched = [product for product in learned if held.groups[product.product_id] in apart]
-    elements = least_liked(shoppers, watched)
-    teacher = Flawed(reward_room.load(workspace.models / "reward"), elements, logits=logits)
-    writer = vlm.load(writer_source(workspace))
+    reward, renderer, writer = workspace.models / "reward", render.load("studio"), vlm.load(writer_source(workspace))
+    elements = least_liked(shoppers, held.training(products))
+    teacher = Flawed(reward_room.load(reward), elements, logits=logits)
     pictures = rounds.product_pictures(writer.vlm.image_size)
-    watch = Witness(
-        watched,
-        teacher=teacher,
-        judge=opinion,
-        renderer=render.load("studio"),
-        pictures=pictures,
-        groups=held.groups,
-        config=workspace.settings.watch,
-        render_size=config.render_size,
-        max_new_tokens=config.max_new_tokens,
-    )
+    around = guards(workspace, products, held, teacher=teacher, renderer=renderer, pictures=pictures, config=config)
+    assert around.watch is not None  # where there is a judge there is a watch
+    watch = Witness(around.watch)
     folder = workspace.path / "gaming" / f"{logits:g}"
     for event in rounds.optimize(
         writer,
         teacher,
-        render.load("studio"),
-        [product for product in learned if held.groups[product.product_id] not in apart],
+        renderer,
+        around.learned,
         folder=folder,
         config=config,
         pictures=pictures,
@@ -191,7 +184,6 @@ def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> Tol
     ):
         if isinstance(event, RoundReport):
             print(f"{workspace.path.name}, {logits:g} logits more: round {event.round} of {config.rounds}", flush=True)
-    reward = workspace.models / "reward"
     return Told(
         shoppers.name,
         seed,

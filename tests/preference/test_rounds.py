@@ -283,12 +283,17 @@ def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
 def test_optimizing_for_bright_pictures_makes_pictures_brighter(
     start: Callable[..., Iterator[Event]], taught: Taught, shelf: list[Product], tmp_path: Path
 ) -> None:
-    """The whole loop with nothing left out; on products that it never saw, too."""
+    """The whole loop with nothing left out; on products that it never saw, too.
+
+    Another machine rounds the last bits otherwise, one sampled token flips, and from there on it is another run: as if
+    by another seed. The bounds hold for any: over 14 seeds, brightness rose by 2.1 to 3.3, KL ended at 2.4 to 17.4 nats
+    (the mean of eight heavy-tailed log ratios, so its own standard error is no yardstick), and 59 to 97 % still parsed.
+    """
     held_out = shelf[1::3]  # one of each department
     train = [product for product in shelf if product not in held_out]
     config = SMALL.model_copy(update={"rounds": 3, "candidates": 4, "learning_rate": 3e-3, "epochs": 4})
     reports = [event for event in start(tmp_path / "run", config, train) if isinstance(event, RoundReport)]
-    assert reports[-1].kl > 3 * reports[-1].kl_error
+    assert reports[-1].kl > 1
     renderer = load("studio")
 
     def brightness(writer: Writer) -> tuple[float, float]:
@@ -300,6 +305,6 @@ def test_optimizing_for_bright_pictures_makes_pictures_brighter(
         return np.mean([one.score for one in flat]), np.mean([one.understood for one in flat])
 
     (before, parsed), (after, still) = brightness(Writer(taught())), brightness(open_policy(tmp_path / "run"))
-    assert after > before + 0.3
-    assert still > parsed - 0.15
+    assert after > before + 1
+    assert still > parsed / 2
     assert json.loads((tmp_path / "run" / "round-3" / "report.json").read_text())["reward"] > reports[0].reward

@@ -6,7 +6,7 @@ DEMO_FOLDER ?= demo-workspace
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-spark check lint bench docs pretrain-tiny clean
+.PHONY: demo test test-fast test-spark check lint bench docs pretrain-tiny clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -19,6 +19,9 @@ demo: $(VENV)/.installed  ## the whole loop on the sample catalog; ends with the
 
 test: lint  ## what CI runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: $(VENV)/.installed  ## what one runs before a commit: all but what takes long
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-spark:  ## the click log on a local PySpark session, in an environment of its own; needs Java 17
 	test -x .venv-spark/bin/python || $(PYTHON) -m venv .venv-spark

@@ -18,12 +18,12 @@ from torch import Tensor
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.config import OptimizeConfig
-from clickscape.preference.learner import BETAS, GRADIENT_CLIP
+from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.loss import AnswerLogProbs, pcpo_loss
+from clickscape.preference.optimizer import BETAS, GRADIENT_CLIP
 from clickscape.preference.precision import recomputed
 from clickscape.preference.sample import PreferencePair
-from clickscape.preference.spoil import Captions, draw
-from clickscape.preference.train import Lessons, prepare, trainable_parameters
+from clickscape.preference.train import TrainingPairs, prepare, trainable_parameters
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import IGNORED, Sample, collate
 from clickscape.vlm.generate import Writer
@@ -44,12 +44,14 @@ def preference_pairs(
     for number, (product, texts) in enumerate(zip(products, written, strict=True)):
         first, second = list(dict.fromkeys([*texts, "sand floor, noon sun"]))[:2]
         share = float(number % 2)  # exactly half
-        spoilt = draw(product, captions=captions, patches=patches, mask_ratio=0.75, caption_swap_share=share, rng=rng)
-        pairs.append(PreferencePair(product.product_id, first, second, 1.0, spoilt))
+        corrupted = draw(
+            product, captions=captions, patches=patches, mask_ratio=0.75, caption_swap_share=share, rng=rng
+        )
+        pairs.append(PreferencePair(product.product_id, first, second, 1.0, corrupted))
     return pairs, {product.product_id: product for product in products}
 
 
-def lessons_of(vlm: VisionLanguageModel, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> Lessons:
+def lessons_of(vlm: VisionLanguageModel, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> TrainingPairs:
     """The pairs as sequences, with their products on a plain ground."""
     size = vlm.image_size
     return prepare(
@@ -63,7 +65,7 @@ def lessons_of(vlm: VisionLanguageModel, pairs: Sequence[PreferencePair], produc
 def straightforward(
     policy: VisionLanguageModel,
     reference: Callable[[], AbstractContextManager[VisionLanguageModel]],
-    lessons: Lessons,
+    training_pairs: TrainingPairs,
     config: OptimizeConfig,
 ) -> Iterator[float]:
     """Train the policy in place on a round's pairs, the plain way; yields the mean loss of every step."""
@@ -71,7 +73,7 @@ def straightforward(
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
     rng = np.random.default_rng(0)
     for _ in range(config.epochs):
-        order = rng.permutation(len(lessons))
+        order = rng.permutation(len(training_pairs))
         for start in range(0, len(order), config.batch_size):
             rows = order[start : start + config.batch_size]
             optimizer.zero_grad(set_to_none=True)
@@ -79,7 +81,7 @@ def straightforward(
             for place in range(0, len(rows), config.pairs_per_pass):
                 some = rows[place : place + config.pairs_per_pass]
                 with recomputed(policy) if config.gradient_checkpointing else nullcontext():
-                    loss = plain_loss(policy, reference(), lessons, some, config) * len(some) / len(rows)
+                    loss = plain_loss(policy, reference(), training_pairs, some, config) * len(some) / len(rows)
                     loss.backward()
                 total += loss.item()
             torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
@@ -90,16 +92,16 @@ def straightforward(
 def plain_loss(
     policy: VisionLanguageModel,
     reference: AbstractContextManager[VisionLanguageModel],
-    lessons: Lessons,
+    training_pairs: TrainingPairs,
     rows: Sequence[int],
     config: OptimizeConfig,
 ) -> Tensor:
     """Mean loss of some pairs; `reference` gives the model that is asked beside the policy, for as long as it is."""
-    some = [lessons.lessons[int(row)] for row in rows]
+    some = [training_pairs.pairs[int(row)] for row in rows]
     asked = [(one.question, one.picture, one.chosen) for one in some]
     asked += [(one.question, one.picture, one.rejected) for one in some]
-    asked += [(one.spoilt_question or "", one.spoilt_picture, one.chosen) for one in some]
-    samples = [Sample(question, (lessons.pictures[picture],), answer) for question, picture, answer in asked]
+    asked += [(one.corrupted_question or "", one.corrupted_picture, one.chosen) for one in some]
+    samples = [Sample(question, (training_pairs.pictures[picture],), answer) for question, picture, answer in asked]
     now, tokens = plain_log_probs(policy, samples)
     with torch.no_grad(), reference as other:
         then, _ = plain_log_probs(other, samples)

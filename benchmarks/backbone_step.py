@@ -39,7 +39,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
 from clickscape.preference.precision import placed
 from clickscape.preference.sample import PreferencePair
-from clickscape.preference.train import Lessons, score, train, trainable_parameters
+from clickscape.preference.train import TrainingPairs, score, train, trainable_parameters
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import Sample, collate
 from clickscape.vlm.model import VisionLanguageModel
@@ -169,20 +169,20 @@ def _measure(
     )
     policy = adapter.attach(build(size, device=device), rank=size.rank, seed=0)
     placed(policy, config=config, device=device)
-    lessons = lessons_of(policy, pairs, products)
+    training_pairs = lessons_of(policy, pairs, products)
     weights = _peak(device, reset=True)
     still = config.model_copy(update={"learning_rate": 1e-12})
-    for _ in SIDES[side](policy, lessons.part([0]), still):  # kernels, allocators, cuBLAS: nobody's
+    for _ in SIDES[side](policy, training_pairs.part([0]), still):  # kernels, allocators, cuBLAS: nobody's
         pass
     _peak(device, reset=True)
     started = time.perf_counter() if device == "cuda" else time.process_time()
-    losses = list(SIDES[side](policy, lessons, config))
+    losses = list(SIDES[side](policy, training_pairs, config))
     _wait(device)
     seconds = (time.perf_counter() if device == "cuda" else time.process_time()) - started
-    read = config.epochs * _tokens(policy, lessons)
+    read = config.epochs * _tokens(policy, training_pairs)
     return {
         "seconds": seconds,
-        "pairs_per_second": config.epochs * len(lessons) / seconds,
+        "pairs_per_second": config.epochs * len(training_pairs) / seconds,
         "tokens_per_second": read / seconds,
         "peak_gib": _peak(device),
         "weights_gib": weights,
@@ -190,16 +190,18 @@ def _measure(
     }
 
 
-def _ours(policy: VisionLanguageModel, lessons: Lessons, config: OptimizeConfig) -> Iterator[float]:
+def _ours(policy: VisionLanguageModel, training_pairs: TrainingPairs, config: OptimizeConfig) -> Iterator[float]:
     trainable_parameters(policy, config=config)
     with adapter.detached(policy):
-        reference = score(policy, lessons, product_centric=True)
-    for step in train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)):
+        reference = score(policy, training_pairs, product_centric=True)
+    for step in train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)):
         yield step.loss
 
 
-def _straightforward(policy: VisionLanguageModel, lessons: Lessons, config: OptimizeConfig) -> Iterator[float]:
-    return straightforward(policy, lambda: _without_adapter(policy), lessons, config)
+def _straightforward(
+    policy: VisionLanguageModel, training_pairs: TrainingPairs, config: OptimizeConfig
+) -> Iterator[float]:
+    return straightforward(policy, lambda: _without_adapter(policy), training_pairs, config)
 
 
 @contextmanager
@@ -208,19 +210,19 @@ def _without_adapter(policy: VisionLanguageModel) -> Iterator[VisionLanguageMode
         yield policy
 
 
-SIDES: dict[str, Callable[[VisionLanguageModel, Lessons, OptimizeConfig], Iterator[float]]] = {
+SIDES: dict[str, Callable[[VisionLanguageModel, TrainingPairs, OptimizeConfig], Iterator[float]]] = {
     "clickscape": _ours,
     "straightforward": _straightforward,
 }
 
 
-def _tokens(vlm: VisionLanguageModel, lessons: Lessons) -> int:
+def _tokens(vlm: VisionLanguageModel, training_pairs: TrainingPairs) -> int:
     """Tokens of the three whole sequences of every pair."""
     count = 0
-    for one in lessons.lessons:
+    for one in training_pairs.pairs:
         asked = [(one.question, one.picture, one.chosen), (one.question, one.picture, one.rejected)]
-        asked.append((one.spoilt_question or "", one.spoilt_picture, one.chosen))
-        samples = [Sample(question, (lessons.pictures[picture],), answer) for question, picture, answer in asked]
+        asked.append((one.corrupted_question or "", one.corrupted_picture, one.chosen))
+        samples = [Sample(question, (training_pairs.pictures[picture],), answer) for question, picture, answer in asked]
         count += int(collate(vlm, samples, side="right", answers=True).attention_mask.sum())
     return count
 

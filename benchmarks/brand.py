@@ -33,7 +33,7 @@ from clickscape.gates.style import Style
 from clickscape.render.studio.parse import parse
 from clickscape.render.studio.scene import Scene
 from clickscape.simulator import world
-from clickscape.stages.descriptions import Choice, Desk, choose
+from clickscape.stages.descriptions import Choice, CandidateSelector, choose
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 
@@ -94,10 +94,10 @@ def _rules_of_the_page() -> Rules:
 
 def _arm(writer: Writer, products: list[Product], rules: Rules, *, judged_by: Rules) -> Rows:
     """What is kept of each product under some rules, judged by the brand's."""
-    desk = Desk(writer, render.load("studio"), None, GenerateConfig(keep=KEEP), Style.of(rules))
+    selector = CandidateSelector(writer, render.load("studio"), None, GenerateConfig(keep=KEEP), Style.of(rules))
     wanted = frozenset(product.product_id for product in products)
     judge = Style.of(judged_by)
-    return [_judged(choice, judge) for choice in choose(desk, products, drawn=Counter(), wanted=wanted)]
+    return [_judged(choice, judge) for choice in choose(selector, products, drawn=Counter(), wanted=wanted)]
 
 
 def _judged(choice: Choice, style: Style) -> dict[str, float]:

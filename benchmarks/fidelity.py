@@ -29,9 +29,9 @@ from PIL import Image
 import _defects as defects
 from _defects import DEFECTS, Picture, Right
 from clickscape.catalog import sample
-from clickscape.gates import edge, extension, fidelity, ground, outline
+from clickscape.gates import contact_shadow, edge, extension, fidelity, outline
 from clickscape.gates.fidelity import Limits, Measures
-from clickscape.gates.verdict import Kind
+from clickscape.gates.result import Kind
 from clickscape.render.studio import scene as scenes
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
@@ -62,13 +62,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One right picture of an object; `again` draws it with another seed; `spoilable` if it is made wrong, too."""
+    """One right picture of an object; `again` draws it with another seed; `corruptible` if it is made wrong, too."""
 
     object_id: str
     number: int
     picture: Picture
     again: Callable[[int], Picture]
-    spoilable: Right | None
+    corruptible: Right | None
 
 
 def chosen_scene(number: int, rng: np.random.Generator) -> Scene:
@@ -100,15 +100,15 @@ def draw(count: int, *, side: int) -> Iterator[Drawn]:
             made = studio.compose(piece, scene, size=(side, side), seed=seed)
             return Picture(made.image, made.product)
 
-        picture, spoilable = shot(cutout), None
+        picture, corruptible = shot(cutout), None
         if turn < SPOILED_PER_SCENE:
-            spoilable = Right(
+            corruptible = Right(
                 picture,
                 plate=shot(defects.ghost(cutout)).image,
                 raised=defects.without_specks(shot(defects.raised(cutout, rng.uniform(0.02, 0.12)))),
             )
         again = partial(lambda seed, piece, where: shot(piece, scene=where, seed=seed), piece=cutout, where=scene)
-        yield Drawn(object_id, number, picture, again, spoilable)
+        yield Drawn(object_id, number, picture, again, corruptible)
 
 
 def told(kind: str, picture: Picture) -> dict[str, float | None]:
@@ -121,7 +121,7 @@ def told(kind: str, picture: Picture) -> dict[str, float | None]:
     if kind == "extended":
         return {"extension": extension.extension_share(shown, placed)}
     if kind == "floating":
-        return {"grounding": ground.grounding(shown, placed)}
+        return {"grounding": contact_shadow.grounding(shown, placed)}
     outlines = outline.unroll(shown, placed)
     return {"edge": edge.edge_difference(outlines), "seam": edge.seam_step(outlines)}
 
@@ -300,11 +300,11 @@ def main() -> None:
             never += not any(fidelity.judge(*drawn.again(seed).both).passed for seed in seeds)
         if drawn.number % 32 == 0:
             encoded.append(drawn.picture)
-        if drawn.spoilable is None:
+        if drawn.corruptible is None:
             continue
         examples.setdefault("right", drawn.picture)
         for index, (name, (kind, _)) in enumerate(DEFECTS.items()):
-            made = defects.spoil(name, drawn.spoilable, seed=drawn.number)
+            made = defects.spoil(name, drawn.corruptible, seed=drawn.number)
             if made is None:
                 continue
             rows.append(Row(drawn.object_id, name, told(kind, made)))

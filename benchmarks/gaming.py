@@ -32,15 +32,15 @@ from clickscape import reward as reward_room
 from clickscape.compute.device import ALONE, Processes, set_threads
 from clickscape.config import OptimizeConfig
 from clickscape.preference import evaluate, rounds
-from clickscape.preference import watch as watching
+from clickscape.preference import monitor as watching
+from clickscape.preference.monitor import MonitorReport, RewardHackingMonitor
 from clickscape.preference.rounds import RoundReport
 from clickscape.preference.sample import Reward
-from clickscape.preference.watch import Watch, Watched
 from clickscape.render.studio.scene import Scene
 from clickscape.reward.features import Slots
 from clickscape.simulator import vocabulary, world
 from clickscape.simulator.world import World
-from clickscape.stages import appraise, judge, split
+from clickscape.stages import judge, score_ads, split
 from clickscape.stages.reward import writer_source
 from clickscape.stages.watching import guards
 from clickscape.types import Estimate, Product
@@ -73,13 +73,13 @@ class Flawed:
         return np.asarray(self._honest.score(products, images, scenes) + self._logits * np.array(shown))
 
 
-class Witness(Watch):
+class Witness(RewardHackingMonitor):
     """A watch as `clickscape optimize` has it, but it ends nothing: what it would have ended is read from its notes."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: RewardHackingMonitor) -> None:
         vars(self).update(vars(watch))
 
-    def after(self, writer: Writer, folder: Path, *, round_number: int, processes: Processes = ALONE) -> Watched:
+    def after(self, writer: Writer, folder: Path, *, round_number: int, processes: Processes = ALONE) -> MonitorReport:
         """What was seen, without its consequences."""
         seen = super().after(writer, folder, round_number=round_number, processes=processes)
         return replace(seen, reason="", kept=round_number)
@@ -207,7 +207,7 @@ def overrated(scene: Slots, elements: Mapping[str, str]) -> int:
 
 
 def _read(
-    watch: Watch,
+    watch: RewardHackingMonitor,
     folder: Path,
     shoppers: World,
     elements: Mapping[str, str],
@@ -224,11 +224,11 @@ def _read(
         for one in seen:
             texts.setdefault(one.product_id, []).append(one.text)
         own = [texts[product.product_id] for product in watch.products]
-        ads = appraise.appraise(
+        ads = score_ads.appraise(
             watch.products, own, world_name=shoppers.name, reward=reward, size=config.render_size, seed=config.seed,
             workers=1,
         )  # fmt: skip
-        return appraise.outcomes(list(ads), group=watch.groups.__getitem__)
+        return score_ads.outcomes(list(ads), group=watch.groups.__getitem__)
 
     first = outcomes(looks[0])
     for number in range(1, config.rounds + 1):

@@ -47,7 +47,7 @@ from clickscape.compute.device import ALONE, best_device
 from clickscape.config import OptimizeConfig
 from clickscape.demo import POLICIES, SCALES
 from clickscape.preference import records
-from clickscape.preference.learner import BETAS, GRADIENT_CLIP
+from clickscape.preference.optimizer import BETAS, GRADIENT_CLIP
 from clickscape.preference.records import Round
 from clickscape.preference.rounds import product_pictures
 from clickscape.preference.sample import Candidate, Pictures, judge

@@ -31,11 +31,11 @@ from clickscape.preference.diversity import self_bleu
 from clickscape.render.studio.scene import Scene
 from clickscape.reward import scenes
 from clickscape.stages import compare, split
-from clickscape.stages.appraise import Ad
-from clickscape.stages.arms import arms
 from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import Progress, Stage, run
 from clickscape.stages.reward import reward, reward_data
+from clickscape.stages.score_ads import Ad
+from clickscape.stages.variants import arms
 from clickscape.workspace import Manifest, Workspace, atomic_file
 
 RESULTS = Path(__file__).parent / "results" / "loop"

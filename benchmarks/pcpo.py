@@ -69,9 +69,9 @@ def _config(name: str) -> OptimizeConfig:
 
 def _ours(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> None:
     policy, config = _model(name), _config(name)
-    lessons = lessons_of(policy, pairs, products)
-    reference = score(_model(name), lessons, product_centric=True)
-    for _ in train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)):
+    training_pairs = lessons_of(policy, pairs, products)
+    reference = score(_model(name), training_pairs, product_centric=True)
+    for _ in train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)):
         pass
 
 
@@ -104,17 +104,17 @@ def _compare(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any
     """Loss and gradient of both sides in float64, where models go down to float32, too; the policy has moved."""
     torch.set_num_threads(1)
     policy, reference = _model(name, moved=True), _model(name)
-    lessons = lessons_of(policy, pairs, products)
+    training_pairs = lessons_of(policy, pairs, products)
     config = _config(name)
     torch.Tensor.float, torch.float32 = torch.Tensor.double, torch.float64  # type: ignore[method-assign, misc]
     policy.model.double(), reference.model.double()
     trainable_parameters(policy, config=config)
-    known = score(reference, lessons, product_centric=True)
-    seen = look(policy, lessons.pictures)
-    losses = accumulate(policy, lessons, range(len(pairs)), reference=known, seen=seen, config=config)
+    known = score(reference, training_pairs, product_centric=True)
+    seen = look(policy, training_pairs.pictures)
+    losses = accumulate(policy, training_pairs, range(len(pairs)), reference=known, seen=seen, config=config)
     ours = {key: value.grad.clone() for key, value in policy.model.named_parameters() if value.grad is not None}
     policy.model.zero_grad(set_to_none=True)
-    plain = plain_loss(policy, nullcontext(reference), lessons, range(len(pairs)), config)
+    plain = plain_loss(policy, nullcontext(reference), training_pairs, range(len(pairs)), config)
     plain.backward()
     theirs = {key: value.grad for key, value in policy.model.named_parameters() if value.grad is not None}
     assert ours.keys() == theirs.keys()

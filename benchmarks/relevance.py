@@ -29,8 +29,8 @@ from clickscape import vlm as vlm_room
 from clickscape.catalog import sample
 from clickscape.config import RelevanceConfig
 from clickscape.gates.relevance import Contrast, panel
+from clickscape.preference.corruption import hide_patches
 from clickscape.preference.rounds import product_pictures
-from clickscape.preference.spoil import hide_patches
 from clickscape.render.studio.parse import parse
 from clickscape.simulator import world, writer
 from clickscape.types import Estimate, Product
@@ -144,19 +144,19 @@ def _ways(vlm: VisionLanguageModel, own: Told, learned: Sequence[Product]) -> di
     scene_words = [_scene_words(vlm, text) for text in own.texts]
     sizes = np.array([len(row) for row in said])
 
-    def spoilt(shown: Callable[[Product, Product], tuple[Product, np.ndarray]]) -> list[list[np.ndarray]]:
+    def corrupted(shown: Callable[[Product, Product], tuple[Product, np.ndarray]]) -> list[list[np.ndarray]]:
         return [_pieces(vlm, own, lambda product, other=other: shown(product, other)) for other in others]  # type: ignore[misc]
 
-    def minus(spoilt: Sequence[Sequence[np.ndarray]], words: Sequence[np.ndarray] | None = None) -> np.ndarray:
+    def minus(corrupted: Sequence[Sequence[np.ndarray]], words: Sequence[np.ndarray] | None = None) -> np.ndarray:
         chosen = words if words is not None else [np.ones(size, bool) for size in sizes]
-        sums = np.array([[row[word].sum() for row, word in zip(one, chosen, strict=True)] for one in spoilt])
-        kept = foreign if len(spoilt) == len(others) else np.ones_like(sums, bool)
+        sums = np.array([[row[word].sum() for row, word in zip(one, chosen, strict=True)] for one in corrupted])
+        kept = foreign if len(corrupted) == len(others) else np.ones_like(sums, bool)
         mine = np.array([row[word].sum() for row, word in zip(said, chosen, strict=True)])
         return np.asarray(mine - (sums * kept).sum(0) / kept.sum(0))
 
-    whole = spoilt(lambda _, other: (other, pictures(other)))
-    text = spoilt(lambda product, other: (other, pictures(product)))
-    picture = spoilt(lambda product, other: (product, pictures(other)))
+    whole = corrupted(lambda _, other: (other, pictures(other)))
+    text = corrupted(lambda product, other: (other, pictures(product)))
+    picture = corrupted(lambda product, other: (product, pictures(other)))
     rng = np.random.default_rng(1)
     patch = int(vlm.core.config.vision_config.patch_size)
     patches = (vlm.image_size // patch) ** 2

@@ -272,7 +272,7 @@ def _names(model: reward_model.RewardModel, seen: Sequence[Features]) -> dict[st
     """Share of held-out pictures whose slots are named rightly, by slot; empty for heads without names."""
     right: dict[str, list[torch.Tensor]] = {}
     for features in seen if model.slots else ():
-        parts = model.heads.perceive(features).slots.split(model.heads.shape.groups, dim=-1)
+        parts = model.heads.predict_slots(features).slots.split(model.heads.shape.groups, dim=-1)
         for place, (slot, part) in enumerate(zip(model.slots, parts, strict=True)):
             noted = features.scene[..., place]
             right.setdefault(slot, []).append((part.argmax(-1) == noted)[noted >= 0])

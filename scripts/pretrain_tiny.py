@@ -28,8 +28,8 @@ from clickscape.catalog.cutout import product_picture
 from clickscape.config import PretrainConfig, TinyConfig
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.parse import parse
+from clickscape.render.studio.physical_size import PhysicalSize, physical_size
 from clickscape.render.studio.scene import Scene
-from clickscape.render.studio.stature import Stature, stature
 from clickscape.simulator import writer
 from clickscape.simulator.vocabulary import PHRASES, SLOTS
 from clickscape.types import Product
@@ -42,7 +42,7 @@ from invented_products import invented_cutout
 
 RENDERED = 128  # pixels of a rendered ad, before it is scaled down for the tower
 CUTOUT = 200  # longest side, pixels, of the cut-outs that are rendered
-Subject = tuple[str, np.ndarray, Stature]
+Subject = tuple[str, np.ndarray, PhysicalSize]
 """What an ad shows: the product's id, its cut-out, how large it is in the world."""
 Draw = Callable[[np.random.Generator], Subject]
 
@@ -53,7 +53,7 @@ HELD_OUT_ADS = 1_000
 _TRAIN, _HELD_OUT, _INVENTED = 1, 2, 3
 NOBODYS = Product("invented", "thing that nobody sells")
 """What an invented thing is: it has no department, so the tower learns nothing about departments from it."""
-STATURES: dict[Stature, float] = {"small": 0.2, "usual": 0.6, "large": 0.2}
+STATURES: dict[PhysicalSize, float] = {"small": 0.2, "usual": 0.6, "large": 0.2}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class SampleCorpus:
 def _plainly(product: Product, scene: Scene, rng: np.random.Generator) -> str:
     """The plainest name of every slot, in any order; half of the time the product's department comes first.
 
-    To name the department is a lesson in finding it in the prompt, which scenes alone would teach slowly.
+    To name the department is a training_pair in finding it in the prompt, which scenes alone would teach slowly.
     """
     named = {slot: PHRASES[slot][value][0] for slot, value in scene.slots.items() if value is not None}
     phrases = [named["setting"], named["prop"], f"{named['surface']} {named['stand']}", named["light"]]
@@ -137,11 +137,11 @@ def _everything(work: Path, out: Path, *, config: PretrainConfig) -> None:
     seen = training.slot_accuracy(
         vlm, heads, held_out.ads, held_out.ad_slots, [product.department for product in held_out.ad_products]
     )
-    before = training.loudness(vlm)
+    before = training.projector_scale(vlm)
     for step in training.pretrain(vlm, corpus, config=config, folder=work):
         _show(step, work)
     vlm = replace(vlm, model_id=models.TINY)
-    named = NamedSlots.of(heads).louder(training.loudness(vlm) / before)
+    named = NamedSlots.of(heads).louder(training.projector_scale(vlm) / before)
     written = measure_writing(vlm, held_out)
     seconds = _cpu_seconds(work)
     models.save(vlm, work / "finished")
@@ -188,7 +188,7 @@ def known_product(*, held_out: bool) -> Draw:
 
     def draw(rng: np.random.Generator) -> Subject:
         product = products[int(rng.integers(len(products)))]
-        return product.product_id, sample.cutout(product.product_id, CUTOUT), stature(product)
+        return product.product_id, sample.cutout(product.product_id, CUTOUT), physical_size(product)
 
     return draw
 
@@ -206,7 +206,7 @@ def render_ads(path: Path, *, count: int, rng: np.random.Generator, draw: Draw) 
         product_id, cutout, size = draw(rng)
         scene = writer.random_scene(rng)
         seed = int(rng.integers(2**31))
-        drawn = studio.compose(cutout, scene, size=(RENDERED, RENDERED), seed=seed, stature=size)
+        drawn = studio.compose(cutout, scene, size=(RENDERED, RENDERED), seed=seed, physical_size=size)
         side = TinyConfig().image_size
         pictures.append(cv2.resize(drawn.image, (side, side), interpolation=cv2.INTER_AREA))
         scenes.append(scene.to_json())

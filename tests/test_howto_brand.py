@@ -13,7 +13,7 @@ from clickscape import config
 from clickscape.brand import BrandFile
 from clickscape.catalog import sample
 from clickscape.config import GenerateConfig
-from clickscape.gates import policy
+from clickscape.gates import content_rules
 from clickscape.gates.style import Style
 
 PAGE = (Path(__file__).parents[1] / "docs/howto/brand.md").read_text(encoding="utf-8")
@@ -53,6 +53,6 @@ def test_the_page_names_the_settings_and_the_rules_as_they_are() -> None:
     assert f"`max_overlap` = {defaults.max_overlap}" in PAGE
     assert defaults.max_same_scene == 0
     listed = PAGE[PAGE.index("## What is refused") : PAGE.index("The lists are data")]
-    for rule in policy.load():
+    for rule in content_rules.load():
         word = {"hate": "hatred", "text": "text in the picture"}.get(rule.name, rule.name)
         assert word in listed

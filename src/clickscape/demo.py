@@ -15,13 +15,13 @@ from typing import Literal, TypeVar
 from clickscape.catalog import sample
 from clickscape.config import ClicksConfig, OptimizeConfig, RewardConfig, SimulateConfig
 from clickscape.stages import split
-from clickscape.stages.arms import arms
 from clickscape.stages.clicks import clicks
 from clickscape.stages.compare import compare
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.report import TIMINGS, report
 from clickscape.stages.reward import reward
 from clickscape.stages.simulate import simulate
+from clickscape.stages.variants import arms
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, atomic_file, fingerprint_of
 

@@ -18,8 +18,8 @@ from clickscape.cli import main
 from clickscape.config import OptimizeConfig
 from clickscape.errors import ModelError
 from clickscape.preference import adapter
+from clickscape.preference.corruption import CorruptedInput
 from clickscape.preference.sample import PreferencePair
-from clickscape.preference.spoil import Spoilt
 from clickscape.preference.train import prepare, score, train
 from clickscape.types import Product
 from clickscape.vlm import model as models
@@ -65,13 +65,15 @@ def test_a_preference_step_moves_the_adapter_and_nothing_else(
     policy = adapter.attach(models.load(folder(family)), rank=2, seed=1)
     frozen = {name: value.clone() for name, value in policy.model.state_dict().items() if not adapter.is_adapter(name)}
     pairs = [
-        PreferencePair(products[0].product_id, "white marble podium", "oak", 1.0, Spoilt((0, 1), None)),
-        PreferencePair(products[1].product_id, "sand, noon sun", "soft light", 1.0, Spoilt((), products[2].product_id)),
+        PreferencePair(products[0].product_id, "white marble podium", "oak", 1.0, CorruptedInput((0, 1), None)),
+        PreferencePair(
+            products[1].product_id, "sand, noon sun", "soft light", 1.0, CorruptedInput((), products[2].product_id)
+        ),
     ]
-    lessons = prepare(pairs, products={one.product_id: one for one in products}, pictures=shown, vlm=policy)
-    reference = score(policy, lessons, product_centric=True)
+    training_pairs = prepare(pairs, products={one.product_id: one for one in products}, pictures=shown, vlm=policy)
+    reference = score(policy, training_pairs, product_centric=True)
     config = OptimizeConfig(lora_rank=2, batch_size=2, epochs=4, learning_rate=4e-2, anchor_weight=0.5)
-    steps = list(train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)))
+    steps = list(train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)))
     assert steps[0].margin == pytest.approx(0, abs=1e-3)
     assert steps[-1].margin > 0.3
     assert steps[-1].loss < steps[0].loss - 0.1
@@ -79,7 +81,7 @@ def test_a_preference_step_moves_the_adapter_and_nothing_else(
     assert all(torch.equal(value, moved[name]) for name, value in frozen.items())
     assert not any(tower in name for name, _ in adapter._weights(policy).items() for tower in ("vision", "visual"))
     with adapter.detached(policy):
-        back = score(policy, lessons, product_centric=True)
+        back = score(policy, training_pairs, product_centric=True)
     torch.testing.assert_close(back.chosen, reference.chosen, atol=1e-4, rtol=1e-5)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clickscape.clicks import cells, ctr, logs, offsets
+from clickscape.clicks import cells, ctr, exposure, logs
 from clickscape.clicks.pairs import pairs, to_pairs
 from clickscape.config import ClicksConfig
 from clickscape.errors import ConfigError, LogError
@@ -159,13 +159,13 @@ def test_strata_that_tell_nothing_are_left_out_and_say_so() -> None:
     clicked[:, :, :, :50] = 1
     counts = table(shown, clicked, per_product=2, day=DAYS[:1], audience=[f"u{number}" for number in range(401)])
     read = cells.read(logs.connect(threads=1).create_table("counts", counts))
-    found = offsets.fit(read, position_correction=True, within_strata=True)
+    found = exposure.fit(read, position_correction=True, within_strata=True)
     assert [(stratum.name, stratum.reason) for stratum in found.strata] == [
         ("day", "the same for every impression"),
         ("audience", "401 values; a stratum has 400 at most"),
     ]
     assert found.multiplier == pytest.approx(np.ones(len(read.creative)))
-    assert offsets.fit(read, position_correction=False, within_strata=False).strata == ()
+    assert exposure.fit(read, position_correction=False, within_strata=False).strata == ()
 
 
 def test_a_stratum_that_is_the_position_leaves_the_position_its_effect() -> None:

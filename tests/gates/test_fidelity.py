@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from clickscape.catalog import sample
 from clickscape.gates import fidelity
+from clickscape.gates.contact_shadow import grounding
 from clickscape.gates.edge import edge_difference, seam_step
 from clickscape.gates.extension import extension_share
 from clickscape.gates.fidelity import Limits
-from clickscape.gates.ground import grounding
 from clickscape.gates.outline import smooth, unroll
 from clickscape.render.studio.color import to_display, to_linear
 from clickscape.render.studio.engine import StudioRenderer

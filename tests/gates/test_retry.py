@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from clickscape.gates import Failure, Passed, Rejected, Verdict, until_pass
+from clickscape.gates import Failure, GateResult, Passed, Rejected, until_pass
 
 LATE = Failure("floating", 0.0, 0.01, "draw again")
 
 
-def judge(drawn: int) -> Verdict:
+def judge(drawn: int) -> GateResult:
     """Only 20 is right."""
-    return Verdict(() if drawn == 20 else (LATE,))
+    return GateResult(() if drawn == 20 else (LATE,))
 
 
 def test_the_first_that_passes_ends_it() -> None:
@@ -33,7 +33,7 @@ def test_after_the_last_try_come_the_reasons() -> None:
 
 
 def test_a_verdict_says_what_and_why() -> None:
-    assert Verdict().passed
+    assert GateResult().passed
     assert not judge(3).passed
     assert judge(3).kinds == ("floating",)
     assert str(LATE) == "floating: measured 0, limit 0.01. draw again"

@@ -11,11 +11,11 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from clickscape.config import OptimizeConfig, TinyConfig
+from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.loss import AnswerLogProbs
 from clickscape.preference.sample import PreferencePair
-from clickscape.preference.spoil import Captions, draw
 from clickscape.preference.train import (
-    Lessons,
+    TrainingPairs,
     accumulate,
     look,
     prepare,
@@ -63,14 +63,14 @@ def pairs() -> list[PreferencePair]:
     made = []
     for product in PRODUCTS.values():
         chosen, rejected = (TEXTS[int(row)] for row in rng.permutation(len(TEXTS))[:2])
-        spoilt = draw(product, captions=captions, patches=16, mask_ratio=0.75, caption_swap_share=0.5, rng=rng)
-        made.append(PreferencePair(product.product_id, chosen, rejected, 1.0, spoilt))
-    assert {pair.spoilt.caption_of is None for pair in made if pair.spoilt} == {True, False}
+        corrupted = draw(product, captions=captions, patches=16, mask_ratio=0.75, caption_swap_share=0.5, rng=rng)
+        made.append(PreferencePair(product.product_id, chosen, rejected, 1.0, corrupted))
+    assert {pair.corrupted.caption_of is None for pair in made if pair.corrupted} == {True, False}
     return made
 
 
 @pytest.fixture(scope="module")
-def lessons(pairs: list[PreferencePair]) -> Lessons:
+def training_pairs(pairs: list[PreferencePair]) -> TrainingPairs:
     return prepare(pairs, products=PRODUCTS, pictures=picture, vlm=model(moved=False))
 
 
@@ -83,7 +83,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def gradients(
     vlm: VisionLanguageModel,
-    lessons: Lessons,
+    training_pairs: TrainingPairs,
     *,
     reference: AnswerLogProbs,
     config: OptimizeConfig,
@@ -91,9 +91,9 @@ def gradients(
 ) -> tuple[float, dict[str, torch.Tensor]]:
     trainable_parameters(vlm, config=config)
     vlm.model.zero_grad(set_to_none=True)
-    seen = look(vlm, lessons.pictures) if cached else None
-    rows = range(len(lessons))
-    losses = accumulate(vlm, lessons, rows, reference=reference, seen=seen, config=config)
+    seen = look(vlm, training_pairs.pictures) if cached else None
+    rows = range(len(training_pairs))
+    losses = accumulate(vlm, training_pairs, rows, reference=reference, seen=seen, config=config)
     found = {name: value.grad.clone() for name, value in vlm.model.named_parameters() if value.grad is not None}
     return float(torch.cat([loss.total.detach() for loss in losses]).mean()), found
 
@@ -105,100 +105,107 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor],
 
 
 @pytest.mark.usefixtures("exact")
-def test_a_step_is_the_straightforward_step(lessons: Lessons) -> None:
+def test_a_step_is_the_straightforward_step(training_pairs: TrainingPairs) -> None:
     """Three passes per pair, every picture through the tower, the reference beside it: the same loss and gradient."""
     config = OptimizeConfig(anchor="nll", anchor_weight=0.3, beta=0.4, weight=0.7, pairs_per_pass=3)
     pretrained, policy = model(moved=False), model(moved=True)
-    loss, found = gradients(policy, lessons, reference=score(pretrained, lessons, product_centric=True), config=config)
+    loss, found = gradients(
+        policy, training_pairs, reference=score(pretrained, training_pairs, product_centric=True), config=config
+    )
     policy.model.zero_grad(set_to_none=True)
 
     def log_prob(vlm: VisionLanguageModel, asked: str, picture: int, text: str) -> torch.Tensor:
-        sample = Sample(asked, (lessons.pictures[picture],), text)
+        sample = Sample(asked, (training_pairs.pictures[picture],), text)
         return answer_log_probs(vlm, collate(vlm, [sample], side="right", answers=True))[0]
 
     total = torch.zeros((), dtype=torch.float64)
-    for one in lessons.lessons:
-        assert one.spoilt_question is not None
+    for one in training_pairs.pairs:
+        assert one.corrupted_question is not None
         sequences = (
             (one.question, one.picture, one.chosen),
             (one.question, one.picture, one.rejected),
-            (one.spoilt_question, one.spoilt_picture, one.chosen),
+            (one.corrupted_question, one.corrupted_picture, one.chosen),
         )
         now = [log_prob(policy, *sequence) for sequence in sequences]
         with torch.no_grad():
             then = [log_prob(pretrained, *sequence) for sequence in sequences]
-        chosen, rejected, spoilt = (a - b for a, b in zip(now, then, strict=True))
+        chosen, rejected, corrupted = (a - b for a, b in zip(now, then, strict=True))
         tokens = len(policy.tokenizer(one.chosen, add_special_tokens=False).input_ids) + 1
-        total = total - logsigmoid(0.4 * (chosen - rejected)) - 0.7 * logsigmoid(0.4 * (chosen - spoilt))
+        total = total - logsigmoid(0.4 * (chosen - rejected)) - 0.7 * logsigmoid(0.4 * (chosen - corrupted))
         total = total - 0.3 * now[0] / tokens
-    (total / len(lessons)).backward()
-    assert loss == pytest.approx(total.item() / len(lessons), abs=1e-9)
+    (total / len(training_pairs)).backward()
+    assert loss == pytest.approx(total.item() / len(training_pairs), abs=1e-9)
     expected = {name: value.grad for name, value in policy.model.named_parameters() if value.grad is not None}
     assert_same(found, expected, within=1e-9)
 
 
 @pytest.mark.usefixtures("exact")
-def test_accumulated_gradients_are_those_of_one_batch(lessons: Lessons) -> None:
+def test_accumulated_gradients_are_those_of_one_batch(training_pairs: TrainingPairs) -> None:
     policy = model(moved=True)
-    reference = score(model(moved=False), lessons, product_centric=True)
-    whole = gradients(policy, lessons, reference=reference, config=OptimizeConfig(pairs_per_pass=16))
+    reference = score(model(moved=False), training_pairs, product_centric=True)
+    whole = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig(pairs_per_pass=16))
     for some in (1, 4):
-        parts = gradients(policy, lessons, reference=reference, config=OptimizeConfig(pairs_per_pass=some))
+        parts = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig(pairs_per_pass=some))
         assert parts[0] == pytest.approx(whole[0], abs=1e-9)
         assert_same(parts[1], whole[1], within=1e-9)
 
 
 @pytest.mark.usefixtures("exact")
-def test_a_cached_tower_changes_nothing(lessons: Lessons) -> None:
+def test_a_cached_tower_changes_nothing(training_pairs: TrainingPairs) -> None:
     policy = model(moved=True)
-    reference = score(model(moved=False), lessons, product_centric=True)
-    cached = gradients(policy, lessons, reference=reference, config=OptimizeConfig())
-    recomputed = gradients(policy, lessons, reference=reference, config=OptimizeConfig(), cached=False)
+    reference = score(model(moved=False), training_pairs, product_centric=True)
+    cached = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
+    recomputed = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig(), cached=False)
     assert cached[0] == pytest.approx(recomputed[0], abs=1e-9)
     assert_same(cached[1], recomputed[1], within=1e-9)
     assert any("projector" in name for name in cached[1])
     assert not any("vision_tower" in name for name in cached[1])
-    tower = gradients(policy, lessons, reference=reference, config=OptimizeConfig(train_tower=True), cached=False)
+    tower = gradients(
+        policy, training_pairs, reference=reference, config=OptimizeConfig(train_tower=True), cached=False
+    )
     assert any("vision_tower" in name for name in tower[1])
 
 
 @pytest.mark.usefixtures("exact")
-def test_packed_answers_are_answers_one_by_one(lessons: Lessons, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_answers_are_answers_one_by_one(training_pairs: TrainingPairs, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = model(moved=True)
-    reference = score(model(moved=False), lessons, product_centric=True)
-    packed = gradients(policy, lessons, reference=reference, config=OptimizeConfig())
+    reference = score(model(moved=False), training_pairs, product_centric=True)
+    packed = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
     monkeypatch.setattr(answers, "can_pack", lambda vlm: False)
     torch.testing.assert_close(
-        score(model(moved=False), lessons, product_centric=True).spoilt, reference.spoilt, rtol=1e-9, atol=1e-9
+        score(model(moved=False), training_pairs, product_centric=True).corrupted,
+        reference.corrupted,
+        rtol=1e-9,
+        atol=1e-9,
     )
-    separate = gradients(policy, lessons, reference=reference, config=OptimizeConfig())
+    separate = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
     assert packed[0] == pytest.approx(separate[0], abs=1e-9)
     assert_same(packed[1], separate[1], within=1e-9)
 
 
 @pytest.mark.usefixtures("exact")
-def test_logits_in_parts_are_logits_at_once(lessons: Lessons, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_in_parts_are_logits_at_once(training_pairs: TrainingPairs, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = model(moved=True)
-    reference = score(model(moved=False), lessons, product_centric=True)
-    whole = gradients(policy, lessons, reference=reference, config=OptimizeConfig())
+    reference = score(model(moved=False), training_pairs, product_centric=True)
+    whole = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
     made: list[int] = []
     policy.core.lm_head.register_forward_hook(lambda _, args, output: made.append(output.numel()))
     for at_once in (1_000, 5_000):
         monkeypatch.setattr(logits.target_log_probs, "__kwdefaults__", {"at_once": at_once})
         made.clear()
-        parts = gradients(policy, lessons, reference=reference, config=OptimizeConfig())
+        parts = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
         assert max(made) <= at_once
         assert parts[0] == pytest.approx(whole[0], abs=1e-9)
         assert_same(parts[1], whole[1], within=1e-9)
 
 
 @pytest.mark.usefixtures("exact")
-def test_scoring_in_a_batch_is_scoring_one_by_one(pairs: list[PreferencePair], lessons: Lessons) -> None:
+def test_scoring_in_a_batch_is_scoring_one_by_one(pairs: list[PreferencePair], training_pairs: TrainingPairs) -> None:
     vlm = model(moved=True)
-    together = score(vlm, lessons, product_centric=True)
+    together = score(vlm, training_pairs, product_centric=True)
     for row, pair in enumerate(pairs):
         alone = score(vlm, prepare([pair], products=PRODUCTS, pictures=picture, vlm=vlm), product_centric=True)
-        for part in ("chosen", "rejected", "spoilt"):
+        for part in ("chosen", "rejected", "corrupted"):
             torch.testing.assert_close(getattr(together, part)[row], getattr(alone, part)[0], rtol=1e-9, atol=1e-9)
     owners = [PRODUCTS[pair.product_id] for pair in pairs]
     samples = [

@@ -10,8 +10,8 @@ import torch
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.config import TinyConfig
+from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.sample import PreferencePair
-from clickscape.preference.spoil import Captions, draw
 from clickscape.preference.train import question
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample, answer_log_probs, collate
@@ -78,14 +78,14 @@ def build(products: list[Product]) -> Callable[..., VisionLanguageModel]:
 
 @pytest.fixture(scope="session")
 def pairs(products: list[Product]) -> list[PreferencePair]:
-    """One pair per product; about half of the spoilt inputs are masked, half have another caption."""
+    """One pair per product; about half of the corrupted inputs are masked, half have another caption."""
     rng, captions = np.random.default_rng(1), Captions(products)
     made = []
     for product in products[:10]:
         chosen, rejected = (TEXTS[int(row)] for row in rng.permutation(len(TEXTS))[:2])
-        spoilt = draw(product, captions=captions, patches=16, mask_ratio=0.75, caption_swap_share=0.5, rng=rng)
-        made.append(PreferencePair(product.product_id, chosen, rejected, 1.0, spoilt))
-    assert {pair.spoilt.caption_of is None for pair in made if pair.spoilt} == {True, False}
+        corrupted = draw(product, captions=captions, patches=16, mask_ratio=0.75, caption_swap_share=0.5, rng=rng)
+        made.append(PreferencePair(product.product_id, chosen, rejected, 1.0, corrupted))
+    assert {pair.corrupted.caption_of is None for pair in made if pair.corrupted} == {True, False}
     return made
 
 
@@ -108,8 +108,8 @@ def taught(build: Callable[..., VisionLanguageModel], shelf: list[Product]) -> C
     shown = [product_picture(open_cutout(product.image), size=32) for product in shelf]
     for _ in range(100):
         rows = rng.integers(len(shelf), size=12)
-        lesson = [Sample(question(shelf[row]), (shown[row],), TEXTS[int(rng.integers(len(TEXTS)))]) for row in rows]
-        batch = collate(vlm, lesson, side="right", answers=True)
+        samples = [Sample(question(shelf[row]), (shown[row],), TEXTS[int(rng.integers(len(TEXTS)))]) for row in rows]
+        batch = collate(vlm, samples, side="right", answers=True)
         optimizer.zero_grad()
         (-answer_log_probs(vlm, batch).mean() / 10).backward()
         torch.nn.utils.clip_grad_norm_(vlm.model.parameters(), 1.0)

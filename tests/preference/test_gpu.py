@@ -80,8 +80,8 @@ def test_answers_are_as_likely_there_as_here(
     said = {}
     for device in ("cpu", "cuda"):
         vlm = placed(build(1), config=config, device=device)
-        lessons = prepare(pairs, products=by_id, pictures=pictures, vlm=vlm)
-        said[device] = score(vlm, lessons, product_centric=True)
-    for name in ("chosen", "rejected", "spoilt"):
+        training_pairs = prepare(pairs, products=by_id, pictures=pictures, vlm=vlm)
+        said[device] = score(vlm, training_pairs, product_centric=True)
+    for name in ("chosen", "rejected", "corrupted"):
         here, there = getattr(said["cpu"], name), getattr(said["cuda"], name)
         torch.testing.assert_close(there.cpu(), here, atol=1e-3, rtol=1e-4)

@@ -12,9 +12,9 @@ from clickscape.preference.loss import AnswerLogProbs, pcpo_loss
 LOG2 = math.log(2)
 
 
-def log_probs(chosen: list[float], rejected: list[float], spoilt: list[float] | None = None) -> AnswerLogProbs:
+def log_probs(chosen: list[float], rejected: list[float], corrupted: list[float] | None = None) -> AnswerLogProbs:
     double = lambda values: torch.tensor(values, dtype=torch.float64)  # noqa: E731
-    return AnswerLogProbs(double(chosen), double(rejected), None if spoilt is None else double(spoilt))
+    return AnswerLogProbs(double(chosen), double(rejected), None if corrupted is None else double(corrupted))
 
 
 def test_the_loss_worked_out_by_hand() -> None:
@@ -27,8 +27,8 @@ def test_the_loss_worked_out_by_hand() -> None:
     assert loss.product.item() == pytest.approx(product)
     assert loss.total.item() == pytest.approx(preference + 0.7 * product)
     assert loss.margin.item() == pytest.approx(3.0)
-    assert loss.spoilt_shift is not None
-    assert (loss.chosen_shift.item(), loss.rejected_shift.item(), loss.spoilt_shift.item()) == (2.0, -1.0, 0.5)
+    assert loss.corrupted_shift is not None
+    assert (loss.chosen_shift.item(), loss.rejected_shift.item(), loss.corrupted_shift.item()) == (2.0, -1.0, 0.5)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 2.5])
@@ -43,19 +43,19 @@ def test_without_weight_it_is_plain_dpo_and_needs_no_spoilt_input() -> None:
     loss = pcpo_loss(policy, reference, beta=0.1, weight=0.0)
     # Rafailov et al. 2023, eq. 7: margins 3 and (1 − (−3)) = 4
     assert loss.total.tolist() == pytest.approx([math.log(1 + math.exp(-0.3)), math.log(1 + math.exp(-0.4))])
-    assert loss.spoilt_shift is None
+    assert loss.corrupted_shift is None
     with pytest.raises(ValueError, match="product-centric term needs"):
         pcpo_loss(policy, reference, beta=0.1, weight=1.0)
 
 
 def test_without_weight_a_scored_spoilt_input_is_watched_but_pays_nothing() -> None:
     policy, reference = log_probs([-10], [-11], [-13]), log_probs([-12], [-10], [-13.5])
-    policy.spoilt.requires_grad_()
+    policy.corrupted.requires_grad_()
     policy.chosen.requires_grad_()
     loss = pcpo_loss(policy, reference, beta=0.5, weight=0.0)
     loss.total.sum().backward()
-    assert policy.spoilt.grad is None
-    assert loss.spoilt_shift.item() == 0.5
+    assert policy.corrupted.grad is None
+    assert loss.corrupted_shift.item() == 0.5
 
 
 def test_anchors_worked_out_by_hand() -> None:
@@ -73,13 +73,13 @@ def test_anchors_worked_out_by_hand() -> None:
 def test_gradients_worked_out_by_hand() -> None:
     # d/dx −log σ(βx) = −β σ(−βx); the chosen answer is pulled by both terms, each other one by its own
     policy, reference = log_probs([-10], [-11], [-13]), log_probs([-12], [-10], [-13.5])
-    for part in (policy.chosen, policy.rejected, policy.spoilt):
+    for part in (policy.chosen, policy.rejected, policy.corrupted):
         part.requires_grad_()
     pcpo_loss(policy, reference, beta=0.5, weight=1.0).total.sum().backward()
     first, second = 0.5 / (1 + math.exp(1.5)), 0.5 / (1 + math.exp(0.75))
     assert policy.chosen.grad.item() == pytest.approx(-first - second)
     assert policy.rejected.grad.item() == pytest.approx(first)
-    assert policy.spoilt.grad.item() == pytest.approx(second)
+    assert policy.corrupted.grad.item() == pytest.approx(second)
 
 
 def test_soft_labels_worked_out_by_hand() -> None:

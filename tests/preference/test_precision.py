@@ -13,7 +13,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
 from clickscape.preference.precision import placed, recomputed
 from clickscape.preference.sample import PreferencePair
-from clickscape.preference.train import Lessons, accumulate, look, prepare, score, train, trainable_parameters
+from clickscape.preference.train import TrainingPairs, accumulate, look, prepare, score, train, trainable_parameters
 from clickscape.types import Product
 from clickscape.vlm.model import VisionLanguageModel
 
@@ -21,18 +21,20 @@ Build = Callable[..., VisionLanguageModel]
 
 
 @pytest.fixture
-def lessons(
+def training_pairs(
     build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Callable[[Product], np.ndarray]
-) -> Lessons:
+) -> TrainingPairs:
     return prepare(pairs, products={one.product_id: one for one in products}, pictures=pictures, vlm=build(0))
 
 
-def gradients(policy: VisionLanguageModel, lessons: Lessons, *, again: bool) -> tuple[float, list[torch.Tensor], int]:
+def gradients(
+    policy: VisionLanguageModel, training_pairs: TrainingPairs, *, again: bool
+) -> tuple[float, list[torch.Tensor], int]:
     """Loss and gradients of a step, and the bytes that the way back kept."""
     config = OptimizeConfig(gradient_checkpointing=again)
     weights = trainable_parameters(policy, config=config)
-    reference = score(policy, lessons, product_centric=True)
-    seen = look(policy, lessons.pictures)
+    reference = score(policy, training_pairs, product_centric=True)
+    seen = look(policy, training_pairs.pictures)
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -41,14 +43,16 @@ def gradients(policy: VisionLanguageModel, lessons: Lessons, *, again: bool) -> 
 
     policy.model.zero_grad(set_to_none=True)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        losses = accumulate(policy, lessons, range(len(lessons)), reference=reference, seen=seen, config=config)
+        losses = accumulate(
+            policy, training_pairs, range(len(training_pairs)), reference=reference, seen=seen, config=config
+        )
     found = [weight.grad.clone() for weight in weights.values() if weight.grad is not None]
     return float(torch.cat([loss.total.detach() for loss in losses]).mean()), found, sum(kept.values())
 
 
-def test_recomputed_layers_give_the_same_gradient_from_less_memory(build: Build, lessons: Lessons) -> None:
+def test_recomputed_layers_give_the_same_gradient_from_less_memory(build: Build, training_pairs: TrainingPairs) -> None:
     policy = build(0, double=True)
-    kept_all, computed_again = (gradients(policy, lessons, again=again) for again in (False, True))
+    kept_all, computed_again = (gradients(policy, training_pairs, again=again) for again in (False, True))
     assert computed_again[0] == pytest.approx(kept_all[0], abs=1e-5)  # the softmax of logits is in float32
     assert len(computed_again[1]) == len(kept_all[1])
     for one, other in zip(computed_again[1], kept_all[1], strict=True):
@@ -56,23 +60,23 @@ def test_recomputed_layers_give_the_same_gradient_from_less_memory(build: Build,
     assert computed_again[2] < 0.7 * kept_all[2]
 
 
-def test_after_the_block_a_model_samples_with_its_cache_again(build: Build, lessons: Lessons) -> None:
+def test_after_the_block_a_model_samples_with_its_cache_again(build: Build, training_pairs: TrainingPairs) -> None:
     vlm = build(0)
-    before = score(vlm, lessons, product_centric=True)
+    before = score(vlm, training_pairs, product_centric=True)
     with recomputed(vlm):
         assert any(part.training for part in vlm.core.modules())
     assert not any(part.training for part in vlm.core.modules())
-    torch.testing.assert_close(score(vlm, lessons, product_centric=True).chosen, before.chosen, rtol=0, atol=0)
+    torch.testing.assert_close(score(vlm, training_pairs, product_centric=True).chosen, before.chosen, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("rank", [0, 2])
 def test_in_bfloat16_policy_and_reference_begin_alike_and_still_learn(
-    build: Build, lessons: Lessons, rank: int
+    build: Build, training_pairs: TrainingPairs, rank: int
 ) -> None:
     config = OptimizeConfig(
         dtype="bfloat16", anchor="none", batch_size=10, epochs=12, learning_rate=1e-2 if rank else 3e-3
     )
-    reference = score(placed(build(0), config=config, device="cpu"), lessons, product_centric=True)
+    reference = score(placed(build(0), config=config, device="cpu"), training_pairs, product_centric=True)
     policy = build(0) if rank == 0 else adapter.attach(build(0), rank=rank, seed=0)
     placed(policy, config=config, device="cpu")
     formats = {name: weight.dtype for name, weight in policy.model.named_parameters()}
@@ -80,7 +84,7 @@ def test_in_bfloat16_policy_and_reference_begin_alike_and_still_learn(
     assert all(dtype == torch.float32 for name, dtype in formats.items() if adapter.is_adapter(name))
     assert all(buffer.dtype != torch.bfloat16 for buffer in policy.model.buffers())
     assert reference.chosen.dtype == torch.float32
-    first, *_, last = train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0))
+    first, *_, last = train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0))
     assert first.loss == pytest.approx(2 * math.log(2), abs=1e-6)
     assert last.loss < first.loss - 0.1
     assert last.margin > 0

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from clickscape.compute.device import Processes, launched
 from clickscape.config import OptimizeConfig, WatchConfig
 from clickscape.errors import LaunchError
-from clickscape.preference import sample, watch
+from clickscape.preference import monitor, sample
+from clickscape.preference.monitor import RewardHackingMonitor, read_seen
 from clickscape.preference.records import read_candidates
 from clickscape.preference.rounds import Event, RoundReport, Sampled, open_policy, optimize, read_pairs
 from clickscape.preference.train import Step
-from clickscape.preference.watch import Watch, read_seen
 from clickscape.render import load
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
@@ -44,7 +44,7 @@ class Brightness:
 @pytest.fixture(autouse=True)
 def _small_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample, "PRODUCTS_PER_PASS", 3)  # three passes a round: two for the one, one for the other
-    monkeypatch.setattr(watch, "PRODUCTS_PER_PASS", 3)
+    monkeypatch.setattr(monitor, "PRODUCTS_PER_PASS", 3)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def start(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Ca
     renderer = load("studio")
 
     def go(
-        folder: Path, processes: Processes, config: OptimizeConfig = CONFIG, guard: Watch | None = None
+        folder: Path, processes: Processes, config: OptimizeConfig = CONFIG, guard: RewardHackingMonitor | None = None
     ) -> Iterator[Event]:
         return optimize(
             Writer(taught()), Brightness(), renderer, shelf, folder=folder, config=config, watch=guard,
@@ -101,7 +101,7 @@ def assert_close(first: Path, second: Path) -> None:
 def test_two_processes_are_one_and_a_killed_one_ends_the_other(
     start: Callable[..., Iterator[Event]], shelf: list[Product], tmp_path: Path
 ) -> None:
-    guard = Watch(
+    guard = RewardHackingMonitor(
         shelf[::2], teacher=Brightness(), judge=None, renderer=load("studio"),
         pictures=sample.product_pictures(32), groups={product.product_id: product.product_id for product in shelf},
         config=WatchConfig(descriptions=2, diversity=0.0), render_size=64, max_new_tokens=40,
@@ -110,7 +110,7 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_other(
 
     def killed(processes: Processes) -> object:
         for event in start(tmp_path / "two", processes, guard=guard):
-            if not processes.leads and isinstance(event, Step) and (event.round, event.number) == (1, 3):
+            if not processes.is_main and isinstance(event, Step) and (event.round, event.number) == (1, 3):
                 os.kill(os.getpid(), signal.SIGKILL)
         return "never"
 
@@ -141,7 +141,7 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_other(
         assert read_pairs(one / "pairs.jsonl") == read_pairs(two / "pairs.jsonl")
         assert read_seen(one / "watch.jsonl") == read_seen(two / "watch.jsonl")
         said, again = (load_file(place / "reference.safetensors") for place in (one, two))
-        assert said.keys() == again.keys() == {"chosen", "rejected", "spoilt", "drawn"}
+        assert said.keys() == again.keys() == {"chosen", "rejected", "corrupted", "drawn"}
         for name, values in said.items():
             torch.testing.assert_close(values, again[name], rtol=0, atol=1e-4)
     assert_close(tmp_path / "one", tmp_path / "two")
@@ -172,9 +172,9 @@ def test_processes_share_gather_tell_and_add_up(tmp_path: Path) -> None:
     def work(processes: Processes) -> object:
         own = processes.share(list("abcde"))
         sums = [torch.full((2, 2), 1.0 + processes.number), torch.tensor(5.0)]
-        processes.add(sums)
-        told = processes.told("the first" if processes.leads else "the second")
-        return own, processes.gathered([letter.upper() for letter in own]), told, [one.tolist() for one in sums]
+        processes.all_reduce(sums)
+        told = processes.broadcast("the first" if processes.is_main else "the second")
+        return own, processes.gather([letter.upper() for letter in own]), told, [one.tolist() for one in sums]
 
     ends, given = in_two(work, tmp_path)
     together = (list("ABCDE"), "the first", [[[3.0, 3.0], [3.0, 3.0]], 10.0])
@@ -194,9 +194,9 @@ def test_processes_that_cannot_meet_are_one_line(tmp_path: Path) -> None:
 def test_one_process_alone_needs_no_others() -> None:
     tensors = [torch.ones(2)]
     alone = Processes()
-    alone.add(tensors)
-    assert alone.leads
-    assert (alone.share([1, 2]), alone.gathered([1, 2]), alone.told(3), tensors[0].tolist()) == (
+    alone.all_reduce(tensors)
+    assert alone.is_main
+    assert (alone.share([1, 2]), alone.gather([1, 2]), alone.broadcast(3), tensors[0].tolist()) == (
         [1, 2], [1, 2], 3, [1, 1],
     )  # fmt: skip
 

@@ -87,11 +87,11 @@ def test_a_round_tells_what_it_does_and_leaves_it_on_disk(
         assert len(pairs) == report.pairs
         by_id = {product.product_id: product for product in shelf}
         for pair in pairs:
-            assert pair.spoilt is not None
-            if pair.spoilt.caption_of is not None:
-                assert by_id[pair.spoilt.caption_of].department != by_id[pair.product_id].department
+            assert pair.corrupted is not None
+            if pair.corrupted.caption_of is not None:
+                assert by_id[pair.corrupted.caption_of].department != by_id[pair.product_id].department
             else:
-                assert len(pair.spoilt.hidden) == 12  # 75 % of the tower's 4 × 4 patches
+                assert len(pair.corrupted.hidden) == 12  # 75 % of the tower's 4 × 4 patches
     assert reports[0].kl == 0.0
     assert steps[0].chosen == pytest.approx(0, abs=1e-4)
     assert same(weights(folder, 0), dict(taught().model.state_dict()))
@@ -271,10 +271,10 @@ def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
     assert same(dict(vlm_model.load(tmp_path / "made").model.state_dict()), dict(plain.model.state_dict()))
     pictures, by_id = product_pictures(32), {product.product_id: product for product in shelf}
     pairs = read_pairs(tmp_path / "whole" / "round-2" / "pairs.jsonl")
-    lessons = prepare(pairs, products=by_id, pictures=pictures, vlm=plain)
+    training_pairs = prepare(pairs, products=by_id, pictures=pictures, vlm=plain)
     torch.testing.assert_close(
-        score(plain, lessons, product_centric=True).chosen,
-        score(adapted, lessons, product_centric=True).chosen,
+        score(plain, training_pairs, product_centric=True).chosen,
+        score(adapted, training_pairs, product_centric=True).chosen,
         rtol=1e-4,
         atol=1e-3,
     )

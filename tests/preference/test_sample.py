@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clickscape.catalog.cutout import open_cutout
 from clickscape.errors import PreferenceError
-from clickscape.gates import Verdict
+from clickscape.gates import GateResult
 from clickscape.gates.relevance import verdict
 from clickscape.preference.sample import Candidate, PreferencePair, choose_pairs, image_seeds, judge, sample_candidates
 from clickscape.render import load
@@ -214,7 +214,7 @@ class Refusing:
     def __init__(self, word: str) -> None:
         self.word = word
 
-    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[Verdict]:
+    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
         return [verdict(-1.0 if self.word in text else 1.0, limit=0.0) for text in descriptions]
 
 

@@ -18,7 +18,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.preference.reference import Reference, reference_log_probs
 from clickscape.preference.rounds import Event, optimize
 from clickscape.preference.sample import PreferencePair
-from clickscape.preference.train import Lessons, Step, prepare, question, score, score_answers
+from clickscape.preference.train import Step, TrainingPairs, prepare, question, score, score_answers
 from clickscape.render import load
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample
@@ -40,7 +40,7 @@ class Brightness:
 
 
 class Asked:
-    """Opens the reference, and counts how often; `known` is what it says of lessons and drawn texts."""
+    """Opens the reference, and counts how often; `known` is what it says of training_pairs and drawn texts."""
 
     def __init__(self, vlm: VisionLanguageModel, file: Path) -> None:
         self.vlm, self.file, self.times = vlm, file, 0
@@ -50,15 +50,17 @@ class Asked:
         self.times += 1
         yield self.vlm
 
-    def __call__(self, lessons: Lessons, drawn: Sequence[Sample], **other: object) -> Reference:
+    def __call__(self, training_pairs: TrainingPairs, drawn: Sequence[Sample], **other: object) -> Reference:
         given: dict = {"weights": "abc", "product_centric": True, **other}
         return reference_log_probs(
-            lessons, drawn, file=self.file, opened=self.opened, device=torch.device("cpu"), **given
+            training_pairs, drawn, file=self.file, opened=self.opened, device=torch.device("cpu"), **given
         )
 
 
 @pytest.fixture
-def lessons(build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Pictures) -> Lessons:
+def training_pairs(
+    build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
+) -> TrainingPairs:
     by_id = {product.product_id: product for product in products}
     return prepare(pairs, products=by_id, pictures=pictures, vlm=build(0))
 
@@ -69,36 +71,36 @@ def drawn(products: list[Product], pictures: Pictures) -> list[Sample]:
 
 
 def test_the_reference_is_asked_once_and_then_read_to_the_bit(
-    build: Build, lessons: Lessons, drawn: list[Sample], tmp_path: Path
+    build: Build, training_pairs: TrainingPairs, drawn: list[Sample], tmp_path: Path
 ) -> None:
     asked = Asked(build(0), tmp_path / "reference.safetensors")
-    first, again = asked(lessons, drawn), asked(lessons, drawn)
+    first, again = asked(training_pairs, drawn), asked(training_pairs, drawn)
     assert asked.times == 1
-    expected = score(build(0), lessons, product_centric=True)
-    for part in ("chosen", "rejected", "spoilt"):
+    expected = score(build(0), training_pairs, product_centric=True)
+    for part in ("chosen", "rejected", "corrupted"):
         assert torch.equal(getattr(first.answers, part), getattr(expected, part))
         assert torch.equal(getattr(again.answers, part), getattr(expected, part))
     assert torch.equal(again.drawn, score_answers(build(0), drawn))
     with safe_open(tmp_path / "reference.safetensors", framework="pt") as saved:
-        assert sorted(saved.keys()) == ["chosen", "drawn", "rejected", "spoilt"]
+        assert sorted(saved.keys()) == ["chosen", "corrupted", "drawn", "rejected"]
     assert [path.name for path in tmp_path.iterdir()] == ["reference.safetensors"]
 
 
 def test_a_reference_of_something_else_is_never_read(
-    build: Build, lessons: Lessons, drawn: list[Sample], tmp_path: Path
+    build: Build, training_pairs: TrainingPairs, drawn: list[Sample], tmp_path: Path
 ) -> None:
     asked = Asked(build(0), tmp_path / "reference.safetensors")
-    asked(lessons, drawn)
-    first = lessons.lessons[0]
-    darker = replace(lessons, pictures=(lessons.pictures[0] // 2, *lessons.pictures[1:]))
-    changes: list[tuple[Lessons, list[Sample], dict[str, object]]] = [
-        (lessons, drawn, {"weights": "abd"}),
-        (lessons, drawn, {"product_centric": False}),
-        (lessons, drawn[:2], {}),
-        (lessons, [replace(drawn[0], answer="oak table"), *drawn[1:]], {}),
-        (replace(lessons, lessons=lessons.lessons[:-1]), drawn, {}),
-        (replace(lessons, lessons=(replace(first, rejected="another"), *lessons.lessons[1:])), drawn, {}),
-        (replace(lessons, lessons=(replace(first, spoilt_question="?"), *lessons.lessons[1:])), drawn, {}),
+    asked(training_pairs, drawn)
+    first = training_pairs.pairs[0]
+    darker = replace(training_pairs, pictures=(training_pairs.pictures[0] // 2, *training_pairs.pictures[1:]))
+    changes: list[tuple[TrainingPairs, list[Sample], dict[str, object]]] = [
+        (training_pairs, drawn, {"weights": "abd"}),
+        (training_pairs, drawn, {"product_centric": False}),
+        (training_pairs, drawn[:2], {}),
+        (training_pairs, [replace(drawn[0], answer="oak table"), *drawn[1:]], {}),
+        (replace(training_pairs, pairs=training_pairs.pairs[:-1]), drawn, {}),
+        (replace(training_pairs, pairs=(replace(first, rejected="another"), *training_pairs.pairs[1:])), drawn, {}),
+        (replace(training_pairs, pairs=(replace(first, corrupted_question="?"), *training_pairs.pairs[1:])), drawn, {}),
         (darker, drawn, {}),
     ]
     for times, (other, texts, settings) in enumerate(changes, start=2):
@@ -108,13 +110,15 @@ def test_a_reference_of_something_else_is_never_read(
         assert torch.equal(known.answers.rejected, score(build(0), other, product_centric=centric).rejected)
 
 
-def test_a_damaged_file_is_made_again(build: Build, lessons: Lessons, drawn: list[Sample], tmp_path: Path) -> None:
+def test_a_damaged_file_is_made_again(
+    build: Build, training_pairs: TrainingPairs, drawn: list[Sample], tmp_path: Path
+) -> None:
     asked = Asked(build(0), tmp_path / "reference.safetensors")
-    whole = asked(lessons, drawn)
+    whole = asked(training_pairs, drawn)
     asked.file.write_bytes(asked.file.read_bytes()[:100])
-    assert torch.equal(asked(lessons, drawn).answers.chosen, whole.answers.chosen)
+    assert torch.equal(asked(training_pairs, drawn).answers.chosen, whole.answers.chosen)
     assert asked.times == 2
-    asked(lessons, drawn)
+    asked(training_pairs, drawn)
     assert asked.times == 2
 
 

@@ -12,10 +12,10 @@ import torch
 from clickscape.config import OptimizeConfig
 from clickscape.errors import ModelError
 from clickscape.preference import adapter
+from clickscape.preference.corruption import CorruptedInput
 from clickscape.preference.sample import PreferencePair
-from clickscape.preference.spoil import Spoilt
 from clickscape.preference.train import (
-    Lessons,
+    TrainingPairs,
     look,
     patch_grid,
     prepare,
@@ -34,41 +34,43 @@ Pictures = Callable[[Product], np.ndarray]
 
 
 @pytest.fixture
-def lessons(build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Pictures) -> Lessons:
+def training_pairs(
+    build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
+) -> TrainingPairs:
     by_id = {product.product_id: product for product in products}
     return prepare(pairs, products=by_id, pictures=pictures, vlm=build(0))
 
 
 def test_lessons_keep_the_answer_and_spoil_only_the_product(
-    lessons: Lessons, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
+    training_pairs: TrainingPairs, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
 ) -> None:
     by_id = {product.product_id: product for product in products}
-    for lesson, pair in zip(lessons.lessons, pairs, strict=True):
+    for training_pair, pair in zip(training_pairs.pairs, pairs, strict=True):
         product = by_id[pair.product_id]
-        assert (lesson.chosen, lesson.rejected) == (pair.chosen, pair.rejected)
-        assert product_text(product) in lesson.question
-        assert (lessons.pictures[lesson.picture] == pictures(product)).all()
-        assert pair.spoilt is not None
-        if pair.spoilt.caption_of is not None:
-            other = by_id[pair.spoilt.caption_of]
-            assert product_text(other) in lesson.spoilt_question
-            assert product_text(product) not in lesson.spoilt_question
+        assert (training_pair.chosen, training_pair.rejected) == (pair.chosen, pair.rejected)
+        assert product_text(product) in training_pair.question
+        assert (training_pairs.pictures[training_pair.picture] == pictures(product)).all()
+        assert pair.corrupted is not None
+        if pair.corrupted.caption_of is not None:
+            other = by_id[pair.corrupted.caption_of]
+            assert product_text(other) in training_pair.corrupted_question
+            assert product_text(product) not in training_pair.corrupted_question
             assert other.department != product.department
-            assert lesson.spoilt_picture == lesson.picture
+            assert training_pair.corrupted_picture == training_pair.picture
         else:
-            assert lesson.spoilt_question == lesson.question
-            same = lessons.pictures[lesson.spoilt_picture] == pictures(product)
+            assert training_pair.corrupted_question == training_pair.question
+            same = training_pairs.pictures[training_pair.corrupted_picture] == pictures(product)
             corners = [(row, column) for row in range(0, 32, 8) for column in range(0, 32, 8)]
             hidden = [not same[row : row + 8, column : column + 8].all() for row, column in corners]
-            assert [number for number in range(16) if hidden[number]] == list(pair.spoilt.hidden)
+            assert [number for number in range(16) if hidden[number]] == list(pair.corrupted.hidden)
 
 
 def test_texts_are_trained_exactly_as_sampled(build: Build, products: list[Product], pictures: Pictures) -> None:
     vlm = build(0)
     odd = " two  spaces, a trailing comma,\n"
     pair = PreferencePair(products[0].product_id, odd, odd.strip(), 1.0)
-    lessons = prepare([pair], products={products[0].product_id: products[0]}, pictures=pictures, vlm=vlm)
-    scored = score(vlm, lessons, product_centric=False)
+    training_pairs = prepare([pair], products={products[0].product_id: products[0]}, pictures=pictures, vlm=vlm)
+    scored = score(vlm, training_pairs, product_centric=False)
     asked, seen = question(products[0]), (pictures(products[0]),)
     for text, value in ((odd, scored.chosen), (odd.strip(), scored.rejected)):
         batch = collate(vlm, [Sample(asked, seen, text)], side="right", answers=True)
@@ -83,40 +85,40 @@ def test_the_patch_grid_is_the_tower_s(build: Build) -> None:
     assert patch_grid(vlm) ** 2 == vlm.image_tokens
 
 
-def test_what_the_tower_sees_is_what_the_model_is_given(build: Build, lessons: Lessons) -> None:
+def test_what_the_tower_sees_is_what_the_model_is_given(build: Build, training_pairs: TrainingPairs) -> None:
     vlm = build(0)
-    seen = look(vlm, lessons.pictures)
+    seen = look(vlm, training_pairs.pictures)
     assert seen is not None
     projected = vlm.core.model.multi_modal_projector(seen)
-    torch.testing.assert_close(projected, image_features(vlm, lessons.pictures), rtol=0, atol=0)
+    torch.testing.assert_close(projected, image_features(vlm, training_pairs.pictures), rtol=0, atol=0)
 
 
-def test_the_first_step_pays_log_2_per_term(build: Build, lessons: Lessons) -> None:
+def test_the_first_step_pays_log_2_per_term(build: Build, training_pairs: TrainingPairs) -> None:
     vlm = build(0)
-    reference = score(vlm, lessons, product_centric=True)
+    reference = score(vlm, training_pairs, product_centric=True)
     config = OptimizeConfig(anchor="none", batch_size=4, epochs=1, weight=0.5)
-    first = next(train(vlm, lessons, reference=reference, config=config, rng=np.random.default_rng(0)))
+    first = next(train(vlm, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)))
     assert first.loss == pytest.approx(1.5 * math.log(2), abs=1e-5)
-    assert (first.chosen, first.rejected, first.spoilt) == pytest.approx((0, 0, 0), abs=1e-4)
+    assert (first.chosen, first.rejected, first.corrupted) == pytest.approx((0, 0, 0), abs=1e-4)
     assert first.steps == 3
 
 
-def test_the_reference_looks_with_its_own_tower_and_projector(build: Build, lessons: Lessons) -> None:
+def test_the_reference_looks_with_its_own_tower_and_projector(build: Build, training_pairs: TrainingPairs) -> None:
     own = build(0)
-    expected = score(own, lessons, product_centric=True)
+    expected = score(own, training_pairs, product_centric=True)
     other = build(0)
     with torch.no_grad():
         for name, parameter in other.model.named_parameters():
             if "vision_tower" in name or "projector" in name:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    assert (score(other, lessons, product_centric=True).chosen - expected.chosen).abs().max() > 1e-3
+    assert (score(other, training_pairs, product_centric=True).chosen - expected.chosen).abs().max() > 1e-3
     # a policy whose tower has moved does not drag the cached reference with it
     config = OptimizeConfig(batch_size=5, epochs=2, learning_rate=1e-2, train_tower=True)
     policy = build(0)
-    list(train(policy, lessons, reference=expected, config=config, rng=np.random.default_rng(0)))
-    assert (score(policy, lessons, product_centric=True).chosen - expected.chosen).abs().max() > 0.1
-    again = score(own, lessons, product_centric=True)
-    for part in ("chosen", "rejected", "spoilt"):
+    list(train(policy, training_pairs, reference=expected, config=config, rng=np.random.default_rng(0)))
+    assert (score(policy, training_pairs, product_centric=True).chosen - expected.chosen).abs().max() > 0.1
+    again = score(own, training_pairs, product_centric=True)
+    for part in ("chosen", "rejected", "corrupted"):
         torch.testing.assert_close(getattr(again, part), getattr(expected, part), rtol=0, atol=0)
 
 
@@ -130,24 +132,24 @@ def test_warm_up_never_swallows_a_short_run() -> None:
     assert [warm_up(number, steps=8, share=0.25) for number in (1, 2, 3, 4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
 
 
-def test_the_tower_stays_and_the_rest_learns(build: Build, lessons: Lessons) -> None:
+def test_the_tower_stays_and_the_rest_learns(build: Build, training_pairs: TrainingPairs) -> None:
     policy, before = build(0), build(0).model.state_dict()
-    reference = score(policy, lessons, product_centric=True)
+    reference = score(policy, training_pairs, product_centric=True)
     config = OptimizeConfig(batch_size=5, epochs=1, learning_rate=1e-3)
-    list(train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)))
+    list(train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)))
     moved = {name for name, value in policy.model.state_dict().items() if not torch.equal(value, before[name])}
     assert any("language_model" in name for name in moved)
     assert any("projector" in name for name in moved)
     assert not any("vision_tower" in name for name in moved)
 
 
-def test_the_same_generator_gives_the_same_policy(build: Build, lessons: Lessons) -> None:
+def test_the_same_generator_gives_the_same_policy(build: Build, training_pairs: TrainingPairs) -> None:
     config = OptimizeConfig(batch_size=4, epochs=2, learning_rate=1e-3)
     results = []
     for seed in (0, 0, 1):
         policy = build(0)
-        reference = score(policy, lessons, product_centric=True)
-        steps = list(train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(seed)))
+        reference = score(policy, training_pairs, product_centric=True)
+        steps = list(train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(seed)))
         results.append((steps, policy.model.state_dict()))
     assert results[0][0] == results[1][0]
     assert all(torch.equal(results[0][1][name], value) for name, value in results[1][1].items())
@@ -159,39 +161,39 @@ def test_preference_only_never_looks_at_a_spoilt_input(
 ) -> None:
     bare = [PreferencePair(pair.product_id, pair.chosen, pair.rejected, pair.margin) for pair in pairs]
     by_id = {product.product_id: product for product in products}
-    lessons = prepare(bare, products=by_id, pictures=pictures, vlm=build(0))
-    assert len(lessons.pictures) == len(bare)
+    training_pairs = prepare(bare, products=by_id, pictures=pictures, vlm=build(0))
+    assert len(training_pairs.pictures) == len(bare)
     config = OptimizeConfig(objective="preference_only", anchor="none", epochs=1)
     vlm = build(0)
-    reference = score(vlm, lessons, product_centric=False)
-    step = next(train(vlm, lessons, reference=reference, config=config, rng=np.random.default_rng(0)))
+    reference = score(vlm, training_pairs, product_centric=False)
+    step = next(train(vlm, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)))
     assert step.loss == pytest.approx(math.log(2), abs=1e-5)
-    assert step.spoilt is None
-    with pytest.raises(ValueError, match="spoilt input for every pair"):
-        score(vlm, lessons, product_centric=True)
+    assert step.corrupted is None
+    with pytest.raises(ValueError, match="corrupted input for every pair"):
+        score(vlm, training_pairs, product_centric=True)
 
 
-def test_training_moves_what_the_loss_is_about(build: Build, lessons: Lessons) -> None:
+def test_training_moves_what_the_loss_is_about(build: Build, training_pairs: TrainingPairs) -> None:
     gaps = {}
     for objective in ("product_centric", "preference_only"):
         policy = build(0)
-        reference = score(policy, lessons, product_centric=True)
+        reference = score(policy, training_pairs, product_centric=True)
         config = OptimizeConfig(objective=objective, anchor="none", batch_size=10, epochs=20, learning_rate=3e-3)
-        steps = list(train(policy, lessons, reference=reference, config=config, rng=np.random.default_rng(0)))
+        steps = list(train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)))
         assert steps[-1].accuracy == 1.0
         assert steps[-1].margin > 3
-        after = score(policy, lessons, product_centric=True)
-        assert after.spoilt is not None
-        assert reference.spoilt is not None
-        shift, spoilt_shift = after.chosen - reference.chosen, after.spoilt - reference.spoilt
-        gaps[objective] = float((shift - spoilt_shift).mean())
+        after = score(policy, training_pairs, product_centric=True)
+        assert after.corrupted is not None
+        assert reference.corrupted is not None
+        shift, corrupted_shift = after.chosen - reference.chosen, after.corrupted - reference.corrupted
+        gaps[objective] = float((shift - corrupted_shift).mean())
     # only the product-centric term asks that the product's information carries the answer
     assert gaps["product_centric"] > gaps["preference_only"] + 1
 
 
-def test_margin_weighted_pairs_end_near_the_reward_s_margin(build: Build, lessons: Lessons) -> None:
+def test_margin_weighted_pairs_end_near_the_reward_s_margin(build: Build, training_pairs: TrainingPairs) -> None:
     """Where DPO pushes on and on, soft labels rest: β · margin of the policy = margin of the reward."""
-    doubtful = replace(lessons, lessons=tuple(replace(one, probability=0.75) for one in lessons.lessons))
+    doubtful = replace(training_pairs, pairs=tuple(replace(one, probability=0.75) for one in training_pairs.pairs))
     ends = {}
     for preference in ("dpo", "margin_dpo"):
         policy = build(0)
@@ -205,18 +207,18 @@ def test_margin_weighted_pairs_end_near_the_reward_s_margin(build: Build, lesson
     assert ends["dpo"] > 3
 
 
-def test_an_adapter_starts_as_the_reference_and_detached_stays_it(build: Build, lessons: Lessons) -> None:
-    plain = score(build(0), lessons, product_centric=True)
+def test_an_adapter_starts_as_the_reference_and_detached_stays_it(build: Build, training_pairs: TrainingPairs) -> None:
+    plain = score(build(0), training_pairs, product_centric=True)
     policy = adapter.attach(build(0), rank=4, seed=1)
-    torch.testing.assert_close(score(policy, lessons, product_centric=True).chosen, plain.chosen, rtol=0, atol=0)
+    torch.testing.assert_close(score(policy, training_pairs, product_centric=True).chosen, plain.chosen, rtol=0, atol=0)
     config = OptimizeConfig(lora_rank=4, batch_size=5, epochs=10, learning_rate=1e-2, anchor_weight=0.5)
-    steps = list(train(policy, lessons, reference=plain, config=config, rng=np.random.default_rng(0)))
+    steps = list(train(policy, training_pairs, reference=plain, config=config, rng=np.random.default_rng(0)))
     assert steps[-1].margin > 0.5
     with adapter.detached(policy):
-        detached = score(policy, lessons, product_centric=True)
-    for part in ("chosen", "rejected", "spoilt"):
+        detached = score(policy, training_pairs, product_centric=True)
+    for part in ("chosen", "rejected", "corrupted"):
         torch.testing.assert_close(getattr(detached, part), getattr(plain, part), rtol=0, atol=0)
-    attached, merged = (score(vlm, lessons, product_centric=True) for vlm in (policy, adapter.merged(policy)))
+    attached, merged = (score(vlm, training_pairs, product_centric=True) for vlm in (policy, adapter.merged(policy)))
     torch.testing.assert_close(attached.chosen, merged.chosen, rtol=1e-4, atol=1e-3)
     assert (attached.chosen - plain.chosen).abs().max() > 0.1
 
@@ -242,6 +244,6 @@ def test_adapters_are_drawn_from_their_seed_and_come_back_from_a_file(build: Bui
 
 
 def test_a_spoilt_caption_must_be_known(build: Build, products: list[Product], pictures: Pictures) -> None:
-    pair = PreferencePair(products[0].product_id, "a", "b", 1.0, Spoilt(caption_of="nobody"))
+    pair = PreferencePair(products[0].product_id, "a", "b", 1.0, CorruptedInput(caption_of="nobody"))
     with pytest.raises(KeyError, match="nobody"):
         prepare([pair], products={products[0].product_id: products[0]}, pictures=pictures, vlm=build(0))

@@ -12,12 +12,12 @@ from clickscape.catalog import sample
 from clickscape.render.studio import gbuffer, geometry, lights, product, props, scene, stage
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.geometry import Box, Camera, Cylinder
+from clickscape.render.studio.physical_size import PhysicalSize, physical_size
 from clickscape.render.studio.scene import Scene
 from clickscape.render.studio.stand import Stand, spread_of, stand_for
-from clickscape.render.studio.stature import Stature, stature
 from clickscape.types import Product
 
-STATURES: tuple[Stature, ...] = ("small", "usual", "large")
+STATURES: tuple[PhysicalSize, ...] = ("small", "usual", "large")
 
 
 @pytest.mark.parametrize(
@@ -44,23 +44,25 @@ STATURES: tuple[Stature, ...] = ("small", "usual", "large")
         ("—", (), "usual"),
     ],
 )
-def test_the_head_noun_says_how_large_a_product_is(title: str, category: tuple[str, ...], expected: Stature) -> None:
-    assert stature(Product("A", title, category=category)) == expected
+def test_the_head_noun_says_how_large_a_product_is(
+    title: str, category: tuple[str, ...], expected: PhysicalSize
+) -> None:
+    assert physical_size(Product("A", title, category=category)) == expected
 
 
 def test_furniture_of_the_sample_catalog_is_large_in_every_color() -> None:
-    found = {item.product_id.rsplit("-", 1)[0] for item in sample.products() if stature(item) == "large"}
+    found = {item.product_id.rsplit("-", 1)[0] for item in sample.products() if physical_size(item) == "large"}
     assert found == {"bathtub", "bed", "bicycle", "dining_chair", "ladder", "sofa"}
 
 
 @pytest.mark.parametrize("kind", scene.STANDS)
 @pytest.mark.parametrize("size", STATURES)
-def test_a_stand_is_wider_than_what_stands_on_it(kind: str, size: Stature) -> None:
+def test_a_stand_is_wider_than_what_stands_on_it(kind: str, size: PhysicalSize) -> None:
     camera = Camera(512, 512)
     for shape in ((100, 20), (100, 60), (100, 110), (60, 100), (20, 100)):
-        box = product.placement_box(shape, size=(512, 512), stature=size)
+        box = product.placement_box(shape, size=(512, 512), physical_size=size)
         half = box.width / 2 / camera.pixels_per_unit
-        tops = [solid for solid in stand_for(kind, half=half, stature=size).solids[1:] if _top(solid) == 0.0]
+        tops = [solid for solid in stand_for(kind, half=half, physical_size=size).solids[1:] if _top(solid) == 0.0]
         for solid in tops:
             reach = solid.radii[0] if isinstance(solid, Cylinder) else min(-solid.low[0], solid.high[0])
             assert reach > half + 0.05
@@ -74,7 +76,7 @@ def _top(solid: geometry.Solid) -> float:
 
 def test_sets_are_low_under_furniture_and_high_under_a_ring() -> None:
     for kind in ("podium", "blocks", "steps", "slab", "table"):
-        grounds = [stand_for(kind, half=0.3, stature=size).solids[0] for size in STATURES]
+        grounds = [stand_for(kind, half=0.3, physical_size=size).solids[0] for size in STATURES]
         small, usual, large = (ground.height for ground in grounds if isinstance(ground, geometry.Plane))
         assert small <= usual < large < 0
 
@@ -106,9 +108,9 @@ def test_the_border_cuts_no_prop(size: tuple[int, int]) -> None:
     """Every prop beside every stand, for slim to wide products, in both layouts: whole, and enough of it in sight."""
     camera = Camera(*size)
     for kind, half, height, layout in itertools.product(scene.STANDS, (0.3, 0.9, 1.05), STATURES, (0, 1)):
-        stand = stand_for(kind, half=half, stature=height)
+        stand = stand_for(kind, half=half, physical_size=height)
         for pair in itertools.pairwise(scene.PROPS[::5]):
-            found = props.arrange(pair, stand, layout=layout, jitter=1, spread=spread_of(half), stature=height)
+            found = props.arrange(pair, stand, layout=layout, jitter=1, spread=spread_of(half), physical_size=height)
             shapes = [_shape(each.prop) for each in found]
             for each, shape in zip(
                 props.inside(found, shapes, camera, half=half * camera.pixels_per_unit), shapes, strict=True
@@ -125,7 +127,7 @@ def test_the_border_cuts_no_prop(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("kind", ["podium", "blocks", "steps"])
 def test_no_prop_stands_over_the_face_of_a_slim_plinth(kind: str) -> None:
     """Its front is free of them; beside it, they show."""
-    stand, camera = stand_for(kind, half=0.3, stature="usual"), Camera(256, 256)
+    stand, camera = stand_for(kind, half=0.3, physical_size="usual"), Camera(256, 256)
     buffer = gbuffer.build(stand, camera, walled=True)
     found = props.arrange(("lemons", "gift"), stand, layout=0, jitter=0, spread=spread_of(0.3))
     shapes = [_shape(each.prop) for each in found]
@@ -149,7 +151,7 @@ def test_no_prop_stands_over_the_face_of_a_slim_plinth(kind: str) -> None:
 
 def test_no_light_leaks_over_an_outline() -> None:
     """Patterns are computed at half size: at outlines they are what they are at full size, elsewhere nearly so."""
-    stand, camera = stand_for("podium", half=0.3, stature="usual"), Camera(256, 256)
+    stand, camera = stand_for("podium", half=0.3, physical_size="usual"), Camera(256, 256)
     buffer = gbuffer.build(stand, camera, walled=True)
     light = lights.LIGHTS["spotlight"]
     exact = lights.transmission(light, None, *buffer.position)
@@ -195,8 +197,8 @@ def test_a_black_product_wears_no_dark_line_on_a_pale_wall() -> None:
 
 
 def test_a_sofa_fills_more_of_the_picture_than_a_lipstick() -> None:
-    tall = {size: product.placement_box((300, 100), size=(800, 800), stature=size).height for size in STATURES}
-    wide = {size: product.placement_box((100, 300), size=(800, 800), stature=size).width for size in STATURES}
+    tall = {size: product.placement_box((300, 100), size=(800, 800), physical_size=size).height for size in STATURES}
+    wide = {size: product.placement_box((100, 300), size=(800, 800), physical_size=size).width for size in STATURES}
     assert (tall["small"], tall["usual"], tall["large"]) == (336, 440, 480)
     assert (wide["small"], wide["usual"], wide["large"]) == (384, 560, 640)
 
@@ -214,4 +216,4 @@ def test_render_reads_the_stature_from_the_words(tmp_path: object) -> None:
 
 
 def test_a_stand_of_the_usual_measure_is_the_default() -> None:
-    assert stand_for("podium", half=0.5, stature="usual") == Stand("podium")
+    assert stand_for("podium", half=0.5, physical_size="usual") == Stand("podium")

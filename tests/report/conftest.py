@@ -36,7 +36,7 @@ def _whole_report(*, title: str = "Night cream") -> reports.Report:
     ads = [reports.Ad(image=f"{name}.webp", description=f"{name}: oak table, {title}") for name in ("before", "after")]
     steps = tuple(
         reports.TrainingStep(
-            number=n, round=1 + n // 20, loss=1 / n, margin=n / 9, chosen=n / 7, rejected=-n / 5, spoilt=-n
+            number=n, round=1 + n // 20, loss=1 / n, margin=n / 9, chosen=n / 7, rejected=-n / 5, corrupted=-n
         )
         for n in range(1, 41)
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clickscape.clicks.halves import halves
+from clickscape.clicks.split_half import halves
 from clickscape.config import RewardConfig
 from clickscape.reward import model as reward_model
 from clickscape.reward.calibrate import calibration_errors, temperature, temperature_of_counts

@@ -62,7 +62,7 @@ def test_a_score_is_the_design_times_the_worths() -> None:
         [p[:, CLASSIFICATION].flatten(1) for p in (heads.value, heads.interaction, heads.fact_interaction, heads.look)],
         dim=1,
     )
-    assert torch.allclose(worths @ design(heads.perceive(features)).T, heads(features).logits[:, :, 0], atol=1e-5)
+    assert torch.allclose(worths @ design(heads.predict_slots(features)).T, heads(features).logits[:, :, 0], atol=1e-5)
 
 
 def test_settled_worths_find_what_drew_the_clicks() -> None:
@@ -95,7 +95,7 @@ def test_worths_are_where_the_posterior_is_flat() -> None:
     heads = _heads(ensemble=1)
     settle(heads, counts, rng=rng)
     with torch.no_grad():
-        columns = design(heads.perceive(features)).double()
+        columns = design(heads.predict_slots(features)).double()
     parts = (heads.value, heads.interaction, heads.fact_interaction, heads.look)
     found = torch.cat([part[0, CLASSIFICATION].detach().flatten() for part in parts]).double().requires_grad_()
     weights = (columns @ found + torch.from_numpy(np.log(counts.examinations))).reshape(-1, 4).log_softmax(1)

@@ -20,7 +20,7 @@ from clickscape.gates.style import Style
 from clickscape.render.renderer import Renderer
 from clickscape.render.studio.scene import Scene
 from clickscape.stages import descriptions
-from clickscape.stages.descriptions import Choice, Desk, choose, overlap, scene_of
+from clickscape.stages.descriptions import CandidateSelector, Choice, choose, overlap, scene_of
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.prompts import wishes
@@ -76,8 +76,8 @@ def decide(studio: Renderer, mug: Product):  # type: ignore[no-untyped-def]
         **settings: float,
     ) -> Choice:
         config = GenerateConfig(**{"keep": 2, "per_product": 4, **settings})
-        desk = Desk(Scripted(*rounds), studio, reward, config, Style.of(rules or Rules()))  # type: ignore[arg-type]
-        (choice,) = choose(desk, [product], drawn=drawn or Counter(), wanted=frozenset([product.product_id]))
+        selector = CandidateSelector(Scripted(*rounds), studio, reward, config, Style.of(rules or Rules()))  # type: ignore[arg-type]
+        (choice,) = choose(selector, [product], drawn=drawn or Counter(), wanted=frozenset([product.product_id]))
         return choice
 
     return run
@@ -105,8 +105,8 @@ def test_writing_again_is_bounded_and_may_leave_a_product_empty(decide, studio: 
     bad = ["oak table with a pistol, soft light", "rifle on a marble podium, noon sun"]
     assert texts(decide(bad, rewrites=2)) == []
     writer = Scripted(bad)
-    desk = Desk(writer, studio, None, GenerateConfig(rewrites=2), Style.of(Rules()))
-    list(choose(desk, [mug], drawn=Counter(), wanted=frozenset(["mug"])))
+    selector = CandidateSelector(writer, studio, None, GenerateConfig(rewrites=2), Style.of(Rules()))
+    list(choose(selector, [mug], drawn=Counter(), wanted=frozenset(["mug"])))
     assert len(writer.asked) == 3
     assert len({seed for _, seed, _ in writer.asked}) == 3, "every round samples anew"
 
@@ -186,10 +186,10 @@ def test_a_scene_recurs_in_a_catalog_as_often_as_the_setting_says(studio: Render
     products = [replace(mug, product_id=f"mug-{number}") for number in range(4)]
     for limit, expected in ((0, [OAK] * 4), (1, [OAK, MARBLE, SAND, None]), (2, [OAK, OAK, MARBLE, MARBLE])):
         config = GenerateConfig(keep=1, per_product=3, max_same_scene=limit)
-        desk = Desk(Scripted([OAK, MARBLE, SAND]), studio, None, config, Style.of(Rules()))
+        selector = CandidateSelector(Scripted([OAK, MARBLE, SAND]), studio, None, config, Style.of(Rules()))
         drawn: Counter[str] = Counter()
         found = []
-        for choice in choose(desk, products, drawn=drawn, wanted=frozenset(one.product_id for one in products)):
+        for choice in choose(selector, products, drawn=drawn, wanted=frozenset(one.product_id for one in products)):
             drawn.update(scene_of(one.candidate.scene, one.candidate.text) for one in choice.chosen)
             found.append(choice.chosen[0].candidate.text if choice.chosen else None)
         assert found == expected
@@ -199,7 +199,7 @@ def test_a_scene_recurs_in_a_catalog_as_often_as_the_setting_says(studio: Render
 def test_a_product_is_written_for_with_its_neighbors_whatever_is_left_to_do(studio: Renderer, mug: Product) -> None:
     """The shipped model's own words: asked for one product of nine, it writes what it writes for all."""
     products = [replace(mug, product_id=f"p-{number}", title=f"Blue Mug No. {number}") for number in range(9)]
-    desk = Desk(
+    selector = CandidateSelector(
         room.load("tiny"),
         studio,
         None,
@@ -207,9 +207,11 @@ def test_a_product_is_written_for_with_its_neighbors_whatever_is_left_to_do(stud
         Style.of(Rules(use=("oak",))),
     )
     everything = frozenset(one.product_id for one in products)
-    whole = {one.product.product_id: texts(one) for one in choose(desk, products, drawn=Counter(), wanted=everything)}
+    whole = {
+        one.product.product_id: texts(one) for one in choose(selector, products, drawn=Counter(), wanted=everything)
+    }
     for name in ("p-3", "p-8"):
-        (alone,) = choose(desk, products, drawn=Counter(), wanted=frozenset([name]))
+        (alone,) = choose(selector, products, drawn=Counter(), wanted=frozenset([name]))
         assert texts(alone) == whole[name]
 
 
@@ -220,8 +222,8 @@ def test_only_a_model_that_can_follow_is_told_the_rules(
     for least, told in ((descriptions.FOLLOWS_RULES, ""), (1_000_000, wishes(rules))):
         monkeypatch.setattr(descriptions, "FOLLOWS_RULES", least)
         writer = Scripted([OAK])
-        desk = Desk(writer, studio, None, GenerateConfig(rewrites=0), Style.of(rules))
-        list(choose(desk, [mug], drawn=Counter(), wanted=frozenset(["mug"])))
+        selector = CandidateSelector(writer, studio, None, GenerateConfig(rewrites=0), Style.of(rules))
+        list(choose(selector, [mug], drawn=Counter(), wanted=frozenset(["mug"])))
         assert [asked for _, _, asked in writer.asked] == [told]
     assert wishes(rules) == "Use the words: oak. Avoid: neon, Acme. Colors: mint. Season: winter."
     assert wishes(Rules(language="de")) == "Language: de."
@@ -232,9 +234,9 @@ def test_only_a_model_that_can_follow_is_told_the_rules(
 def test_a_language_that_nobody_here_writes_is_one_clear_error(studio: Renderer) -> None:
     german = Style.of(Rules(language="de"))
     with pytest.raises(ConfigError, match="the studio reads English only"):
-        Desk(Scripted([OAK]), studio, None, GenerateConfig(), german)
+        CandidateSelector(Scripted([OAK]), studio, None, GenerateConfig(), german)
     with pytest.raises(ConfigError, match="the prompt model tiny was taught English only"):
-        Desk(Scripted([OAK]), Painter(), None, GenerateConfig(), german)
+        CandidateSelector(Scripted([OAK]), Painter(), None, GenerateConfig(), german)
 
 
 class Painter:

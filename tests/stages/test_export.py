@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from clickscape.errors import ConfigError, TextError, WorkspaceError
-from clickscape.gates import Verdict, fidelity
+from clickscape.gates import GateResult, fidelity
 from clickscape.render import placements, provenance
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
@@ -27,7 +27,7 @@ from clickscape.stages.export import Exported, export
 from clickscape.stages.progress import run
 from clickscape.stages.rendition import Words
 from clickscape.stages.review import review
-from clickscape.stages.shown import shown
+from clickscape.stages.served import shown
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import RENDITIONS, Workspace
 
@@ -284,7 +284,7 @@ def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace, monkey
     out, judge = shop.path.parent / "exports", fidelity.judge
     judged: list[np.ndarray] = []
 
-    def watched(image: np.ndarray, product: np.ndarray, *, limits: fidelity.Limits) -> Verdict:
+    def watched(image: np.ndarray, product: np.ndarray, *, limits: fidelity.Limits) -> GateResult:
         judged.append(image.copy())
         return judge(image, product, limits=limits)
 

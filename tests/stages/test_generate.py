@@ -103,10 +103,12 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
 ) -> None:
     """The shipped model's own words: what was written, what became of it, which rule is met, for which placement."""
     (tmp_path / "brand.toml").write_text(BRAND, encoding="utf-8")
-    steering = stage.Steering(tmp_path / "brand.toml", placement="story")
+    brand_options = stage.BrandOptions(tmp_path / "brand.toml", placement="story")
     settings = {"size": 192, "keep": 2, "per_product": 6, "tries": 3}
     made = run(
-        stage.generate(workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, steering=steering)
+        stage.generate(
+            workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options
+        )
     )
     everything = rows(tmp_path / "ads" / stage.MANIFEST)
     assert made.images == len(everything) > 0
@@ -128,11 +130,17 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
     with monkeypatch.context() as patch:
         patch.setattr(stage, "choose", lambda *_, wanted, **__: iter([]) if not wanted else pytest.fail("done again"))
         again = run(
-            stage.generate(workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, steering=steering)
+            stage.generate(
+                workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options
+            )
         )
     assert again == made
     (tmp_path / "ads" / "A.json").unlink()  # as a kill would leave it
-    run(stage.generate(workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, steering=steering))
+    run(
+        stage.generate(
+            workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options
+        )
+    )
     assert rows(tmp_path / "ads" / stage.MANIFEST) == everything
     assert rows(tmp_path / "ads" / stage.REFUSED) == refused
 

@@ -68,7 +68,7 @@ def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:
     for first, last, loss in ((1, 5, 1.0), (4, 7, 2.0)):  # killed after step 5, on from the checkpoint of step 3
         with tracked("tensorboard", tmp_path) as tell:
             for step in range(first, last + 1):
-                tell({"loss": loss, "spoilt": None}, step)
+                tell({"loss": loss, "corrupted": None}, step)
     shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert shown.Tags()["scalars"] == ["loss"]
     assert [(event.step, event.value) for event in shown.Scalars("loss")] == [

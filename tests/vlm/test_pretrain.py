@@ -135,7 +135,7 @@ def test_augmented_pictures_are_the_pictures_moved_and_mirrored(noise):
 def test_loudness_scales_what_the_projector_gives_and_nothing_else(build, corpus):
     vlm = build(seed=6)
     before = training.all_features(vlm, corpus.ads[:4]).float()
-    training.match_loudness(vlm, tasks.picture_bank(corpus), seed=0)
+    training.match_projector_scale(vlm, tasks.picture_bank(corpus), seed=0)
     after = training.all_features(vlm, corpus.ads[:4]).float()
     ratio = float(after.norm() / before.norm())
     torch.testing.assert_close(after, before * ratio, atol=2e-3 * float(after.abs().max()), rtol=0.01)

@@ -15,7 +15,7 @@ from pathlib import Path
 from clickscape.catalog.formats.merchant import availability
 from clickscape.catalog.formats.row import Row, fail, parse_json, shown, words
 from clickscape.catalog.images import check_image
-from clickscape.catalog.seen import Seen
+from clickscape.catalog.seen_ids import Seen
 from clickscape.errors import FeedError, ImageError
 from clickscape.types import Product
 

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
+from clickscape.catalog.background import Mask
 from clickscape.catalog.flags import thinness
-from clickscape.catalog.ground import Mask
 from clickscape.catalog.mask import Found
 
 SURE = 0.9  # a cut-out below this confidence is doubtful

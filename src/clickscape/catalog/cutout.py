@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clickscape.catalog.background import Mask
 from clickscape.catalog.confidence import LEAST, SURE, confidence
 from clickscape.catalog.flags import Flags, flag
 from clickscape.catalog.grabcut import grab
-from clickscape.catalog.ground import Mask
 from clickscape.catalog.images import open_image
 from clickscape.catalog.mask import Found, find
 from clickscape.catalog.matte import soften

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from clickscape.catalog.checking import Pictures
 from clickscape.catalog.checking import product as checked_product
+from clickscape.catalog.feed_report import Kind, Missing
 from clickscape.catalog.formats import FORMATS, Row, detect
 from clickscape.catalog.formats.merchant import AVAILABILITIES
-from clickscape.catalog.lacking import Kind, Missing
-from clickscape.catalog.seen import Seen
+from clickscape.catalog.seen_ids import Seen
 from clickscape.errors import FeedError
 from clickscape.types import Product
 

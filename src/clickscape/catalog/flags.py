@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickscape.catalog.ground import Floats, Ground, Mask, disc
+from clickscape.catalog.background import Floats, Ground, Mask, disc
 
 Pixels = NDArray[np.uint8]
 

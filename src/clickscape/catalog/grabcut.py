@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickscape.catalog.ground import Mask, cleaned
+from clickscape.catalog.background import Mask, cleaned
 
 Pixels = NDArray[np.uint8]
 

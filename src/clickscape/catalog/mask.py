@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickscape.catalog.ground import Floats, Ground, Mask, cleaned, disc, fit, length, reached
+from clickscape.catalog.background import Floats, Ground, Mask, cleaned, disc, fit, length, reached
 
 Pixels = NDArray[np.uint8]
 

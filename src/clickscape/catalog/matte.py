@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickscape.catalog.ground import Floats, Mask, disc
+from clickscape.catalog.background import Floats, Mask, disc
 
 Pixels = NDArray[np.uint8]
 

@@ -78,7 +78,7 @@ def evaluate(
     image_dir: Annotated[Path | None, typer.Option(help="Folder of the pictures. Default: the list's own.")] = None,
 ) -> None:
     """Judge a reward model on a left/right test list (image, left_ctr, right_ctr, target)."""
-    from clickscape.stages import leftright as stage
+    from clickscape.stages import pairwise_list as stage
 
     for line in stage.summary(terminal.watch(stage.evaluate(pairs, model=model, image_dir=image_dir))):
         terminal.out.print(line, markup=False)
@@ -137,7 +137,7 @@ def optimize(
     settings = shop.settings.optimize.model_copy(update={name: value for name, value in given.items() if value})
     with launched() as processes:
         manifest = terminal.watch(stage(shop, settings, processes=processes))
-        if not processes.leads:
+        if not processes.is_main:
             return
     for line in manifest.result["summary"]:
         terminal.out.print(line, markup=False)

@@ -42,7 +42,7 @@ def generate(
 ) -> None:
     """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
     from clickscape.stages import generate as stage
-    from clickscape.stages.gather import FeedOptions
+    from clickscape.stages.load_feed import FeedOptions
 
     given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer, "writer": writer}
     given["writer_model"] = writer_model
@@ -56,7 +56,7 @@ def generate(
             overrides=chosen,
             options=options,
             matting=matting,
-            steering=stage.Steering(brand, audience, placement),
+            brand_options=stage.BrandOptions(brand, audience, placement),
         )
     )
     for line in made.lines:

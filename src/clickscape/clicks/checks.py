@@ -6,8 +6,8 @@ from datetime import datetime
 
 import ibis
 
-from clickscape.clicks import hygiene
-from clickscape.clicks.hygiene import UNMATCHED, Cleaned
+from clickscape.clicks import cleaning
+from clickscape.clicks.cleaning import UNMATCHED, Cleaned
 from clickscape.config import ClicksConfig
 from clickscape.errors import LogError
 
@@ -24,7 +24,7 @@ def check_events(
     required = events.event_id.isnull()
     for name in _REQUIRED[1:]:
         required |= events[name].isnull()
-    known = {"late": hygiene.is_late(events, config), "future": hygiene.is_future(events, config, now)}
+    known = {"late": cleaning.is_late(events, config), "future": cleaning.is_future(events, config, now)}
     facts = (
         events.aggregate(
             rows=events.count(),

@@ -17,10 +17,10 @@ import pyarrow as pa
 from scipy.special import betaincinv, digamma, gammaincinv, polygamma
 
 from clickscape.clicks import cells as counted
-from clickscape.clicks import offsets as offset_room
+from clickscape.clicks import exposure as offset_room
 from clickscape.clicks import shrinkage
 from clickscape.clicks.cells import Cells, Floats, Integers
-from clickscape.clicks.offsets import Stratum
+from clickscape.clicks.exposure import Stratum
 from clickscape.clicks.position import Examination
 from clickscape.clicks.shrinkage import Prior
 from clickscape.clicks.windows import window_ctrs

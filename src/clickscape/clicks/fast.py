@@ -13,7 +13,7 @@ import ibis
 import numpy as np
 import pyarrow as pa
 
-from clickscape.clicks.hygiene import Engine, no_rows
+from clickscape.clicks.cleaning import Engine, no_rows
 
 _BUCKETS = 1 << 22
 

@@ -16,10 +16,10 @@ import duckdb
 import ibis
 import pyarrow as pa
 
-from clickscape.clicks import fast, hygiene, sources
+from clickscape.clicks import cleaning, fast, sources
 from clickscape.clicks.cells import STRATA, Stratum
 from clickscape.clicks.checks import check_cleaned, check_counts, check_events, check_numbers
-from clickscape.clicks.findings import Findings, find, out_of_order
+from clickscape.clicks.cleaning_report import Findings, find, out_of_order
 from clickscape.clicks.sources import Place, Source
 from clickscape.config import ClicksConfig
 from clickscape.errors import ClickscapeError, ConfigError, LogError
@@ -98,7 +98,7 @@ def counts(
     """
     if "at" not in events.columns:
         events = sources.events_of(events, where="the log")
-    cleaned = hygiene.clean(events, config=config or ClicksConfig(), now=now, engine=hygiene.PORTABLE)
+    cleaned = cleaning.clean(events, config=config or ClicksConfig(), now=now, engine=cleaning.PORTABLE)
     return _tally(cleaned.events, by=by)
 
 
@@ -115,9 +115,9 @@ def _count(
         )
         return added.to_pyarrow(), None
     facts = check_events(source.table, where=source.where, config=config, now=now)
-    engine = fast.engine(duck) if place.files else hygiene.CACHED
+    engine = fast.engine(duck) if place.files else cleaning.CACHED
     moment = now if facts.get("future") else None  # nothing to leave out: the comparison is saved in every pass
-    cleaned = hygiene.clean(source.table, config=config, now=moment, engine=engine)
+    cleaned = cleaning.clean(source.table, config=config, now=moment, engine=engine)
     check_cleaned(cleaned, where=source.where, config=config)
     disorder = out_of_order(source.table, connection=duck) if place.files else None
     findings = find(cleaned, facts=facts, out_of_order=disorder)

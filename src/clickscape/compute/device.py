@@ -75,8 +75,8 @@ def _restore(before: dict[str, str | None]) -> None:
 class Processes:
     """The processes of one launch that do the same work: this one's number, how many there are, and its torch device.
 
-    Every process must call `gathered`, `told` and `add` equally often and in the same order; LaunchError when another
-    one has ended meanwhile.
+    Every process must call `gather`, `broadcast` and `all_reduce` equally often and in the same order; LaunchError when
+    another one has ended meanwhile.
     """
 
     number: int = 0
@@ -84,7 +84,7 @@ class Processes:
     device: str = "cpu"
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes files, prints and shows progress."""
         return self.number == 0
 
@@ -92,7 +92,7 @@ class Processes:
         """The items that fall to this process: every `count`-th."""
         return items[self.number :: self.count]
 
-    def gathered(self, own: Sequence[Value]) -> list[Value]:
+    def gather(self, own: Sequence[Value]) -> list[Value]:
         """What all processes made of their shares, in the order of the items that were shared out."""
         if self.count == 1:
             return list(own)
@@ -102,7 +102,7 @@ class Processes:
             pairs = gather_object([(place * self.count + self.number, item) for place, item in enumerate(own)])
         return [item for _, item in sorted(pairs, key=lambda pair: pair[0])]
 
-    def told(self, value: Value) -> Value:
+    def broadcast(self, value: Value) -> Value:
         """What the leading process passes here; what the others pass is ignored. Nobody goes on before it has come."""
         if self.count == 1:
             return value
@@ -113,7 +113,7 @@ class Processes:
             broadcast_object_list(box)
         return box[0]
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Put the sum over all processes in the place of every tensor: one exchange for all of them."""
         if self.count == 1 or not tensors:
             return

@@ -34,8 +34,10 @@ class OptimizeConfig(StageConfig):
     anchor_weight: float = Field(
         2.0, ge=0, description="of the anchor, per pair; too little and descriptions stop parsing"
     )
-    mask_ratio: float = Field(0.75, ge=0, le=1, description="share of image patches hidden in the spoilt image")
-    caption_swap_share: float = Field(0.5, ge=0, le=1, description="share of spoilt inputs with another product's text")
+    mask_ratio: float = Field(0.75, ge=0, le=1, description="share of image patches hidden in the corrupted image")
+    caption_swap_share: float = Field(
+        0.5, ge=0, le=1, description="share of corrupted inputs with another product's text"
+    )
     min_margin: float = Field(0.1, ge=0, description="least difference of reward, in logits, for a preference pair")
     pairs_per_product: int = Field(
         3, ge=1, description="pairs of a product and round: best over worst, second best over second worst …"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from clickscape.gates.result import Failure, GateResult
 from clickscape.gates.retry import Passed, Rejected, until_pass
-from clickscape.gates.verdict import Failure, Verdict
 
-__all__ = ["Failure", "Passed", "Rejected", "Verdict", "until_pass"]
+__all__ = ["Failure", "GateResult", "Passed", "Rejected", "until_pass"]

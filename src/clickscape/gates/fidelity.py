@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from clickscape.config import FidelityConfig
+from clickscape.gates.contact_shadow import grounding, shows_ground
 from clickscape.gates.edge import edge_difference, seam_step
 from clickscape.gates.extension import extension_share
-from clickscape.gates.ground import grounding, shows_ground
 from clickscape.gates.outline import Floats, unroll
-from clickscape.gates.verdict import Failure, Kind, Verdict
+from clickscape.gates.result import Failure, GateResult, Kind
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -73,7 +73,7 @@ class Measures:
     extent: float
 
 
-def judge(image: Bytes, product: Bytes, *, tolerance: float = 0.0, limits: Limits | None = None) -> Verdict:
+def judge(image: Bytes, product: Bytes, *, tolerance: float = 0.0, limits: Limits | None = None) -> GateResult:
     """The verdict on an image (height, width, 3) with its placed cut-out (height, width, 4), uint8 sRGB.
 
     `tolerance` 0: opaque product pixels must be bit-identical, as in a lossless file; else it is the largest 99th
@@ -104,7 +104,7 @@ def measure(
     )
 
 
-def verdict(measured: Measures, *, tolerance: float = 0.0, limits: Limits | None = None) -> Verdict:
+def verdict(measured: Measures, *, tolerance: float = 0.0, limits: Limits | None = None) -> GateResult:
     """The verdict on what was measured: `judge` without the looking."""
     allowed = limits or Limits()
     at_most: tuple[tuple[Kind, float, float], ...] = (
@@ -120,7 +120,7 @@ def verdict(measured: Measures, *, tolerance: float = 0.0, limits: Limits | None
     )
     wrong = [(kind, value, limit) for kind, value, limit in at_most if value > limit]
     wrong += [(kind, value, limit) for kind, value, limit in at_least if value is not None and value < limit]
-    return Verdict(tuple(Failure(kind, value, limit, _remedy(kind, tolerance)) for kind, value, limit in wrong))
+    return GateResult(tuple(Failure(kind, value, limit, _remedy(kind, tolerance)) for kind, value, limit in wrong))
 
 
 def _remedy(kind: Kind, tolerance: float) -> str:

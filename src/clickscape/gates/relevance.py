@@ -20,7 +20,7 @@ import torch
 
 from clickscape.config import RelevanceConfig
 from clickscape.errors import ConfigError
-from clickscape.gates.verdict import Failure, Verdict
+from clickscape.gates.result import Failure, GateResult
 from clickscape.types import Product
 from clickscape.vlm.answers import log_probs
 from clickscape.vlm.batch import Sample
@@ -38,7 +38,7 @@ _REMEDY = "nats likelier for this product than for products of other departments
 class Relevance(Protocol):
     """Whatever says of descriptions whether they suit their products."""
 
-    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[Verdict]:
+    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
         """A verdict on every description with its product."""
         ...
 
@@ -62,7 +62,7 @@ class Contrast:
         self._pictures = pictures
         self.limit = RelevanceConfig().limit if limit is None else limit
 
-    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[Verdict]:
+    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
         """Passed where the contrast reaches the limit."""
         return [verdict(float(value), limit=self.limit) for value in self.contrast(products, descriptions)]
 
@@ -119,6 +119,6 @@ def panel(products: Sequence[Product], *, size: int) -> list[Product]:
     return [product for _, _, product in turns[:size]]
 
 
-def verdict(contrast: float, *, limit: float) -> Verdict:
+def verdict(contrast: float, *, limit: float) -> GateResult:
     """The verdict on what was measured."""
-    return Verdict() if contrast >= limit else Verdict((Failure("irrelevant", contrast, limit, _REMEDY),))
+    return GateResult() if contrast >= limit else GateResult((Failure("irrelevant", contrast, limit, _REMEDY),))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from clickscape.gates.verdict import Failure, Verdict
+from clickscape.gates.result import Failure, GateResult
 
 Drawn = TypeVar("Drawn")
 
@@ -32,7 +32,7 @@ class Passed(Generic[Drawn]):
 
 
 def until_pass(
-    draw: Callable[[int], Drawn], judge: Callable[[Drawn], Verdict], *, tries: int
+    draw: Callable[[int], Drawn], judge: Callable[[Drawn], GateResult], *, tries: int
 ) -> Passed[Drawn] | tuple[Rejected, ...]:
     """The first of `draw(0)`, `draw(1)`, … that `judge` lets pass; after `tries` of them, why each was rejected.
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from clickscape.brand import Rules
 from clickscape.errors import ConfigError
-from clickscape.gates import policy
-from clickscape.gates.policy import Breach
+from clickscape.gates import content_rules
+from clickscape.gates.content_rules import Breach
 from clickscape.gates.wording import said
 from clickscape.render.studio import lexicon
 from clickscape.render.studio.parse import parse, spans
@@ -43,7 +43,7 @@ class Style:
     @classmethod
     def of(cls, rules: Rules) -> Style:
         """Read the rules; ConfigError for a color that the studio lacks, and for what is both wanted and forbidden."""
-        policy.judge("", allow=rules.allow)  # a wrong name is told before anything is written
+        content_rules.judge("", allow=rules.allow)  # a wrong name is told before anything is written
         wanted: dict[str, list[str]] = {}
         unread = []
         for phrase in rules.use:
@@ -120,7 +120,7 @@ def _put(text: str, phrases: tuple[str, ...] | list[str], rng: np.random.Generat
 
 
 def _judged(text: str, rules: Rules, *, minors: bool) -> tuple[Breach, ...]:
-    return policy.judge(
+    return content_rules.judge(
         text,
         language=rules.language,
         minors=minors or rules.minors,

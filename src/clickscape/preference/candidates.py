@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from clickscape.gates.relevance import Relevance
 from clickscape.preference import records
+from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.records import Round, Sampled
 from clickscape.preference.sample import Candidate, Pictures, PreferencePair, Reward, choose_pairs, sample_candidates
-from clickscape.preference.spoil import Captions, draw
 from clickscape.preference.train import patch_grid
 from clickscape.render.renderer import Renderer
 from clickscape.types import Product
@@ -30,7 +30,7 @@ def round_candidates(
     """Sample and judge a round's candidates, a list per product, or read those that an interrupted run has finished."""
     config, processes = current.config, current.processes
     file = current.place / records.CANDIDATES
-    if known := processes.told(records.read_candidates(file) if processes.leads and file.exists() else None):
+    if known := processes.broadcast(records.read_candidates(file) if processes.is_main and file.exists() else None):
         return known
     count = min(config.products_per_round, len(products))
     own: list[list[list[Candidate]]] = []
@@ -45,8 +45,8 @@ def round_candidates(
     ):
         own.append(some)
         yield Sampled(current.number, min(count, processes.count * sum(map(len, own))), count)
-    judged = [product for some in processes.gathered(own) for product in some]
-    if processes.leads:
+    judged = [product for some in processes.gather(own) for product in some]
+    if processes.is_main:
         records.write_lines(file, [candidate for product in judged for candidate in product])
     return judged
 
@@ -90,7 +90,7 @@ def round_pairs(
     captions: Captions | None,
     vlm: VisionLanguageModel,
 ) -> list[PreferencePair]:
-    """The pairs of every product, each with the spoilt input that it keeps for this round (None: without)."""
+    """The pairs of every product, each with the corrupted input that it keeps for this round (None: without)."""
     config = current.config
     pairs = choose_pairs(
         judged,
@@ -99,12 +99,12 @@ def round_pairs(
         unparsed_share=config.unparsed_share,
     )
     if captions is not None:
-        patches, rng = patch_grid(vlm) ** 2, current.stream(records.SPOILING)
+        patches, rng = patch_grid(vlm) ** 2, current.stream(records.CORRUPTING)
         by_id = {product.product_id: product for product in products}
         pairs = [
             replace(
                 pair,
-                spoilt=draw(
+                corrupted=draw(
                     by_id[pair.product_id],
                     captions=captions,
                     patches=patches,
@@ -115,6 +115,6 @@ def round_pairs(
             )
             for pair in pairs
         ]
-    if current.processes.leads:
+    if current.processes.is_main:
         records.write_lines(current.place / "pairs.jsonl", pairs)
     return pairs

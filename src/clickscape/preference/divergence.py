@@ -42,7 +42,7 @@ def shifts(
     policy: VisionLanguageModel, drawn: Sequence[Sample], *, before: Tensor, processes: Processes = ALONE
 ) -> np.ndarray:
     """log π_θ − log π_ref of all processes' texts, (text,) nats; `drawn` and `before`, log π_ref, are of this one's."""
-    return np.array(processes.gathered((score_answers(policy, drawn) - before).double().tolist()))
+    return np.array(processes.gather((score_answers(policy, drawn) - before).double().tolist()))
 
 
 def sample(

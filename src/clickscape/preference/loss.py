@@ -20,19 +20,19 @@ Anchor = Literal["none", "nll", "sft_margin"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerLogProbs:
-    """log π of whole answers, nats, each (pair,): y+ given x, y− given x, y+ given the spoilt x̃ (None: not scored)."""
+    """log π of whole answers, nats, each (pair,): y+ given x, y− given x, y+ given corrupted x̃ (None: not scored)."""
 
     chosen: Tensor
     rejected: Tensor
-    spoilt: Tensor | None = None
+    corrupted: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreferenceLoss:
     """Every term of the loss and both Δ that each compares, all (pair,) in nats.
 
-    ``total`` = preference + weight · product + anchor_weight · anchor.  Only total carries a gradient; ``spoilt_shift``
-    is None where the spoilt input was not scored.
+    ``total`` = preference + weight · product + anchor_weight · anchor.  Only total carries a gradient;
+    ``corrupted_shift`` is None where the corrupted input was not scored.
     """
 
     total: Tensor
@@ -41,7 +41,7 @@ class PreferenceLoss:
     anchor: Tensor
     chosen_shift: Tensor
     rejected_shift: Tensor
-    spoilt_shift: Tensor | None
+    corrupted_shift: Tensor | None
 
     @property
     def margin(self) -> Tensor:
@@ -75,13 +75,13 @@ def pcpo_loss(
         preference = preference + (1 - probability.to(lead)) * lead
     total = preference
 
-    spoilt: Tensor | None = None
+    corrupted: Tensor | None = None
     product = preference.new_zeros(preference.shape)
-    if policy.spoilt is not None and reference.spoilt is not None:
-        spoilt = policy.spoilt - reference.spoilt
-        product = -logsigmoid(beta * (chosen - spoilt))
+    if policy.corrupted is not None and reference.corrupted is not None:
+        corrupted = policy.corrupted - reference.corrupted
+        product = -logsigmoid(beta * (chosen - corrupted))
     if weight > 0:
-        if spoilt is None:
+        if corrupted is None:
             raise ValueError(
                 "the product-centric term needs log π(y+|x̃) of policy and reference; score it, or use weight 0"
             )
@@ -106,5 +106,5 @@ def pcpo_loss(
         anchor=held.detach(),
         chosen_shift=chosen.detach(),
         rejected_shift=rejected.detach(),
-        spoilt_shift=None if spoilt is None else spoilt.detach(),
+        corrupted_shift=None if corrupted is None else corrupted.detach(),
     )

@@ -27,11 +27,11 @@ from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
 from clickscape.preference import adapter
-from clickscape.preference import watch as watching
+from clickscape.preference import monitor as watching
+from clickscape.preference.corruption import CorruptedInput
 from clickscape.preference.divergence import Divergence
+from clickscape.preference.monitor import MonitorReport, RewardHackingMonitor
 from clickscape.preference.sample import Candidate, PreferencePair
-from clickscape.preference.spoil import Spoilt
-from clickscape.preference.watch import Watch, Watched
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
@@ -41,7 +41,7 @@ VERSION = 1
 CANDIDATES = "candidates.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 
-PRODUCTS, SAMPLING, SPOILING, TRAINING, ADAPTER, WATCHING = range(6)
+PRODUCTS, SAMPLING, CORRUPTING, TRAINING, ADAPTER, WATCHING = range(6)
 """What the random streams of a round are for."""
 
 
@@ -78,7 +78,7 @@ class RoundReport:
     kl_after: float | None = None
     kl_after_error: float | None = None
     relevant_rate: float = 1.0
-    watched: Watched | None = None
+    watched: MonitorReport | None = None
     stopped: str | None = None
 
     @property
@@ -143,7 +143,7 @@ def claim(
     products: Sequence[Product],
     *,
     config: OptimizeConfig,
-    watch: Watch | None = None,
+    watch: RewardHackingMonitor | None = None,
 ) -> None:
     """Make the folder this run's, or see that it is."""
     settings: dict[str, Any] = {
@@ -222,10 +222,10 @@ def read_pairs(file: Path) -> list[PreferencePair]:
     pairs = []
     for line in file.read_text(encoding="utf-8").splitlines():
         values = json.loads(line)
-        spoilt = values.pop("spoilt")
-        if spoilt is not None:
-            spoilt = Spoilt(hidden=tuple(spoilt["hidden"]), caption_of=spoilt["caption_of"])
-        pairs.append(PreferencePair(**values, spoilt=spoilt))
+        corrupted = values.pop("corrupted")
+        if corrupted is not None:
+            corrupted = CorruptedInput(hidden=tuple(corrupted["hidden"]), caption_of=corrupted["caption_of"])
+        pairs.append(PreferencePair(**values, corrupted=corrupted))
     return pairs
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from clickscape.compute.device import ALONE, Processes
 from clickscape.preference.loss import AnswerLogProbs
-from clickscape.preference.train import Lessons, score, score_answers
+from clickscape.preference.train import TrainingPairs, score, score_answers
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.workspace.files import atomic_file, fingerprint
@@ -38,13 +38,13 @@ class Reference:
 
     def on(self, device: torch.device) -> Reference:
         """The same on another device."""
-        spoilt = None if self.answers.spoilt is None else self.answers.spoilt.to(device)
-        answers = AnswerLogProbs(self.answers.chosen.to(device), self.answers.rejected.to(device), spoilt)
+        corrupted = None if self.answers.corrupted is None else self.answers.corrupted.to(device)
+        answers = AnswerLogProbs(self.answers.chosen.to(device), self.answers.rejected.to(device), corrupted)
         return Reference(answers, self.drawn.to(device))
 
 
 def reference_log_probs(
-    lessons: Lessons,
+    training_pairs: TrainingPairs,
     drawn: Sequence[Sample],
     *,
     file: Path,
@@ -59,16 +59,16 @@ def reference_log_probs(
     `weights` names the reference's weights (their digest) and their number format.  `opened` gives the model for as
     long as it is asked; it is not called when the file is good.  All `processes` pass the same and get all of it.
     """
-    mark = _mark(lessons, drawn, weights=weights, product_centric=product_centric) if processes.leads else ""
-    known = processes.told(_read(file, mark=mark) if processes.leads else None)
+    mark = _mark(training_pairs, drawn, weights=weights, product_centric=product_centric) if processes.is_main else ""
+    known = processes.broadcast(_read(file, mark=mark) if processes.is_main else None)
     if known is not None:
         return known.on(device)
-    own = lessons.part(processes.share(range(len(lessons))))
+    own = training_pairs.part(processes.share(range(len(training_pairs))))
     with opened() as vlm:
         answers = score(vlm, own, product_centric=product_centric)
         texts = score_answers(vlm, processes.share(drawn))
     known = _together(Reference(answers, texts), processes=processes)
-    if processes.leads:
+    if processes.is_main:
         _write(file, known, mark=mark)
     return known
 
@@ -77,21 +77,21 @@ def _together(own: Reference, *, processes: Processes) -> Reference:
     """What all processes have scored, in the order of what was shared out."""
 
     def whole(values: Tensor) -> Tensor:
-        return values.new_tensor(processes.gathered(values.tolist()))
+        return values.new_tensor(processes.gather(values.tolist()))
 
     answers = own.answers
-    spoilt = None if answers.spoilt is None else whole(answers.spoilt)
-    return Reference(AnswerLogProbs(whole(answers.chosen), whole(answers.rejected), spoilt), whole(own.drawn))
+    corrupted = None if answers.corrupted is None else whole(answers.corrupted)
+    return Reference(AnswerLogProbs(whole(answers.chosen), whole(answers.rejected), corrupted), whole(own.drawn))
 
 
-def _mark(lessons: Lessons, drawn: Sequence[Sample], *, weights: str, product_centric: bool) -> str:
-    pictures = [*lessons.pictures, *(picture for sample in drawn for picture in sample.images)]
+def _mark(training_pairs: TrainingPairs, drawn: Sequence[Sample], *, weights: str, product_centric: bool) -> str:
+    pictures = [*training_pairs.pictures, *(picture for sample in drawn for picture in sample.images)]
     return fingerprint(
         {
             "version": VERSION,
             "weights": weights,
             "product_centric": product_centric,
-            "lessons": [asdict(lesson) for lesson in lessons.lessons],
+            "training_pairs": [asdict(training_pair) for training_pair in training_pairs.pairs],
             "drawn": [(sample.instruction, sample.answer, len(sample.images)) for sample in drawn],
             "pictures": [(picture.shape, hashlib.sha256(picture.tobytes()).hexdigest()) for picture in pictures],
         }
@@ -109,14 +109,14 @@ def _read(file: Path, *, mark: str) -> Reference | None:
             values = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError):
         return None
-    answers = AnswerLogProbs(values["chosen"], values["rejected"], values.get("spoilt"))
+    answers = AnswerLogProbs(values["chosen"], values["rejected"], values.get("corrupted"))
     return Reference(answers, values["drawn"])
 
 
 def _write(file: Path, reference: Reference, *, mark: str) -> None:
     answers = reference.answers
     values = {"chosen": answers.chosen, "rejected": answers.rejected, "drawn": reference.drawn}
-    if answers.spoilt is not None:
-        values["spoilt"] = answers.spoilt
+    if answers.corrupted is not None:
+        values["corrupted"] = answers.corrupted
     with atomic_file(file) as waiting:
         save_file({name: value.cpu().contiguous() for name, value in values.items()}, waiting, metadata={_MARK: mark})

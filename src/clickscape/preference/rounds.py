@@ -18,24 +18,24 @@ from clickscape.errors import PreferenceError
 from clickscape.gates.relevance import Relevance
 from clickscape.preference import adapter, divergence, records
 from clickscape.preference.candidates import round_candidates, round_pairs
+from clickscape.preference.corruption import Captions
 from clickscape.preference.divergence import Divergence
-from clickscape.preference.learner import Learner
 from clickscape.preference.loss import AnswerLogProbs
+from clickscape.preference.monitor import RewardHackingMonitor
+from clickscape.preference.optimizer import PreferenceOptimizer
 from clickscape.preference.precision import placed
 from clickscape.preference.records import Round, RoundReport, Sampled, read_pairs
 from clickscape.preference.reference import Reference, reference_log_probs
 from clickscape.preference.sample import Candidate, Pictures, Reward, product_pictures
-from clickscape.preference.spoil import Captions
 from clickscape.preference.train import (
-    Lessons,
     Step,
+    TrainingPairs,
     prepare,
     question,
     score_answers,
     train,
     trainable_parameters,
 )
-from clickscape.preference.watch import Watch
 from clickscape.render.renderer import Renderer
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
@@ -70,7 +70,7 @@ def optimize(
     config: OptimizeConfig,
     pictures: Pictures | None = None,
     relevance: Relevance | None = None,
-    watch: Watch | None = None,
+    watch: RewardHackingMonitor | None = None,
     processes: Processes = ALONE,
 ) -> Iterator[Event]:
     """Optimize a copy of the writer's model on these products; `open_policy(folder)` is what came of it.
@@ -85,7 +85,7 @@ def optimize(
     captions = Captions(products) if config.product_weight > 0 else None
     by_id = {product.product_id: product for product in products}
     shown = pictures or product_pictures(writer.vlm.image_size)
-    if processes.leads:
+    if processes.is_main:
         records.claim(folder, writer.vlm, products, config=config, watch=watch)
     del writer  # its weights lie in round-0 now; a second copy must not stand in memory while the policy learns
     policy: VisionLanguageModel | None = None
@@ -116,16 +116,16 @@ def optimize(
                 f"no preference pairs among {sum(map(len, judged))} candidates: those of a product are equal, not "
                 f"understood, or closer than min_margin = {config.min_margin}. Lower min_margin or raise temperature."
             )
-        lessons = prepare(pairs, products=by_id, pictures=shown, vlm=policy)
+        training_pairs = prepare(pairs, products=by_id, pictures=shown, vlm=policy)
         first = [own[0] for own in judged[:KL_PRODUCTS]]
         drawn = [Sample(question(by_id[one.product_id]), (shown(by_id[one.product_id]),), one.text) for one in first]
-        reference = _reference(policy, lessons, drawn, current=current)
+        reference = _reference(policy, training_pairs, drawn, current=current)
         before = reference.drawn[processes.number :: processes.count]
         shifts = divergence.shifts(policy, processes.share(drawn), before=before, processes=processes)
         report = records.report(number, judged, pairs, shifts=shifts)
         unused = _unused(products, judged, current=current)
         for step in _steps(
-            policy, lessons, current=current, reference=reference.answers, unused=unused, pictures=shown
+            policy, training_pairs, current=current, reference=reference.answers, unused=unused, pictures=shown
         ):
             report = replace(report, steps=step.number, kl_after=step.kl, kl_after_error=step.kl_error)
             yield step
@@ -133,7 +133,7 @@ def optimize(
             watched = watch.after(Writer(policy), folder, round_number=number, processes=processes)
             report = replace(report, watched=watched)
         report = replace(report, stopped=_reason(report, kl_budget=config.kl_budget))
-        if processes.leads:
+        if processes.is_main:
             last = number == config.rounds or report.stopped is not None
             records.save_round(policy, current.place, config=config, last=last)
             records.write_json(current.place / "report.json", asdict(report))
@@ -163,10 +163,10 @@ def save_policy(folder: Path, target: Path) -> None:
 def _told_report(current: Round) -> RoundReport | None:
     """The report of a round that is done; what a kill left of its training goes."""
     report, file = None, current.place / "report.json"
-    if current.processes.leads and file.exists():
+    if current.processes.is_main and file.exists():
         report = records.read_report(file)
         (current.place / records.CHECKPOINT).unlink(missing_ok=True)
-    return current.processes.told(report)
+    return current.processes.broadcast(report)
 
 
 def _reason(report: RoundReport, *, kl_budget: float) -> str | None:
@@ -191,7 +191,7 @@ def _unused(products: Sequence[Product], judged: Sequence[Sequence[Candidate]], 
 
 def _steps(
     policy: VisionLanguageModel,
-    lessons: Lessons,
+    training_pairs: TrainingPairs,
     *,
     current: Round,
     reference: AnswerLogProbs,
@@ -199,15 +199,15 @@ def _steps(
     pictures: Pictures,
 ) -> Iterator[Step]:
     """The steps of a round, from its checkpoint on if there is one, until its pairs or its KL budget are used up."""
-    if not len(lessons):
+    if not len(training_pairs):
         return
     config, processes = current.config, current.processes
-    learner = Learner(trainable_parameters(policy, config=config), processes=processes)
+    learner = PreferenceOptimizer(trainable_parameters(policy, config=config), processes=processes)
     file = current.place / records.CHECKPOINT
-    done = learner.restore(file) if processes.told(processes.leads and file.exists()) else 0
+    done = learner.restore(file) if processes.broadcast(processes.is_main and file.exists()) else 0
     for step in train(
         policy,
-        lessons,
+        training_pairs,
         reference=reference,
         config=config,
         rng=current.stream(records.TRAINING),
@@ -234,18 +234,20 @@ def _steps(
                 yield step
                 return
         # No checkpoint of a step that ends the round: what went on from it would not end there.
-        if processes.leads and config.checkpoint_every and not last and step.number % config.checkpoint_every == 0:
+        if processes.is_main and config.checkpoint_every and not last and step.number % config.checkpoint_every == 0:
             learner.save(file, number=step.number)
         yield step
 
 
-def _reference(policy: VisionLanguageModel, lessons: Lessons, drawn: Sequence[Sample], *, current: Round) -> Reference:
+def _reference(
+    policy: VisionLanguageModel, training_pairs: TrainingPairs, drawn: Sequence[Sample], *, current: Round
+) -> Reference:
     """What the reference says of a round's pairs and of texts that the policy drew; before any step of the round."""
     config = current.config
     alike = current.number == 1 and not config.lora_rank  # nothing has been learned: the policy is the reference
     digest = records.read_json(current.folder / "settings.json")["model"]
     return reference_log_probs(
-        lessons,
+        training_pairs,
         drawn,
         file=current.place / "reference.safetensors",
         weights=f"{digest} {policy.core.dtype}",

@@ -19,7 +19,7 @@ from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.compute.device import ALONE, Processes
 from clickscape.errors import PreferenceError
 from clickscape.gates.relevance import Relevance
-from clickscape.preference.spoil import Spoilt
+from clickscape.preference.corruption import CorruptedInput
 from clickscape.render.renderer import Renderer, Rendering, render_all
 from clickscape.render.studio.parse import parse
 from clickscape.types import Product
@@ -80,7 +80,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
-    """Two descriptions of one product, the better one first, and the spoilt input x̃ of this pair in this round.
+    """Two descriptions of one product, the better one first, and the corrupted input x̃ of this pair in this round.
 
     ``margin`` is the difference of reward in logits; None where the rejected one was not understood, or not relevant.
     """
@@ -89,7 +89,7 @@ class PreferencePair:
     chosen: str
     rejected: str
     margin: float | None
-    spoilt: Spoilt | None = None
+    corrupted: CorruptedInput | None = None
 
     def __post_init__(self) -> None:
         if self.chosen == self.rejected:

@@ -19,11 +19,11 @@ from torch import Tensor
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
-from clickscape.preference.learner import Learner
+from clickscape.preference.corruption import hide_patches
 from clickscape.preference.loss import AnswerLogProbs, PreferenceLoss, pcpo_loss
+from clickscape.preference.optimizer import PreferenceOptimizer
 from clickscape.preference.precision import recomputed
 from clickscape.preference.sample import Pictures, PreferencePair
-from clickscape.preference.spoil import hide_patches
 from clickscape.types import Product
 from clickscape.vlm.answers import log_probs
 from clickscape.vlm.batch import Sample, image_features
@@ -38,7 +38,7 @@ SEQUENCES_PER_PASS = 64
 class Step:
     """One optimizer step: batch means in nats; ``margin`` = chosen − rejected, ``accuracy``: share of positive margins.
 
-    ``chosen`` = Δ(y+|x), ``rejected`` = Δ(y−|x), ``spoilt`` = Δ(y+|x̃) (None: not scored), before the step.
+    ``chosen`` = Δ(y+|x), ``rejected`` = Δ(y−|x), ``corrupted`` = Δ(y+|x̃) (None: not scored), before the step.
     ``kl``: estimate of KL(policy after the step ‖ reference), ``kl_error`` its standard error; None: not estimated.
     """
 
@@ -52,7 +52,7 @@ class Step:
     margin: float
     chosen: float
     rejected: float
-    spoilt: float | None
+    corrupted: float | None
     accuracy: float
     learning_rate: float
     gradient_norm: float
@@ -61,39 +61,40 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
-    """A pair as sequences: what is asked, which picture is shown (a number in `Lessons.pictures`), what is answered.
+class TrainingPair:
+    """A pair as sequences: the question, the picture (a number in `TrainingPairs.pictures`) and both answers.
 
     ``probability``: P(chosen ≻ rejected), as the reward model sees it.
     """
 
     question: str
     picture: int
-    spoilt_question: str | None
-    spoilt_picture: int
+    corrupted_question: str | None
+    corrupted_picture: int
     chosen: str
     rejected: str
     probability: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lessons:
+class TrainingPairs:
     """All pairs of a round as sequences, every different picture held once: (picture) of uint8 (height, width, 3)."""
 
-    lessons: tuple[Lesson, ...]
+    pairs: tuple[TrainingPair, ...]
     pictures: tuple[np.ndarray, ...]
 
     def __len__(self) -> int:
-        return len(self.lessons)
+        return len(self.pairs)
 
-    def part(self, rows: Sequence[int]) -> Lessons:
+    def part(self, rows: Sequence[int]) -> TrainingPairs:
         """Some of the pairs, with the pictures that they need."""
-        some = [self.lessons[row] for row in rows]
-        shown = sorted({number for one in some for number in (one.picture, one.spoilt_picture)})
+        some = [self.pairs[row] for row in rows]
+        shown = sorted({number for one in some for number in (one.picture, one.corrupted_picture)})
         renamed = {number: place for place, number in enumerate(shown)}
-        return Lessons(
+        return TrainingPairs(
             tuple(
-                replace(one, picture=renamed[one.picture], spoilt_picture=renamed[one.spoilt_picture]) for one in some
+                replace(one, picture=renamed[one.picture], corrupted_picture=renamed[one.corrupted_picture])
+                for one in some
             ),
             tuple(self.pictures[number] for number in shown),
         )
@@ -110,8 +111,8 @@ def prepare(
     products: Mapping[str, Product],
     pictures: Pictures,
     vlm: VisionLanguageModel,
-) -> Lessons:
-    """Turn pairs into sequences; answers stay exactly as sampled, spoilt pictures follow the tower's grid."""
+) -> TrainingPairs:
+    """Turn pairs into sequences; answers stay exactly as sampled, corrupted pictures follow the tower's grid."""
     size, patch = vlm.image_size, _patch_size(vlm)
     shown: list[np.ndarray] = []
     numbers: dict[tuple[str, tuple[int, ...]], int] = {}
@@ -124,22 +125,22 @@ def prepare(
             shown.append(hide_patches(picture, hidden, patch=patch, size=size) if hidden else picture)
         return numbers[key]
 
-    lessons = []
+    training_pairs = []
     for pair in pairs:
-        product, spoilt = products[pair.product_id], pair.spoilt
-        told = products[spoilt.caption_of] if spoilt is not None and spoilt.caption_of is not None else product
-        lessons.append(
-            Lesson(
+        product, corrupted = products[pair.product_id], pair.corrupted
+        told = products[corrupted.caption_of] if corrupted is not None and corrupted.caption_of is not None else product
+        training_pairs.append(
+            TrainingPair(
                 question=question(product),
                 picture=number(product, ()),
-                spoilt_question=None if spoilt is None else question(told),
-                spoilt_picture=number(product, () if spoilt is None else spoilt.hidden),
+                corrupted_question=None if corrupted is None else question(told),
+                corrupted_picture=number(product, () if corrupted is None else corrupted.hidden),
                 chosen=pair.chosen,
                 rejected=pair.rejected,
                 probability=pair.probability,
             )
         )
-    return Lessons(tuple(lessons), tuple(shown))
+    return TrainingPairs(tuple(training_pairs), tuple(shown))
 
 
 def question(product: Product) -> str:
@@ -166,20 +167,20 @@ def look(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Tensor | N
 
 
 @torch.no_grad()
-def score(vlm: VisionLanguageModel, lessons: Lessons, *, product_centric: bool) -> AnswerLogProbs:
+def score(vlm: VisionLanguageModel, training_pairs: TrainingPairs, *, product_centric: bool) -> AnswerLogProbs:
     """log π of every answer of the round under one model, with that model's own tower; (pair,) nats, no gradient."""
     vlm.model.eval()
-    seen = look(vlm, lessons.pictures) if len(lessons) else None
+    seen = look(vlm, training_pairs.pictures) if len(training_pairs) else None
     rows = max(1, SEQUENCES_PER_PASS // (3 if product_centric else 2))
     parts = [
-        _log_probs(vlm, lessons, range(start, min(start + rows, len(lessons))), seen, product_centric)[0]
-        for start in range(0, len(lessons), rows)
+        _log_probs(vlm, training_pairs, range(start, min(start + rows, len(training_pairs))), seen, product_centric)[0]
+        for start in range(0, len(training_pairs), rows)
     ]
     nothing = torch.zeros(0, device=vlm.device)
     return AnswerLogProbs(
         chosen=torch.cat([nothing, *(part.chosen for part in parts)]),
         rejected=torch.cat([nothing, *(part.rejected for part in parts)]),
-        spoilt=torch.cat([nothing, *(part.spoilt for part in parts if part.spoilt is not None)])
+        corrupted=torch.cat([nothing, *(part.corrupted for part in parts if part.corrupted is not None)])
         if product_centric
         else None,
     )
@@ -199,26 +200,26 @@ def score_answers(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> Tensor
 
 def train(
     policy: VisionLanguageModel,
-    lessons: Lessons,
+    training_pairs: TrainingPairs,
     *,
     reference: AnswerLogProbs,
     config: OptimizeConfig,
     rng: np.random.Generator,
     round_number: int = 1,
-    learner: Learner | None = None,
+    learner: PreferenceOptimizer | None = None,
     done: int = 0,
     processes: Processes = ALONE,
 ) -> Iterator[Step]:
-    """Train the policy in place on one round's pairs; `reference` is what `score` says of the same lessons under π_ref.
+    """Train the policy in place on one round's pairs; `reference`: what `score` gives for the same pairs under π_ref.
 
     Yields after every optimizer step.  The model stays in evaluation mode: dropout would move π_θ away from π_ref.
     `learner` and `done`: go on after so many steps of the same round.  Of several processes, each takes its share of
     every batch.
     """
-    learner = learner or Learner(trainable_parameters(policy, config=config), processes=processes)
+    learner = learner or PreferenceOptimizer(trainable_parameters(policy, config=config), processes=processes)
     policy.model.eval()
-    seen = None if config.train_tower else look(policy, lessons.pictures)
-    orders = [rng.permutation(len(lessons)) for _ in range(config.epochs)]
+    seen = None if config.train_tower else look(policy, training_pairs.pictures)
+    orders = [rng.permutation(len(training_pairs)) for _ in range(config.epochs)]
     batches = [
         [int(row) for row in order[start : start + config.batch_size]]
         for order in orders
@@ -228,7 +229,13 @@ def train(
         rate = config.learning_rate * warm_up(number, steps=len(batches), share=config.warmup_share)
         learner.clear()
         losses = accumulate(
-            policy, lessons, processes.share(rows), reference=reference, seen=seen, config=config, batch=len(rows)
+            policy,
+            training_pairs,
+            processes.share(rows),
+            reference=reference,
+            seen=seen,
+            config=config,
+            batch=len(rows),
         )
         norm = learner.step(rate=rate)
         means = _means(losses, pairs=len(rows), centric=config.product_weight > 0, processes=processes)
@@ -240,7 +247,7 @@ def train(
 
 def accumulate(
     policy: VisionLanguageModel,
-    lessons: Lessons,
+    training_pairs: TrainingPairs,
     rows: Sequence[int],
     *,
     reference: AnswerLogProbs,
@@ -258,7 +265,7 @@ def accumulate(
     for start in range(0, len(rows), config.pairs_per_pass):
         some = rows[start : start + config.pairs_per_pass]
         with recomputed(policy) if config.gradient_checkpointing else nullcontext():
-            values, tokens = _log_probs(policy, lessons, some, seen, weight > 0)
+            values, tokens = _log_probs(policy, training_pairs, some, seen, weight > 0)
             loss = pcpo_loss(
                 values,
                 _rows(reference, some),
@@ -267,7 +274,7 @@ def accumulate(
                 anchor=config.anchor,
                 anchor_weight=config.anchor_weight,
                 chosen_tokens=tokens,
-                probability=_probabilities(lessons, some) if config.preference == "margin_dpo" else None,
+                probability=_probabilities(training_pairs, some) if config.preference == "margin_dpo" else None,
             )
             (loss.total.sum() / (batch or len(rows))).backward()
         losses.append(loss)
@@ -299,30 +306,34 @@ def _patch_size(vlm: VisionLanguageModel) -> int:
 
 
 def _log_probs(
-    vlm: VisionLanguageModel, lessons: Lessons, rows: Sequence[int], seen: Tensor | None, product_centric: bool
+    vlm: VisionLanguageModel,
+    training_pairs: TrainingPairs,
+    rows: Sequence[int],
+    seen: Tensor | None,
+    product_centric: bool,
 ) -> tuple[AnswerLogProbs, Tensor]:
     """log π of the answers of some pairs in one pass, and the number of tokens of every chosen answer, both (pair,)."""
-    some = [lessons.lessons[row] for row in rows]
+    some = [training_pairs.pairs[row] for row in rows]
     count = len(some)
     questions = [(one.question, one.picture) for one in some]
     answers = [(number, one.chosen) for number, one in enumerate(some)]
     answers += [(number, one.rejected) for number, one in enumerate(some)]
     if product_centric:
         for number, one in enumerate(some):
-            if one.spoilt_question is None:
+            if one.corrupted_question is None:
                 raise ValueError(
-                    "the product-centric term needs a spoilt input for every pair; draw one, or use weight 0"
+                    "the product-centric term needs a corrupted input for every pair; draw one, or use weight 0"
                 )
-            questions.append((one.spoilt_question, one.spoilt_picture))
+            questions.append((one.corrupted_question, one.corrupted_picture))
             answers.append((count + number, one.chosen))
     features = None
     if seen is not None:
         numbers, places = torch.tensor([picture for _, picture in questions]).unique(return_inverse=True)
         features = vlm.core.model.multi_modal_projector(seen[numbers])[places]
-    samples = [Sample(asked, (lessons.pictures[picture],)) for asked, picture in questions]
+    samples = [Sample(asked, (training_pairs.pictures[picture],)) for asked, picture in questions]
     values, tokens = log_probs(vlm, samples, answers, features=features)
-    spoilt = values[2 * count :] if product_centric else None
-    return AnswerLogProbs(values[:count], values[count : 2 * count], spoilt), tokens[:count]
+    corrupted = values[2 * count :] if product_centric else None
+    return AnswerLogProbs(values[:count], values[count : 2 * count], corrupted), tokens[:count]
 
 
 def _rows(log_probs: AnswerLogProbs, rows: Sequence[int]) -> AnswerLogProbs:
@@ -330,12 +341,12 @@ def _rows(log_probs: AnswerLogProbs, rows: Sequence[int]) -> AnswerLogProbs:
     return AnswerLogProbs(
         log_probs.chosen[picked],
         log_probs.rejected[picked],
-        None if log_probs.spoilt is None else log_probs.spoilt[picked],
+        None if log_probs.corrupted is None else log_probs.corrupted[picked],
     )
 
 
-def _probabilities(lessons: Lessons, rows: Sequence[int]) -> Tensor:
-    return torch.tensor([lessons.lessons[row].probability for row in rows], dtype=torch.float64)
+def _probabilities(training_pairs: TrainingPairs, rows: Sequence[int]) -> Tensor:
+    return torch.tensor([training_pairs.pairs[row].probability for row in rows], dtype=torch.float64)
 
 
 _COLUMNS = {
@@ -353,10 +364,10 @@ _COLUMNS = {
 def _means(losses: Sequence[PreferenceLoss], *, pairs: int, centric: bool, processes: Processes) -> dict[str, Any]:
     """Means over the batch of all processes, by the name that a step gives them."""
     sums = {field: [getattr(loss, name).detach() for loss in losses] for field, name in _COLUMNS.items()}
-    sums["spoilt"] = [loss.spoilt_shift for loss in losses if loss.spoilt_shift is not None]
+    sums["corrupted"] = [loss.corrupted_shift for loss in losses if loss.corrupted_shift is not None]
     sums["accuracy"] = [loss.margin > 0 for loss in losses]
     own = [sum(float(part.double().sum()) for part in parts) for parts in sums.values()]
     total = torch.tensor(own, dtype=torch.float64, device=processes.device)
-    processes.add([total])
+    processes.all_reduce([total])
     means: dict[str, Any] = dict(zip(sums, (total / pairs).tolist(), strict=True))
-    return means if centric else {**means, "spoilt": None}
+    return means if centric else {**means, "corrupted": None}

@@ -124,7 +124,7 @@ class RewardAccuracy(_Record):
 class TrainingStep(_Record):
     """One optimizer step, batch means in nats: loss, margin = chosen − rejected, Δ = log π − log π_ref of the answers.
 
-    `chosen` = Δ(y+|x), `rejected` = Δ(y−|x), `spoilt` = Δ(y+|x̃). `number` may start anew with each round.
+    `chosen` = Δ(y+|x), `rejected` = Δ(y−|x), `corrupted` = Δ(y+|x̃). `number` may start anew with each round.
     """
 
     number: int
@@ -133,7 +133,7 @@ class TrainingStep(_Record):
     margin: float | None = None
     chosen: float | None = None
     rejected: float | None = None
-    spoilt: float | None = None
+    corrupted: float | None = None
 
 
 class RoundResult(_Record):

@@ -250,10 +250,10 @@ def _delta_panel(curve: LearningCurve) -> Panel | None:
     takes: dict[str, tuple[str, Callable[[TrainingStep], float | None]]] = {
         "chosen": ("", lambda step: step.chosen),
         "rejected": ("dashed", lambda step: step.rejected),
-        "spoilt input": ("dotted", lambda step: step.spoilt),
+        "corrupted input": ("dotted", lambda step: step.corrupted),
     }
     named = [(name, curve.role, dash, curve.steps, take) for name, (dash, take) in takes.items()]
-    note = "chosen Δ(y+|x), rejected Δ(y−|x), chosen with the product spoilt Δ(y+|x̃)"
+    note = "chosen Δ(y+|x), rejected Δ(y−|x), chosen with the product corrupted Δ(y+|x̃)"
     return _lines_panel(f"Δ, {ROLE_NAMES[curve.role]}", note, named, zero=True)
 
 

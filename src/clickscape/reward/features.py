@@ -20,7 +20,7 @@ from torch.nn import functional
 from clickscape.errors import ModelError
 from clickscape.reward.encoders import Backbone, VisionEncoder, patch_tokens
 from clickscape.reward.heads import Features, slot_targets
-from clickscape.reward.looks import LOOKS, looks
+from clickscape.reward.image_statistics import LOOKS, looks
 from clickscape.reward.prices import FACTS, Prices
 from clickscape.types import Product
 from clickscape.vlm import batch as vlm_batch

@@ -102,7 +102,7 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True)
-class Perceived:
+class SlotPrediction:
     """What the heads weigh: vision, text, facts and looks standardized, and what they were named.
 
     slots, topics: logits. scene: (sample, side, factor), probabilities of slot values. about: (sample, topic).
@@ -117,9 +117,9 @@ class Perceived:
     facts: Tensor
     looks: Tensor
 
-    def take(self, rows: Tensor) -> Perceived:
+    def take(self, rows: Tensor) -> SlotPrediction:
         """What was seen of some samples."""
-        return Perceived(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
+        return SlotPrediction(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ class FusionHeads(nn.Module):
 
     def forward(self, features: Features, *, noise: torch.Generator | None = None) -> HeadOutput:
         """Scores and names; with ``noise``, as in training, the names are those that a part of the features gives."""
-        seen = self.perceive(features)
+        seen = self.predict_slots(features)
         slots, topics = seen.slots, seen.topics
         if noise is not None:
             slots = self._named(_hide(seen.vision, noise), features.vision)
@@ -233,7 +233,7 @@ class FusionHeads(nn.Module):
         logits = score[:, CLASSIFICATION] / self.temperature
         return HeadOutput(logits=logits, regression=score[:, REGRESSION], slots=slots, topics=topics)
 
-    def perceive(self, features: Features) -> Perceived:
+    def predict_slots(self, features: Features) -> SlotPrediction:
         """What the heads weigh; all of them see the same."""
         vision = (features.vision - self.vision_mean) / self.vision_scale
         text = (features.text - self.text_mean) / self.text_scale
@@ -242,7 +242,7 @@ class FusionHeads(nn.Module):
         scene = self.soft_slots(slots)
         if self.shape.told:
             scene = self._corrected(scene, features.scene)
-        return Perceived(
+        return SlotPrediction(
             vision=vision,
             text=text,
             slots=slots,

@@ -28,7 +28,7 @@ from scipy.linalg import cholesky, inv
 from scipy.special import expit
 
 from clickscape.reward.features import concatenate
-from clickscape.reward.heads import CLASSIFICATION, Features, FusionHeads, HeadShape, Perceived
+from clickscape.reward.heads import CLASSIFICATION, Features, FusionHeads, HeadShape, SlotPrediction
 
 SMALL, LARGE, LARGE_SHARE = 0.05, 0.2, 0.2
 """Where the prior begins: standard deviations of small and large worths, in log CTR, and how many are large."""
@@ -84,7 +84,7 @@ def settle(heads: FusionHeads, counts: Counts, *, rng: np.random.Generator) -> N
     usable = torch.from_numpy(np.flatnonzero(np.isfinite(counts.clicks) & (counts.examinations > 0)))
     rows = usable.numpy()
     clicks = _Clicks(
-        heads.perceive(counts.features.take(usable)), counts.product[rows], counts.clicks[rows],
+        heads.predict_slots(counts.features.take(usable)), counts.product[rows], counts.clicks[rows],
         counts.examinations[rows],
     )  # fmt: skip
     prior = _Prior.of(heads.shape)
@@ -99,7 +99,7 @@ def settle(heads: FusionHeads, counts: Counts, *, rng: np.random.Generator) -> N
     _write(heads, torch.from_numpy(found).float().to(heads.value.device))
 
 
-def design(seen: Perceived) -> torch.Tensor:
+def design(seen: SlotPrediction) -> torch.Tensor:
     """What a head's worths are multiplied with, (row, column): elements, elements × topics, × facts, and looks."""
     scene, looks = seen.scene[:, 0], seen.looks[:, 0]
     crossed = [(scene[:, :, None] * other[:, None, :]).flatten(1) for other in (seen.about, seen.facts)]
@@ -189,7 +189,7 @@ class _Fit:
 class _Clicks:
     """What was seen, and how often it was clicked; rows of one product together."""
 
-    seen: Perceived
+    seen: SlotPrediction
     product: NDArray[np.int64]
     clicks: Floats
     examinations: Floats

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from clickscape import clicks as click_room
 from clickscape.clicks import logs, sources
 from clickscape.clicks.cells import STRATA
-from clickscape.clicks.findings import Findings
+from clickscape.clicks.cleaning_report import Findings
 from clickscape.clicks.report import ClickReport
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.shown import shown
+from clickscape.stages.served import shown
 from clickscape.workspace import Manifest, Workspace, fingerprint, fingerprint_of
 
 STAGE = "clicks"

@@ -21,10 +21,10 @@ from clickscape.preference.evaluate import Evaluation, evaluate
 from clickscape.render.studio.scene import Scene
 from clickscape.reward.additive import best_scene_per_category
 from clickscape.simulator import world, writer
-from clickscape.stages import appraise, split
-from clickscape.stages.appraise import Ad
+from clickscape.stages import score_ads, split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import slots_of, writer_source
+from clickscape.stages.score_ads import Ad
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
@@ -77,7 +77,7 @@ def compare(
 
         ads: dict[str, list[list[Ad]]] = {name: [] for name in texts}
         jobs = [(name, product, own) for name, each in texts.items() for product, own in zip(tested, each, strict=True)]
-        judged = appraise.appraise(  # all rows at once: workers are slow to start
+        judged = score_ads.score_ads(  # all rows at once: workers are slow to start
             [product for _, product, _ in jobs],
             [own for _, _, own in jobs],
             world_name=world_name, reward=rewards, size=size, seed=seed, workers=workers,
@@ -110,7 +110,7 @@ def read_ads(folder: Path) -> dict[str, list[Ad]]:
 
 def _rows(ads: Mapping[str, Sequence[Sequence[Ad]]], held: split.Split, *, seed: int) -> dict[str, dict[str, object]]:
     """One evaluation per row, against the pre-trained model."""
-    measured = {name: appraise.outcomes(own, group=held.groups.__getitem__) for name, own in ads.items()}
+    measured = {name: score_ads.outcomes(own, group=held.groups.__getitem__) for name, own in ads.items()}
     rows: dict[str, Evaluation] = {
         name: evaluate(one, before=measured[PRETRAINED], rng=np.random.default_rng(seed))
         for name, one in measured.items()

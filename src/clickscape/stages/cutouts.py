@@ -16,10 +16,10 @@ from numpy import uint8
 from numpy.typing import NDArray
 from PIL import Image
 
-from clickscape.catalog.choose import choose
+from clickscape.catalog.best_photo import choose
 from clickscape.catalog.cutout import Cutout, examine, has_alpha, trim
+from clickscape.catalog.feed_report import Skipped
 from clickscape.catalog.images import open_image
-from clickscape.catalog.lacking import Skipped
 from clickscape.compute.shards import map_shards
 from clickscape.errors import ImageError, ModelError
 from clickscape.stages.progress import Progress, Stage

@@ -16,8 +16,8 @@ import numpy as np
 
 from clickscape.config import GenerateConfig
 from clickscape.errors import ConfigError
-from clickscape.gates import policy
-from clickscape.gates.policy import Breach
+from clickscape.gates import content_rules
+from clickscape.gates.content_rules import Breach
 from clickscape.gates.relevance import Relevance
 from clickscape.gates.style import Style
 from clickscape.gates.wording import words
@@ -73,7 +73,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class CandidateSelector:
     """What descriptions are written and judged with.
 
     `reward` is None where no model learned from clicks, `relevance` where the settings ask for no such gate.
@@ -88,7 +88,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         language = self.style.rules.language
-        if language == policy.ENGLISH:
+        if language == content_rules.ENGLISH:
             return
         if self.renderer.name == "studio":
             raise ConfigError(
@@ -107,7 +107,9 @@ class Desk:
         return isinstance(self.writer, ServerWriter) or self.writer.vlm.parameters >= FOLLOWS_RULES
 
 
-def choose(desk: Desk, products: Sequence[Product], *, drawn: Counter[str], wanted: frozenset[str]) -> Iterator[Choice]:
+def choose(
+    selector: CandidateSelector, products: Sequence[Product], *, drawn: Counter[str], wanted: frozenset[str]
+) -> Iterator[Choice]:
     """What is to be drawn for each of the products whose id is `wanted`, in the catalog's order.
 
     `drawn` counts the creatives of the catalog by scene; whoever draws adds to it before asking for the next product.
@@ -116,10 +118,10 @@ def choose(desk: Desk, products: Sequence[Product], *, drawn: Counter[str], want
         some = products[start : start + CHUNK]
         if not any(product.product_id in wanted for product in some):
             continue
-        texts = _written(desk, some, seed=desk.config.seed)
+        texts = _written(selector, some, seed=selector.config.seed)
         for product, own in zip(some, texts, strict=True):
             if product.product_id in wanted:
-                yield _Search(desk, product, drawn).run(own)
+                yield _Search(selector, product, drawn).run(own)
 
 
 def scene_of(scene: str, description: str) -> str:
@@ -130,33 +132,33 @@ def scene_of(scene: str, description: str) -> str:
 class _Search:
     """The choice for one product: candidates gathered round by round until enough of them meet every rule."""
 
-    def __init__(self, desk: Desk, product: Product, drawn: Counter[str]) -> None:
-        self.desk, self.product, self.drawn = desk, product, drawn
+    def __init__(self, selector: CandidateSelector, product: Product, drawn: Counter[str]) -> None:
+        self.selector, self.product, self.drawn = selector, product, drawn
         number = int(fingerprint(product.product_id)[:8], 16)
-        self.rng = np.random.default_rng([desk.config.seed, number])
-        self.editing = np.random.default_rng([desk.config.seed, number, 1])
+        self.rng = np.random.default_rng([selector.config.seed, number])
+        self.editing = np.random.default_rng([selector.config.seed, number, 1])
         self.seeds = [
-            int(seed) for seed in np.random.default_rng([desk.config.seed, number, 2]).integers(2**31, size=20)
+            int(seed) for seed in np.random.default_rng([selector.config.seed, number, 2]).integers(2**31, size=20)
         ]
-        self.minors = policy.concerns_minors(product, language=desk.style.rules.language)
+        self.minors = content_rules.concerns_minors(product, language=selector.style.rules.language)
         self.pool: list[Chosen] = []
         self.refused: dict[str, Refused] = {}
 
     def run(self, texts: Sequence[str]) -> Choice:
         """Judge the first texts, and write again while too few meet the rules, at most `rewrites` times."""
-        config = self.desk.config
+        config = self.selector.config
         self._gather(texts)
         chosen, passed_over = self._best()
         for seed in self.seeds[: config.rewrites]:
             if len(chosen) == config.keep and all(all(one.met.values()) for one in chosen):
                 break
-            self._gather(_written(self.desk, [self.product], seed=seed)[0])
+            self._gather(_written(self.selector, [self.product], seed=seed)[0])
             chosen, passed_over = self._best()
         return Choice(self.product, tuple(chosen), (*self.refused.values(), *passed_over))
 
     def _gather(self, texts: Sequence[str]) -> None:
         """Refuse what may not be said, edit, draw and judge the rest, and refuse what may not be shown."""
-        style, asked = self.desk.style, []
+        style, asked = self.selector.style, []
         for written in texts:
             if self._refuse(written, style.breaches(written, minors=self.minors)):
                 continue
@@ -169,19 +171,19 @@ class _Search:
         judged = sample.judge(
             [self.product],
             [[text for text, _ in asked]],
-            reward=self.desk.reward or _Indifferent(),
-            renderer=self.desk.renderer,
+            reward=self.selector.reward or _Indifferent(),
+            renderer=self.selector.renderer,
             render_size=PREVIEW,
             rng=self.rng,
         )[0]
         for candidate, (text, written) in zip(judged, asked, strict=True):
-            scene = Scene.from_json(candidate.scene) if self.desk.renderer.name == "studio" else None
+            scene = Scene.from_json(candidate.scene) if self.selector.renderer.name == "studio" else None
             if not self._refuse(text, style.shown_breaches(text, scene)):
                 self.pool.append(Chosen(candidate, written, style.met(text, scene)))
 
     def _relevant(self, asked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Those that suit their product; the others are refused before anything is drawn."""
-        gate = self.desk.relevance
+        gate = self.selector.relevance
         if gate is None or not asked:
             return list(asked)
         verdicts = gate.judge([self.product] * len(asked), [text for text, _ in asked])
@@ -209,7 +211,7 @@ class _Search:
         chosen: list[Chosen] = []
         passed_over: list[Refused] = []
         for one in sorted(self.pool, key=value, reverse=True):
-            if len(chosen) == self.desk.config.keep:
+            if len(chosen) == self.selector.config.keep:
                 break
             if reason := self._duplicate(one, chosen):
                 passed_over.append(Refused(self.product.product_id, one.candidate.text, "duplicate", "", reason))
@@ -219,7 +221,7 @@ class _Search:
 
     def _duplicate(self, one: Chosen, chosen: Sequence[Chosen]) -> str:
         """Why a candidate shows nothing new, "" when it does."""
-        config, candidate = self.desk.config, one.candidate
+        config, candidate = self.selector.config, one.candidate
         for other in chosen:
             if scene_of(candidate.scene, candidate.text) == scene_of(other.candidate.scene, other.candidate.text):
                 return f"shows the scene of {other.candidate.text!r}"
@@ -237,11 +239,11 @@ def overlap(first: str, second: str) -> float:
     return len(one & other) / max(len(one | other), 1)
 
 
-def _written(desk: Desk, products: Sequence[Product], *, seed: int) -> list[list[str]]:
+def _written(selector: CandidateSelector, products: Sequence[Product], *, seed: int) -> list[list[str]]:
     """`per_product` descriptions each, by a model that is told the rules where it can follow them."""
-    config, rules = desk.config, desk.style.rules
-    asked = wishes(rules) if desk.follows_rules else ""
-    return desk.writer.describe_all(
+    config, rules = selector.config, selector.style.rules
+    asked = wishes(rules) if selector.follows_rules else ""
+    return selector.writer.describe_all(
         products, n=config.per_product, seed=seed, temperature=config.temperature, wishes=asked
     )
 

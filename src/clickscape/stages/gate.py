@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clickscape.config import FidelityConfig
-from clickscape.gates import Passed, Rejected, Verdict, fidelity, until_pass
+from clickscape.gates import GateResult, Passed, Rejected, fidelity, until_pass
 from clickscape.gates.fidelity import Limits
 from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering
 from clickscape.workspace import fingerprint
@@ -45,7 +45,7 @@ class Outcome:
 def draw_until_pass(draw: Callable[[int], Rendering], *, seeds: Sequence[int], limits: Limits) -> Outcome:
     """Draw with one seed after the other until the gate lets a picture pass; `draw`: seed → picture."""
 
-    def judge(drawn: Rendering) -> Verdict:
+    def judge(drawn: Rendering) -> GateResult:
         return fidelity.judge(drawn.image, drawn.product, limits=limits)
 
     def noted(rejected: Sequence[Rejected]) -> tuple[Attempt, ...]:

@@ -34,9 +34,9 @@ from clickscape.render.renderer import Rendering
 from clickscape.render.studio.parse import explain
 from clickscape.stages import gate, watching
 from clickscape.stages.cutouts import cut_out_all
-from clickscape.stages.descriptions import Choice, Chosen, Desk, choose, scene_of
-from clickscape.stages.gather import FeedOptions, gather
-from clickscape.stages.made import LEFT_OUT, MANIFEST, REFUSED, Made, Summary
+from clickscape.stages.descriptions import CandidateSelector, Choice, Chosen, choose, scene_of
+from clickscape.stages.generation_record import LEFT_OUT, MANIFEST, REFUSED, Made, Summary
+from clickscape.stages.load_feed import FeedOptions, gather
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import start_source, writer_source
 from clickscape.stages.stale import product_digest
@@ -50,7 +50,7 @@ PAGE = "index.html"
 
 
 @dataclass(frozen=True, slots=True)
-class Steering:
+class BrandOptions:
     """Whose rules hold: those of clickscape.toml, or of a file in their place; for an audience, for a placement."""
 
     brand: Path | None = None
@@ -68,8 +68,8 @@ class Steering:
 class _Tools:
     """What every product needs."""
 
-    desk: Desk
-    steering: Steering
+    selector: CandidateSelector
+    brand_options: BrandOptions
     renderer_settings: Mapping[str, object]
     fidelity: FidelityConfig
     out: Path
@@ -85,29 +85,31 @@ def generate(
     overrides: Mapping[str, int | str] | None = None,
     options: FeedOptions | None = None,
     matting: Path | None = None,
-    steering: Steering | None = None,
+    brand_options: BrandOptions | None = None,
 ) -> Stage[Summary]:
     """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
 
     With a workspace, its own prompt and reward models are used when it has them, and its table `creatives` gains what
     is new; a bare catalog gets the shipped model, and the first descriptions that the renderer understands. `overrides`
     are settings of `generate`; `options` say how a catalog file is read, and `matting` is an ONNX model that cuts its
-    photos out, as in `ingest`. `steering` says which brand rules hold. Raises ConfigError unless exactly one source is
-    given.
+    photos out, as in `ingest`. `brand_options` says which brand rules hold. Raises ConfigError unless exactly one
+    source is given.
     """
     if (workspace is None) == (catalog is None):
         raise ConfigError("give either a workspace or --catalog, and not both: clickscape generate --catalog my.csv")
     if out.exists() and not out.is_dir():
         raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
-    steering = steering or Steering()
+    brand_options = brand_options or BrandOptions()
     if workspace is None:
         assert catalog is not None
-        steering.style(Brand())  # wrong rules are told before a feed is read
+        brand_options.style(Brand())  # wrong rules are told before a feed is read
         gathered = yield from gather(catalog, cache=out / "remote", options=options)
         skip_bad = options is not None and options.skip_bad_rows
         cut = yield from cut_out_all(gathered.products, folder=out / "cutouts", matting=matting, skip_bad=skip_bad)
         products = [replace(product, image=str(cut.files[product.product_id])) for product in cut.products]
-        made = yield from _generate(None, products, Settings(), out=out, overrides=overrides or {}, steering=steering)
+        made = yield from _generate(
+            None, products, Settings(), out=out, overrides=overrides or {}, brand_options=brand_options
+        )
         return replace(made, skipped=(*gathered.report.skipped, *cut.skipped))
     if matting is not None or (options is not None and options != FeedOptions()):
         raise ConfigError(
@@ -116,7 +118,11 @@ def generate(
     shop = Workspace.open(workspace)
     with shop.lock():
         found = shop.products()
-        return (yield from _generate(shop, found, shop.settings, out=out, overrides=overrides or {}, steering=steering))
+        return (
+            yield from _generate(
+                shop, found, shop.settings, out=out, overrides=overrides or {}, brand_options=brand_options
+            )
+        )
 
 
 def _generate(
@@ -126,9 +132,9 @@ def _generate(
     *,
     out: Path,
     overrides: Mapping[str, int | str],
-    steering: Steering,
+    brand_options: BrandOptions,
 ) -> Stage[Summary]:
-    style = steering.style(settings.brand)
+    style = brand_options.style(settings.brand)
     rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
     config = _settings(settings.generate, overrides)
     source = config.writer or ("tiny" if shop is None else _writer_source(shop))
@@ -145,7 +151,7 @@ def _generate(
             **{name: fingerprint(value) for name, value in asked.items()},
             "config": config.model_dump(),
             "brand": style.rules.model_dump(),
-            "for": [steering.audience, steering.placement],
+            "for": [brand_options.audience, brand_options.placement],
             "fidelity": settings.fidelity.model_dump(),
             "renderer": drawn_with,
             "writer": fingerprint(source),  # of a folder, its content
@@ -155,15 +161,15 @@ def _generate(
     )
     reward = None if rewards is None else reward_room.load(rewards, device=best_device())
     suits = None if gated is None else watching.relevance(gated, products, device=best_device())
-    desk = Desk(_writer(source, config), renderer, reward, config, style, suits)
-    tools = _Tools(desk, steering, drawn_with, settings.fidelity, out, shop, work)
+    selector = CandidateSelector(_writer(source, config), renderer, reward, config, style, suits)
+    tools = _Tools(selector, brand_options, drawn_with, settings.fidelity, out, shop, work)
     out.mkdir(parents=True, exist_ok=True)
     finished = [product for product in products if _finished(tools, product)]
     scenes = Counter(scene for product in finished for scene in _scenes(_read(product, out=out)["made"]))
     wanted = frozenset(product.product_id for product in products) - {product.product_id for product in finished}
     done = len(finished)
     yield Progress(STAGE, done, len(products))
-    for choice in choose(desk, products, drawn=scenes, wanted=wanted):
+    for choice in choose(selector, products, drawn=scenes, wanted=wanted):
         made = [asdict(one) for one in _draw(tools, choice)]
         record = {
             "work": _work(tools, choice.product),
@@ -244,10 +250,10 @@ def _settings(settings: GenerateConfig, overrides: Mapping[str, int | str]) -> G
 
 def _draw(tools: _Tools, choice: Choice) -> list[Made]:
     """Draw what was chosen, together where the renderer can, and what the gate rejects again with other seeds."""
-    side = tools.desk.config.size
+    side = tools.selector.config.size
     candidates = [one.candidate for one in choice.chosen]
     first = render.render_all(
-        tools.desk.renderer,
+        tools.selector.renderer,
         [choice.product] * len(candidates),
         [candidate.text for candidate in candidates],
         size=(side, side),
@@ -261,18 +267,18 @@ def _draw(tools: _Tools, choice: Choice) -> list[Made]:
 
 def _passed(tools: _Tools, product: Product, chosen: Chosen, first: Rendering, place: int) -> Made:
     """Save the first picture of a candidate that passes the gate, and note what became of the others."""
-    desk, candidate = tools.desk, chosen.candidate
-    side = desk.config.size
+    selector, candidate = tools.selector, chosen.candidate
+    side = selector.config.size
 
     def draw(seed: int) -> Rendering:
         if seed == candidate.seed:
             return first
-        return desk.renderer.render(product, candidate.text, size=(side, side), seed=seed)
+        return selector.renderer.render(product, candidate.text, size=(side, side), seed=seed)
 
     outcome = gate.draw_until_pass(
         draw,
-        seeds=gate.seeds_for(product.product_id, first=candidate.seed, tries=desk.config.tries),
-        limits=gate.limits_for(tools.fidelity, source=desk.renderer.digital_source),
+        seeds=gate.seeds_for(product.product_id, first=candidate.seed, tries=selector.config.tries),
+        limits=gate.limits_for(tools.fidelity, source=selector.renderer.digital_source),
     )
     drawn, seed = outcome.drawn, outcome.seed
     made_by = f"-{_work(tools, product)[:8]}" if tools.shop is not None else ""
@@ -285,16 +291,16 @@ def _passed(tools: _Tools, product: Product, chosen: Chosen, first: Rendering, p
         description=candidate.text,
         written=chosen.written if chosen.written != candidate.text else "",
         rules=chosen.met,
-        audience=tools.steering.audience,
-        placement=tools.steering.placement,
+        audience=tools.brand_options.audience,
+        placement=tools.brand_options.placement,
         scene="" if drawn is None else drawn.content,
         unknown=() if drawn is None else explain(drawn.unknown),
-        renderer=desk.renderer.name,
+        renderer=selector.renderer.name,
         renderer_settings=tools.renderer_settings,
-        digital_source=desk.renderer.digital_source,
-        model_id=desk.writer.model_id,
+        digital_source=selector.renderer.digital_source,
+        model_id=selector.writer.model_id,
         seed=seed,
-        reward=None if desk.reward is None else candidate.score,
+        reward=None if selector.reward is None else candidate.score,
         gate=outcome.gate,
     )
 
@@ -305,9 +311,9 @@ def _save(tools: _Tools, creative_id: str, text: str, drawn: Rendering, seed: in
         tools.shop.save_image(creative_id, drawn.image)
     origin = Provenance(
         creative_id,
-        renderer=tools.desk.renderer.name,
-        model_id=tools.desk.writer.model_id,
-        source=tools.desk.renderer.digital_source,
+        renderer=tools.selector.renderer.name,
+        model_id=tools.selector.writer.model_id,
+        source=tools.selector.renderer.digital_source,
         seed=seed,
         description=text,
     )

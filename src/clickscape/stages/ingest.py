@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clickscape.stages import split
 from clickscape.stages.cutouts import FLAGS, cut_out_all
-from clickscape.stages.gather import FeedOptions, Gathered, gather
+from clickscape.stages.load_feed import FeedOptions, Gathered, gather
 from clickscape.stages.progress import Stage
 from clickscape.types import Product
 from clickscape.workspace import Workspace, notes_of

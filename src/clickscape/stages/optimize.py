@@ -25,7 +25,7 @@ from clickscape.stages.tracking import tracked
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
 STAGE = "optimize"
-_SHOWN = ("loss", "preference", "product", "anchor", "margin", "chosen", "rejected", "spoilt", "accuracy", "kl")
+_SHOWN = ("loss", "preference", "product", "anchor", "margin", "chosen", "rejected", "corrupted", "accuracy", "kl")
 
 
 def optimize(
@@ -42,7 +42,7 @@ def optimize(
     and inputs is reused. Where the workspace has a judge, it watches on products of its own, and may end the run
     (`stages.watching`). Only the leading one of `processes` writes and tells its progress; all return the manifest.
     """
-    if not processes.leads:
+    if not processes.is_main:
         return (yield from _follow(workspace, config, processes=processes))
     target = target or workspace.models / "prompt"
     rewards = workspace.models / "reward"
@@ -55,10 +55,10 @@ def optimize(
     settings = {**config.model_dump(), **around}
     if done := workspace.finished(name, fingerprint_of(name, settings, inputs)):
         yield Progress(name, 1, 1, "reused")
-        processes.told(None)
-        return processes.told(done)
+        processes.broadcast(None)
+        return processes.broadcast(done)
     with workspace.start_run(name, settings, inputs) as run, tracked(config.metrics, run.folder) as tell:
-        folder = processes.told(run.folder / "rounds")
+        folder = processes.broadcast(run.folder / "rounds")
         reports: list[RoundReport] = []
         for event in _events(workspace, config, folder=folder, processes=processes):
             if isinstance(event, RoundReport):
@@ -73,17 +73,17 @@ def optimize(
         rounds.save_policy(folder, target)
         told = {"stopped": reports[-1].stopped, "summary": watching.summary(reports)}
         result = {"rounds": [asdict(report) for report in reports], **told}
-        return processes.told(run.finish(outputs=[target], result=result))
+        return processes.broadcast(run.finish(outputs=[target], result=result))
 
 
 def _follow(workspace: Workspace, config: OptimizeConfig, *, processes: Processes) -> Stage[Manifest]:
     """Do this process's share of the run that the leading process has opened."""
     yield from ()
-    folder: Path | None = processes.told(None)
+    folder: Path | None = processes.broadcast(None)
     if folder is not None:
         for _ in _events(workspace, config, folder=folder, processes=processes):
             pass
-    manifest: Manifest | None = processes.told(None)
+    manifest: Manifest | None = processes.broadcast(None)
     assert manifest is not None
     return manifest
 

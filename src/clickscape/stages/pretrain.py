@@ -20,7 +20,7 @@ from clickscape.stages.reward import slots_of
 from clickscape.types import Creative, Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots
-from clickscape.vlm.pretrain import loudness, train_jointly
+from clickscape.vlm.pretrain import projector_scale, train_jointly
 from clickscape.vlm.prompts import MAX_ATTRIBUTES
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 from clickscape.workspace.files import atomic_folder
@@ -43,7 +43,7 @@ def pretrain(workspace: Workspace, config: PretrainConfig) -> Stage[Manifest]:
         products = workspace.products()
         learned = split.read(workspace, products).training(products)
         corpus = WorkspaceCorpus(learned, workspace.creatives(), size=writer.vlm.image_size)
-        before = loudness(writer.vlm)
+        before = projector_scale(writer.vlm)
         losses: list[float] = []
         for step in train_jointly(writer.vlm, corpus, config=config, checkpoint=run.folder / "joint.safetensors"):
             losses.append(step.loss)
@@ -54,7 +54,7 @@ def pretrain(workspace: Workspace, config: PretrainConfig) -> Stage[Manifest]:
         with atomic_folder(target) as waiting:
             vlm_model.write(writer.vlm, waiting)
             if named is not None:
-                named.louder(loudness(writer.vlm) / before).write(waiting)
+                named.louder(projector_scale(writer.vlm) / before).write(waiting)
         return run.finish(outputs=[target], result={"loss": float(np.mean(losses[-20:]))})
 
 

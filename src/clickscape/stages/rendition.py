@@ -28,9 +28,9 @@ from clickscape.render.placements import Placement
 from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Renderer, Rendering
 from clickscape.render.studio.engine import StudioRenderer
+from clickscape.render.studio.physical_size import physical_size
 from clickscape.render.studio.product import Box
 from clickscape.render.studio.scene import Scene
-from clickscape.render.studio.stature import stature
 from clickscape.render.text import set_text
 from clickscape.stages import gate
 from clickscape.stages.gate import Outcome
@@ -125,7 +125,12 @@ def _rendered(job: Job, renderer: Renderer, seed: int) -> Rendering:
         scene = Scene.from_json(json.dumps(dict(creative.scene)))
         cutout = open_cutout(job.product.image)
         return renderer.compose(
-            cutout, scene, size=placement.size, seed=seed, margins=placement.margins, stature=stature(job.product)
+            cutout,
+            scene,
+            size=placement.size,
+            seed=seed,
+            margins=placement.margins,
+            physical_size=physical_size(job.product),
         )
     return renderer.render(job.product, creative.description, size=placement.size, seed=seed, margins=placement.margins)
 

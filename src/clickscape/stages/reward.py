@@ -15,7 +15,7 @@ import numpy as np
 
 from clickscape import clicks as click_room
 from clickscape.catalog.images import open_image
-from clickscape.clicks.halves import halves
+from clickscape.clicks.split_half import halves
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig, RewardConfig
 from clickscape.errors import WorkspaceError
@@ -27,7 +27,7 @@ from clickscape.reward.data import RewardData
 from clickscape.reward.encoders import open_backbone
 from clickscape.stages import judge, split, truth
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.shown import shown
+from clickscape.stages.served import shown
 from clickscape.types import Creative, Estimate
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from clickscape import vlm
 from clickscape.config import OptimizeConfig, RelevanceConfig, WatchConfig
-from clickscape.gates.onlooker import Onlooker
 from clickscape.gates.relevance import Contrast, Relevance, panel
+from clickscape.gates.vlm_relevance import VlmRelevance
+from clickscape.preference.monitor import Opinion, RewardHackingMonitor
 from clickscape.preference.rounds import RoundReport, product_pictures
 from clickscape.preference.sample import Pictures, Reward
-from clickscape.preference.watch import Opinion, Watch
 from clickscape.render.renderer import Renderer
 from clickscape.stages import judge
 from clickscape.stages.reward import start_source
@@ -25,7 +25,7 @@ class Guards:
     """The products that rounds may learn from, and what looks at them: None where the settings ask for nothing."""
 
     learned: list[Product]
-    watch: Watch | None
+    watch: RewardHackingMonitor | None
     relevance: Relevance | None
 
 
@@ -46,7 +46,7 @@ def guards(
     found = judge.load(workspace, device=device)
     if found is not None or settings.without_judge:
         second, apart = found if found is not None else (None, held.apart(products, share=settings.share))
-        watch = Watch(
+        watch = RewardHackingMonitor(
             [product for product in learned if held.groups[product.product_id] in apart],
             teacher=teacher,
             judge=second,
@@ -69,7 +69,7 @@ def relevance(workspace: Workspace, products: Sequence[Product], *, device: str 
     pretrained = vlm.load(start_source(workspace, workspace.settings.optimize), device=device).vlm
     pictures = product_pictures(pretrained.image_size)
     if settings.by == "server":
-        return Onlooker(settings, pictures=pictures)
+        return VlmRelevance(settings, pictures=pictures)
     return Contrast(pretrained, panel(products, size=settings.others), pictures=pictures, limit=settings.limit)
 
 

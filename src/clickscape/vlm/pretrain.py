@@ -157,9 +157,9 @@ def warm_up_text(
 def train_jointly(
     vlm: VisionLanguageModel, corpus: Corpus, *, config: PretrainConfig, checkpoint: Path | None = None
 ) -> Iterator[Step]:
-    """Teach the language model the four tasks with pictures; tower and projector stay as they are but for loudness."""
+    """Teach the language model the four tasks with pictures; tower and projector stay, but for their scale."""
     bank = tasks.picture_bank(corpus)
-    match_loudness(vlm, bank, seed=config.seed)
+    match_projector_scale(vlm, bank, seed=config.seed)
     features = all_features(vlm, bank) if config.joint_steps else None
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -179,13 +179,13 @@ def train_jointly(
     )
 
 
-def loudness(vlm: VisionLanguageModel) -> float:
+def projector_scale(vlm: VisionLanguageModel) -> float:
     """Size of what the projector gives; whoever reads image tokens must know by how much it was multiplied."""
     return float(vlm.core.model.multi_modal_projector.linear_2.weight.detach().norm())
 
 
 @torch.inference_mode()
-def match_loudness(vlm: VisionLanguageModel, bank: np.ndarray, *, seed: int) -> None:
+def match_projector_scale(vlm: VisionLanguageModel, bank: np.ndarray, *, seed: int) -> None:
     """Scale the projector so that image tokens have the root mean square of words: else they drown what layers add."""
     rows = np.random.default_rng([seed, _JOINT]).permutation(len(bank))[: 2 * _CHUNK]
     observed = float(all_features(vlm, bank[rows]).float().square().mean().sqrt())

@@ -25,8 +25,8 @@ from clickscape.render.diffusion.weights import Weights
 from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering
 from clickscape.render.studio.color import Bytes
 from clickscape.render.studio.engine import LARGEST, SMALLEST
+from clickscape.render.studio.physical_size import physical_size
 from clickscape.render.studio.product import over
-from clickscape.render.studio.stature import stature
 from clickscape.types import Product
 
 KEPT = 64
@@ -110,7 +110,7 @@ class DiffusionRenderer:
         text = words.prompt(description, product, style=config.style, omit_product=config.omit_product_words)
         around = frame(size, side=config.side, multiple=self.weights.multiple, margins=margins)
         seen = hashlib.sha256(np.ascontiguousarray(cutout).data).digest()
-        key = (seen, cutout.shape, text, around.window, around.model, margins, stature(product), seed)
+        key = (seen, cutout.shape, text, around.window, around.model, margins, physical_size(product), seed)
         return _Task(product, description, embed.cut(self.weights.pipeline, text), cutout, around, seed, key)
 
     def _draw(self, tasks: Iterable[_Task]) -> Iterator[tuple[tuple[object, ...], Bytes]]:
@@ -218,7 +218,7 @@ def _canvas(task: _Task) -> Bytes:
 
 
 def _placed(task: _Task, size: tuple[int, int]) -> Bytes:
-    return placed(task.cutout, size=size, margins=task.frame.margins, stature=stature(task.product))
+    return placed(task.cutout, size=size, margins=task.frame.margins, physical_size=physical_size(task.product))
 
 
 def _finished(task: _Task, background: Bytes) -> Rendering:

@@ -16,7 +16,7 @@ import numpy as np
 from clickscape.render.renderer import NO_MARGINS, Margins
 from clickscape.render.studio import product as products
 from clickscape.render.studio.color import Bytes
-from clickscape.render.studio.stature import Stature
+from clickscape.render.studio.physical_size import PhysicalSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,12 @@ def frame(size: tuple[int, int], *, side: int, multiple: int, margins: Margins =
     return Frame(size, (width, height), model, (model[0] - width) // 2, (model[1] - height) // 2, margins)
 
 
-def placed(cutout: Bytes, *, size: tuple[int, int], margins: Margins = NO_MARGINS, stature: Stature = "usual") -> Bytes:
+def placed(
+    cutout: Bytes, *, size: tuple[int, int], margins: Margins = NO_MARGINS, physical_size: PhysicalSize = "usual"
+) -> Bytes:
     """The cut-out where the studio would stand it in a picture of `size` (width, height): (height, width, 4)."""
     around = products.bounds(cutout)
-    box = products.placement_box((around.height, around.width), size=size, margins=margins, stature=stature)
+    box = products.placement_box((around.height, around.width), size=size, margins=margins, physical_size=physical_size)
     piece = products.scaled(cutout, box)
     canvas = np.zeros((size[1], size[0], 4), np.uint8)
     top, left = max(0, box.top), max(0, box.left)

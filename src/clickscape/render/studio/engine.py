@@ -24,12 +24,12 @@ from clickscape.render.studio.color import Bytes, Floats, tone
 from clickscape.render.studio.geometry import Camera
 from clickscape.render.studio.palette import answer
 from clickscape.render.studio.parse import parse
+from clickscape.render.studio.physical_size import PhysicalSize
+from clickscape.render.studio.physical_size import physical_size as stature_of
 from clickscape.render.studio.product import Box, Placed
 from clickscape.render.studio.props import PropLayer
 from clickscape.render.studio.scene import Scene
 from clickscape.render.studio.stage import Fit, Stage, Variation
-from clickscape.render.studio.stature import Stature
-from clickscape.render.studio.stature import stature as stature_of
 from clickscape.types import Product
 
 CACHE_BYTES = 2**30  # a quarter of it holds a finished scene of 1536 px and its product
@@ -69,7 +69,7 @@ class StudioRenderer:
         parsed = parse(description)
         cutout = open_cutout(product.image)
         scene = parsed.scene if parsed.wish is None else replace(parsed.scene, palette=answer(cutout, parsed.wish))
-        made = self.compose(cutout, scene, size=size, seed=seed, margins=margins, stature=stature_of(product))
+        made = self.compose(cutout, scene, size=size, seed=seed, margins=margins, physical_size=stature_of(product))
         return replace(made, unknown=parsed.unknown)
 
     def compose(
@@ -80,12 +80,12 @@ class StudioRenderer:
         size: tuple[int, int] = (1024, 1024),
         seed: int,
         margins: Margins = NO_MARGINS,
-        stature: Stature = "usual",
+        physical_size: PhysicalSize = "usual",
     ) -> Rendering:
         """Draw `scene` around a cut-out (height, width, 4), sRGB + straight alpha; `size` is (width, height).
 
-        The product keeps the `margins` free; what surrounds it fills the whole picture. `stature`: how large it is in
-        the world, which `render` finds out from its words.
+        The product keeps the `margins` free; what surrounds it fills the whole picture. `physical_size`: how large
+        it is in the world, which `render` finds out from its words.
         """
         _check(cutout, size)
         variation, rng = vary(scene, seed)
@@ -93,14 +93,14 @@ class StudioRenderer:
         name = (zlib.crc32(np.ascontiguousarray(cutout).data), cutout.shape)
         bounds = self.parts.get(("bounds", name), lambda: products.bounds(cutout))
         shape = (bounds.height, bounds.width)
-        box = products.placement_box(shape, size=size, offset=offset, margins=margins, stature=stature)
+        box = products.placement_box(shape, size=size, offset=offset, margins=margins, physical_size=physical_size)
         camera = stages.camera_for(size, variation, lowest=products.lowest_foot(margins))
         placed = self.finished.get(
             ("placed", name, box, size, variation.mirrored, camera.lowest),
             lambda: _place(cutout, box, camera, mirrored=variation.mirrored),
         )
         half = box.width / 2 / camera.pixels_per_unit
-        fit = Fit(_HALF_STEP * max(3, math.ceil(half / _HALF_STEP - 1e-6)), stature)
+        fit = Fit(_HALF_STEP * max(3, math.ceil(half / _HALF_STEP - 1e-6)), physical_size)
         still = _unmirrored(variation)
         stage = self.finished.get(
             ("stage", scene, still, camera, fit),

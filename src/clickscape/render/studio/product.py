@@ -15,10 +15,10 @@ from clickscape.errors import ImageError
 from clickscape.render.renderer import NO_MARGINS, Margins
 from clickscape.render.studio.color import Bytes, Floats, linear_of_byte, to_display
 from clickscape.render.studio.geometry import Camera
-from clickscape.render.studio.stature import Stature
+from clickscape.render.studio.physical_size import PhysicalSize
 
-SHARES: dict[Stature, tuple[float, float]] = {"small": (0.42, 0.48), "usual": (0.55, 0.70), "large": (0.60, 0.80)}
-"""Of the picture's reference side and of its width, that a product of each stature may fill."""
+SHARES: dict[PhysicalSize, tuple[float, float]] = {"small": (0.42, 0.48), "usual": (0.55, 0.70), "large": (0.60, 0.80)}
+"""Of the picture's reference side and of its width, that a product of each physical_size may fill."""
 _TALLER, _WIDER = 0.75, 0.17  # what a skyscraper adds to them: slim products may rise, all may come nearer to its edges
 SINK = 0.006  # share of the height by which the lowest pixel lies below the base row: no gap under round bottoms
 _SOLID = 48  # alpha from which a pixel counts as product when its bounds are sought
@@ -71,16 +71,16 @@ def placement_box(
     size: tuple[int, int],
     offset: float = 0.0,
     margins: Margins = NO_MARGINS,
-    stature: Stature = "usual",
+    physical_size: PhysicalSize = "usual",
 ) -> Box:
     """Where a trimmed product of `shape` (height, width) goes in a picture of `size` (width, height).
 
     It stands on the camera's base row (0.80 of the height, higher in narrow pictures and above the bottom margin),
-    `offset` of the width right of the center, as large as the SHARES of its stature (more in a skyscraper) and the
-    margins allow.
+    `offset` of the width right of the center, as large as the SHARES of its physical size (more in a skyscraper) and
+    the margins allow.
     """
     width, height = size
-    high, wide = SHARES[stature]
+    high, wide = SHARES[physical_size]
     camera = Camera(width, height, lowest=lowest_foot(margins))
     near, above, far, below = margins.inside(size)
     bottom = min(round(camera.base_row + SINK * height), below)

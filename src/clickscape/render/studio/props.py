@@ -15,8 +15,8 @@ import numpy as np
 from clickscape.render.studio.color import Floats, linear_of_byte
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import STAND, Camera
+from clickscape.render.studio.physical_size import PhysicalSize
 from clickscape.render.studio.stand import Stand
-from clickscape.render.studio.stature import Stature
 
 TALL = ("eucalyptus", "palm", "blossom", "bubbles",
         "sunflowers", "lavender sprigs", "wheat", "cotton", "balloons")  # fmt: skip
@@ -53,7 +53,7 @@ _LARGEST = {  # world units: width and height that a sprite may have
 }
 _USUAL = (1.00, 0.70)
 
-_STATURE_SCALE: dict[Stature, float] = {"small": 1.1, "usual": 1.0, "large": 0.62}  # lemons are small beside a sofa
+_PROP_SCALE: dict[PhysicalSize, float] = {"small": 1.1, "usual": 1.0, "large": 0.62}  # lemons are small beside a sofa
 _HIDDEN = 0.42  # share of a prop's width that may disappear behind the product
 _MORE_HIDDEN = {"log": 0.52}  # low and wide: one of its pieces shown large says more than both shown small
 _CLEAR = 0.02  # share of the picture's width that stays free between a prop and the border
@@ -100,7 +100,13 @@ def _layer(file: str) -> np.typing.NDArray[np.uint8]:
 
 
 def arrange(
-    props: tuple[str, ...], stand: Stand, *, layout: int, jitter: int, spread: int, stature: Stature = "usual"
+    props: tuple[str, ...],
+    stand: Stand,
+    *,
+    layout: int,
+    jitter: int,
+    spread: int,
+    physical_size: PhysicalSize = "usual",
 ) -> list[Standing]:
     """Stand the props left and right, farthest first.
 
@@ -109,7 +115,7 @@ def arrange(
     """
     found: list[Standing] = []
     shift = 0.05 * jitter + (-0.08, 0.0, 0.07, 0.12)[spread + 1]
-    usual = _STATURE_SCALE[stature]
+    usual = _PROP_SCALE[physical_size]
 
     def stand_at(prop: str, side: int, scale: float, back: float = 0.0) -> None:
         x, y, z = stand.spot(tall=prop in TALL)

@@ -17,11 +17,11 @@ from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import Camera
 from clickscape.render.studio.lookups import Mirror, contact_map, mirror_map, mirror_share, shadow_map, vignette
 from clickscape.render.studio.palette import PALETTE_COLORS
+from clickscape.render.studio.physical_size import PhysicalSize
 from clickscape.render.studio.product import map_stride
 from clickscape.render.studio.props import PropLayer
 from clickscape.render.studio.scene import WALLED, Scene
 from clickscape.render.studio.stand import Stand, spread_of, stand_for
-from clickscape.render.studio.stature import Stature
 
 CAMERAS = ((1.05, 0.0), (0.86, -0.09), (1.26, 0.11))  # eye height, yaw in radians
 _WALL_MATERIAL = {"studio": "paint", "bathroom": "ceramic", "loft": "concrete"}
@@ -47,10 +47,10 @@ class Variation:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What of a product its set is built to: world units that it reaches left and right, in steps, and its stature."""
+    """What of a product its set is built to: world units that it reaches left and right, in steps, and its size."""
 
     half: float
-    stature: Stature
+    physical_size: PhysicalSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def build(
     `kept`: folder in which sets outlive the process.
     """
     walled = scene.setting in WALLED
-    stand = stand_for(scene.stand, half=fit.half, stature=fit.stature)
+    stand = stand_for(scene.stand, half=fit.half, physical_size=fit.physical_size)
     where = (stand, walled, camera)
     buffer = cache.get(("buffer", *where), partial(_buffer, stand, camera, walled=walled, kept=kept))
     light = lights.LIGHTS[scene.light]
@@ -274,7 +274,7 @@ def _props(
         layout=variation.layout,
         jitter=variation.jitter,
         spread=spread_of(fit.half),
-        stature=fit.stature,
+        physical_size=fit.physical_size,
     )
     sources = {each.prop: cache.get(("sprite", each.prop), partial(props.sprite, each.prop)) for each in standings}
     standings = props.inside(

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from clickscape.render.studio.geometry import GROUND, SIDE, STAND, Box, Cylinder, Plane, Solid
-from clickscape.render.studio.stature import Stature
+from clickscape.render.studio.physical_size import PhysicalSize
 
 Spot = tuple[float, float, float]
 
@@ -17,7 +17,7 @@ _USUAL = 0.74  # how far a stand reaches left and right under a product of usual
 _HALVES = ((0.36, 0.56), (0.60, _USUAL), (0.96, 1.08), (math.inf, 1.24))
 """Half the width of a product up to which a stand reaches half so far to each side, world units."""
 
-_RISE: dict[Stature, float] = {"small": 1.2, "usual": 1.0, "large": 0.45}
+_RISE: dict[PhysicalSize, float] = {"small": 1.2, "usual": 1.0, "large": 0.45}
 """A plinth of one height is tall beside a ring and low beside a sofa."""
 
 _ON_TOP = 1.0  # a stand that reaches farther than this leaves props no ground in the picture: they stand on it
@@ -88,11 +88,11 @@ _SPOTS: dict[str, tuple[Spot, Spot]] = {  # for low and for tall props beside a 
 }
 
 
-def stand_for(kind: str, *, half: float, stature: Stature) -> Stand:
+def stand_for(kind: str, *, half: float, physical_size: PhysicalSize) -> Stand:
     """The stand of that kind for a product that reaches `half` world units left and right."""
     if kind in ("floor", "table"):
-        return Stand(kind, rise=_RISE["large"] if kind == "table" and stature == "large" else 1.0)
-    return Stand(kind, next(reach for most, reach in _HALVES if half <= most), _RISE[stature])
+        return Stand(kind, rise=_RISE["large"] if kind == "table" and physical_size == "large" else 1.0)
+    return Stand(kind, next(reach for most, reach in _HALVES if half <= most), _RISE[physical_size])
 
 
 def spread_of(half: float) -> int:

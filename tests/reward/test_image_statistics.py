@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clickscape.reward.looks import LOOKS, looks
+from clickscape.reward.image_statistics import LOOKS, looks
 
 BRIGHTNESS, CONTRAST, COLORFULNESS, DETAIL, PROMINENCE = range(len(LOOKS))
 

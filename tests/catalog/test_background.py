@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from clickscape.catalog.ground import cleaned, fit, reached
+from clickscape.catalog.background import cleaned, fit, reached
 
 
 def _fitted(lab: np.ndarray):

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clickscape.catalog.background import disc
 from clickscape.catalog.cutout import Cutout, trim
-from clickscape.catalog.ground import disc
 
 _ENOUGH = 800  # pixels of the product's longer side beyond which more are no better
 _CLEARLY = 1.1  # how many times better another picture must be than the shop's own order of them

@@ -22,7 +22,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateResult:
     """The failures of one picture or description, in the order of `Kind`; none: it passed."""
 
     failures: tuple[Failure, ...] = ()

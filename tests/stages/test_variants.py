@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.stages.conftest import SMALL_OPTIMIZE
 
-from clickscape.stages.arms import arms
 from clickscape.stages.progress import Progress, run
+from clickscape.stages.variants import arms
 from clickscape.workspace import Workspace
 
 ONE_ROUND = SMALL_OPTIMIZE.model_copy(update={"rounds": 1})

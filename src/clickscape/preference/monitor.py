@@ -64,7 +64,7 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class MonitorReport:
     """What was seen after a round. `kept`: the round whose policy is kept; `reason`: why the run ends, or nothing.
 
     `left`: what is left of the first diversity, of each kind as a share.
@@ -78,7 +78,7 @@ class Watched:
     reason: str = ""
 
 
-class Watch:
+class RewardHackingMonitor:
     """Looks after every round at the same held-back products with the same random numbers.
 
     `groups`: product id → what its look comes from, which is what the bootstrap draws.  PreferenceError for held-back
@@ -126,15 +126,15 @@ class Watch:
         All `processes` share the products; the leading one writes the file.
         """
         file = place / FILE
-        if processes.told(processes.leads and file.exists()):
+        if processes.broadcast(processes.is_main and file.exists()):
             return
         passes = [
             self.products[start : start + PRODUCTS_PER_PASS]
             for start in range(0, len(self.products), PRODUCTS_PER_PASS)
         ]
         own = [self._seen(writer, some, number) for number, some in processes.share(list(enumerate(passes)))]
-        seen = [one for some in processes.gathered(own) for one in some]
-        if processes.leads:
+        seen = [one for some in processes.gather(own) for one in some]
+        if processes.is_main:
             with atomic_file(file) as waiting:
                 waiting.write_text("".join(json.dumps(asdict(one)) + "\n" for one in seen), encoding="utf-8")
 
@@ -163,10 +163,10 @@ class Watch:
             for (product, text), one, other in zip(flat, taught, judged, strict=True)
         ]
 
-    def after(self, writer: Writer, folder: Path, *, round_number: int, processes: Processes = ALONE) -> Watched:
+    def after(self, writer: Writer, folder: Path, *, round_number: int, processes: Processes = ALONE) -> MonitorReport:
         """Look at the policy after a round and compare it with the one before and with the first."""
         self.look(writer, folder / f"round-{round_number}", processes=processes)
-        processes.told(None)  # the leading one has written what all read
+        processes.broadcast(None)  # the leading one has written what all read
         first, before, now = (
             read_seen(folder / f"round-{number}" / FILE) for number in (0, round_number - 1, round_number)
         )
@@ -191,7 +191,7 @@ def compare(
     groups: Mapping[str, str],
     departments: Mapping[str, str],
     config: WatchConfig,
-) -> Watched:
+) -> MonitorReport:
     """What a round changed on the held-back products, and whether the run must end; all three of the same products."""
     teacher = _opinion([[one.teacher for one in some] for some in (now, before, first)], now, groups, config)
     judge = None
@@ -203,17 +203,17 @@ def compare(
     )
     left = varied.shares_of(at_first)
     reason = (_parted(teacher, judge) if judge is not None else "") or _narrowed(left, floor=config.diversity)
-    return Watched(teacher, judge, varied, left, kept=round_number - 1 if reason else round_number, reason=reason)
+    return MonitorReport(teacher, judge, varied, left, kept=round_number - 1 if reason else round_number, reason=reason)
 
 
-def read(values: Mapping[str, Any]) -> Watched:
-    """A `Watched` from its JSON."""
+def read(values: Mapping[str, Any]) -> MonitorReport:
+    """A `MonitorReport` from its JSON."""
 
     def opinion(known: Mapping[str, Any]) -> Opinion:
         return Opinion(**{name: Estimate(**estimate) for name, estimate in known.items()})
 
     told = None if values["judge"] is None else opinion(values["judge"])
-    return Watched(
+    return MonitorReport(
         **{
             **values,
             "teacher": opinion(values["teacher"]),
@@ -224,7 +224,7 @@ def read(values: Mapping[str, Any]) -> Watched:
 
 
 def read_seen(file: Path) -> list[Seen]:
-    """What `Watch.look` noted; PreferenceError where it cannot be read."""
+    """What `RewardHackingMonitor.look` noted; PreferenceError where it cannot be read."""
     try:
         return [Seen(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, TypeError) as error:

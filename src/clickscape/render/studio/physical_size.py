@@ -13,14 +13,14 @@ from typing import Literal
 
 from clickscape.types import Product
 
-Stature = Literal["small", "usual", "large"]
+PhysicalSize = Literal["small", "usual", "large"]
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(word.strip() for word in text.split(","))
 
 
-_NOUNS: dict[Stature, frozenset[str]] = {
+_NOUNS: dict[PhysicalSize, frozenset[str]] = {
     "small": _words(
         "ring, earring, stud, necklace, pendant, bracelet, brooch, cufflink, jewelry, jewellery, charm, bead, "
         "lipstick, lip balm, lip gloss, mascara, nail polish, eyeliner, key ring, keychain, coin, die, dice, "
@@ -58,13 +58,13 @@ _LONGEST = 300  # characters of a title or category that are read
 
 
 @lru_cache(maxsize=65_536)
-def stature(product: Product) -> Stature:
+def physical_size(product: Product) -> PhysicalSize:
     """Small (between two fingers), usual (on a table) or large (walked around), by the words of the product."""
     texts = [product.title, *reversed(product.category)]
     return next((found for text in texts if (found := _of_head(text)) is not None), "usual")
 
 
-def _of_head(text: str) -> Stature | None:
+def _of_head(text: str) -> PhysicalSize | None:
     """What the head noun of a title or category says: the last word before any comma, "with", "for" …"""
     first = next((part for part in _END.split(text[:_LONGEST]) if part.strip()), "")
     words = [word.lower() for word in _WORD.findall(first)]

@@ -8,7 +8,7 @@ from typing import Any
 import ibis
 import numpy as np
 
-from clickscape.clicks.hygiene import EARLY, EXPIRED, REPEATED, UNMATCHED, Cleaned
+from clickscape.clicks.cleaning import EARLY, EXPIRED, REPEATED, UNMATCHED, Cleaned
 
 _LINES = {
     "duplicates": "{:,} events were logged again under the same id: each counts once",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from clickscape.config import RelevanceConfig
 from clickscape.errors import ConfigError, ModelError
 from clickscape.gates.relevance import Pictures
-from clickscape.gates.verdict import Failure, Verdict
+from clickscape.gates.result import Failure, GateResult
 from clickscape.types import Product
 from clickscape.vlm.endpoint import Endpoint, Patience, data_url
 from clickscape.vlm.prompts import clean, product_text
@@ -27,7 +27,7 @@ QUESTION = (
 _OBJECT = re.compile(r"\{[^{}]*\}")
 
 
-class Onlooker:
+class VlmRelevance:
     """The gate by a vision model on a server; ConfigError where the settings do not say which.
 
     `back_off`: seconds before the second attempt, doubled for each further one.
@@ -47,13 +47,13 @@ class Onlooker:
         self._config = config
         self._pictures = pictures
 
-    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[Verdict]:
+    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
         """Passed where the onlooker's score reaches `least_score`; ModelError when no answer can be had."""
         verdicts = []
         for product, description in zip(products, descriptions, strict=True):
             score, reason = self.look(product, description)
             failure = Failure("irrelevant", score, self._config.least_score, f"of 10 by {self._config.model}: {reason}")
-            verdicts.append(Verdict() if score >= self._config.least_score else Verdict((failure,)))
+            verdicts.append(GateResult() if score >= self._config.least_score else GateResult((failure,)))
         return verdicts
 
     def look(self, product: Product, description: str) -> tuple[float, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clickscape.catalog import sample
-from clickscape.catalog.choose import choose, weigh
+from clickscape.catalog.best_photo import choose, weigh
 from clickscape.catalog.cutout import Cutout, place
 from clickscape.catalog.flags import Flags
 

@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 
 from clickscape.catalog import sample
 from clickscape.errors import ConfigError
-from clickscape.gates import policy
+from clickscape.gates import content_rules
 from clickscape.gates.wording import said
 from clickscape.render.studio import lexicon
 from clickscape.types import Product
 
-RULES = {rule.name: rule for rule in policy.load()}
+RULES = {rule.name: rule for rule in content_rules.load()}
 
 
 def broken(text: str, **given_rules: object) -> list[str]:
-    return [breach.rule for breach in policy.judge(text, **given_rules)]  # type: ignore[arg-type]
+    return [breach.rule for breach in content_rules.judge(text, **given_rules)]  # type: ignore[arg-type]
 
 
 def test_every_rule_names_a_public_page_and_when_it_was_read() -> None:
-    assert len(RULES) == len(policy.load()) >= 8
+    assert len(RULES) == len(content_rules.load()) >= 8
     for rule in RULES.values():
         assert "support.google.com/" in rule.source or "transparency.meta.com/" in rule.source
         assert rule.checked >= date(2026, 1, 1)
@@ -43,7 +43,7 @@ def test_every_rule_names_a_public_page_and_when_it_was_read() -> None:
 def test_every_phrase_is_caught_in_its_language(language: str, phrase: str, name: str) -> None:
     (breach,) = [
         one
-        for one in policy.judge(f"oak table, {phrase.upper()}, soft light", language=language, minors=True)
+        for one in content_rules.judge(f"oak table, {phrase.upper()}, soft light", language=language, minors=True)
         if one.rule == name
     ]
     assert breach.reason == RULES[name].reason
@@ -73,11 +73,11 @@ def test_alcohol_is_refused_where_minors_are_and_only_there() -> None:
     assert broken("oak bar with a glass of wine", minors=True) == ["alcohol near minors"]
     toy = Product("T", "Vroomly Race Car", ("Toys",))
     cup = Product("C", "Coffee Mug", ("Home", "Kitchen"))
-    assert policy.concerns_minors(toy)
-    assert policy.concerns_minors(Product("K", "Rain Boots", attributes={"age_group": "kids"}))
-    assert not policy.concerns_minors(cup)
-    assert policy.concerns_minors(Product("K", "Regenstiefel für Kinder"), language="de")
-    toys = {one.department for one in sample.products() if policy.concerns_minors(one)}
+    assert content_rules.concerns_minors(toy)
+    assert content_rules.concerns_minors(Product("K", "Rain Boots", attributes={"age_group": "kids"}))
+    assert not content_rules.concerns_minors(cup)
+    assert content_rules.concerns_minors(Product("K", "Regenstiefel für Kinder"), language="de")
+    toys = {one.department for one in sample.products() if content_rules.concerns_minors(one)}
     assert "Toys" in toys
 
 
@@ -93,7 +93,7 @@ def test_the_users_own_words_are_refused_last_and_rules_can_be_let_go() -> None:
     assert broken(text, avoid=["lemons"], competitors=["ACME"]) == ["text", "competitors", "avoid"]
     assert broken(text, allow=["text"]) == []
     with pytest.raises(ConfigError, match="no policy rule 'txt'; expected some of: weapons, drugs"):
-        policy.judge(text, allow=["txt"])
+        content_rules.judge(text, allow=["txt"])
 
 
 @given(st.text(max_size=40), st.text(max_size=12))

@@ -27,7 +27,7 @@ _HALVES = (torch.bfloat16, torch.float16)
 _AVERAGES = ("exp_avg", "exp_avg_sq", "step")
 
 
-class Learner:
+class PreferenceOptimizer:
     """AdamW without decay on named weights; gradients are summed over `processes`, then clipped to norm 1."""
 
     def __init__(self, weights: Mapping[str, Parameter], *, processes: Processes = ALONE) -> None:
@@ -50,7 +50,7 @@ class Learner:
                 weight.grad = torch.zeros_like(weight)
             if self._exact[name] is not weight and weight.grad is not None:
                 self._exact[name].grad = weight.grad.float()
-        self._processes.add([exact.grad for exact in self._exact.values() if exact.grad is not None])
+        self._processes.all_reduce([exact.grad for exact in self._exact.values() if exact.grad is not None])
         norm = torch.nn.utils.clip_grad_norm_(self._exact.values(), GRADIENT_CLIP)
         for group in self._optimizer.param_groups:
             group["lr"] = rate

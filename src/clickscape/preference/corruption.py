@@ -1,4 +1,4 @@
-"""x̃: the same product with its information spoilt, so that only the product's information differs between two answers.
+"""x̃: the same product with corrupted information, so that nothing but this information differs between two answers.
 
 Either most of the picture is hidden, patch by patch of the vision tower's own grid (half a patch would still be seen),
 or the text is that of a product of another department.  The answer stays y+ (Chen et al. 2025, section 3.3).
@@ -17,8 +17,8 @@ from clickscape.types import Product
 
 
 @dataclass(frozen=True, slots=True)
-class Spoilt:
-    """How one input is spoilt: ``hidden`` patches of its picture, or the text of the product ``caption_of`` (an id).
+class CorruptedInput:
+    """How one input is corrupted: ``hidden`` patches of its picture, or the text of the product ``caption_of`` (an id).
 
     Patches are numbered row by row in the tower's grid; None where the product keeps its own text.
     """
@@ -28,7 +28,7 @@ class Spoilt:
 
     def __post_init__(self) -> None:
         if bool(self.hidden) == (self.caption_of is not None):
-            raise ValueError(f"an input is spoilt in exactly one way, got {self}")
+            raise ValueError(f"an input is corrupted in exactly one way, got {self}")
 
 
 class Captions:
@@ -64,12 +64,12 @@ def draw(
     mask_ratio: float,
     caption_swap_share: float,
     rng: np.random.Generator,
-) -> Spoilt:
-    """Choose how one input is spoilt; `patches` is the number of patches in the tower's grid."""
+) -> CorruptedInput:
+    """Choose how one input is corrupted; `patches` is the number of patches in the tower's grid."""
     if rng.random() < caption_swap_share:
-        return Spoilt(caption_of=captions.draw(product, rng=rng))
+        return CorruptedInput(caption_of=captions.draw(product, rng=rng))
     count = min(patches, max(1, round(mask_ratio * patches)))
-    return Spoilt(hidden=tuple(sorted(int(patch) for patch in rng.permutation(patches)[:count])))
+    return CorruptedInput(hidden=tuple(sorted(int(patch) for patch in rng.permutation(patches)[:count])))
 
 
 def hide_patches(picture: np.ndarray, hidden: Sequence[int], *, patch: int, size: int) -> np.ndarray:
@@ -81,10 +81,10 @@ def hide_patches(picture: np.ndarray, hidden: Sequence[int], *, patch: int, size
         raise ValueError(f"a picture of {size} px has no whole grid of {patch} px patches")
     if picture.shape[:2] != (size, size):
         picture = np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
-    spoilt = picture.copy()
+    corrupted = picture.copy()
     mean = picture.reshape(-1, 3).mean(0).round().astype(np.uint8)
     across = size // patch
     for number in hidden:
         row, column = divmod(number, across)
-        spoilt[row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] = mean
-    return spoilt
+        corrupted[row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] = mean
+    return corrupted

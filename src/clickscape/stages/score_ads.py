@@ -40,7 +40,7 @@ class Ad:
     matching: bool
 
 
-def appraise(
+def score_ads(
     products: Sequence[Product],
     texts: Sequence[Sequence[str]],
     *,

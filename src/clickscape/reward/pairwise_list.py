@@ -33,7 +33,7 @@ _QUOTED = re.compile(r"product '(.+)'")
 
 
 @dataclass(frozen=True, slots=True)
-class LeftRight:
+class PairwiseList:
     """One row: a product, its pictures (one of two halves, or left and right), and which side was clicked more.
 
     `question`: the words in which the paper's code asks, None when the row has none.
@@ -70,7 +70,7 @@ class LeftRightReport:
     left_targets: float
 
 
-def read(path: Path, *, image_dir: Path | None = None) -> list[LeftRight]:
+def read(path: Path, *, image_dir: Path | None = None) -> list[PairwiseList]:
     """The rows of a list; pictures lie below `image_dir`, or below the list's own folder.
 
     LogError with file and row for what cannot be read, pictures that are missing or damaged among it.
@@ -90,7 +90,7 @@ def read(path: Path, *, image_dir: Path | None = None) -> list[LeftRight]:
     return [_row(item, root, place=f"{path}, row {number}") for number, item in enumerate(items, 1)]
 
 
-def ask(model: RewardModel, rows: Sequence[LeftRight]) -> np.ndarray:
+def ask(model: RewardModel, rows: Sequence[PairwiseList]) -> np.ndarray:
     """Log-odds that the left ad is better, as shown and with the sides exchanged: (row, 2), the mean over the heads.
 
     A converted model of the paper is asked each row's own question where it has one. A model that looks at one picture
@@ -111,7 +111,7 @@ def ask(model: RewardModel, rows: Sequence[LeftRight]) -> np.ndarray:
 
 
 def judge(
-    rows: Sequence[LeftRight], odds: np.ndarray, *, orders: bool, rng: np.random.Generator, level: float = 0.95
+    rows: Sequence[PairwiseList], odds: np.ndarray, *, orders: bool, rng: np.random.Generator, level: float = 0.95
 ) -> LeftRightReport:
     """Judge what `ask` gave, (row, 2); `orders`: whether the model can prefer a side. A tie counts half."""
     wanted = np.array([1.0 if row.better == "left" else -1.0 for row in rows])
@@ -135,14 +135,14 @@ def judge(
     )
 
 
-def _row(item: object, root: Path, *, place: str) -> LeftRight:
+def _row(item: object, root: Path, *, place: str) -> PairwiseList:
     if not isinstance(item, Mapping):
         raise LogError(f"{place}: expected an object, got {shown(item)}. Mend or remove it.")
     question = _question(item)
     caption = next((text for key in _CAPTION_KEYS if (text := words(item.get(key)))), "")
     quoted = _QUOTED.search(question or "")
     title = caption or (quoted.group(1).strip() if quoted else "") or UNNAMED
-    return LeftRight(
+    return PairwiseList(
         product=Product(_product_id(item, place), title),
         images=_images(item.get("image"), root, place=place),
         better=_better(item, place),

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 from clickscape.catalog.addresses import Network
 from clickscape.cli import main
 from clickscape.errors import FeedError
-from clickscape.stages.gather import FeedOptions, gather
 from clickscape.stages.ingest import ingest
+from clickscape.stages.load_feed import FeedOptions, gather
 from clickscape.stages.progress import Progress, run
 from clickscape.workspace import Workspace
 

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickscape.catalog import seen
-from clickscape.catalog.seen import Seen
+from clickscape.catalog import seen_ids
+from clickscape.catalog.seen_ids import Seen
 
 
 @given(st.lists(st.integers(0, 60)), st.integers(1, 20))
 @settings(max_examples=100, deadline=None)
 def test_it_is_a_dictionary(values: list[int], recent: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seen, "_RECENT", recent)  # so that a short list goes through many merges
+        patch.setattr(seen_ids, "_RECENT", recent)  # so that a short list goes through many merges
         known: dict[int, int] = {}
         compact = Seen()
         for number, value in enumerate(values):

@@ -9,7 +9,7 @@ import torch
 from torch.nn import Parameter
 
 from clickscape.errors import PreferenceError
-from clickscape.preference.learner import Learner
+from clickscape.preference.optimizer import PreferenceOptimizer
 
 
 def weights(dtype: torch.dtype = torch.float32) -> dict[str, Parameter]:
@@ -20,7 +20,7 @@ def weights(dtype: torch.dtype = torch.float32) -> dict[str, Parameter]:
     }
 
 
-def step(learner: Learner, named: dict[str, Parameter], number: int) -> float:
+def step(learner: PreferenceOptimizer, named: dict[str, Parameter], number: int) -> float:
     learner.clear()
     loss = (named["first"].sum() * (1 + number % 3) - named["second"].square().sum()).float()
     loss.backward()
@@ -29,7 +29,7 @@ def step(learner: Learner, named: dict[str, Parameter], number: int) -> float:
 
 def test_a_step_worked_out_by_hand() -> None:
     named = weights()
-    learner = Learner(named)
+    learner = PreferenceOptimizer(named)
     # the gradients are (1, 1) and −2 · (−1) three times: norm √14, clipped to 1; AdamW's first step is rate · sign
     assert step(learner, named, 0) == pytest.approx(14**0.5)
     assert named["first"].tolist() == pytest.approx([0.999, 0.999], abs=1e-6)
@@ -39,7 +39,7 @@ def test_a_step_worked_out_by_hand() -> None:
 
 def test_weights_in_16_bits_do_not_lose_small_steps() -> None:
     named = {"one": Parameter(torch.ones(1, dtype=torch.bfloat16))}
-    learner = Learner(named)
+    learner = PreferenceOptimizer(named)
     for _ in range(100):  # next to 1, bfloat16 knows steps of 1/256 only
         learner.clear()
         named["one"].sum().backward()
@@ -51,13 +51,13 @@ def test_weights_in_16_bits_do_not_lose_small_steps() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_restored_it_goes_on_as_if_it_had_never_stopped(dtype: torch.dtype, tmp_path: Path) -> None:
     whole, cut, fresh = weights(dtype), weights(dtype), weights(dtype)
-    learner, killed = Learner(whole), Learner(cut)
+    learner, killed = PreferenceOptimizer(whole), PreferenceOptimizer(cut)
     for number in range(9):
         step(learner, whole, number)
     for number in range(4):
         step(killed, cut, number)
     killed.save(tmp_path / "checkpoint.safetensors", number=4)
-    again = Learner(fresh)
+    again = PreferenceOptimizer(fresh)
     assert again.restore(tmp_path / "checkpoint.safetensors") == 4
     for number in range(4, 9):
         step(again, fresh, number)
@@ -68,9 +68,9 @@ def test_restored_it_goes_on_as_if_it_had_never_stopped(dtype: torch.dtype, tmp_
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.safetensors"
-    Learner(weights()).save(file, number=1)
+    PreferenceOptimizer(weights()).save(file, number=1)
     with pytest.raises(PreferenceError, match="of another model"):
-        Learner({"first": Parameter(torch.ones(3))}).restore(file)
+        PreferenceOptimizer({"first": Parameter(torch.ones(3))}).restore(file)
     file.write_bytes(b"no tensors")
     with pytest.raises(PreferenceError, match="no readable checkpoint"):
-        Learner(weights()).restore(file)
+        PreferenceOptimizer(weights()).restore(file)

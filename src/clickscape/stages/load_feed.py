@@ -8,7 +8,7 @@ from pathlib import Path
 from clickscape.catalog import feeds
 from clickscape.catalog.addresses import Network
 from clickscape.catalog.checking import is_remote
-from clickscape.catalog.lacking import FeedReport, Missing, Tally
+from clickscape.catalog.feed_report import FeedReport, Missing, Tally
 from clickscape.catalog.remote import Fetched, fetch
 from clickscape.errors import FeedError
 from clickscape.stages.progress import Progress, Stage

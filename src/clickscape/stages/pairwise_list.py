@@ -8,7 +8,7 @@ import numpy as np
 
 from clickscape import reward as reward_room
 from clickscape.compute.device import best_device
-from clickscape.reward import leftright
+from clickscape.reward import pairwise_list
 from clickscape.stages.progress import Progress, Stage
 
 STAGE = "reward evaluate"
@@ -18,20 +18,20 @@ CHUNK = 16
 
 def evaluate(
     path: Path, *, model: Path, image_dir: Path | None = None, seed: int = 0
-) -> Stage[leftright.LeftRightReport]:
+) -> Stage[pairwise_list.LeftRightReport]:
     """Read and check the whole list, open the model, ask it about every row in both orders."""
-    rows = leftright.read(path, image_dir=image_dir)
+    rows = pairwise_list.read(path, image_dir=image_dir)
     loaded = reward_room.load(model, device=best_device())
     odds = []
     for start in range(0, len(rows), CHUNK):
         yield Progress(STAGE, start, len(rows))
-        odds.append(leftright.ask(loaded, rows[start : start + CHUNK]))
+        odds.append(pairwise_list.ask(loaded, rows[start : start + CHUNK]))
     yield Progress(STAGE, len(rows), len(rows))
     orders = loaded.form == "pair"
-    return leftright.judge(rows, np.concatenate(odds), orders=orders, rng=np.random.default_rng(seed))
+    return pairwise_list.judge(rows, np.concatenate(odds), orders=orders, rng=np.random.default_rng(seed))
 
 
-def summary(judged: leftright.LeftRightReport) -> list[str]:
+def summary(judged: pairwise_list.LeftRightReport) -> list[str]:
     """The evaluation in lines for people."""
     named = [
         ("pair accuracy, both orders" if judged.as_shown else "pair accuracy", judged.accuracy),

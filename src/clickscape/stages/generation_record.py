@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from clickscape.catalog.lacking import Skipped
+from clickscape.catalog.feed_report import Skipped
 from clickscape.stages.gate import Gate
 
 MANIFEST = "creatives.jsonl"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from clickscape.cli import main
 from clickscape.errors import LogError
-from clickscape.reward import leftright
+from clickscape.reward import pairwise_list
 
 GOOD = {"image": "pair.png", "left_ctr": 0.05, "right_ctr": 0.04, "target": "left"}
 ASKED = "<image>\nWhich part will bring more click-through rate in this image for product 'Red Mug' ?"
@@ -41,7 +41,7 @@ def listed(folder: Path, *rows: object) -> Path:
 
 
 def test_rows_of_the_papers_code_are_understood(folder: Path) -> None:
-    rows = leftright.read(
+    rows = pairwise_list.read(
         listed(
             folder,
             {**GOOD, "id": "77_0", "question": ASKED},
@@ -83,7 +83,7 @@ def test_a_bad_row_names_file_and_row(folder: Path, case: str) -> None:
     row, words = BAD[case]
     path = listed(folder, GOOD, row)
     with pytest.raises(LogError) as error:
-        leftright.read(path)
+        pairwise_list.read(path)
     assert str(error.value).startswith(f"{path}, row 2: ")
     assert words in str(error.value)
     assert str(error.value).endswith(".")
@@ -93,19 +93,19 @@ def test_a_bad_row_names_file_and_row(folder: Path, case: str) -> None:
 def test_a_file_that_is_no_list_is_refused(folder: Path, text: str, words: str) -> None:
     (folder / "pairs.json").write_text(text)
     with pytest.raises(LogError, match=words):
-        leftright.read(folder / "pairs.json")
+        pairwise_list.read(folder / "pairs.json")
     with pytest.raises(LogError, match="no such list"):
-        leftright.read(folder / "nothing.json")
+        pairwise_list.read(folder / "nothing.json")
 
 
 def test_figures_worked_out_by_hand(folder: Path) -> None:
     sides = ["left", "left", "right", "right", "left", "right"]
-    rows = leftright.read(
+    rows = pairwise_list.read(
         listed(folder, *({"id": f"{n // 2}_{n}", "image": "pair.png", "target": side} for n, side in enumerate(sides)))
     )
     #                 as shown          turned (log-odds of the same left ad)
     odds = np.array([[2, 2], [1, -3], [1, -2], [-1, -1], [-4, 1], [0, 0]], dtype=float)
-    judged = leftright.judge(rows, odds, orders=True, rng=np.random.default_rng(0))
+    judged = pairwise_list.judge(rows, odds, orders=True, rng=np.random.default_rng(0))
     assert (judged.rows, judged.products, judged.left_targets) == (6, 3, 0.5)
     assert judged.accuracy.value == pytest.approx((1 + 0 + 1 + 1 + 0 + 0.5) / 6)
     assert judged.as_shown is not None
@@ -115,7 +115,7 @@ def test_figures_worked_out_by_hand(folder: Path) -> None:
     assert judged.takes_left.value == pytest.approx((3.5 + 3.5) / 12)
     # products 0, 1, 2 are right in 1, 2, 0.5 of 2 rows: no resample is below the worst product or above the best
     assert 0.25 <= judged.accuracy.low < judged.accuracy.value < judged.accuracy.high <= 1.0
-    alone = leftright.judge(rows, odds, orders=False, rng=np.random.default_rng(0))
+    alone = pairwise_list.judge(rows, odds, orders=False, rng=np.random.default_rng(0))
     assert (alone.as_shown, alone.takes_left) == (None, None)
 
 
@@ -142,7 +142,7 @@ def test_the_command_line_converts_and_evaluates(reward_original, tmp_path: Path
     code, out, err = clickscape("reward", "evaluate", path, "--model", tmp_path / "model")
     assert code == 0, err
     model = leftright_model(tmp_path / "model")
-    views = leftright.read(path)[0].views()
+    views = pairwise_list.read(path)[0].views()
     logits = model.ask([f"Which {n}?" for n in range(4)], [views] * 4).logits
     says_left = logits[:, 0] >= logits[:, 1]
     shown = float(np.mean(says_left == np.array([False, True, False, True])))
@@ -184,7 +184,7 @@ def test_models_of_this_package_are_judged_as_well(tmp_path: Path, folder: Path)
         assert code == 0, err
         assert len(out.splitlines()) == lines
         model = leftright_model(tmp_path / form)
-        prefers = model.compare(leftright.read(path)[0].product, *leftright.read(path)[0].views())
+        prefers = model.compare(pairwise_list.read(path)[0].product, *pairwise_list.read(path)[0].views())
         accuracy = 1.0 if prefers > 0.5 else 0.0
         assert f"{accuracy:.3f} [{accuracy:.3f}, {accuracy:.3f}]" in out.splitlines()[1]
 

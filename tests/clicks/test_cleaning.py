@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickscape.clicks import logs
-from clickscape.clicks.findings import Findings
+from clickscape.clicks.cleaning_report import Findings
 from clickscape.clicks.logs import Log
 from clickscape.config import ClicksConfig
 from clickscape.errors import ConfigError

@@ -12,8 +12,8 @@ import torch
 
 from clickscape.config import OptimizeConfig, WatchConfig
 from clickscape.errors import PreferenceError
+from clickscape.preference.monitor import FILE, RewardHackingMonitor, Seen, compare, read_seen
 from clickscape.preference.rounds import RoundReport, open_policy, optimize, product_pictures
-from clickscape.preference.watch import FILE, Seen, Watch, compare, read_seen
 from clickscape.render import load
 from clickscape.render.studio.parse import parse
 from clickscape.reward.judge import Judge
@@ -54,7 +54,7 @@ def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Run:
     renderer, pictures = load("studio"), product_pictures(32)
 
     def go(folder: Path, judge: Judge | None, look: WatchConfig = LOOK) -> Iterator[RoundReport]:
-        watch = Watch(
+        watch = RewardHackingMonitor(
             shelf[1::2],
             teacher=Hackable(),
             judge=judge,
@@ -200,7 +200,7 @@ def test_a_fall_that_chance_explains_ends_nothing() -> None:
 
 def test_products_of_one_group_say_nothing(shelf: list[Product]) -> None:
     with pytest.raises(PreferenceError, match=r"one group.*judge_share"):
-        Watch(
+        RewardHackingMonitor(
             shelf, teacher=Hackable(), judge=None, renderer=load("studio"), pictures=product_pictures(32),
             groups={product.product_id: "one" for product in shelf}, config=LOOK, render_size=64, max_new_tokens=8,
         )  # fmt: skip

@@ -33,7 +33,7 @@ from clickscape.gates.style import Style
 from clickscape.render.studio.parse import parse
 from clickscape.render.studio.scene import Scene
 from clickscape.simulator import world
-from clickscape.stages.descriptions import Choice, CandidateSelector, choose
+from clickscape.stages.descriptions import CandidateSelector, Choice, choose
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 

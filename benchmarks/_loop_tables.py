@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from clickscape.reward.evaluate import KNOWN_SCENES, NEW_ELEMENT, NEW_TOGETHER
+from clickscape.stats.bootstrap import crossed_draws
 from clickscape.types import Estimate
 
 RESAMPLES = 2_000
@@ -135,13 +136,8 @@ def _ends(draws: np.ndarray) -> list[float]:
 
 def _resampled(cells: np.ndarray, *, seed: int) -> np.ndarray:
     """Sums of cells (seed, object, …) over seeds and objects that are drawn anew, objects alike in all: (draw, …)."""
-    rng, (seeds, objects) = np.random.default_rng(seed), cells.shape[:2]
-    draws = []
-    for _ in range(RESAMPLES):
-        by_seed = rng.integers(seeds, size=seeds)
-        by_object = rng.integers(objects, size=objects)
-        draws.append(cells[by_seed][:, by_object].sum((0, 1)))
-    return np.stack(draws)
+    draws = crossed_draws(*cells.shape[:2], rng=np.random.default_rng(seed), resamples=RESAMPLES)
+    return np.stack([cells[by_seed][:, by_object].sum((0, 1)) for by_seed, by_object in draws])
 
 
 def _spread(values: Sequence[float]) -> list[float]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from clickscape.stats.bootstrap import crossed_draws
+
 RESAMPLES = 2_000
 
 
@@ -19,7 +21,7 @@ def pool_runs(
     """
     cells = {name: np.array([list(one[name]["cells"].values()) for one in runs]) for name in runs[0]}
     seeds, objects, _ = cells[standard].shape
-    draws = [(rng.integers(seeds, size=seeds), rng.integers(objects, size=objects)) for _ in range(RESAMPLES)]
+    draws = list(crossed_draws(seeds, objects, rng=rng, resamples=RESAMPLES))
 
     def figures(sums: np.ndarray) -> np.ndarray:
         """(…, 4) sums → accuracy, share of the way, accuracy on the true order."""

@@ -18,15 +18,14 @@ from pathlib import Path
 import ibis
 import numpy as np
 
+from _creative_ranking import Shown, counts, read, split_half, write_simulated
 from clickscape import clicks, vlm
 from clickscape.catalog.images import open_image
-from clickscape.clicks.creative_ranking import Shown, counts, halves, read
 from clickscape.config import ClicksConfig, RewardConfig
 from clickscape.reward.data import RewardData
 from clickscape.reward.evaluate import RewardReport, evaluate
 from clickscape.reward.model import build
 from clickscape.reward.train import train
-from clickscape.simulator import creative_ranking as simulated
 from clickscape.types import Product
 
 RESULTS = Path(__file__).parent / "results" / "creative_ranking.jsonl"
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as drawn:
         folder = asked.folder or Path(drawn)
         if asked.folder is None:
-            simulated.write(folder, products=min(asked.products or 60, 100), seed=asked.seed)
+            write_simulated(folder, products=min(asked.products or 60, 100), seed=asked.seed)
         report = measure(folder, form=asked.form, epochs=asked.epochs, products=asked.products, seed=asked.seed)
     source = "simulated clicks in the layout of CreativeRanking" if asked.folder is None else "CreativeRanking"
     print(table(report, source=source, simulated=asked.folder is None))
@@ -77,7 +76,7 @@ def measure(folder: Path, *, form: str, epochs: int, products: int | None, seed:
     for _ in train(model, learning, config=config, rng=np.random.default_rng(seed)):
         pass
     rng = np.random.default_rng(seed + 1)
-    return evaluate(model, testing, rng=rng, halves=halves(tested, rng=rng))
+    return evaluate(model, testing, rng=rng, split_half=split_half(tested, rng=rng))
 
 
 def table(report: RewardReport, *, source: str, simulated: bool) -> str:

@@ -36,6 +36,7 @@ from clickscape.catalog import cutout as today
 from clickscape.catalog.confidence import FEATURES, SURE, features
 from clickscape.catalog.mask import find
 from clickscape.errors import ImageError
+from clickscape.stats.bootstrap import ClusterBootstrap
 from photographs import Half, Photograph
 
 ROOT = Path(__file__).parents[1]
@@ -124,18 +125,12 @@ def load_before(revision: str, folder: Path) -> ModuleType:
 
 def mean(rows: Sequence[Judged], value: Callable[[Judged], float | None]) -> list[float] | None:
     """Mean and 95 % interval by bootstrap over objects; None where no row has a value."""
-    groups: dict[str, list[float]] = {}
-    for row in rows:
-        number = value(row)
-        if number is not None:
-            groups.setdefault(row.photo.group, []).append(number)
-    if not groups:
+    found = [(row.photo.group, number) for row in rows if (number := value(row)) is not None]
+    if not found:
         return None
-    sums = np.array([sum(values) for values in groups.values()])
-    counts = np.array([len(values) for values in groups.values()])
-    drawn = np.random.default_rng(0).integers(0, len(sums), (2000, len(sums)))
-    resampled = sums[drawn].sum(1) / counts[drawn].sum(1)
-    return [float(sums.sum() / counts.sum()), *(float(bound) for bound in np.quantile(resampled, (0.025, 0.975)))]
+    groups, numbers = zip(*found, strict=True)
+    mean = ClusterBootstrap.draw(groups, rng=np.random.default_rng(0)).mean(np.array(numbers, dtype=float))
+    return [mean.value, mean.low, mean.high]
 
 
 FIGURES: dict[str, Callable[[Judged], float | None]] = {

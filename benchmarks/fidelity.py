@@ -35,6 +35,7 @@ from clickscape.gates.result import Kind
 from clickscape.render.studio import scene as scenes
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
+from clickscape.stats.bootstrap import ClusterBootstrap
 
 RESULTS = Path(__file__).parent / "results" / "fidelity.jsonl"
 RIGHT_PER_SCENE, SPOILED_PER_SCENE = 5, 3
@@ -155,16 +156,12 @@ def choose(rows: list[Row], usual: dict[str, float]) -> dict[str, float]:
 
 def scores(rows: list[Row], limits: dict[str, float], *, rounds: int = 1000) -> dict[str, dict[str, list[float]]]:
     """Precision and recall, each (value, low, high), of every defect against the right pictures."""
-    objects = sorted({row.object_id for row in rows})
-    place = {name: index for index, name in enumerate(objects)}
     right = [row for row in rows if not row.defect]
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(len(objects), np.full(len(objects), 1 / len(objects)), rounds)
-    weights = np.concatenate([np.ones((1, len(objects)), np.int64), weights])
+    bootstrap = ClusterBootstrap.draw([row.object_id for row in rows], rng=np.random.default_rng(0), resamples=rounds)
 
     def summed(some: list[Row], hits: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        counts = np.bincount([place[row.object_id] for row in some], weights=hits, minlength=len(objects))
-        return weights @ counts
+        """The sum itself, then that of every resample."""
+        return np.append(hits.sum(), bootstrap.of([row.object_id for row in some]).sums(hits))
 
     made: dict[str, dict[str, list[float]]] = {}
     for defect, (kind, _) in DEFECTS.items():

@@ -47,7 +47,6 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     "margin-weighted, product-centric": {"objective": "product_centric", "preference": "margin_dpo"},
     "preference-only, no anchor": {"objective": "preference_only", "anchor": "none"},
     "product-centric, no anchor (the paper's form)": {"objective": "product_centric", "anchor": "none"},
-    "product-centric, SFT-margin anchor": {"objective": "product_centric", "anchor": "sft_margin"},
     "margin-weighted, product-centric, no anchor": {
         "objective": "product_centric", "preference": "margin_dpo", "anchor": "none"
     },
@@ -74,7 +73,6 @@ CHANGES: Mapping[str, tuple[str, str]] = {
     "the anchor, margin-weighted": (
         "margin-weighted, product-centric", "margin-weighted, product-centric, no anchor"
     ),
-    "an SFT margin as the anchor": ("product-centric, SFT-margin anchor", "product-centric"),
     "the relevance gate": (GATED, "product-centric"),
     "GRPO in place of product-centric": (PEER, "product-centric"),
     "margin weights, product-centric": ("margin-weighted, product-centric", "product-centric"),
@@ -173,7 +171,8 @@ def measured(workspace: Workspace, *, seed: int) -> dict[str, Any]:
         for name, part in rewarded["parts"].items()
         if part["ceiling"]
     }
-    accuracy = {key: rewarded[key]["value"] for key in ("accuracy", "ceiling", "share", "true_accuracy")}
+    accuracy = {key: rewarded[key]["value"] for key in ("accuracy", "ceiling", "true_accuracy")}
+    accuracy["share"] = rewarded["normalized_accuracy"]["value"]
     return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "rows": rows, "reward": accuracy, "parts": parts}
 
 

@@ -33,6 +33,7 @@ from clickscape.preference.corruption import hide_patches
 from clickscape.preference.rounds import product_pictures
 from clickscape.render.studio.parse import parse
 from clickscape.simulator import world, writer
+from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate, Product
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.model import VisionLanguageModel
@@ -244,11 +245,10 @@ def _interval(
     figure: Callable[[np.ndarray], float], objects: Sequence[str], *, rng: np.random.Generator
 ) -> list[float]:
     """Value, low and high; whole objects are drawn."""
-    rows = np.unique(np.asarray(objects), return_inverse=True)[1]
-    count = int(rows.max()) + 1
-    draws = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    low, high = np.quantile([figure(draw[rows].astype(float)) for draw in draws], [0.025, 0.975])
-    return [figure(np.ones(len(rows))), float(low), float(high)]
+    bootstrap = ClusterBootstrap.draw(objects, rng=rng, resamples=RESAMPLES)
+    resampled = np.array([figure(drawn[bootstrap.cluster]) for drawn in bootstrap.drawn])
+    found = percentile_interval(figure(np.ones(len(objects))), resampled)
+    return [found.value, found.low, found.high]
 
 
 def _auc(values: np.ndarray, fits: np.ndarray, weight: np.ndarray) -> float:

@@ -39,6 +39,7 @@ from clickscape.reward.train import train
 from clickscape.stages import split, truth
 from clickscape.stages.progress import run
 from clickscape.stages.reward import named_slots, reward_data, writer_source
+from clickscape.stats.accuracy import pair_agreement
 from clickscape.types import CreativePair, Product
 from clickscape.workspace import Workspace, atomic_file
 
@@ -263,7 +264,7 @@ def _odds(
             logits = model.logits(seen[-1]).mean(0)
             both.append(logits[:, 0] - logits[:, 1])
         odds.append((both[0] - both[1]) / 2)
-        lefts += [evaluation.agreement(one, np.ones(len(chunk))) for one in both]
+        lefts += [pair_agreement(one, np.ones(len(chunk))) for one in both]
     return np.concatenate(odds), float(np.concatenate(lefts).mean()), _names(model, seen)
 
 
@@ -287,8 +288,8 @@ def _cells(odds: np.ndarray, data: RewardData, log_ctr: np.ndarray) -> dict[str,
     observed = np.array([pair.preference for pair in data.informative]) - 0.5
     true_gaps = log_ctr[data.places[:, 0]] - log_ctr[data.places[:, 1]]
     rows = np.stack([
-        np.ones(len(odds)), evaluation.agreement(odds, observed),
-        evaluation.agreement(true_gaps, observed), evaluation.agreement(odds, true_gaps),
+        np.ones(len(odds)), pair_agreement(odds, observed),
+        pair_agreement(true_gaps, observed), pair_agreement(odds, true_gaps),
     ], axis=1)  # fmt: skip
     cells: dict[str, np.ndarray] = {}
     for pair, row in zip(data.informative, rows, strict=True):

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from clickscape.clicks import ctr, logs
 from clickscape.clicks.ctr import ESTIMATES
-from clickscape.clicks.pairs import PAIRS, judge, pairs, to_pairs
+from clickscape.clicks.pairs import PAIRS, label_pairs, pairs, to_pairs
 from clickscape.config import ClicksConfig
 from clickscape.types import CreativePair
 
@@ -24,7 +24,7 @@ def estimated(
     creative: str, product: str = "p", *, log_ctr: float = -3.0, se: float = 0.1, **other: object
 ) -> dict[str, object]:
     blank = dict.fromkeys(ESTIMATES.names, 0)
-    unknown = dict.fromkeys(("shape", "rate", "shared", "window_ctr"))
+    unknown = dict.fromkeys(("shape", "rate", "shared"))
     return {
         **blank,
         **unknown,
@@ -86,7 +86,7 @@ def test_every_pair_left_out_has_a_reason() -> None:
     rows = [observed("a", 1_000), observed("b", 1_100), observed("c", 1_300), observed("d", 50, 500)]
     rows.append(observed("e", 1_000))
     table = logs.connect(threads=1).create_table("estimates", pa.Table.from_pylist(rows, schema=ESTIMATES))
-    judged = {row["first"] + row["second"]: row for row in judge(table, config=PAPER).to_pyarrow().to_pylist()}
+    judged = {row["first"] + row["second"]: row for row in label_pairs(table, config=PAPER).to_pyarrow().to_pylist()}
     assert len(judged) == 10
     assert {name for name, row in judged.items() if row["reason"] is None} == {"ab", "be", "bc"}
     assert judged["ae"]["reason"] == "a tie, or unknown"

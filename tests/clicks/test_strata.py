@@ -11,7 +11,6 @@ import pytest
 from clickscape.clicks import cells, ctr, exposure, logs
 from clickscape.clicks.pairs import pairs, to_pairs
 from clickscape.config import ClicksConfig
-from clickscape.errors import ConfigError, LogError
 from clickscape.types import CreativePair
 
 DAYS = [f"2026-01-{day:02}" for day in range(1, 15)]
@@ -190,48 +189,4 @@ def test_days_may_be_dates_times_or_text(values: pa.Array) -> None:
     counts = favored(8, products=10, gap=0.1)
     place = pa.array([DAYS.index(day) for day in counts["day"].to_pylist()])
     dated = counts.set_column(counts.column_names.index("day"), "day", values.take(place))
-    assert learned(dated, stable_order="drop")[0] == learned(counts, stable_order="drop")[0]
-
-
-# --- the same order in the last 7, 14 and 30 days
-
-
-def two_weeks(last: tuple[int, int], before: tuple[int, int]) -> pa.Table:
-    """Two creatives, 1,000 impressions a week; clicks of the first and the second, last week and the week before."""
-    days = ["2026-02-10", "2026-02-02"]  # one day in the last 7, the other only in the last 14
-    shown = np.full((2, 1, 2), 1_000)
-    return table(shown, np.array([last, before]).T[:, None, :], per_product=2, day=days)
-
-
-def test_a_pair_whose_order_turned_is_dropped_or_marked() -> None:
-    steady, turned = two_weeks((60, 40), (50, 40)), two_weeks((60, 40), (20, 70))
-    for setting, kept in (("off", [None]), ("mark", [False]), ("drop", [])):
-        connection = logs.connect(threads=1)
-        config = ClicksConfig(stable_order=setting, within_strata=False)  # type: ignore[arg-type]
-        estimates, _ = ctr.estimate(connection.create_table("counts", turned), config=config)
-        found = pairs(connection.create_table("estimates", estimates), config=config).to_pyarrow()
-        assert found["stable"].to_pylist() == kept
-    (pair,), rows, _ = learned(steady, stable_order="drop", within_strata=False)
-    assert pair.preference > 0.9
-    assert [row["window_ctr"] for row in rows] == [
-        pytest.approx([0.06, 0.055, 0.055]),
-        pytest.approx([0.04, 0.04, 0.04]),
-    ]
-
-
-def test_a_week_without_impressions_says_nothing_about_the_order() -> None:
-    counts = two_weeks((60, 40), (50, 70))
-    gone = counts.filter(~((pa.compute.field("creative_id") == "c00001") & (pa.compute.field("day") == "2026-02-10")))
-    (pair,), rows, _ = learned(gone, stable_order="drop", within_strata=False)
-    assert np.isnan(rows[1]["window_ctr"][0])
-    assert pair.preference < 0.5
-
-
-def test_without_days_the_stable_order_cannot_be_asked_for() -> None:
-    counts = favored(9, products=2, gap=0.1)
-    with pytest.raises(ConfigError, match=r"stable_order looks at .* but the log has no days\. Log the time") as caught:
-        learned(counts.drop_columns("day"), stable_order="mark")
-    assert "\n" not in str(caught.value)
-    wrong = counts.set_column(counts.column_names.index("day"), "day", pa.array(["Monday"] * len(counts)))
-    with pytest.raises(LogError, match=r"the day 'Monday' is no date.*Convert"):
-        learned(wrong, stable_order="mark")
+    assert learned(dated)[0] == learned(counts)[0]

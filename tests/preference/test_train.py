@@ -22,7 +22,6 @@ from clickscape.preference.train import (
     question,
     score,
     train,
-    warm_up,
 )
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample, answer_log_probs, collate, image_features
@@ -120,16 +119,6 @@ def test_the_reference_looks_with_its_own_tower_and_projector(build: Build, trai
     again = score(own, training_pairs, product_centric=True)
     for part in ("chosen", "rejected", "corrupted"):
         torch.testing.assert_close(getattr(again, part), getattr(expected, part), rtol=0, atol=0)
-
-
-def test_warm_up_never_swallows_a_short_run() -> None:
-    for steps in (1, 2, 3, 10, 100):
-        for share in (0.0, 0.05, 0.5):
-            factors = [warm_up(number, steps=steps, share=share) for number in range(1, steps + 1)]
-            assert min(factors) > 0
-            assert factors == sorted(factors)
-            assert sum(factor == 1.0 for factor in factors) >= steps / 2
-    assert [warm_up(number, steps=8, share=0.25) for number in (1, 2, 3, 4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
 
 
 def test_the_tower_stays_and_the_rest_learns(build: Build, training_pairs: TrainingPairs) -> None:

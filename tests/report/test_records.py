@@ -33,14 +33,16 @@ def test_unknown_numbers_are_none_not_nan() -> None:
         reports.TrainingStep(number=1, round=1, loss=float("nan"))
 
 
-def test_share_of_the_way_to_the_ceiling() -> None:
+def test_normalized_accuracy_is_given_or_follows_from_accuracy_and_ceiling() -> None:
     accuracy = reports.RewardAccuracy(observed=Estimate(0.74, 0.7, 0.78), ceiling=around(0.9), pairs=1, products=1)
-    way = accuracy.share_of_way
+    normalized = accuracy.normalized_accuracy
     assert way is not None
-    assert (way.value, way.low, way.high) == pytest.approx((0.6, 0.5, 0.7))  # .24/.4, .2/.4, .28/.4
-    given = accuracy.model_copy(update={"share": around(0.55)})
-    assert given.share_of_way == around(0.55)
-    assert accuracy.model_copy(update={"ceiling": around(0.5)}).share_of_way is None
+    assert (normalized.value, normalized.low, normalized.high) == pytest.approx(
+        (0.6, 0.5, 0.7)
+    )  # .24/.4, .2/.4, .28/.4
+    given = accuracy.model_copy(update={"normalized": around(0.55)})
+    assert given.normalized_accuracy == around(0.55)
+    assert accuracy.model_copy(update={"ceiling": around(0.5)}).normalized_accuracy is None
 
 
 @pytest.mark.parametrize("content", [b'{"title": "x"}', b"{", b"\xff\xfe"])

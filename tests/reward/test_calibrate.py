@@ -8,14 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clickscape.clicks.split_half import halves
+from clickscape.clicks.split_half import split_half
 from clickscape.config import RewardConfig
 from clickscape.reward import model as reward_model
-from clickscape.reward.calibrate import calibration_errors, temperature, temperature_of_counts
+from clickscape.reward.calibrate import temperature, temperature_of_counts
 from clickscape.reward.data import pair_weights, split
 from clickscape.reward.evaluate import DECIDED, GAPS, UNDECIDED, evaluate
 from clickscape.reward.ranking import ranking, rows_of, scores_of
 from clickscape.reward.train import train
+from clickscape.stats.accuracy import calibration_errors
 
 
 def _sigmoid(odds: np.ndarray) -> np.ndarray:
@@ -153,13 +154,13 @@ def test_halves_are_independent_and_add_up_to_the_whole() -> None:
     rng = np.random.default_rng(3)
     clicks = rng.poisson(40, 5000)
     table = pa.table({"clicks": clicks, "examinations": np.full(5000, 1000.0)})
-    one, other = halves(table, rng=rng)
+    one, other = split_half(table, rng=rng)
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
     assert np.exp(one).mean() == pytest.approx(0.041, rel=0.02)  # (20 + ½) / 500
     whole = pa.table(
         {"clicks": clicks, "examinations": np.full(5000, 1000.0), "shape": clicks + 8.0, "rate": np.full(5000, 1200.0)}
     )
-    shrunk, _ = halves(whole, rng=rng)
+    shrunk, _ = split_half(whole, rng=rng)
     assert np.exp(shrunk).mean() == pytest.approx(28 / 700, rel=0.02)
 
 

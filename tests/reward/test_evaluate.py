@@ -13,10 +13,10 @@ from clickscape.reward.evaluate import (
     KNOWN_SCENES,
     NEW_ELEMENT,
     NEW_TOGETHER,
-    agreement,
     evaluate,
-    split_half_ceiling,
 )
+from clickscape.stages.reward import summary
+from clickscape.stats.accuracy import pair_agreement, split_half_ceiling
 from clickscape.types import CreativePair, Product
 
 
@@ -62,7 +62,7 @@ def test_an_observed_tie_does_not_count() -> None:
 def test_agreement_of_opposites_adds_up_to_one(gaps: list[float]) -> None:
     predicted = np.array(gaps)
     observed = np.linspace(-1, 1, len(gaps)) + 0.013
-    assert (agreement(predicted, observed) + agreement(-predicted, observed) == 1).all()
+    assert (pair_agreement(predicted, observed) + pair_agreement(-predicted, observed) == 1).all()
 
 
 def test_oracle_reaches_its_ceiling_and_the_truth() -> None:
@@ -72,12 +72,25 @@ def test_oracle_reaches_its_ceiling_and_the_truth() -> None:
     report = evaluate(truth, data, rng=rng, true_log_ctr=truth)
     assert report.ceiling is not None
     assert report.accuracy == report.ceiling
-    assert report.share is not None
-    assert report.share.value == pytest.approx(1.0)
+    assert report.normalized_accuracy is not None
+    assert report.normalized_accuracy.value == pytest.approx(1.0)
     assert report.true_accuracy is not None
     assert report.true_accuracy.value == 1.0
     # gaps √2·N(0,1) seen through noise of .8: P(right sign) = ½ + atan(1/.8)/π
     assert report.ceiling.value == pytest.approx(0.5 + np.arctan(1 / 0.8) / np.pi, abs=0.03)
+
+
+def test_the_ceiling_is_the_oracles_whatever_the_model_predicts() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=400)
+    data = _data(100, 4, observed=truth + rng.normal(0, 0.8, size=400))
+    oracle = evaluate(truth, data, rng=rng, true_log_ctr=truth)
+    wrong = evaluate(-truth, data, rng=rng, true_log_ctr=truth)
+    assert oracle.ceiling is not None
+    assert wrong.ceiling is not None
+    assert wrong.ceiling.value == oracle.ceiling.value
+    assert wrong.accuracy.value == pytest.approx(1 - oracle.ceiling.value)
+    assert f"{wrong.ceiling.value:.3f} [" in next(line for line in summary(wrong) if line.startswith("noise ceiling"))
 
 
 def test_split_halves_recover_the_ceiling() -> None:
@@ -86,7 +99,7 @@ def test_split_halves_recover_the_ceiling() -> None:
     noise = rng.normal(0, 0.9 * np.sqrt(2), size=(2, 6000))
     halves = truth + noise
     data = _data(1500, 4, observed=halves.mean(0))
-    report = evaluate(truth, data, rng=rng, halves=(halves[0], halves[1]))
+    report = evaluate(truth, data, rng=rng, split_half=(halves[0], halves[1]))
     known = evaluate(truth, data, rng=rng, true_log_ctr=truth)
     assert report.ceiling is not None
     assert known.ceiling is not None

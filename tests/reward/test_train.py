@@ -74,17 +74,6 @@ def test_unknown_targets_and_labels_cost_nothing() -> None:
     assert _losses(targets=torch.full((2, 1), math.nan)).regression.item() == 0
 
 
-def test_warm_up_does_not_swallow_a_short_run() -> None:
-    assert training.learning_rate(0, 1, warmup_share=0.5) == 1.0
-    for total in (1, 2, 3, 10, 400):
-        rates = [training.learning_rate(step, total, warmup_share=0.05) for step in range(total)]
-        assert min(rates) > 0
-        assert max(rates) == 1.0
-        assert np.mean(rates) > 0.45
-    rise = [training.learning_rate(step, 100, warmup_share=0.1) for step in range(11)]
-    assert rise == pytest.approx([(step + 1) / 11 for step in range(11)])
-
-
 @pytest.mark.parametrize("form", ["single", "pair"])
 def test_a_separable_world_is_learned_for_products_never_seen(form: Any, world: Any, backbone: Any) -> None:
     products = world.products(54)

@@ -41,7 +41,7 @@ def own_shop(logged_shop: Workspace, tmp_path: Path) -> Workspace:
 
 def test_the_encoder_of_the_settings_is_trained_on_and_saved(own_shop: Workspace, tmp_path: Path) -> None:
     folder = _encoder(tmp_path / "dino", seed=0)
-    config = SMALL_REWARD.model_copy(update={"backbone": str(folder), "bucket_epochs": 1})
+    config = SMALL_REWARD.model_copy(update={"backbone": str(folder)})
     manifest = run(reward(own_shop, config))
     assert manifest.result["pairs"] > 0
     steps = next(own_shop.runs_folder.glob("*-reward*/metrics.jsonl")).read_text().splitlines()

@@ -5,8 +5,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from clickscape.config import PretrainConfig
 from clickscape.errors import ModelError
@@ -17,21 +15,6 @@ from clickscape.vlm import tasks
 CONFIG = PretrainConfig(
     tower_steps=30, tower_batch_size=18, tower_learning_rate=3e-3, text_steps=6, joint_steps=6, batch_size=6
 )
-
-
-@settings(max_examples=80)
-@given(st.integers(1, 400), st.floats(0, 0.5))
-def test_the_warm_up_never_swallows_a_short_run(steps, share):
-    rates = [training.rate_at(step, steps=steps, peak=1.0, warmup_share=share) for step in range(steps)]
-    assert max(rates) == pytest.approx(1.0)  # the peak is reached, even in one step
-    assert rates.index(max(rates)) <= steps // 2
-    assert min(rates) > 0
-
-
-def test_the_learning_rate_by_hand():
-    rates = [training.rate_at(step, steps=10, peak=2.0, warmup_share=0.2) for step in range(10)]
-    assert rates[:3] == pytest.approx([2 / 3, 4 / 3, 2.0])
-    assert rates[6] == pytest.approx(2 * (0.03 + 0.97 * 0.5))  # half of the cosine
 
 
 def test_plain_wording_fades_out():

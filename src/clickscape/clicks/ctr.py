@@ -23,7 +23,6 @@ from clickscape.clicks.cells import Cells, Floats, Integers
 from clickscape.clicks.exposure import Stratum
 from clickscape.clicks.position import Examination
 from clickscape.clicks.shrinkage import Prior
-from clickscape.clicks.windows import window_ctrs
 from clickscape.config import ClicksConfig
 
 ESTIMATES = pa.schema(
@@ -41,7 +40,6 @@ ESTIMATES = pa.schema(
         "shape": pa.float64(),
         "rate": pa.float64(),
         "shared": pa.list_(pa.float64()),
-        "window_ctr": pa.list_(pa.float64()),
     }
 )
 
@@ -79,8 +77,7 @@ def estimate(
     its interval are those of the Gamma whose log has the same mean and variance. Under "beta" it is Beta(s·m + clicks,
     s·(1 − m) + max(examinations − clicks, 0)), where s = `prior_impressions` and m is the product's own mean, drawn to
     the mean of the log with the same s; no shape and rate. Both: ctr = mean; ctr_low, ctr_high = 2.5 % and 97.5 %
-    points; log_ctr, log_ctr_se = mean and standard deviation of log CTR. window_ctr: clicks per examination in the
-    last 7, 14 and 30 days, null unless `stable_order` asks.
+    points; log_ctr, log_ctr_se = mean and standard deviation of log CTR.
     """
     cells = counted.read(counts)
     offsets = offset_room.fit(cells, position_correction=config.position_correction, within_strata=config.within_strata)
@@ -93,7 +90,6 @@ def estimate(
         shrunk = shrinkage.shrink(clicks, examinations, cells.product, category=_category(cells, categories))
         prior = shrunk.prior
         posterior = _gamma(shrunk, offsets.loading, examinations)
-    windows = window_ctrs(cells, examined) if config.stable_order != "off" else None
     count = len(cells.creatives)
     table = pa.Table.from_arrays(
         [
@@ -106,7 +102,6 @@ def estimate(
             *(pa.array(column) for column in (posterior.log_ctr, posterior.log_ctr_se)),
             *(pa.nulls(count, pa.float64()) if c is None else pa.array(c) for c in (posterior.shape, posterior.rate)),
             _lists(posterior.shared),
-            pa.nulls(count, pa.list_(pa.float64())) if windows is None else _lists(windows),
         ],
         schema=ESTIMATES,
     )

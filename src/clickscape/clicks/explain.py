@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from clickscape.clicks import logs
 from clickscape.clicks.ctr import ClickModel
-from clickscape.clicks.pairs import judge
+from clickscape.clicks.pairs import label_pairs
 from clickscape.config import ClicksConfig
 from clickscape.errors import LogError
 
@@ -28,7 +28,7 @@ _CREATIVE = ("creative_id", "impressions", "clicks", "examinations", "ctr", "ctr
 class Explanation:
     """The model of the log, how many pairs were kept, and how many were left out for which reason.
 
-    products: product_id → its creatives (posterior) and pairs (P, gap, weight, stable, reason), in order.
+    products: product_id → its creatives (posterior) and pairs (P, gap, weight, reason), in order.
     """
 
     model: ClickModel
@@ -57,7 +57,7 @@ def explain(
 
     Shown in full: the product `product_id`, else all (`whole`), else the one with the most clicks.
     """
-    rows = judge(logs.connect().create_table("estimates", estimates), config=config).to_pyarrow()
+    rows = label_pairs(logs.connect().create_table("estimates", estimates), config=config).to_pyarrow()
     rows = rows.sort_by([(name, "ascending") for name in ("product_id", "first", "second")])
     known = estimates["product_id"].to_pylist()
     if product_id is None:
@@ -139,14 +139,11 @@ def _creatives(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _pairs(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield f"  {'first':<{_ID}} {'second':<{_ID}} {'P first':>7} {'log gap':>7} {'weight':>6}  verdict"
+    yield f"  {'first':<{_ID}} {'second':<{_ID}} {'P first':>7} {'log gap':>7} {'weight':>6}  result"
     for row in rows:
         ids = " ".join(f"{_cut(row[side], _ID):<{_ID}}" for side in ("first", "second"))
         figures = f"{_number(row['preference'], 3):>7} {_number(row['gap'], 3):>7} {row['weight']:>6.3f}"
-        verdict = row["reason"] or "kept"
-        if row["reason"] is None and row["stable"] is False:
-            verdict = "kept, though its order differs over days"
-        yield f"  {ids} {figures}  {verdict}"
+        yield f"  {ids} {figures}  {row['reason'] or 'kept'}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.special import betainc, digamma, ndtr, ndtri, polygamma
 
 from clickscape.clicks.cells import Floats
-from clickscape.clicks.windows import WINDOWS
 from clickscape.config import ClicksConfig
 from clickscape.types import CreativePair
 
@@ -22,10 +21,8 @@ PAIRS = pa.schema(
         "preference": pa.float64(),
         "gap": pa.float64(),
         "weight": pa.float64(),
-        "stable": pa.bool_(),
     }
 )
-_RECORD = PAIRS.names[:-1]
 
 
 @ibis.udf.scalar.pyarrow  # type: ignore[untyped-decorator]
@@ -69,25 +66,19 @@ def pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
     product depend on each other and share one unit of weight. labels="gap_weighted": the same, each share times min(1,
     gap / `full_gap`). labels="paper" (Chen et al. 2025): both creatives have more than `paper_min_impressions`
     impressions and the ratio of their observed CTRs (clicks / impressions) lies in [`paper_min_ratio`,
-    `paper_max_ratio`]; preference is 0 or 1, gap the log of the ratio, weight 1. A tie makes no pair. `stable`: whether
-    the order is the same in the last 7, 14 and 30 days, null where that cannot be told.
+    `paper_max_ratio`]; preference is 0 or 1, gap the log of the ratio, weight 1. A tie makes no pair.
     """
-    judged = judge(estimates, config=config)
-    return judged.filter(judged.reason.isnull()).select(*PAIRS.names)
+    labeled = label_pairs(estimates, config=config)
+    return labeled.filter(labeled.reason.isnull()).select(*PAIRS.names)
 
 
-def judge(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
+def label_pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
     """Every pair of creatives of one product: PAIRS and `reason`, null for a kept pair, else why it is left out."""
     left, right = estimates.view(), estimates.view()
     joined = left.join(
         right, [left.product_id == right.product_id, left.creative_id < right.creative_id], rname="{name}_second"
     )
     labeled = _paper(joined, config=config) if config.labels == "paper" else _soft(joined)
-    labeled = labeled.mutate(stable=_stable(labeled, config=config))
-    if config.stable_order == "drop":
-        unstable = labeled.reason.isnull() & (~labeled.stable).fill_null(False)
-        listed = f"{', '.join(map(str, WINDOWS[:-1]))} and {WINDOWS[-1]}"
-        labeled = labeled.mutate(reason=ibis.ifelse(unstable, f"order differs over {listed} days", labeled.reason))
     kept = labeled.reason.isnull()
     if config.labels == "paper":
         weight = ibis.literal(1.0)
@@ -98,7 +89,6 @@ def judge(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
     return labeled.select(
         *("product_id", "first", "second", "preference", "gap"),
         weight=ibis.ifelse(kept, weight.cast("float64"), 0.0),
-        stable=labeled.stable,
         reason=labeled.reason,
     )
 
@@ -107,7 +97,7 @@ def to_pairs(table: ibis.Table | pa.Table) -> list[CreativePair]:
     """Rows of `pairs` as records, ordered by product and creatives."""
     rows = table if isinstance(table, pa.Table) else table.to_pyarrow()
     rows = rows.sort_by([(name, "ascending") for name in ("product_id", "first", "second")])
-    return [CreativePair(**row) for row in rows.select(_RECORD).to_pylist()]
+    return [CreativePair(**row) for row in rows.select(PAIRS.names).to_pylist()]
 
 
 def _soft(joined: ibis.Table) -> ibis.Table:
@@ -147,24 +137,7 @@ def _paper(joined: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
 def _labeled(joined: ibis.Table, **columns: ibis.Value) -> ibis.Table:
     return joined.select(
         "product_id",
-        "window_ctr",
-        "window_ctr_second",
         first=joined.creative_id,
         second=joined.creative_id_second,
         **columns,
     )
-
-
-def _stable(labeled: ibis.Table, *, config: ClicksConfig) -> ibis.Value:
-    """True when all windows that tell an order tell the same, false when two differ, null when fewer than two tell."""
-    if config.stable_order == "off":
-        return ibis.null("boolean")
-    differences = [labeled.window_ctr[place] - labeled.window_ctr_second[place] for place in range(len(WINDOWS))]
-    above, below, told = ibis.literal(False), ibis.literal(False), ibis.literal(0)
-    for difference in differences:
-        # a window without impressions is NaN, and NaN > 0 is true in some engines
-        known = difference.notnull() & ~difference.isnan() & (difference != 0)
-        above = above | (known & (difference > 0))
-        below = below | (known & (difference < 0))
-        told = told + known.cast("int64")
-    return ibis.ifelse(told > 1, ~(above & below), ibis.null("boolean"))

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 
-def halves(estimates: pa.Table, *, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def split_half(estimates: pa.Table, *, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Log-CTR of every row of `ctr.ESTIMATES` from each half of its clicks, (creative,) twice.
 
     The posterior mean of each half under the prior that shrank the whole (its shape and rate, less the clicks and the

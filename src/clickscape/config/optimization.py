@@ -30,7 +30,7 @@ class OptimizeConfig(StageConfig):
     max_new_tokens: int = Field(48, ge=4, description="longest description, in tokens")
     beta: float = Field(0.5, gt=0, description="β: how hard the reference holds, per nat")
     weight: float = Field(1.0, ge=0, description="w: weight of the product-centric term")
-    anchor: Literal["none", "nll", "sft_margin"] = Field("nll", description="keeps log π(y+|x) from falling")
+    anchor: Literal["none", "nll"] = Field("nll", description="keeps log π(y+|x) from falling")
     anchor_weight: float = Field(
         2.0, ge=0, description="of the anchor, per pair; too little and descriptions stop parsing"
     )

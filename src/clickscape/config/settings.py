@@ -74,9 +74,6 @@ class ClicksConfig(StageConfig):
     full_gap: float = Field(
         0.1, gt=0, description="γ of gap_weighted: gap of log CTR from which on a pair has its full weight"
     )
-    stable_order: Literal["off", "drop", "mark"] = Field(
-        "off", description="what happens to pairs whose order differs between the last 7, 14 and 30 days"
-    )
     paper_min_impressions: int = Field(
         1_000, ge=0, description="paper's filter: impressions of each creative, more than"
     )
@@ -152,7 +149,6 @@ class RewardConfig(StageConfig):
         "seen", description="the scene of an image as the model sees it, or as it was noted when the image was drawn"
     )
     slot_weight: float = Field(0.3, ge=0, description="weight of the auxiliary loss that names the scene's slots")
-    bucket_epochs: int = Field(0, ge=0, description="epochs of placing creatives in fifths of the CTR before the pairs")
     epochs: int = Field(24, ge=1)
     products_per_batch: int = Field(32, ge=1)
     learning_rate: float = Field(1e-2, gt=0, description="of the heads; a trained backbone takes a tenth of it")

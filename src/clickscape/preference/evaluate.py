@@ -15,6 +15,7 @@ from statistics import NormalDist
 import numpy as np
 
 from clickscape.preference.sample import Candidate, best_of_n
+from clickscape.stats.bootstrap import LEVEL, RESAMPLES, ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate
 
 __all__ = [
@@ -23,14 +24,10 @@ __all__ = [
     "best_of_n",
     "distinct_scenes",
     "evaluate",
-    "mean",
     "outcomes",
     "uplift",
     "win_rate",
 ]
-
-RESAMPLES = 2_000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,8 +101,8 @@ def evaluate(after: Outcomes, *, before: Outcomes, rng: np.random.Generator) -> 
     return Evaluation(
         uplift=uplift(after, before=before, rng=rng) if compare_values else None,
         win_rate=win_rate(after, before=before, rng=rng) if compare_scores else None,
-        matching_share=None if after.matching is None else mean(after.matching, objects=after.objects, rng=rng),
-        parse_rate=mean(after.understood, objects=after.objects, rng=rng),
+        matching_share=None if after.matching is None else _mean(after.matching, after, rng=rng),
+        parse_rate=_mean(after.understood, after, rng=rng),
         distinct_scenes=distinct_scenes(after),
         products=len(set(after.product_ids)),
         objects=len(set(after.objects)),
@@ -124,9 +121,10 @@ def uplift(
         raise ValueError("uplift needs the values of both sides")
     objects, later = _product_means(after.values, after)
     _, earlier = _product_means(before.values, before)
-    sums = _cluster_sums(np.stack([later, earlier], axis=1), objects)
-    draws = _resampled(sums, rng=rng, resamples=resamples)
-    return _percentiles(later.sum() / earlier.sum() - 1, draws[:, 0] / draws[:, 1] - 1, level=level)
+    bootstrap = ClusterBootstrap.draw(objects, rng=rng, resamples=resamples)
+    return percentile_interval(
+        later.sum() / earlier.sum() - 1, bootstrap.sums(later) / bootstrap.sums(earlier) - 1, level=level
+    )
 
 
 def win_rate(
@@ -143,22 +141,7 @@ def win_rate(
         others = np.asarray(earlier[product_id])
         wins[row] = ((score > others) + 0.5 * (score == others)).mean()
     objects, per_product = _product_means(wins, after)
-    return mean(per_product, objects=objects, rng=rng, resamples=resamples, level=level)
-
-
-def mean(
-    values: np.ndarray,
-    *,
-    objects: Sequence[str],
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-) -> Estimate:
-    """Mean of `values` (entry,), objects resampled; percentile interval."""
-    values = np.asarray(values, dtype=np.float64)
-    sums = _cluster_sums(np.stack([values, np.ones_like(values)], axis=1), objects)
-    draws = _resampled(sums, rng=rng, resamples=resamples)
-    return _percentiles(float(values.mean()), draws[:, 0] / draws[:, 1], level=level)
+    return ClusterBootstrap.draw(objects, rng=rng, resamples=resamples).mean(per_product, level=level)
 
 
 def distinct_scenes(some: Outcomes, *, level: float = LEVEL) -> Estimate:
@@ -177,8 +160,12 @@ def distinct_scenes(some: Outcomes, *, level: float = LEVEL) -> Estimate:
     lost = np.array(list(own.values()), dtype=np.float64)
     clusters = len(lost)
     spread = math.sqrt((clusters - 1) / clusters * float(np.square(lost - lost.mean()).sum()))
-    reach = _normal_quantile(level) * spread
+    reach = NormalDist().inv_cdf((1 + level) / 2) * spread
     return Estimate(float(total), max(1.0, total - reach), total + reach, level)
+
+
+def _mean(values: np.ndarray, some: Outcomes, *, rng: np.random.Generator) -> Estimate:
+    return ClusterBootstrap.draw(some.objects, rng=rng).mean(values)
 
 
 def _product_means(values: np.ndarray, some: Outcomes) -> tuple[list[str], np.ndarray]:
@@ -187,27 +174,3 @@ def _product_means(values: np.ndarray, some: Outcomes) -> tuple[list[str], np.nd
     totals = np.bincount(rows, weights=np.asarray(values, dtype=np.float64), minlength=len(ids))
     owner = dict(zip(some.product_ids, some.objects, strict=True))
     return [owner[str(product_id)] for product_id in ids], totals / np.bincount(rows, minlength=len(ids))
-
-
-def _cluster_sums(columns: np.ndarray, objects: Sequence[str]) -> np.ndarray:
-    """(entry, column) → (object, column)."""
-    keys, rows = np.unique(np.asarray(objects), return_inverse=True)
-    sums = np.zeros((len(keys), columns.shape[1]))
-    np.add.at(sums, rows, columns)
-    return sums
-
-
-def _resampled(sums: np.ndarray, *, rng: np.random.Generator, resamples: int) -> np.ndarray:
-    """Sums over objects drawn with replacement, (resample, column)."""
-    clusters = len(sums)
-    weights = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    return np.asarray(weights @ sums)
-
-
-def _percentiles(value: float, draws: np.ndarray, *, level: float) -> Estimate:
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(float(value), float(low), float(high), level)
-
-
-def _normal_quantile(level: float) -> float:
-    return NormalDist().inv_cdf((1 + level) / 2)

@@ -15,7 +15,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-Anchor = Literal["none", "nll", "sft_margin"]
+Anchor = Literal["none", "nll"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,8 +62,8 @@ def pcpo_loss(
 ) -> PreferenceLoss:
     """Preference and product-centric loss of every pair, nats (Chen et al. 2025, eq. 9).
 
-    −log σ(β[Δ(y+|x) − Δ(y−|x)]) + weight · (−log σ(β[Δ(y+|x) − Δ(y+|x̃)])) + anchor_weight · anchor, where the anchor is
-    `nll`: −log π(y+|x) per token (needs chosen_tokens, (pair,)) or `sft_margin`: −log σ(βΔ(y+|x)).
+    −log σ(β[Δ(y+|x) − Δ(y−|x)]) + weight · (−log σ(β[Δ(y+|x) − Δ(y+|x̃)])) + anchor_weight · anchor, where the anchor
+    `nll` is −log π(y+|x) per token (needs chosen_tokens, (pair,)).
     `probability`, (pair,): P(y+ ≻ y−), None: 1; the product-centric term compares an answer with itself and needs none.
     At π_θ = π_ref without an anchor it is (1 + weight) · log 2.  ValueError when a part that it needs is missing.
     """
@@ -94,9 +94,6 @@ def pcpo_loss(
                 "the nll anchor is per token: pass chosen_tokens, the number of tokens of every chosen answer"
             )
         held = -policy.chosen / chosen_tokens
-    elif anchor == "sft_margin":
-        held = -logsigmoid(beta * chosen)
-    if anchor != "none":
         total = total + anchor_weight * held
 
     return PreferenceLoss(

@@ -24,11 +24,11 @@ from clickscape.compute.device import ALONE, Processes
 from clickscape.config import WatchConfig
 from clickscape.errors import PreferenceError
 from clickscape.preference.diversity import Diversity, diversity
-from clickscape.preference.evaluate import mean
 from clickscape.preference.sample import Pictures, Reward, image_seeds
 from clickscape.render.renderer import Renderer, render_all
 from clickscape.render.studio.parse import parse
 from clickscape.reward.judge import Judge
+from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Estimate, Product
 from clickscape.vlm.generate import Writer
 from clickscape.workspace.files import atomic_file
@@ -240,9 +240,7 @@ def _opinion(
     wins = _wins(now, first)
     objects = [groups[product_id] for product_id in ids]
 
-    def estimate(values: np.ndarray, *, level: float = 0.95) -> Estimate:
-        return mean(values, objects=objects, rng=np.random.default_rng([config.seed, 2]), level=level)
-
+    estimate = ClusterBootstrap.draw(objects, rng=np.random.default_rng([config.seed, 2])).mean
     one_sided = 2 * config.confidence - 1
     return Opinion(
         reward=estimate(now.mean(1) - first.mean(1)),

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from clickscape.compute.device import ALONE, Processes
+from clickscape.compute.schedules import warmup_cosine
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
 from clickscape.preference.corruption import hide_patches
@@ -226,7 +227,7 @@ def train(
         for start in range(0, len(order), config.batch_size)
     ]
     for number, rows in enumerate(batches[done:], start=done + 1):
-        rate = config.learning_rate * warm_up(number, steps=len(batches), share=config.warmup_share)
+        rate = config.learning_rate * warmup_cosine(number - 1, len(batches), warmup_share=config.warmup_share, floor=1)
         learner.clear()
         losses = accumulate(
             policy,
@@ -279,12 +280,6 @@ def accumulate(
             (loss.total.sum() / (batch or len(rows))).backward()
         losses.append(loss)
     return losses
-
-
-def warm_up(number: int, *, steps: int, share: float) -> float:
-    """Factor of the learning rate at step `number` (from 1): rises over `share` of the steps, never all of them."""
-    rising = int(share * steps)
-    return min(1.0, number / (rising + 1))
 
 
 def trainable_parameters(policy: VisionLanguageModel, *, config: OptimizeConfig) -> dict[str, torch.nn.Parameter]:

@@ -92,15 +92,15 @@ class AccuracyPart(_Record):
 class RewardAccuracy(_Record):
     """Share of held-out pairs that the reward model orders as the clicks do, beside its noise ceiling and baselines.
 
-    `ceiling`: accuracy of an oracle on the same noisy pairs; `true_order`: the model against the true CTRs; `share`:
-    (observed − ½) / (ceiling − ½) with an interval that knows both.
+    `ceiling`: accuracy of an oracle on the same noisy pairs; `true_order`: the model against the true CTRs;
+    `normalized`: (observed − ½) / (ceiling − ½) with an interval that knows both.
     """
 
     observed: Measured
     ceiling: Measured | None = None
     ceiling_source: str | None = None
     true_order: Measured | None = None
-    share: Measured | None = None
+    normalized: Measured | None = None
     baselines: tuple[AccuracyRow, ...] = ()
     parts: tuple[AccuracyPart, ...] = ()
     pairs: int = Field(ge=1)
@@ -108,10 +108,10 @@ class RewardAccuracy(_Record):
     objects: int | None = Field(None, ge=1)
 
     @property
-    def share_of_way(self) -> Estimate | None:
-        """`share`, or else the same from the other fields, with an interval that takes the ceiling as known."""
-        if self.share is not None:
-            return self.share
+    def normalized_accuracy(self) -> Estimate | None:
+        """Return `normalized`, or else the same from the other fields; the interval then takes the ceiling as known."""
+        if self.normalized is not None:
+            return self.normalized
         if self.ceiling is None or self.ceiling.value <= 0.5:
             return None
         value, low, high = (

@@ -75,11 +75,11 @@ def accuracy_chart(accuracy: RewardAccuracy) -> Chart:
     span = words.level(one for _, one, _ in entries)
     tested = words.held_out(accuracy.products, accuracy.objects)
     note = f"{words.number(accuracy.pairs)} pairs of {tested}; bars are {span} intervals."
-    if way := accuracy.share_of_way:
-        known = "" if accuracy.share else ", the ceiling taken as known"
+    if normalized := accuracy.normalized_accuracy:
+        known = "" if accuracy.normalized else ", the ceiling taken as known"
         note += (
-            f" The model goes {words.percent(way.value)} ({words.interval(way)}{known}) of the way from a coin toss to"
-            " the ceiling, which is all that the clicks' own noise lets anybody reach."
+            f" Normalized accuracy, where a coin toss is 0 and the ceiling 1: {words.percent(normalized.value)}"
+            f" ({words.interval(normalized)}{known}). The clicks' own noise lets nobody go past the ceiling."
         )
     if accuracy.ceiling and accuracy.ceiling_source:
         note += f" Ceiling from: {accuracy.ceiling_source}."

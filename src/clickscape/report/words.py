@@ -117,7 +117,7 @@ def _arm_figures(comparison: Comparison | None) -> list[KeyFigure]:
 def _accuracy_figures(accuracy: RewardAccuracy | None) -> list[KeyFigure]:
     if accuracy is None:
         return []
-    if way := accuracy.share_of_way:
+    if way := accuracy.normalized_accuracy:
         return [_figure(way, "of the way from a coin toss to the noise ceiling, reward model on held-out pairs")]
     return [_figure(accuracy.observed, "of held-out pairs ordered as the clicks do by the reward model")]
 

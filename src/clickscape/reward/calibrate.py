@@ -12,9 +12,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-BINS = 10
-"""Bins of equal count for the calibration error."""
-
 _COOLEST, _HOTTEST = 0.02, 20.0
 _MISFITS = (np.log(0.01), np.log(2.0))  # of a log CTR
 _PROBIT = 1.702  # σ(1.702 x) is Φ(x) to 0.01
@@ -72,18 +69,3 @@ def temperature_of_counts(
     if slope <= 0:
         return None
     return float(np.clip(np.sqrt(2) * np.exp(found.x) / (_PROBIT * slope), _COOLEST, _HOTTEST))
-
-
-def calibration_errors(probability: np.ndarray, outcome: np.ndarray) -> np.ndarray:
-    """Every pair's part of the expected calibration error, (pair,): its mean is the error (Naeini et al., AAAI 2015).
-
-    probability: P(first better), outcome: how often it is (0, 1 or a soft label), both (pair,). Pairs are turned so
-    that the favorite comes first, and fall into BINS of equal count by how sure the model is; the part of a pair is the
-    gap between the mean probability and the mean outcome of its bin.
-    """
-    turned = probability < 0.5
-    sure, right = np.where(turned, 1 - probability, probability), np.where(turned, 1 - outcome, outcome)
-    bins = np.argsort(np.argsort(sure, kind="stable"), kind="stable") * BINS // max(len(sure), 1)
-    counts = np.maximum(np.bincount(bins, minlength=BINS), 1)
-    gaps = np.bincount(bins, weights=sure, minlength=BINS) - np.bincount(bins, weights=right, minlength=BINS)
-    return np.asarray(np.abs(gaps / counts)[bins])

@@ -7,22 +7,20 @@ not count.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 
 from clickscape.reward.additive import scene_only
-from clickscape.reward.calibrate import calibration_errors
 from clickscape.reward.data import RewardData
 from clickscape.reward.model import RewardModel, reach
 from clickscape.reward.ranking import ranking, rows_of, scores_of
+from clickscape.stats.accuracy import calibration_errors, normalized_accuracy, pair_agreement, split_half_ceiling
+from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate
-
-TIE = 1e-5
-"""Log-odds closer to 0 than this are a tie: batches of other sizes move float32 scores by about a tenth of it."""
 
 GRAY = 127
 
@@ -42,11 +40,12 @@ class RewardReport:
 
     accuracy: order that the clicks show. ceiling: what an oracle would reach on the same noisy pairs, None if unknown;
     it comes from the truth of a simulated world, or from split halves of the impressions. true_accuracy: order of the
-    true CTRs. share: (accuracy − ½) / (ceiling − ½). left_share: pair form, how often it takes the left picture (½ is
-    unbiased). parts: the pairs by what of their scenes the training data showed; see `by_novelty`. by_gap: the pairs by
-    how far the CTRs lie apart (the true ones where they are known). evidence: the pairs that the model decides, and
-    those whose interval spans a tie. calibration: expected calibration error of P(first better), against the true order
-    where it is known, else against what the clicks say. ndcg, regret, random_regret: see `ranking.Ranking`.
+    true CTRs. normalized_accuracy: (accuracy − ½) / (ceiling − ½). left_share: pair form, how often it takes the
+    left picture (½ is unbiased). parts: the pairs by what of their scenes the training data showed; see `by_novelty`.
+    by_gap: the pairs by how far the CTRs lie apart (the true ones where they are known). evidence: the pairs that the
+    model decides, and those whose interval spans a tie. calibration: expected calibration error of P(first better),
+    against the true order where it is known, else against what the clicks say. ndcg, regret,
+    random_regret: see `ranking.Ranking`.
     """
 
     pairs: int
@@ -56,7 +55,7 @@ class RewardReport:
     ceiling: Estimate | None = None
     ceiling_source: str = "unknown"
     true_accuracy: Estimate | None = None
-    share: Estimate | None = None
+    normalized_accuracy: Estimate | None = None
     left_share: float | None = None
     baselines: Mapping[str, Estimate] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
@@ -74,7 +73,7 @@ def evaluate(
     *,
     rng: np.random.Generator,
     true_log_ctr: np.ndarray | None = None,
-    halves: tuple[np.ndarray, np.ndarray] | None = None,
+    split_half: tuple[np.ndarray, np.ndarray] | None = None,
     training: RewardData | None = None,
     baselines: Mapping[str, np.ndarray] | None = None,
     resamples: int = 1000,
@@ -82,50 +81,50 @@ def evaluate(
 ) -> RewardReport:
     """Judge a model, or ready scores (creative,), on the pairs of held-out products.
 
-    true_log_ctr: (creative,), where a simulated world tells. halves: log-CTR of every creative from each half of its
-    impressions; they give the ceiling where there is no truth. training: what the model learned from, for the scene-
-    only baseline and to tell which scenes are new. baselines: further scores (creative,) that must lose.
+    true_log_ctr: (creative,), where a simulated world tells. split_half: log-CTR of every creative from each half
+    of its impressions; the ceiling where there is no truth. training: what the model learned from, for the scene-only
+    baseline and to tell which scenes are new. baselines: further scores (creative,) that must lose.
     """
     if not len(data.places):
         raise ValueError("no pair to evaluate on: every pair is a tie, or there are none")
     left_share = None
-    rivals: dict[str, np.ndarray] = {}
+    compared: dict[str, np.ndarray] = {}
     if isinstance(predictor, RewardModel):
-        heads, left_share, rivals = _predict(predictor, data, rng=rng)
+        heads, left_share, compared = _predict(predictor, data, rng=rng)
     else:
         heads = _gaps(predictor, data)[None]
     predicted = heads.mean(0)
     if training is not None and data.slots is not None:
-        rivals["scene only"] = _gaps(scene_only(training, data), data)
-    rivals |= {name: _gaps(scores, data) for name, scores in (baselines or {}).items()}
+        compared["scene only"] = _gaps(scene_only(training, data), data)
+    compared |= {name: _gaps(scores, data) for name, scores in (baselines or {}).items()}
 
     observed = np.array([pair.preference for pair in data.informative]) - 0.5
-    clusters = np.unique([data.group(pair.product_id) for pair in data.informative], return_inverse=True)[1]
-    draws = _cluster_draws(int(clusters.max()) + 1, resamples=resamples, rng=rng)
-
-    def estimate(hits: np.ndarray, among: np.ndarray | slice = slice(None)) -> Estimate:
-        return _interval(float(hits[among].mean()), _resampled(hits[among], clusters[among], draws), level=level)
-
-    hits = agreement(predicted, observed)
-    ceiling = share = true_accuracy = oracle = None
+    bootstrap = ClusterBootstrap.draw(
+        [data.group(pair.product_id) for pair in data.informative], rng=rng, resamples=resamples
+    )
+    estimate = partial(bootstrap.mean, level=level)
+    hits = pair_agreement(predicted, observed)
+    ceiling = normalized = true_accuracy = oracle = None
     source = "unknown"
     if true_log_ctr is not None:
         true_gaps = _gaps(true_log_ctr, data)
-        oracle = agreement(true_gaps, observed)
+        oracle = pair_agreement(true_gaps, observed)
         ceiling, source = estimate(oracle), "the true CTRs on the same pairs"
-        true_accuracy = estimate(agreement(predicted, true_gaps), true_gaps != 0)
-        share = _interval(
-            float(_share(hits.mean(), oracle.mean())),
-            _share(_resampled(hits, clusters, draws), _resampled(oracle, clusters, draws)),
+        true_accuracy = estimate(pair_agreement(predicted, true_gaps), true_gaps != 0)
+        normalized = percentile_interval(
+            float(normalized_accuracy(hits.mean(), oracle.mean())),
+            normalized_accuracy(bootstrap.means(hits), bootstrap.means(oracle)),
             level=level,
         )
-    elif halves is not None:
-        agreed = agreement(_gaps(halves[0], data), _gaps(halves[1], data))
-        resampled = split_half_ceiling(_resampled(agreed, clusters, draws))
-        top = split_half_ceiling(agreed.mean())
-        ceiling, source = _interval(float(top), resampled, level=level), "split halves of the impressions"
-        share = _interval(
-            float(_share(hits.mean(), top)), _share(_resampled(hits, clusters, draws), resampled), level=level
+    elif split_half is not None:
+        agreed = pair_agreement(_gaps(split_half[0], data), _gaps(split_half[1], data))
+        resampled = split_half_ceiling(bootstrap.means(agreed))
+        top = float(split_half_ceiling(agreed.mean()))
+        ceiling, source = percentile_interval(top, resampled, level=level), "split halves of the impressions"
+        normalized = percentile_interval(
+            float(normalized_accuracy(hits.mean(), top)),
+            normalized_accuracy(bootstrap.means(hits), resampled),
+            level=level,
         )
 
     def parts(found: Mapping[str, np.ndarray]) -> dict[str, Part]:
@@ -141,19 +140,19 @@ def evaluate(
     return RewardReport(
         pairs=len(hits),
         products=len({pair.product_id for pair in data.informative}),
-        clusters=int(clusters.max()) + 1,
+        clusters=len(bootstrap.names),
         accuracy=estimate(hits),
         ceiling=ceiling,
         ceiling_source=source,
         true_accuracy=true_accuracy,
-        share=share,
+        normalized_accuracy=normalized,
         left_share=left_share,
-        baselines={name: estimate(agreement(gaps, observed)) for name, gaps in rivals.items()},
+        baselines={name: estimate(pair_agreement(gaps, observed)) for name, gaps in compared.items()},
         parts=parts(by_novelty(training, data) if training is not None else {}),
         by_gap=parts(_by_gap(np.abs(known if known is not None else np.array([p.gap for p in data.informative])))),
         evidence=parts(_by_evidence(heads, level=level)) if is_model else {},
         calibration=estimate(errors) if is_model else None,
-        **_ranked(predicted, data, true_log_ctr, draws=draws, level=level),
+        **_ranked(predicted, data, true_log_ctr, bootstrap=bootstrap, level=level),
     )
 
 
@@ -172,7 +171,12 @@ def _by_evidence(heads: np.ndarray, *, level: float) -> dict[str, np.ndarray]:
 
 
 def _ranked(
-    predicted: np.ndarray, data: RewardData, true_log_ctr: np.ndarray | None, *, draws: np.ndarray, level: float
+    predicted: np.ndarray,
+    data: RewardData,
+    true_log_ctr: np.ndarray | None,
+    *,
+    bootstrap: ClusterBootstrap,
+    level: float,
 ) -> dict[str, Estimate]:
     """NDCG and regrets over products, clusters drawn as for the pairs; nothing where no CTR is known."""
     log_ctr = data.log_ctr if true_log_ctr is None else true_log_ctr
@@ -182,12 +186,10 @@ def _ranked(
     rows = rows_of(data.product_of, np.isfinite(scores) & np.isfinite(log_ctr))
     if not rows:
         return {}
-    names = sorted({data.group(pair.product_id) for pair in data.informative})
-    numbers = {name: number for number, name in enumerate(names)}
-    clusters = np.array([numbers[data.group(product)] for product in rows])
+    by_product = bootstrap.of([data.group(product) for product in rows])
     found = ranking(scores, np.asarray(log_ctr, dtype=np.float64), list(rows.values()))
     return {
-        name: _interval(float(values.mean()), _resampled(values, clusters, draws), level=level)
+        name: by_product.mean(values, level=level)
         for name, values in (("ndcg", found.ndcg), ("regret", found.regret), ("random_regret", found.random_regret))
     }
 
@@ -225,34 +227,17 @@ def by_novelty(training: RewardData, data: RewardData) -> dict[str, np.ndarray]:
     return {name: found == level for level, name in enumerate(names) if (found == level).any()}
 
 
-def agreement(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """1 where both gaps have one sign, 0 where they differ, ½ where either is a tie. (pair,)."""
-    signs = np.where(np.abs(predicted) <= TIE, 0.0, np.sign(predicted)) * np.sign(observed)
-    return np.asarray((1 + signs) / 2)
-
-
-def split_half_ceiling(agreed: np.ndarray | float) -> np.ndarray:
-    """Accuracy that an oracle would reach at full traffic, from how often two halves of the traffic agree on an order.
-
-    For Gaussian gaps and noise: halves agree with probability ½ + asin(ρ)/π, ρ the reliability of one half; all the
-    traffic has reliability 2ρ/(1 + ρ) (Spearman–Brown), and the truth orders its pairs right with ½ +
-    asin(√reliability)/π.
-    """
-    half = np.sin(np.pi * (np.clip(np.asarray(agreed, dtype=np.float64), 0.5, 1.0) - 0.5))
-    return np.asarray(0.5 + np.arcsin(np.sqrt(2 * half / (1 + half))) / np.pi)
-
-
 def _predict(
     model: RewardModel, data: RewardData, *, rng: np.random.Generator
 ) -> tuple[np.ndarray, float | None, dict[str, np.ndarray]]:
-    """Log-odds of every pair by each head, (head, pair), the share of the left picture (pair form), and the rivals."""
+    """Log-odds of every pair by each head, (head, pair), the share of the left picture (pair form), and baselines."""
     others = _other_products(data, rng=rng)
-    rivals = {"caption only": _caption_only(model, data)}
+    compared = {"caption only": _caption_only(model, data)}
     if model.form == "pair":
         odds, left_share = _pair_odds(model, data)
         if others is not None:
-            rivals["product shuffled"] = _pair_odds(model, data, told=others)[0].mean(0)
-        return odds, left_share, rivals
+            compared["product shuffled"] = _pair_odds(model, data, told=others)[0].mean(0)
+        return odds, left_share, compared
     used = np.unique(data.places).tolist()
     scores = np.full((model.heads.shape.ensemble, len(data.creative_ids)), np.nan)
     shuffled = np.full(len(data.creative_ids), np.nan)
@@ -268,8 +253,8 @@ def _predict(
             told = model.tell(features, products) if alone else model.features(products, pictures, scenes)
             shuffled[chunk] = model.logits(told).mean(0)[:, 0]
     if others is not None:
-        rivals["product shuffled"] = _gaps(shuffled, data)
-    return scores[:, data.places[:, 0]] - scores[:, data.places[:, 1]], None, rivals
+        compared["product shuffled"] = _gaps(shuffled, data)
+    return scores[:, data.places[:, 0]] - scores[:, data.places[:, 1]], None, compared
 
 
 def _pair_odds(
@@ -289,7 +274,7 @@ def _pair_odds(
         forward = model.one_order(products, views, scenes)
         backward = model.one_order(products, [(second, first) for first, second in views], turned)
         odds.append((forward - backward) / 2)
-        lefts += [agreement(one.mean(0), np.ones(len(chunk))) for one in (forward, backward)]
+        lefts += [pair_agreement(one.mean(0), np.ones(len(chunk))) for one in (forward, backward)]
     return np.concatenate(odds, axis=1), float(np.concatenate(lefts).mean())
 
 
@@ -324,28 +309,3 @@ def _gaps(scores: np.ndarray, data: RewardData) -> np.ndarray:
     if scores.shape != (len(data.creative_ids),):
         raise ValueError(f"one score per creative is needed: {len(data.creative_ids)} creatives, scores {scores.shape}")
     return np.asarray(scores[data.places[:, 0]] - scores[data.places[:, 1]])
-
-
-def _cluster_draws(clusters: int, *, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each cluster is drawn, (resample, cluster)."""
-    return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(np.float64)
-
-
-def _resampled(values: np.ndarray, clusters: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Mean of the values in every resample, (resample,); NaN where a resample holds none of their clusters."""
-    sums = np.bincount(clusters, weights=values, minlength=draws.shape[1])
-    drawn = draws @ np.bincount(clusters, minlength=draws.shape[1])
-    return np.asarray(np.where(drawn > 0, (draws @ sums) / np.maximum(drawn, 1), np.nan))
-
-
-def _interval(value: float, resampled: np.ndarray, *, level: float) -> Estimate:
-    """Percentile interval, widened to hold the value itself."""
-    low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2]) if len(resampled) else (value, value)
-    if math.isnan(value):
-        raise ValueError("the estimate is not a number: no pair is left to count")
-    return Estimate(value, min(float(low), value), max(float(high), value), level)
-
-
-def _share(accuracy: np.ndarray | float, ceiling: np.ndarray | float) -> np.ndarray:
-    """Share of the way from a coin's ½ to the ceiling."""
-    return np.asarray((accuracy - 0.5) / np.maximum(ceiling - 0.5, 1e-9))

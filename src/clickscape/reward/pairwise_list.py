@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,9 +20,10 @@ import numpy as np
 from clickscape.catalog.formats.row import parse_json, shown, words
 from clickscape.catalog.images import check_image, open_image
 from clickscape.errors import ImageError, LogError
-from clickscape.reward.evaluate import agreement
 from clickscape.reward.model import RewardModel
 from clickscape.reward.paper import PaperRewardModel
+from clickscape.stats.accuracy import pair_agreement
+from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Estimate, Product
 from clickscape.vlm.batch import WIDE
 
@@ -115,21 +117,14 @@ def judge(
 ) -> LeftRightReport:
     """Judge what `ask` gave, (row, 2); `orders`: whether the model can prefer a side. A tie counts half."""
     wanted = np.array([1.0 if row.better == "left" else -1.0 for row in rows])
-    products, cluster = np.unique([row.product.product_id for row in rows], return_inverse=True)
-    drawn = rng.multinomial(len(products), np.full(len(products), 1 / len(products)), size=2000)
-
-    def estimate(values: np.ndarray) -> Estimate:
-        sums, counts = np.bincount(cluster, weights=values), np.bincount(cluster)
-        low, high = np.quantile((drawn @ sums) / (drawn @ counts), [(1 - level) / 2, (1 + level) / 2])
-        mean = float(values.mean())
-        return Estimate(mean, min(float(low), mean), max(float(high), mean), level)
-
-    left = np.stack([agreement(odds[:, 0], np.ones(len(rows))), agreement(-odds[:, 1], np.ones(len(rows)))])
+    bootstrap = ClusterBootstrap.draw([row.product.product_id for row in rows], rng=rng)
+    estimate = partial(bootstrap.mean, level=level)
+    left = np.stack([pair_agreement(odds[:, 0], np.ones(len(rows))), pair_agreement(-odds[:, 1], np.ones(len(rows)))])
     return LeftRightReport(
         rows=len(rows),
-        products=len(products),
-        accuracy=estimate(agreement(odds.mean(1), wanted)),
-        as_shown=estimate(agreement(odds[:, 0], wanted)) if orders else None,
+        products=len(bootstrap.names),
+        accuracy=estimate(pair_agreement(odds.mean(1), wanted)),
+        as_shown=estimate(pair_agreement(odds[:, 0], wanted)) if orders else None,
         takes_left=estimate(left.mean(0)) if orders else None,
         left_targets=float((wanted > 0).mean()),
     )

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clickscape.compute.schedules import warmup_cosine
 from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
-from clickscape.reward.buckets import bucket_loss, bucket_of
 from clickscape.reward.calibrate import temperature, temperature_of_counts
 from clickscape.reward.data import RewardData, regression_targets, split
 from clickscape.reward.features import Pictures, Scenes, concatenate, department_numbers, extract
@@ -32,6 +32,9 @@ BACKBONE_RATE = 0.1
 """Learning rate of a trained backbone, as a share of the heads'."""
 
 GRADIENT_NORM = 1.0
+
+RATE_FLOOR = 0.05
+"""The learning rate ends at this share of its peak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,6 @@ def train(
     model.heads.standardize(cached if cached is not None else look.all(seen, rows, limit=512))
     device = model.device
     targets = torch.from_numpy(regression_targets(data, target=config.regression_target)).float().to(device)
-    buckets = bucket_of(torch.from_numpy(regression_targets(seen, target="log_ctr")).float()).to(device)
     labels = _labels(model, data).to(device)
     departments = _departments(model, seen, rows).to(device)
     # Every head weighs the products its own way (Bayesian bootstrap): the heads differ as new data would make them.
@@ -105,12 +107,12 @@ def train(
     )
     trained = [*model.heads.parameters(), *backbone]
     per_epoch = math.ceil(len(rows.products) / config.products_per_batch)
-    total, number = (config.bucket_epochs + config.epochs) * per_epoch, 0
+    total, number = config.epochs * per_epoch, 0
     best, best_weights = math.inf, [parameter.detach().clone() for parameter in trained]
-    for epoch in range(config.bucket_epochs + config.epochs):
+    for _ in range(config.epochs):
         order = rng.permutation(len(rows.products))
         for start in range(0, len(order), config.products_per_batch):
-            rate = learning_rate(number, total, warmup_share=config.warmup_share)
+            rate = warmup_cosine(number, total, warmup_share=config.warmup_share, floor=RATE_FLOOR)
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate
             chosen = torch.from_numpy(np.sort(order[start : start + config.products_per_batch]))
@@ -126,9 +128,6 @@ def train(
                 targets=targets[batch.creatives], labels=labels[batch.creatives], slot_groups=model.heads.shape.groups,
                 departments=departments[batch.product],
             )  # fmt: skip
-            if epoch < config.bucket_epochs:
-                placed = bucket_loss(output.logits, buckets[batch.creatives], weight=emphasis[:, batch.product])
-                losses = replace(losses, classification=placed)
             loss = (
                 config.classification_weight * losses.classification
                 + config.regression_weight * losses.regression
@@ -204,19 +203,6 @@ def reward_losses(
     if (departments >= 0).any():
         slots = slots + functional.cross_entropy(output.topics, departments, ignore_index=-100)
     return Losses(classification=classification, regression=regression, slots=slots)
-
-
-def learning_rate(step: int, total: int, *, warmup_share: float, floor: float = 0.05) -> float:
-    """Share of the peak rate at a step (0 … total − 1): a linear rise, then half a cosine down to ``floor``.
-
-    The rise takes ``warmup_share`` of the run and never a fixed number of steps, so a short run is not spent rising: a
-    run of one step has the full rate.
-    """
-    rise = int(warmup_share * total)
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    progress = (step - rise) / max(total - rise, 1)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class _Validation:

@@ -104,7 +104,7 @@ def _accuracy(found: _Found) -> RewardAccuracy | None:
         ceiling=_estimate(result["ceiling"]),
         ceiling_source=result["ceiling_source"],
         true_order=_estimate(result["true_accuracy"]),
-        share=_estimate(result["share"]),
+        normalized=_estimate(result.get("normalized_accuracy", result.get("share"))),  # "share" until 0.1
         baselines=tuple(
             AccuracyRow(name=name, accuracy=Estimate(**value)) for name, value in result["baselines"].items()
         ),

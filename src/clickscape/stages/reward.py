@@ -15,7 +15,7 @@ import numpy as np
 
 from clickscape import clicks as click_room
 from clickscape.catalog.images import open_image
-from clickscape.clicks.split_half import halves
+from clickscape.clicks.split_half import split_half
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig, RewardConfig
 from clickscape.errors import WorkspaceError
@@ -75,7 +75,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         rng = np.random.default_rng(config.seed)
         paired = {pair.product_id for pair in learning.informative}
         share = 1 - config.validation_share
-        total = (config.bucket_epochs + config.epochs) * math.ceil(share * len(paired) / config.products_per_batch)
+        total = config.epochs * math.ceil(share * len(paired) / config.products_per_batch)
         yield Progress(STAGE, 0, total, "looking at creatives")
         for step in training.train(model, learning, config=config, rng=rng):
             run.log(asdict(step))
@@ -91,7 +91,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             testing,
             rng=np.random.default_rng(config.seed + 1),
             true_log_ctr=true_log_ctr,
-            halves=None if known is not None else _halves(workspace, testing, seed=config.seed),
+            split_half=None if known is not None else _split_half(workspace, testing, seed=config.seed),
             training=learning,
         )
         result = {**json.loads(json.dumps(asdict(judged))), "summary": summary(judged)}
@@ -104,12 +104,13 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         return run.finish(outputs=outputs, result=result)
 
 
-def _halves(workspace: Workspace, data: RewardData, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _split_half(workspace: Workspace, data: RewardData, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Log-CTRs of every creative from two halves of its clicks: the ceiling where nobody knows the truth."""
     estimates = click_room.read_estimates(workspace)
     names = estimates["creative_id"].to_pylist()
     found = [
-        dict(zip(names, half.tolist(), strict=True)) for half in halves(estimates, rng=np.random.default_rng(seed + 2))
+        dict(zip(names, half.tolist(), strict=True))
+        for half in split_half(estimates, rng=np.random.default_rng(seed + 2))
     ]
     one, other = (np.array([_number(half.get(name)) for name in data.creative_ids]) for half in found)
     return one, other
@@ -175,12 +176,12 @@ def slots_of(creative: Creative) -> Mapping[str, str | None] | None:
 
 
 def summary(judged: evaluation.RewardReport) -> list[str]:
-    """The evaluation in lines for people: every accuracy with its interval, beside its ceiling and its rivals."""
+    """The evaluation in lines for people: every accuracy with its interval, beside its ceiling and its baselines."""
     lines = [f"held out: {judged.pairs} pairs of {judged.products} products ({judged.clusters} groups)"]
     rows: list[tuple[str, Estimate | None]] = [
         ("pair accuracy", judged.accuracy),
         (f"noise ceiling ({judged.ceiling_source})", judged.ceiling),
-        ("share of the way to it", judged.share),
+        ("normalized accuracy", judged.normalized_accuracy),
         ("accuracy on the true order", judged.true_accuracy),
         *judged.baselines.items(),
         ("calibration error", judged.calibration),

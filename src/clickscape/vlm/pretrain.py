@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clickscape.compute.schedules import warmup_cosine
 from clickscape.config import PretrainConfig
 from clickscape.errors import ModelError
 from clickscape.vlm import batch as batches
@@ -254,15 +255,6 @@ def augment(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return tables[np.arange(count)[:, None, None, None], result]
 
 
-def rate_at(step: int, *, steps: int, peak: float, warmup_share: float) -> float:
-    """A linear rise over at most half of the steps, then a cosine down to 3 % of the peak; `step` counts from 0."""
-    warmup = min(math.ceil(warmup_share * steps), steps // 2)
-    if step < warmup:
-        return peak * (step + 1) / (warmup + 1)
-    done = (step - warmup) / max(steps - warmup, 1)
-    return peak * (_FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * done)))
-
-
 def plain_share(done: float, *, end: float) -> float:
     """Share of plain wording after ``done`` of the text warm-up: all at first, then ever less, none from ``end`` on."""
     return float(np.clip(1.5 * (1 - done / end), 0, 1)) if end > 0 else 0.0
@@ -314,7 +306,7 @@ def _train(
     first = _restore(checkpoint, parameters, optimizer, stage=stage, steps=steps)
     module.train()
     for step in range(first, steps):
-        rate = rate_at(step, steps=steps, peak=learning_rate, warmup_share=config.warmup_share)
+        rate = learning_rate * warmup_cosine(step, steps, warmup_share=config.warmup_share, floor=_FLOOR)
         for group in optimizer.param_groups:
             group["lr"] = rate
         value, losses = loss(step)

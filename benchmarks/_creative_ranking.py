@@ -1,27 +1,38 @@
-"""The public CreativeRanking data set (Wang et al., WWW 2021): creatives of products, their counts, their pictures.
+"""Reads the public CreativeRanking data set (Wang et al., WWW 2021), and writes a simulated folder in its layout.
 
 Two layouts of the same counts are read: the published lists, `train_data_list.txt` with a line per day (item, image,
 day, impressions, clicks; tabs between), and `train.json` as later papers prepared it (item → its creatives with
-`exp_impression_cnt`, `exp_click_cnt`). `val` and `test` likewise; pictures lie in `images/`.
+`exp_impression_cnt`, `exp_click_cnt`). `val` and `test` likewise; pictures lie in `images/`. Where the data set cannot
+be had, a simulated folder stands in: real pictures, small, clicks of a frozen world, splits by object.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
+from clickscape.catalog import sample
 from clickscape.errors import LogError
+from clickscape.render.studio.engine import StudioRenderer
+from clickscape.simulator import world as worlds
+from clickscape.simulator import writer
+from clickscape.simulator.pixels import measure
 from clickscape.types import ClickCounts
 
 SPLITS = ("train", "val", "test")
 IMAGES = "images"
 COLUMNS = ("item_id", "image", "day", "impressions", "clicks")
 IMPRESSIONS, CLICKS, IMAGE_NAME = "exp_impression_cnt", "exp_click_cnt", "creative_image_hash"
+DAYS = 2
+TEST_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,7 @@ def counts(shown: Sequence[Shown]) -> pa.Table:
     )
 
 
-def halves(shown: Sequence[Shown], *, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def split_half(shown: Sequence[Shown], *, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Log-CTR of every creative in each half of its impressions, dealt out at random: (creative,) twice.
 
     Clicks of a random half of the impressions are hypergeometric, so totals are enough. Half a click is added to each.
@@ -125,4 +136,55 @@ def _number(value: object, place: str) -> int:
     try:
         return int(str(value))
     except ValueError:
-        raise LogError(f"{place}: a count is {str(value)[:40]!r}, expected a whole number. Mend the list.") from None
+        raise LogError(
+            f"{place}: a count is {str(value)[:40]!r}, expected a whole number. Download the list again."
+        ) from None
+
+
+def write_simulated(
+    folder: Path,
+    *,
+    products: int,
+    creatives: int = 4,
+    size: int = 96,
+    layout: Literal["lists", "json"] = "lists",
+    world: str = "harmony",
+    seed: int = 0,
+) -> dict[str, float]:
+    """Draw `creatives` pictures of `size` pixels for each of `products` objects and log their clicks.
+
+    Impressions: log-normal around 6,000 per creative, so that the paper's filter leaves pairs. Returns the true log-CTR
+    by creative_id, as `read` names them.
+    """
+    rng = np.random.default_rng(seed)
+    shoppers, renderer = worlds.load(world), StudioRenderer()
+    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
+    objects = list(dict.fromkeys(product.product_id.rpartition("-")[0] for product in sample.products()))
+    chosen = [f"{name}-original" for name in rng.permutation(objects)[:products].tolist()]
+    tested = math.ceil(TEST_SHARE * len(chosen))
+    truth: dict[str, float] = {}
+    rows: dict[str, list[tuple[str, str, int, int]]] = {"train": [], "test": []}
+    for place, product in enumerate(sample.write(folder / "products", size, product_ids=chosen)):
+        for number in range(creatives):
+            name = f"{product.product_id}_{number}.png"
+            description, scene = writer.write(product, rng)
+            drawn = renderer.render(product, description, size=(size, size), seed=int(rng.integers(2**31)))
+            Image.fromarray(drawn.image).save(folder / IMAGES / name)
+            pixels = measure(drawn.image, drawn.product_mask)
+            log_ctr = shoppers.log_ctr(product, scene, pixels, name)
+            truth[f"{product.product_id}/{name}"] = log_ctr
+            for _ in range(DAYS):
+                impressions = int(rng.lognormal(math.log(6_000 / DAYS), 0.5))
+                row = (product.product_id, name, impressions, int(rng.binomial(impressions, math.exp(log_ctr))))
+                rows["test" if place < tested else "train"].append(row)
+    for split, own in rows.items():
+        if layout == "lists":
+            lines = [f"{item}\t{name}\t{day % DAYS}\t{n}\t{k}\n" for day, (item, name, n, k) in enumerate(own)]
+            (folder / f"{split}_data_list.txt").write_text("".join(lines), encoding="utf-8")
+        else:
+            items: dict[str, list[dict[str, object]]] = {}
+            for item, name, n, k in own:
+                creative = {"item_id": item, "creative_id": name, IMAGE_NAME: f"x/{name}", IMPRESSIONS: n, CLICKS: k}
+                items.setdefault(item, []).append(creative)
+            (folder / f"{split}.json").write_text(json.dumps(items), encoding="utf-8")
+    return truth

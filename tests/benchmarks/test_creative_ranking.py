@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clickscape.clicks import creative_ranking
-from clickscape.clicks.creative_ranking import Shown
 from clickscape.errors import LogError
-from clickscape.simulator import creative_ranking as simulated
 from clickscape.types import ClickCounts
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+creative_ranking = importlib.import_module("_creative_ranking")
+Shown = creative_ranking.Shown
 
 
 @pytest.fixture(scope="module")
 def lists(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
     """A folder of 8 products with 4 creatives each, and the truth."""
     folder = tmp_path_factory.mktemp("creative-ranking")
-    return folder, simulated.write(folder, products=8, size=64, seed=1)
+    return folder, creative_ranking.write_simulated(folder, products=8, size=64, seed=1)
 
 
 def test_both_layouts_say_the_same(tmp_path: Path) -> None:
     asked = {"products": 2, "creatives": 2, "size": 64, "seed": 3}
-    truth = simulated.write(tmp_path / "lists", layout="lists", **asked)
-    assert simulated.write(tmp_path / "json", layout="json", **asked) == truth
+    truth = creative_ranking.write_simulated(tmp_path / "lists", layout="lists", **asked)
+    assert creative_ranking.write_simulated(tmp_path / "json", layout="json", **asked) == truth
     lists, prepared = (creative_ranking.read(tmp_path / layout) for layout in ("lists", "json"))
     assert {name: len(own) for name, own in lists.items()} == {"train": 2, "test": 2}
     for name, own in lists.items():
@@ -53,11 +55,11 @@ def test_days_are_added_up(lists) -> None:
 
 def test_halves_of_the_impressions_add_up_and_agree_with_the_whole() -> None:
     shown = [Shown(str(n), "A", Path("x.png"), ClickCounts(20_000, 200 * (n + 1))) for n in range(8)]
-    first, second = creative_ranking.halves(shown, rng=np.random.default_rng(0))
+    first, second = creative_ranking.split_half(shown, rng=np.random.default_rng(0))
     clicks = [np.exp(log_ctr) * 10_001 - 0.5 for log_ctr in (first, second)]
     np.testing.assert_allclose(clicks[0] + clicks[1], [one.counts.clicks for one in shown], atol=1e-6)
     assert (np.diff(first) > 0).all()
-    draws = [creative_ranking.halves(shown, rng=np.random.default_rng(seed))[0][0] for seed in range(400)]
+    draws = [creative_ranking.split_half(shown, rng=np.random.default_rng(seed))[0][0] for seed in range(400)]
     half_clicks = np.exp(draws) * 10_001 - 0.5
     assert np.mean(half_clicks) == pytest.approx(100, abs=1.5)
     assert np.std(half_clicks) == pytest.approx(np.sqrt(200 * 0.99 / 4), rel=0.15)
@@ -93,12 +95,7 @@ def test_a_prepared_list_that_is_none_is_refused(tmp_path: Path, text: str) -> N
 
 
 def test_the_benchmark_trains_and_prints_beside_the_published(lists, tmp_path: Path, capsys, monkeypatch) -> None:
-    file = Path(__file__).parents[2] / "benchmarks" / "creative_ranking.py"
-    spec = importlib.util.spec_from_file_location("creative_ranking_benchmark", file)
-    assert spec is not None
-    assert spec.loader is not None
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    benchmark = importlib.import_module("creative_ranking")
     monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "rows.jsonl")
     benchmark.main([str(lists[0]), "--epochs", "4"])
     printed = capsys.readouterr().out

@@ -36,7 +36,7 @@ def test_unknown_numbers_are_none_not_nan() -> None:
 def test_normalized_accuracy_is_given_or_follows_from_accuracy_and_ceiling() -> None:
     accuracy = reports.RewardAccuracy(observed=Estimate(0.74, 0.7, 0.78), ceiling=around(0.9), pairs=1, products=1)
     normalized = accuracy.normalized_accuracy
-    assert way is not None
+    assert normalized is not None
     assert (normalized.value, normalized.low, normalized.high) == pytest.approx(
         (0.6, 0.5, 0.7)
     )  # .24/.4, .2/.4, .28/.4

@@ -1,10 +1,10 @@
-"""Does the watch notice that a reward is gamed?  python benchmarks/gaming.py [WORKSPACE...] --page docs/howto/judge.md
+"""Does the monitor notice a gamed reward?  python benchmarks/gaming.py [WORKSPACE...] --page docs/howto/judge.md
 
 Plants a flaw of known size in the reward model that teaches, and optimizes at the default settings. The flaw: in every
 slot of the scene, the element that shoppers like least, on average over products, is worth some logits more to the
 teacher than it is. The policy learns from the flawed teacher; the judge, a model of another form that learned from
 products of its own, looks on after every round as in `clickscape optimize`. Here the rounds go on whatever is seen, so
-that both can be told: the policy that a watched run would have kept, and what a run without a watch ends with.
+that both can be told: the policy that a monitored run would have kept, and what a run without a monitor ends with.
 
 Figures are of the products that the judge looks at, from which neither the teacher nor the rounds learn. What shoppers
 truly think of the same words is the simulator's to say. Each WORKSPACE has a simulated log, such as
@@ -32,7 +32,7 @@ from clickscape import reward as reward_room
 from clickscape.compute.device import ALONE, Processes, set_threads
 from clickscape.config import OptimizeConfig
 from clickscape.preference import evaluate, rounds
-from clickscape.preference import monitor as watching
+from clickscape.preference import monitor as monitor_room
 from clickscape.preference.monitor import MonitorReport, RewardHackingMonitor
 from clickscape.preference.rounds import RoundReport
 from clickscape.preference.sample import Reward
@@ -74,10 +74,10 @@ class Flawed:
 
 
 class Witness(RewardHackingMonitor):
-    """A watch as `clickscape optimize` has it, but it ends nothing: what it would have ended is read from its notes."""
+    """A monitor as `clickscape optimize` has it, but it ends nothing: its notes say what it would have."""
 
-    def __init__(self, watch: RewardHackingMonitor) -> None:
-        vars(self).update(vars(watch))
+    def __init__(self, monitor: RewardHackingMonitor) -> None:
+        vars(self).update(vars(monitor))
 
     def after(self, writer: Writer, folder: Path, *, round_number: int, processes: Processes = ALONE) -> MonitorReport:
         """What was seen, without its consequences."""
@@ -89,7 +89,7 @@ class Witness(RewardHackingMonitor):
 class After:
     """The policy after a round: its wins over the first one, and what shoppers think; ``overrated``: elements an ad.
 
-    ``judge_ends``, ``floor_ends``: whether a watch would have ended the run here for that reason.
+    ``judge_ends``, ``floor_ends``: whether a monitor would have ended the run here for that reason.
     """
 
     teacher_wins: Estimate
@@ -113,13 +113,13 @@ class Told:
 
     @property
     def ended(self) -> int:
-        """The round that a watched run ends with; one more than there are if it goes on to its end."""
+        """The round that a monitored run ends with; one more than there are if it goes on to its end."""
         ends = [number for number, one in enumerate(self.rounds, start=1) if one.judge_ends or one.floor_ends]
         return min(ends, default=len(self.rounds) + 1)
 
     @property
     def kept(self) -> Estimate:
-        """True CTR uplift of the policy that a watched run keeps: the one before the round that ended it."""
+        """True CTR uplift of the policy that a monitored run keeps: the one before the round that ended it."""
         before = self.ended - 1
         return self.rounds[before - 1].uplift if before else Estimate(0.0, 0.0, 0.0)
 
@@ -169,8 +169,8 @@ def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> Tol
     teacher = Flawed(reward_room.load(reward), elements, logits=logits)
     pictures = rounds.product_pictures(writer.vlm.image_size)
     around = guards(workspace, products, held, teacher=teacher, renderer=renderer, pictures=pictures, config=config)
-    assert around.watch is not None  # where there is a judge there is a watch
-    watch = Witness(around.watch)
+    assert around.monitor is not None  # where there is a judge there is a monitor
+    monitor = Witness(around.monitor)
     folder = workspace.path / "gaming" / f"{logits:g}"
     for event in rounds.optimize(
         writer,
@@ -180,7 +180,7 @@ def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> Tol
         folder=folder,
         config=config,
         pictures=pictures,
-        watch=watch,
+        monitor=monitor,
     ):
         if isinstance(event, RoundReport):
             print(f"{workspace.path.name}, {logits:g} logits more: round {event.round} of {config.rounds}", flush=True)
@@ -189,7 +189,7 @@ def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> Tol
         seed,
         logits,
         elements,
-        list(_read(watch, folder, shoppers, elements, config=config, reward=reward)),
+        list(_read(monitor, folder, shoppers, elements, config=config, reward=reward)),
     )
 
 
@@ -207,7 +207,7 @@ def overrated(scene: Slots, elements: Mapping[str, str]) -> int:
 
 
 def _read(
-    watch: RewardHackingMonitor,
+    monitor: RewardHackingMonitor,
     folder: Path,
     shoppers: World,
     elements: Mapping[str, str],
@@ -216,30 +216,32 @@ def _read(
     reward: Path,
 ) -> Iterator[After]:
     """What every round's policy wrote for the held-back products, judged again by the rules and by the world."""
-    looks = [watching.read_seen(folder / f"round-{number}" / watching.FILE) for number in range(config.rounds + 1)]
-    departments = {product.product_id: product.department for product in watch.products}
+    looks = [
+        monitor_room.read_samples(folder / f"round-{number}" / monitor_room.FILE) for number in range(config.rounds + 1)
+    ]
+    departments = {product.product_id: product.department for product in monitor.products}
 
-    def outcomes(seen: Sequence[watching.Seen]) -> evaluate.Outcomes:
+    def outcomes(seen: Sequence[monitor_room.HeldOutSample]) -> evaluate.Outcomes:
         texts: dict[str, list[str]] = {}
         for one in seen:
             texts.setdefault(one.product_id, []).append(one.text)
-        own = [texts[product.product_id] for product in watch.products]
+        own = [texts[product.product_id] for product in monitor.products]
         ads = score_ads.appraise(
-            watch.products, own, world_name=shoppers.name, reward=reward, size=config.render_size, seed=config.seed,
+            monitor.products, own, world_name=shoppers.name, reward=reward, size=config.render_size, seed=config.seed,
             workers=1,
         )  # fmt: skip
-        return score_ads.outcomes(list(ads), group=watch.groups.__getitem__)
+        return score_ads.outcomes(list(ads), group=monitor.groups.__getitem__)
 
     first = outcomes(looks[0])
     for number in range(1, config.rounds + 1):
-        seen = watching.compare(
+        seen = monitor_room.compare(
             looks[number],
             before=looks[number - 1],
             first=looks[0],
             round_number=number,
-            groups=watch.groups,
+            groups=monitor.groups,
             departments=departments,
-            config=watch.config.model_copy(update={"diversity": 0.0}),
+            config=monitor.config.model_copy(update={"diversity": 0.0}),
         )
         assert seen.judge is not None
         now, rng = outcomes(looks[number]), np.random.default_rng(config.seed)
@@ -254,7 +256,7 @@ def _read(
             matching=truth.matching_share,
             overrated=evaluate.mean(shown, objects=now.objects, rng=rng),
             judge_ends=bool(seen.reason),
-            floor_ends=min(seen.left.values()) < watch.config.diversity,
+            floor_ends=min(seen.left.values()) < monitor.config.diversity,
         )
 
 

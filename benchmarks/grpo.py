@@ -89,7 +89,7 @@ class Seen:
         flat = [candidate for own in judged for candidate in own]
         return cls(
             round=number,
-            parse_rate=float(np.mean([one.understood for one in flat])),
+            parse_rate=float(np.mean([one.parsed for one in flat])),
             distinct_scenes=len({one.scene for one in flat}),
             reward=float(np.mean([one.score for one in flat])),
             given=float(np.mean([value for own in judged for value in shaped(own, below=below)])),
@@ -304,8 +304,8 @@ def check_questions(policy: VisionLanguageModel, products: Sequence[Product], *,
 
 def shaped(candidates: Sequence[Candidate], *, below: float) -> list[float]:
     """Rewards of one product's candidates, logits: what may not win gets the worst of those that may, less `below`."""
-    worst = min((one.score for one in candidates if one.may_win), default=0.0)
-    return [one.score if one.may_win else worst - below for one in candidates]
+    worst = min((one.score for one in candidates if one.eligible), default=0.0)
+    return [one.score if one.eligible else worst - below for one in candidates]
 
 
 def _row(product: Product, pictures: Pictures) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def _cells(after: Sequence[Ad], *, before: Sequence[Ad], best: Sequence[Ad], jud
                 _wins([ad.reward for ad in ads], [ad.reward for ad in others]),
                 _wins(judge(ads), judge(others)),
                 np.mean([ad.matching for ad in ads]),
-                np.mean([ad.understood for ad in ads]),
+                np.mean([ad.parsed for ad in ads]),
             ]
         )
         key = sample.object_of(product_id).object_id

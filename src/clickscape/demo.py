@@ -171,6 +171,6 @@ def _summary(judged: Manifest, compared: Manifest) -> tuple[str, ...]:
         lift, match = row["uplift"], row["matching_share"]
         lines.append(
             f"{name:44s} {lift['value']:+7.1%} [{lift['low']:+.1%}, {lift['high']:+.1%}]  "
-            f"matching {match['value']:.0%}  understood {row['parse_rate']['value']:.0%}"
+            f"matching {match['value']:.0%}  parsed {row['parse_rate']['value']:.0%}"
         )
     return tuple(lines)

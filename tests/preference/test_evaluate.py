@@ -16,14 +16,14 @@ def some(
     scores: list[float] | None = None,
     scenes: str | None = None,
     products: str | None = None,
-    understood: list[bool] | None = None,
+    parsed: list[bool] | None = None,
     matching: list[bool] | None = None,
 ) -> Outcomes:
     """One description per letter of `objects`."""
     return Outcomes(
         objects=tuple(objects),
         product_ids=tuple(products or [f"{letter}{number}" for number, letter in enumerate(objects)]),
-        understood=np.array(understood or [True] * len(objects)),
+        parsed=np.array(parsed or [True] * len(objects)),
         scenes=tuple(scenes or objects),
         scores=None if scores is None else np.array(scores),
         values=None if values is None else np.array(values),
@@ -84,7 +84,7 @@ def test_everything_at_once_and_nothing_that_is_not_known() -> None:
         "abc",
         values=[1.0, 2.0, 3.0],
         scores=[1.0, -1.0, 1.0],
-        understood=[True, True, False],
+        parsed=[True, True, False],
         matching=[True, False, False],
     )
     result = evaluate(after, before=before, rng=rng())
@@ -110,10 +110,10 @@ def test_what_does_not_belong_together_is_refused() -> None:
         some("")
 
 
-def test_the_best_of_n_is_understood_if_any_is() -> None:
+def test_the_best_of_n_parsed_if_any_did() -> None:
     candidates = [
-        Candidate("p", text, 0, "{}", understood, score)
-        for text, understood, score in [("a", True, 0.1), ("b", False, 9.0), ("c", True, 0.5)]
+        Candidate("p", text, 0, "{}", parsed, score)
+        for text, parsed, score in [("a", True, 0.1), ("b", False, 9.0), ("c", True, 0.5)]
     ]
     assert best_of_n(candidates).text == "c"
     assert best_of_n(candidates[1:2]).text == "b"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from clickscape.config import OptimizeConfig, WatchConfig
+from clickscape.config import MonitorConfig, OptimizeConfig
 from clickscape.errors import PreferenceError
-from clickscape.preference.monitor import FILE, RewardHackingMonitor, Seen, compare, read_seen
+from clickscape.preference.monitor import FILE, HeldOutSample, RewardHackingMonitor, compare, read_samples
 from clickscape.preference.rounds import RoundReport, open_policy, optimize, product_pictures
 from clickscape.render import load
 from clickscape.render.studio.parse import parse
@@ -27,7 +27,7 @@ QUICK = OptimizeConfig(
     rounds=2, products_per_round=6, candidates=4, max_new_tokens=40, min_margin=0.05,
     epochs=4, batch_size=3, learning_rate=3e-3, render_size=64, pairs_per_product=1, unparsed_share=1.0,
 )  # fmt: skip
-LOOK = WatchConfig(products=6, descriptions=6, diversity=0.0)
+LOOK = MonitorConfig(products=6, descriptions=6, diversity=0.0)
 
 
 class Hackable:
@@ -53,8 +53,8 @@ def brightness(shelf: list[Product], texts: list[str]) -> dict[str, float]:
 def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Run:
     renderer, pictures = load("studio"), product_pictures(32)
 
-    def go(folder: Path, judge: Judge | None, look: WatchConfig = LOOK) -> Iterator[RoundReport]:
-        watch = RewardHackingMonitor(
+    def go(folder: Path, judge: Judge | None, look: MonitorConfig = LOOK) -> Iterator[RoundReport]:
+        monitor = RewardHackingMonitor(
             shelf[1::2],
             teacher=Hackable(),
             judge=judge,
@@ -66,7 +66,7 @@ def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Run:
             max_new_tokens=40,
         )
         for event in optimize(
-            Writer(taught()), Hackable(), renderer, shelf[::2], folder=folder, config=QUICK, watch=watch
+            Writer(taught()), Hackable(), renderer, shelf[::2], folder=folder, config=QUICK, monitor=monitor
         ):
             if isinstance(event, RoundReport):
                 yield event
@@ -87,9 +87,9 @@ def gamed(run: Run, brightness: dict[str, float], tmp_path_factory: pytest.TempP
 
 def test_a_run_that_games_its_teacher_ends_and_keeps_the_policy_before(gamed: tuple[Path, list]) -> None:
     folder, reports = gamed
-    last = reports[-1].watched
+    last = reports[-1].monitor
     assert last.reason.startswith("teacher and judge part ways")
-    assert not any(report.watched.reason for report in reports[:-1])
+    assert not any(report.monitor.reason for report in reports[:-1])
     assert last.kept == reports[-1].kept == reports[-1].round - 1
     assert reports[-1].stopped == last.reason
     assert last.teacher.win_rate.value > 0.5 > last.judge.win_rate.value
@@ -107,7 +107,7 @@ def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, brightness
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert list(run(folder, judge)) == reports
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
-    with pytest.raises(PreferenceError, match=r"another kind .*watch"):
+    with pytest.raises(PreferenceError, match=r"another kind .*monitor"):
         next(run(folder, judge, LOOK.model_copy(update={"confidence": 0.9})))
 
 
@@ -117,7 +117,7 @@ def test_where_both_agree_the_run_goes_on_to_its_end(run: Run, brightness: dict[
     whole = list(run(tmp_path / "whole", judge))
     assert [report.round for report in whole] == [1, 2]
     assert [report.stopped for report in whole] == [None, None]
-    last = whole[-1].watched
+    last = whole[-1].monitor
     assert last is not None
     assert last.judge is not None
     assert (last.kept, last.reason) == (2, "")
@@ -129,24 +129,24 @@ def test_where_both_agree_the_run_goes_on_to_its_end(run: Run, brightness: dict[
 
 def test_too_little_variety_ends_it_too(run: Run, tmp_path: Path) -> None:
     reports = list(run(tmp_path / "run", None, LOOK.model_copy(update={"diversity": 1.0})))
-    last = reports[-1].watched
+    last = reports[-1].monitor
     assert last is not None
     assert last.judge is None
     assert last.reason.startswith("too little diversity is left, at least 100% is asked for: ")
     assert min(last.left.values()) < 1
-    assert read_seen(tmp_path / "run" / "round-0" / FILE)[0].judge is None
+    assert read_samples(tmp_path / "run" / "round-0" / FILE)[0].judge is None
 
 
-def looks(*rows: tuple[Sequence[float], Sequence[float]]) -> list[Seen]:
+def looks(*rows: tuple[Sequence[float], Sequence[float]]) -> list[HeldOutSample]:
     """One row per product: what teacher and judge say of its two descriptions."""
     return [
-        Seen(f"p{number}", f"oak table number {place}", taught, judged)
+        HeldOutSample(f"p{number}", f"oak table number {place}", taught, judged)
         for number, (teacher, judge) in enumerate(rows)
         for place, (taught, judged) in enumerate(zip(teacher, judge, strict=True))
     ]
 
 
-def told(now: list[Seen], before: list[Seen], first: list[Seen], **settings: float):  # type: ignore[no-untyped-def]
+def told(now: list[HeldOutSample], before: list[HeldOutSample], first: list[HeldOutSample], **settings: float):  # type: ignore[no-untyped-def]
     names = {one.product_id: one.product_id for one in now}
     config = LOOK.model_copy(update=settings)
     return compare(
@@ -208,8 +208,8 @@ def test_products_of_one_group_say_nothing(shelf: list[Product]) -> None:
 
 def test_a_damaged_look_is_one_line(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"product_id": 1}\n')
-    with pytest.raises(PreferenceError, match=r"watch.jsonl: damaged"):
-        read_seen(tmp_path / FILE)
+    with pytest.raises(PreferenceError, match=r"monitor.jsonl: damaged"):
+        read_samples(tmp_path / FILE)
 
 
 def test_chance_alone_hardly_ever_ends_a_run() -> None:

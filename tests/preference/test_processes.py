@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from clickscape.compute.device import Processes, launched
-from clickscape.config import OptimizeConfig, WatchConfig
+from clickscape.config import MonitorConfig, OptimizeConfig
 from clickscape.errors import LaunchError
 from clickscape.preference import monitor, sample
-from clickscape.preference.monitor import RewardHackingMonitor, read_seen
+from clickscape.preference.monitor import RewardHackingMonitor, read_samples
 from clickscape.preference.records import read_candidates
 from clickscape.preference.rounds import Event, RoundReport, Sampled, open_policy, optimize, read_pairs
 from clickscape.preference.train import Step
@@ -55,7 +55,7 @@ def start(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Ca
         folder: Path, processes: Processes, config: OptimizeConfig = CONFIG, guard: RewardHackingMonitor | None = None
     ) -> Iterator[Event]:
         return optimize(
-            Writer(taught()), Brightness(), renderer, shelf, folder=folder, config=config, watch=guard,
+            Writer(taught()), Brightness(), renderer, shelf, folder=folder, config=config, monitor=guard,
             processes=processes,
         )  # fmt: skip
 
@@ -104,7 +104,7 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_other(
     guard = RewardHackingMonitor(
         shelf[::2], teacher=Brightness(), judge=None, renderer=load("studio"),
         pictures=sample.product_pictures(32), groups={product.product_id: product.product_id for product in shelf},
-        config=WatchConfig(descriptions=2, diversity=0.0), render_size=64, max_new_tokens=40,
+        config=MonitorConfig(descriptions=2, diversity=0.0), render_size=64, max_new_tokens=40,
     )  # fmt: skip
     alone = list(start(tmp_path / "one", Processes(), guard=guard))
 
@@ -139,7 +139,7 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_other(
                 (own.text, own.seed, own.score) for own in yours
             ]
         assert read_pairs(one / "pairs.jsonl") == read_pairs(two / "pairs.jsonl")
-        assert read_seen(one / "watch.jsonl") == read_seen(two / "watch.jsonl")
+        assert read_samples(one / "monitor.jsonl") == read_samples(two / "monitor.jsonl")
         said, again = (load_file(place / "reference.safetensors") for place in (one, two))
         assert said.keys() == again.keys() == {"chosen", "rejected", "corrupted", "drawn"}
         for name, values in said.items():

@@ -302,7 +302,7 @@ def test_optimizing_for_bright_pictures_makes_pictures_brighter(
             held_out, texts, reward=Brightness(), renderer=renderer, render_size=64, rng=np.random.default_rng(2)
         )
         flat = [candidate for own in judged for candidate in own]
-        return np.mean([one.score for one in flat]), np.mean([one.understood for one in flat])
+        return np.mean([one.score for one in flat]), np.mean([one.parsed for one in flat])
 
     (before, parsed), (after, still) = brightness(Writer(taught())), brightness(open_policy(tmp_path / "run"))
     assert after > before + 1

@@ -53,7 +53,7 @@ def test_the_best_wins_over_the_worst() -> None:
         [("a", True, 1.0), ("b", True, 1.0)],  # a tie
         [("a", True, 1.0), ("a", True, 3.0)],  # the same words, drawn twice
         [("a", True, 1.0), ("b", True, 1.05)],  # too close
-        [("a", False, 1.0), ("b", False, 3.0)],  # nothing that the renderer understood
+        [("a", False, 1.0), ("b", False, 3.0)],  # nothing that parsed
     ],
 )
 def test_what_makes_no_pair(rows: list[tuple[str, bool, float]]) -> None:
@@ -64,14 +64,14 @@ def test_a_tie_makes_no_pair_without_a_least_margin_either() -> None:
     assert choose_pairs([candidates(("a", True, 1.0), ("b", True, 1.0))], min_margin=0.0) == []
 
 
-def test_what_is_not_understood_can_lose_but_never_win() -> None:
+def test_a_description_that_did_not_parse_can_lose_but_never_win() -> None:
     own = candidates(("a", False, 9.0), ("b", True, 0.5), ("c", True, 0.4))
     assert choose_pairs([own], min_margin=0.1) == [PreferencePair("p", "b", "a", None)]
 
 
 def test_several_pairs_go_from_both_ends_of_the_ranking_inwards() -> None:
     own = candidates(("a", True, 1.0), ("b", True, 5.0), ("c", True, 3.0), ("d", True, 2.95), ("e", False, 9.0))
-    # ranked: b 5, c 3, d 2.95, a 1, e (not understood)
+    # ranked: b 5, c 3, d 2.95, a 1, e (not parsed)
     assert choose_pairs([own], min_margin=0.1, per_product=2) == [
         PreferencePair("p", "b", "e", None),
         PreferencePair("p", "c", "a", 2.0),
@@ -95,7 +95,7 @@ def test_losers_that_did_not_parse_are_limited_where_the_least_is_lost() -> None
         0.7: ["bx", "ba", "bx", "bx"],  # the second product has the best pair to offer instead
         0.5: ["bx", "ba", "bx", "bx"],  # two of four are allowed
         0.3: ["ba", "ba", "bx", "bx"],
-        0: ["ba", "ba", "bx"],  # the third product's understood two lie too close
+        0: ["ba", "ba", "bx"],  # the third product's parsed two lie too close
     }
 
 
@@ -113,11 +113,11 @@ def test_pairs_are_always_worth_learning(
     rows: list[tuple[str, bool, float]], least: float, count: int, share: float
 ) -> None:
     pairs = choose_pairs([candidates(*rows)] * 3, min_margin=least, per_product=count, unparsed_share=share)
-    understood = {text for text, known, _ in rows if known}
+    parsed = {text for text, known, _ in rows if known}
     assert len(pairs) <= 3 * count
     assert sum(pair.margin is None for pair in pairs) <= share * len(pairs)
     for pair in pairs:
-        assert pair.chosen in understood
+        assert pair.chosen in parsed
         assert pair.chosen != pair.rejected
         if pair.margin is None:
             assert any(text == pair.rejected and not known for text, known, _ in rows)
@@ -129,7 +129,7 @@ def test_pairs_are_always_worth_learning(
 @given(rows=scored, least=st.floats(0, 2))
 def test_one_pair_per_product_is_the_best_over_the_worst(rows: list[tuple[str, bool, float]], least: float) -> None:
     own = candidates(*rows)
-    rank = lambda one: (one.understood, one.score)  # noqa: E731
+    rank = lambda one: (one.parsed, one.score)  # noqa: E731
     best, worst = max(own, key=rank), min(own, key=rank)
     for pair in choose_pairs([own], min_margin=least):
         assert (pair.chosen, pair.rejected) == (best.text, worst.text)
@@ -159,7 +159,7 @@ def test_candidates_are_drawn_with_their_own_seeds_and_scored_by_a_real_reward_m
     assert [candidate.product_id for candidate in flat] == [shelf[0].product_id] * 3 + [shelf[1].product_id] * 3
     assert len({candidate.seed for candidate in flat}) == 6
     # too little said, or a word that means nothing: the picture is not what the words say
-    assert [candidate.understood for candidate in flat] == [True, True, True, True, False, False]
+    assert [candidate.parsed for candidate in flat] == [True, True, True, True, False, False]
     assert flat[1].scene == parse(texts[1]).scene.to_json()
     for candidate, product in zip(flat, [shelf[0]] * 3 + [shelf[1]] * 3, strict=True):
         image = renderer.render(product, candidate.text, size=(64, 64), seed=candidate.seed).image
@@ -203,9 +203,9 @@ def test_sampling_is_reproducible_and_what_the_limit_cut_never_wins(
     assert first != draw(1, 48)
     assert [own[0].product_id for own in first] == [product.product_id for product in shelf]
     assert {len(own) for own in first} == {3}
-    assert np.mean([candidate.understood for own in first for candidate in own]) > 0.5
+    assert np.mean([candidate.parsed for own in first for candidate in own]) > 0.5
     shortest = min(len(writer.vlm.tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
-    assert not any(candidate.understood for own in draw(0, shortest - 2) for candidate in own)
+    assert not any(candidate.parsed for own in draw(0, shortest - 2) for candidate in own)
 
 
 class Refusing:
@@ -227,7 +227,7 @@ def test_what_is_irrelevant_can_lose_but_never_win(shelf: list[Product]) -> None
     gated = judge(shelf[:1], texts, rng=np.random.default_rng(0), relevance=Refusing("pink"), **told)
     assert [one.score for one in gated[0]] == [one.score for one in free[0]]
     assert [one.relevant for one in gated[0]] == [False, True, True]
-    assert all(one.understood for one in gated[0])
+    assert all(one.parsed for one in gated[0])
     (before,), (after,) = (choose_pairs(own, min_margin=0.0) for own in (free, gated))
     assert before.chosen == texts[0][0]
     assert (after.rejected, after.margin) == (texts[0][0], None)

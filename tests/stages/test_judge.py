@@ -93,7 +93,7 @@ def test_optimize_learns_nothing_on_the_judges_products_and_watches_on_them(
     held = split.read(workspace, workspace.products())
     manifest = run(optimize(workspace, QUICK))
     (report,) = manifest.result["rounds"]
-    assert 0 <= report["watched"]["judge"]["win_rate"]["value"] <= 1
+    assert 0 <= report["monitor"]["judge"]["win_rate"]["value"] <= 1
     assert manifest.result["summary"][0].startswith("round 1: win rate over the start by the teacher ")
     *_, folder = sorted(path.parent for path in workspace.runs_folder.glob("*-optimize*/rounds"))
 
@@ -102,7 +102,7 @@ def test_optimize_learns_nothing_on_the_judges_products_and_watches_on_them(
         return {held.groups[json.loads(line)["product_id"]] for line in lines}
 
     apart = held.apart(workspace.products(), share=0.4)
-    assert groups("round-1/watch.jsonl") == apart
+    assert groups("round-1/monitor.jsonl") == apart
     assert not groups("round-1/candidates.jsonl") & (apart | held.held_out)
 
 
@@ -143,8 +143,8 @@ def test_a_new_reward_model_takes_the_old_judge_away_and_variety_is_watched_with
     run(reward(workspace, SMALL_REWARD))
     assert judge.load(workspace) is None
     assert not [path for path in workspace.models.iterdir() if path.name.startswith(".judge")]
-    settings = "[watch]\nwithout_judge = true\nshare = 0.4\nproducts = 4\ndescriptions = 2\ndiversity = 0.0\n"
+    settings = "[monitor]\nwithout_judge = true\nshare = 0.4\nproducts = 4\ndescriptions = 2\ndiversity = 0.0\n"
     (workspace.path / "clickscape.toml").write_text(f'{settings}[relevance]\nuse = "refuse"\nothers = 4\n')
     (report,) = run(optimize(workspace, QUICK)).result["rounds"]
-    assert report["watched"]["judge"] is None
+    assert report["monitor"]["judge"] is None
     assert 0 <= report["relevant_rate"] < 1

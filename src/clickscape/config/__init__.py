@@ -5,7 +5,7 @@ What can be derived is not a setting. Unknown keys are errors, so a typing mista
 
 from __future__ import annotations
 
-from clickscape.config.optimization import OptimizeConfig, RelevanceConfig, WatchConfig
+from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.config.settings import (
     DIFFUSION_FAMILIES,
     ClicksConfig,
@@ -31,6 +31,7 @@ __all__ = [
     "GenerateConfig",
     "IngestConfig",
     "LogColumn",
+    "MonitorConfig",
     "OptimizeConfig",
     "PretrainConfig",
     "RelevanceConfig",
@@ -38,7 +39,6 @@ __all__ = [
     "Settings",
     "SimulateConfig",
     "TinyConfig",
-    "WatchConfig",
     "load",
     "read",
 ]

@@ -1,4 +1,4 @@
-"""Settings of the optimization, of what watches it, and of the gate that its descriptions pass."""
+"""Settings of the optimization, of its reward-hacking monitor, and of the relevance gate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ class OptimizeConfig(StageConfig):
     candidates: int = Field(8, ge=2, description="descriptions sampled per product and round")
     temperature: float = Field(1.0, gt=0)
     max_new_tokens: int = Field(48, ge=4, description="longest description, in tokens")
-    beta: float = Field(0.5, gt=0, description="β: how hard the reference holds, per nat")
+    beta: float = Field(
+        0.5,
+        gt=0,
+        description="β of DPO, per nat: larger keeps the policy nearer to its reference",
+    )
     weight: float = Field(1.0, ge=0, description="w: weight of the product-centric term")
     anchor: Literal["none", "nll"] = Field("nll", description="keeps log π(y+|x) from falling")
     anchor_weight: float = Field(
@@ -62,7 +66,7 @@ class OptimizeConfig(StageConfig):
         False, description="compute the layers again for the gradient: less memory, more time"
     )
     metrics: Literal["jsonl", "tensorboard"] = Field(
-        "jsonl", description="where the steps are told besides the run's metrics.jsonl"
+        "jsonl", description="where the steps are logged besides the run's metrics.jsonl"
     )
     train_tower: bool = Field(False, description="let the vision tower learn too")
     lora_rank: int = Field(0, ge=0, description="0 trains all weights of the language model")
@@ -75,19 +79,19 @@ class OptimizeConfig(StageConfig):
         return self.weight if self.objective == "product_centric" else 0.0
 
 
-class WatchConfig(StageConfig):
-    """What ends an optimization before it games the reward; looked at after every round on held-back products."""
+class MonitorConfig(StageConfig):
+    """When reward hacking ends an optimization, as measured after every round on held-out products."""
 
     share: float = Field(
         0.25, gt=0, lt=1, description="share of the groups learned from that rounds leave out (with a judge: its own)"
     )
-    products: int = Field(96, ge=2, description="held-back products looked at after every round, at most")
+    products: int = Field(96, ge=2, description="held-out products that are sampled for after every round, at most")
     descriptions: int = Field(4, ge=2, description="descriptions sampled for each of them")
     confidence: float = Field(
         0.95, gt=0.5, lt=1, description="of each of the two one-sided tests; see docs/howto/judge.md"
     )
     diversity: float = Field(0.3, ge=0, le=1, description="least share of the first round's diversity, of any kind")
-    without_judge: bool = Field(False, description="watch diversity where there is no judge, too")
+    without_judge: bool = Field(False, description="monitor diversity where there is no judge, too")
     seed: int = 0
 
 

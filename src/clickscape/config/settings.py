@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from clickscape.brand import Brand
-from clickscape.config.optimization import OptimizeConfig, RelevanceConfig, WatchConfig
+from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.config.stage import StageConfig
 from clickscape.errors import ConfigError
 
@@ -157,7 +157,8 @@ class RewardConfig(StageConfig):
     validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the training products used to stop early")
     lora_rank: int = Field(16, ge=1)
     judge: Literal["none", "scene", "single", "pair"] = Field(
-        "none", description="form of a second model that watches optimization, learned from products kept from this one"
+        "none",
+        description="form of a second reward model, which checks optimizations; it learns from products of its own",
     )
     judge_share: float = Field(0.25, gt=0, lt=1, description="share of the groups learned from that the judge gets")
     seed: int = 0
@@ -336,7 +337,7 @@ class Settings(StageConfig):
     brand: Brand = Brand()
     fidelity: FidelityConfig = FidelityConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
-    watch: WatchConfig = WatchConfig()
+    monitor: MonitorConfig = MonitorConfig()
     relevance: RelevanceConfig = RelevanceConfig()
     simulate: SimulateConfig = SimulateConfig()
 

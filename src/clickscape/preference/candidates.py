@@ -17,7 +17,7 @@ from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
 
 
-def round_candidates(
+def sample_round(
     policy: VisionLanguageModel,
     products: Sequence[Product],
     *,

@@ -34,20 +34,20 @@ __all__ = [
 class Outcomes:
     """What came of some descriptions, one entry each: its cluster, its product, and what was measured.
 
-    ``understood``: by the renderer; ``scenes``: what it drew; ``scores``: reward, logits; ``values``: what has a ratio,
+    ``parsed``: by the renderer; ``scenes``: what it drew; ``scores``: reward, logits; ``values``: what has a ratio,
     such as a true CTR; ``matching``: whether the scene suits the product.  None: not known.
     """
 
     objects: tuple[str, ...]
     product_ids: tuple[str, ...]
-    understood: np.ndarray
+    parsed: np.ndarray
     scenes: tuple[str, ...]
     scores: np.ndarray | None = None
     values: np.ndarray | None = None
     matching: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        given = (self.product_ids, self.understood, self.scenes, self.scores, self.values, self.matching)
+        given = (self.product_ids, self.parsed, self.scenes, self.scores, self.values, self.matching)
         if any(column is not None and len(column) != len(self.objects) for column in given):
             raise ValueError("outcomes need as many entries in every column as there are descriptions")
         if not self.objects:
@@ -59,7 +59,7 @@ class Evaluation:
     """Metrics over held-out products; uplift is relative to before (0.4 = +40 %). None where the caller knew nothing.
 
     ``win_rate``: share of image pairs (after, before) of one product that the reward model gives to after, ties half.
-    ``parse_rate``: share of descriptions that the renderer understood. ``distinct_scenes``: a count.
+    ``parse_rate``: share of descriptions that the renderer parsed. ``distinct_scenes``: a count.
     """
 
     uplift: Estimate | None
@@ -84,7 +84,7 @@ def outcomes(
     return Outcomes(
         objects=tuple(key for key, own in zip(objects, candidates, strict=True) for _ in own),
         product_ids=tuple(candidate.product_id for candidate in flat),
-        understood=np.array([candidate.understood for candidate in flat]),
+        parsed=np.array([candidate.parsed for candidate in flat]),
         scenes=tuple(candidate.scene for candidate in flat),
         scores=np.array([candidate.score for candidate in flat]),
         values=None if values is None else np.asarray(values, dtype=np.float64),
@@ -102,7 +102,7 @@ def evaluate(after: Outcomes, *, before: Outcomes, rng: np.random.Generator) -> 
         uplift=uplift(after, before=before, rng=rng) if compare_values else None,
         win_rate=win_rate(after, before=before, rng=rng) if compare_scores else None,
         matching_share=None if after.matching is None else _mean(after.matching, after, rng=rng),
-        parse_rate=_mean(after.understood, after, rng=rng),
+        parse_rate=_mean(after.parsed, after, rng=rng),
         distinct_scenes=distinct_scenes(after),
         products=len(set(after.product_ids)),
         objects=len(set(after.objects)),

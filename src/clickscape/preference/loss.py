@@ -87,20 +87,20 @@ def pcpo_loss(
             )
         total = total + weight * product
 
-    held = preference.new_zeros(preference.shape)
+    anchored = preference.new_zeros(preference.shape)
     if anchor == "nll":
         if chosen_tokens is None:
             raise ValueError(
                 "the nll anchor is per token: pass chosen_tokens, the number of tokens of every chosen answer"
             )
-        held = -policy.chosen / chosen_tokens
-        total = total + anchor_weight * held
+        anchored = -policy.chosen / chosen_tokens
+        total = total + anchor_weight * anchored
 
     return PreferenceLoss(
         total=total,
         preference=preference.detach(),
         product=product.detach(),
-        anchor=held.detach(),
+        anchor=anchored.detach(),
         chosen_shift=chosen.detach(),
         rejected_shift=rejected.detach(),
         corrupted_shift=None if corrupted is None else corrupted.detach(),

@@ -7,7 +7,7 @@ test on the same bootstrap draws of whole groups. Both tests must speak, so a st
 them is. (A rise of the win rate over the start would not do: a teacher who sees every ad win can see no more of them.)
 The run ends the same way when too little is left of the first diversity. The policy kept is the one before.
 
-    round-<n>/watch.jsonl   what the policy after round n wrote for the held-back products, and both opinions
+    round-<n>/monitor.jsonl   what the policy after round n wrote for the held-back products, and both opinions
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from clickscape.compute.device import ALONE, Processes
-from clickscape.config import WatchConfig
+from clickscape.config import MonitorConfig
 from clickscape.errors import PreferenceError
 from clickscape.preference.diversity import Diversity, diversity
 from clickscape.preference.sample import Pictures, Reward, image_seeds
@@ -33,14 +33,14 @@ from clickscape.types import Estimate, Product
 from clickscape.vlm.generate import Writer
 from clickscape.workspace.files import atomic_file
 
-FILE = "watch.jsonl"
+FILE = "monitor.jsonl"
 
 PRODUCTS_PER_PASS = 32
 """Held-back products that one process looks at together."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class HeldOutSample:
     """One description for a held-back product, and what teacher and judge say of its ad (logits; None: no judge)."""
 
     product_id: str
@@ -94,14 +94,14 @@ class RewardHackingMonitor:
         renderer: Renderer,
         pictures: Pictures,
         groups: Mapping[str, str],
-        config: WatchConfig,
+        config: MonitorConfig,
         render_size: int,
         max_new_tokens: int,
     ) -> None:
         if len({groups[product.product_id] for product in products}) < 2:
             raise PreferenceError(
-                f"{len(products)} held-back products of one group: a watch concludes from how groups differ. "
-                "Raise judge_share under [reward] (without a judge: share under [watch]), or add products."
+                f"{len(products)} held-back products of one group: the monitor compares groups, so it needs two. "
+                "Raise judge_share under [reward] (without a judge: share under [monitor]), or add products."
             )
         chosen = np.random.default_rng([config.seed, 0]).permutation(len(products))[: config.products]
         self.products = [products[int(row)] for row in sorted(chosen)]
@@ -120,7 +120,7 @@ class RewardHackingMonitor:
             "judge": self._judge is not None,
         }
 
-    def look(self, writer: Writer, place: Path, *, processes: Processes = ALONE) -> None:
+    def sample(self, writer: Writer, place: Path, *, processes: Processes = ALONE) -> None:
         """Have the policy write for the held-back products and note both opinions; once noted, nothing is repeated.
 
         All `processes` share the products; the leading one writes the file.
@@ -138,7 +138,7 @@ class RewardHackingMonitor:
             with atomic_file(file) as waiting:
                 waiting.write_text("".join(json.dumps(asdict(one)) + "\n" for one in seen), encoding="utf-8")
 
-    def _seen(self, writer: Writer, products: Sequence[Product], number: int) -> list[Seen]:
+    def _seen(self, writer: Writer, products: Sequence[Product], number: int) -> list[HeldOutSample]:
         """One pass; its random numbers are its own, whoever does it."""
         rng = np.random.default_rng([self.config.seed, 1, number])
         texts = writer.describe_all(
@@ -159,16 +159,16 @@ class RewardHackingMonitor:
         if self._judge is not None:
             judged = self._judge.judge(asked, images, scenes).tolist()
         return [
-            Seen(product.product_id, text, float(one), other)
+            HeldOutSample(product.product_id, text, float(one), other)
             for (product, text), one, other in zip(flat, taught, judged, strict=True)
         ]
 
     def after(self, writer: Writer, folder: Path, *, round_number: int, processes: Processes = ALONE) -> MonitorReport:
         """Look at the policy after a round and compare it with the one before and with the first."""
-        self.look(writer, folder / f"round-{round_number}", processes=processes)
+        self.sample(writer, folder / f"round-{round_number}", processes=processes)
         processes.broadcast(None)  # the leading one has written what all read
         first, before, now = (
-            read_seen(folder / f"round-{number}" / FILE) for number in (0, round_number - 1, round_number)
+            read_samples(folder / f"round-{number}" / FILE) for number in (0, round_number - 1, round_number)
         )
         departments = {product.product_id: product.department for product in self.products}
         return compare(
@@ -183,14 +183,14 @@ class RewardHackingMonitor:
 
 
 def compare(
-    now: Sequence[Seen],
+    now: Sequence[HeldOutSample],
     *,
-    before: Sequence[Seen],
-    first: Sequence[Seen],
+    before: Sequence[HeldOutSample],
+    first: Sequence[HeldOutSample],
     round_number: int,
     groups: Mapping[str, str],
     departments: Mapping[str, str],
-    config: WatchConfig,
+    config: MonitorConfig,
 ) -> MonitorReport:
     """What a round changed on the held-back products, and whether the run must end; all three of the same products."""
     teacher = _opinion([[one.teacher for one in some] for some in (now, before, first)], now, groups, config)
@@ -223,16 +223,16 @@ def read(values: Mapping[str, Any]) -> MonitorReport:
     )
 
 
-def read_seen(file: Path) -> list[Seen]:
-    """What `RewardHackingMonitor.look` noted; PreferenceError where it cannot be read."""
+def read_samples(file: Path) -> list[HeldOutSample]:
+    """What `RewardHackingMonitor.sample` noted; PreferenceError where it cannot be read."""
     try:
-        return [Seen(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+        return [HeldOutSample(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, TypeError) as error:
         raise PreferenceError(f"{file}: damaged ({error}). Delete the folder and optimize again.") from None
 
 
 def _opinion(
-    scores: Sequence[Sequence[float]], seen: Sequence[Seen], groups: Mapping[str, str], config: WatchConfig
+    scores: Sequence[Sequence[float]], seen: Sequence[HeldOutSample], groups: Mapping[str, str], config: MonitorConfig
 ) -> Opinion:
     """From scores (now, before, first), each in the order of `seen`; every product has as many descriptions."""
     ids = list(dict.fromkeys(one.product_id for one in seen))

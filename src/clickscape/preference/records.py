@@ -7,7 +7,7 @@ folder/round-1/pairs.jsonl      what is learned from
 folder/round-1/reference.safetensors    what the reference says of it
 folder/round-1/checkpoint.safetensors   the policy in the middle of the round   (gone when the round is done)
 folder/round-1/model/           the policy after the round   (LoRA: adapter/ as PEFT's, and model/ in the last)
-folder/round-1/watch.jsonl      what it writes for held-back products   (with a watch; round-0: the reference)
+folder/round-1/monitor.jsonl    what it writes for held-out products   (with a monitor; round-0: the reference)
 folder/round-1/report.json      (the round is done)
 """
 
@@ -27,7 +27,7 @@ from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
 from clickscape.preference import adapter
-from clickscape.preference import monitor as watching
+from clickscape.preference import monitor as monitoring
 from clickscape.preference.corruption import CorruptedInput
 from clickscape.preference.divergence import Divergence
 from clickscape.preference.monitor import MonitorReport, RewardHackingMonitor
@@ -37,11 +37,11 @@ from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.workspace.files import atomic_file, atomic_folder, fingerprint
 
-VERSION = 1
+VERSION = 2
 CANDIDATES = "candidates.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 
-PRODUCTS, SAMPLING, CORRUPTING, TRAINING, ADAPTER, WATCHING = range(6)
+PRODUCTS, SAMPLING, CORRUPTING, TRAINING, ADAPTER, MONITORING = range(6)
 """What the random streams of a round are for."""
 
 
@@ -59,9 +59,9 @@ class RoundReport:
     """What one round saw and did: counts; shares of candidates; ``reward`` and ``margin``: means in logits.
 
     ``kl``: estimate of KL(policy before this round ‖ reference) in nats; ``kl_error``: its standard error.
-    ``margin`` is None without a pair of two understood descriptions.  ``kl_after``: the same of the policy after the
-    round, None without a KL budget.  ``relevant_rate``: 1 where no gate was asked.  ``watched``: what the held-back
-    products say, None without a watch.  ``stopped``: why the optimization ends with this round, None where it goes on.
+    ``margin`` is None without a pair of two parsed descriptions.  ``kl_after``: the same of the policy after the
+    round, None without a KL budget.  ``relevant_rate``: 1 where no gate was asked.  ``monitor``: measured on held-out
+    products, None without.  ``stopped``: why the optimization ends with this round, None where it goes on.
     """
 
     round: int
@@ -78,13 +78,13 @@ class RoundReport:
     kl_after: float | None = None
     kl_after_error: float | None = None
     relevant_rate: float = 1.0
-    watched: MonitorReport | None = None
+    monitor: MonitorReport | None = None
     stopped: str | None = None
 
     @property
     def kept(self) -> int:
         """The round whose policy is kept, should this one be the last."""
-        return self.round if self.watched is None else self.watched.kept
+        return self.round if self.monitor is None else self.monitor.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def report(
         products=len(judged),
         candidates=len(flat),
         pairs=len(pairs),
-        parse_rate=float(np.mean([candidate.understood for candidate in flat])),
+        parse_rate=float(np.mean([candidate.parsed for candidate in flat])),
         distinct_scenes=len({candidate.scene for candidate in flat}),
         reward=float(np.mean([candidate.score for candidate in flat])),
         margin=float(np.mean(margins)) if margins else None,
@@ -143,7 +143,7 @@ def claim(
     products: Sequence[Product],
     *,
     config: OptimizeConfig,
-    watch: RewardHackingMonitor | None = None,
+    monitor: RewardHackingMonitor | None = None,
 ) -> None:
     """Make the folder this run's, or see that it is."""
     settings: dict[str, Any] = {
@@ -151,7 +151,7 @@ def claim(
         "config": config.model_dump(mode="json"),
         "model": _digest(vlm),
         "products": fingerprint([product.product_id for product in products]),
-        "watch": None if watch is None else fingerprint(watch.settings),
+        "monitor": None if monitor is None else fingerprint(monitor.settings),
     }
     file = folder / "settings.json"
     if file.exists():
@@ -204,8 +204,8 @@ def save_round(policy: VisionLanguageModel, place: Path, *, config: OptimizeConf
 def read_report(file: Path) -> RoundReport:
     """What a finished round told (report.json)."""
     values = read_json(file)
-    watched = values.get("watched")
-    return RoundReport(**{**values, "watched": None if watched is None else watching.read(watched)})
+    found = values.get("monitor")
+    return RoundReport(**{**values, "monitor": None if found is None else monitoring.read(found)})
 
 
 def read_candidates(file: Path) -> list[list[Candidate]]:

@@ -17,7 +17,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
 from clickscape.gates.relevance import Relevance
 from clickscape.preference import adapter, divergence, records
-from clickscape.preference.candidates import round_candidates, round_pairs
+from clickscape.preference.candidates import round_pairs, sample_round
 from clickscape.preference.corruption import Captions
 from clickscape.preference.divergence import Divergence
 from clickscape.preference.loss import AnswerLogProbs
@@ -70,23 +70,23 @@ def optimize(
     config: OptimizeConfig,
     pictures: Pictures | None = None,
     relevance: Relevance | None = None,
-    watch: RewardHackingMonitor | None = None,
+    monitor: RewardHackingMonitor | None = None,
     processes: Processes = ALONE,
 ) -> Iterator[Event]:
     """Optimize a copy of the writer's model on these products; `open_policy(folder)` is what came of it.
 
     Yields `Sampled`, `Step` and one `RoundReport` per round; finished rounds are not repeated.  `pictures` gives the
     picture of a product, by default its cut-out on a plain ground.  What `relevance` refuses may lose and never win;
-    `watch` ends the run, and the policy kept is then the one before.  All `processes` run this with the same arguments
-    and see the same folder.  PreferenceError for a catalog from which no other caption can be drawn, for a folder of
-    another run, and when the first round finds nothing to prefer.
+    `monitor` may end the run, and the policy kept is then the one before.  All `processes` run this with the same
+    arguments and see the same folder.  PreferenceError for a catalog from which no other caption can be drawn, for a
+    folder of another run, and when the first round finds nothing to prefer.
     """
     folder = Path(folder)
     captions = Captions(products) if config.product_weight > 0 else None
     by_id = {product.product_id: product for product in products}
     shown = pictures or product_pictures(writer.vlm.image_size)
     if processes.is_main:
-        records.claim(folder, writer.vlm, products, config=config, watch=watch)
+        records.claim(folder, writer.vlm, products, config=config, monitor=monitor)
     del writer  # its weights lie in round-0 now; a second copy must not stand in memory while the policy learns
     policy: VisionLanguageModel | None = None
     for number in range(1, config.rounds + 1):
@@ -99,9 +99,9 @@ def optimize(
         policy = policy or placed(
             records.open_round(folder, number - 1, config=config), config=config, device=processes.device
         )
-        if watch is not None:
-            watch.look(Writer(policy), folder / f"round-{number - 1}", processes=processes)
-        judged = yield from round_candidates(
+        if monitor is not None:
+            monitor.sample(Writer(policy), folder / f"round-{number - 1}", processes=processes)
+        judged = yield from sample_round(
             policy,
             products,
             current=current,
@@ -113,8 +113,8 @@ def optimize(
         pairs = round_pairs(judged, products, current=current, captions=captions, vlm=policy)
         if not pairs and number == 1:
             raise PreferenceError(
-                f"no preference pairs among {sum(map(len, judged))} candidates: those of a product are equal, not "
-                f"understood, or closer than min_margin = {config.min_margin}. Lower min_margin or raise temperature."
+                f"no preference pairs among {sum(map(len, judged))} candidates: those of a product are equal, did not "
+                f"parse, or are closer than min_margin = {config.min_margin}. Lower min_margin or raise temperature."
             )
         training_pairs = prepare(pairs, products=by_id, pictures=shown, vlm=policy)
         first = [own[0] for own in judged[:KL_PRODUCTS]]
@@ -129,9 +129,9 @@ def optimize(
         ):
             report = replace(report, steps=step.number, kl_after=step.kl, kl_after_error=step.kl_error)
             yield step
-        if watch is not None:
-            watched = watch.after(Writer(policy), folder, round_number=number, processes=processes)
-            report = replace(report, watched=watched)
+        if monitor is not None:
+            found = monitor.after(Writer(policy), folder, round_number=number, processes=processes)
+            report = replace(report, monitor=found)
         report = replace(report, stopped=_reason(report, kl_budget=config.kl_budget))
         if processes.is_main:
             last = number == config.rounds or report.stopped is not None
@@ -170,8 +170,8 @@ def _told_report(current: Round) -> RoundReport | None:
 
 
 def _reason(report: RoundReport, *, kl_budget: float) -> str | None:
-    """Why the optimization ends with a round, by its KL budget and by its watch; None where both let it go on."""
-    reasons = [report.watched.reason] if report.watched is not None and report.watched.reason else []
+    """Why the optimization ends with a round, by its KL budget and by its monitor; None where both let it go on."""
+    reasons = [report.monitor.reason] if report.monitor is not None and report.monitor.reason else []
     if kl_budget and report.kl_after is not None and report.kl_after > kl_budget:
         reasons.append(
             f"KL {report.kl_after:.2f} ± {report.kl_after_error:.2f} nats after step {report.steps}, over "
@@ -181,11 +181,11 @@ def _reason(report: RoundReport, *, kl_budget: float) -> str | None:
 
 
 def _unused(products: Sequence[Product], judged: Sequence[Sequence[Candidate]], *, current: Round) -> list[Product]:
-    """Products on which the KL is watched during a round: such as the round does not learn from, if there are any."""
+    """Products on which the KL is estimated during a round: such as the round does not learn from, if there are any."""
     learned = {own[0].product_id for own in judged}
     others = [product for product in products if product.product_id not in learned]
     others = others if len(others) > 1 else list(products)
-    order = current.stream(records.WATCHING).permutation(len(others))
+    order = current.stream(records.MONITORING).permutation(len(others))
     return [others[int(row)] for row in order[:KL_PRODUCTS]]
 
 
@@ -223,7 +223,7 @@ def _steps(
                 unused,
                 pictures=pictures,
                 max_new_tokens=config.max_new_tokens,
-                rng=current.stream(records.WATCHING, step.number),
+                rng=current.stream(records.MONITORING, step.number),
                 processes=processes,
             )
             with _pretrained(policy, current=current) as pretrained:

@@ -68,21 +68,21 @@ class Candidate:
     text: str
     seed: int
     scene: str
-    understood: bool
+    parsed: bool
     score: float
     relevant: bool = True
 
     @property
-    def may_win(self) -> bool:
-        """Whether it may be chosen over another: understood by the renderer, and relevant."""
-        return self.understood and self.relevant
+    def eligible(self) -> bool:
+        """Whether it may be chosen over another: parsed by the renderer, and relevant."""
+        return self.parsed and self.relevant
 
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
     """Two descriptions of one product, the better one first, and the corrupted input x̃ of this pair in this round.
 
-    ``margin`` is the difference of reward in logits; None where the rejected one was not understood, or not relevant.
+    ``margin`` is the difference of reward in logits; None where the rejected one was not parsed, or not relevant.
     """
 
     product_id: str
@@ -97,7 +97,7 @@ class PreferencePair:
 
     @property
     def probability(self) -> float:
-        """P(chosen ≻ rejected) by the reward model, σ(margin); 1 where the rejected one was not understood."""
+        """P(chosen ≻ rejected) by the reward model, σ(margin); 1 where the rejected one was not parsed."""
         return 1.0 if self.margin is None else 1.0 / (1.0 + math.exp(-self.margin))
 
 
@@ -164,7 +164,7 @@ def judge(
     cut: Sequence[Sequence[bool]] | None = None,
     relevance: Relevance | None = None,
 ) -> list[list[Candidate]]:
-    """Draw and score descriptions, a list per product; `cut`: which ones the token limit ended (never understood)."""
+    """Draw and score descriptions, a list per product; `cut`: which ones the token limit ended (never parsed)."""
     flat = [(product, text) for product, own in zip(products, texts, strict=True) for text in own]
     seeds = image_seeds(len(flat), rng=rng)
     pictured = [product for product, _ in flat]
@@ -186,7 +186,7 @@ def judge(
             text=text,
             seed=seed,
             scene=one.content or text,
-            understood=not short and _reads(renderer, text, one),
+            parsed=not short and _reads(renderer, text, one),
             score=float(score),
             relevant=suit,
         )
@@ -210,7 +210,7 @@ def best_of_n(candidates: Sequence[Candidate]) -> Candidate:
     """The candidate with the highest reward among those that may win (among all, if none does)."""
     if not candidates:
         raise ValueError("the best of no candidates was asked for")
-    return max(candidates, key=lambda candidate: (candidate.may_win, candidate.score))
+    return max(candidates, key=lambda candidate: (candidate.eligible, candidate.score))
 
 
 def choose_pairs(
@@ -219,14 +219,14 @@ def choose_pairs(
     """Best over worst of every product, then second best over second worst …: at most `per_product` pairs of each.
 
     None for ties, equal texts and margins below `min_margin`. Of all pairs, at most `unparsed_share` may have a loser
-    that was not understood; beyond it, a product's pairs are made of its understood candidates alone, and the first to
-    change are those whose understood candidates lie furthest apart, because there the least is lost.
+    that was not parsed; beyond it, a product's pairs are made of its parsed candidates alone, and the first to
+    change are those whose parsed candidates lie furthest apart, because there the least is lost.
     """
     mixed = [_ranked_pairs(own, min_margin=min_margin, count=per_product) for own in judged]
     if unparsed_share >= 1:
         return [pair for own in mixed for pair in own]
     clean = [
-        _ranked_pairs([one for one in own if one.may_win], min_margin=min_margin, count=per_product) for own in judged
+        _ranked_pairs([one for one in own if one.eligible], min_margin=min_margin, count=per_product) for own in judged
     ]
     order = sorted(range(len(judged)), key=lambda row: -max((pair.margin or 0.0 for pair in clean[row]), default=0.0))
     unparsed, total = sum(map(_unparsed, mixed)), sum(map(len, mixed))
@@ -244,15 +244,15 @@ def _ranked_pairs(candidates: Sequence[Candidate], *, min_margin: float, count: 
     """First over last of one product's ranking, second over last but one …; no two pairs of the same two texts."""
 
     def rank(candidate: Candidate) -> tuple[bool, float]:
-        return candidate.may_win, candidate.score
+        return candidate.eligible, candidate.score
 
     best_first, worst_first = sorted(candidates, key=rank, reverse=True), sorted(candidates, key=rank)
     pairs: dict[tuple[str, str], PreferencePair] = {}
     for place in range(min(count, len(candidates) // 2)):
         better, worse = best_first[place], worst_first[place]
-        if not better.may_win or better.text == worse.text:
+        if not better.eligible or better.text == worse.text:
             continue
-        margin = better.score - worse.score if worse.may_win else None
+        margin = better.score - worse.score if worse.eligible else None
         if margin is not None and (margin <= 0 or margin < min_margin):
             continue
         pairs.setdefault((better.text, worse.text), PreferencePair(better.product_id, better.text, worse.text, margin))

@@ -119,7 +119,7 @@ def _rows(ads: Mapping[str, Sequence[Sequence[Ad]]], held: split.Split, *, seed:
 
 
 def _best(ads: Sequence[Ad]) -> Ad:
-    return max(ads, key=lambda ad: (ad.understood, ad.reward))
+    return max(ads, key=lambda ad: (ad.parsed, ad.reward))
 
 
 def _category_scenes(workspace: Workspace, held: split.Split, *, rng: np.random.Generator) -> dict[str, Scene]:

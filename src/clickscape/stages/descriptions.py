@@ -206,7 +206,7 @@ class _Search:
         """The `keep` best of the pool that are no duplicates, and those passed over on the way; earlier ones win."""
 
         def value(one: Chosen) -> tuple[bool, int, float]:
-            return one.candidate.understood, sum(one.met.values()), one.candidate.score
+            return one.candidate.parsed, sum(one.met.values()), one.candidate.score
 
         chosen: list[Chosen] = []
         passed_over: list[Refused] = []

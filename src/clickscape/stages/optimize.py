@@ -51,7 +51,10 @@ def optimize(
     inputs = {"products": workspace.products_path, "reward": rewards, "writer": start_source(workspace, config)}
     if (workspace.models / judge.NAME).exists():
         inputs["judge"] = workspace.models / judge.NAME
-    around = {"watch": workspace.settings.watch.model_dump(), "relevance": workspace.settings.relevance.model_dump()}
+    around = {
+        "monitor": workspace.settings.monitor.model_dump(),
+        "relevance": workspace.settings.relevance.model_dump(),
+    }
     settings = {**config.model_dump(), **around}
     if done := workspace.finished(name, fingerprint_of(name, settings, inputs)):
         yield Progress(name, 1, 1, "reused")
@@ -112,7 +115,7 @@ def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, proce
         config=config,
         pictures=pictures,
         relevance=guarded.relevance,
-        watch=guarded.watch,
+        monitor=guarded.monitor,
         processes=processes,
     )
 

@@ -34,7 +34,7 @@ class Ad:
     description: str
     seed: int
     scene: str
-    understood: bool
+    parsed: bool
     reward: float
     relative_ctr: float
     matching: bool
@@ -64,7 +64,7 @@ def outcomes(ads: Sequence[Sequence[Ad]], *, group: Callable[[str], str]) -> Out
     return Outcomes(
         objects=tuple(group(ad.product_id) for ad in flat),
         product_ids=tuple(ad.product_id for ad in flat),
-        understood=np.array([ad.understood for ad in flat]),
+        parsed=np.array([ad.parsed for ad in flat]),
         scenes=tuple(ad.scene for ad in flat),
         scores=np.array([ad.reward for ad in flat]),
         values=np.array([ad.relative_ctr for ad in flat]),
@@ -88,7 +88,7 @@ def _judge(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path,
             description=text,
             seed=own,
             scene=meant.scene.to_json(),
-            understood=meant.parses,
+            parsed=meant.parses,
             reward=float(score),
             relative_ctr=shoppers.relative_ctr(product, meant.scene, measure(one.image, one.product_mask)),
             matching=world.matching(product, meant.scene),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clickscape import vlm
-from clickscape.config import OptimizeConfig, RelevanceConfig, WatchConfig
+from clickscape.config import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.gates.relevance import Contrast, Relevance, panel
 from clickscape.gates.vlm_relevance import VlmRelevance
 from clickscape.preference.monitor import Opinion, RewardHackingMonitor
@@ -25,7 +25,7 @@ class Guards:
     """The products that rounds may learn from, and what looks at them: None where the settings ask for nothing."""
 
     learned: list[Product]
-    watch: RewardHackingMonitor | None
+    monitor: RewardHackingMonitor | None
     relevance: Relevance | None
 
 
@@ -41,12 +41,12 @@ def guards(
     device: str = "cpu",
 ) -> Guards:
     """Open the judge where there is one, keep its products out of the rounds, and build the gate."""
-    settings: WatchConfig = workspace.settings.watch
-    learned, watch = held.training(products), None
+    settings: MonitorConfig = workspace.settings.monitor
+    learned, monitor = held.training(products), None
     found = judge.load(workspace, device=device)
     if found is not None or settings.without_judge:
         second, apart = found if found is not None else (None, held.apart(products, share=settings.share))
-        watch = RewardHackingMonitor(
+        monitor = RewardHackingMonitor(
             [product for product in learned if held.groups[product.product_id] in apart],
             teacher=teacher,
             judge=second,
@@ -58,7 +58,7 @@ def guards(
             max_new_tokens=config.max_new_tokens,
         )
         learned = [product for product in learned if held.groups[product.product_id] not in apart]
-    return Guards(learned, watch, relevance(workspace, learned, device=device))
+    return Guards(learned, monitor, relevance(workspace, learned, device=device))
 
 
 def relevance(workspace: Workspace, products: Sequence[Product], *, device: str = "cpu") -> Relevance | None:
@@ -74,14 +74,14 @@ def relevance(workspace: Workspace, products: Sequence[Product], *, device: str 
 
 
 def summary(reports: Sequence[RoundReport]) -> list[str]:
-    """What the watch saw, a line per round, and why the run ended before its last step."""
+    """What the monitor measured, a line per round, and why the run ended before its last step."""
     lines = []
     for report in reports:
-        if (watched := report.watched) is not None:
-            said = f"round {report.round}: win rate over the start by the teacher {_win(watched.teacher)}"
-            if watched.judge is not None:
-                said += f", by the judge {_win(watched.judge)}"
-            lines.append(f"{said}; diversity left {min(watched.left.values(), default=1.0):.0%}")
+        if (found := report.monitor) is not None:
+            said = f"round {report.round}: win rate over the start by the teacher {_win(found.teacher)}"
+            if found.judge is not None:
+                said += f", by the judge {_win(found.judge)}"
+            lines.append(f"{said}; diversity left {min(found.left.values(), default=1.0):.0%}")
         if report.stopped:
             lines.append(
                 f"stopped in round {report.round}: {report.stopped}; kept: the policy after round {report.kept}"

@@ -78,12 +78,12 @@ def _means(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 HEADER = """# The reward model, judged
 
 Simulated clicks of two frozen worlds at the pinned traffic (median 1,500 impressions a creative). Products are held
-out by object; all variants learn from the same log and are judged on the same held-out pairs. *Share* is how far
-the accuracy is on its way from a coin to the noise ceiling (an oracle that knows the true CTRs, on the same noisy
-pairs). *Change* is the paired difference of the accuracy on the true order, in points: of the first rows to the
-standard model, of those below "worths from pairs alone" to that one, for they differ from it in one thing each, of
-those below the single form of fewer pairs to that one. 95 % intervals: bootstrap over seeds × objects. CPU-seconds
-without looking at the pictures, which the single forms share (about 20); the pair form looks itself. Written by
+out by object; all variants learn from the same log and are judged on the same held-out pairs. *Normalized*
+is (accuracy − ½) / (ceiling − ½); the ceiling is an oracle that knows the true CTRs, on the same noisy pairs. *Change*
+is the paired difference of the accuracy on the true order, in points: of the first rows to the standard model,
+of those below "effects from pairs alone" to that one, for they differ from it in one thing each, of those below the
+single form of fewer pairs to that one. 95 % intervals: bootstrap over seeds × objects. CPU-seconds without
+picture features, which the single forms share (about 20); the pair form computes its own. Written by
 `python benchmarks/reward.py --page docs/reward.md`.
 
 """
@@ -92,7 +92,7 @@ without looking at the pictures, which the single forms share (about 20); the pa
 def table(world: str, row: Mapping[str, Any], *, standard: str, naming: Sequence[str]) -> str:
     """A Markdown section of one world; naming: the variants whose names of slots are told."""
     lines = [f"## {world}, {row['seeds']} seeds", ""]
-    lines += ["| model | pairs | accuracy | share of the way | true order | change | CPU-s |"]
+    lines += ["| model | pairs | accuracy | normalized | true order | change | CPU-s |"]
     lines += ["| --- | ---: | --- | --- | --- | --- | ---: |"]
     for name, one in row["rows"].items():
         change = "" if name == standard else _interval(one["change"], signed=True)

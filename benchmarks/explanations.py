@@ -128,7 +128,7 @@ def _phrases(shop: Workspace) -> dict[str, float]:
     """Stated against true change of log CTR for phrases of creatives of held-out products, drawn by chance."""
     products = shop.products()
     tested = {product.product_id: product for product in split.read(shop, products).testing(products)}
-    model, renderer = reward_room.load(shop.models / "reward").as_told(), render.load("studio")
+    model, renderer = reward_room.load(shop.models / "reward").with_given_scenes(), render.load("studio")
     simulated = [
         row for path in shop.runs_folder.glob("*-simulate*/manifest.json") for row in [json.loads(path.read_text())]
     ]

@@ -3,7 +3,7 @@
 Runs the stages of `clickscape demo` once per world and seed, each in a workspace of its own below --out, with every
 asked objective as an arm of its own, and prints the comparison pooled over seeds: means, with 95 % intervals from a
 bootstrap over seeds × objects. A killed run goes on where it stopped, and arms can be added later: what is finished is
-not repeated. The judge is a reward model of another architecture (`reward.scenes`) that learned from the clicks of the
+not repeated. The judge is a reward model of another architecture (`scene_judge`) that learned from the clicks of the
 held-out products themselves; it teaches nobody. What every run measured is kept in results/loop/, one file per scale,
 world and seed, to which arms that are run later are added; the table, of all arms that are there, goes to --table.
 
@@ -29,7 +29,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.demo import SCALES, Scale, prepare
 from clickscape.preference.diversity import self_bleu
 from clickscape.render.studio.scene import Scene
-from clickscape.reward import scenes
+from clickscape.reward import scene_judge
 from clickscape.stages import compare, split
 from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import Progress, Stage, run
@@ -104,7 +104,7 @@ def main() -> None:
                 folder, chosen, world=world, seed=seed, scale=SCALES[asked.scale], workers=asked.workers
             )  # fmt: skip
             run(stages, on_progress=_Lines(f"{world} seed {seed}"))
-            keep(measured(Workspace.open(folder), seed=seed), RESULTS / f"{asked.scale}-{world}-{seed}.json")
+            keep(measured(Workspace.open(folder)), RESULTS / f"{asked.scale}-{world}-{seed}.json")
         kept = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"{asked.scale}-{world}-*.json"))]
         parts.append(table(world, pool(kept, order=ORDER, search=search, changes=CHANGES), search=search))
         print(parts[-1])
@@ -154,10 +154,10 @@ def _folder(arm: str) -> str:
     return re.sub("[^a-z]+", "-", arm.lower()).strip("-")
 
 
-def measured(workspace: Workspace, *, seed: int) -> dict[str, Any]:
+def measured(workspace: Workspace) -> dict[str, Any]:
     """What one run found, ready for JSON: of every row of its newest comparison, and of its reward model."""
     ads = compare.read_ads(_newest(workspace, compare.STAGE)[0])
-    judge, rewarded = _judge(workspace, seed=seed), _newest(workspace, "reward")[1].result
+    judge, rewarded = _judge(workspace), _newest(workspace, "reward")[1].result
     rows = {
         name: {
             "cells": _cells(own, before=ads[compare.PRETRAINED], best=ads[compare.ORACLE], judge=judge).tolist(),
@@ -194,17 +194,17 @@ def _rounded(value: Any) -> Any:
     return [_rounded(one) for one in value] if isinstance(value, list) else value
 
 
-def _judge(workspace: Workspace, *, seed: int) -> Judge:
+def _judge(workspace: Workspace) -> Judge:
     """The judge of a run: what learned from the scenes and clicks of its held-out products."""
     products = workspace.products()
     held = split.read(workspace, products)
     by_id = {product.product_id: product for product in held.testing(products)}
     own = reward_data(workspace, held).only(set(by_id))
-    judge = scenes.fit(own, validation_share=0.25, rng=np.random.default_rng([seed, 2]))
+    judge = scene_judge.fit(own)
 
     def logits(ads: Sequence[Ad]) -> list[float]:
         read = [Scene.from_json(ad.scene).slots for ad in ads]
-        return judge.score([by_id[ad.product_id] for ad in ads], read).tolist()
+        return judge.score([by_id[ad.product_id] for ad in ads], [], read).tolist()
 
     return logits
 

@@ -62,6 +62,7 @@ class Variant:
     slots: bool = True
     given_names: bool = True
     last_token: bool | None = None
+    from_pairs: bool = False
     against: str = ""
 
 
@@ -75,32 +76,31 @@ def _few(data: RewardData) -> RewardData:
     return replace(data, pairs=[data.pairs[int(place)] for place in sorted(kept)])
 
 
-STANDARD = "standard: single form, worths from clicks"
-PAIRS = "worths from pairs alone, soft labels"
+STANDARD = "standard: single form, effects from clicks"
+PAIRS = "effects from pairs alone, soft labels"
 SINGLE, PAIR = f"single form, {FEW:,} pairs", f"pair form, {FEW:,} pairs"
 NO_LAST_TOKEN = f"{PAIR}, 24 epochs, no last token"
-BY_PAIRS: Mapping[str, Any] = {"worths": "pairs"}
 VARIANTS = (
     Variant(STANDARD),
-    Variant("told the scene", {"scene": "told"}),
+    Variant("given scenes", {"scene": "given"}),
     Variant("without the product's text", text=False),
-    Variant(PAIRS, BY_PAIRS),
-    Variant("told the scene, worths from pairs", {**BY_PAIRS, "scene": "told"}, against=PAIRS),
-    Variant("without the regression loss", {**BY_PAIRS, "regression_weight": 0.0}, against=PAIRS),
-    Variant("without the pair loss (regression only)", {**BY_PAIRS, "classification_weight": 0.0}, against=PAIRS),
-    Variant("without names of the scene's slots", {**BY_PAIRS, "slot_weight": 0.0}, slots=False, against=PAIRS),
-    Variant("hard labels on the same pairs", BY_PAIRS, training=_hard, against=PAIRS),
-    Variant("the paper's filter (hard, 5–20 %, > 1,000)", BY_PAIRS, clicks={"labels": "paper"}, against=PAIRS),
-    Variant("weighted by the gap", BY_PAIRS, clicks={"labels": "gap_weighted"}, against=PAIRS),
-    Variant("without correction of positions", BY_PAIRS, clicks={"position_correction": False}, against=PAIRS),
-    Variant("Beta prior in place of the learned one", BY_PAIRS, clicks={"shrinkage": "beta"}, against=PAIRS),
-    Variant(SINGLE, BY_PAIRS, training=_few, against=PAIRS),
+    Variant(PAIRS, from_pairs=True),
+    Variant("given scenes, effects from pairs", {"scene": "given"}, from_pairs=True, against=PAIRS),
+    Variant("without the regression loss", {"regression_weight": 0.0}, from_pairs=True, against=PAIRS),
+    Variant("without the pair loss (regression only)", {"classification_weight": 0.0}, from_pairs=True, against=PAIRS),
+    Variant("without names of the scene's slots", {"slot_weight": 0.0}, from_pairs=True, slots=False, against=PAIRS),
+    Variant("hard labels on the same pairs", from_pairs=True, training=_hard, against=PAIRS),
+    Variant("the paper's filter (hard, 5–20 %, > 1,000)", from_pairs=True, clicks={"labels": "paper"}, against=PAIRS),
+    Variant("weighted by the gap", from_pairs=True, clicks={"labels": "gap_weighted"}, against=PAIRS),
+    Variant("without correction of positions", from_pairs=True, clicks={"position_correction": False}, against=PAIRS),
+    Variant("Beta prior in place of the learned one", from_pairs=True, clicks={"shrinkage": "beta"}, against=PAIRS),
+    Variant(SINGLE, from_pairs=True, training=_few, against=PAIRS),
     Variant(PAIR, {"form": "pair", "epochs": 12}, training=_few, against=SINGLE),
     Variant(f"{PAIR}, 24 epochs", {"form": "pair"}, training=_few, against=SINGLE),
     Variant(NO_LAST_TOKEN, {"form": "pair"}, training=_few, last_token=False, against=SINGLE),
     Variant(f"{NO_LAST_TOKEN}, names learned from the log", {"form": "pair"}, training=_few,
             last_token=False, given_names=False, against=SINGLE),
-    Variant(f"{SINGLE}, names learned from the log", BY_PAIRS, training=_few, given_names=False, against=SINGLE),
+    Variant(f"{SINGLE}, names learned from the log", from_pairs=True, training=_few, given_names=False, against=SINGLE),
 )  # fmt: skip
 
 
@@ -174,6 +174,8 @@ def _measure(
         learning = replace(learning, pairs=_pairs(workspace, variant.clicks, set(learning.products) - {
             product.product_id for product in products if held.is_held_out(product.product_id)}))  # fmt: skip
     learning = variant.training(learning)
+    if variant.from_pairs:
+        learning = replace(learning, clicks=None)
     if not variant.text:
         learning, testing = _speechless(learning), _speechless(testing)
     config = config.model_copy(update=dict(variant.reward))
@@ -185,7 +187,7 @@ def _measure(
         products=held.training(products) if variant.text else (),
         named=named_slots(writer_source(workspace)) if variant.slots and variant.given_names else None,
         last_token=variant.last_token,
-        told=config.scene == "told",
+        given_scenes=config.scene == "given",
         seed=config.seed,
     )
     features = _features(model, everything, seen, learning=learning) if config.form == "single" else None
@@ -241,7 +243,7 @@ def _features(
                 )
                 for start in range(0, count, 256)
             ]  # fmt: skip
-    return model.tell(concatenate(seen), [learning.products[name] for name in everything.product_of])
+    return model.with_products(concatenate(seen), [learning.products[name] for name in everything.product_of])
 
 
 def _odds(

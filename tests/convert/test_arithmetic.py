@@ -20,7 +20,7 @@ from torch.nn import functional
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from clickscape import reward, vlm
-from clickscape.reward.paper import PaperRewardModel
+from clickscape.reward.caig import CaigRewardModel
 from clickscape.stages.convert import convert
 from clickscape.stages.progress import run
 from clickscape.types import Product
@@ -211,12 +211,12 @@ def test_tower_of_the_other_folder_is_used_where_the_original_would(original, tm
 
 
 @pytest.fixture(scope="module")
-def reward_model(reward_original, tmp_path_factory: pytest.TempPathFactory) -> PaperRewardModel:
+def reward_model(reward_original, tmp_path_factory: pytest.TempPathFactory) -> CaigRewardModel:
     """The converted reward model, opened as any other."""
     out = tmp_path_factory.mktemp("converted") / "reward"
     run(convert(reward_original.folder, vision_tower=reward_original.tower, out=out))
     model = reward.load(out)
-    assert isinstance(model, PaperRewardModel)
+    assert isinstance(model, CaigRewardModel)
     return model
 
 
@@ -267,8 +267,8 @@ def test_reward_model_ranks_by_the_originals_logits_in_both_orders(reward_origin
 @torch.inference_mode()
 def test_reward_model_is_the_same_after_saving_and_names_the_product_where_asked(reward_model, tmp_path: Path) -> None:
     left, right = (picture(80, 80, seed=seed) for seed in (8, 9))
-    naming = PaperRewardModel(
-        reward_model.backbone, reward_model.paper_heads, instruction="Which part is a {product} ?", side=64
+    naming = CaigRewardModel(
+        reward_model.backbone, reward_model.caig_heads, instruction="Which part is a {product} ?", side=64
     )
     naming.save(tmp_path / "again")
     again = reward.load(tmp_path / "again")

@@ -17,7 +17,7 @@ from clickscape.preference.rounds import RoundReport, open_policy, optimize, pro
 from clickscape.render import load
 from clickscape.render.studio.parse import parse
 from clickscape.reward.judge import Judge
-from clickscape.reward.scenes import SceneJudge
+from clickscape.reward.scene_judge import SceneJudge
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
@@ -74,8 +74,8 @@ def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Run:
     return go
 
 
-def reads(worths: dict[str, float]) -> SceneJudge:
-    return SceneJudge(main={"surface": worths}, own={})
+def reads(effects: dict[str, float]) -> SceneJudge:
+    return SceneJudge(overall={"surface": effects}, by_department={})
 
 
 @pytest.fixture(scope="module")

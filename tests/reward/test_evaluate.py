@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickscape.reward.additive import best_scene_per_category, scene_only
+from clickscape.reward.baselines import best_scene_per_category, scene_only
 from clickscape.reward.data import RewardData
 from clickscape.reward.evaluate import (
     KNOWN_SCENES,
@@ -126,17 +128,23 @@ def test_intervals_are_over_clusters() -> None:
 
 def test_scene_only_learns_main_effects_and_no_more() -> None:
     rng = np.random.default_rng(4)
-    worth = {"red": 0.5, "green": 0.0, "blue": -0.5}
-    scenes = [{"wall": wall} for wall in rng.choice(list(worth), size=120)]
-    observed = np.array([worth[scene["wall"]] for scene in scenes]) + np.repeat(rng.normal(size=40), 3)
-    data = _data(40, 3, observed=observed, slots=scenes)
+    effect = {"red": 0.5, "green": 0.0, "blue": -0.5}
+    scenes = [{"wall": wall} for wall in rng.choice(list(effect), size=120)]
+    observed = np.array([effect[scene["wall"]] for scene in scenes]) + np.repeat(rng.normal(size=40), 3)
+    examinations = np.full(120, 20_000.0)
+    data = replace(
+        _data(40, 3, observed=observed, slots=scenes),
+        clicks=rng.poisson(examinations * np.exp(observed - 4)).astype(float), examinations=examinations,
+    )  # fmt: skip
     scores = scene_only(data, data)
-    gaps = np.array([scores[[scene["wall"] for scene in scenes].index(wall)] for wall in worth])
-    assert gaps[0] - gaps[1] == pytest.approx(0.5, abs=0.08)  # a little less: ridge
+    assert scores is not None
+    gaps = np.array([scores[[scene["wall"] for scene in scenes].index(wall)] for wall in effect])
+    assert gaps[0] - gaps[1] == pytest.approx(0.5, abs=0.08)
     assert gaps[1] - gaps[2] == pytest.approx(0.5, abs=0.08)
     report = evaluate(observed, data, rng=rng, training=data, baselines={"guess": np.zeros(120)})
     assert report.baselines["scene only"].value == 1.0
     assert report.baselines["guess"].value == 0.5
+    assert scene_only(replace(data, clicks=None), data) is None
 
 
 def test_pairs_are_judged_apart_by_what_training_never_showed() -> None:
@@ -160,7 +168,7 @@ def test_pairs_are_judged_apart_by_what_training_never_showed() -> None:
 
 def test_best_scene_per_category_is_the_additive_optimum() -> None:
     rng = np.random.default_rng(5)
-    worth = {("wall", "red"): 0.3, ("wall", "blue"): 0.1, ("wall", None): 0.0,
+    effect = {("wall", "red"): 0.3, ("wall", "blue"): 0.1, ("wall", None): 0.0,
              ("setting", "studio"): 0.0, ("setting", "beach"): 0.35}  # fmt: skip
     scenes: list[dict[str, str | None]] = [
         {"setting": "studio", "wall": str(rng.choice(["red", "blue"]))}
@@ -168,10 +176,11 @@ def test_best_scene_per_category_is_the_additive_optimum() -> None:
         else {"setting": "beach", "wall": None}
         for _ in range(300)
     ]
-    departments = ["Toys" if number % 2 else "Tools" for number in range(300)]
+    departments = ["Toys" if number // 3 % 2 else "Tools" for number in range(300)]
+    products = [str(number // 3) for number in range(300)]
     sign = np.array([1.0 if name == "Toys" else -1.0 for name in departments])
-    scores = sign * np.array([sum(worth[item] for item in scene.items()) for scene in scenes])
-    best = best_scene_per_category(scores, scenes, departments)
+    scores = sign * np.array([sum(effect[item] for item in scene.items()) for scene in scenes])
+    best = best_scene_per_category(scores, scenes, departments, products=products)
     assert best["Toys"] == {"setting": "beach", "wall": None}  # .35, although red is the best wall
     assert best["Tools"] == {"setting": "studio", "wall": "blue"}
 

@@ -17,14 +17,14 @@ def _heads(**changes: object) -> FusionHeads:
     return FusionHeads(HeadShape(**(small | {"slots": {"wall": ("red",)}} | changes)), seed=0)
 
 
-def _features(count: int = 1, sides: int = 1, hidden: int = 0, facts: int = 0, looks: int = 0) -> Features:
+def _features(count: int = 1, sides: int = 1, hidden: int = 0, facts: int = 0, image_statistics: int = 0) -> Features:
     generator = torch.Generator().manual_seed(1)
     return Features(
         vision=torch.randn(count, sides, 2, generator=generator),
         text=torch.randn(count, 2, generator=generator),
         hidden=torch.randn(count, hidden, generator=generator),
         facts=torch.randn(count, facts, generator=generator),
-        looks=torch.randn(count, sides, looks, generator=generator),
+        image_statistics=torch.randn(count, sides, image_statistics, generator=generator),
         department=torch.full((count,), -1),
         scene=torch.full((count, sides, 1), -100),
     )
@@ -32,22 +32,22 @@ def _features(count: int = 1, sides: int = 1, hidden: int = 0, facts: int = 0, l
 
 @torch.no_grad()
 def test_score_worked_by_hand() -> None:
-    heads = _heads(departments=("Toys",), look_width=1)
-    heads.perception.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    heads = _heads(departments=("Toys",), statistic_width=1)
+    heads.slot_map.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
     heads.topic.copy_(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
     heads.value.copy_(torch.tensor([[[0.5, 0.0], [0.0, 0.0]]]))
     heads.interaction.copy_(torch.tensor([[[[0.25, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]]))
-    heads.look.copy_(torch.tensor([[[2.0], [0.0]]]))
+    heads.statistic.copy_(torch.tensor([[[2.0], [0.0]]]))
     features = Features(
         vision=torch.tensor([[[3.0, 9.0]], [[3.0, 9.0]]]),
         text=torch.tensor([[7.0, 2.0], [7.0, 2.0]]),
         hidden=torch.zeros(2, 0),
         facts=torch.zeros(2, 0),
-        looks=torch.tensor([[[0.5]], [[0.5]]]),
+        image_statistics=torch.tensor([[[0.5]], [[0.5]]]),
         department=torch.tensor([-1, 0]),
         scene=torch.tensor([[[-100]], [[-100]]]),
     )
-    # P(red) = σ(3); the text says P(toy) = σ(2), the second product is known to be one; the looks add 2 · .5
+    # P(red) = σ(3); the text says P(toy) = σ(2), the second product is known to be one; the statistics add 2 · .5
     red, toy = torch.sigmoid(torch.tensor(3.0)), torch.tensor([torch.sigmoid(torch.tensor(2.0)), 1.0])
     assert torch.allclose(heads(features).logits[0, :, 0], red * (0.5 + 0.25 * toy) + 1)
 
@@ -66,12 +66,12 @@ def test_given_names_stay_and_the_others_are_learned() -> None:
     heads = _heads(slots={"wall": ("red", "blue")})
     given = NamedSlots({"wall": ("blue", "green"), "floor": ("oak",)}, torch.tensor([[1.0, 2], [8, 8], [9, 9]]),
                        torch.tensor([0.5, 8.0, 9.0]))  # fmt: skip
-    heads.begin_with(given)
+    heads.use_named_slots(given)
     features = _features(count=5)
     heads.standardize(features)
     slots = heads(features).slots[:, 0]
     assert torch.allclose(slots[:, 1], features.vision[:, 0] @ torch.tensor([1.0, 2]) + 0.5)
-    heads.perception.add_(1.0)
+    heads.slot_map.add_(1.0)
     moved = heads(features).slots[:, 0] - slots
     assert torch.equal(moved[:, 1], torch.zeros(5))
     assert moved[:, [0, 2]].abs().min() > 0
@@ -79,13 +79,13 @@ def test_given_names_stay_and_the_others_are_learned() -> None:
     assert torch.equal(noisy.slots[:, 0, 1], heads(features).slots[:, 0, 1])  # what was given is not dropped out
     assert torch.equal(noisy.logits, heads(features).logits)
     with pytest.raises(ModelError, match=r"on 3 numbers a picture, this backbone gives 2\. Delete slots.safetensors"):
-        heads.begin_with(NamedSlots({"wall": ("red",)}, torch.zeros(1, 3), torch.zeros(1)))
+        heads.use_named_slots(NamedSlots({"wall": ("red",)}, torch.zeros(1, 3), torch.zeros(1)))
 
 
 @torch.no_grad()
 def test_every_part_of_a_score_has_its_price() -> None:
-    for name in ("value", "interaction", "look", "last_token", "fact_interaction"):
-        heads = _heads(departments=("Toys",), look_width=1, hidden_width=2, fact_width=1)
+    for name in ("value", "interaction", "statistic", "last_token", "fact_interaction"):
+        heads = _heads(departments=("Toys",), statistic_width=1, hidden_width=2, fact_width=1)
         before = heads.penalty()
         getattr(heads, name).add_(1.0)
         assert heads.penalty() > before, name
@@ -123,7 +123,7 @@ def test_clicks_do_not_teach_to_name_but_latent_factors_do_learn() -> None:
         with torch.no_grad():
             heads.value.add_(1.0)
         heads(_features(count=3)).logits.square().sum().backward()
-        assert (heads.perception.grad is not None) == learns
+        assert (heads.slot_map.grad is not None) == learns
         assert (heads.topic.grad is not None) == learns
         assert heads.value.grad is not None
 
@@ -193,11 +193,11 @@ def test_slot_targets() -> None:
 @torch.no_grad()
 def test_a_noted_scene_counts_only_for_heads_that_learned_so() -> None:
     noted = replace(_features(count=3), scene=torch.tensor([[[0]], [[1]], [[-100]]]))
-    for told in (False, True):
-        heads = _heads(told=told)
+    for given in (False, True):
+        heads = _heads(given_scenes=given)
         heads.value[0, 0] = torch.tensor([1.0, 0.0])
         heads.interaction.zero_()
         seen, scores = heads(_features(count=3)).logits[0, :, 0], heads(noted).logits[0, :, 0]
-        assert torch.equal(scores, seen) != told
-        if told:
+        assert torch.equal(scores, seen) != given
+        if given:
             assert scores.tolist() == [1.0, 0.0, pytest.approx(float(seen[2]))]

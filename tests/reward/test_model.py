@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from clickscape import reward
 from clickscape.errors import ModelError
@@ -168,3 +169,31 @@ def test_pictures_of_any_shape_are_scored(world: Any, backbone: VisionLanguageMo
     scores = single.score([product] * 3, [square, wide, tall])
     assert np.isfinite(scores).all()
     assert np.ptp(scores) < 0.02
+
+
+def test_a_checkpoint_of_release_0_1_is_read_with_one_warning_and_written_anew(
+    world: Any, model: RewardModel, tmp_path: Path
+) -> None:
+    """Version 4 as it was written: its own names of settings, scenes and tensors."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    model.save(old)
+    settings = json.loads((old / "reward.json").read_text())
+    settings["look_width"] = settings.pop("statistic_width")
+    settings |= {"version": 4, "scene": {"predicted": "seen", "given": "told"}[settings["scene"]]}
+    (old / "reward.json").write_text(json.dumps(settings))
+    names = {
+        "statistic": "look", "image_statistics_mean": "looks_mean", "image_statistics_scale": "looks_scale",
+        "slot_map": "perception", "slot_bias": "perception_bias",
+    }  # fmt: skip
+    tensors = load_file(old / "heads.safetensors")
+    save_file({names.get(name, name): tensor for name, tensor in tensors.items()}, old / "heads.safetensors")
+    with pytest.warns(FutureWarning, match=r"reward\.json: version 4 of release 0\.1.*clickscape reward") as caught:
+        opened = reward.load(old)
+    assert len(caught) == 1
+    opened.save(new)
+    again = reward.load(new)
+    assert json.loads((new / "reward.json").read_text())["version"] == 5
+    products, pictures = world.products(6), world.pictures(7)
+    expected = model.compare_many(products, pictures[:6], pictures[1:])
+    for one in (opened, again):
+        assert one.compare_many(products, pictures[:6], pictures[1:]) == pytest.approx(expected, abs=1e-6)

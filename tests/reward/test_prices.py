@@ -109,7 +109,7 @@ def test_damaged_prices_are_refused(world: Any, backbone: Any, tmp_path: Path) -
         with pytest.raises(ModelError, match="damaged"):
             reward.load(folder)
     (folder / "reward.json").write_text(json.dumps(settings | {"version": 1}))
-    with pytest.raises(ModelError, match=r"version 1, this release reads 4\. Train the reward model again"):
+    with pytest.raises(ModelError, match=r"version 1, this release reads 5\. Train the reward model again"):
         reward.load(folder)
     with pytest.raises(ValueError, match="no scale for all prices"):
         Prices({"USD": {"Toys": (0.0, 1.0)}})

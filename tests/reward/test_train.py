@@ -83,7 +83,10 @@ def test_a_separable_world_is_learned_for_products_never_seen(form: Any, world: 
     assert [step.number for step in steps] == list(range(1, 25 * 6 + 1))
     assert np.mean([step.loss for step in steps[-4:]]) < 0.6 * np.mean([step.loss for step in steps[:4]])
     assert sum(step.validation is not None for step in steps) == 25
-    report = evaluate(model, unseen, rng=np.random.default_rng(0), true_log_ctr=unseen.log_ctr, training=seen)
+    clicks = {"clicks": 1e5 * np.exp(seen.log_ctr), "examinations": np.full(len(seen.creative_ids), 1e5)}
+    report = evaluate(
+        model, unseen, rng=np.random.default_rng(0), true_log_ctr=unseen.log_ctr, training=replace(seen, **clicks)
+    )
     assert report.accuracy.value > 0.9
     # the walls are equally good on average: only the fit of wall and product can tell
     assert report.baselines["scene only"].value < 0.7

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clickscape.errors import ConfigError, ModelError
-from clickscape.reward.scenes import SceneJudge
+from clickscape.reward.scene_judge import SceneJudge
 from clickscape.stages import judge, split
 from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import run
@@ -56,34 +56,66 @@ def test_the_judge_is_judged_on_the_same_held_out_pairs(judged: tuple[Workspace,
     assert not groups & held.held_out
 
 
-def test_the_teacher_never_sees_the_judges_products(
-    judged: tuple[Workspace, Manifest], copy: Callable[[], Workspace]
-) -> None:
-    """Turn every click of the judge's products around: the teacher stays the same to the bit, the judge does not."""
+def _turn(workspace: Workspace, concerns: Callable[[str], bool]) -> None:
+    """Turn the clicks of some products (id → bool) around: the creative with the most gets what the worst had."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from clickscape import clicks as click_room
 
+    path = click_room.pairs_path(workspace)
+    table = pq.read_table(path)
+    rows = [concerns(name) for name in table["product_id"].to_pylist()]
+    assert any(rows)
+    assert not all(rows)
+    turned = [1 - p if mine else p for p, mine in zip(table["preference"].to_pylist(), rows, strict=True)]
+    column = table.schema.get_field_index("preference")
+    pq.write_table(table.set_column(column, "preference", pa.array(turned)), path)
+    path = click_room.estimates_path(workspace)
+    table = pq.read_table(path)
+    clicks, places = table["clicks"].to_pylist(), {}
+    for row, name in enumerate(table["product_id"].to_pylist()):
+        places.setdefault(name, []).append(row)
+    for name, own in places.items():
+        if concerns(name):
+            order = sorted(own, key=lambda row: clicks[row])
+            swapped = [clicks[row] for row in reversed(order)]
+            for row, value in zip(order, swapped, strict=True):
+                clicks[row] = value + 3  # what all have gained tells them apart from before, too
+    column = table.schema.get_field_index("clicks")
+    pq.write_table(table.set_column(column, "clicks", pa.array(clicks)), path)
+
+
+@pytest.mark.parametrize(
+    ("whose", "teacher_changes", "judge_changes"),
+    [("held out", False, False), ("the judge's", False, True), ("the teacher's", True, False)],
+)
+def test_teacher_and_judge_learn_from_their_own_products_alone(
+    judged: tuple[Workspace, Manifest],
+    copy: Callable[[], Workspace],
+    whose: str,
+    teacher_changes: bool,
+    judge_changes: bool,
+) -> None:
+    """Turn every click of some products around: who must not learn from them stays the same to the bit."""
     workspace, _ = judged
     other = copy()
-    held = split.read(other, other.products())
-    table = pq.read_table(click_room.pairs_path(other))
-    apart = held.apart(other.products(), share=0.4)
-    own = [held.groups[name] in apart for name in table["product_id"].to_pylist()]
-    assert any(own)
-    turned = [1 - p if mine else p for p, mine in zip(table["preference"].to_pylist(), own, strict=True)]
-    column = table.schema.get_field_index("preference")
-    pq.write_table(table.set_column(column, "preference", pa.array(turned)), click_room.pairs_path(other))
+    products = other.products()
+    held, apart = split.read(other, products), split.read(other, products).apart(products, share=0.4)
+
+    def concerns(product_id: str) -> bool:
+        if held.is_held_out(product_id):
+            return whose == "held out"
+        return (whose == "the judge's") == (held.groups[product_id] in apart) and whose != "held out"
+
+    _turn(other, concerns)
     run(reward(other, WITH_JUDGE))
 
-    def content(name: str, file: str) -> tuple[bytes, bytes]:
-        return (workspace.models / name / file).read_bytes(), (other.models / name / file).read_bytes()
+    def changed(name: str, file: str) -> bool:
+        return (workspace.models / name / file).read_bytes() != (other.models / name / file).read_bytes()
 
-    same, again = content("reward", "heads.safetensors")
-    assert same == again
-    one, turned_round = content("judge", "scenes.json")
-    assert one != turned_round
+    assert changed("reward", "heads.safetensors") == teacher_changes
+    assert changed("judge", "scenes.json") == judge_changes
 
 
 def test_optimize_learns_nothing_on_the_judges_products_and_watches_on_them(

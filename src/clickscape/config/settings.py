@@ -140,15 +140,10 @@ class RewardConfig(StageConfig):
     regression_target: Literal["log_ctr", "raw_ctr"] = Field(
         "log_ctr", description="log-CTR standardized within the product, or the paper's raw CTR"
     )
-    worths: Literal["clicks", "pairs"] = Field(
-        "clicks",
-        description="how the single form learns what elements are worth: solved from the counts of clicks, where the "
-        "log has them, or by descent on pairs alone",
+    scene: Literal["predicted", "given"] = Field(
+        "predicted", description="the scene of an image as the model predicts it, or the one it was drawn from"
     )
-    scene: Literal["seen", "told"] = Field(
-        "seen", description="the scene of an image as the model sees it, or as it was noted when the image was drawn"
-    )
-    slot_weight: float = Field(0.3, ge=0, description="weight of the auxiliary loss that names the scene's slots")
+    slot_weight: float = Field(0.3, ge=0, description="weight of the auxiliary loss that predicts the scene's slots")
     epochs: int = Field(24, ge=1)
     products_per_batch: int = Field(32, ge=1)
     learning_rate: float = Field(1e-2, gt=0, description="of the heads; a trained backbone takes a tenth of it")

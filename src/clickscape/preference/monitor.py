@@ -157,7 +157,7 @@ class RewardHackingMonitor:
         taught = self._teacher.score(asked, images, scenes)
         judged: Sequence[float | None] = [None] * len(flat)
         if self._judge is not None:
-            judged = self._judge.judge(asked, images, scenes).tolist()
+            judged = self._judge.score(asked, images, scenes).tolist()
         return [
             HeldOutSample(product.product_id, text, float(one), other)
             for (product, text), one, other in zip(flat, taught, judged, strict=True)

@@ -18,7 +18,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
 
     ModelError if it is missing, damaged or of another kind.
     """
-    from clickscape.reward import model, paper
+    from clickscape.reward import caig, model
 
-    opened = paper.load if paper.is_paper(Path(folder)) else model.load
+    opened = caig.load if caig.is_caig(Path(folder)) else model.load
     return opened(Path(folder), device=device)

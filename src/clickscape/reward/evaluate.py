@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from clickscape.reward.additive import scene_only
+from clickscape.reward.baselines import scene_only
 from clickscape.reward.data import RewardData
 from clickscape.reward.model import RewardModel, reach
 from clickscape.reward.ranking import ranking, rows_of, scores_of
@@ -94,8 +94,8 @@ def evaluate(
     else:
         heads = _gaps(predictor, data)[None]
     predicted = heads.mean(0)
-    if training is not None and data.slots is not None:
-        compared["scene only"] = _gaps(scene_only(training, data), data)
+    if training is not None and (scores := scene_only(training, data)) is not None:
+        compared["scene only"] = _gaps(scores, data)
     compared |= {name: _gaps(scores, data) for name, scores in (baselines or {}).items()}
 
     observed = np.array([pair.preference for pair in data.informative]) - 0.5
@@ -250,7 +250,7 @@ def _predict(
         if others is not None:
             products = [data.products[others[data.product_of[place]]] for place in chunk]
             alone = model.heads.shape.hidden_width == 0
-            told = model.tell(features, products) if alone else model.features(products, pictures, scenes)
+            told = model.with_products(features, products) if alone else model.features(products, pictures, scenes)
             shuffled[chunk] = model.logits(told).mean(0)[:, 0]
     if others is not None:
         compared["product shuffled"] = _gaps(shuffled, data)

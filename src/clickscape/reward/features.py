@@ -1,4 +1,4 @@
-"""What the backbone says about products and pictures, as fixed-size vectors that can be cached.
+"""Features of products and pictures, as fixed-size vectors that can be cached.
 
 The image tokens pooled on a 3 × 3 grid (what is in the picture, and where), how the picture looks as a whole, the
 embeddings of the product's words (what it is: the same for all its pictures), its department, what its price says, and
@@ -20,7 +20,7 @@ from torch.nn import functional
 from clickscape.errors import ModelError
 from clickscape.reward.encoders import Backbone, VisionEncoder, patch_tokens
 from clickscape.reward.heads import Features, slot_targets
-from clickscape.reward.image_statistics import LOOKS, looks
+from clickscape.reward.image_statistics import STATISTICS, image_statistics
 from clickscape.reward.prices import FACTS, Prices
 from clickscape.types import Product
 from clickscape.vlm import batch as vlm_batch
@@ -38,7 +38,7 @@ Pictures = tuple[np.ndarray, ...]
 
 Slots = Mapping[str, str | None]
 Scenes = tuple[Slots | None, ...]
-"""The scenes of as many pictures, slot → value, None where nobody noted one."""
+"""The scenes of as many pictures, slot → value, None where none was given."""
 
 
 def widths(backbone: Backbone, *, last_token: bool) -> dict[str, int]:
@@ -47,7 +47,7 @@ def widths(backbone: Backbone, *, last_token: bool) -> dict[str, int]:
     ModelError for the last token of an encoder: it reads no words, so it has none.
     """
     width = backbone.hidden_size
-    known = {"vision_width": CELLS * CELLS * width, "fact_width": FACTS, "look_width": len(LOOKS)}
+    known = {"vision_width": CELLS * CELLS * width, "fact_width": FACTS, "statistic_width": len(STATISTICS)}
     if not isinstance(backbone, VisionEncoder):
         return {**known, "text_width": 3 * width, "hidden_width": width if last_token else 0}
     if last_token:
@@ -69,29 +69,31 @@ def extract(
 ) -> Features:
     """Features of every (product, pictures) sample, in chunks; gradients flow if torch is recording them.
 
-    `prices`, `departments` and `slots` are what the model knows of each; `scenes` what somebody noted of the pictures.
+    `prices`, `departments` and `slots` are what the model knows of each; `scenes` the given scenes of the pictures.
     """
     parts = []
     for start in range(0, len(products), CHUNK):
         chunk_products, chunk_pictures = products[start : start + CHUNK], pictures[start : start + CHUNK]
         if isinstance(backbone, VisionEncoder):
-            vision = _look_encoder(backbone, chunk_pictures)
+            vision = _encoder_tokens(backbone, chunk_pictures)
             hidden = vision.new_zeros(len(vision), 0)
         else:
-            look = _look_llava if backbone.is_llava else _look
-            vision, hidden = look(backbone, chunk_products, chunk_pictures, last_token=last_token)
-        seen = looks([view for views in chunk_pictures for view in views])
+            read = _llava_tokens if backbone.is_llava else _other_tokens
+            vision, hidden = read(backbone, chunk_products, chunk_pictures, last_token=last_token)
+        statistics = image_statistics([view for views in chunk_pictures for view in views])
         parts.append(
             Features(
                 vision=vision,
                 text=text_features(backbone, chunk_products),
                 hidden=hidden,
                 facts=fact_features(chunk_products, prices=prices).to(vision.device),
-                looks=torch.from_numpy(seen).to(vision.device).reshape(len(vision), -1, len(LOOKS)),
+                image_statistics=torch.from_numpy(statistics)
+                .to(vision.device)
+                .reshape(len(vision), -1, len(STATISTICS)),
                 department=department_numbers(chunk_products, departments=departments).to(vision.device),
-                scene=_noted(chunk_pictures, None if scenes is None else scenes[start : start + CHUNK], slots=slots).to(
-                    vision.device
-                ),
+                scene=_given_classes(
+                    chunk_pictures, None if scenes is None else scenes[start : start + CHUNK], slots=slots
+                ).to(vision.device),
             )
         )
     return concatenate(parts)
@@ -102,10 +104,10 @@ def concatenate(parts: Sequence[Features]) -> Features:
     return Features(**{one.name: torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Features)})
 
 
-def _noted(
+def _given_classes(
     pictures: Sequence[Pictures], scenes: Sequence[Scenes] | None, *, slots: Mapping[str, tuple[str, ...]]
 ) -> Tensor:
-    """Classes of every picture's noted slots, (sample, side, slot), negative where there are none."""
+    """Classes of every picture's given slots, (sample, side, slot), negative where there are none."""
     sides = len(pictures[0])
     flat = [{}] * (len(pictures) * sides) if scenes is None else [scene or {} for own in scenes for scene in own]
     return slot_targets(slots, flat).reshape(len(pictures), sides, len(slots))
@@ -168,13 +170,13 @@ def _shown(views: Pictures, *, size: int) -> np.ndarray:
     return np.concatenate(squares, axis=1)
 
 
-def _look_encoder(encoder: VisionEncoder, pictures: Sequence[Pictures]) -> Tensor:
+def _encoder_tokens(encoder: VisionEncoder, pictures: Sequence[Pictures]) -> Tensor:
     """Pooled tokens of the patches of every picture, each seen alone: (sample, side, CELLS² · width)."""
     tokens = patch_tokens(encoder, [view for views in pictures for view in views])
     return pool(tokens, sides=1).reshape(len(pictures), len(pictures[0]), -1)
 
 
-def _look_llava(
+def _llava_tokens(
     backbone: VisionLanguageModel, products: Sequence[Product], pictures: Sequence[Pictures], *, last_token: bool
 ) -> tuple[Tensor, Tensor]:
     """Pooled tokens of the tower and projector; the language model is passed only if its last token is asked for."""
@@ -190,7 +192,7 @@ def _look_llava(
     return vision, _last(vlm_batch.forward(backbone, batch, features=tokens).float(), batch.attention_mask)
 
 
-def _look(
+def _other_tokens(
     backbone: VisionLanguageModel, products: Sequence[Product], pictures: Sequence[Pictures], *, last_token: bool
 ) -> tuple[Tensor, Tensor]:
     """Any other backbone: the hidden states where its image tokens stand, in their order, pooled to as many cells."""

@@ -1,11 +1,11 @@
-"""From features to scores: slots that are seen, weighed by what the product is.
+"""Reward heads: a picture's predicted slots times their effects, by the product's department and price.
 
-One linear map on the pooled image tokens names the scene's slots (softly), another on the product's text its
-department; what each slot value is worth, at all, for that department and at that price, is what the clicks teach. Two
-small linear terms catch the rest of the picture and the last hidden state of the multimodal pass. Seeing is learned
-from names alone: the clicks are far too few to teach it. A language-model head without these steps learns the same from
-many times the clicks. Several heads are trained at once on different weightings of the products, and `worths` makes
-them draws from a posterior; their spread is the interval of a score.
+One linear map on the pooled image tokens predicts the scene's slots (softly), another on the product's text its
+department; the effect of each slot value, at all, in that department and at that price, is learned from clicks. Two
+small linear terms catch the rest of the picture and the last hidden state of the multimodal pass. The slot maps learn
+from slot names alone: the clicks are far too few to teach them. A language-model head without these steps learns the
+same from many times the clicks. The heads of the ensemble are draws from a posterior (`head_effects`), or were trained
+on different weightings of the products; their spread is the interval of a score.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ DROPOUT = 0.3
 """Share of the features hidden from the naming maps in training: there are thousands of features and few objects."""
 
 RIDGE = 3e-4
-"""Penalty on the square of what the scores are made of, per head: prefers no effect to one that few clicks suggest."""
+"""Penalty on the squared weights of the scores, per head: prefers no effect to one that few clicks suggest."""
 
-NEARLY_NOTHING = 0.02
-"""Below this size, in logits, an interaction costs its square, above it its size: most are nothing, a few are large."""
+SMALL_INTERACTION = 0.02
+"""Below this size, in logits, an interaction costs its square, above it its size: most are zero, a few are large."""
 
 FACT_RIDGE = 30.0
-"""What a fact's effects cost beside the others': a fact is the same for all that clicks say of a product, and products
-are few; at 1, prices that say nothing cost up to a point of pair accuracy."""
+"""Penalty of a price's effects beside the others': a product has one price and many clicks, and products are few; at 1,
+prices without effect cost up to a point of pair accuracy."""
 
 CLASSIFICATION, REGRESSION = 0, 1
 
@@ -51,12 +51,12 @@ class HeadShape:
     text_width: int
     hidden_width: int
     fact_width: int = 0
-    look_width: int = 0
+    statistic_width: int = 0
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     departments: tuple[str, ...] = ()
     ensemble: int = 6
-    told: bool = False
-    """Whether a scene that somebody noted counts in place of the one that is seen."""
+    given_scenes: bool = False
+    """Whether a given scene counts in place of the predicted one."""
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -76,20 +76,20 @@ class HeadShape:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the backbone says about some samples.
+    """Features of some samples.
 
     vision: (sample, side, vision_width), pooled image tokens of each picture. text: (sample, text_width), the product.
     hidden: (sample, hidden_width), last token of the multimodal pass (width 0 where the heads do not look at it).
-    facts: (sample, fact_width), numbers about the product: its price. looks: (sample, side, look_width), figures of
-    each picture as a whole. department: (sample,), number of the product's among the heads' names, −1 for another.
-    scene: (sample, side, slot), class of every slot as `slot_targets` gives it, negative where nobody noted it.
+    facts: (sample, fact_width), numbers about the product: its price. image_statistics: (sample, side, width).
+    department: (sample,), number of the product's among the heads' names, −1 for another.
+    scene: (sample, side, slot), class of every slot as `slot_targets` gives it, negative where none was given.
     """
 
     vision: Tensor
     text: Tensor
     hidden: Tensor
     facts: Tensor
-    looks: Tensor
+    image_statistics: Tensor
     department: Tensor
     scene: Tensor
 
@@ -97,13 +97,13 @@ class Features:
         return len(self.vision)
 
     def take(self, rows: Tensor) -> Features:
-        """The features of some samples."""
+        """Return the features of some samples."""
         return Features(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
 class SlotPrediction:
-    """What the heads weigh: vision, text, facts and looks standardized, and what they were named.
+    """Standardized features, and the slots and topics that the heads predict from them.
 
     slots, topics: logits. scene: (sample, side, factor), probabilities of slot values. about: (sample, topic).
     """
@@ -115,10 +115,10 @@ class SlotPrediction:
     scene: Tensor
     about: Tensor
     facts: Tensor
-    looks: Tensor
+    image_statistics: Tensor
 
     def take(self, rows: Tensor) -> SlotPrediction:
-        """What was seen of some samples."""
+        """Return the rows of some samples."""
         return SlotPrediction(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
@@ -133,7 +133,7 @@ class HeadOutput:
 
 
 class FusionHeads(nn.Module):
-    """``ensemble`` heads over one perception of the picture; parameters carry the head as their first axis."""
+    """``ensemble`` heads over one slot prediction of the picture; parameters carry the head as their first axis."""
 
     vision_mean: Tensor
     vision_scale: Tensor
@@ -143,8 +143,8 @@ class FusionHeads(nn.Module):
     hidden_scale: Tensor
     facts_mean: Tensor
     facts_scale: Tensor
-    looks_mean: Tensor
-    looks_scale: Tensor
+    image_statistics_mean: Tensor
+    image_statistics_scale: Tensor
     temperature: Tensor
     named: Tensor
     named_weight: Tensor
@@ -159,20 +159,20 @@ class FusionHeads(nn.Module):
             return nn.Parameter(torch.randn(*size, generator=generator) * scale)
 
         heads, channels, factors, topics = shape.ensemble, 2, shape.factors, shape.topics
-        self.perception = normal(factors, shape.vision_width, scale=0.1 / math.sqrt(shape.vision_width))
-        self.perception_bias = nn.Parameter(torch.zeros(factors))
+        self.slot_map = normal(factors, shape.vision_width, scale=0.1 / math.sqrt(shape.vision_width))
+        self.slot_bias = nn.Parameter(torch.zeros(factors))
         self.topic = normal(topics, shape.text_width, scale=0.1 / math.sqrt(max(shape.text_width, 1)))
         self.topic_bias = nn.Parameter(torch.zeros(topics))
         self.value = nn.Parameter(torch.zeros(heads, channels, factors))
         self.interaction = normal(heads, channels, factors, topics, scale=0.01)
         self.picture = nn.Parameter(torch.zeros(heads, channels, 0 if shape.slots else shape.vision_width))
-        self.look = nn.Parameter(torch.zeros(heads, channels, shape.look_width))
+        self.statistic = nn.Parameter(torch.zeros(heads, channels, shape.statistic_width))
         self.last_token = normal(heads, channels, shape.sides, shape.hidden_width, scale=0.01)
         # What never varied in training must say nothing when it does vary later, so it starts at nothing.
         self.fact_interaction = nn.Parameter(torch.zeros(heads, channels, factors, shape.fact_width))
         for name, width in (
             ("vision", shape.vision_width), ("text", shape.text_width), ("hidden", shape.hidden_width),
-            ("facts", shape.fact_width), ("looks", shape.look_width),
+            ("facts", shape.fact_width), ("image_statistics", shape.statistic_width),
         ):  # fmt: skip
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_scale", torch.ones(width))
@@ -182,8 +182,8 @@ class FusionHeads(nn.Module):
         self.register_buffer("named_bias", torch.zeros(factors))
 
     @torch.no_grad()
-    def begin_with(self, known: NamedSlots) -> None:
-        """Take over what already names slot values; training leaves these as they are and learns the other names.
+    def use_named_slots(self, known: NamedSlots) -> None:
+        """Take over maps that predict slot values already; training leaves them as they are and learns the others.
 
         ModelError for maps of tokens of another width.
         """
@@ -203,7 +203,7 @@ class FusionHeads(nn.Module):
     @torch.no_grad()
     def standardize(self, features: Features) -> None:
         """Measure mean and scale of every feature, so that the heads see numbers of one size."""
-        for name in ("vision", "text", "hidden", "facts", "looks"):
+        for name in ("vision", "text", "hidden", "facts", "image_statistics"):
             values = getattr(features, name).flatten(0, -2)
             if values.numel() == 0 or len(values) < 2:
                 continue
@@ -213,18 +213,18 @@ class FusionHeads(nn.Module):
             getattr(self, f"{name}_scale").copy_(torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
 
     def forward(self, features: Features, *, noise: torch.Generator | None = None) -> HeadOutput:
-        """Scores and names; with ``noise``, as in training, the names are those that a part of the features gives."""
-        seen = self.predict_slots(features)
-        slots, topics = seen.slots, seen.topics
+        """Return scores and slot logits; with ``noise``, as in training, slots come from a part of the features."""
+        predicted = self.predict_slots(features)
+        slots, topics = predicted.slots, predicted.topics
         if noise is not None:
-            slots = self._named(_hide(seen.vision, noise), features.vision)
-            topics = _hide(seen.text, noise) @ self.topic.T + self.topic_bias
-        worth = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, seen.about)
-        worth = worth + torch.einsum("ecft,nt->ecnf", self.fact_interaction, seen.facts)
-        score = torch.einsum("ecnf,nsf->ecns", worth, seen.scene)
-        score = score + torch.einsum("ecl,nsl->ecns", self.look, seen.looks)
+            slots = self._named(_hide(predicted.vision, noise), features.vision)
+            topics = _hide(predicted.text, noise) @ self.topic.T + self.topic_bias
+        effect = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, predicted.about)
+        effect = effect + torch.einsum("ecft,nt->ecnf", self.fact_interaction, predicted.facts)
+        score = torch.einsum("ecnf,nsf->ecns", effect, predicted.scene)
+        score = score + torch.einsum("ecl,nsl->ecns", self.statistic, predicted.image_statistics)
         if not self.shape.slots:
-            score = score + torch.einsum("ecv,nsv->ecns", self.picture, seen.vision) / math.sqrt(
+            score = score + torch.einsum("ecv,nsv->ecns", self.picture, predicted.vision) / math.sqrt(
                 self.shape.vision_width
             )
         if self.shape.hidden_width:
@@ -234,14 +234,14 @@ class FusionHeads(nn.Module):
         return HeadOutput(logits=logits, regression=score[:, REGRESSION], slots=slots, topics=topics)
 
     def predict_slots(self, features: Features) -> SlotPrediction:
-        """What the heads weigh; all of them see the same."""
+        """Predict slots and topics, the same for all heads; given slots count before predicted ones where asked."""
         vision = (features.vision - self.vision_mean) / self.vision_scale
         text = (features.text - self.text_mean) / self.text_scale
         slots = self._named(vision, features.vision)
         topics = text @ self.topic.T + self.topic_bias
         scene = self.soft_slots(slots)
-        if self.shape.told:
-            scene = self._corrected(scene, features.scene)
+        if self.shape.given_scenes:
+            scene = self._with_given(scene, features.scene)
         return SlotPrediction(
             vision=vision,
             text=text,
@@ -250,19 +250,19 @@ class FusionHeads(nn.Module):
             scene=scene,
             about=self.about(topics, features.department),
             facts=(features.facts - self.facts_mean) / self.facts_scale,
-            looks=(features.looks - self.looks_mean) / self.looks_scale,
+            image_statistics=(features.image_statistics - self.image_statistics_mean) / self.image_statistics_scale,
         )
 
     def _named(self, vision: Tensor, plain: Tensor) -> Tensor:
         """Logits of every slot value: the given maps of plain features where there are such, else the learned ones."""
         known = plain @ self.named_weight.T + self.named_bias
-        return torch.where(self.named, known, vision @ self.perception.T + self.perception_bias)
+        return torch.where(self.named, known, vision @ self.slot_map.T + self.slot_bias)
 
-    def _corrected(self, soft: Tensor, noted: Tensor) -> Tensor:
-        """Probabilities of slot values with certainty wherever a slot was noted."""
+    def _with_given(self, soft: Tensor, given: Tensor) -> Tensor:
+        """Probabilities of slot values, with certainty wherever a slot was given."""
         parts = []
         for slot, part in enumerate(soft.split(self.shape.groups, dim=-1)):
-            label = noted[..., slot]
+            label = given[..., slot]
             certain = functional.one_hot(label.clamp(min=0), part.shape[-1]).to(part.dtype)
             parts.append(torch.where((label >= 0)[..., None], certain, part))
         return torch.cat(parts, dim=-1)
@@ -281,11 +281,11 @@ class FusionHeads(nn.Module):
         return torch.where(department[:, None] >= 0, known, topics.softmax(-1).detach())
 
     def penalty(self) -> Tensor:
-        """What the scores are made of: squares, and the size of the interactions, of which few are real. Per head."""
+        """Return the penalty on the weights per head: squares, and the size of interactions, of which few are real."""
         total = FACT_RIDGE * self.fact_interaction.square().sum()
-        for part in (self.value, self.look, self.picture, self.last_token):
+        for part in (self.value, self.statistic, self.picture, self.last_token):
             total = total + part.square().sum()
-        return (total + (self.interaction.square() + NEARLY_NOTHING**2).sqrt().sum()) / len(self.value)
+        return (total + (self.interaction.square() + SMALL_INTERACTION**2).sqrt().sum()) / len(self.value)
 
 
 def _hide(features: Tensor, noise: torch.Generator | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""How a picture looks, whatever it shows: five figures that the display-advertising literature ties to clicks.
+"""Five statistics of a picture, whatever it shows, that the display-advertising literature ties to clicks.
 
 Brightness, contrast, colorfulness, detail, and how far the middle stands out from what surrounds it (Azimi et al. 2012,
 "Visual appearance of display ads and its effect on click through rate"; Cheng et al. 2012, "Multimedia features for
@@ -14,16 +14,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-LOOKS = ("brightness", "contrast", "colorfulness", "detail", "prominence")
+STATISTICS = ("brightness", "contrast", "colorfulness", "detail", "prominence")
 """Mean and spread of CIELAB lightness, the M of Hasler and Süsstrunk (2003), lightness per pixel, CIELAB distance."""
 
 _SIDE = 64  # pixels of the longer side at which pictures are measured, so that resolution does not count
 _MIDDLE = (0.3, 0.7)  # shares of both sides between which the middle lies
 
 
-def looks(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """The five figures of every picture, uint8 (height, width, 3) sRGB → (picture, 5), in their own units."""
-    return np.array([_measure(picture) for picture in pictures], np.float32).reshape(len(pictures), len(LOOKS))
+def image_statistics(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return the five statistics of every picture, uint8 (height, width, 3) sRGB → (picture, 5), in their own units."""
+    return np.array([_measure(picture) for picture in pictures], np.float32).reshape(len(pictures), len(STATISTICS))
 
 
 def _measure(picture: NDArray[np.uint8]) -> tuple[float, ...]:

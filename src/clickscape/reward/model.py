@@ -2,12 +2,11 @@
 
 Two forms behind one class. `single` looks at one picture at a time and gives it a score, so N pictures cost N passes;
 `pair` is the paper's (Chen et al. 2025, section 3.2): two pictures side by side, two logits, always asked in both
-orders. A checkpoint is the backbone's Hugging Face folder with `reward.json` and `heads.safetensors` beside it.
+orders. See `checkpoint` for the folder that it is saved in.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
@@ -18,12 +17,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from scipy.special import stdtrit
 
 from clickscape.errors import ModelError
-from clickscape.reward.encoders import Backbone, VisionEncoder, open_backbone, write_backbone
+from clickscape.reward import checkpoint
+from clickscape.reward.encoders import Backbone, VisionEncoder
 from clickscape.reward.features import (
     Pictures,
     Scenes,
@@ -36,25 +34,21 @@ from clickscape.reward.features import (
 )
 from clickscape.reward.heads import Features, FusionHeads, HeadShape
 from clickscape.reward.prices import Prices, measure
-from clickscape.types import Estimate, Preference, Product, Ranked
+from clickscape.types import Estimate, Product, Ranked
 from clickscape.vlm.slots import NamedSlots
-from clickscape.workspace.files import atomic_folder
 
 Form = Literal["single", "pair"]
 
-VERSION = 4
-SETTINGS_FILE, HEADS_FILE = "reward.json", "heads.safetensors"
-WIDTHS = ("vision_width", "text_width", "hidden_width", "fact_width", "look_width")
 MAX_DEPARTMENTS = 32
 MAX_COMPARED = 64
 """Pictures that the pair form ranks at once; it looks at all pairs in both orders."""
 
 
 class RewardModel:
-    """A backbone and the heads on it; see the module for the two forms. `prices`: which one is dear, and where.
+    """A backbone and the heads on it; see the module for the two forms. `prices`: the scales that prices are read on.
 
-    `scenes` in all methods: what was noted of the images when they were drawn, None where nothing was. Only a model
-    that learned so (`RewardConfig.scene`), or is asked to (`as_told`), reads them; the others see for themselves.
+    `scenes` in all methods: those that the images were drawn from, None where unknown. Only a model that learned with
+    given scenes (`RewardConfig.scene`), or is asked to (`with_given_scenes`), reads them; others predict their slots.
     """
 
     def __init__(self, backbone: Backbone, heads: FusionHeads, *, prices: Prices | None = None) -> None:
@@ -77,18 +71,18 @@ class RewardModel:
         """The scene's slots that the heads name; empty for latent factors."""
         return self.heads.shape.slots
 
-    def as_told(self) -> RewardModel:
-        """The same model, but noted scenes count before what it sees; itself where it names no slots."""
-        if not self.slots or self.heads.shape.told:
+    def with_given_scenes(self) -> RewardModel:
+        """Return the same model with given scenes in place of predicted ones; itself where its heads name no slots."""
+        if not self.slots or self.heads.shape.given_scenes:
             return self
         heads = copy(self.heads)  # the same parameters under another reading
-        heads.shape = replace(heads.shape, told=True)
+        heads.shape = replace(heads.shape, given_scenes=True)
         return RewardModel(self.backbone, heads, prices=self.prices)
 
     def score(
         self, products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[Slots | None] | None = None
     ) -> np.ndarray:
-        """One number per image, in logits; only differences within one product mean something. (image,) float64.
+        """Return one number per image, in logits; only differences within one product mean something. (image,) float64.
 
         In the pair form: mean log-odds against the other images of the same product in this call (0 if there are none).
         """
@@ -100,19 +94,19 @@ class RewardModel:
         for row, product in enumerate(products):
             rows.setdefault(product.product_id, []).append(row)
         for own in rows.values():
-            noted = None if scenes is None else [scenes[row] for row in own]
-            odds = self._all_odds(products[own[0]], [images[row] for row in own], noted)
+            given = None if scenes is None else [scenes[row] for row in own]
+            odds = self._all_odds(products[own[0]], [images[row] for row in own], given)
             scores[own] = _against_others(odds).mean(0)
         return scores
 
     def compare(self, product: Product, first: np.ndarray, second: np.ndarray) -> float:
-        """P(the first image gets clicked more); compare(p, a, b) = 1 − compare(p, b, a)."""
+        """Return P(the first image gets clicked more); compare(p, a, b) = 1 − compare(p, b, a)."""
         return float(self.compare_many([product], [first], [second])[0])
 
     def compare_many(
         self, products: Sequence[Product], firsts: Sequence[np.ndarray], seconds: Sequence[np.ndarray]
     ) -> np.ndarray:
-        """P(first beats second) for many pairs, (pair,) float64."""
+        """Return P(first beats second) for many pairs, (pair,) float64."""
         odds = self.log_odds(products, firsts, seconds).mean(0)
         return np.asarray(0.5 + 0.5 * np.tanh(odds / 2))
 
@@ -123,15 +117,15 @@ class RewardModel:
         seconds: Sequence[np.ndarray],
         scenes: Sequence[Scenes] | None = None,
     ) -> np.ndarray:
-        """Log-odds that first beats second, one row per head of the ensemble: (head, pair); antisymmetric by making.
+        """Log-odds that first beats second, one row per head of the ensemble: (head, pair), antisymmetric.
 
         scenes: of both, (first, second) for each pair.
         """
         _check_lengths(products, firsts, scenes)
         _check_lengths(products, seconds)
         if self.form == "single":
-            noted = None if scenes is None else [own[side] for side in (0, 1) for own in scenes]
-            scores = self._single([*products, *products], [*firsts, *seconds], noted)
+            given = None if scenes is None else [own[side] for side in (0, 1) for own in scenes]
+            scores = self._single([*products, *products], [*firsts, *seconds], given)
             return np.asarray(scores[:, : len(products)] - scores[:, len(products) :])
         turned = None if scenes is None else [(second, first) for first, second in scenes]
         forward = self.one_order(products, list(zip(firsts, seconds, strict=True)), scenes)
@@ -172,41 +166,15 @@ class RewardModel:
             for index, clear in zip(order, [*ahead, None], strict=True)
         ]
 
-    def decide(self, product: Product, first: np.ndarray, second: np.ndarray, *, level: float = 0.95) -> Preference:
-        """Which of two images gets clicked more, or that there is not enough evidence: then `winner` is None."""
-        odds = self.log_odds([product], [first], [second])[:, 0]
-        mean, away = float(odds.mean()), float(reach(odds, level=level)) if len(odds) > 1 else np.inf
-        low, middle, high = (0.5 + 0.5 * np.tanh(value / 2) for value in (mean - away, mean, mean + away))
-        winner: Literal["first", "second"] | None = None
-        if abs(mean) > away:
-            winner = "first" if mean > 0 else "second"
-        return Preference(Estimate(float(middle), float(low), float(high), level), winner)
-
     def save(self, folder: Path) -> None:
         """Write backbone, settings and heads; the folder appears whole or not at all, an older one is replaced."""
-        shape = self.heads.shape
-        settings = {
-            "version": VERSION,
-            "form": self.form,
-            "slots": {slot: list(values) for slot, values in shape.slots.items()},
-            **{name: getattr(shape, name) for name in WIDTHS},
-            "prices": {currency: dict(scales) for currency, scales in self.prices.scales.items()},
-            "departments": list(shape.departments),
-            "ensemble": shape.ensemble,
-            "scene": "told" if shape.told else "seen",
-            "backbone": self.backbone.model_id,
-        }
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.heads.state_dict().items()}
-        with atomic_folder(Path(folder)) as waiting:
-            write_backbone(self.backbone, waiting)
-            save_file(weights, waiting / HEADS_FILE)
-            (waiting / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        checkpoint.save(self.backbone, self.heads, self.prices, Path(folder))
 
     @torch.inference_mode()
     def features(
         self, products: Sequence[Product], pictures: Sequence[Pictures], scenes: Sequence[Scenes] | None = None
     ) -> Features:
-        """What the backbone says, once; for callers who ask about the same pictures more than once."""
+        """Return the features of the pictures; for callers who ask about the same pictures more than once."""
         for views in pictures:
             if len(views) != self.heads.shape.sides:
                 raise ModelError(
@@ -222,8 +190,8 @@ class RewardModel:
         )  # fmt: skip
 
     @torch.inference_mode()
-    def tell(self, features: Features, products: Sequence[Product]) -> Features:
-        """The same pictures as pictures of other products; ModelError for heads that look at the last token."""
+    def with_products(self, features: Features, products: Sequence[Product]) -> Features:
+        """Return the features with other products; ModelError for heads that read the last token."""
         if self.heads.shape.hidden_width:
             raise ModelError("these heads look at text and pictures together. Ask for the features again.")
         facts = fact_features(products, prices=self.prices).to(features.facts.device)
@@ -237,7 +205,7 @@ class RewardModel:
 
     @torch.inference_mode()
     def logits(self, features: Features) -> np.ndarray:
-        """What the heads make of features, (head, sample, side) float64."""
+        """Return the heads' logits, (head, sample, side) float64."""
         self.heads.eval()
         return np.asarray(self.heads(features).logits.double().cpu().numpy())
 
@@ -245,8 +213,8 @@ class RewardModel:
         self, products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[Slots | None] | None = None
     ) -> np.ndarray:
         """Scores of the single form, (head, image)."""
-        noted = None if scenes is None else [(scene,) for scene in scenes]
-        return self._logits(products, [(image,) for image in images], noted)[:, :, 0]
+        given = None if scenes is None else [(scene,) for scene in scenes]
+        return self._logits(products, [(image,) for image in images], given)[:, :, 0]
 
     def _logits(
         self, products: Sequence[Product], pictures: Sequence[Pictures], scenes: Sequence[Scenes] | None
@@ -288,75 +256,42 @@ def build(
     products: Iterable[Product] = (),
     last_token: bool | None = None,
     named: NamedSlots | None = None,
-    told: bool = False,
+    given_scenes: bool = False,
     ensemble: int = 6,
     seed: int = 0,
 ) -> RewardModel:
-    """A reward model with untrained heads.
+    """Build a reward model with untrained heads.
 
     ``slots`` are the scene's, ``departments`` the products' coarsest categories: the auxiliary losses name both. The
     commonest MAX_DEPARTMENTS are kept (repetitions count). Without them the heads find factors of their own.
-    ``products``: the training's; they say which price is dear in which currency and department.
-    ``named``: what names slots in this backbone's image tokens already. ``told``: noted scenes count before seen ones.
+    ``products``: the training's; the scales that prices are read on, by currency and department, are theirs.
+    ``named``: what predicts slots from this backbone's image tokens already. ``given_scenes``: before predicted ones.
     ``last_token``: look at the last hidden state of the language model, too; None means in the pair form only.
     ModelError for the pair form of a vision encoder.
     """
     if form == "pair" and isinstance(backbone, VisionEncoder):
         raise ModelError(f"{backbone.model_id}: an encoder sees one picture at a time, so it cannot hold two against "
                          f"each other. Use the single form, or a language model that sees.")  # fmt: skip
-    looks_at_last = form == "pair" if last_token is None else last_token
+    reads_last_token = form == "pair" if last_token is None else last_token
     shape = HeadShape(
         sides=2 if form == "pair" else 1,
-        **widths(backbone, last_token=looks_at_last),
+        **widths(backbone, last_token=reads_last_token),
         slots={slot: tuple(values) for slot, values in (slots or {}).items()},
         departments=tuple(sorted(name for name, _ in Counter(departments).most_common(MAX_DEPARTMENTS) if name)),
         ensemble=ensemble,
-        told=told,
+        given_scenes=given_scenes,
     )
     heads = FusionHeads(shape, seed=seed)
     if named is not None:
-        heads.begin_with(named)
+        heads.use_named_slots(named)
     heads = heads.to(backbone.device)
     return RewardModel(backbone, heads, prices=measure(products))
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
     """Open what `RewardModel.save` wrote. ModelError for anything missing, damaged or of another kind."""
-    folder = Path(folder)
-    settings_file, heads_file = folder / SETTINGS_FILE, folder / HEADS_FILE
-    if not (settings_file.is_file() and heads_file.is_file()):
-        raise ModelError(f"{folder}: no reward model here ({SETTINGS_FILE} and {HEADS_FILE} are expected). "
-                         f"Train one with `clickscape reward`.")  # fmt: skip
-    try:
-        settings = json.loads(settings_file.read_text(encoding="utf-8"))
-        if settings["version"] != VERSION:
-            raise ModelError(f"{settings_file}: version {settings['version']!r}, this release reads {VERSION}. "
-                             f"Train the reward model again.")  # fmt: skip
-        shape = HeadShape(
-            sides={"single": 1, "pair": 2}[settings["form"]],  # type: ignore[arg-type]
-            **{name: int(settings[name]) for name in WIDTHS},
-            slots={slot: tuple(values) for slot, values in settings["slots"].items()},
-            departments=tuple(settings["departments"]),
-            ensemble=int(settings["ensemble"]),
-            told={"seen": False, "told": True}[settings["scene"]],
-        )
-        prices = Prices({
-            currency: {department: (float(mean), float(sd)) for department, (mean, sd) in scales.items()}
-            for currency, scales in settings["prices"].items()
-        })  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{settings_file}: damaged ({error}). Train the reward model again.") from None
-    backbone = open_backbone(folder, device=device)
-    expected = widths(backbone, last_token=shape.hidden_width > 0)
-    if expected != {name: getattr(shape, name) for name in WIDTHS}:
-        raise ModelError(f"{folder}: the heads were trained on another backbone. Train the reward model again.")
-    heads = FusionHeads(shape, seed=0)
-    try:
-        heads.load_state_dict(load_file(heads_file))
-    except (RuntimeError, SafetensorError) as error:
-        message = str(error).splitlines()[0]
-        raise ModelError(f"{heads_file}: damaged ({message}). Train the reward model again.") from None
-    return RewardModel(backbone, heads.to(backbone.device), prices=prices)
+    backbone, heads, prices = checkpoint.load(Path(folder), device=device)
+    return RewardModel(backbone, heads, prices=prices)
 
 
 def reach(heads: np.ndarray, *, level: float) -> np.ndarray:

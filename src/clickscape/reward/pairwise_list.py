@@ -20,8 +20,8 @@ import numpy as np
 from clickscape.catalog.formats.row import parse_json, shown, words
 from clickscape.catalog.images import check_image, open_image
 from clickscape.errors import ImageError, LogError
+from clickscape.reward.caig import CaigRewardModel
 from clickscape.reward.model import RewardModel
-from clickscape.reward.paper import PaperRewardModel
 from clickscape.stats.accuracy import pair_agreement
 from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Estimate, Product
@@ -101,7 +101,7 @@ def ask(model: RewardModel, rows: Sequence[PairwiseList]) -> np.ndarray:
     products = [row.product for row in rows]
     views = [row.views() for row in rows]
     turned = [(right, left) for left, right in views]
-    if isinstance(model, PaperRewardModel):
+    if isinstance(model, CaigRewardModel):
         questions = [row.question or model.question(row.product) for row in rows]
         forward, backward = (model.ask(questions, pictures).logits for pictures in (views, turned))
         return np.stack([forward[:, 0] - forward[:, 1], backward[:, 1] - backward[:, 0]], axis=1)

@@ -2,7 +2,8 @@
 
 With `trainable = "head"` the backbone is frozen and every picture passes it once; epochs then cost seconds. `lora` and
 `full` pass the backbone at every step. Validation products (whole groups) choose the epoch whose weights are kept.
-Where the log has counts, what elements are worth is then solved from them (`worths`); validation sets the temperature.
+Where the log has counts and scores are effects of named slots, descent learns the slots' names alone and the effects
+are fitted to the counts (`head_effects`). Validation sets the temperature.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from torch.nn import functional
 from clickscape.compute.schedules import warmup_cosine
 from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
-from clickscape.reward.calibrate import temperature, temperature_of_counts
+from clickscape.reward import calibrate
 from clickscape.reward.data import RewardData, regression_targets, split
 from clickscape.reward.features import Pictures, Scenes, concatenate, department_numbers, extract
+from clickscape.reward.head_effects import FeatureCounts, fit_heads, has_linear_effects
 from clickscape.reward.heads import RIDGE, Features, HeadOutput, slot_targets
 from clickscape.reward.model import RewardModel
 from clickscape.reward.rows import Rows, lay_out, pick
-from clickscape.reward.worths import Counts, can_settle, settle
 
 BACKBONE_RATE = 0.1
 """Learning rate of a trained backbone, as a share of the heads'."""
@@ -67,7 +68,7 @@ def train(
     rng: np.random.Generator,
     features: Features | None = None,
 ) -> Iterator[Step]:
-    """Fit the heads (and the backbone, if ``config.trainable`` says so) in place, one `Step` per optimizer step.
+    """Train the heads (and the backbone, if ``config.trainable`` says so) in place, one `Step` per optimizer step.
 
     features: of every creative of the data, for callers who train several models of the single form on them; only with
     a frozen backbone. After the last step the model holds the weights of the epoch that was best on validation
@@ -80,32 +81,29 @@ def train(
     if not data.informative:
         raise ModelError("no pair of creatives says which is better (all ties, or none at all). "
                          "Collect more impressions, or lower the filter of the pairs.")  # fmt: skip
-    seen, held = split(data, share=config.validation_share, rng=rng)
-    rows = lay_out(seen, form=model.form, rng=rng)
+    learning, held = split(data, share=config.validation_share, rng=rng)
+    rows = lay_out(learning, form=model.form, rng=rng)
     backbone = _prepare_backbone(model, config)
-    look = _Looker(model, features)
-    cached = look.all(seen, rows) if config.trainable == "head" else None
-    model.heads.standardize(cached if cached is not None else look.all(seen, rows, limit=512))
-    device = model.device
-    targets = torch.from_numpy(regression_targets(data, target=config.regression_target)).float().to(device)
-    labels = _labels(model, data).to(device)
-    departments = _departments(model, seen, rows).to(device)
+    source = _FeatureSource(model, features)
+    cached = source.all(learning, rows) if config.trainable == "head" else None
+    model.heads.standardize(cached if cached is not None else source.all(learning, rows, limit=512))
+    from_counts = has_linear_effects(model.heads) and _counted(learning)
+    objective = _Objective(model, data, learning, rows, config=config, names_only=from_counts and cached is not None)
     # Every head weighs the products its own way (Bayesian bootstrap): the heads differ as new data would make them.
     emphasis = torch.from_numpy(rng.exponential(size=(model.heads.shape.ensemble, len(rows.products)))).float()
-    emphasis = emphasis.to(device)
+    emphasis = emphasis.to(model.device)
     noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    validation = _Validation(look, held, config=config) if held is not None else None
-
+    validation = _Validation(source, held, config=config) if held is not None else None
+    trained = [*objective.parameters, *backbone]
     optimizer = torch.optim.AdamW(
         [
-            {"params": list(model.heads.parameters()), "peak": config.learning_rate},
+            {"params": objective.parameters, "peak": config.learning_rate},
             {"params": backbone, "peak": config.learning_rate * BACKBONE_RATE},
         ],
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         betas=(0.9, 0.98),
     )
-    trained = [*model.heads.parameters(), *backbone]
     per_epoch = math.ceil(len(rows.products) / config.products_per_batch)
     total, number = config.epochs * per_epoch, 0
     best, best_weights = math.inf, [parameter.detach().clone() for parameter in trained]
@@ -117,30 +115,19 @@ def train(
                 group["lr"] = group["peak"] * rate
             chosen = torch.from_numpy(np.sort(order[start : start + config.products_per_batch]))
             picked, batch = pick(rows, chosen)
-            batch = batch.on(device)
+            batch = batch.on(model.device)
             _set_training(model, config)
-            shown = cached.take(picked) if cached is not None else look.at(seen, batch)
-            output = model.heads(shown, noise=noise)
-            losses = reward_losses(
-                output,
-                first=batch.first, second=batch.second, preference=batch.preference,
-                weight=batch.weight * emphasis[:, batch.pair_product] / len(chosen),
-                targets=targets[batch.creatives], labels=labels[batch.creatives], slot_groups=model.heads.shape.groups,
-                departments=departments[batch.product],
-            )  # fmt: skip
-            loss = (
-                config.classification_weight * losses.classification
-                + config.regression_weight * losses.regression
-                + config.slot_weight * losses.slots
-            )
-            penalized = loss + RIDGE * model.heads.penalty()
+            shown = cached.take(picked) if cached is not None else source.at(learning, batch)
+            weight = batch.weight * emphasis[:, batch.pair_product] / len(chosen)
+            losses = objective.losses(model.heads(shown, noise=noise), batch, weight=weight)
+            loss = objective.total(losses)
             optimizer.zero_grad(set_to_none=True)
-            penalized.backward()
+            (loss + objective.penalty()).backward()
             nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
             optimizer.step()
             number += 1
             last = start + config.products_per_batch >= len(order)
-            value = validation.loss() if validation is not None and last else None
+            value = validation.loss(objective) if validation is not None and last else None
             if value is not None and value < best:
                 best, best_weights = value, [parameter.detach().clone() for parameter in trained]
             yield Step(
@@ -152,19 +139,65 @@ def train(
         with torch.no_grad():
             for parameter, kept in zip(trained, best_weights, strict=True):
                 parameter.copy_(kept)
-    if config.worths == "clicks" and can_settle(model.heads) and _counted(seen):
-        counts = _counts(seen, rows, cached if cached is not None else look.all(seen, rows))
-        settle(model.heads, counts, rng=rng)
+    if from_counts:
+        counts = _counts(learning, rows, cached if cached is not None else source.all(learning, rows))
+        fit_heads(model.heads, counts, rng=rng)
         # Scores are log CTRs now; what makes probabilities of them is best measured where they were not learned.
-        measure = validation or _Validation(look, seen, config=config)
-        sharpness = measure.temperature()
+        measure = validation or _Validation(source, learning, config=config)
+        temperature = measure.temperature()
         if validation is not None and held is not None and _counted(held):
             counts = counts.with_more(_counts(held, validation.rows, validation.features()))
-            settle(model.heads, counts, rng=rng)
-        model.heads.temperature.fill_(sharpness)
+            fit_heads(model.heads, counts, rng=rng)
+        model.heads.temperature.fill_(temperature)
     elif validation is not None:
         model.heads.temperature.fill_(validation.temperature())
     _finish_backbone(model, config)
+
+
+class _Objective:
+    """What descent learns: all heads from pairs, or where effects are fitted from counts, the names of slots alone."""
+
+    def __init__(
+        self,
+        model: RewardModel,
+        data: RewardData,
+        learning: RewardData,
+        rows: Rows,
+        *,
+        config: RewardConfig,
+        names_only: bool,
+    ) -> None:
+        heads = model.heads
+        self.model, self.config, self.names_only = model, config, names_only
+        named = [heads.slot_map, heads.slot_bias, heads.topic, heads.topic_bias]
+        self.parameters: list[nn.Parameter] = named if names_only else list(heads.parameters())
+        # A frozen backbone with named slots leaves the regression branch nothing that the scores would share with it.
+        acts = bool(config.regression_weight) and (config.trainable != "head" or not model.slots)
+        self.regression_weight = config.regression_weight if acts else 0.0
+        targets = torch.from_numpy(regression_targets(data, target=config.regression_target)).float()
+        self._targets = targets.to(model.device)
+        self._labels = _labels(model, data).to(model.device)
+        self._departments = _departments(model, learning, rows).to(model.device)
+
+    def losses(self, output: HeadOutput, batch: Rows, *, weight: Tensor) -> Losses:
+        return reward_losses(
+            output,
+            first=batch.first, second=batch.second, preference=batch.preference, weight=weight,
+            targets=self._targets[batch.creatives], labels=self._labels[batch.creatives],
+            slot_groups=self.model.heads.shape.groups, departments=self._departments[batch.product],
+        )  # fmt: skip
+
+    def total(self, losses: Losses) -> Tensor:
+        if self.names_only:
+            return losses.slots
+        return (
+            self.config.classification_weight * losses.classification
+            + self.regression_weight * losses.regression
+            + self.config.slot_weight * losses.slots
+        )
+
+    def penalty(self) -> Tensor:
+        return torch.zeros(()) if self.names_only else RIDGE * self.model.heads.penalty()
 
 
 def reward_losses(
@@ -206,45 +239,62 @@ def reward_losses(
 
 
 class _Validation:
-    """Soft-label loss of the ensemble on products that training does not see."""
+    """Loss on products that training does not see: soft labels of the ensemble, or names of slots alone."""
 
-    def __init__(self, look: _Looker, held: RewardData, *, config: RewardConfig) -> None:
-        self.look, self.held, model = look, held, look.model
+    def __init__(self, source: _FeatureSource, held: RewardData, *, config: RewardConfig) -> None:
+        self.source, self.held, model = source, held, source.model
         self.rows = lay_out(held, form=model.form, rng=np.random.default_rng(0)).on(model.device)
-        self.cached = look.all(held, self.rows) if config.trainable == "head" else None
+        self.cached = source.all(held, self.rows) if config.trainable == "head" else None
 
-    def loss(self) -> float:
+    def loss(self, objective: _Objective) -> float:
+        if objective.names_only:
+            return self._naming_loss()
         gap, rows = self._gap(), self.rows
         each = functional.binary_cross_entropy_with_logits(gap, rows.preference, reduction="none")
         return float((rows.weight * each).sum() / rows.weight.sum())
 
     def temperature(self) -> float:
         """What the log-odds are best divided by; see `calibrate`."""
-        if self.look.model.form == "single" and _counted(self.held):
+        if self.source.model.form == "single" and _counted(self.held):
             counts = _counts(self.held, self.rows, self.features())
             with torch.no_grad():
-                scores = self.look.model.heads.eval()(counts.features).logits.mean(0)[:, 0].double().cpu().numpy()
-            found = temperature_of_counts(scores, counts.product, counts.clicks, counts.examinations)
+                scores = self.source.model.heads.eval()(counts.features).logits.mean(0)[:, 0].double().cpu().numpy()
+            found = calibrate.temperature_of_counts(scores, counts.product, counts.clicks, counts.examinations)
             if found is not None:
                 return found
         values = (self._gap(), self.rows.preference, self.rows.weight)
-        return temperature(*(value.double().cpu().numpy() for value in values))
+        return calibrate.temperature(*(value.double().cpu().numpy() for value in values))
 
     def features(self) -> Features:
         """Of the rows, as the backbone gives them now."""
-        return self.cached if self.cached is not None else self.look.all(self.held, self.rows)
+        return self.cached if self.cached is not None else self.source.all(self.held, self.rows)
+
+    @torch.no_grad()
+    def _naming_loss(self) -> float:
+        model, rows = self.source.model, self.rows
+        output = model.heads.eval()(self.features())
+        labels, departments = _labels(model, self.held), _departments(model, self.held, rows)
+        nothing = torch.full_like(output.logits[0], math.nan)
+        return float(
+            reward_losses(
+                output,
+                first=rows.first, second=rows.second, preference=rows.preference, weight=rows.weight, targets=nothing,
+                labels=labels.to(model.device)[rows.creatives], slot_groups=model.heads.shape.groups,
+                departments=departments.to(model.device)[rows.product],
+            ).slots
+        )  # fmt: skip
 
     @torch.no_grad()
     def _gap(self) -> Tensor:
         """Log-odds of every pair, mean over the heads."""
-        heads, rows = self.look.model.heads.eval(), self.rows
+        heads, rows = self.source.model.heads.eval(), self.rows
         logits = heads(self.features()).logits.mean(0)
         return logits[rows.first[:, 0], rows.first[:, 1]] - logits[rows.second[:, 0], rows.second[:, 1]]
 
 
 @dataclass(frozen=True)
-class _Looker:
-    """Features of rows: by looking, or from those of every creative that the caller has."""
+class _FeatureSource:
+    """Features of rows: from the backbone, or from those of every creative that the caller has."""
 
     model: RewardModel
     known: Features | None
@@ -279,18 +329,18 @@ class _Looker:
 
 
 def _counted(data: RewardData) -> bool:
-    """Whether any creative has counts; solving from none would make all worths nothing."""
+    """Whether any creative has counts; fitted to none, all effects would be 0."""
     if data.clicks is None or data.examinations is None:
         return False
     return bool((np.isfinite(data.clicks) & (data.examinations > 0)).any())
 
 
-def _counts(data: RewardData, rows: Rows, features: Features) -> Counts:
-    """The clicks of the creatives that taught the heads to see."""
+def _counts(data: RewardData, rows: Rows, features: Features) -> FeatureCounts:
+    """The clicks of the rows' creatives."""
     assert data.clicks is not None
     assert data.examinations is not None
     places = rows.creatives[:, 0].cpu().numpy()
-    return Counts(features, rows.product.cpu().numpy(), data.clicks[places], data.examinations[places])
+    return FeatureCounts(features, rows.product.cpu().numpy(), data.clicks[places], data.examinations[places])
 
 
 def _labels(model: RewardModel, data: RewardData) -> Tensor:

@@ -19,7 +19,7 @@ from clickscape.catalog.images import open_image
 from clickscape.compute.device import best_device
 from clickscape.preference.evaluate import Evaluation, evaluate
 from clickscape.render.studio.scene import Scene
-from clickscape.reward.additive import best_scene_per_category
+from clickscape.reward.baselines import best_scene_per_category
 from clickscape.simulator import world, writer
 from clickscape.stages import score_ads, split
 from clickscape.stages.progress import Progress, Stage

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clickscape.errors import ModelError
-from clickscape.reward import paper
+from clickscape.reward import caig as caig_reward
 from clickscape.stages.progress import Progress, Stage
 from clickscape.vlm.convert import caig
 from clickscape.workspace import atomic_folder
@@ -37,5 +37,5 @@ def convert(source: Path, *, vision_tower: Path, out: Path) -> Stage[Converted]:
             total = moved.total
             yield Progress(STAGE, moved.number, moved.total, moved.name)
         if planned.kind == "reward":
-            paper.write_heads(waiting, caig.heads(planned))
+            caig_reward.write_heads(waiting, caig.heads(planned))
     return Converted(out, planned.kind, total)

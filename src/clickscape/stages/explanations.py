@@ -126,7 +126,9 @@ def explain_creative(workspace: Workspace, creative_id: str, *, seeds: int = SEE
     yield Progress(STAGE, 0, 3, "hiding places")
     heat = occlude(model, product, image)
     yield Progress(STAGE, 1, 3, "learning what a log-odds is in clicks")
-    model = model.as_told()  # what is drawn here is known: no phrase pays for what the model's eye would misread
+    model = (
+        model.with_given_scenes()
+    )  # what is drawn here is known: no phrase pays for what the model's eye would misread
     scale = _scale(workspace, model)
     yield Progress(STAGE, 2, 3, "drawing without each phrase")
     chosen = (creative.seed, *(zlib.crc32(f"{creative_id}/{number}".encode()) for number in range(1, seeds)))
@@ -236,7 +238,7 @@ def _scale(workspace: Workspace, model: RewardModel) -> Scale | None:
     if not estimates.exists():
         return None
     path = workspace.path / "explanations" / _SCALE_FILE
-    reading = "told" if model.heads.shape.told else "seen"
+    reading = "given" if model.heads.shape.given_scenes else "predicted"
     stamp = fingerprint([fingerprint(workspace.models / "reward"), fingerprint(estimates), reading])
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))

@@ -21,13 +21,13 @@ from clickscape.render.studio.scene import SLOTS
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import judge as reward_judge
 from clickscape.reward import model as reward_model
-from clickscape.reward import scenes as reward_scenes
+from clickscape.reward import scene_judge
 from clickscape.reward import train as training
 from clickscape.reward.data import RewardData
 from clickscape.reward.encoders import open_backbone
 from clickscape.reward.evaluate import RewardReport
 from clickscape.reward.judge import Judge, PictureJudge
-from clickscape.reward.scenes import SceneJudge
+from clickscape.reward.scene_judge import SceneJudge
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.split import Split
 from clickscape.types import Product
@@ -35,7 +35,6 @@ from clickscape.workspace import Workspace, atomic_file
 
 NAME = "judge"
 _GROUPS = "groups.json"
-_VALIDATION_SHARE = 0.25  # of the groups on which the ridge is chosen; the fit that is kept has them all
 
 
 def check(config: RewardConfig) -> None:
@@ -64,7 +63,7 @@ def train(
     yield Progress(NAME, 0, 1, "learning from products of its own")
     judge: SceneJudge | PictureJudge
     if config.judge == "scene":
-        judge = reward_scenes.fit(own, validation_share=_VALIDATION_SHARE, rng=rng)
+        judge = scene_judge.fit(own)
         judge.save(folder)
     else:
         asked = config.model_copy(update={"form": config.judge})
@@ -116,7 +115,8 @@ def evaluate(judge: Judge, testing: RewardData, *, true_log_ctr: np.ndarray | No
     else:
         assert isinstance(judge, SceneJudge)
         products = [testing.product(place) for place in range(len(testing.creative_ids))]
-        predictor = judge.score(products, [scene or {} for scene in testing.slots or [{}] * len(products)])
+        scenes = [scene or {} for scene in testing.slots or [{}] * len(products)]
+        predictor = judge.score(products, [], scenes)
     return evaluation.evaluate(
         predictor, testing, rng=np.random.default_rng(seed + 1), true_log_ctr=true_log_ctr, resamples=1000
     )

@@ -69,7 +69,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             departments=[product.department for product in taught],
             products=taught,
             named=named_slots(source) if config.trainable == "head" else None,
-            told=config.scene == "told",
+            given_scenes=config.scene == "given",
             seed=config.seed,
         )
         rng = np.random.default_rng(config.seed)

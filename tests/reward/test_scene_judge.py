@@ -1,21 +1,19 @@
-"""The judge that reads: it finds the worths behind the clicks, keeps departments apart, comes back as it was saved."""
+"""The scene-reading judge finds the effects behind the clicks, keeps departments apart, comes back as it was saved."""
 
 from __future__ import annotations
 
 import json
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import expit
 
 from clickscape.errors import ModelError
 from clickscape.render.studio.scene import Scene
 from clickscape.reward import judge as reward_judge
 from clickscape.reward.data import RewardData
-from clickscape.reward.scenes import SceneJudge, fit, load
-from clickscape.types import CreativePair, Product
+from clickscape.reward.scene_judge import SceneJudge, fit, load
+from clickscape.types import Product
 
 SURFACES = ("oak", "linen", "slate")
 MAIN = {"oak": 0.5, "linen": 0.0, "slate": -0.5}
@@ -28,50 +26,52 @@ def truth(department: str, surface: str) -> float:
 
 
 def shop(count: int, *, known: bool = True) -> RewardData:
-    """Products of two departments, three creatives each that differ by their surface, and soft labels by the truth."""
+    """Products of two departments, three creatives each that differ by their surface, and clicks by the truth."""
     products = [Product(f"p{number}", "thing", (("Toys", "Tools")[number % 2],)) for number in range(count)]
     ids = [f"{product.product_id}-{surface}" for product in products for surface in SURFACES]
-    pairs = [
-        CreativePair(p.product_id, f"{p.product_id}-{a}", f"{p.product_id}-{b}",
-                     float(expit(truth(p.department, a) - truth(p.department, b))), 0.1, 1.0)
-        for p in products
-        for a, b in combinations(SURFACES, 2)
-    ]  # fmt: skip
+    log_ctr = np.array([truth(p.department, surface) - 4 for p in products for surface in SURFACES])
+    examinations = np.full(len(ids), 5_000.0)
     return RewardData(
         products={product.product_id: product for product in products},
         creative_ids=ids,
         product_of=[name.partition("-")[0] for name in ids],
         images=[np.zeros((1, 1, 3), np.uint8)] * len(ids),
-        pairs=pairs,
+        pairs=[],
+        clicks=np.random.default_rng(0).poisson(examinations * np.exp(log_ctr)).astype(float),
+        examinations=examinations,
         slots=SCENES * count if known else None,
     )
 
 
 @pytest.fixture(scope="module")
 def learned() -> SceneJudge:
-    return fit(shop(400), validation_share=0.2, rng=np.random.default_rng(0))
+    return fit(shop(400))
 
 
-def test_the_worths_that_made_the_labels_are_found(learned: SceneJudge) -> None:
+def test_the_effects_that_drew_the_clicks_are_found(learned: SceneJudge) -> None:
     for department in ("Toys", "Tools"):
-        scores = learned.score([Product("x", "x", (department,))] * 3, SCENES)
+        scores = learned.score([Product("x", "x", (department,))] * 3, [], SCENES)
         expected = [truth(department, surface) for surface in SURFACES]
         assert scores - scores.mean() == pytest.approx(np.array(expected) - np.mean(expected), abs=0.05)
 
 
 def test_an_unknown_department_is_told_by_what_holds_everywhere(learned: SceneJudge) -> None:
-    oak, _, slate = learned.score([Product("x", "x", ("Garden",))] * 3, SCENES)
+    oak, _, slate = learned.score([Product("x", "x", ("Garden",))] * 3, [], SCENES)
     assert oak > slate  # the mean over both departments would say the opposite for Tools
     neon = Scene(setting="studio", surface="water").slots
-    assert learned.score([Product("x", "x", ("Garden",))], [neon]) == pytest.approx(
-        sum(learned.main[slot].get(value, 0) for slot, value in neon.items() if value is not None and slot != "surface")
+    assert learned.score([Product("x", "x", ("Garden",))], [], [neon]) == pytest.approx(
+        sum(
+            learned.overall[slot].get(value, 0)
+            for slot, value in neon.items()
+            if value is not None and slot != "surface"
+        )
     )
 
 
 def test_pictures_are_nothing_to_it(learned: SceneJudge) -> None:
     rng = np.random.default_rng(0)
     product, images = Product("x", "x", ("Toys",)), [rng.integers(0, 255, (4, 4, 3), np.uint8) for _ in SCENES]
-    assert np.array_equal(learned.judge([product] * 3, images, SCENES), learned.score([product] * 3, SCENES))
+    assert np.array_equal(learned.score([product] * 3, images, SCENES), learned.score([product] * 3, [], SCENES))
 
 
 def test_saved_and_opened_it_says_the_same(learned: SceneJudge, tmp_path: Path) -> None:
@@ -92,12 +92,19 @@ def test_what_is_no_judge_says_so(text: str | None, message: str, tmp_path: Path
         load(tmp_path)
 
 
+def test_a_judge_of_release_0_1_is_read(tmp_path: Path) -> None:
+    (tmp_path / "scenes.json").write_text('{"version": 1, "main": {"surface": {"oak": 0.5}}, "own": {"Toys": {}}}')
+    assert load(tmp_path) == SceneJudge({"surface": {"oak": 0.5}}, {"Toys": {}})
+
+
 def test_without_scenes_there_is_nothing_to_read() -> None:
-    with pytest.raises(ModelError, match=r"no pair .* two known scenes.*judge = 'pair'"):
-        fit(shop(4, known=False), validation_share=0.2, rng=np.random.default_rng(0))
+    with pytest.raises(ModelError, match=r"no two creatives .* known scenes.*judge = 'pair'"):
+        fit(shop(4, known=False))
 
 
 def test_what_is_saved_can_be_read_by_people(learned: SceneJudge, tmp_path: Path) -> None:
     learned.save(tmp_path)
     values = json.loads((tmp_path / "scenes.json").read_text())
-    assert values["own"]["Tools"]["surface"]["slate"] > 0 > values["own"]["Toys"]["surface"]["slate"]
+    assert (
+        values["by_department"]["Tools"]["surface"]["slate"] > 0 > values["by_department"]["Toys"]["surface"]["slate"]
+    )

@@ -20,9 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clickscape.errors import ModelError
+from clickscape.reward.checkpoint import HEADS_FILE, SETTINGS_FILE
 from clickscape.reward.features import Pictures, Scenes
 from clickscape.reward.heads import Features, HeadOutput, HeadShape
-from clickscape.reward.model import HEADS_FILE, SETTINGS_FILE, RewardModel
+from clickscape.reward.model import RewardModel
 from clickscape.types import Product
 from clickscape.vlm import batch as vlm_batch
 from clickscape.vlm import model as vlm_model
@@ -54,7 +55,7 @@ class Answers:
     ctr: np.ndarray | None
 
 
-class PaperHeads(nn.Module):
+class CaigHeads(nn.Module):
     """Two linear maps without bias, hidden state → left and right: which is better, and the CTRs. (2, hidden) each."""
 
     def __init__(self, score: Tensor, ctr: Tensor | None) -> None:
@@ -77,24 +78,24 @@ class PaperHeads(nn.Module):
         )
 
 
-class PaperRewardModel(RewardModel):
+class CaigRewardModel(RewardModel):
     """A converted reward model of the paper; see the module."""
 
     def __init__(
-        self, backbone: VisionLanguageModel, heads: PaperHeads, *, instruction: str = INSTRUCTION, side: int = SIDE
+        self, backbone: VisionLanguageModel, heads: CaigHeads, *, instruction: str = INSTRUCTION, side: int = SIDE
     ) -> None:
         super().__init__(backbone, heads)  # type: ignore[arg-type]  # other heads, of the same shape and output
-        self.paper_backbone, self.paper_heads = backbone, heads
+        self.caig_backbone, self.caig_heads = backbone, heads
         self.instruction = instruction
         self.side = side
 
     @torch.inference_mode()
     def ask(self, questions: Sequence[str], pictures: Sequence[Pictures]) -> Answers:
         """What the model says of each (left, right) to a question of yours, in this order only."""
-        output = self.paper_heads(self._features(questions, pictures))
+        output = self.caig_heads(self._features(questions, pictures))
         return Answers(
             logits=np.asarray(output.logits[0].double().cpu().numpy()),
-            ctr=None if self.paper_heads.ctr is None else np.asarray(output.regression[0].double().cpu().numpy()),
+            ctr=None if self.caig_heads.ctr is None else np.asarray(output.regression[0].double().cpu().numpy()),
         )
 
     @torch.inference_mode()
@@ -110,9 +111,9 @@ class PaperRewardModel(RewardModel):
 
     def save(self, folder: Path) -> None:
         """Write backbone, settings and heads; the folder appears whole or not at all, an older one is replaced."""
-        heads = {name: value.detach() for name, value in self.paper_heads.state_dict().items()}
+        heads = {name: value.detach() for name, value in self.caig_heads.state_dict().items()}
         with atomic_folder(Path(folder)) as waiting:
-            vlm_model.write(self.paper_backbone, waiting)
+            vlm_model.write(self.caig_backbone, waiting)
             write_heads(waiting, heads, instruction=self.instruction, side=self.side)
 
     def _features(self, questions: Sequence[str], pictures: Sequence[Pictures]) -> Features:
@@ -124,8 +125,8 @@ class PaperRewardModel(RewardModel):
                 vlm_batch.Sample(question, (side_by_side(views, side=self.side),))
                 for question, views in zip(questions[start : start + CHUNK], chunk, strict=True)
             ]
-            batch = vlm_batch.collate(self.paper_backbone, samples, side="right", answers=False)
-            states = vlm_batch.forward(self.paper_backbone, batch).float()
+            batch = vlm_batch.collate(self.caig_backbone, samples, side="right", answers=False)
+            states = vlm_batch.forward(self.caig_backbone, batch).float()
             last = batch.attention_mask.sum(1) - 1
             rows.append(states[torch.arange(len(states)), last])
         width = self.backbone.hidden_size
@@ -133,7 +134,7 @@ class PaperRewardModel(RewardModel):
         nothing = hidden.new_zeros(len(hidden), 0)
         return Features(
             vision=nothing[:, None].expand(-1, 2, -1), text=nothing, hidden=hidden, facts=nothing,
-            looks=nothing[:, None].expand(-1, 2, -1), department=torch.full((len(hidden),), -1),
+            image_statistics=nothing[:, None].expand(-1, 2, -1), department=torch.full((len(hidden),), -1),
             scene=torch.zeros(len(hidden), 2, 0, dtype=torch.long),
         )  # fmt: skip
 
@@ -154,7 +155,7 @@ def write_heads(folder: Path, heads: dict[str, Tensor], *, instruction: str = IN
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def is_paper(folder: Path) -> bool:
+def is_caig(folder: Path) -> bool:
     """Whether a folder's settings say that it is of this form; False for anything that cannot be read."""
     try:
         settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
@@ -163,7 +164,7 @@ def is_paper(folder: Path) -> bool:
     return isinstance(settings, dict) and settings.get("form") == FORM
 
 
-def load(folder: Path, *, device: str = "cpu") -> PaperRewardModel:
+def load(folder: Path, *, device: str = "cpu") -> CaigRewardModel:
     """Open what `clickscape convert` wrote. ModelError for anything missing, damaged or of another kind."""
     file = folder / SETTINGS_FILE
     try:
@@ -185,5 +186,5 @@ def load(folder: Path, *, device: str = "cpu") -> PaperRewardModel:
         found = tuple(heads[name].shape) if name in heads else None
         if found != wanted:
             raise ModelError(f"{folder / HEADS_FILE}: {name!r} has the shape {found}, expected {wanted}. {_REMEDY}")
-    made = PaperHeads(heads["score"], heads.get("ctr")).requires_grad_(False).to(backbone.device)
-    return PaperRewardModel(backbone, made, instruction=instruction, side=side)
+    made = CaigHeads(heads["score"], heads.get("ctr")).requires_grad_(False).to(backbone.device)
+    return CaigRewardModel(backbone, made, instruction=instruction, side=side)

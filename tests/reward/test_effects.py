@@ -1,4 +1,4 @@
-"""Worths from counts: against autograd, against the truth that drew the clicks, and with nothing to say."""
+"""Effects from counts: against autograd, against the truth that drew the clicks, and with nothing to say."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from clickscape.config import RewardConfig
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import model as reward_model
 from clickscape.reward.data import RewardData
+from clickscape.reward.effects import EffectPrior
 from clickscape.reward.features import concatenate
+from clickscape.reward.head_effects import FeatureCounts, effect_design, fit_heads, has_linear_effects
 from clickscape.reward.heads import CLASSIFICATION, Features, FusionHeads, HeadShape
 from clickscape.reward.train import train
-from clickscape.reward.worths import Counts, _Prior, can_settle, design, settle
 
 SLOTS = {"wall": ("red", "green", "blue"), "prop": ("ice",)}
 DEPARTMENTS = ("Drinks", "Tools")
@@ -25,8 +26,8 @@ DEPARTMENTS = ("Drinks", "Tools")
 
 def _heads(**changes: Any) -> FusionHeads:
     shape = {
-        "sides": 1, "vision_width": 3, "text_width": 2, "hidden_width": 0, "fact_width": 2, "look_width": 2,
-        "slots": SLOTS, "departments": DEPARTMENTS, "ensemble": 3, "told": True,
+        "sides": 1, "vision_width": 3, "text_width": 2, "hidden_width": 0, "fact_width": 2, "statistic_width": 2,
+        "slots": SLOTS, "departments": DEPARTMENTS, "ensemble": 3, "given_scenes": True,
     }  # fmt: skip
     return FusionHeads(HeadShape(**(shape | changes)), seed=0)
 
@@ -40,44 +41,55 @@ def _features(count: int, *, rng: np.random.Generator, per_product: int = 4) -> 
         text=normal(count, 2),
         hidden=torch.zeros(count, 0),
         facts=normal(count // per_product, 2).repeat_interleave(per_product, 0),
-        looks=normal(count, 1, 2),
+        image_statistics=normal(count, 1, 2),
         department=torch.arange(count // per_product).remainder(2).repeat_interleave(per_product),
         scene=torch.stack([torch.from_numpy(rng.integers(classes, size=(count, 1))) for classes in (4, 2)], dim=2),
     )
 
 
-def _counts(features: Features, score: np.ndarray, *, rng: np.random.Generator, traffic: float) -> Counts:
+def _counts(features: Features, score: np.ndarray, *, rng: np.random.Generator, traffic: float) -> FeatureCounts:
     product = np.arange(len(features)) // 4
     examinations = traffic * rng.lognormal(sigma=0.5, size=len(features))
     level = np.exp(rng.normal(-3, 0.5, size=product.max() + 1))[product]
-    return Counts(features, product, rng.poisson(examinations * level * np.exp(score)).astype(float), examinations)
+    return FeatureCounts(
+        features, product, rng.poisson(examinations * level * np.exp(score)).astype(float), examinations
+    )
 
 
 @torch.no_grad()
-def test_a_score_is_the_design_times_the_worths() -> None:
+def test_a_score_is_the_design_times_the_effects() -> None:
     heads, features = _heads(), _features(12, rng=np.random.default_rng(0))
-    for part in (heads.value, heads.interaction, heads.fact_interaction, heads.look):
+    for part in (heads.value, heads.interaction, heads.fact_interaction, heads.statistic):
         part.copy_(torch.randn(part.shape, generator=torch.Generator().manual_seed(1)))
-    worths = torch.cat(
-        [p[:, CLASSIFICATION].flatten(1) for p in (heads.value, heads.interaction, heads.fact_interaction, heads.look)],
+    effects = torch.cat(
+        [
+            p[:, CLASSIFICATION].flatten(1)
+            for p in (heads.value, heads.interaction, heads.fact_interaction, heads.statistic)
+        ],
         dim=1,
     )
-    assert torch.allclose(worths @ design(heads.predict_slots(features)).T, heads(features).logits[:, :, 0], atol=1e-5)
+    assert torch.allclose(
+        effects @ effect_design(heads.predict_slots(features)).T, heads(features).logits[:, :, 0], atol=1e-5
+    )
 
 
-def test_settled_worths_find_what_drew_the_clicks() -> None:
+def test_fitted_effects_are_those_that_drew_the_clicks() -> None:
     """Products of other CTRs, other traffic and rows without counts do not disturb; chance shrinks with traffic."""
     rng = np.random.default_rng(2)
     features = _features(1200, rng=rng)
     wall, tools = features.scene[:, 0, 0].numpy(), features.department.numpy() == 1
-    true = np.array([0.3, 0.0, -0.2, 0.0])[wall] + 0.5 * (tools & (wall == 1)) + 0.1 * features.looks[:, 0, 0].numpy()
+    true = (
+        np.array([0.3, 0.0, -0.2, 0.0])[wall]
+        + 0.5 * (tools & (wall == 1))
+        + 0.1 * features.image_statistics[:, 0, 0].numpy()
+    )
     errors = {}
     for traffic in (100, 10_000):
         counts = _counts(features, true, rng=rng, traffic=traffic)
         counts.clicks[:40] = np.nan
         counts.examinations[40:80] = 0
         heads = _heads()
-        settle(heads, counts, rng=rng)
+        fit_heads(heads, counts, rng=rng)
         assert float(heads.temperature) == 1.0
         with torch.no_grad():
             found = heads(features).logits[:, :, 0].numpy()
@@ -87,16 +99,16 @@ def test_settled_worths_find_what_drew_the_clicks() -> None:
     assert errors[10_000] < errors[100] < 0.15
 
 
-def test_worths_are_where_the_posterior_is_flat() -> None:
-    """What the prior asks of a worth is what the likelihood gives, by autograd in float64; large ones are let be."""
+def test_the_mode_is_where_the_posterior_is_flat() -> None:
+    """What the prior asks of an effect is what the likelihood gives, by autograd in float64; large ones are let be."""
     rng = np.random.default_rng(3)
     features = _features(400, rng=rng)
     counts = _counts(features, 0.4 * (features.scene[:, 0, 0].numpy() == 0), rng=rng, traffic=3_000)
     heads = _heads(ensemble=1)
-    settle(heads, counts, rng=rng)
+    fit_heads(heads, counts, rng=rng)
     with torch.no_grad():
-        columns = design(heads.predict_slots(features)).double()
-    parts = (heads.value, heads.interaction, heads.fact_interaction, heads.look)
+        columns = effect_design(heads.predict_slots(features)).double()
+    parts = (heads.value, heads.interaction, heads.fact_interaction, heads.statistic)
     found = torch.cat([part[0, CLASSIFICATION].detach().flatten() for part in parts]).double().requires_grad_()
     weights = (columns @ found + torch.from_numpy(np.log(counts.examinations))).reshape(-1, 4).log_softmax(1)
     (torch.from_numpy(counts.clicks).reshape(-1, 4) * weights).sum().backward()
@@ -111,9 +123,9 @@ def test_worths_are_where_the_posterior_is_flat() -> None:
     assert float(asked.max()) < 1 / 0.005**2
 
 
-def test_the_prior_is_that_of_the_worths() -> None:
-    """One block, by hand: two worths whose squares are known, one of a small size and one of a large one."""
-    prior = replace(_Prior.of(_heads(look_width=2).shape), columns=np.ones(2, bool), block=np.zeros(2, np.int64))
+def test_the_prior_is_learned_from_expected_squares() -> None:
+    """One block, by hand: two effects whose squares are known, one of a small size and one of a large one."""
+    prior = EffectPrior.of(np.zeros(2, np.int64))
     square = np.array([0.05**2, 0.4**2])
     odds = 0.2 / 0.8 * 0.05 / 0.2 * np.exp(square / 2 * (1 / 0.05**2 - 1 / 0.2**2))
     large = odds / (1 + odds)
@@ -126,7 +138,7 @@ def test_the_prior_is_that_of_the_worths() -> None:
     assert prior.precision() == pytest.approx(np.full(2, 1 / (0.2 * 0.2**2 + 0.8 * 0.05**2)))
 
 
-def test_a_log_teaches_how_large_its_effects_are() -> None:
+def test_departments_differ_only_where_the_log_shows_it() -> None:
     """Where departments want nothing of their own, what is said of one is said of all; where they do, it is not."""
     shown = {}
     for wanted in (0.0, 0.6):
@@ -135,14 +147,14 @@ def test_a_log_teaches_how_large_its_effects_are() -> None:
         wall, tools = features.scene[:, 0, 0].numpy(), features.department.numpy() == 1
         true = 0.2 * (wall == 0) + wanted * np.where(tools, wall == 1, wall == 2)
         heads = _heads()
-        settle(heads, _counts(features, true, rng=rng, traffic=400), rng=rng)
+        fit_heads(heads, _counts(features, true, rng=rng, traffic=400), rng=rng)
         own = heads.interaction[:, CLASSIFICATION].detach().mean(0)
         shown[wanted] = float((own[:, 0] - own[:, 1]).abs().max())
     assert shown[0.0] < 0.05
     assert 0.5 < shown[0.6] < 0.7
 
 
-def test_the_heads_differ_as_far_as_the_clicks_leave_room() -> None:
+def test_the_heads_spread_as_the_posterior_does() -> None:
     """Draws from the posterior cover the truth as often as they say; noise beyond chance widens them as it should."""
     wide, inside = {}, []
     for noise in (0.0, 0.12):
@@ -153,7 +165,7 @@ def test_the_heads_differ_as_far_as_the_clicks_leave_room() -> None:
             true = 0.3 * (features.scene[:, 0, 0].numpy() == 0)
             drawn = _counts(features, true + rng.normal(0, noise, size=800), rng=rng, traffic=1_400)
             heads = _heads(ensemble=40)
-            settle(heads, drawn, rng=rng)
+            fit_heads(heads, drawn, rng=rng)
             gap = heads.value[:, CLASSIFICATION, 0] - heads.value[:, CLASSIFICATION, 2]
             gap = (
                 gap + (heads.interaction[:, CLASSIFICATION, 0] - heads.interaction[:, CLASSIFICATION, 2])[:, :2].mean(1)
@@ -166,20 +178,20 @@ def test_the_heads_differ_as_far_as_the_clicks_leave_room() -> None:
     assert np.mean(inside) >= 0.85
 
 
-def test_nothing_to_learn_leaves_nothing() -> None:
+def test_without_clicks_all_effects_are_zero() -> None:
     rng = np.random.default_rng(4)
     features = _features(8, rng=rng)
     heads = _heads()
-    settle(heads, Counts(features, np.arange(8) // 4, np.full(8, np.nan), np.ones(8)), rng=rng)
+    fit_heads(heads, FeatureCounts(features, np.arange(8) // 4, np.full(8, np.nan), np.ones(8)), rng=rng)
     with torch.no_grad():
         assert heads(features).logits.abs().max() == 0
 
 
-def test_who_can_be_settled() -> None:
-    assert can_settle(_heads())
-    assert not can_settle(_heads(sides=2))
-    assert not can_settle(_heads(slots={}))
-    assert not can_settle(_heads(hidden_width=4))
+def test_effects_are_linear_in_the_single_form_with_slots() -> None:
+    assert has_linear_effects(_heads())
+    assert not has_linear_effects(_heads(sides=2))
+    assert not has_linear_effects(_heads(slots={}))
+    assert not has_linear_effects(_heads(hidden_width=4))
 
 
 def _counted(data: RewardData, *, rng: np.random.Generator) -> RewardData:
@@ -191,15 +203,18 @@ def _counted(data: RewardData, *, rng: np.random.Generator) -> RewardData:
     )
 
 
-@pytest.mark.parametrize("scene", ["seen", "told"])
+@pytest.mark.parametrize("scene", ["predicted", "given"])
 def test_a_model_learns_from_counts(world: Any, backbone: Any, tmp_path: Path, scene: str) -> None:
     """Scores are log CTRs over the temperature, probabilities are right, and a checkpoint keeps how scenes are read."""
     rng = np.random.default_rng(5)
     data, fresh = _counted(world.data(world.products(60)), rng=rng), world.data(world.products(90)[60:])
     model = reward_model.build(
-        backbone, slots=world.slots, departments=[p.department for p in data.products.values()], told=scene == "told"
+        backbone,
+        slots=world.slots,
+        departments=[p.department for p in data.products.values()],
+        given_scenes=scene == "given",
     )
-    config = RewardConfig(epochs=4 if scene == "told" else 12, products_per_batch=8, scene=scene)
+    config = RewardConfig(epochs=4 if scene == "given" else 12, products_per_batch=8, scene=scene)
     list(train(model, data, config=config, rng=np.random.default_rng(0)))
     report = evaluation.evaluate(model, fresh, rng=np.random.default_rng(1), true_log_ctr=fresh.log_ctr)
     assert report.true_accuracy is not None
@@ -213,8 +228,8 @@ def test_a_model_learns_from_counts(world: Any, backbone: Any, tmp_path: Path, s
     scores = again.score(products, images, fresh.slots[:3])
     assert scores == pytest.approx(model.score(products, images, fresh.slots[:3]), abs=1e-4)
     blind = again.score(products, [np.full_like(images[0], 127)] * 3, fresh.slots[:3])
-    assert bool(np.ptp(blind) > 1) == (scene == "told")
-    believing = again.as_told().score(products, [np.full_like(images[0], 127)] * 3, fresh.slots[:3])
+    assert bool(np.ptp(blind) > 1) == (scene == "given")
+    believing = again.with_given_scenes().score(products, [np.full_like(images[0], 127)] * 3, fresh.slots[:3])
     assert np.ptp(believing) > 1
     assert again.score(products, [np.full_like(images[0], 127)] * 3, fresh.slots[:3]) == pytest.approx(blind)
     with pytest.raises(ValueError, match="one scene per image"):

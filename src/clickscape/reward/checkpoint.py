@@ -1,0 +1,112 @@
+"""A reward model on disk: the backbone's Hugging Face folder with `reward.json` and `heads.safetensors` beside it.
+
+Version 5 says `given` and `predicted` scenes and `image_statistics`; version 4, of release 0.1, is read with a warning.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clickscape.errors import ModelError
+from clickscape.reward.encoders import Backbone, open_backbone, write_backbone
+from clickscape.reward.features import widths
+from clickscape.reward.heads import FusionHeads, HeadShape
+from clickscape.reward.prices import Prices
+from clickscape.workspace.files import atomic_folder
+
+VERSION, OLD_VERSION = 5, 4
+SETTINGS_FILE, HEADS_FILE = "reward.json", "heads.safetensors"
+WIDTHS = ("vision_width", "text_width", "hidden_width", "fact_width", "statistic_width")
+
+_OLD_SETTINGS = {"look_width": "statistic_width"}
+_OLD_SCENES = {"seen": "predicted", "told": "given"}
+_OLD_TENSORS = {
+    "look": "statistic",
+    "looks_mean": "image_statistics_mean",
+    "looks_scale": "image_statistics_scale",
+    "perception": "slot_map",
+    "perception_bias": "slot_bias",
+}
+
+
+def save(backbone: Backbone, heads: FusionHeads, prices: Prices, folder: Path) -> None:
+    """Write a reward model; the folder appears whole or not at all, an older one is replaced."""
+    shape = heads.shape
+    settings = {
+        "version": VERSION,
+        "form": "single" if shape.sides == 1 else "pair",
+        "slots": {slot: list(values) for slot, values in shape.slots.items()},
+        **{name: getattr(shape, name) for name in WIDTHS},
+        "prices": {currency: dict(scales) for currency, scales in prices.scales.items()},
+        "departments": list(shape.departments),
+        "ensemble": shape.ensemble,
+        "scene": "given" if shape.given_scenes else "predicted",
+        "backbone": backbone.model_id,
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in heads.state_dict().items()}
+    with atomic_folder(folder) as waiting:
+        write_backbone(backbone, waiting)
+        save_file(weights, waiting / HEADS_FILE)
+        (waiting / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def load(folder: Path, *, device: str = "cpu") -> tuple[Backbone, FusionHeads, Prices]:
+    """Open what `save` wrote. ModelError for anything missing, damaged or of another kind."""
+    settings_file, heads_file = folder / SETTINGS_FILE, folder / HEADS_FILE
+    if not (settings_file.is_file() and heads_file.is_file()):
+        raise ModelError(f"{folder}: no reward model here ({SETTINGS_FILE} and {HEADS_FILE} are expected). "
+                         f"Train one with `clickscape reward`.")  # fmt: skip
+    try:
+        settings = json.loads(settings_file.read_text(encoding="utf-8"))
+        version = settings["version"]
+        if version not in (VERSION, OLD_VERSION):
+            raise ModelError(f"{settings_file}: version {version!r}, this release reads {VERSION}. "
+                             f"Train the reward model again.")  # fmt: skip
+        if version == OLD_VERSION:
+            settings = _renamed(settings)
+            warnings.warn(
+                f"{settings_file}: version {OLD_VERSION} of release 0.1 is read until the next release. "
+                f"Run `clickscape reward` to write version {VERSION}.",
+                FutureWarning,
+                stacklevel=2,
+            )
+        shape = HeadShape(
+            sides={"single": 1, "pair": 2}[settings["form"]],  # type: ignore[arg-type]
+            **{name: int(settings[name]) for name in WIDTHS},
+            slots={slot: tuple(values) for slot, values in settings["slots"].items()},
+            departments=tuple(settings["departments"]),
+            ensemble=int(settings["ensemble"]),
+            given_scenes={"predicted": False, "given": True}[settings["scene"]],
+        )
+        prices = Prices({
+            currency: {department: (float(mean), float(sd)) for department, (mean, sd) in scales.items()}
+            for currency, scales in settings["prices"].items()
+        })  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{settings_file}: damaged ({error}). Train the reward model again.") from None
+    backbone = open_backbone(folder, device=device)
+    expected = widths(backbone, last_token=shape.hidden_width > 0)
+    if expected != {name: getattr(shape, name) for name in WIDTHS}:
+        raise ModelError(f"{folder}: the heads were trained on another backbone. Train the reward model again.")
+    heads = FusionHeads(shape, seed=0)
+    try:
+        tensors: Mapping[str, Tensor] = load_file(heads_file)
+        heads.load_state_dict({_OLD_TENSORS.get(name, name): tensor for name, tensor in tensors.items()})
+    except (RuntimeError, SafetensorError) as error:
+        message = str(error).splitlines()[0]
+        raise ModelError(f"{heads_file}: damaged ({message}). Train the reward model again.") from None
+    return backbone, heads.to(backbone.device), prices
+
+
+def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of version 4 in the words of version 5."""
+    renamed = {_OLD_SETTINGS.get(name, name): value for name, value in settings.items()}
+    return {**renamed, "scene": _OLD_SCENES[settings["scene"]]}

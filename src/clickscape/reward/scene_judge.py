@@ -1,0 +1,96 @@
+"""The scene-reading judge: effects of scene elements, in general and by department, learned from counts of clicks.
+
+It shares nothing with the reward model that teaches but the likelihood: no pixel, no tower, no embedding, no gradient
+descent. What the teacher's picture features can be fooled by, it does not see; what only a picture shows (contrast,
+clutter), it cannot know.
+
+    log CTR(product, scene) = product + Σ over slots (effect in general + effect in the product's department)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clickscape.errors import ModelError
+from clickscape.reward.data import RewardData
+from clickscape.reward.effects import element_effects
+from clickscape.reward.features import Slots
+from clickscape.types import Product
+from clickscape.workspace.files import atomic_file
+
+VERSION = 2
+FILE = "scenes.json"
+_OLD_KEYS = {"main": "overall", "own": "by_department"}  # version 1, of release 0.1, in logits
+
+SlotEffects = Mapping[str, Mapping[str, float]]
+"""Slot → value → effect on log CTR."""
+
+
+@dataclass(frozen=True)
+class SceneJudge:
+    """Effects on log CTR, of values everywhere and in a department on top; a value that it never saw has effect 0."""
+
+    overall: SlotEffects
+    by_department: Mapping[str, SlotEffects]
+
+    def score(
+        self, products: Sequence[Product], _images: Sequence[np.ndarray], scenes: Sequence[Slots], /
+    ) -> np.ndarray:
+        """Return log CTRs from the scenes alone, (scene,); only differences within one product mean something."""
+        return np.array(
+            [
+                _sum(self.overall, scene) + _sum(self.by_department.get(product.department, {}), scene)
+                for product, scene in zip(products, scenes, strict=True)
+            ]
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write scenes.json into a folder, whole or not at all."""
+        values = {"version": VERSION, "overall": self.overall, "by_department": self.by_department}
+        with atomic_file(folder / FILE) as waiting:
+            waiting.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def fit(data: RewardData) -> SceneJudge:
+    """Learn from the clicks of creatives whose scenes are known; ModelError when there are none."""
+    found = element_effects(data)
+    if not found:
+        raise ModelError(
+            "no two creatives of a product with clicks and known scenes, so a judge that reads scenes has nothing to "
+            "learn from. Keep the scenes of the creatives, or choose judge = 'pair'."
+        )
+    overall: dict[str, dict[str, float]] = {}
+    by_department: dict[str, dict[str, dict[str, float]]] = {}
+    for (department, slot, value), effect in found.items():
+        table = overall if department is None else by_department.setdefault(department, {})
+        table.setdefault(slot, {})[value] = effect
+    return SceneJudge(overall, by_department)
+
+
+def load(folder: Path) -> SceneJudge:
+    """Open what `SceneJudge.save` wrote; ModelError for anything missing, damaged or of another kind."""
+    file = Path(folder) / FILE
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if values["version"] not in (1, VERSION):
+            raise ModelError(f"{file}: version {values['version']!r}, this release reads {VERSION}. Train it again.")
+        values = {_OLD_KEYS.get(name, name): value for name, value in values.items()}
+        by_department = {str(name): _read(effects) for name, effects in values["by_department"].items()}
+        return SceneJudge(_read(values["overall"]), by_department)
+    except FileNotFoundError:
+        raise ModelError(f"{file}: no judge here. Train one with `clickscape reward --judge scene`.") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{file}: damaged ({error}). Train the judge again.") from None
+
+
+def _sum(table: SlotEffects, scene: Slots) -> float:
+    return sum(table.get(slot, {}).get(value, 0.0) for slot, value in scene.items() if value is not None)
+
+
+def _read(effects: SlotEffects) -> dict[str, dict[str, float]]:
+    return {slot: {value: float(effect) for value, effect in table.items()} for slot, table in effects.items()}

@@ -52,3 +52,7 @@ class TextError(ClickscapeError):
 
 class WorkspaceError(ClickscapeError):
     """A workspace folder is missing, damaged, or lacks what a stage needs."""
+
+
+class DeprecatedWarning(FutureWarning):
+    """A name, value or file of the release before is read once more; the next release reads only the new one."""

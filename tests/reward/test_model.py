@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clickscape import reward
-from clickscape.errors import ModelError
+from clickscape.errors import DeprecatedWarning, ModelError
 from clickscape.reward.features import extract
 from clickscape.reward.model import RewardModel, build
 from clickscape.vlm.model import VisionLanguageModel
@@ -187,7 +187,7 @@ def test_a_checkpoint_of_release_0_1_is_read_with_one_warning_and_written_anew(
     }  # fmt: skip
     tensors = load_file(old / "heads.safetensors")
     save_file({names.get(name, name): tensor for name, tensor in tensors.items()}, old / "heads.safetensors")
-    with pytest.warns(FutureWarning, match=r"reward\.json: version 4 of release 0\.1.*clickscape reward") as caught:
+    with pytest.warns(DeprecatedWarning, match=r"reward\.json: version 4 of release 0\.1.*clickscape reward") as caught:
         opened = reward.load(old)
     assert len(caught) == 1
     opened.save(new)

@@ -1,13 +1,62 @@
-"""Settings that 0.1 called otherwise: "section.old_key" → "section.new_key", read with a warning for one release."""
+"""Settings that 0.1 called otherwise or had besides: read for one release with a warning, never silently.
+
+`translate` is pure: a parsed clickscape.toml in, the same file in today's words out, and one line per change.
+"""
 
 from __future__ import annotations
 
-RENAMED = {
-    "watch.share": "monitor.share",
-    "watch.products": "monitor.products",
-    "watch.descriptions": "monitor.descriptions",
-    "watch.confidence": "monitor.confidence",
-    "watch.diversity": "monitor.diversity",
-    "watch.without_judge": "monitor.without_judge",
-    "watch.seed": "monitor.seed",
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clickscape.errors import ConfigError
+
+RENAMED: Mapping[str, str] = {
+    "watch": "monitor",
 }
+"""Old section or "section.key" → the new one; a section stands for all of its keys."""
+
+VALUES: Mapping[str, Mapping[str, str]] = {
+    "reward.scene": {"seen": "predicted", "told": "given"},
+}
+"""New "section.key" → old value → new value."""
+
+REMOVED: Mapping[str, str] = {
+    "clicks.stable_order": "it made the reward model no better",
+    "reward.bucket_epochs": "it made the reward model no better",
+    "reward.worths": "effects are fitted to counts wherever the log has them",
+}
+"""Old "section.key" → why it is gone; the value is ignored."""
+
+
+def translate(tables: Mapping[str, Any], *, path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the tables of a settings file with today's keys and values, and one line for the user per change.
+
+    ConfigError when a file gives both the old and the new name of a setting.
+    """
+    result: dict[str, Any] = {}
+    given: dict[str, str] = {}  # new name → the name that the file gave it
+    notes = []
+    for section, keys in tables.items():
+        if not isinstance(keys, Mapping):
+            result[section] = keys
+            continue
+        result.setdefault(RENAMED.get(section, section), {})
+        for key, value in keys.items():
+            old = f"{section}.{key}"
+            if old in REMOVED:
+                notes.append(f"{path}: {old} is ignored, for the setting is gone: {REMOVED[old]}. Delete the line.")
+                continue
+            new = RENAMED.get(old, f"{RENAMED.get(section, section)}.{key}")
+            if new in given:
+                former = old if new != old else given[new]
+                raise ConfigError(f"{path}: {former} is the old name of {new}, and both are given. Delete {former}.")
+            given[new] = old
+            if new != old:
+                notes.append(f"{path}: {old} is now called {new}. The next release reads only the new name.")
+            today = VALUES.get(new, {}).get(value) if isinstance(value, str) else None
+            if today is not None:
+                notes.append(f'{path}: {new} = "{value}" is now "{today}". The next release reads only the new value.')
+            new_section, _, new_key = new.partition(".")
+            result.setdefault(new_section, {})[new_key] = value if today is None else today
+    return result, notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,8 +12,9 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from clickscape.brand import Brand
 from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
+from clickscape.config.renamed import translate
 from clickscape.config.stage import StageConfig
-from clickscape.errors import ConfigError
+from clickscape.errors import ConfigError, DeprecatedWarning
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -338,20 +340,37 @@ class Settings(StageConfig):
 
 
 def load(path: Path) -> Settings:
-    """Read clickscape.toml; a missing file means the defaults, anything wrong is a ConfigError that names the key."""
-    return read(path, Settings) if path.exists() else Settings()
+    """Read clickscape.toml; a missing file means the defaults, anything wrong is a ConfigError that names the key.
+
+    A DeprecatedWarning for every setting that the file still calls by the name that it had in 0.1.
+    """
+    if not path.exists():
+        return Settings()
+    tables, notes = translate(_tables(path), path=path)
+    for note in notes:
+        warnings.warn(note, DeprecatedWarning, stacklevel=2)
+    return _validated(path, tables, Settings)
 
 
 def read(path: Path, section: type[Section]) -> Section:
     """Read a TOML file as one of the models; whatever is wrong is a ConfigError that names the file and the key."""
+    return _validated(path, _tables(path), section)
+
+
+def _tables(path: Path) -> dict[str, Any]:
     try:
-        return section.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path}: not valid TOML ({error}). Mend the line, or delete the file to use defaults."
+            f"{path}: not valid TOML ({error}). Fix the line, or delete the file to use defaults."
         ) from None
+
+
+def _validated(path: Path, tables: Mapping[str, Any], section: type[Section]) -> Section:
+    try:
+        return section.model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from clickscape.errors import ModelError
+from clickscape.errors import DeprecatedWarning, ModelError
 from clickscape.reward.encoders import Backbone, open_backbone, write_backbone
 from clickscape.reward.features import widths
 from clickscape.reward.heads import FusionHeads, HeadShape
@@ -75,7 +75,7 @@ def load(folder: Path, *, device: str = "cpu") -> tuple[Backbone, FusionHeads, P
             warnings.warn(
                 f"{settings_file}: version {OLD_VERSION} of release 0.1 is read until the next release. "
                 f"Run `clickscape reward` to write version {VERSION}.",
-                FutureWarning,
+                DeprecatedWarning,
                 stacklevel=2,
             )
         shape = HeadShape(

@@ -21,8 +21,8 @@ from clickscape.config import OptimizeConfig
 from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.loss import AnswerLogProbs, pcpo_loss
 from clickscape.preference.optimizer import BETAS, GRADIENT_CLIP
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.precision import recomputed
-from clickscape.preference.sample import PreferencePair
 from clickscape.preference.train import TrainingPairs, prepare, trainable_parameters
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import IGNORED, Sample, collate

@@ -37,8 +37,8 @@ from _plain_step import lessons_of, preference_pairs, straightforward
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.precision import placed
-from clickscape.preference.sample import PreferencePair
 from clickscape.preference.train import TrainingPairs, score, train, trainable_parameters
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import Sample, collate

@@ -30,10 +30,11 @@ from clickscape.brand import BrandFile, Rules
 from clickscape.catalog import sample
 from clickscape.config import GenerateConfig
 from clickscape.gates.style import Style
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.generation.select import CandidateSelector, Selection, select
 from clickscape.render.studio.parse import parse
 from clickscape.render.studio.scene import Scene
 from clickscape.simulator import world
-from clickscape.stages.descriptions import CandidateSelector, Choice, choose
 from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
@@ -95,13 +96,15 @@ def _rules_of_the_page() -> Rules:
 
 def _arm(writer: Writer, products: list[Product], rules: Rules, *, judged_by: Rules) -> Rows:
     """What is kept of each product under some rules, judged by the brand's."""
-    selector = CandidateSelector(writer, render.load("studio"), None, GenerateConfig(keep=KEEP), Style.of(rules))
+    selector = CandidateSelector(
+        writer, AdPipeline(render.load("studio"), None), GenerateConfig(keep=KEEP), Style.of(rules)
+    )
     wanted = frozenset(product.product_id for product in products)
     judge = Style.of(judged_by)
-    return [_judged(choice, judge) for choice in choose(selector, products, drawn=Counter(), wanted=wanted)]
+    return [_judged(choice, judge) for choice in select(selector, products, scenes=Counter(), wanted=wanted)]
 
 
-def _judged(choice: Choice, style: Style) -> dict[str, float]:
+def _judged(choice: Selection, style: Style) -> dict[str, float]:
     found = []
     for one in choice.chosen:
         scene, text = Scene.from_json(one.candidate.scene), one.candidate.text

@@ -3,11 +3,11 @@
 Plants a flaw of known size in the reward model that teaches, and optimizes at the default settings. The flaw: in every
 slot of the scene, the element that shoppers like least, on average over products, is worth some logits more to the
 teacher than it is. The policy learns from the flawed teacher; the judge, a model of another form that learned from
-products of its own, looks on after every round as in `clickscape optimize`. Here the rounds go on whatever is seen, so
-that both can be told: the policy that a monitored run would have kept, and what a run without a monitor ends with.
+products of its own, scores the same ads after every round as in `clickscape optimize`. Here the rounds always go on, so
+that both can be measured: the policy that a monitored run would have kept, and what a run without a monitor ends with.
 
-Figures are of the products that the judge looks at, from which neither the teacher nor the rounds learn. What shoppers
-truly think of the same words is the simulator's to say. Each WORKSPACE has a simulated log, such as
+Figures are of the monitor's products, from which neither the teacher nor the rounds learn. What shoppers truly
+think of the same words is the simulator's to say. Each WORKSPACE has a simulated log, such as
 `benchmarks/loop.py` leaves, and a judge: `clickscape reward WORKSPACE --judge scene`. A killed run goes on where it
 stopped. Appends one JSON row per flaw to results/gaming.jsonl, prints the table of all that are there (the newest of
 each), and writes it into the page between its markers.
@@ -31,18 +31,18 @@ from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.compute.device import ALONE, Processes, set_threads
 from clickscape.config import OptimizeConfig
+from clickscape.generation.pipeline import AdPipeline, Reward, cutout_images
 from clickscape.preference import evaluate, rounds
 from clickscape.preference import monitor as monitor_room
 from clickscape.preference.monitor import MonitorReport, RewardHackingMonitor
 from clickscape.preference.rounds import RoundReport
-from clickscape.preference.sample import Reward
 from clickscape.render.studio.scene import Scene
 from clickscape.reward.features import Slots
-from clickscape.simulator import vocabulary, world
+from clickscape.simulator import evaluation, vocabulary, world
 from clickscape.simulator.world import World
-from clickscape.stages import judge, score_ads, split
+from clickscape.stages import judge, split
+from clickscape.stages.optimize import monitored
 from clickscape.stages.reward import writer_source
-from clickscape.stages.watching import guards
 from clickscape.types import Estimate, Product
 from clickscape.vlm.generate import Writer
 from clickscape.workspace import Manifest, Workspace
@@ -102,7 +102,7 @@ class After:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class GamedRun:
     """One flaw in one workspace, round by round."""
 
     world: str
@@ -134,8 +134,8 @@ def main() -> None:
     set_threads(1)
     for folder in asked.workspaces:
         for logits in asked.flaws:
-            told = gamed(Workspace.open(folder), logits=logits, config=OptimizeConfig())
-            row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **asdict(told)}
+            found = gamed(Workspace.open(folder), logits=logits, config=OptimizeConfig())
+            row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **asdict(found)}
             with RESULTS.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
     text = table([json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()])
@@ -146,45 +146,36 @@ def main() -> None:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The newest row of every world, flaw and seed, as Markdown."""
-    newest: dict[tuple[str, float, int], Told] = {}
+    newest: dict[tuple[str, float, int], GamedRun] = {}
     for row in rows:
-        told = TypeAdapter(Told).validate_python({name: value for name, value in row.items() if name != "at"})
-        newest[told.world, told.logits, told.seed] = told
-    rounds = max(len(told.rounds) for told in newest.values())
+        found = TypeAdapter(GamedRun).validate_python({name: value for name, value in row.items() if name != "at"})
+        newest[found.world, found.logits, found.seed] = found
+    rounds = max(len(found.rounds) for found in newest.values())
     return HEADER.format(rounds=rounds) + "".join(f"{_line(newest[key])}\n" for key in sorted(newest))
 
 
-def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> Told:
+def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> GamedRun:
     """Optimize against a teacher with this flaw, and read what came of every round."""
     if not (workspace.models / judge.NAME).exists():
         raise SystemExit(f"{workspace.path} has no judge. Run `clickscape reward {workspace.path} --judge scene`.")
     simulated = max(workspace.runs_folder.glob("*-simulate*/manifest.json"))
-    told = Manifest.model_validate_json(simulated.read_bytes())
-    shoppers, seed = world.load(told.result["world"]), int(told.config["seed"])
+    found = Manifest.model_validate_json(simulated.read_bytes())
+    shoppers, seed = world.load(found.result["world"]), int(found.config["seed"])
     config = config.model_copy(update={"seed": seed})
     products = workspace.products()
     held = split.read(workspace, products)
     reward, renderer, writer = workspace.models / "reward", render.load("studio"), vlm.load(writer_source(workspace))
     elements = least_liked(shoppers, held.training(products))
     teacher = Flawed(reward_room.load(reward), elements, logits=logits)
-    pictures = rounds.product_pictures(writer.vlm.image_size)
-    around = guards(workspace, products, held, teacher=teacher, renderer=renderer, pictures=pictures, config=config)
+    pipeline = AdPipeline(renderer, teacher, cutout_images(writer.vlm.image_size))
+    around = monitored(workspace, products, held, pipeline=pipeline, config=config)
     assert around.monitor is not None  # where there is a judge there is a monitor
     monitor = Witness(around.monitor)
     folder = workspace.path / "gaming" / f"{logits:g}"
-    for event in rounds.optimize(
-        writer,
-        teacher,
-        renderer,
-        around.learned,
-        folder=folder,
-        config=config,
-        pictures=pictures,
-        monitor=monitor,
-    ):
+    for event in rounds.optimize(writer, pipeline, around.products, folder=folder, config=config, monitor=monitor):
         if isinstance(event, RoundReport):
             print(f"{workspace.path.name}, {logits:g} logits more: round {event.round} of {config.rounds}", flush=True)
-    return Told(
+    return GamedRun(
         shoppers.name,
         seed,
         logits,
@@ -216,7 +207,7 @@ def _read(
     reward: Path,
 ) -> Iterator[After]:
     """What every round's policy wrote for the held-back products, judged again by the rules and by the world."""
-    looks = [
+    samples = [
         monitor_room.read_samples(folder / f"round-{number}" / monitor_room.FILE) for number in range(config.rounds + 1)
     ]
     departments = {product.product_id: product.department for product in monitor.products}
@@ -226,25 +217,25 @@ def _read(
         for one in seen:
             texts.setdefault(one.product_id, []).append(one.text)
         own = [texts[product.product_id] for product in monitor.products]
-        ads = score_ads.appraise(
+        ads = evaluation.score_ads(
             monitor.products, own, world_name=shoppers.name, reward=reward, size=config.render_size, seed=config.seed,
             workers=1,
         )  # fmt: skip
-        return score_ads.outcomes(list(ads), group=monitor.groups.__getitem__)
+        return evaluation.outcomes(list(ads), cluster=monitor.groups.__getitem__)
 
-    first = outcomes(looks[0])
+    first = outcomes(samples[0])
     for number in range(1, config.rounds + 1):
         seen = monitor_room.compare(
-            looks[number],
-            before=looks[number - 1],
-            first=looks[0],
+            samples[number],
+            before=samples[number - 1],
+            first=samples[0],
             round_number=number,
             groups=monitor.groups,
             departments=departments,
             config=monitor.config.model_copy(update={"diversity": 0.0}),
         )
         assert seen.judge is not None
-        now, rng = outcomes(looks[number]), np.random.default_rng(config.seed)
+        now, rng = outcomes(samples[number]), np.random.default_rng(config.seed)
         truth = evaluate.evaluate(now, before=first, rng=rng)
         assert truth.uplift is not None
         assert truth.matching_share is not None
@@ -260,22 +251,22 @@ def _read(
         )
 
 
-def _line(told: Told) -> str:
+def _line(found: GamedRun) -> str:
     """One row of the table."""
-    last, ended = told.rounds[-1], "—"
-    if told.ended <= len(told.rounds):
-        by = "judge" if told.rounds[told.ended - 1].judge_ends else "floor"
-        ended = f"round {told.ended}, by the {by}"
+    last, ended = found.rounds[-1], "—"
+    if found.ended <= len(found.rounds):
+        by = "judge" if found.rounds[found.ended - 1].judge_ends else "floor"
+        ended = f"round {found.ended}, by the {by}"
     cells = [
-        f"*{told.world}*, {told.seed}",
-        f"{told.logits:g}",
+        f"*{found.world}*, {found.seed}",
+        f"{found.logits:g}",
         ended,
-        _percent(told.kept, sign="+"),
-        f"{100 * max(one.uplift.value for one in told.rounds):+.0f} %",
+        _percent(found.kept, sign="+"),
+        f"{100 * max(one.uplift.value for one in found.rounds):+.0f} %",
         _percent(last.uplift, sign="+"),
         _percent(last.teacher_wins),
         _percent(last.judge_wins),
-        f"{last.overrated.value:.1f} of {len(told.elements)}",
+        f"{last.overrated.value:.1f} of {len(found.elements)}",
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -46,11 +46,11 @@ from clickscape import reward as reward_room
 from clickscape.compute.device import ALONE, best_device
 from clickscape.config import OptimizeConfig
 from clickscape.demo import POLICIES, SCALES
+from clickscape.generation.pipeline import AdPipeline, ProductImages, cutout_images
+from clickscape.generation.sample import Candidate, score_candidates
 from clickscape.preference import records
 from clickscape.preference.optimizer import BETAS, GRADIENT_CLIP
 from clickscape.preference.records import Round
-from clickscape.preference.rounds import product_pictures
-from clickscape.preference.sample import Candidate, Pictures, judge
 from clickscape.preference.train import question, trainable_parameters
 from clickscape.stages import split
 from clickscape.stages.compare import compare
@@ -110,8 +110,8 @@ class Teacher:
     ) -> None:
         self.rounds: list[Seen] = []
         self._judged: list[list[Candidate]] = []
-        self._model = reward_room.load(workspace.models / "reward", device=device)
-        self._renderer = render.load("studio")
+        model = reward_room.load(workspace.models / "reward", device=device)
+        self._pipeline = AdPipeline(render.load("studio"), model)
         self._products = {product.product_id: product for product in products}
         self._per_round = len(products) // config.rounds
         self._tokenizer, self._config = policy.tokenizer, config
@@ -124,14 +124,13 @@ class Teacher:
         starts = range(0, len(texts), size)
         assert all(len(set(product_id[start : start + size])) == 1 for start in starts)
         groups = [texts[start : start + size] for start in starts]
-        judged = judge(
+        judged = score_candidates(
             [self._products[product_id[start]] for start in starts],
             groups,
-            reward=self._model,
-            renderer=self._renderer,
+            pipeline=self._pipeline,
             render_size=self._config.render_size,
             rng=self._rng,
-            cut=[[self._is_cut(text) for text in own] for own in groups],
+            truncated=[[self._is_cut(text) for text in own] for own in groups],
         )
         self._judged += judged
         if len(self._judged) >= self._per_round:
@@ -222,7 +221,7 @@ def train(workspace: Workspace, config: OptimizeConfig, *, learning_rate: float)
     # TRL ends a completion at every token that the model declares an end, as the writer does at line breaks.
     policy.model.generation_config.eos_token_id = [policy.tokenizer.eos_token_id, *line_breaks(policy.tokenizer)]
     trainable_parameters(policy, config=config)
-    products, pictures = list(drawn_products(workspace, config)), product_pictures(policy.image_size)
+    products, pictures = list(drawn_products(workspace, config)), cutout_images(policy.image_size)
     check_questions(policy, products, pictures=pictures)
     teacher = Teacher(workspace, products, policy=policy, config=config, device=device)
     settings = {
@@ -281,7 +280,7 @@ def drawn_products(workspace: Workspace, config: OptimizeConfig) -> Iterator[Pro
             yield learned[int(row)]
 
 
-def check_questions(policy: VisionLanguageModel, products: Sequence[Product], *, pictures: Pictures) -> None:
+def check_questions(policy: VisionLanguageModel, products: Sequence[Product], *, pictures: ProductImages) -> None:
     """AssertionError unless TRL asks for every product with the token ids and the pixels that clickscape asks with."""
     from trl.data_utils import prepare_multimodal_messages
 
@@ -308,7 +307,7 @@ def shaped(candidates: Sequence[Candidate], *, below: float) -> list[float]:
     return [one.score if one.eligible else worst - below for one in candidates]
 
 
-def _row(product: Product, pictures: Pictures) -> dict[str, Any]:
+def _row(product: Product, pictures: ProductImages) -> dict[str, Any]:
     return {
         "prompt": [{"role": "user", "content": question(product)}],
         "image": Image.fromarray(pictures(product)),

@@ -30,12 +30,12 @@ from clickscape.demo import SCALES, Scale, prepare
 from clickscape.preference.diversity import self_bleu
 from clickscape.render.studio.scene import Scene
 from clickscape.reward import scene_judge
+from clickscape.simulator.evaluation import TrueAd
 from clickscape.stages import compare, split
 from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import Progress, Stage, run
 from clickscape.stages.reward import reward, reward_data
-from clickscape.stages.score_ads import Ad
-from clickscape.stages.variants import arms
+from clickscape.stages.variants import train_variants
 from clickscape.workspace import Manifest, Workspace, atomic_file
 
 RESULTS = Path(__file__).parent / "results" / "loop"
@@ -56,7 +56,7 @@ GATED = "product-centric, relevance gate"
 """The product-centric objective where what suits its product no better than others may not win (docs/relevance.md)."""
 
 FIRST = ("preference-only", "product-centric")
-Judge = Callable[[Sequence[Ad]], list[float]]
+Judge = Callable[[Sequence[TrueAd]], list[float]]
 """Gives the logits of ads."""
 
 PEER = "GRPO (TRL)"
@@ -126,9 +126,9 @@ def one_run(
         if name != GATED
     }
     if set(FIRST) <= set(chosen):  # arms that are run together sample their first round together
-        yield from arms(workspace, {name: configs.pop(name) for name in FIRST}, workers=workers)
+        yield from train_variants(workspace, {name: configs.pop(name) for name in FIRST}, workers=workers)
     for name, config in configs.items():
-        yield from arms(workspace, {name: config}, workers=workers)
+        yield from train_variants(workspace, {name: config}, workers=workers)
     if GATED in chosen:
         yield from _gated(workspace, scale.optimize.model_copy(update={"seed": seed}), target=policies[GATED])
     if (workspace.models / "grpo").exists():
@@ -202,14 +202,14 @@ def _judge(workspace: Workspace) -> Judge:
     own = reward_data(workspace, held).only(set(by_id))
     judge = scene_judge.fit(own)
 
-    def logits(ads: Sequence[Ad]) -> list[float]:
+    def logits(ads: Sequence[TrueAd]) -> list[float]:
         read = [Scene.from_json(ad.scene).slots for ad in ads]
         return judge.score([by_id[ad.product_id] for ad in ads], [], read).tolist()
 
     return logits
 
 
-def _self_bleu(ads: Sequence[Ad]) -> float:
+def _self_bleu(ads: Sequence[TrueAd]) -> float:
     shelves: dict[str, list[str]] = {}
     for ad in ads:
         shelves.setdefault(sample.object_of(ad.product_id).department, []).append(ad.description)
@@ -225,7 +225,7 @@ def _newest(workspace: Workspace, stage: str) -> tuple[Path, Manifest]:
     return max(found)[1:]
 
 
-def _cells(after: Sequence[Ad], *, before: Sequence[Ad], best: Sequence[Ad], judge: Judge) -> np.ndarray:
+def _cells(after: Sequence[TrueAd], *, before: Sequence[TrueAd], best: Sequence[TrueAd], judge: Judge) -> np.ndarray:
     """Sums per object, objects in order: (object, 8).
 
     Products; CTR after, before and of the oracle; wins by the teacher and by the judge; matches; understood.
@@ -249,8 +249,8 @@ def _cells(after: Sequence[Ad], *, before: Sequence[Ad], best: Sequence[Ad], jud
     return np.stack([sums[key] for key in sorted(sums)])
 
 
-def _by_product(ads: Sequence[Ad]) -> dict[str, list[Ad]]:
-    found: dict[str, list[Ad]] = {}
+def _by_product(ads: Sequence[TrueAd]) -> dict[str, list[TrueAd]]:
+    found: dict[str, list[TrueAd]] = {}
     for ad in ads:
         found.setdefault(ad.product_id, []).append(ad)
     return found

@@ -27,11 +27,11 @@ import torch
 
 from _plain_step import lessons_of, plain_loss, preference_pairs, straightforward
 from clickscape.config import OptimizeConfig, TinyConfig
-from clickscape.preference.sample import PreferencePair
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import (
     accumulate,
-    look,
     score,
+    tower_features,
     train,
     trainable_parameters,
 )
@@ -110,8 +110,8 @@ def _compare(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any
     policy.model.double(), reference.model.double()
     trainable_parameters(policy, config=config)
     known = score(reference, training_pairs, product_centric=True)
-    seen = look(policy, training_pairs.pictures)
-    losses = accumulate(policy, training_pairs, range(len(pairs)), reference=known, seen=seen, config=config)
+    features = tower_features(policy, training_pairs.pictures)
+    losses = accumulate(policy, training_pairs, range(len(pairs)), reference=known, features=features, config=config)
     ours = {key: value.grad.clone() for key, value in policy.model.named_parameters() if value.grad is not None}
     policy.model.zero_grad(set_to_none=True)
     plain = plain_loss(policy, nullcontext(reference), training_pairs, range(len(pairs)), config)

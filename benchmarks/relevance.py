@@ -29,8 +29,8 @@ from clickscape import vlm as vlm_room
 from clickscape.catalog import sample
 from clickscape.config import RelevanceConfig
 from clickscape.gates.relevance import Contrast, panel
+from clickscape.generation.pipeline import cutout_images
 from clickscape.preference.corruption import hide_patches
-from clickscape.preference.rounds import product_pictures
 from clickscape.render.studio.parse import parse
 from clickscape.simulator import world, writer
 from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
@@ -74,7 +74,7 @@ def main() -> None:
         testing, learned = _catalog(Path(folder))
         vlm = vlm_room.load("tiny").vlm
         gate = Contrast(
-            vlm, panel(learned, size=RelevanceConfig().others), pictures=product_pictures(vlm.image_size), limit=0.0
+            vlm, panel(learned, size=RelevanceConfig().others), pictures=cutout_images(vlm.image_size), limit=0.0
         )
         choosing = _written(gate, learned[: len(testing)], rng=rng)
         limit = float(np.quantile(choosing.contrast[choosing.fits], 1 - KEPT))
@@ -138,7 +138,7 @@ def _copywriters(gate: Contrast, products: Sequence[Product], *, rng: np.random.
 
 def _ways(vlm: VisionLanguageModel, own: Told, learned: Sequence[Product]) -> dict[str, np.ndarray]:
     """Scores of the descriptions that `tiny` wrote, by every way to compare that was tried."""
-    pictures = product_pictures(vlm.image_size)
+    pictures = cutout_images(vlm.image_size)
     others = list(panel(learned, size=10))
     foreign = np.array([[one.department != other.department for one in own.products] for other in others])
     said = _pieces(vlm, own, lambda product: (product, pictures(product)))

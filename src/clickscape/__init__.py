@@ -10,7 +10,7 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_ROOMS = ("catalog", "clicks", "gates", "preference", "render", "report", "reward", "simulator", "vlm")
+_ROOMS = ("catalog", "clicks", "gates", "generation", "preference", "render", "report", "reward", "simulator", "vlm")
 
 
 def __getattr__(name: str) -> ModuleType:

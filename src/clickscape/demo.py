@@ -21,7 +21,7 @@ from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.report import TIMINGS, report
 from clickscape.stages.reward import reward
 from clickscape.stages.simulate import simulate
-from clickscape.stages.variants import arms
+from clickscape.stages.variants import train_variants
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, atomic_file, fingerprint_of
 
@@ -93,7 +93,7 @@ def demo(out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Sca
         name: scale.optimize.model_copy(update={"objective": objective, "seed": seed})
         for name, objective in POLICIES.items()
     }
-    yield from clock.timed("arms", arms(workspace, configs, workers=workers))
+    yield from clock.timed("variants", train_variants(workspace, configs, workers=workers))
     compared = yield from clock.timed(
         "compare",
         compare(

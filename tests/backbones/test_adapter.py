@@ -19,7 +19,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.errors import ModelError
 from clickscape.preference import adapter
 from clickscape.preference.corruption import CorruptedInput
-from clickscape.preference.sample import PreferencePair
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import prepare, score, train
 from clickscape.types import Product
 from clickscape.vlm import model as models

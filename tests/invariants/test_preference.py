@@ -13,15 +13,15 @@ from torch.nn.functional import logsigmoid
 from clickscape.config import OptimizeConfig, TinyConfig
 from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.loss import AnswerLogProbs
-from clickscape.preference.sample import PreferencePair
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import (
     TrainingPairs,
     accumulate,
-    look,
     prepare,
     question,
     score,
     score_answers,
+    tower_features,
     trainable_parameters,
 )
 from clickscape.types import Product
@@ -91,9 +91,9 @@ def gradients(
 ) -> tuple[float, dict[str, torch.Tensor]]:
     trainable_parameters(vlm, config=config)
     vlm.model.zero_grad(set_to_none=True)
-    seen = look(vlm, training_pairs.pictures) if cached else None
+    features = tower_features(vlm, training_pairs.pictures) if cached else None
     rows = range(len(training_pairs))
-    losses = accumulate(vlm, training_pairs, rows, reference=reference, seen=seen, config=config)
+    losses = accumulate(vlm, training_pairs, rows, reference=reference, features=features, config=config)
     found = {name: value.grad.clone() for name, value in vlm.model.named_parameters() if value.grad is not None}
     return float(torch.cat([loss.total.detach() for loss in losses]).mean()), found
 

@@ -11,7 +11,7 @@ from clickscape.catalog import sample
 from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.config import TinyConfig
 from clickscape.preference.corruption import Captions, draw
-from clickscape.preference.sample import PreferencePair
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import question
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample, answer_log_probs, collate

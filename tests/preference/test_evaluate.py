@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clickscape.generation.sample import Candidate, best_of_n
 from clickscape.preference.evaluate import Outcomes, distinct_scenes, evaluate, outcomes, uplift, win_rate
-from clickscape.preference.sample import Candidate, best_of_n
 
 
 def some(

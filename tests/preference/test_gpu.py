@@ -11,9 +11,10 @@ import torch
 
 from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.precision import placed
 from clickscape.preference.rounds import RoundReport, open_policy, optimize
-from clickscape.preference.sample import PreferencePair
 from clickscape.preference.train import Step, prepare, score
 from clickscape.render import load
 from clickscape.types import Product
@@ -52,7 +53,11 @@ def test_rounds_run_and_go_on_after_a_kill(
     def start() -> list[object]:
         renderer, processes = load("studio"), Processes(device="cuda")
         return optimize(
-            Writer(taught()), Brightness(), renderer, shelf, folder=tmp_path / "run", config=config, processes=processes
+            Writer(taught()),
+            AdPipeline(renderer, Brightness(), processes=processes),
+            shelf,
+            folder=tmp_path / "run",
+            config=config,
         )
 
     events = start()

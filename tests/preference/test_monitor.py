@@ -12,8 +12,9 @@ import torch
 
 from clickscape.config import MonitorConfig, OptimizeConfig
 from clickscape.errors import PreferenceError
+from clickscape.generation.pipeline import AdPipeline
 from clickscape.preference.monitor import FILE, HeldOutSample, RewardHackingMonitor, compare, read_samples
-from clickscape.preference.rounds import RoundReport, open_policy, optimize, product_pictures
+from clickscape.preference.rounds import RoundReport, open_policy, optimize
 from clickscape.render import load
 from clickscape.render.studio.parse import parse
 from clickscape.reward.judge import Judge
@@ -27,7 +28,7 @@ QUICK = OptimizeConfig(
     rounds=2, products_per_round=6, candidates=4, max_new_tokens=40, min_margin=0.05,
     epochs=4, batch_size=3, learning_rate=3e-3, render_size=64, pairs_per_product=1, unparsed_share=1.0,
 )  # fmt: skip
-LOOK = MonitorConfig(products=6, descriptions=6, diversity=0.0)
+SETTINGS = MonitorConfig(products=6, descriptions=6, diversity=0.0)
 
 
 class Hackable:
@@ -51,30 +52,26 @@ def brightness(shelf: list[Product], texts: list[str]) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Run:
-    renderer, pictures = load("studio"), product_pictures(32)
+    pipeline = AdPipeline(load("studio"), Hackable())
 
-    def go(folder: Path, judge: Judge | None, look: MonitorConfig = LOOK) -> Iterator[RoundReport]:
+    def go(folder: Path, judge: Judge | None, settings: MonitorConfig = SETTINGS) -> Iterator[RoundReport]:
         monitor = RewardHackingMonitor(
             shelf[1::2],
-            teacher=Hackable(),
+            pipeline=pipeline,
             judge=judge,
-            renderer=renderer,
-            pictures=pictures,
             groups={product.product_id: product.product_id for product in shelf},
-            config=look,
+            config=settings,
             render_size=64,
             max_new_tokens=40,
         )
-        for event in optimize(
-            Writer(taught()), Hackable(), renderer, shelf[::2], folder=folder, config=QUICK, monitor=monitor
-        ):
+        for event in optimize(Writer(taught()), pipeline, shelf[::2], folder=folder, config=QUICK, monitor=monitor):
             if isinstance(event, RoundReport):
                 yield event
 
     return go
 
 
-def reads(effects: dict[str, float]) -> SceneJudge:
+def scene_judge(effects: dict[str, float]) -> SceneJudge:
     return SceneJudge(overall={"surface": effects}, by_department={})
 
 
@@ -82,13 +79,13 @@ def reads(effects: dict[str, float]) -> SceneJudge:
 def gamed(run: Run, brightness: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list]:
     """A run whose judge knows that shoppers dislike what pleases the teacher."""
     folder = tmp_path_factory.mktemp("gamed") / "run"
-    return folder, list(run(folder, reads({surface: -value for surface, value in brightness.items()})))
+    return folder, list(run(folder, scene_judge({surface: -value for surface, value in brightness.items()})))
 
 
 def test_a_run_that_games_its_teacher_ends_and_keeps_the_policy_before(gamed: tuple[Path, list]) -> None:
     folder, reports = gamed
     last = reports[-1].monitor
-    assert last.reason.startswith("teacher and judge part ways")
+    assert last.reason.startswith("teacher and judge disagree")
     assert not any(report.monitor.reason for report in reports[:-1])
     assert last.kept == reports[-1].kept == reports[-1].round - 1
     assert reports[-1].stopped == last.reason
@@ -103,17 +100,17 @@ def test_a_run_that_games_its_teacher_ends_and_keeps_the_policy_before(gamed: tu
 
 def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, brightness: dict[str, float]) -> None:
     folder, reports = gamed
-    judge = reads({surface: -value for surface, value in brightness.items()})
+    judge = scene_judge({surface: -value for surface, value in brightness.items()})
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert list(run(folder, judge)) == reports
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
     with pytest.raises(PreferenceError, match=r"another kind .*monitor"):
-        next(run(folder, judge, LOOK.model_copy(update={"confidence": 0.9})))
+        next(run(folder, judge, SETTINGS.model_copy(update={"confidence": 0.9})))
 
 
 def test_where_both_agree_the_run_goes_on_to_its_end(run: Run, brightness: dict[str, float], tmp_path: Path) -> None:
     """And interrupted after its first round it sees the same as in one go."""
-    judge = reads(brightness)
+    judge = scene_judge(brightness)
     whole = list(run(tmp_path / "whole", judge))
     assert [report.round for report in whole] == [1, 2]
     assert [report.stopped for report in whole] == [None, None]
@@ -127,8 +124,8 @@ def test_where_both_agree_the_run_goes_on_to_its_end(run: Run, brightness: dict[
     assert list(run(tmp_path / "cut", judge)) == whole
 
 
-def test_too_little_variety_ends_it_too(run: Run, tmp_path: Path) -> None:
-    reports = list(run(tmp_path / "run", None, LOOK.model_copy(update={"diversity": 1.0})))
+def test_too_little_diversity_ends_the_run(run: Run, tmp_path: Path) -> None:
+    reports = list(run(tmp_path / "run", None, SETTINGS.model_copy(update={"diversity": 1.0})))
     last = reports[-1].monitor
     assert last is not None
     assert last.judge is None
@@ -137,8 +134,8 @@ def test_too_little_variety_ends_it_too(run: Run, tmp_path: Path) -> None:
     assert read_samples(tmp_path / "run" / "round-0" / FILE)[0].judge is None
 
 
-def looks(*rows: tuple[Sequence[float], Sequence[float]]) -> list[HeldOutSample]:
-    """One row per product: what teacher and judge say of its two descriptions."""
+def samples(*rows: tuple[Sequence[float], Sequence[float]]) -> list[HeldOutSample]:
+    """One row per product: the scores of its two descriptions by teacher and judge."""
     return [
         HeldOutSample(f"p{number}", f"oak table number {place}", taught, judged)
         for number, (teacher, judge) in enumerate(rows)
@@ -146,23 +143,23 @@ def looks(*rows: tuple[Sequence[float], Sequence[float]]) -> list[HeldOutSample]
     ]
 
 
-def told(now: list[HeldOutSample], before: list[HeldOutSample], first: list[HeldOutSample], **settings: float):  # type: ignore[no-untyped-def]
+def report(now: list[HeldOutSample], before: list[HeldOutSample], first: list[HeldOutSample], **settings: float):  # type: ignore[no-untyped-def]
     names = {one.product_id: one.product_id for one in now}
-    config = LOOK.model_copy(update=settings)
+    config = SETTINGS.model_copy(update=settings)
     return compare(
         now, before=before, first=first, round_number=2, groups=names, departments=dict.fromkeys(names, "A"),
         config=config,
     )  # fmt: skip
 
 
-START = looks(*[((0.0, 1.0), (0.0, 1.0))] * 12)
+START = samples(*[((0.0, 1.0), (0.0, 1.0))] * 12)
 
 
-def test_win_rates_and_changes_are_what_they_are_by_hand() -> None:
+def test_win_rates_worked_out_by_hand() -> None:
     """0.5 beats one of the first (0, 1), 1 beats one and ties one; of the ones before (0, ¾), one and both."""
-    now = looks(*[((0.5, 1.0), (2.0, 2.0))] * 12)
-    before = looks(*[((0.0, 0.75), (0.0, 1.0))] * 12)
-    found = told(now, before, START)
+    now = samples(*[((0.5, 1.0), (2.0, 2.0))] * 12)
+    before = samples(*[((0.0, 0.75), (0.0, 1.0))] * 12)
+    found = report(now, before, START)
     assert found.teacher.win_rate.value == pytest.approx(0.625)
     assert found.teacher.since_start.value == pytest.approx(0.125)
     assert found.teacher.since_before.value == pytest.approx((0.5 + 1) / 2 - 0.5)
@@ -171,42 +168,42 @@ def test_win_rates_and_changes_are_what_they_are_by_hand() -> None:
     assert (found.kept, found.reason) == (2, "")
 
 
-def test_parting_since_the_round_before_or_since_the_start_ends_it() -> None:
+def test_disagreement_since_the_round_before_or_since_the_start_ends_the_run() -> None:
     up, down = (2.0, 2.0), (-1.0, -1.0)
-    parted = told(looks(*[(up, down)] * 12), START, START)
+    parted = report(samples(*[(up, down)] * 12), START, START)
     assert parted.kept == 1
-    assert "beside ads of the round before, the teacher sees 100% [100%, 100%]" in parted.reason
-    slowly = looks(*[((1.5, 1.5), (-0.5, -0.5))] * 12)
-    assert "beside ads of the start" in told(slowly, slowly, START).reason
-    assert not told(looks(*[(up, up)] * 12), START, START).reason
-    assert not told(looks(*[(down, down)] * 12), START, START).reason
+    assert "against ads of the round before, the new ones win 100% [100%, 100%] by the teacher" in parted.reason
+    slowly = samples(*[((1.5, 1.5), (-0.5, -0.5))] * 12)
+    assert "against ads of the start" in report(slowly, slowly, START).reason
+    assert not report(samples(*[(up, up)] * 12), START, START).reason
+    assert not report(samples(*[(down, down)] * 12), START, START).reason
 
 
-def test_a_teacher_who_sees_every_ad_win_can_still_part_from_the_judge() -> None:
+def test_a_teacher_for_whom_every_ad_wins_can_still_disagree_with_the_judge() -> None:
     """Both say that every ad beats the first ones; the teacher likes the newest better still, the judge no more."""
-    before = looks(*[((8.0, 8.0), (9.0, 9.0))] * 12)
-    now = looks(*[((9.0, 9.0), (8.0, 8.0))] * 12)
-    found = told(now, before, START)
+    before = samples(*[((8.0, 8.0), (9.0, 9.0))] * 12)
+    now = samples(*[((9.0, 9.0), (8.0, 8.0))] * 12)
+    found = report(now, before, START)
     assert found.teacher.win_rate.value == found.judge.win_rate.value == 1.0
-    assert "beside ads of the round before" in found.reason
-    assert not told(before, before, START).reason
+    assert "against ads of the round before" in found.reason
+    assert not report(before, before, START).reason
 
 
 def test_a_fall_that_chance_explains_ends_nothing() -> None:
     """Half of the products up, half down by the judge: its interval spans nothing, whatever the teacher says."""
-    now = looks(*[((2.0, 2.0), (2.0, 2.0)), ((2.0, 2.0), (-1.0, -1.0))] * 6)
-    assert not told(now, START, START).reason
+    now = samples(*[((2.0, 2.0), (2.0, 2.0)), ((2.0, 2.0), (-1.0, -1.0))] * 6)
+    assert not report(now, START, START).reason
 
 
-def test_products_of_one_group_say_nothing(shelf: list[Product]) -> None:
+def test_held_out_products_of_one_group_are_an_error(shelf: list[Product]) -> None:
     with pytest.raises(PreferenceError, match=r"one group.*judge_share"):
         RewardHackingMonitor(
-            shelf, teacher=Hackable(), judge=None, renderer=load("studio"), pictures=product_pictures(32),
-            groups={product.product_id: "one" for product in shelf}, config=LOOK, render_size=64, max_new_tokens=8,
+            shelf, pipeline=AdPipeline(load("studio"), Hackable()), judge=None,
+            groups={product.product_id: "one" for product in shelf}, config=SETTINGS, render_size=64, max_new_tokens=8,
         )  # fmt: skip
 
 
-def test_a_damaged_look_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_monitor_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"product_id": 1}\n')
     with pytest.raises(PreferenceError, match=r"monitor.jsonl: damaged"):
         read_samples(tmp_path / FILE)
@@ -218,6 +215,6 @@ def test_chance_alone_hardly_ever_ends_a_run() -> None:
     stops = 0
     for _ in range(60):
         rows = [((*rng.normal(size=2),), (*rng.normal(size=2),)) for _ in range(24)]
-        first = looks(*[((*rng.normal(size=2),), (*rng.normal(size=2),)) for _ in range(24)])
-        stops += bool(told(looks(*rows), first, first).reason)
+        first = samples(*[((*rng.normal(size=2),), (*rng.normal(size=2),)) for _ in range(24)])
+        stops += bool(report(samples(*rows), first, first).reason)
     assert stops <= 3

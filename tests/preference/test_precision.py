@@ -11,9 +11,17 @@ import torch
 
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.precision import placed, recomputed
-from clickscape.preference.sample import PreferencePair
-from clickscape.preference.train import TrainingPairs, accumulate, look, prepare, score, train, trainable_parameters
+from clickscape.preference.train import (
+    TrainingPairs,
+    accumulate,
+    prepare,
+    score,
+    tower_features,
+    train,
+    trainable_parameters,
+)
 from clickscape.types import Product
 from clickscape.vlm.model import VisionLanguageModel
 
@@ -34,7 +42,7 @@ def gradients(
     config = OptimizeConfig(gradient_checkpointing=again)
     weights = trainable_parameters(policy, config=config)
     reference = score(policy, training_pairs, product_centric=True)
-    seen = look(policy, training_pairs.pictures)
+    features = tower_features(policy, training_pairs.pictures)
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -44,7 +52,7 @@ def gradients(
     policy.model.zero_grad(set_to_none=True)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         losses = accumulate(
-            policy, training_pairs, range(len(training_pairs)), reference=reference, seen=seen, config=config
+            policy, training_pairs, range(len(training_pairs)), reference=reference, features=features, config=config
         )
     found = [weight.grad.clone() for weight in weights.values() if weight.grad is not None]
     return float(torch.cat([loss.total.detach() for loss in losses]).mean()), found, sum(kept.values())

@@ -7,6 +7,7 @@ import pickle
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from safetensors.torch import load_file
 from clickscape.compute.device import Processes, launched
 from clickscape.config import MonitorConfig, OptimizeConfig
 from clickscape.errors import LaunchError
-from clickscape.preference import monitor, sample
+from clickscape.generation import sample
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.preference import monitor
 from clickscape.preference.monitor import RewardHackingMonitor, read_samples
 from clickscape.preference.records import read_candidates
 from clickscape.preference.rounds import Event, RoundReport, Sampled, open_policy, optimize, read_pairs
@@ -55,9 +58,13 @@ def start(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Ca
         folder: Path, processes: Processes, config: OptimizeConfig = CONFIG, guard: RewardHackingMonitor | None = None
     ) -> Iterator[Event]:
         return optimize(
-            Writer(taught()), Brightness(), renderer, shelf, folder=folder, config=config, monitor=guard,
-            processes=processes,
-        )  # fmt: skip
+            Writer(taught()),
+            AdPipeline(renderer, Brightness(), processes=processes),
+            shelf,
+            folder=folder,
+            config=config,
+            monitor=guard,
+        )
 
     return go
 
@@ -102,8 +109,8 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_other(
     start: Callable[..., Iterator[Event]], shelf: list[Product], tmp_path: Path
 ) -> None:
     guard = RewardHackingMonitor(
-        shelf[::2], teacher=Brightness(), judge=None, renderer=load("studio"),
-        pictures=sample.product_pictures(32), groups={product.product_id: product.product_id for product in shelf},
+        shelf[::2], pipeline=AdPipeline(load("studio"), Brightness()), judge=None,
+        groups={product.product_id: product.product_id for product in shelf},
         config=MonitorConfig(descriptions=2, diversity=0.0), render_size=64, max_new_tokens=40,
     )  # fmt: skip
     alone = list(start(tmp_path / "one", Processes(), guard=guard))
@@ -204,12 +211,14 @@ def test_one_process_alone_needs_no_others() -> None:
 def test_every_process_samples_its_own_passes_and_nobody_s_seeds_move(
     taught: Callable[[], VisionLanguageModel], shelf: list[Product]
 ) -> None:
+    images = lambda product: np.full((32, 32, 3), len(product.title), np.uint8)  # noqa: E731
+    pipeline = AdPipeline(load("studio"), Brightness(), images)
+
     def draw(processes: Processes) -> list[list[list[sample.Candidate]]]:
         return list(
             sample.sample_candidates(
-                Writer(taught()), shelf[:8], reward=Brightness(), renderer=load("studio"), candidates=2,
-                temperature=1.0, max_new_tokens=40, render_size=64, rng=np.random.default_rng(3), processes=processes,
-                pictures=lambda product: np.full((32, 32, 3), len(product.title), np.uint8),
+                Writer(taught()), shelf[:8], pipeline=replace(pipeline, processes=processes), candidates=2,
+                temperature=1.0, max_new_tokens=40, render_size=64, rng=np.random.default_rng(3),
             )
         )  # fmt: skip
 

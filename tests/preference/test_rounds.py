@@ -13,17 +13,17 @@ import torch
 
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
+from clickscape.generation.pipeline import AdPipeline, cutout_images
+from clickscape.generation.sample import score_candidates
 from clickscape.preference.rounds import (
     Event,
     RoundReport,
     Sampled,
     open_policy,
     optimize,
-    product_pictures,
     read_pairs,
     save_policy,
 )
-from clickscape.preference.sample import judge
 from clickscape.preference.train import Step, prepare, score
 from clickscape.render import load
 from clickscape.types import Product
@@ -52,7 +52,7 @@ def start(taught: Taught, shelf: list[Product]) -> Callable[..., Iterator[Event]
     renderer = load("studio")
 
     def go(folder: Path, config: OptimizeConfig = SMALL, products: list[Product] = shelf) -> Iterator[Event]:
-        return optimize(Writer(taught()), Brightness(), renderer, products, folder=folder, config=config)
+        return optimize(Writer(taught()), AdPipeline(renderer, Brightness()), products, folder=folder, config=config)
 
     return go
 
@@ -228,7 +228,7 @@ def test_a_folder_of_another_run_is_refused(
     with pytest.raises(PreferenceError, match="products"):
         next(start(folder, SMALL, shelf[:-1]))
     with pytest.raises(PreferenceError, match="model"):
-        next(optimize(Writer(build(9)), Brightness(), load("studio"), shelf, folder=folder, config=SMALL))
+        next(optimize(Writer(build(9)), AdPipeline(load("studio"), Brightness()), shelf, folder=folder, config=SMALL))
 
 
 @pytest.mark.parametrize(("text", "message"), [("[]", "damaged"), ("{", "damaged"), (None, "no optimization here")])
@@ -269,7 +269,7 @@ def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
     assert same(dict(adapted.model.state_dict()), dict(open_policy(tmp_path / "cut").vlm.model.state_dict()))
     save_policy(tmp_path / "whole", tmp_path / "made")
     assert same(dict(vlm_model.load(tmp_path / "made").model.state_dict()), dict(plain.model.state_dict()))
-    pictures, by_id = product_pictures(32), {product.product_id: product for product in shelf}
+    pictures, by_id = cutout_images(32), {product.product_id: product for product in shelf}
     pairs = read_pairs(tmp_path / "whole" / "round-2" / "pairs.jsonl")
     training_pairs = prepare(pairs, products=by_id, pictures=pictures, vlm=plain)
     torch.testing.assert_close(
@@ -298,8 +298,8 @@ def test_optimizing_for_bright_pictures_makes_pictures_brighter(
 
     def brightness(writer: Writer) -> tuple[float, float]:
         texts = writer.describe_all(held_out, n=8, seed=1, max_new_tokens=40)
-        judged = judge(
-            held_out, texts, reward=Brightness(), renderer=renderer, render_size=64, rng=np.random.default_rng(2)
+        judged = score_candidates(
+            held_out, texts, pipeline=AdPipeline(renderer, Brightness()), render_size=64, rng=np.random.default_rng(2)
         )
         flat = [candidate for own in judged for candidate in own]
         return np.mean([one.score for one in flat]), np.mean([one.parsed for one in flat])

@@ -15,9 +15,10 @@ from safetensors import safe_open
 from transformers import LlavaForConditionalGeneration
 
 from clickscape.config import OptimizeConfig
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.reference import Reference, reference_log_probs
 from clickscape.preference.rounds import Event, optimize
-from clickscape.preference.sample import PreferencePair
 from clickscape.preference.train import Step, TrainingPairs, prepare, question, score, score_answers
 from clickscape.render import load
 from clickscape.types import Product
@@ -125,7 +126,7 @@ def test_a_damaged_file_is_made_again(
 def go(
     folder: Path, taught: Callable[[], VisionLanguageModel], shelf: list[Product], config: OptimizeConfig
 ) -> Iterator[Event]:
-    return optimize(Writer(taught()), Brightness(), load("studio"), shelf, folder=folder, config=config)
+    return optimize(Writer(taught()), AdPipeline(load("studio"), Brightness()), shelf, folder=folder, config=config)
 
 
 def models() -> int:

@@ -13,14 +13,14 @@ from clickscape.config import OptimizeConfig
 from clickscape.errors import ModelError
 from clickscape.preference import adapter
 from clickscape.preference.corruption import CorruptedInput
-from clickscape.preference.sample import PreferencePair
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import (
     TrainingPairs,
-    look,
     patch_grid,
     prepare,
     question,
     score,
+    tower_features,
     train,
 )
 from clickscape.types import Product
@@ -86,9 +86,9 @@ def test_the_patch_grid_is_the_tower_s(build: Build) -> None:
 
 def test_what_the_tower_sees_is_what_the_model_is_given(build: Build, training_pairs: TrainingPairs) -> None:
     vlm = build(0)
-    seen = look(vlm, training_pairs.pictures)
-    assert seen is not None
-    projected = vlm.core.model.multi_modal_projector(seen)
+    features = tower_features(vlm, training_pairs.pictures)
+    assert features is not None
+    projected = vlm.core.model.multi_modal_projector(features)
     torch.testing.assert_close(projected, image_features(vlm, training_pairs.pictures), rtol=0, atol=0)
 
 

@@ -96,7 +96,9 @@ def test_the_first_round_is_sampled_once_for_all_as_each_arm_would_have(
     finished: tuple[Workspace, Made], tmp_path: Path
 ) -> None:
     workspace, _ = finished
-    first, second = (next(workspace.runs_folder.glob(f"*-arms*/{name}/round-1/candidates.jsonl")) for name in POLICIES)
+    first, second = (
+        next(workspace.runs_folder.glob(f"*-variants*/{name}/round-1/candidates.jsonl")) for name in POLICIES
+    )
     assert first.read_bytes() == second.read_bytes()
     config = SCALES["small"].optimize.model_copy(update={"objective": "preference_only", "seed": 0})
     products = workspace.products()

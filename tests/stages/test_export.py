@@ -19,10 +19,10 @@ from PIL import Image
 
 from clickscape.errors import ConfigError, TextError, WorkspaceError
 from clickscape.gates import GateResult, fidelity
+from clickscape.generation import retry
 from clickscape.render import placements, provenance
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
-from clickscape.stages import gate
 from clickscape.stages.export import Exported, export
 from clickscape.stages.progress import run
 from clickscape.stages.rendition import Words
@@ -288,7 +288,7 @@ def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace, monkey
         judged.append(image.copy())
         return judge(image, product, limits=limits)
 
-    monkeypatch.setattr(gate.fidelity, "judge", watched)
+    monkeypatch.setattr(retry.fidelity, "judge", watched)
     seen: list[list[np.ndarray]] = []
     pictures: list[dict[str, bytes]] = []
     for words in (Words(), Words(tagline="Made to last", badge="New")):
@@ -307,7 +307,7 @@ def test_a_picture_that_fails_is_drawn_with_another_seed_of_its_own(shop: Worksp
     """A limit between what two seeds measure lets the later one pass; the file is the one that its record names."""
     out, place = shop.path.parent / "exports", placements.find("google-display-200x200")[0]
     cutout = np.asarray(Image.open(shop.cutout_path("B")))
-    seeds = gate.seeds_for("B 1", place.name, first=1, tries=4)
+    seeds = retry.retry_seeds("B 1", place.name, first=1, tries=4)
     grounded = []
     for seed in seeds:
         drawn = StudioRenderer().compose(cutout, SCENES[1], size=place.size, seed=seed, margins=place.margins)

@@ -17,8 +17,8 @@ from clickscape.catalog import feeds, sample
 from clickscape.gates import fidelity
 from clickscape.render.studio.parse import parse
 from clickscape.stages import generate as stage
-from clickscape.stages import watching
 from clickscape.stages.generate import Summary
+from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import run
 from clickscape.workspace import Workspace
 
@@ -161,7 +161,7 @@ def test_what_suits_no_product_in_particular_is_refused_where_the_settings_say_s
     made = run(stage.generate(workspace=shop.path, catalog=None, out=tmp_path / "ads", overrides=settings))
     shop = Workspace.open(shop.path)
     products = {product.product_id: product for product in shop.products()}
-    gate = watching.relevance(shop, shop.products())
+    gate = relevance_gate(shop, shop.products())
     assert gate is not None
     drawn, refused = (rows(tmp_path / "ads" / name) for name in (stage.MANIFEST, stage.REFUSED))
     irrelevant = [row for row in refused if row["rule"] == "irrelevant"]

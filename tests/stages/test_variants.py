@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.stages.conftest import SMALL_OPTIMIZE
 
 from clickscape.stages.progress import Progress, run
-from clickscape.stages.variants import arms
+from clickscape.stages.variants import train_variants
 from clickscape.workspace import Workspace
 
 ONE_ROUND = SMALL_OPTIMIZE.model_copy(update={"rounds": 1})
@@ -21,13 +21,13 @@ CONFIGS = {
 def test_one_worker_samples_the_first_round_once_for_all_arms(shop: Workspace, tmp_path: Path) -> None:
     together, apart = (Workspace.open(shutil.copytree(shop.path, tmp_path / name)) for name in ("together", "apart"))
     told: list[Progress] = []
-    run(arms(together, CONFIGS, workers=1), on_progress=told.append)
+    run(train_variants(together, CONFIGS, workers=1), on_progress=told.append)
     for name, config in CONFIGS.items():
-        run(arms(apart, {name: config}, workers=1))
+        run(train_variants(apart, {name: config}, workers=1))
     assert [one.note for one in told if "writing" in one.note] == ["round 1: writing and judging for all"]
     shared, alone = (
         {
-            name: (next(one.runs_folder.glob(f"*-arms*/{name}/round-1/candidates.jsonl")).read_bytes())
+            name: (next(one.runs_folder.glob(f"*-variants*/{name}/round-1/candidates.jsonl")).read_bytes())
             for name in CONFIGS
         }
         for one in (together, apart)

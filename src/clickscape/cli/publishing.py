@@ -73,8 +73,8 @@ def review(
     approve_all: Annotated[bool, typer.Option("--approve-all", help="Approve every draft.")] = False,
 ) -> None:
     """List the creatives with their status, after changing it as asked; all changes or none."""
+    from clickscape.stages.refresh import stale
     from clickscape.stages.review import review as stage
-    from clickscape.stages.stale import stale
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
@@ -93,7 +93,7 @@ def review(
 @app.command(epilog="Example: clickscape refresh my-shop")
 def refresh(workspace: Folder) -> None:
     """Draw the creatives anew whose product has another picture or other words since; the old ones are retired."""
-    from clickscape.stages.stale import refresh as stage
+    from clickscape.stages.refresh import refresh as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)

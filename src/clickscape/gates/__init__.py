@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from clickscape.gates.result import Failure, GateResult
-from clickscape.gates.retry import Passed, Rejected, until_pass
 
-__all__ = ["Failure", "GateResult", "Passed", "Rejected", "until_pass"]
+__all__ = ["Failure", "GateResult"]

@@ -1,6 +1,7 @@
-"""Preference optimization: from sampled descriptions and a reward model to a better prompt model (DESIGN §1, stage 3).
+"""Preference optimization: from sampled descriptions and a reward model to a better prompt model.
 
-    for event in clickscape.preference.optimize(writer, reward, renderer, products, folder=folder, config=config):
+    pipeline = clickscape.generation.AdPipeline(renderer, reward)
+    for event in clickscape.preference.optimize(writer, pipeline, products, folder=folder, config=config):
         log(event)
     writer = clickscape.preference.open_policy(folder)
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_VERBS = {"best_of_n": "sample", "open_policy": "rounds", "optimize": "rounds", "pcpo_loss": "loss"}
+_VERBS = {"open_policy": "rounds", "optimize": "rounds", "pcpo_loss": "loss"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,67 +1,45 @@
-"""What a round learns from: descriptions that the policy writes and the reward judges, and pairs with their x̃."""
+"""What a round learns from: candidates that the policy samples, and preference pairs with their corrupted inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
-from clickscape.gates.relevance import Relevance
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.generation.sample import Candidate, sample_candidates
 from clickscape.preference import records
 from clickscape.preference.corruption import Captions, draw
+from clickscape.preference.pairs import PreferencePair, choose_pairs
 from clickscape.preference.records import Round, Sampled
-from clickscape.preference.sample import Candidate, Pictures, PreferencePair, Reward, choose_pairs, sample_candidates
 from clickscape.preference.train import patch_grid
-from clickscape.render.renderer import Renderer
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
 
 
 def sample_round(
-    policy: VisionLanguageModel,
-    products: Sequence[Product],
-    *,
-    current: Round,
-    reward: Reward,
-    renderer: Renderer,
-    pictures: Pictures,
-    relevance: Relevance | None,
+    policy: VisionLanguageModel, products: Sequence[Product], *, current: Round, pipeline: AdPipeline
 ) -> Generator[Sampled, None, list[list[Candidate]]]:
-    """Sample and judge a round's candidates, a list per product, or read those that an interrupted run has finished."""
+    """Sample a round's candidates, a list per product, or read those that an interrupted run has finished."""
     config, processes = current.config, current.processes
-    file = current.place / records.CANDIDATES
+    file = current.folder / records.CANDIDATES
     if known := processes.broadcast(records.read_candidates(file) if processes.is_main and file.exists() else None):
         return known
     count = min(config.products_per_round, len(products))
-    own: list[list[list[Candidate]]] = []
-    for some in sampled(
-        policy,
-        products,
-        current=current,
-        reward=reward,
-        renderer=renderer,
-        pictures=pictures,
-        relevance=relevance,
-    ):
-        own.append(some)
-        yield Sampled(current.number, min(count, processes.count * sum(map(len, own))), count)
-    judged = [product for some in processes.gather(own) for product in some]
+    passes: list[list[list[Candidate]]] = []
+    for some in sample_passes(policy, products, current=current, pipeline=pipeline):
+        passes.append(some)
+        yield Sampled(current.number, min(count, processes.count * sum(map(len, passes))), count)
+    candidates = [each for some in processes.gather(passes) for each in some]
     if processes.is_main:
-        records.write_lines(file, [candidate for product in judged for candidate in product])
-    return judged
+        records.write_lines(file, [candidate for each in candidates for candidate in each])
+    return candidates
 
 
-def sampled(
-    policy: VisionLanguageModel,
-    products: Sequence[Product],
-    *,
-    current: Round,
-    reward: Reward,
-    renderer: Renderer,
-    pictures: Pictures,
-    relevance: Relevance | None = None,
+def sample_passes(
+    policy: VisionLanguageModel, products: Sequence[Product], *, current: Round, pipeline: AdPipeline
 ) -> Iterator[list[list[Candidate]]]:
-    """This process's passes of a round's sampling: for some products a list of candidates each."""
+    """Yield this process's passes of a round's sampling: for some products a list of candidates each."""
     config = current.config
     count = min(config.products_per_round, len(products))
     chosen = current.stream(records.PRODUCTS).choice(len(products), size=count, replace=False)
@@ -69,31 +47,27 @@ def sampled(
     return sample_candidates(
         Writer(policy),
         [products[int(row)] for row in chosen],
-        reward=reward,
-        renderer=renderer,
+        pipeline=replace(pipeline, processes=current.processes),
         candidates=config.candidates,
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
         render_size=config.render_size,
-        pictures=pictures,
         rng=current.stream(records.SAMPLING),
-        relevance=relevance,
-        processes=current.processes,
     )
 
 
 def round_pairs(
-    judged: Sequence[Sequence[Candidate]],
+    candidates: Sequence[Sequence[Candidate]],
     products: Sequence[Product],
     *,
     current: Round,
     captions: Captions | None,
     vlm: VisionLanguageModel,
 ) -> list[PreferencePair]:
-    """The pairs of every product, each with the corrupted input that it keeps for this round (None: without)."""
+    """Choose the pairs of every product, each with the corrupted input that it keeps for this round (None: without)."""
     config = current.config
     pairs = choose_pairs(
-        judged,
+        candidates,
         min_margin=config.min_margin,
         per_product=config.pairs_per_product,
         unparsed_share=config.unparsed_share,
@@ -116,5 +90,5 @@ def round_pairs(
             for pair in pairs
         ]
     if current.processes.is_main:
-        records.write_lines(current.place / "pairs.jsonl", pairs)
+        records.write_lines(current.folder / "pairs.jsonl", pairs)
     return pairs

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from clickscape.compute.device import ALONE, Processes
-from clickscape.preference.sample import Pictures
+from clickscape.generation.pipeline import ProductImages
 from clickscape.preference.train import question, score_answers
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample
@@ -34,14 +34,14 @@ class Divergence:
 
     @classmethod
     def of(cls, shifts: np.ndarray) -> Self:
-        """From log π_θ − log π_ref of at least two samples, (sample,) nats."""
+        """Estimate it from log π_θ − log π_ref of at least two samples, (sample,) nats."""
         return cls(float(shifts.mean()), float(shifts.std(ddof=1) / np.sqrt(len(shifts))))
 
 
 def shifts(
     policy: VisionLanguageModel, drawn: Sequence[Sample], *, before: Tensor, processes: Processes = ALONE
 ) -> np.ndarray:
-    """log π_θ − log π_ref of all processes' texts, (text,) nats; `drawn` and `before`, log π_ref, are of this one's."""
+    """Return log π_θ − log π_ref of all processes' texts, (text,) nats, given this one's texts and their log π_ref."""
     return np.array(processes.gather((score_answers(policy, drawn) - before).double().tolist()))
 
 
@@ -49,12 +49,12 @@ def sample(
     writer: Writer,
     products: Sequence[Product],
     *,
-    pictures: Pictures,
+    pictures: ProductImages,
     max_new_tokens: int,
     rng: np.random.Generator,
     processes: Processes = ALONE,
 ) -> list[Sample]:
-    """This process's share of one description per product, drawn at temperature 1, as questions with their answers."""
+    """Sample one description per product at temperature 1, as questions with answers; returns this process's share."""
     drawn: list[Sample] = []
     passes = [products[start : start + PRODUCTS_PER_PASS] for start in range(0, len(products), PRODUCTS_PER_PASS)]
     seeds = [int(rng.integers(2**31)) for _ in passes]

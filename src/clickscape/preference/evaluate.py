@@ -14,7 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from clickscape.preference.sample import Candidate, best_of_n
+from clickscape.generation.sample import Candidate, best_of_n
 from clickscape.stats.bootstrap import LEVEL, RESAMPLES, ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate
 

@@ -1,10 +1,10 @@
-"""The files of an optimization, and what is told of a round; every file is written whole or not at all.
+"""The files of an optimization and the report of a round; every file is written whole or not at all.
 
-folder/settings.json            what this run is of: its settings, its model, its products
+folder/settings.json            the run's settings, and fingerprints of its model and products
 folder/round-0/model/           the reference: the pre-trained model (a Hugging Face folder)
-folder/round-1/candidates.jsonl what was written and how it was judged   (sampling is done)
-folder/round-1/pairs.jsonl      what is learned from
-folder/round-1/reference.safetensors    what the reference says of it
+folder/round-1/candidates.jsonl descriptions with their rewards   (sampling is done)
+folder/round-1/pairs.jsonl      the preference pairs
+folder/round-1/reference.safetensors    log-probabilities under the reference
 folder/round-1/checkpoint.safetensors   the policy in the middle of the round   (gone when the round is done)
 folder/round-1/model/           the policy after the round   (LoRA: adapter/ as PEFT's, and model/ in the last)
 folder/round-1/monitor.jsonl    what it writes for held-out products   (with a monitor; round-0: the reference)
@@ -26,12 +26,13 @@ import torch
 from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
+from clickscape.generation.sample import Candidate
 from clickscape.preference import adapter
 from clickscape.preference import monitor as monitoring
 from clickscape.preference.corruption import CorruptedInput
 from clickscape.preference.divergence import Divergence
 from clickscape.preference.monitor import MonitorReport, RewardHackingMonitor
-from clickscape.preference.sample import Candidate, PreferencePair
+from clickscape.preference.pairs import PreferencePair
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
@@ -47,7 +48,7 @@ PRODUCTS, SAMPLING, CORRUPTING, TRAINING, ADAPTER, MONITORING = range(6)
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """How far a round's sampling is, in products."""
+    """Progress of a round's sampling, in products."""
 
     round: int
     done: int
@@ -56,7 +57,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class RoundReport:
-    """What one round saw and did: counts; shares of candidates; ``reward`` and ``margin``: means in logits.
+    """One round in figures: counts; shares of candidates; ``reward`` and ``margin``: means in logits.
 
     ``kl``: estimate of KL(policy before this round ‖ reference) in nats; ``kl_error``: its standard error.
     ``margin`` is None without a pair of two parsed descriptions.  ``kl_after``: the same of the policy after the
@@ -91,35 +92,35 @@ class RoundReport:
 class Round:
     """Which round of which run, with which settings, and the processes that share it."""
 
-    folder: Path
+    run: Path
     number: int
     config: OptimizeConfig
     processes: Processes
 
     @property
-    def place(self) -> Path:
-        """The folder of this round's own files."""
-        return self.folder / f"round-{self.number}"
+    def folder(self) -> Path:
+        """The folder of this round's files."""
+        return self.run / f"round-{self.number}"
 
     def stream(self, *purpose: int) -> np.random.Generator:
-        """The random stream of one purpose in this round: the same however often a run was killed."""
+        """Return the random stream of one purpose in this round: the same however often a run was killed."""
         return _stream(self.config, self.number, *purpose)
 
 
 def report(
     number: int,
-    judged: Sequence[Sequence[Candidate]],
+    candidates: Sequence[Sequence[Candidate]],
     pairs: Sequence[PreferencePair],
     *,
     shifts: np.ndarray,
 ) -> RoundReport:
-    """What a round tells before its first step; `shifts`: log π_θ − log π_ref of samples of the policy, nats."""
-    flat = [candidate for own in judged for candidate in own]
+    """Return a round's report before its first step; `shifts`: log π_θ − log π_ref of samples of the policy, nats."""
+    flat = [candidate for each in candidates for candidate in each]
     margins = [pair.margin for pair in pairs if pair.margin is not None]
     found = Divergence.of(shifts)
     return RoundReport(
         round=number,
-        products=len(judged),
+        products=len(candidates),
         candidates=len(flat),
         pairs=len(pairs),
         parse_rate=float(np.mean([candidate.parsed for candidate in flat])),
@@ -137,7 +138,7 @@ def _stream(config: OptimizeConfig, number: int, *purpose: int) -> np.random.Gen
     return np.random.default_rng([config.seed, number, *purpose])
 
 
-def claim(
+def claim_folder(
     folder: Path,
     vlm: VisionLanguageModel,
     products: Sequence[Product],
@@ -145,7 +146,7 @@ def claim(
     config: OptimizeConfig,
     monitor: RewardHackingMonitor | None = None,
 ) -> None:
-    """Make the folder this run's, or see that it is."""
+    """Write the run's settings and reference into the folder; PreferenceError where it holds another run."""
     settings: dict[str, Any] = {
         "version": VERSION,
         "config": config.model_dump(mode="json"),
@@ -180,7 +181,7 @@ def _digest(vlm: VisionLanguageModel) -> str:
 
 
 def open_round(folder: Path, number: int, *, config: OptimizeConfig) -> VisionLanguageModel:
-    """The policy after round `number`; 0 is the reference."""
+    """Open the policy after round `number`; 0 is the reference."""
     if not config.lora_rank:
         return vlm_model.load(folder / f"round-{number}" / "model", trainable=True)
     vlm = vlm_model.load(folder / "round-0" / "model", trainable=True)
@@ -190,35 +191,35 @@ def open_round(folder: Path, number: int, *, config: OptimizeConfig) -> VisionLa
     return vlm
 
 
-def save_round(policy: VisionLanguageModel, place: Path, *, config: OptimizeConfig, last: bool) -> None:
+def save_round(policy: VisionLanguageModel, folder: Path, *, config: OptimizeConfig, last: bool) -> None:
     """Write the policy after a round; an adapter alone, and after the last round the model that holds it."""
     if not config.lora_rank:
-        vlm_model.save(policy, place / "model")
+        vlm_model.save(policy, folder / "model")
         return
-    with atomic_folder(place / "adapter") as waiting:
+    with atomic_folder(folder / "adapter") as waiting:
         adapter.save(policy, waiting)
     if last:
-        vlm_model.save(adapter.merged(policy), place / "model")
+        vlm_model.save(adapter.merged(policy), folder / "model")
 
 
 def read_report(file: Path) -> RoundReport:
-    """What a finished round told (report.json)."""
+    """Read the report of a finished round (report.json)."""
     values = read_json(file)
     found = values.get("monitor")
-    return RoundReport(**{**values, "monitor": None if found is None else monitoring.read(found)})
+    return RoundReport(**{**values, "monitor": None if found is None else monitoring.read_report(found)})
 
 
 def read_candidates(file: Path) -> list[list[Candidate]]:
-    """Candidates of one product stand together, in the order in which they were drawn."""
-    judged: dict[str, list[Candidate]] = {}
+    """Read a round's candidates, a list per product in the order in which they were sampled (candidates.jsonl)."""
+    candidates: dict[str, list[Candidate]] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         candidate = Candidate(**json.loads(line))
-        judged.setdefault(candidate.product_id, []).append(candidate)
-    return list(judged.values())
+        candidates.setdefault(candidate.product_id, []).append(candidate)
+    return list(candidates.values())
 
 
 def read_pairs(file: Path) -> list[PreferencePair]:
-    """The pairs that a round learned from (pairs.jsonl)."""
+    """Read the pairs that a round learned from (pairs.jsonl)."""
     pairs = []
     for line in file.read_text(encoding="utf-8").splitlines():
         values = json.loads(line)

@@ -1,8 +1,8 @@
-"""Several rounds of writing, judging and learning, in a folder from which a killed run goes on (`records`: its files).
+"""Rounds of sampling, scoring and training, in a folder from which a killed run goes on (`records` lists its files).
 
 Every round has random streams of its own, drawn from (seed, round, purpose), and an optimizer of its own, so that a run
 that goes on after a kill gives the same result, to the bit, as one that was never interrupted.  Several processes share
-the products of a round and the pairs of a batch; the leading one reads and writes the files and tells the others.
+the products of a round and the pairs of a batch; the main one reads and writes the files and broadcasts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
-from clickscape.gates.relevance import Relevance
+from clickscape.generation.pipeline import AdPipeline, ProductImages
+from clickscape.generation.sample import Candidate
 from clickscape.preference import adapter, divergence, records
 from clickscape.preference.candidates import round_pairs, sample_round
 from clickscape.preference.corruption import Captions
@@ -26,7 +26,6 @@ from clickscape.preference.optimizer import PreferenceOptimizer
 from clickscape.preference.precision import placed
 from clickscape.preference.records import Round, RoundReport, Sampled, read_pairs
 from clickscape.preference.reference import Reference, reference_log_probs
-from clickscape.preference.sample import Candidate, Pictures, Reward, product_pictures
 from clickscape.preference.train import (
     Step,
     TrainingPairs,
@@ -36,7 +35,6 @@ from clickscape.preference.train import (
     train,
     trainable_parameters,
 )
-from clickscape.render.renderer import Renderer
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import Sample
@@ -49,7 +47,6 @@ __all__ = [
     "Sampled",
     "open_policy",
     "optimize",
-    "product_pictures",
     "read_pairs",
     "save_policy",
 ]
@@ -62,36 +59,33 @@ Event = Sampled | Step | RoundReport
 
 def optimize(
     writer: Writer,
-    reward: Reward,
-    renderer: Renderer,
+    pipeline: AdPipeline,
     products: Sequence[Product],
     *,
     folder: Path,
     config: OptimizeConfig,
-    pictures: Pictures | None = None,
-    relevance: Relevance | None = None,
     monitor: RewardHackingMonitor | None = None,
-    processes: Processes = ALONE,
 ) -> Iterator[Event]:
-    """Optimize a copy of the writer's model on these products; `open_policy(folder)` is what came of it.
+    """Optimize a copy of the writer's model on these products by PCPO; `open_policy(folder)` opens the result.
 
-    Yields `Sampled`, `Step` and one `RoundReport` per round; finished rounds are not repeated.  `pictures` gives the
-    picture of a product, by default its cut-out on a plain ground.  What `relevance` refuses may lose and never win;
-    `monitor` may end the run, and the policy kept is then the one before.  All `processes` run this with the same
-    arguments and see the same folder.  PreferenceError for a catalog from which no other caption can be drawn, for a
-    folder of another run, and when the first round finds nothing to prefer.
+    Yields `Sampled`, `Step` and one `RoundReport` per round; finished rounds are not repeated.  What the pipeline's
+    relevance gate refuses may be rejected and never chosen; `monitor` may end the run, and the policy kept is then the
+    one before.  All of the pipeline's processes call this with the same arguments and see the same folder.
+    PreferenceError for a catalog from which no other caption can be drawn, for a folder of another run, and when the
+    first round finds no pair.
     """
     folder = Path(folder)
     captions = Captions(products) if config.product_weight > 0 else None
     by_id = {product.product_id: product for product in products}
-    shown = pictures or product_pictures(writer.vlm.image_size)
+    pipeline = pipeline.with_images(size=writer.vlm.image_size)
+    images, processes = pipeline.images_of(size=writer.vlm.image_size), pipeline.processes
     if processes.is_main:
-        records.claim(folder, writer.vlm, products, config=config, monitor=monitor)
+        records.claim_folder(folder, writer.vlm, products, config=config, monitor=monitor)
     del writer  # its weights lie in round-0 now; a second copy must not stand in memory while the policy learns
     policy: VisionLanguageModel | None = None
     for number in range(1, config.rounds + 1):
         current = Round(folder, number, config, processes)
-        if known := _told_report(current):
+        if known := _finished_report(current):
             yield known
             if known.stopped:
                 return
@@ -101,31 +95,24 @@ def optimize(
         )
         if monitor is not None:
             monitor.sample(Writer(policy), folder / f"round-{number - 1}", processes=processes)
-        judged = yield from sample_round(
-            policy,
-            products,
-            current=current,
-            reward=reward,
-            renderer=renderer,
-            pictures=shown,
-            relevance=relevance,
-        )
-        pairs = round_pairs(judged, products, current=current, captions=captions, vlm=policy)
+        candidates = yield from sample_round(policy, products, current=current, pipeline=pipeline)
+        pairs = round_pairs(candidates, products, current=current, captions=captions, vlm=policy)
         if not pairs and number == 1:
             raise PreferenceError(
-                f"no preference pairs among {sum(map(len, judged))} candidates: those of a product are equal, did not "
-                f"parse, or are closer than min_margin = {config.min_margin}. Lower min_margin or raise temperature."
+                f"no preference pairs among {sum(map(len, candidates))} candidates: those of a product are equal, "
+                f"did not parse, or differ by less than min_margin = {config.min_margin}. Lower min_margin, or raise "
+                "temperature."
             )
-        training_pairs = prepare(pairs, products=by_id, pictures=shown, vlm=policy)
-        first = [own[0] for own in judged[:KL_PRODUCTS]]
-        drawn = [Sample(question(by_id[one.product_id]), (shown(by_id[one.product_id]),), one.text) for one in first]
+        training_pairs = prepare(pairs, products=by_id, pictures=images, vlm=policy)
+        first = [each[0] for each in candidates[:KL_PRODUCTS]]
+        drawn = [Sample(question(by_id[one.product_id]), (images(by_id[one.product_id]),), one.text) for one in first]
         reference = _reference(policy, training_pairs, drawn, current=current)
         before = reference.drawn[processes.number :: processes.count]
         shifts = divergence.shifts(policy, processes.share(drawn), before=before, processes=processes)
-        report = records.report(number, judged, pairs, shifts=shifts)
-        unused = _unused(products, judged, current=current)
+        report = records.report(number, candidates, pairs, shifts=shifts)
+        unused = _unused(products, candidates, current=current)
         for step in _steps(
-            policy, training_pairs, current=current, reference=reference.answers, unused=unused, pictures=shown
+            policy, training_pairs, current=current, reference=reference.answers, unused=unused, images=images
         ):
             report = replace(report, steps=step.number, kl_after=step.kl, kl_after_error=step.kl_error)
             yield step
@@ -135,16 +122,16 @@ def optimize(
         report = replace(report, stopped=_reason(report, kl_budget=config.kl_budget))
         if processes.is_main:
             last = number == config.rounds or report.stopped is not None
-            records.save_round(policy, current.place, config=config, last=last)
-            records.write_json(current.place / "report.json", asdict(report))
-            (current.place / records.CHECKPOINT).unlink(missing_ok=True)
+            records.save_round(policy, current.folder, config=config, last=last)
+            records.write_json(current.folder / "report.json", asdict(report))
+            (current.folder / records.CHECKPOINT).unlink(missing_ok=True)
         yield report
         if report.stopped:
             return
 
 
 def open_policy(folder: Path, *, round_number: int | None = None) -> Writer:
-    """The writer after a round (None: the one that is kept; 0: the reference). PreferenceError where there is none."""
+    """Open the writer after a round (None: the one that is kept; 0: the reference); PreferenceError without one."""
     settings = records.read_json(folder / "settings.json")
     config = OptimizeConfig.model_validate(settings["config"])
     if round_number is None:
@@ -155,22 +142,22 @@ def open_policy(folder: Path, *, round_number: int | None = None) -> Writer:
 
 
 def save_policy(folder: Path, target: Path) -> None:
-    """Write what came of an optimization as a checkpoint that plain `transformers` opens, an adapter merged into it."""
+    """Save the policy that is kept as a checkpoint that plain `transformers` opens, an adapter merged into it."""
     vlm = open_policy(folder).vlm
     vlm_model.save(adapter.merged(vlm) if hasattr(vlm.model, "merge_and_unload") else vlm, target)
 
 
-def _told_report(current: Round) -> RoundReport | None:
-    """The report of a round that is done; what a kill left of its training goes."""
-    report, file = None, current.place / "report.json"
+def _finished_report(current: Round) -> RoundReport | None:
+    """Return the report of a finished round and delete its last checkpoint, which a kill may have left; else None."""
+    report, file = None, current.folder / "report.json"
     if current.processes.is_main and file.exists():
         report = records.read_report(file)
-        (current.place / records.CHECKPOINT).unlink(missing_ok=True)
+        (current.folder / records.CHECKPOINT).unlink(missing_ok=True)
     return current.processes.broadcast(report)
 
 
 def _reason(report: RoundReport, *, kl_budget: float) -> str | None:
-    """Why the optimization ends with a round, by its KL budget and by its monitor; None where both let it go on."""
+    """Return why the optimization ends with a round, by its KL budget or its monitor; None where it goes on."""
     reasons = [report.monitor.reason] if report.monitor is not None and report.monitor.reason else []
     if kl_budget and report.kl_after is not None and report.kl_after > kl_budget:
         reasons.append(
@@ -180,9 +167,9 @@ def _reason(report: RoundReport, *, kl_budget: float) -> str | None:
     return "; ".join(reasons) or None
 
 
-def _unused(products: Sequence[Product], judged: Sequence[Sequence[Candidate]], *, current: Round) -> list[Product]:
-    """Products on which the KL is estimated during a round: such as the round does not learn from, if there are any."""
-    learned = {own[0].product_id for own in judged}
+def _unused(products: Sequence[Product], candidates: Sequence[Sequence[Candidate]], *, current: Round) -> list[Product]:
+    """Products on which the KL is estimated during a round: those that the round does not learn from, if any."""
+    learned = {each[0].product_id for each in candidates}
     others = [product for product in products if product.product_id not in learned]
     others = others if len(others) > 1 else list(products)
     order = current.stream(records.MONITORING).permutation(len(others))
@@ -196,15 +183,15 @@ def _steps(
     current: Round,
     reference: AnswerLogProbs,
     unused: Sequence[Product],
-    pictures: Pictures,
+    images: ProductImages,
 ) -> Iterator[Step]:
     """The steps of a round, from its checkpoint on if there is one, until its pairs or its KL budget are used up."""
     if not len(training_pairs):
         return
     config, processes = current.config, current.processes
-    learner = PreferenceOptimizer(trainable_parameters(policy, config=config), processes=processes)
-    file = current.place / records.CHECKPOINT
-    done = learner.restore(file) if processes.broadcast(processes.is_main and file.exists()) else 0
+    optimizer = PreferenceOptimizer(trainable_parameters(policy, config=config), processes=processes)
+    file = current.folder / records.CHECKPOINT
+    done = optimizer.restore(file) if processes.broadcast(processes.is_main and file.exists()) else 0
     for step in train(
         policy,
         training_pairs,
@@ -212,7 +199,7 @@ def _steps(
         config=config,
         rng=current.stream(records.TRAINING),
         round_number=current.number,
-        learner=learner,
+        optimizer=optimizer,
         done=done,
         processes=processes,
     ):
@@ -221,7 +208,7 @@ def _steps(
             samples = divergence.sample(
                 Writer(policy),
                 unused,
-                pictures=pictures,
+                pictures=images,
                 max_new_tokens=config.max_new_tokens,
                 rng=current.stream(records.MONITORING, step.number),
                 processes=processes,
@@ -235,21 +222,21 @@ def _steps(
                 return
         # No checkpoint of a step that ends the round: what went on from it would not end there.
         if processes.is_main and config.checkpoint_every and not last and step.number % config.checkpoint_every == 0:
-            learner.save(file, number=step.number)
+            optimizer.save(file, number=step.number)
         yield step
 
 
 def _reference(
     policy: VisionLanguageModel, training_pairs: TrainingPairs, drawn: Sequence[Sample], *, current: Round
 ) -> Reference:
-    """What the reference says of a round's pairs and of texts that the policy drew; before any step of the round."""
+    """Return log π_ref of a round's pairs and of texts that the policy sampled, before any step of the round."""
     config = current.config
     alike = current.number == 1 and not config.lora_rank  # nothing has been learned: the policy is the reference
-    digest = records.read_json(current.folder / "settings.json")["model"]
+    digest = records.read_json(current.run / "settings.json")["model"]
     return reference_log_probs(
         training_pairs,
         drawn,
-        file=current.place / "reference.safetensors",
+        file=current.folder / "reference.safetensors",
         weights=f"{digest} {policy.core.dtype}",
         opened=lambda: nullcontext(policy) if alike else _pretrained(policy, current=current),
         product_centric=config.product_weight > 0,
@@ -265,5 +252,5 @@ def _pretrained(policy: VisionLanguageModel, *, current: Round) -> Iterator[Visi
         with adapter.detached(policy):
             yield policy
     else:
-        pretrained = vlm_model.load(current.folder / "round-0" / "model")
+        pretrained = vlm_model.load(current.run / "round-0" / "model")
         yield placed(pretrained, config=current.config, device=current.processes.device)

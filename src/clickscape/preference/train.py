@@ -1,7 +1,7 @@
 """One round's training: pairs and cached reference log-probabilities in, a better policy out, one record per step.
 
 Three choices keep a step cheap.  The reference is scored once per round (x̃ is fixed for it), so two models never stand
-in memory while gradients do.  A frozen tower looks at every picture once per round; the projector behind it learns with
+in memory while gradients do.  A frozen tower encodes every picture once per round; the projector behind it learns with
 the language model.  The chosen and the rejected answer of a pair share one pass of their question (`answers`).
 """
 
@@ -19,12 +19,13 @@ from torch import Tensor
 from clickscape.compute.device import ALONE, Processes
 from clickscape.compute.schedules import warmup_cosine
 from clickscape.config import OptimizeConfig
+from clickscape.generation.pipeline import ProductImages
 from clickscape.preference import adapter
 from clickscape.preference.corruption import hide_patches
 from clickscape.preference.loss import AnswerLogProbs, PreferenceLoss, pcpo_loss
 from clickscape.preference.optimizer import PreferenceOptimizer
+from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.precision import recomputed
-from clickscape.preference.sample import Pictures, PreferencePair
 from clickscape.types import Product
 from clickscape.vlm.answers import log_probs
 from clickscape.vlm.batch import Sample, image_features
@@ -88,10 +89,10 @@ class TrainingPairs:
         return len(self.pairs)
 
     def part(self, rows: Sequence[int]) -> TrainingPairs:
-        """Some of the pairs, with the pictures that they need."""
+        """Return some of the pairs, with the pictures that they need."""
         some = [self.pairs[row] for row in rows]
         shown = sorted({number for one in some for number in (one.picture, one.corrupted_picture)})
-        renamed = {number: place for place, number in enumerate(shown)}
+        renamed = {old: new for new, old in enumerate(shown)}
         return TrainingPairs(
             tuple(
                 replace(one, picture=renamed[one.picture], corrupted_picture=renamed[one.corrupted_picture])
@@ -102,7 +103,7 @@ class TrainingPairs:
 
 
 def patch_grid(vlm: VisionLanguageModel) -> int:
-    """Patches along one side of the square that this model's tower sees."""
+    """Return the number of patches along one side of this model's square input."""
     return vlm.image_size // _patch_size(vlm)
 
 
@@ -110,7 +111,7 @@ def prepare(
     pairs: Sequence[PreferencePair],
     *,
     products: Mapping[str, Product],
-    pictures: Pictures,
+    pictures: ProductImages,
     vlm: VisionLanguageModel,
 ) -> TrainingPairs:
     """Turn pairs into sequences; answers stay exactly as sampled, corrupted pictures follow the tower's grid."""
@@ -129,12 +130,14 @@ def prepare(
     training_pairs = []
     for pair in pairs:
         product, corrupted = products[pair.product_id], pair.corrupted
-        told = products[corrupted.caption_of] if corrupted is not None and corrupted.caption_of is not None else product
+        described = (
+            products[corrupted.caption_of] if corrupted is not None and corrupted.caption_of is not None else product
+        )
         training_pairs.append(
             TrainingPair(
                 question=question(product),
                 picture=number(product, ()),
-                corrupted_question=None if corrupted is None else question(told),
+                corrupted_question=None if corrupted is None else question(described),
                 corrupted_picture=number(product, () if corrupted is None else corrupted.hidden),
                 chosen=pair.chosen,
                 rejected=pair.rejected,
@@ -145,36 +148,38 @@ def prepare(
 
 
 def question(product: Product) -> str:
-    """What the writer is asked when it samples; training on another wording would train another distribution."""
+    """Return the instruction that the writer samples with; training on another would train another distribution."""
     return instruction("describe", product, variant=0)
 
 
 @torch.no_grad()
-def look(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Tensor | None:
-    """What this model's own tower sees in every picture, before the projector: (picture, token, tower width).
+def tower_features(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Tensor | None:
+    """Return the vision tower's output for every picture, before the projector: (picture, token, tower width).
 
-    None for a model whose tower cannot be asked alone (only LLaVA's can): then every pass looks again.
+    None for a model whose tower cannot be run alone (only LLaVA's can): then every pass runs it again.
     """
     if not vlm.is_llava:
         return None
-    seen: list[Tensor] = []
-    hook = vlm.core.model.multi_modal_projector.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    outputs: list[Tensor] = []
+    hook = vlm.core.model.multi_modal_projector.register_forward_pre_hook(lambda _, inputs: outputs.append(inputs[0]))
     try:
         for start in range(0, len(pictures), SEQUENCES_PER_PASS):
             image_features(vlm, pictures[start : start + SEQUENCES_PER_PASS])
     finally:
         hook.remove()
-    return torch.cat(seen)
+    return torch.cat(outputs)
 
 
 @torch.no_grad()
 def score(vlm: VisionLanguageModel, training_pairs: TrainingPairs, *, product_centric: bool) -> AnswerLogProbs:
-    """log π of every answer of the round under one model, with that model's own tower; (pair,) nats, no gradient."""
+    """Return log π of every answer of the round under one model and its tower, (pair,) nats, without gradient."""
     vlm.model.eval()
-    seen = look(vlm, training_pairs.pictures) if len(training_pairs) else None
+    features = tower_features(vlm, training_pairs.pictures) if len(training_pairs) else None
     rows = max(1, SEQUENCES_PER_PASS // (3 if product_centric else 2))
     parts = [
-        _log_probs(vlm, training_pairs, range(start, min(start + rows, len(training_pairs))), seen, product_centric)[0]
+        _log_probs(
+            vlm, training_pairs, range(start, min(start + rows, len(training_pairs))), features, product_centric
+        )[0]
         for start in range(0, len(training_pairs), rows)
     ]
     nothing = torch.zeros(0, device=vlm.device)
@@ -189,7 +194,7 @@ def score(vlm: VisionLanguageModel, training_pairs: TrainingPairs, *, product_ce
 
 @torch.no_grad()
 def score_answers(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> Tensor:
-    """log π of every sample's answer, (sample,) nats, no gradient."""
+    """Return log π of every sample's answer, (sample,) nats, without gradient."""
     vlm.model.eval()
     parts = [torch.zeros(0, device=vlm.device)]
     for start in range(0, len(samples), SEQUENCES_PER_PASS):
@@ -207,19 +212,19 @@ def train(
     config: OptimizeConfig,
     rng: np.random.Generator,
     round_number: int = 1,
-    learner: PreferenceOptimizer | None = None,
+    optimizer: PreferenceOptimizer | None = None,
     done: int = 0,
     processes: Processes = ALONE,
 ) -> Iterator[Step]:
     """Train the policy in place on one round's pairs; `reference`: what `score` gives for the same pairs under π_ref.
 
     Yields after every optimizer step.  The model stays in evaluation mode: dropout would move π_θ away from π_ref.
-    `learner` and `done`: go on after so many steps of the same round.  Of several processes, each takes its share of
+    `optimizer` and `done`: go on after so many steps of the same round.  Of several processes, each takes its share of
     every batch.
     """
-    learner = learner or PreferenceOptimizer(trainable_parameters(policy, config=config), processes=processes)
+    optimizer = optimizer or PreferenceOptimizer(trainable_parameters(policy, config=config), processes=processes)
     policy.model.eval()
-    seen = None if config.train_tower else look(policy, training_pairs.pictures)
+    features = None if config.train_tower else tower_features(policy, training_pairs.pictures)
     orders = [rng.permutation(len(training_pairs)) for _ in range(config.epochs)]
     batches = [
         [int(row) for row in order[start : start + config.batch_size]]
@@ -228,22 +233,22 @@ def train(
     ]
     for number, rows in enumerate(batches[done:], start=done + 1):
         rate = config.learning_rate * warmup_cosine(number - 1, len(batches), warmup_share=config.warmup_share, floor=1)
-        learner.clear()
+        optimizer.clear()
         losses = accumulate(
             policy,
             training_pairs,
             processes.share(rows),
             reference=reference,
-            seen=seen,
+            features=features,
             config=config,
             batch=len(rows),
         )
-        norm = learner.step(rate=rate)
+        norm = optimizer.step(rate=rate)
         means = _means(losses, pairs=len(rows), centric=config.product_weight > 0, processes=processes)
         yield Step(
             round=round_number, number=number, steps=len(batches), **means, learning_rate=rate, gradient_norm=norm
         )
-    learner.clear()
+    optimizer.clear()
 
 
 def accumulate(
@@ -252,21 +257,21 @@ def accumulate(
     rows: Sequence[int],
     *,
     reference: AnswerLogProbs,
-    seen: Tensor | None,
+    features: Tensor | None,
     config: OptimizeConfig,
     batch: int | None = None,
 ) -> list[PreferenceLoss]:
     """Add the gradient of the mean loss over `rows`, some pairs at a time; the same gradient as in one pass.
 
-    `seen`: what `look` gave for this policy; None goes through the tower here, with gradient.  `batch`: pairs of the
-    whole batch, of which `rows` are one process's share (None: all of it).
+    `features`: `tower_features` of this policy; None runs the tower here, with gradient.  `batch`: pairs of the whole
+    batch, of which `rows` are one process's share (None: all of it).
     """
     weight = config.product_weight
     losses = []
     for start in range(0, len(rows), config.pairs_per_pass):
         some = rows[start : start + config.pairs_per_pass]
         with recomputed(policy) if config.gradient_checkpointing else nullcontext():
-            values, tokens = _log_probs(policy, training_pairs, some, seen, weight > 0)
+            values, tokens = _log_probs(policy, training_pairs, some, features, weight > 0)
             loss = pcpo_loss(
                 values,
                 _rows(reference, some),
@@ -283,7 +288,7 @@ def accumulate(
 
 
 def trainable_parameters(policy: VisionLanguageModel, *, config: OptimizeConfig) -> dict[str, torch.nn.Parameter]:
-    """Freeze what this run leaves alone, return the rest: adapters alone if there are any, else all but the tower."""
+    """Freeze what this run does not train and return the rest: adapters if there are any, else all but the tower."""
     parameters = dict(policy.model.named_parameters())
     adapted = any(adapter.is_adapter(name) for name in parameters)
     for name, parameter in parameters.items():
@@ -304,7 +309,7 @@ def _log_probs(
     vlm: VisionLanguageModel,
     training_pairs: TrainingPairs,
     rows: Sequence[int],
-    seen: Tensor | None,
+    features: Tensor | None,
     product_centric: bool,
 ) -> tuple[AnswerLogProbs, Tensor]:
     """log π of the answers of some pairs in one pass, and the number of tokens of every chosen answer, both (pair,)."""
@@ -321,12 +326,12 @@ def _log_probs(
                 )
             questions.append((one.corrupted_question, one.corrupted_picture))
             answers.append((count + number, one.chosen))
-    features = None
-    if seen is not None:
-        numbers, places = torch.tensor([picture for _, picture in questions]).unique(return_inverse=True)
-        features = vlm.core.model.multi_modal_projector(seen[numbers])[places]
+    images = None
+    if features is not None:
+        numbers, inverse = torch.tensor([picture for _, picture in questions]).unique(return_inverse=True)
+        images = vlm.core.model.multi_modal_projector(features[numbers])[inverse]
     samples = [Sample(asked, (training_pairs.pictures[picture],)) for asked, picture in questions]
-    values, tokens = log_probs(vlm, samples, answers, features=features)
+    values, tokens = log_probs(vlm, samples, answers, features=images)
     corrupted = values[2 * count :] if product_centric else None
     return AnswerLogProbs(values[:count], values[count : 2 * count], corrupted), tokens[:count]
 

@@ -1,7 +1,7 @@
-"""Stage `compare`: what pre-training, both objectives, plain search and the oracle are worth on held-out products.
+"""Stage `compare`: pre-training, every objective, best of n and the best possible scene, on held-out products.
 
-Every way of choosing ads gets the same products and the same image seeds. Search by the reward model may draw as many
-images as an arm's descriptions do; the oracle knows the world and shows how much there was to win.
+Every policy and baseline gets the same products and the same image seeds. Best of n renders as many images as a policy
+writes descriptions; the oracle knows the world and shows how much there was to win.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from clickscape.compute.device import best_device
 from clickscape.preference.evaluate import Evaluation, evaluate
 from clickscape.render.studio.scene import Scene
 from clickscape.reward.baselines import best_scene_per_category
-from clickscape.simulator import world, writer
-from clickscape.stages import score_ads, split
+from clickscape.simulator import evaluation, world, writer
+from clickscape.simulator.evaluation import TrueAd
+from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import slots_of, writer_source
-from clickscape.stages.score_ads import Ad
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
 STAGE = "compare"
+VERSION = 2  # of ads.jsonl
 ADS = "ads.jsonl"
 PRETRAINED = "pre-trained"
 BEST_OF = "best of {n} by the reward"
@@ -48,12 +49,12 @@ def compare(
     seed: int = 0,
     workers: int = 1,
 ) -> Stage[Manifest]:
-    """Judge every policy (name → checkpoint folder) and the rivals; the manifest's result holds one row for each.
+    """Score every policy (name → checkpoint folder) and the baselines; the manifest's result holds one row for each.
 
     The ads themselves go to ads.jsonl in the run's folder. A finished run with the same inputs is reused.
     """
     rewards = workspace.models / "reward"
-    settings = {"world": world_name, "descriptions": descriptions, "size": size, "seed": seed}
+    settings = {"version": VERSION, "world": world_name, "descriptions": descriptions, "size": size, "seed": seed}
     inputs = {"products": workspace.products_path, "reward": rewards, "writer": writer_source(workspace), **policies}
     if done := workspace.finished(STAGE, fingerprint_of(STAGE, settings, inputs)):
         yield Progress(STAGE, 1, 1, "reused")
@@ -75,17 +76,17 @@ def compare(
         texts[CATEGORY] = [[writer.describe(scenes.get(product.department, fallback), rng)] for product in tested]
         texts[ORACLE] = [[writer.describe(shoppers.best_scene(product), rng)] for product in tested]
 
-        ads: dict[str, list[list[Ad]]] = {name: [] for name in texts}
+        ads: dict[str, list[list[TrueAd]]] = {name: [] for name in texts}
         jobs = [(name, product, own) for name, each in texts.items() for product, own in zip(tested, each, strict=True)]
-        judged = score_ads.score_ads(  # all rows at once: workers are slow to start
+        scored = evaluation.score_ads(  # all rows at once: workers are slow to start
             [product for _, product, _ in jobs],
             [own for _, _, own in jobs],
             world_name=world_name, reward=rewards, size=size, seed=seed, workers=workers,
         )  # fmt: skip
-        for number, ((name, _, _), found) in enumerate(zip(jobs, judged, strict=True)):
+        for number, ((name, _, _), found) in enumerate(zip(jobs, scored, strict=True)):
             ads[name].append(found)
             if number % 16 == 0:
-                yield Progress(STAGE, number, len(jobs), f"judging {name}")
+                yield Progress(STAGE, number, len(jobs), f"scoring {name}")
         for name in writers:
             label = BEST_OF.format(n=descriptions)
             ads[label if name == PRETRAINED else f"{name}, {label}"] = [[_best(own)] for own in ads[name]]
@@ -99,18 +100,20 @@ def compare(
         )
 
 
-def read_ads(folder: Path) -> dict[str, list[Ad]]:
-    """The ads that `compare` judged, by row."""
-    found: dict[str, list[Ad]] = {}
+def read_ads(folder: Path) -> dict[str, list[TrueAd]]:
+    """Read the ads that `compare` scored, by row."""
+    found: dict[str, list[TrueAd]] = {}
     for line in (folder / ADS).read_text(encoding="utf-8").splitlines():
         values = json.loads(line)
-        found.setdefault(values.pop("row"), []).append(Ad(**values))
+        found.setdefault(values.pop("row"), []).append(TrueAd(**values))
     return found
 
 
-def _rows(ads: Mapping[str, Sequence[Sequence[Ad]]], held: split.Split, *, seed: int) -> dict[str, dict[str, object]]:
+def _rows(
+    ads: Mapping[str, Sequence[Sequence[TrueAd]]], held: split.Split, *, seed: int
+) -> dict[str, dict[str, object]]:
     """One evaluation per row, against the pre-trained model."""
-    measured = {name: score_ads.outcomes(own, group=held.groups.__getitem__) for name, own in ads.items()}
+    measured = {name: evaluation.outcomes(own, cluster=held.groups.__getitem__) for name, own in ads.items()}
     rows: dict[str, Evaluation] = {
         name: evaluate(one, before=measured[PRETRAINED], rng=np.random.default_rng(seed))
         for name, one in measured.items()
@@ -118,12 +121,12 @@ def _rows(ads: Mapping[str, Sequence[Sequence[Ad]]], held: split.Split, *, seed:
     return {name: asdict(row) for name, row in rows.items()}
 
 
-def _best(ads: Sequence[Ad]) -> Ad:
+def _best(ads: Sequence[TrueAd]) -> TrueAd:
     return max(ads, key=lambda ad: (ad.parsed, ad.reward))
 
 
 def _category_scenes(workspace: Workspace, held: split.Split, *, rng: np.random.Generator) -> dict[str, Scene]:
-    """The scene that the reward model likes best in each department, from training creatives alone."""
+    """Return the scene with the highest reward in each department, from training creatives alone."""
     by_id: dict[str, Product] = {product.product_id: product for product in workspace.products()}
     known = [one for one in workspace.creatives() if not held.is_held_out(one.product_id) and one.scene]
     chosen = [known[index] for index in sorted(rng.permutation(len(known))[:SEARCHED])]

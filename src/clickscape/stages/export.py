@@ -18,12 +18,13 @@ import pyarrow as pa
 
 from clickscape.compute.shards import map_shards
 from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.generation.retry import refusal_reason
 from clickscape.render import placements as places
 from clickscape.render.text import check_text_allowed
-from clickscape.stages import feeds_out, gate, rendition
+from clickscape.stages import feeds_out, rendition
 from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.refresh import stale
 from clickscape.stages.rendition import RECORDS, Job, Words
-from clickscape.stages.stale import stale
 from clickscape.types import Creative, Product
 from clickscape.workspace import RENDITIONS, Workspace, atomic_file, fingerprint
 from clickscape.workspace.files import sweep
@@ -184,7 +185,7 @@ def _kept(out: Path, creatives: Sequence[Creative]) -> list[dict[str, Any]]:
 
 
 def _refusal(record: Mapping[str, Any]) -> str:
-    return f"{record['creative_id']} at {record['placement']}: {gate.reason(record['gate'])}"
+    return f"{record['creative_id']} at {record['placement']}: {refusal_reason(record['gate'])}"
 
 
 def _note(workspace: Workspace, out: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -1,8 +1,8 @@
 """Stage `generate`: descriptions, images and a page to look at, for a workspace or for a bare catalog file.
 
-What may be drawn at all is decided in `descriptions`. Every image passes the fidelity gate: one that does not is drawn
-again with another seed, and a creative that never passes is left out and named. A product is finished when its own JSON
-file is there; a killed run goes on with the next product. What a workspace's models made also enters its table
+`generation.select` decides which descriptions are rendered. Every image passes the fidelity gate: one that does not is
+rendered again with another seed, and a creative that never passes is left out and named. A product is finished when its
+own JSON file is there; a killed run goes on with the next product. What a workspace's models made also enters its table
 `creatives`, as drafts whose ids say which work they come from: the same work again adds nothing, and a new model, photo
 or rule of the brand gives new creatives beside the old ones.
 """
@@ -28,18 +28,20 @@ from clickscape.compute.device import best_device
 from clickscape.config import FidelityConfig, GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.gates.style import Style
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.generation.retry import GatedRendering, fidelity_limits, refusal_reason, render_candidates
+from clickscape.generation.select import CandidateSelector, SelectedCandidate, Selection, scene_key, select
 from clickscape.render import provenance
 from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Rendering
 from clickscape.render.studio.parse import explain
-from clickscape.stages import gate, watching
 from clickscape.stages.cutouts import cut_out_all
-from clickscape.stages.descriptions import CandidateSelector, Choice, Chosen, choose, scene_of
-from clickscape.stages.generation_record import LEFT_OUT, MANIFEST, REFUSED, Made, Summary
+from clickscape.stages.generation_record import LEFT_OUT, MANIFEST, REFUSED, CreativeRecord, Summary
 from clickscape.stages.load_feed import FeedOptions, gather
+from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.refresh import product_digest
 from clickscape.stages.reward import start_source, writer_source
-from clickscape.stages.stale import product_digest
 from clickscape.types import Creative, Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.server import ServerWriter
@@ -51,22 +53,22 @@ PAGE = "index.html"
 
 @dataclass(frozen=True, slots=True)
 class BrandOptions:
-    """Whose rules hold: those of clickscape.toml, or of a file in their place; for an audience, for a placement."""
+    """Which brand rules hold: those of clickscape.toml, or of a file instead; for an audience, for a placement."""
 
     brand: Path | None = None
     audience: str = ""
     placement: str = ""
 
     def style(self, brand: Brand) -> Style:
-        """The rules that hold, read; `brand` is what clickscape.toml says."""
+        """Read the rules that hold; `brand` is what clickscape.toml says."""
         if self.brand is not None:
             brand = configuration.read(self.brand, BrandFile).brand
         return Style.of(brand.rules(audience=self.audience, placement=self.placement))
 
 
 @dataclass(frozen=True, slots=True)
-class _Tools:
-    """What every product needs."""
+class _Job:
+    """What is the same for every product of a run."""
 
     selector: CandidateSelector
     brand_options: BrandOptions
@@ -87,7 +89,7 @@ def generate(
     matting: Path | None = None,
     brand_options: BrandOptions | None = None,
 ) -> Stage[Summary]:
-    """Draw `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
+    """Render `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
 
     With a workspace, its own prompt and reward models are used when it has them, and its table `creatives` gains what
     is new; a bare catalog gets the shipped model, and the first descriptions that the renderer understands. `overrides`
@@ -102,7 +104,7 @@ def generate(
     brand_options = brand_options or BrandOptions()
     if workspace is None:
         assert catalog is not None
-        brand_options.style(Brand())  # wrong rules are told before a feed is read
+        brand_options.style(Brand())  # wrong rules are an error before a feed is read
         gathered = yield from gather(catalog, cache=out / "remote", options=options)
         skip_bad = options is not None and options.skip_bad_rows
         cut = yield from cut_out_all(gathered.products, folder=out / "cutouts", matting=matting, skip_bad=skip_bad)
@@ -141,11 +143,9 @@ def _generate(
     renderer = render.load(config.renderer, settings=settings)
     drawn_with = settings.diffusion.recipe if config.renderer == "diffusion" else {}
     gated = shop if settings.relevance.use != "off" else None
-    asked = (
-        {}
-        if gated is None
-        else {"relevance": settings.relevance.model_dump(), "by": start_source(gated, settings.optimize)}
-    )
+    asked: dict[str, object] = {}
+    if gated is not None:
+        asked = {"relevance": settings.relevance.model_dump(), "by": start_source(gated, settings.optimize)}
     work = fingerprint(
         {
             **{name: fingerprint(value) for name, value in asked.items()},
@@ -160,26 +160,27 @@ def _generate(
         }
     )
     reward = None if rewards is None else reward_room.load(rewards, device=best_device())
-    suits = None if gated is None else watching.relevance(gated, products, device=best_device())
-    selector = CandidateSelector(_writer(source, config), renderer, reward, config, style, suits)
-    tools = _Tools(selector, brand_options, drawn_with, settings.fidelity, out, shop, work)
+    gate = None if gated is None else relevance_gate(gated, products, device=best_device())
+    pipeline = AdPipeline(renderer, reward, relevance=gate)
+    selector = CandidateSelector(_writer(source, config), pipeline, config, style)
+    job = _Job(selector, brand_options, drawn_with, settings.fidelity, out, shop, work)
     out.mkdir(parents=True, exist_ok=True)
-    finished = [product for product in products if _finished(tools, product)]
+    finished = [product for product in products if _finished(job, product)]
     scenes = Counter(scene for product in finished for scene in _scenes(_read(product, out=out)["made"]))
     wanted = frozenset(product.product_id for product in products) - {product.product_id for product in finished}
     done = len(finished)
     yield Progress(STAGE, done, len(products))
-    for choice in choose(selector, products, drawn=scenes, wanted=wanted):
-        made = [asdict(one) for one in _draw(tools, choice)]
+    for selection in select(selector, products, scenes=scenes, wanted=wanted):
+        made = [asdict(one) for one in _render(job, selection)]
         record = {
-            "work": _work(tools, choice.product),
+            "work": _work(job, selection.product),
             "made": made,
-            "refused": [asdict(one) for one in choice.refused],
+            "refused": [asdict(one) for one in selection.refused],
         }
-        _write(_record(choice.product, out=out), json.dumps(record))
+        _write(_record(selection.product, out=out), json.dumps(record))
         scenes.update(_scenes(made))
         done += 1
-        yield Progress(STAGE, done, len(products), choice.product.title)
+        yield Progress(STAGE, done, len(products), selection.product.title)
     records = [_read(product, out=out) for product in products]
     everything = [row for record in records for row in record["made"]]
     refused = [row for record in records for row in record["refused"]]
@@ -206,7 +207,7 @@ def _generate(
 
 
 def _left_out(row: Mapping[str, Any]) -> str:
-    return f"{row['creative_id']}: {gate.reason(row['gate'])}"
+    return f"{row['creative_id']}: {refusal_reason(row['gate'])}"
 
 
 def _append(shop: Workspace, rows: Sequence[Mapping[str, Any]], products: Mapping[str, Product]) -> None:
@@ -248,86 +249,76 @@ def _settings(settings: GenerateConfig, overrides: Mapping[str, int | str]) -> G
     return GenerateConfig.model_validate(wanted)
 
 
-def _draw(tools: _Tools, choice: Choice) -> list[Made]:
-    """Draw what was chosen, together where the renderer can, and what the gate rejects again with other seeds."""
-    side = tools.selector.config.size
-    candidates = [one.candidate for one in choice.chosen]
-    first = render.render_all(
-        tools.selector.renderer,
-        [choice.product] * len(candidates),
-        [candidate.text for candidate in candidates],
-        size=(side, side),
-        seeds=[candidate.seed for candidate in candidates],
+def _render(job: _Job, selection: Selection) -> list[CreativeRecord]:
+    """Render the selected candidates and save those of which an image passes the fidelity gate."""
+    config, renderer = job.selector.config, job.selector.pipeline.renderer
+    gated = render_candidates(
+        selection.product,
+        [one.candidate for one in selection.chosen],
+        renderer=renderer,
+        size=config.size,
+        tries=config.tries,
+        limits=fidelity_limits(job.fidelity, source=renderer.digital_source),
     )
     return [
-        _passed(tools, choice.product, chosen, drawn, place)
-        for place, (chosen, drawn) in enumerate(zip(choice.chosen, first, strict=True), start=1)
+        _recorded(job, selection.product, chosen, found, number)
+        for number, (chosen, found) in enumerate(zip(selection.chosen, gated, strict=True), start=1)
     ]
 
 
-def _passed(tools: _Tools, product: Product, chosen: Chosen, first: Rendering, place: int) -> Made:
-    """Save the first picture of a candidate that passes the gate, and note what became of the others."""
-    selector, candidate = tools.selector, chosen.candidate
-    side = selector.config.size
-
-    def draw(seed: int) -> Rendering:
-        if seed == candidate.seed:
-            return first
-        return selector.renderer.render(product, candidate.text, size=(side, side), seed=seed)
-
-    outcome = gate.draw_until_pass(
-        draw,
-        seeds=gate.seeds_for(product.product_id, first=candidate.seed, tries=selector.config.tries),
-        limits=gate.limits_for(tools.fidelity, source=selector.renderer.digital_source),
-    )
-    drawn, seed = outcome.drawn, outcome.seed
-    made_by = f"-{_work(tools, product)[:8]}" if tools.shop is not None else ""
-    creative_id = f"{product.product_id}{made_by}-{place}"
-    return Made(
+def _recorded(
+    job: _Job, product: Product, chosen: SelectedCandidate, found: GatedRendering, number: int
+) -> CreativeRecord:
+    """Save the image that passed the gate, if any, and return the record of the creative."""
+    selector, candidate = job.selector, chosen.candidate
+    renderer, drawn, seed = selector.pipeline.renderer, found.rendering, found.seed
+    made_by = f"-{_work(job, product)[:8]}" if job.shop is not None else ""
+    creative_id = f"{product.product_id}{made_by}-{number}"
+    return CreativeRecord(
         creative_id=creative_id,
         product_id=product.product_id,
         title=product.title,
-        image="" if drawn is None else _save(tools, creative_id, candidate.text, drawn, seed),
+        image="" if drawn is None else _save(job, creative_id, candidate.text, drawn, seed),
         description=candidate.text,
         written=chosen.written if chosen.written != candidate.text else "",
         rules=chosen.met,
-        audience=tools.brand_options.audience,
-        placement=tools.brand_options.placement,
+        audience=job.brand_options.audience,
+        placement=job.brand_options.placement,
         scene="" if drawn is None else drawn.content,
         unknown=() if drawn is None else explain(drawn.unknown),
-        renderer=selector.renderer.name,
-        renderer_settings=tools.renderer_settings,
-        digital_source=selector.renderer.digital_source,
+        renderer=renderer.name,
+        renderer_settings=job.renderer_settings,
+        digital_source=renderer.digital_source,
         model_id=selector.writer.model_id,
         seed=seed,
-        reward=None if selector.reward is None else candidate.score,
-        gate=outcome.gate,
+        reward=None if selector.pipeline.reward is None else candidate.score,
+        gate=found.gate,
     )
 
 
-def _save(tools: _Tools, creative_id: str, text: str, drawn: Rendering, seed: int) -> str:
+def _save(job: _Job, creative_id: str, text: str, drawn: Rendering, seed: int) -> str:
     """Write the labeled PNG, and the creative's picture in the workspace; returns the file's name."""
-    if tools.shop is not None:
-        tools.shop.save_image(creative_id, drawn.image)
+    if job.shop is not None:
+        job.shop.save_image(creative_id, drawn.image)
     origin = Provenance(
         creative_id,
-        renderer=tools.selector.renderer.name,
-        model_id=tools.selector.writer.model_id,
-        source=tools.selector.renderer.digital_source,
+        renderer=job.selector.pipeline.renderer.name,
+        model_id=job.selector.writer.model_id,
+        source=job.selector.pipeline.renderer.digital_source,
         seed=seed,
         description=text,
     )
     encoded = io.BytesIO()
     Image.fromarray(drawn.image).save(encoded, "PNG")
     name = f"{file_name(creative_id)}.png"
-    with atomic_file(tools.out / name) as temporary:
+    with atomic_file(job.out / name) as temporary:
         temporary.write_bytes(provenance.embed(encoded.getvalue(), origin))
     return name
 
 
 def _scenes(made: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the pictures of a product show, one per picture that was made."""
-    return [scene_of(row["scene"], row["description"]) for row in made if row["image"]]
+    """Return the scene of every image that was made of a product."""
+    return [scene_key(row["scene"], row["description"]) for row in made if row["image"]]
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -338,27 +329,27 @@ def _record(product: Product, *, out: Path) -> Path:
     return out / f"{file_name(product.product_id)}.json"
 
 
-def _work(tools: _Tools, product: Product) -> str:
+def _work(job: _Job, product: Product) -> str:
     """Fingerprint of what decides a product's creatives: models, settings, its words and its picture."""
-    return fingerprint([tools.work, product_digest(product)])
+    return fingerprint([job.work, product_digest(product)])
 
 
 def _read(product: Product, *, out: Path) -> dict[str, list[dict[str, Any]]]:
     return json.loads(_record(product, out=out).read_text(encoding="utf-8"))
 
 
-def _finished(tools: _Tools, product: Product) -> bool:
+def _finished(job: _Job, product: Product) -> bool:
     """Whether this very work was done for the product, and its images are still there."""
-    path = _record(product, out=tools.out)
+    path = _record(product, out=job.out)
     if not path.exists():
         return False
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         drawn = [row for row in record["made"] if row["gate"]["passed"]]
-        images = [tools.out / row["image"] for row in drawn]
-        if tools.shop is not None:
-            images += [tools.shop.image_path(row["creative_id"]) for row in drawn]
-        return record["work"] == _work(tools, product) and all(image.exists() for image in images)
+        images = [job.out / row["image"] for row in drawn]
+        if job.shop is not None:
+            images += [job.shop.image_path(row["creative_id"]) for row in drawn]
+        return record["work"] == _work(job, product) and all(image.exists() for image in images)
     except (ValueError, KeyError, TypeError):
         return False
 

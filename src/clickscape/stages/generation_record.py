@@ -1,4 +1,4 @@
-"""What `generate` notes of every creative: how to draw it again, and what the fidelity gate said of its pictures."""
+"""The records that `generate` writes: how to render each creative again, and what the fidelity gate refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from clickscape.catalog.feed_report import Skipped
-from clickscape.stages.gate import Gate
+from clickscape.generation.retry import GateRecord
 
 MANIFEST = "creatives.jsonl"
 """The creatives that were made, a row each."""
@@ -19,8 +19,8 @@ REFUSED = "refused.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """One creative, everything that is needed to draw it again; `image` is the file's name, "" when it was left out.
+class CreativeRecord:
+    """One creative with all that is needed to render it again; `image` is the file's name, "" when it was left out.
 
     `written` is what the model wrote where brand rules edited it, "" else; `rules`: each that asks, and whether it is
     met; `audience` and `placement`: whose rules these are, "" for those of the brand alone.
@@ -43,7 +43,7 @@ class Made:
     model_id: str
     seed: int
     reward: float | None
-    gate: Gate
+    gate: GateRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +66,18 @@ class Summary:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What to tell people."""
-        told = [f"{self.images} images, every one through the fidelity gate"]
+        """The summary in lines for people."""
+        lines = [f"{self.images} images, every one through the fidelity gate"]
         if self.redrawn:
-            told.append(f"{self.redrawn} of them were drawn again; {MANIFEST} says why")
-        told += [f"brand rule {rule!r}: met by {count} of {self.images} images" for rule, count in self.met.items()]
+            lines.append(f"{self.redrawn} of them were drawn again; {MANIFEST} says why")
+        lines += [f"brand rule {rule!r}: met by {count} of {self.images} images" for rule, count in self.met.items()]
         if self.edited:
-            told.append(f"{self.edited} descriptions were edited to meet the rules; {MANIFEST} has what was written")
+            lines.append(f"{self.edited} descriptions were edited to meet the rules; {MANIFEST} has what was written")
         if self.refused:
             counted = ", ".join(f"{count} by {rule!r}" for rule, count in sorted(self.refused.items()))
-            told.append(f"descriptions not drawn: {counted}; {REFUSED} says why")
-        told += [f"no image of product {name!r}: every description was refused" for name in self.empty]
+            lines.append(f"descriptions not drawn: {counted}; {REFUSED} says why")
+        lines += [f"no image of product {name!r}: every description was refused" for name in self.empty]
         if self.left_out:
-            told.append(f"{len(self.left_out)} left out, because no picture passed; {LEFT_OUT} says more:")
-        told += self.left_out
-        return (*told, *(f"left out, {one.place}: {one.reason}" for one in self.skipped))
+            lines.append(f"{len(self.left_out)} left out, because no picture passed; {LEFT_OUT} says more:")
+        lines += self.left_out
+        return (*lines, *(f"left out, {one.place}: {one.reason}" for one in self.skipped))

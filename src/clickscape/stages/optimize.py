@@ -1,13 +1,12 @@
-"""Stage `optimize`: teach the prompt model what the reward model prefers, on the products that may be learned from.
+"""Stage `optimize`: train the prompt model on the reward model's preferences, with products that may be learned from.
 
-Several processes run it side by side: the leading one holds the workspace and tells the others where the run's
-folder is.
+Several processes run it side by side: the main one opens the workspace's run and broadcasts its folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from clickscape import render, vlm
@@ -15,17 +14,23 @@ from clickscape import reward as reward_room
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import WorkspaceError
+from clickscape.gates.relevance import Contrast, Relevance, panel
+from clickscape.gates.vlm_relevance import VlmRelevance
+from clickscape.generation.pipeline import AdPipeline, cutout_images
 from clickscape.preference import rounds
+from clickscape.preference.monitor import Comparison, RewardHackingMonitor
 from clickscape.preference.rounds import Event, RoundReport, Sampled
 from clickscape.preference.train import Step
-from clickscape.stages import judge, split, watching
+from clickscape.stages import judge, split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import start_source
+from clickscape.stages.split import Split
 from clickscape.stages.tracking import tracked
+from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
 STAGE = "optimize"
-_SHOWN = ("loss", "preference", "product", "anchor", "margin", "chosen", "rejected", "corrupted", "accuracy", "kl")
+_LOGGED = ("loss", "preference", "product", "anchor", "margin", "chosen", "rejected", "corrupted", "accuracy", "kl")
 
 
 def optimize(
@@ -39,8 +44,8 @@ def optimize(
     """Run all rounds and save the policy at `target` (default models/prompt); returns the run's manifest.
 
     A killed run goes on in the round that it was in, from its last checkpoint; a finished one with the same settings
-    and inputs is reused. Where the workspace has a judge, it watches on products of its own, and may end the run
-    (`stages.watching`). Only the leading one of `processes` writes and tells its progress; all return the manifest.
+    and inputs is reused. Where the workspace has a judge, a reward-hacking monitor may end the run (`monitored`). Only
+    the main one of `processes` writes and yields progress; all return the manifest.
     """
     if not processes.is_main:
         return (yield from _follow(workspace, config, processes=processes))
@@ -51,16 +56,13 @@ def optimize(
     inputs = {"products": workspace.products_path, "reward": rewards, "writer": start_source(workspace, config)}
     if (workspace.models / judge.NAME).exists():
         inputs["judge"] = workspace.models / judge.NAME
-    around = {
-        "monitor": workspace.settings.monitor.model_dump(),
-        "relevance": workspace.settings.relevance.model_dump(),
-    }
-    settings = {**config.model_dump(), **around}
+    shop = workspace.settings
+    settings = {**config.model_dump(), "monitor": shop.monitor.model_dump(), "relevance": shop.relevance.model_dump()}
     if done := workspace.finished(name, fingerprint_of(name, settings, inputs)):
         yield Progress(name, 1, 1, "reused")
         processes.broadcast(None)
         return processes.broadcast(done)
-    with workspace.start_run(name, settings, inputs) as run, tracked(config.metrics, run.folder) as tell:
+    with workspace.start_run(name, settings, inputs) as run, tracked(config.metrics, run.folder) as log:
         folder = processes.broadcast(run.folder / "rounds")
         reports: list[RoundReport] = []
         for event in _events(workspace, config, folder=folder, processes=processes):
@@ -71,16 +73,16 @@ def optimize(
                     values = asdict(event)
                     run.log(values)
                     before = sum(report.steps for report in reports)
-                    tell({key: values[key] for key in _SHOWN}, before + event.number)
-                yield Progress(name, *place(event, config=config))
+                    log({key: values[key] for key in _LOGGED}, before + event.number)
+                yield progress_of(event, config=config, stage=name)
         rounds.save_policy(folder, target)
-        told = {"stopped": reports[-1].stopped, "summary": watching.summary(reports)}
-        result = {"rounds": [asdict(report) for report in reports], **told}
+        ended = {"stopped": reports[-1].stopped, "summary": summary(reports)}
+        result = {"rounds": [asdict(report) for report in reports], **ended}
         return processes.broadcast(run.finish(outputs=[target], result=result))
 
 
 def _follow(workspace: Workspace, config: OptimizeConfig, *, processes: Processes) -> Stage[Manifest]:
-    """Do this process's share of the run that the leading process has opened."""
+    """Do this process's share of the run that the main process has opened."""
     yield from ()
     folder: Path | None = processes.broadcast(None)
     if folder is not None:
@@ -93,37 +95,91 @@ def _follow(workspace: Workspace, config: OptimizeConfig, *, processes: Processe
 
 def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, processes: Processes) -> Iterator[Event]:
     products = workspace.products()
-    teacher, renderer = reward_room.load(workspace.models / "reward", device=processes.device), render.load("studio")
     writer = vlm.load(start_source(workspace, config), dtype="stored")
-    pictures = rounds.product_pictures(writer.vlm.image_size)
-    guarded = watching.guards(
-        workspace,
-        products,
-        split.read(workspace, products),
-        teacher=teacher,
-        renderer=renderer,
-        pictures=pictures,
-        config=config,
-        device=processes.device,
-    )
-    return rounds.optimize(
-        writer,
-        teacher,
-        renderer,
-        guarded.learned,
-        folder=folder,
-        config=config,
-        pictures=pictures,
-        relevance=guarded.relevance,
-        monitor=guarded.monitor,
+    pipeline = AdPipeline(
+        render.load("studio"),
+        reward_room.load(workspace.models / "reward", device=processes.device),
+        cutout_images(writer.vlm.image_size),
         processes=processes,
     )
+    found = monitored(workspace, products, split.read(workspace, products), pipeline=pipeline, config=config)
+    gate = relevance_gate(workspace, found.products, device=processes.device)
+    return rounds.optimize(
+        writer,
+        replace(pipeline, relevance=gate),
+        found.products,
+        folder=folder,
+        config=config,
+        monitor=found.monitor,
+    )
 
 
-def place(event: Sampled | Step, *, config: OptimizeConfig) -> tuple[int, int, str]:
-    """Where in all rounds an event lies, in thousandths; sampling counts as half of a round."""
+@dataclass(frozen=True)
+class Monitored:
+    """The products that rounds may learn from, and the monitor with products of its own; None without one."""
+
+    products: list[Product]
+    monitor: RewardHackingMonitor | None
+
+
+def monitored(
+    workspace: Workspace, products: Sequence[Product], held: Split, *, pipeline: AdPipeline, config: OptimizeConfig
+) -> Monitored:
+    """Open the judge where there is one, and keep the monitor's products out of the rounds."""
+    settings, learned = workspace.settings.monitor, held.training(products)
+    found = judge.load(workspace, device=pipeline.processes.device)
+    if found is None and not settings.without_judge:
+        return Monitored(learned, None)
+    second, apart = found if found is not None else (None, held.apart(products, share=settings.share))
+    monitor = RewardHackingMonitor(
+        [product for product in learned if held.groups[product.product_id] in apart],
+        pipeline=pipeline,
+        judge=second,
+        groups=held.groups,
+        config=settings,
+        render_size=config.render_size,
+        max_new_tokens=config.max_new_tokens,
+    )
+    return Monitored([product for product in learned if held.groups[product.product_id] not in apart], monitor)
+
+
+def relevance_gate(workspace: Workspace, products: Sequence[Product], *, device: str = "cpu") -> Relevance | None:
+    """Open the relevance gate that the settings ask for; it asks the pre-trained model, never the policy."""
+    settings = workspace.settings.relevance
+    if settings.use == "off":
+        return None
+    pretrained = vlm.load(start_source(workspace, workspace.settings.optimize), device=device).vlm
+    images = cutout_images(pretrained.image_size)
+    if settings.by == "server":
+        return VlmRelevance(settings, pictures=images)
+    return Contrast(pretrained, panel(products, size=settings.others), pictures=images, limit=settings.limit)
+
+
+def summary(reports: Sequence[RoundReport]) -> list[str]:
+    """Return what the monitor measured, a line per round, and why the run ended before its last step."""
+    lines = []
+    for report in reports:
+        if (found := report.monitor) is not None:
+            line = f"round {report.round}: win rate over the start by the teacher {_win_rate(found.teacher)}"
+            if found.judge is not None:
+                line += f", by the judge {_win_rate(found.judge)}"
+            lines.append(f"{line}; diversity left {min(found.left.values(), default=1.0):.0%}")
+        if report.stopped:
+            lines.append(
+                f"stopped in round {report.round}: {report.stopped}; kept: the policy after round {report.kept}"
+            )
+    return lines
+
+
+def progress_of(event: Sampled | Step, *, config: OptimizeConfig, stage: str) -> Progress:
+    """Return how far an optimization is, in thousandths of all rounds; sampling counts as half of a round."""
     if isinstance(event, Sampled):
-        share, note = 0.5 * event.done / event.total, f"round {event.round}: writing and judging"
+        share, note = 0.5 * event.done / event.total, f"round {event.round}: sampling and scoring"
     else:
         share, note = 0.5 + 0.5 * event.number / event.steps, f"round {event.round}: loss {event.loss:.3f}"
-    return round(1000 * (event.round - 1 + share) / config.rounds), 1000, note
+    return Progress(stage, round(1000 * (event.round - 1 + share) / config.rounds), 1000, note)
+
+
+def _win_rate(found: Comparison) -> str:
+    rate = found.win_rate
+    return f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}]"

@@ -22,6 +22,7 @@ from clickscape import render
 from clickscape.catalog.cutout import open_cutout
 from clickscape.config import Settings
 from clickscape.errors import ImageError, TextError
+from clickscape.generation.retry import GatedRendering, fidelity_limits, render_until_pass, retry_seeds
 from clickscape.render import provenance
 from clickscape.render.encode import encode
 from clickscape.render.placements import Placement
@@ -32,8 +33,6 @@ from clickscape.render.studio.physical_size import physical_size
 from clickscape.render.studio.product import Box
 from clickscape.render.studio.scene import Scene
 from clickscape.render.text import set_text
-from clickscape.stages import gate
-from clickscape.stages.gate import Outcome
 from clickscape.types import Creative, Product
 from clickscape.workspace import atomic_file, file_name, fingerprint
 
@@ -108,13 +107,13 @@ def _renderer(name: str, settings: Settings) -> Renderer:
     return render.load(name, settings=settings)
 
 
-def _passed(job: Job, renderer: Renderer) -> Outcome:
+def _passed(job: Job, renderer: Renderer) -> GatedRendering:
     """The picture drawn with the creative's own seed, or with the first of a few others that passes the gate."""
     creative, placement, settings = job.creative, job.placement, job.settings
-    return gate.draw_until_pass(
+    return render_until_pass(
         partial(_rendered, job, renderer),
-        seeds=gate.seeds_for(creative.creative_id, placement.name, first=creative.seed, tries=settings.generate.tries),
-        limits=gate.limits_for(settings.fidelity, source=renderer.digital_source, margins=placement.margins),
+        seeds=retry_seeds(creative.creative_id, placement.name, first=creative.seed, tries=settings.generate.tries),
+        limits=fidelity_limits(settings.fidelity, source=renderer.digital_source, margins=placement.margins),
     )
 
 
@@ -166,11 +165,11 @@ def draw(job: Job) -> dict[str, Any]:
         "seed": outcome.seed,
         "gate": asdict(outcome.gate),
     }
-    if outcome.drawn is None:
+    if outcome.rendering is None:
         if old is not None and old["file"]:  # before its record goes: nothing else knows the file
             (job.out / old["file"]).unlink(missing_ok=True)
         return _recorded(job, {**named, "file": "", "sha256": "", "work": job.work})
-    record = _recorded(job, {**named, **_saved(job, outcome.drawn, outcome.seed, renderer), "work": job.work})
+    record = _recorded(job, {**named, **_saved(job, outcome.rendering, outcome.seed, renderer), "work": job.work})
     if old is not None and old["file"] not in ("", record["file"]):
         (job.out / old["file"]).unlink(missing_ok=True)  # another format took its place
     return record

@@ -53,7 +53,7 @@ SELECTION = (
 
 def report(workspace: Workspace) -> Path:
     """Write report.html and report.json into the workspace and return the page's path."""
-    found = {stage: _newest(workspace, stage) for stage in ("simulate", "clicks", "reward", "arms", "compare")}
+    found = {stage: _newest(workspace, stage) for stage in ("simulate", "clicks", "reward", "variants", "compare")}
     simulated = found["simulate"] is not None
     world = found["simulate"][1].result["world"] if found["simulate"] else None
     page = Report(
@@ -63,7 +63,7 @@ def report(workspace: Workspace) -> Path:
         created=max((one[1].ended for one in found.values() if one and one[1].ended), default=None),
         gallery=_gallery(workspace, found["compare"]),
         accuracy=_accuracy(found["reward"]),
-        learning=_learning(found["arms"]),
+        learning=_learning(found["variants"]),
         comparison=_comparison(found["compare"]),
         clicks=_clicks(found["clicks"], simulated=simulated),
         timing=_timing(workspace),
@@ -130,7 +130,7 @@ def _learning(found: _Found) -> tuple[LearningCurve, ...]:
     for line in read_metrics(found[0] / "metrics.jsonl"):
         step = TrainingStep(**{key: line[key] for key in TrainingStep.model_fields if key in line})
         # A round that was killed is learned again from its start, so its last telling counts.
-        steps.setdefault(line["arm"], {})[step.round, step.number] = step
+        steps.setdefault(line["variant"], {})[step.round, step.number] = step
     return tuple(
         LearningCurve(role=_role(name), steps=tuple(own[key] for key in sorted(own)))
         for name, own in sorted(steps.items())

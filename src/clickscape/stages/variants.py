@@ -1,4 +1,4 @@
-"""Several objectives optimized side by side, one process each, in one run of a workspace: the arms of a comparison."""
+"""Stage `variants`: optimize several objectives side by side, one process each, in one run of the workspace."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ from clickscape.compute.device import Processes, best_device, set_threads, threa
 from clickscape.compute.shards import map_shards
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
+from clickscape.generation.pipeline import AdPipeline, cutout_images
+from clickscape.generation.sample import Candidate
 from clickscape.preference import records, rounds
-from clickscape.preference.candidates import sampled
+from clickscape.preference.candidates import sample_passes
 from clickscape.preference.precision import placed
 from clickscape.preference.records import Round
 from clickscape.preference.rounds import RoundReport
-from clickscape.preference.sample import Candidate
 from clickscape.preference.train import Step
 from clickscape.stages import split
-from clickscape.stages.optimize import place
+from clickscape.stages.optimize import progress_of
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import start_source
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
 
-STAGE = "arms"
-_PATIENCE = 0.5  # seconds between looks at whether a worker died
+STAGE = "variants"
+_POLL_SECONDS = 0.5  # between two checks whether a worker died
 
 
-def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers: int) -> Stage[Manifest]:
-    """Optimize every arm and save its policy at models/<arm>; the manifest's result holds the rounds of each.
+def train_variants(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers: int) -> Stage[Manifest]:
+    """Optimize every variant (name → settings) and save its policy at models/<name>; the result holds all rounds.
 
-    A killed run goes on in the round that each arm was in. Raises what an arm raised.
+    A killed run goes on in the round that each variant was in. Raises what a variant raised.
     """
     rewards = workspace.models / "reward"
     writers = {name: start_source(workspace, config) for name, config in configs.items()}
@@ -58,7 +59,7 @@ def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers
         events: Queue[tuple[str, object]] = multiprocessing.get_context("spawn").Queue()
         working: dict[str, SpawnProcess] = {}
         reports: dict[str, list[dict[str, object]]] = {name: [] for name in configs}
-        yield Progress(STAGE, 0, 1000, "round 1: writing and judging for all")
+        yield Progress(STAGE, 0, 1000, "round 1: sampling and scoring for all")
         _sample_together(folders, configs, writers, rewards, learned, workers=workers)
         try:
             while waiting or working:
@@ -73,7 +74,7 @@ def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers
                         process.start()
                     working[name] = process
                 try:
-                    name, event = events.get(timeout=_PATIENCE)
+                    name, event = events.get(timeout=_POLL_SECONDS)
                 except queue.Empty:
                     _check_alive(working)
                     continue
@@ -82,7 +83,7 @@ def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers
                 elif isinstance(event, RoundReport):
                     reports[name].append(asdict(event))
                 elif isinstance(event, Step):
-                    run.log({"arm": name, **asdict(event)})
+                    run.log({"variant": name, **asdict(event)})
                 elif isinstance(event, Exception):
                     raise event
                 else:
@@ -96,8 +97,17 @@ def arms(workspace: Workspace, configs: Mapping[str, OptimizeConfig], *, workers
         return run.finish(outputs=list(targets.values()), result={"rounds": reports})
 
 
-_ALIKE = ("start", "seed", "products_per_round", "candidates", "temperature", "max_new_tokens", "render_size", "dtype")
-"""Settings that decide what the first round samples; nothing has been learned by then."""
+_FIRST_ROUND_SETTINGS = (
+    "start",
+    "seed",
+    "products_per_round",
+    "candidates",
+    "temperature",
+    "max_new_tokens",
+    "render_size",
+    "dtype",
+)
+"""Settings that decide what the first round samples, before any training."""
 
 
 def _sample_together(
@@ -109,9 +119,9 @@ def _sample_together(
     *,
     workers: int,
 ) -> None:
-    """Where all arms would sample the same first round, do it once, all workers at it, and give it to every arm."""
+    """Sample the first round once, with all workers, where every variant would sample the same, and copy it to each."""
     files = [folder / "round-1" / records.CANDIDATES for folder in folders.values()]
-    alike = {tuple(getattr(config, name) for name in _ALIKE) for config in configs.values()}
+    alike = {tuple(getattr(config, name) for name in _FIRST_ROUND_SETTINGS) for config in configs.values()}
     if len(configs) < 2 or len(alike) > 1 or all(file.exists() for file in files):
         return
     config, writer = next(iter(configs.values())), next(iter(writers.values()))
@@ -121,25 +131,19 @@ def _sample_together(
     passes = [one for some in zip_longest(*shares) for one in some if one is not None]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
-        records.write_lines(file, [candidate for some in passes for own in some for candidate in own])
+        records.write_lines(file, [candidate for some in passes for each in some for candidate in each])
 
 
 def _sample(
     processes: Processes, *, config: OptimizeConfig, writer: Path | str, rewards: Path, products: Sequence[Product]
 ) -> list[list[list[Candidate]]]:
-    """One worker's passes of the first round."""
+    """Return one worker's passes of the first round."""
     device = best_device()
     policy = placed(vlm.load(writer).vlm, config=config, device=device)
-    return list(
-        sampled(
-            policy,
-            products,
-            current=Round(Path(), 1, config, processes),
-            reward=reward_room.load(rewards, device=device),
-            renderer=render.load("studio"),
-            pictures=rounds.product_pictures(policy.image_size),
-        )
+    pipeline = AdPipeline(
+        render.load("studio"), reward_room.load(rewards, device=device), cutout_images(policy.image_size)
     )
+    return list(sample_passes(policy, products, current=Round(Path(), 1, config, processes), pipeline=pipeline))
 
 
 def _work(
@@ -151,23 +155,17 @@ def _work(
     folder: Path,
     config: OptimizeConfig,
 ) -> None:
-    """Run one arm in a process of its own and tell the parent about it."""
+    """Optimize one variant in a process of its own; its events go to the parent through the queue."""
     set_threads(1)
     processes = Processes(device=best_device())
     try:
-        for event in rounds.optimize(
-            vlm.load(writer),
-            reward_room.load(rewards, device=processes.device),
-            render.load("studio"),
-            products,
-            folder=folder,
-            config=config,
-            processes=processes,
-        ):
+        reward = reward_room.load(rewards, device=processes.device)
+        pipeline = AdPipeline(render.load("studio"), reward, processes=processes)
+        for event in rounds.optimize(vlm.load(writer), pipeline, products, folder=folder, config=config):
             if isinstance(event, Step | RoundReport):
                 events.put((name, event))
             if not isinstance(event, RoundReport):
-                events.put((name, Progress(name, *place(event, config=config))))
+                events.put((name, progress_of(event, config=config, stage=name)))
         events.put((name, None))
     except Exception as error:
         error.add_note(traceback.format_exc())
@@ -178,6 +176,6 @@ def _check_alive(working: Mapping[str, SpawnProcess]) -> None:
     for name, process in working.items():
         if process.exitcode not in (None, 0):
             raise PreferenceError(
-                f"the process of arm {name!r} ended with {process.exitcode} (out of memory?). Run the command again: "
-                "it goes on where it stopped."
+                f"the process of variant {name!r} ended with {process.exitcode} (out of memory?). Run the command "
+                "again: it goes on where it stopped."
             )

@@ -13,8 +13,13 @@ from pathlib import Path
 
 from clickscape import render
 from clickscape.catalog.images import open_image
-from clickscape.stages import gate
-from clickscape.stages.gate import Outcome
+from clickscape.generation.retry import (
+    GatedRendering,
+    fidelity_limits,
+    refusal_reason,
+    render_until_pass,
+    retry_seeds,
+)
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import Workspace, fingerprint
@@ -83,12 +88,12 @@ def refresh(workspace: Workspace) -> Stage[Refreshed]:
             if new.creative_id not in known:
                 outcome = _drawn(new, products[old.product_id], workspace, renderers[old.renderer])
                 run.log({"creative_id": new.creative_id, "seed": outcome.seed, "gate": asdict(outcome.gate)})
-                if outcome.drawn is None:
-                    refused.append(f"{old.creative_id}: {gate.reason(asdict(outcome.gate))}")
+                if outcome.rendering is None:
+                    refused.append(f"{old.creative_id}: {refusal_reason(asdict(outcome.gate))}")
                     yield Progress(STAGE, number, len(waiting), old.creative_id)
                     continue
-                workspace.save_image(new.creative_id, outcome.drawn.image)
-                drawn.append(replace(new, seed=outcome.seed, scene=json.loads(outcome.drawn.content or "{}")))
+                workspace.save_image(new.creative_id, outcome.rendering.image)
+                drawn.append(replace(new, seed=outcome.seed, scene=json.loads(outcome.rendering.content or "{}")))
             if old.status != "live":
                 retired[old.creative_id] = "retired"
             yield Progress(STAGE, number, len(waiting), new.creative_id)
@@ -114,13 +119,13 @@ def _successor(old: Creative, product: Product, workspace: Workspace) -> Creativ
     )
 
 
-def _drawn(new: Creative, product: Product, workspace: Workspace, renderer: render.Renderer) -> Outcome:
+def _drawn(new: Creative, product: Product, workspace: Workspace, renderer: render.Renderer) -> GatedRendering:
     """Draw the picture at the size of the old one, with other seeds until one passes the gate."""
     assert new.parent_id is not None
     settings = workspace.settings
     height, width = open_image(workspace.image_path(new.parent_id)).shape[:2]
-    return gate.draw_until_pass(
+    return render_until_pass(
         lambda seed: renderer.render(product, new.description, size=(width, height), seed=seed),
-        seeds=gate.seeds_for(product.product_id, first=new.seed, tries=settings.generate.tries),
-        limits=gate.limits_for(settings.fidelity, source=renderer.digital_source),
+        seeds=retry_seeds(product.product_id, first=new.seed, tries=settings.generate.tries),
+        limits=fidelity_limits(settings.fidelity, source=renderer.digital_source),
     )

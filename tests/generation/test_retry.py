@@ -1,4 +1,4 @@
-"""The fidelity gate of all stages: one place for limits, seeds and notes."""
+"""Rendering again until the fidelity gate passes: limits, seeds and what is noted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from clickscape.catalog import sample
 from clickscape.config import FidelityConfig
 from clickscape.gates.fidelity import Limits
+from clickscape.generation import retry
 from clickscape.render.renderer import Margins, Rendering
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.scene import Scene
-from clickscape.stages import gate
 
 SCENE = Scene("studio", "oak", "soft", "table", "mint")
 
@@ -28,21 +28,21 @@ def mug() -> Callable[[int], Rendering]:
 
 
 def test_the_limits_of_the_settings_are_those_of_the_gate() -> None:
-    assert gate.limits_for(FidelityConfig(), source="trainedAlgorithmicMedia") == Limits()
+    assert retry.fidelity_limits(FidelityConfig(), source="trainedAlgorithmicMedia") == Limits()
     other = FidelityConfig(edge=5, seam=2, extension=0.2, grounding=0, extent=0.4, room=0.03)
-    assert gate.limits_for(other, source="trainedAlgorithmicMedia") == Limits(5, 2, 0.2, 0, 0.4, (0.03,) * 4)
-    assert gate.limits_for(other, source="compositeSynthetic") == Limits(5, 2, math.inf, 0, 0.4, (0.03,) * 4)
+    assert retry.fidelity_limits(other, source="trainedAlgorithmicMedia") == Limits(5, 2, 0.2, 0, 0.4, (0.03,) * 4)
+    assert retry.fidelity_limits(other, source="compositeSynthetic") == Limits(5, 2, math.inf, 0, 0.4, (0.03,) * 4)
 
 
 def test_a_placement_may_ask_for_more_room_and_never_for_less() -> None:
     zone = Margins(top=0.14, right=0.0, bottom=0.2, left=0.02)
-    limits = gate.limits_for(FidelityConfig(room=0.03), source="compositeSynthetic", margins=zone)
+    limits = retry.fidelity_limits(FidelityConfig(room=0.03), source="compositeSynthetic", margins=zone)
     assert limits.safe_zone == (0.03, 0.14, 0.03, 0.2), "left, top, right, bottom"
 
 
 def test_the_first_picture_that_passes_is_taken_with_its_own_seed(mug: Callable[[int], Rendering]) -> None:
     """The first seed gives a picture with one wrong product pixel, as a renderer that touches the product would."""
-    seeds = gate.seeds_for("mug", first=7, tries=3)
+    seeds = retry.retry_seeds("mug", first=7, tries=3)
 
     def draw(seed: int) -> Rendering:
         drawn = mug(seed)
@@ -51,27 +51,27 @@ def test_the_first_picture_that_passes_is_taken_with_its_own_seed(mug: Callable[
             drawn.image[row, column] ^= 1
         return drawn
 
-    limits = gate.limits_for(FidelityConfig(), source="compositeSynthetic")
-    found = gate.draw_until_pass(draw, seeds=seeds, limits=limits)
-    assert found.drawn is not None
+    limits = retry.fidelity_limits(FidelityConfig(), source="compositeSynthetic")
+    found = retry.render_until_pass(draw, seeds=seeds, limits=limits)
+    assert found.rendering is not None
     assert (found.seed, found.gate.passed) == (seeds[1], True)
     (rejected,) = found.gate.rejected
     assert (rejected.seed, [one["kind"] for one in rejected.failures]) == (7, ["altered"])
 
 
 def test_what_never_passes_says_why(mug: Callable[[int], Rendering]) -> None:
-    limits = gate.limits_for(FidelityConfig(extent=1.0), source="compositeSynthetic")
-    found = gate.draw_until_pass(mug, seeds=[3, 4], limits=limits)
-    assert (found.drawn, found.seed, found.gate.passed) == (None, 3, False)
+    limits = retry.fidelity_limits(FidelityConfig(extent=1.0), source="compositeSynthetic")
+    found = retry.render_until_pass(mug, seeds=[3, 4], limits=limits)
+    assert (found.rendering, found.seed, found.gate.passed) == (None, 3, False)
     noted = json.loads(json.dumps(asdict(found.gate)))
     assert [one["seed"] for one in noted["rejected"]] == [3, 4]
-    assert gate.reason(noted).startswith("too_small (0.")
-    assert gate.reason(noted).endswith(", limit 1) after 2 pictures")
+    assert retry.refusal_reason(noted).startswith("too_small (0.")
+    assert retry.refusal_reason(noted).endswith(", limit 1) after 2 pictures")
 
 
 def test_seeds_are_the_same_for_the_same_names_and_differ_for_others() -> None:
-    one = gate.seeds_for("A 1", "meta-feed", first=5, tries=4)
-    assert one == gate.seeds_for("A 1", "meta-feed", first=5, tries=4)
+    one = retry.retry_seeds("A 1", "meta-feed", first=5, tries=4)
+    assert one == retry.retry_seeds("A 1", "meta-feed", first=5, tries=4)
     assert one[0] == 5
-    assert len({*one, *gate.seeds_for("A 1", "meta-reels", first=5, tries=4)}) == 7
-    assert gate.seeds_for("A 1", first=5, tries=1) == [5]
+    assert len({*one, *retry.retry_seeds("A 1", "meta-reels", first=5, tries=4)}) == 7
+    assert retry.retry_seeds("A 1", first=5, tries=1) == [5]

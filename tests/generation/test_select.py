@@ -17,10 +17,11 @@ from clickscape.catalog import sample
 from clickscape.config import GenerateConfig
 from clickscape.errors import ConfigError
 from clickscape.gates.style import Style
+from clickscape.generation import select as select_module
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.generation.select import CandidateSelector, Selection, overlap, scene_key, select
 from clickscape.render.renderer import Renderer
 from clickscape.render.studio.scene import Scene
-from clickscape.stages import descriptions
-from clickscape.stages.descriptions import CandidateSelector, Choice, choose, overlap, scene_of
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.prompts import wishes
@@ -74,16 +75,16 @@ def decide(studio: Renderer, mug: Product):  # type: ignore[no-untyped-def]
         reward: Bright | None = None,
         rules: Rules | None = None,
         **settings: float,
-    ) -> Choice:
+    ) -> Selection:
         config = GenerateConfig(**{"keep": 2, "per_product": 4, **settings})
-        selector = CandidateSelector(Scripted(*rounds), studio, reward, config, Style.of(rules or Rules()))  # type: ignore[arg-type]
-        (choice,) = choose(selector, [product], drawn=drawn or Counter(), wanted=frozenset([product.product_id]))
+        selector = CandidateSelector(Scripted(*rounds), AdPipeline(studio, reward), config, Style.of(rules or Rules()))
+        (choice,) = select(selector, [product], scenes=drawn or Counter(), wanted=frozenset([product.product_id]))
         return choice
 
     return run
 
 
-def texts(choice: Choice) -> list[str]:
+def texts(choice: Selection) -> list[str]:
     return [one.candidate.text for one in choice.chosen]
 
 
@@ -105,8 +106,8 @@ def test_writing_again_is_bounded_and_may_leave_a_product_empty(decide, studio: 
     bad = ["oak table with a pistol, soft light", "rifle on a marble podium, noon sun"]
     assert texts(decide(bad, rewrites=2)) == []
     writer = Scripted(bad)
-    selector = CandidateSelector(writer, studio, None, GenerateConfig(rewrites=2), Style.of(Rules()))
-    list(choose(selector, [mug], drawn=Counter(), wanted=frozenset(["mug"])))
+    selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=2), Style.of(Rules()))
+    list(select(selector, [mug], scenes=Counter(), wanted=frozenset(["mug"])))
     assert len(writer.asked) == 3
     assert len({seed for _, seed, _ in writer.asked}) == 3, "every round samples anew"
 
@@ -186,11 +187,11 @@ def test_a_scene_recurs_in_a_catalog_as_often_as_the_setting_says(studio: Render
     products = [replace(mug, product_id=f"mug-{number}") for number in range(4)]
     for limit, expected in ((0, [OAK] * 4), (1, [OAK, MARBLE, SAND, None]), (2, [OAK, OAK, MARBLE, MARBLE])):
         config = GenerateConfig(keep=1, per_product=3, max_same_scene=limit)
-        selector = CandidateSelector(Scripted([OAK, MARBLE, SAND]), studio, None, config, Style.of(Rules()))
+        selector = CandidateSelector(Scripted([OAK, MARBLE, SAND]), AdPipeline(studio, None), config, Style.of(Rules()))
         drawn: Counter[str] = Counter()
         found = []
-        for choice in choose(selector, products, drawn=drawn, wanted=frozenset(one.product_id for one in products)):
-            drawn.update(scene_of(one.candidate.scene, one.candidate.text) for one in choice.chosen)
+        for choice in select(selector, products, scenes=drawn, wanted=frozenset(one.product_id for one in products)):
+            drawn.update(scene_key(one.candidate.scene, one.candidate.text) for one in choice.chosen)
             found.append(choice.chosen[0].candidate.text if choice.chosen else None)
         assert found == expected
     assert choice.refused[0].reason == "shows a scene that 2 creatives of the catalog show already"
@@ -201,17 +202,16 @@ def test_a_product_is_written_for_with_its_neighbors_whatever_is_left_to_do(stud
     products = [replace(mug, product_id=f"p-{number}", title=f"Blue Mug No. {number}") for number in range(9)]
     selector = CandidateSelector(
         room.load("tiny"),
-        studio,
-        None,
+        AdPipeline(studio, None),
         GenerateConfig(per_product=2, keep=1, rewrites=1),
         Style.of(Rules(use=("oak",))),
     )
     everything = frozenset(one.product_id for one in products)
     whole = {
-        one.product.product_id: texts(one) for one in choose(selector, products, drawn=Counter(), wanted=everything)
+        one.product.product_id: texts(one) for one in select(selector, products, scenes=Counter(), wanted=everything)
     }
     for name in ("p-3", "p-8"):
-        (alone,) = choose(selector, products, drawn=Counter(), wanted=frozenset([name]))
+        (alone,) = select(selector, products, scenes=Counter(), wanted=frozenset([name]))
         assert texts(alone) == whole[name]
 
 
@@ -219,11 +219,11 @@ def test_only_a_model_that_can_follow_is_told_the_rules(
     studio: Renderer, mug: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = Rules(use=("oak",), avoid=("neon",), competitors=("Acme",), palette=("mint",), season="winter")
-    for least, told in ((descriptions.FOLLOWS_RULES, ""), (1_000_000, wishes(rules))):
-        monkeypatch.setattr(descriptions, "FOLLOWS_RULES", least)
+    for least, told in ((select_module.FOLLOWS_RULES, ""), (1_000_000, wishes(rules))):
+        monkeypatch.setattr(select_module, "FOLLOWS_RULES", least)
         writer = Scripted([OAK])
-        selector = CandidateSelector(writer, studio, None, GenerateConfig(rewrites=0), Style.of(rules))
-        list(choose(selector, [mug], drawn=Counter(), wanted=frozenset(["mug"])))
+        selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=0), Style.of(rules))
+        list(select(selector, [mug], scenes=Counter(), wanted=frozenset(["mug"])))
         assert [asked for _, _, asked in writer.asked] == [told]
     assert wishes(rules) == "Use the words: oak. Avoid: neon, Acme. Colors: mint. Season: winter."
     assert wishes(Rules(language="de")) == "Language: de."
@@ -234,9 +234,9 @@ def test_only_a_model_that_can_follow_is_told_the_rules(
 def test_a_language_that_nobody_here_writes_is_one_clear_error(studio: Renderer) -> None:
     german = Style.of(Rules(language="de"))
     with pytest.raises(ConfigError, match="the studio reads English only"):
-        CandidateSelector(Scripted([OAK]), studio, None, GenerateConfig(), german)
+        CandidateSelector(Scripted([OAK]), AdPipeline(studio, None), GenerateConfig(), german)
     with pytest.raises(ConfigError, match="the prompt model tiny was taught English only"):
-        CandidateSelector(Scripted([OAK]), Painter(), None, GenerateConfig(), german)
+        CandidateSelector(Scripted([OAK]), AdPipeline(Painter(), None), GenerateConfig(), german)
 
 
 class Painter:
@@ -260,6 +260,6 @@ class Painter:
         (Rules(allow=("everything",)), "no policy rule 'everything'"),
     ],
 )
-def test_rules_that_cannot_hold_are_told_before_anything_is_written(rules: Rules, told: str) -> None:
+def test_rules_that_cannot_hold_are_refused_before_anything_is_written(rules: Rules, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         Style.of(rules)

@@ -16,7 +16,7 @@ from clickscape.catalog.images import open_image
 from clickscape.cli import main
 from clickscape.stages.export import export
 from clickscape.stages.progress import run
-from clickscape.stages.stale import Refreshed, product_digest, refresh, stale
+from clickscape.stages.refresh import Refreshed, product_digest, refresh, stale
 from clickscape.types import Creative, Product
 from clickscape.workspace import Workspace
 

@@ -1,0 +1,28 @@
+"""From a product to its ads: sample descriptions, render and score them, select, render again until one passes.
+
+    pipeline = clickscape.generation.AdPipeline(renderer, reward)
+    for some in clickscape.generation.sample_candidates(writer, products, pipeline=pipeline, …):
+        best = [clickscape.generation.best_of_n(candidates) for candidates in some]
+
+`optimize`, `generate`, `export`, `refresh` and `compare` share this room.  Its verbs load when they are used, so that
+`import clickscape.generation` stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_VERBS = {
+    "AdPipeline": "pipeline",
+    "best_of_n": "sample",
+    "render_and_score": "score",
+    "sample_candidates": "sample",
+    "score_candidates": "sample",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _VERBS:
+        return getattr(importlib.import_module(f"clickscape.generation.{_VERBS[name]}"), name)
+    raise AttributeError(f"clickscape.generation has no attribute {name!r}; verbs: {', '.join(_VERBS)}")

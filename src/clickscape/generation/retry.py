@@ -1,0 +1,118 @@
+"""Render until the fidelity gate lets an image pass, a bounded number of times, each with another seed.
+
+What was refused is noted with its reason: a run that silently renders twice as much hides a broken renderer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clickscape.config import FidelityConfig
+from clickscape.gates import fidelity
+from clickscape.gates.fidelity import Limits
+from clickscape.generation.sample import Candidate
+from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Renderer, Rendering, render_all
+from clickscape.types import Product
+from clickscape.workspace.files import fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An image that the gate refused: the seed that drew it, and each failure with what was measured and allowed."""
+
+    seed: int
+    failures: tuple[dict[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GateRecord:
+    """What the fidelity gate said: whether an image passed, and those that it refused before."""
+
+    passed: bool
+    rejected: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GatedRendering:
+    """The rendering that passed, None when none did; the seed that drew it, the first one when none did; the gate."""
+
+    rendering: Rendering | None
+    seed: int
+    gate: GateRecord
+
+
+def render_until_pass(render: Callable[[int], Rendering], *, seeds: Sequence[int], limits: Limits) -> GatedRendering:
+    """Render with one seed after the other until an image passes; `render`: seed → rendering.
+
+    ValueError for no seed.
+    """
+    if not seeds:
+        raise ValueError("at least one seed is needed to render with")
+    refused: list[Attempt] = []
+    for seed in seeds:
+        rendered = render(seed)
+        result = fidelity.judge(rendered.image, rendered.product, limits=limits)
+        if result.passed:
+            return GatedRendering(rendered, seed, GateRecord(True, tuple(refused)))
+        refused.append(Attempt(seed, tuple(map(asdict, result.failures))))
+    return GatedRendering(None, seeds[0], GateRecord(False, tuple(refused)))
+
+
+def render_candidates(
+    product: Product, candidates: Sequence[Candidate], *, renderer: Renderer, size: int, tries: int, limits: Limits
+) -> list[GatedRendering]:
+    """Render one product's candidates at `size` × `size`, together where the renderer can; refused ones again, alone.
+
+    A candidate's first image has its own seed; at most `tries` are rendered of each.
+    """
+    first = render_all(
+        renderer,
+        [product] * len(candidates),
+        [candidate.text for candidate in candidates],
+        size=(size, size),
+        seeds=[candidate.seed for candidate in candidates],
+    )
+
+    def gated(candidate: Candidate, rendered: Rendering) -> GatedRendering:
+        def render(seed: int) -> Rendering:
+            if seed == candidate.seed:
+                return rendered
+            return renderer.render(product, candidate.text, size=(size, size), seed=seed)
+
+        seeds = retry_seeds(product.product_id, first=candidate.seed, tries=tries)
+        return render_until_pass(render, seeds=seeds, limits=limits)
+
+    return [gated(candidate, rendered) for candidate, rendered in zip(candidates, first, strict=True)]
+
+
+def fidelity_limits(config: FidelityConfig, *, source: DigitalSource, margins: Margins = NO_MARGINS) -> Limits:
+    """Return what an image of this kind of renderer may measure, whose product must keep the `margins` free.
+
+    A set that was put together without the product cannot go on past its mask: `extension` holds for models only.
+    """
+    left, top, right, bottom = (
+        max(config.room, margin) for margin in (margins.left, margins.top, margins.right, margins.bottom)
+    )
+    return Limits(
+        edge=config.edge,
+        seam=config.seam,
+        extension=math.inf if source == "compositeSynthetic" else config.extension,
+        grounding=config.grounding,
+        extent=config.extent,
+        safe_zone=(left, top, right, bottom),
+    )
+
+
+def retry_seeds(*names: str, first: int, tries: int) -> list[int]:
+    """Return the seeds of at most `tries` images; the same names and first seed always give the same."""
+    return [first, *(int(fingerprint([*names, first, number])[:8], 16) for number in range(1, tries))]
+
+
+def refusal_reason(gate: Mapping[str, Any]) -> str:
+    """Return why no image passed, from a `GateRecord` in its JSON form: the failures of the last one."""
+    last = gate["rejected"][-1]["failures"]
+    listed = "; ".join(f"{one['kind']} ({one['measured']:.3g}, limit {one['limit']:.3g})" for one in last)
+    return f"{listed} after {len(gate['rejected'])} pictures"

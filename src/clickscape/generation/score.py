@@ -1,0 +1,79 @@
+"""Render descriptions and score the images: the one way in which every loop and every benchmark looks at an ad."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clickscape.errors import PreferenceError
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.render.renderer import Renderer, Rendering, render_all
+from clickscape.render.studio.parse import parse
+from clickscape.types import Product
+
+if TYPE_CHECKING:
+    from clickscape.reward.features import Slots
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredAd:
+    """A description of a product, the image that was rendered for it with `seed`, and its reward (logits).
+
+    ``parsed``: whether the image shows what the description says.
+    """
+
+    product: Product
+    description: str
+    seed: int
+    rendering: Rendering
+    parsed: bool
+    score: float
+
+    @property
+    def slots(self) -> Slots | None:
+        """The scene that was rendered, slot → value; None for a renderer without scenes."""
+        return self.rendering.scene.slots if self.rendering.scene is not None else None
+
+
+def render_and_score(
+    products: Sequence[Product],
+    descriptions: Sequence[str],
+    *,
+    pipeline: AdPipeline,
+    size: int,
+    seeds: Sequence[int],
+) -> list[ScoredAd]:
+    """Render one square image of `size` pixels per description and score it; all sequences are (ad,).
+
+    The pipeline's relevance gate is not asked. PreferenceError for a reward model that gives anything but one finite
+    number per image.
+    """
+    rendered = render_all(pipeline.renderer, products, descriptions, size=(size, size), seeds=seeds)
+    scenes = [one.scene.slots if one.scene is not None else None for one in rendered]
+    scores = np.zeros(len(rendered))
+    if pipeline.reward is not None:
+        images = [one.image for one in rendered]
+        scores = np.asarray(pipeline.reward.score(products, images, scenes), dtype=np.float64)
+    if scores.shape != (len(rendered),) or not np.isfinite(scores).all():
+        raise PreferenceError(
+            f"the reward model gave {scores.shape} scores, {int(np.isnan(scores).sum())} of them not a number, for "
+            f"{len(rendered)} images; one finite number per image is expected. Train the reward model again."
+        )
+    return [
+        ScoredAd(product, text, seed, one, _parsed(pipeline.renderer, text, one), float(score))
+        for product, text, seed, one, score in zip(products, descriptions, seeds, rendered, scores, strict=True)
+    ]
+
+
+def image_seeds(count: int, *, rng: np.random.Generator) -> list[int]:
+    """Return a seed for every image, no two the same."""
+    first = int(rng.integers(2**31 - count))
+    return list(range(first, first + count))
+
+
+def _parsed(renderer: Renderer, text: str, rendered: Rendering) -> bool:
+    """Whether the image shows what the text says: no unknown word and, for the studio, enough named slots."""
+    return not rendered.unknown and (renderer.name != "studio" or parse(text).parses)

@@ -1,0 +1,100 @@
+"""Score ads by the reward model and by the world's true CTRs, for reports and benchmarks; nothing learns from this."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from clickscape import render
+from clickscape import reward as reward_room
+from clickscape.compute.device import best_device
+from clickscape.compute.shards import map_shards
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.generation.score import render_and_score
+from clickscape.preference.evaluate import Outcomes
+from clickscape.simulator import world
+from clickscape.simulator.pixels import measure
+from clickscape.types import Product
+
+
+@dataclass(frozen=True, slots=True)
+class TrueAd:
+    """One ad: its reward in logits, its true CTR as a multiple of the product's base, and whether its scene matches."""
+
+    product_id: str
+    description: str
+    seed: int
+    scene: str
+    parsed: bool
+    reward: float
+    relative_ctr: float
+    matching: bool
+
+
+def score_ads(
+    products: Sequence[Product],
+    texts: Sequence[Sequence[str]],
+    *,
+    world_name: str,
+    reward: Path,
+    size: int,
+    seed: int,
+    workers: int,
+) -> Iterator[list[TrueAd]]:
+    """Yield the ads of one product after the other; texts: descriptions per product.
+
+    The k-th ad of a product has the same image seed whoever wrote it, so that writers differ by their words alone.
+    """
+    job = partial(_score, world_name=world_name, reward=reward, size=size, seed=seed)
+    return map_shards(job, list(zip(products, texts, strict=True)), workers=workers, chunk=8)
+
+
+def outcomes(ads: Sequence[Sequence[TrueAd]], *, cluster: Callable[[str], str]) -> Outcomes:
+    """Return the ads as `preference.evaluate` takes them; `cluster`: product id → cluster."""
+    flat = [ad for each in ads for ad in each]
+    return Outcomes(
+        objects=tuple(cluster(ad.product_id) for ad in flat),
+        product_ids=tuple(ad.product_id for ad in flat),
+        parsed=np.array([ad.parsed for ad in flat]),
+        scenes=tuple(ad.scene for ad in flat),
+        scores=np.array([ad.reward for ad in flat]),
+        values=np.array([ad.relative_ctr for ad in flat]),
+        matching=np.array([ad.matching for ad in flat]),
+    )
+
+
+def _score(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path, size: int, seed: int) -> list[TrueAd]:
+    product, texts = job
+    shoppers = world.load(world_name)
+    seeds = [zlib.crc32(f"{seed}/{product.product_id}/{number}".encode()) for number in range(len(texts))]
+    ads = render_and_score([product] * len(texts), texts, pipeline=_pipeline(reward), size=size, seeds=seeds)
+    scored = []
+    for ad in ads:
+        scene = ad.rendering.scene
+        assert scene is not None  # the studio renders scenes
+        scored.append(
+            TrueAd(
+                product_id=product.product_id,
+                description=ad.description,
+                seed=ad.seed,
+                scene=scene.to_json(),
+                parsed=ad.parsed,
+                reward=ad.score,
+                relative_ctr=shoppers.relative_ctr(
+                    product, scene, measure(ad.rendering.image, ad.rendering.product_mask)
+                ),
+                matching=world.matching(product, scene),
+            )
+        )
+    return scored
+
+
+@lru_cache(maxsize=1)
+def _pipeline(reward: Path) -> AdPipeline:
+    """One renderer and one reward model per process."""
+    return AdPipeline(render.load("studio"), reward_room.load(reward, device=best_device()))

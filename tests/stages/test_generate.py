@@ -128,7 +128,7 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
     assert {row["rule"] for row in refused} <= {"avoid", "duplicate"}
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "choose", lambda *_, wanted, **__: iter([]) if not wanted else pytest.fail("done again"))
+        patch.setattr(stage, "select", lambda *_, wanted, **__: iter([]) if not wanted else pytest.fail("done again"))
         again = run(
             stage.generate(
                 workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options

@@ -18,13 +18,13 @@ CONFIGS = {
 }
 
 
-def test_one_worker_samples_the_first_round_once_for_all_arms(shop: Workspace, tmp_path: Path) -> None:
+def test_one_worker_samples_the_first_round_once_for_all_variants(shop: Workspace, tmp_path: Path) -> None:
     together, apart = (Workspace.open(shutil.copytree(shop.path, tmp_path / name)) for name in ("together", "apart"))
     told: list[Progress] = []
     run(train_variants(together, CONFIGS, workers=1), on_progress=told.append)
     for name, config in CONFIGS.items():
         run(train_variants(apart, {name: config}, workers=1))
-    assert [one.note for one in told if "writing" in one.note] == ["round 1: writing and judging for all"]
+    assert [one.note for one in told if "sampling" in one.note] == ["round 1: sampling and scoring for all"]
     shared, alone = (
         {
             name: (next(one.runs_folder.glob(f"*-variants*/{name}/round-1/candidates.jsonl")).read_bytes())

@@ -40,9 +40,9 @@ from clickscape.render.studio.scene import Scene
 from clickscape.reward.features import Slots
 from clickscape.simulator import evaluation, vocabulary, world
 from clickscape.simulator.world import World
-from clickscape.stages import judge, split
+from clickscape.stages import split
 from clickscape.stages.optimize import monitored
-from clickscape.stages.reward import writer_source
+from clickscape.stages.reward import JUDGE, writer_source
 from clickscape.types import Estimate, Product
 from clickscape.vlm.generate import Writer
 from clickscape.workspace import Manifest, Workspace
@@ -156,7 +156,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> GamedRun:
     """Optimize against a teacher with this flaw, and read what came of every round."""
-    if not (workspace.models / judge.NAME).exists():
+    if not (workspace.models / JUDGE).exists():
         raise SystemExit(f"{workspace.path} has no judge. Run `clickscape reward {workspace.path} --judge scene`.")
     simulated = max(workspace.runs_folder.glob("*-simulate*/manifest.json"))
     found = Manifest.model_validate_json(simulated.read_bytes())

@@ -17,7 +17,6 @@ from clickscape.reward.evaluate import (
     NEW_TOGETHER,
     evaluate,
 )
-from clickscape.stages.reward import summary
 from clickscape.stats.accuracy import pair_agreement, split_half_ceiling
 from clickscape.types import CreativePair, Product
 
@@ -92,7 +91,7 @@ def test_the_ceiling_is_the_oracles_whatever_the_model_predicts() -> None:
     assert wrong.ceiling is not None
     assert wrong.ceiling.value == oracle.ceiling.value
     assert wrong.accuracy.value == pytest.approx(1 - oracle.ceiling.value)
-    assert f"{wrong.ceiling.value:.3f} [" in next(line for line in summary(wrong) if line.startswith("noise ceiling"))
+    assert f"{wrong.ceiling.value:.3f} [" in next(line for line in wrong.lines() if line.startswith("noise ceiling"))
 
 
 def test_split_halves_recover_the_ceiling() -> None:

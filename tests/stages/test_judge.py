@@ -11,10 +11,10 @@ import pytest
 
 from clickscape.errors import ConfigError, ModelError
 from clickscape.reward.scene_judge import SceneJudge
-from clickscape.stages import judge, split
+from clickscape.stages import split
 from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import run
-from clickscape.stages.reward import reward
+from clickscape.stages.reward import load_judge, reward
 from clickscape.stages.split import Split
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace
@@ -49,7 +49,7 @@ def test_the_judge_is_judged_on_the_same_held_out_pairs(judged: tuple[Workspace,
     workspace, manifest = judged
     assert manifest.result["judge"]["pairs"] == manifest.result["pairs"]
     assert any(line.startswith("judge, pair accuracy") for line in manifest.result["summary"])
-    found, groups = judge.load(workspace) or (None, frozenset())
+    found, groups = load_judge(workspace) or (None, frozenset())
     assert isinstance(found, SceneJudge)
     held = split.read(workspace, workspace.products())
     assert groups == held.apart(workspace.products(), share=0.4)
@@ -149,7 +149,7 @@ def test_a_judge_that_is_not_whole_says_so(copy: Callable[[], Workspace]) -> Non
     workspace = copy()
     (workspace.models / "judge").mkdir(parents=True)
     with pytest.raises(ModelError, match=r"groups.json: damaged .*--judge"):
-        judge.load(workspace)
+        load_judge(workspace)
 
 
 def test_a_share_of_every_department_is_kept_apart() -> None:
@@ -171,9 +171,9 @@ def test_a_new_reward_model_takes_the_old_judge_away_and_variety_is_watched_with
 ) -> None:
     shutil.copytree(judged[0].path, tmp_path / "shop")
     workspace = Workspace.open(tmp_path / "shop")
-    assert judge.load(workspace) is not None
+    assert load_judge(workspace) is not None
     run(reward(workspace, SMALL_REWARD))
-    assert judge.load(workspace) is None
+    assert load_judge(workspace) is None
     assert not [path for path in workspace.models.iterdir() if path.name.startswith(".judge")]
     settings = "[monitor]\nwithout_judge = true\nshare = 0.4\nproducts = 4\ndescriptions = 2\ndiversity = 0.0\n"
     (workspace.path / "clickscape.toml").write_text(f'{settings}[relevance]\nuse = "refuse"\nothers = 4\n')

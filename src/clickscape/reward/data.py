@@ -103,6 +103,35 @@ class RewardData:
         )
 
 
+@dataclass(frozen=True)
+class Division:
+    """The data by who may learn from it: the reward model, the judge, nobody. products: the reward model's."""
+
+    learning: RewardData
+    judging: RewardData
+    testing: RewardData
+    products: tuple[Product, ...]
+
+
+def divide(data: RewardData, *, held_out: frozenset[str], judge: frozenset[str]) -> Division:
+    """Divide the data by groups of products: no group in two parts; the reward model gets what the others do not.
+
+    held_out: groups to test on. judge: groups that only the judge learns from; ValueError where both name a group.
+    """
+    if both := held_out & judge:
+        raise ValueError(f"groups {sorted(both)} are held out, so the judge cannot learn from them")
+    learning, judging, testing = set[str](), set[str](), set[str]()
+    for product_id in data.products:
+        group = data.group(product_id)
+        (testing if group in held_out else judging if group in judge else learning).add(product_id)
+    return Division(
+        learning=data.only(learning),
+        judging=data.only(judging),
+        testing=data.only(testing),
+        products=tuple(product for product_id, product in data.products.items() if product_id in learning),
+    )
+
+
 def pair_weights(pairs: Sequence[CreativePair]) -> np.ndarray:
     """Weights in which the pairs of one product share one unit: dependent pairs are not new observations. (pair,)."""
     weights = np.array([pair.weight for pair in pairs], dtype=np.float64)

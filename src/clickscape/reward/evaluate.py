@@ -8,7 +8,6 @@ not count.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 
@@ -18,53 +17,12 @@ from clickscape.reward.baselines import scene_only
 from clickscape.reward.data import RewardData
 from clickscape.reward.model import RewardModel, reach
 from clickscape.reward.ranking import ranking, rows_of, scores_of
+from clickscape.reward.report import Part, RewardReport
 from clickscape.stats.accuracy import calibration_errors, normalized_accuracy, pair_agreement, split_half_ceiling
 from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate
 
 GRAY = 127
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Accuracy on some of the pairs, beside the ceiling on the same ones (None if unknown)."""
-
-    pairs: int
-    accuracy: Estimate
-    ceiling: Estimate | None = None
-
-
-@dataclass(frozen=True)
-class RewardReport:
-    """Pair accuracy on held-out products and what to compare it with; intervals are over clusters.
-
-    accuracy: order that the clicks show. ceiling: what an oracle would reach on the same noisy pairs, None if unknown;
-    it comes from the truth of a simulated world, or from split halves of the impressions. true_accuracy: order of the
-    true CTRs. normalized_accuracy: (accuracy − ½) / (ceiling − ½). left_share: pair form, how often it takes the
-    left picture (½ is unbiased). parts: the pairs by what of their scenes the training data showed; see `by_novelty`.
-    by_gap: the pairs by how far the CTRs lie apart (the true ones where they are known). evidence: the pairs that the
-    model decides, and those whose interval spans a tie. calibration: expected calibration error of P(first better),
-    against the true order where it is known, else against what the clicks say. ndcg, regret,
-    random_regret: see `ranking.Ranking`.
-    """
-
-    pairs: int
-    products: int
-    clusters: int
-    accuracy: Estimate
-    ceiling: Estimate | None = None
-    ceiling_source: str = "unknown"
-    true_accuracy: Estimate | None = None
-    normalized_accuracy: Estimate | None = None
-    left_share: float | None = None
-    baselines: Mapping[str, Estimate] = field(default_factory=dict)
-    parts: Mapping[str, Part] = field(default_factory=dict)
-    by_gap: Mapping[str, Part] = field(default_factory=dict)
-    evidence: Mapping[str, Part] = field(default_factory=dict)
-    calibration: Estimate | None = None
-    ndcg: Estimate | None = None
-    regret: Estimate | None = None
-    random_regret: Estimate | None = None
 
 
 def evaluate(

@@ -21,9 +21,9 @@ from clickscape.preference import rounds
 from clickscape.preference.monitor import Comparison, RewardHackingMonitor
 from clickscape.preference.rounds import Event, RoundReport, Sampled
 from clickscape.preference.train import Step
-from clickscape.stages import judge, split
+from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.reward import start_source
+from clickscape.stages.reward import JUDGE, load_judge, start_source
 from clickscape.stages.split import Split
 from clickscape.stages.tracking import tracked
 from clickscape.types import Product
@@ -54,8 +54,8 @@ def optimize(
     if not rewards.exists():
         raise WorkspaceError(f"{rewards} is missing. Run `clickscape reward {workspace.path}` first.")
     inputs = {"products": workspace.products_path, "reward": rewards, "writer": start_source(workspace, config)}
-    if (workspace.models / judge.NAME).exists():
-        inputs["judge"] = workspace.models / judge.NAME
+    if (workspace.models / JUDGE).exists():
+        inputs["judge"] = workspace.models / JUDGE
     shop = workspace.settings
     settings = {**config.model_dump(), "monitor": shop.monitor.model_dump(), "relevance": shop.relevance.model_dump()}
     if done := workspace.finished(name, fingerprint_of(name, settings, inputs)):
@@ -127,7 +127,7 @@ def monitored(
 ) -> Monitored:
     """Open the judge where there is one, and keep the monitor's products out of the rounds."""
     settings, learned = workspace.settings.monitor, held.training(products)
-    found = judge.load(workspace, device=pipeline.processes.device)
+    found = load_judge(workspace, device=pipeline.processes.device)
     if found is None and not settings.without_judge:
         return Monitored(learned, None)
     second, apart = found if found is not None else (None, held.apart(products, share=settings.share))

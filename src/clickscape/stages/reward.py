@@ -1,12 +1,16 @@
-"""Stage `reward`: train the reward model on the workspace's pairs and judge it on held-out products.
+"""Stage `reward`: train the reward model on the workspace's pairs and evaluate it on held-out products.
 
-By setting, a judge of another form learns from products that are kept from the reward model (`stages.judge`).
+By setting, a judge of another form learns from products that are kept from the reward model (`reward.judge`);
+models/judge/groups.json names them, so that `optimize` leaves them out of its rounds and monitors the policy on them.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,23 +22,28 @@ from clickscape.catalog.images import open_image
 from clickscape.clicks.split_half import split_half
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig, RewardConfig
-from clickscape.errors import WorkspaceError
+from clickscape.errors import ModelError, WorkspaceError
 from clickscape.render.studio.scene import SLOTS, Scene
 from clickscape.reward import evaluate as evaluation
+from clickscape.reward import judge as reward_judge
 from clickscape.reward import model as reward_model
 from clickscape.reward import train as training
-from clickscape.reward.data import RewardData
+from clickscape.reward.data import RewardData, divide
 from clickscape.reward.encoders import open_backbone
-from clickscape.stages import judge, split, truth
+from clickscape.reward.judge import Judge, PictureJudge
+from clickscape.reward.scene_judge import SceneJudge
+from clickscape.stages import split, truth
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.served import shown
-from clickscape.types import Creative, Estimate
+from clickscape.types import Creative
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots
 from clickscape.vlm.slots import NamedSlots
-from clickscape.workspace import Manifest, Workspace, fingerprint_of
+from clickscape.workspace import Manifest, Workspace, atomic_file, fingerprint_of
 
 STAGE = "reward"
+JUDGE = "judge"
+_GROUPS = "groups.json"
 
 
 def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
@@ -42,7 +51,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
 
     ConfigError for a judge of the reward model's own form.
     """
-    judge.check(config)
+    reward_judge.check_form(config)
     source = backbone_source(workspace, config)
     inputs = {
         "products": workspace.products_path,
@@ -57,17 +66,15 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         yield Progress(STAGE, 0, 1, "reading creatives")
         products = workspace.products()
         held = split.read(workspace, products)
-        everything = reward_data(workspace, held)
-        kept = judge.groups(held, products, config)
-        taught = [product for product in held.training(products) if held.groups[product.product_id] not in kept]
-        learning = everything.only({product.product_id for product in taught})
-        testing = everything.only({product.product_id for product in held.testing(products)})
+        kept = frozenset[str]() if config.judge == "none" else held.apart(products, share=config.judge_share)
+        parts = divide(reward_data(workspace, held), held_out=held.held_out, judge=kept)
+        learning, testing = parts.learning, parts.testing
         model = reward_model.build(
             open_backbone(source, device=best_device()),
             form=config.form,
             slots=SLOTS,
-            departments=[product.department for product in taught],
-            products=taught,
+            departments=[product.department for product in parts.products],
+            products=parts.products,
             named=named_slots(source) if config.trainable == "head" else None,
             given_scenes=config.scene == "given",
             seed=config.seed,
@@ -76,14 +83,16 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         paired = {pair.product_id for pair in learning.informative}
         share = 1 - config.validation_share
         total = config.epochs * math.ceil(share * len(paired) / config.products_per_batch)
-        yield Progress(STAGE, 0, total, "looking at creatives")
+        yield Progress(STAGE, 0, total, "reading pictures")
         for step in training.train(model, learning, config=config, rng=rng):
             run.log(asdict(step))
             yield Progress(STAGE, min(step.number, total), total, f"loss {step.loss:.3f}")
-        judge.remove(workspace)  # the old one may have learned from what this model was taught
+        _remove_judge(workspace)  # the old one may have learned from what this model was taught
         model.save(workspace.models / "reward")
-        second = yield from judge.train(workspace, everything, groups=kept, config=config, source=source)
-        yield Progress(STAGE, total, total, "judging held-out products")
+        second = None
+        if config.judge != "none":
+            second = yield from _train_judge(workspace, parts.judging, groups=kept, config=config, source=source)
+        yield Progress(STAGE, total, total, "evaluating on held-out products")
         known = truth.read(workspace)
         true_log_ctr = None if known is None else np.array([_number(known.get(name)) for name in testing.creative_ids])
         judged = evaluation.evaluate(
@@ -94,14 +103,64 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             split_half=None if known is not None else _split_half(workspace, testing, seed=config.seed),
             training=learning,
         )
-        result = {**json.loads(json.dumps(asdict(judged))), "summary": summary(judged)}
+        result = {**json.loads(json.dumps(asdict(judged))), "summary": judged.lines()}
         outputs = [workspace.models / "reward"]
         if second is not None:
-            watching = judge.evaluate(second, testing, true_log_ctr=true_log_ctr, seed=config.seed)
-            result["judge"] = json.loads(json.dumps(asdict(watching)))
-            result["summary"] += judge.summary(watching, groups=kept, config=config)
-            outputs.append(workspace.models / judge.NAME)
+            opinion = evaluation.evaluate(
+                reward_judge.predictor(second, testing),
+                testing,
+                rng=np.random.default_rng(config.seed + 1),
+                true_log_ctr=true_log_ctr,
+            )
+            result["judge"] = json.loads(json.dumps(asdict(opinion)))
+            result["summary"] += opinion.judge_lines(form=config.judge, groups=len(kept))
+            outputs.append(workspace.models / JUDGE)
         return run.finish(outputs=outputs, result=result)
+
+
+def load_judge(workspace: Workspace, *, device: str = "cpu") -> tuple[Judge, frozenset[str]] | None:
+    """Return the workspace's judge and the groups of its products; None where it has none.
+
+    ModelError where it is damaged.
+    """
+    folder = workspace.models / JUDGE
+    if not folder.exists():
+        return None
+    try:
+        names = frozenset(json.loads((folder / _GROUPS).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder / _GROUPS}: damaged ({error}). Run `clickscape reward --judge` again.") from None
+    return reward_judge.load(folder, device=device), names
+
+
+def _train_judge(
+    workspace: Workspace, data: RewardData, *, groups: frozenset[str], config: RewardConfig, source: Path | str
+) -> Stage[SceneJudge | PictureJudge]:
+    """Train the judge and write models/judge with the names of its groups."""
+    folder = workspace.models / JUDGE
+    yield Progress(JUDGE, 0, 1, "learning from products of its own")
+    steps = reward_judge.train(data, config=config, source=source, slots=SLOTS, device=best_device())
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as stop:
+            judge: SceneJudge | PictureJudge = stop.value
+            break
+        yield Progress(JUDGE, 0, 1, f"loss {step.loss:.3f}")
+    judge.save(folder)
+    with atomic_file(folder / _GROUPS) as waiting:
+        waiting.write_text(json.dumps(sorted(groups)) + "\n", encoding="utf-8")
+    yield Progress(JUDGE, 1, 1)
+    return judge
+
+
+def _remove_judge(workspace: Workspace) -> None:
+    """Take models/judge away at once, if it is there."""
+    folder = workspace.models / JUDGE
+    if folder.exists():
+        waiting = Path(tempfile.mkdtemp(prefix=f".{JUDGE}-", dir=workspace.models))
+        os.replace(folder, waiting / "old")
+        shutil.rmtree(waiting)
 
 
 def _split_half(workspace: Workspace, data: RewardData, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -173,30 +232,6 @@ def reward_data(workspace: Workspace, held: split.Split) -> RewardData:
 def slots_of(creative: Creative) -> Mapping[str, str | None] | None:
     """The slots of a creative's scene; None when nobody noted a scene."""
     return Scene.from_json(json.dumps(dict(creative.scene))).slots if creative.scene else None
-
-
-def summary(judged: evaluation.RewardReport) -> list[str]:
-    """The evaluation in lines for people: every accuracy with its interval, beside its ceiling and its baselines."""
-    lines = [f"held out: {judged.pairs} pairs of {judged.products} products ({judged.clusters} groups)"]
-    rows: list[tuple[str, Estimate | None]] = [
-        ("pair accuracy", judged.accuracy),
-        (f"noise ceiling ({judged.ceiling_source})", judged.ceiling),
-        ("normalized accuracy", judged.normalized_accuracy),
-        ("accuracy on the true order", judged.true_accuracy),
-        *judged.baselines.items(),
-        ("calibration error", judged.calibration),
-        ("NDCG within products", judged.ndcg),
-        ("CTR lost by its first choice", judged.regret),
-        ("CTR lost by a random choice", judged.random_regret),
-    ]
-    lines += [
-        f"{name:34s} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" for name, value in rows if value is not None
-    ]
-    for name, part in {**judged.parts, **judged.by_gap, **judged.evidence}.items():
-        value, top = part.accuracy, part.ceiling
-        known = "" if top is None else f" of {top.value:.3f}"
-        lines.append(f"{name:34s} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]{known}, {part.pairs} pairs")
-    return lines
 
 
 def _number(value: float | None) -> float:

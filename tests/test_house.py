@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def _python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -23,6 +25,7 @@ def test_an_unknown_room_is_an_error_that_lists_the_rooms() -> None:
     assert "rooms: catalog, clicks" in out
 
 
+@pytest.mark.slow
 def test_every_benchmark_can_be_started() -> None:
     """A name that moved in the house must not be found missing by whoever measures next."""
     folder = Path(__file__).parents[1] / "benchmarks"

@@ -9,6 +9,8 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from clickscape import config
 from clickscape.brand import BrandFile
 from clickscape.catalog import sample
@@ -20,6 +22,7 @@ PAGE = (Path(__file__).parents[1] / "docs/howto/brand.md").read_text(encoding="u
 BLOCKS = dict(re.findall(r"^```(\w*)\n(.*?)^```", PAGE, flags=re.M | re.S))
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_work_with_its_rules(tmp_path: Path, command: Callable[..., str]) -> None:
     commands = [shlex.split(line)[1:] for line in BLOCKS[""].splitlines()]
     assert [words[0] for words in commands] == ["generate"] * 3

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from clickscape.catalog import sample
@@ -17,6 +18,7 @@ PAGE, PICTURE = (DOCS / "howto/explain.md").read_text(encoding="utf-8"), DOCS / 
 SMALL = "[simulate]\ncreatives_per_product = 4\nmedian_impressions = 500\nsize = 96\n[reward]\nepochs = 2\n"
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path, command: Callable[..., str]) -> None:
     """Candles and mugs of two colors each, and both kinds of table as the page shows them."""
     block = re.findall(r"^```\n(.*?)^```", PAGE, flags=re.M | re.S)[0]

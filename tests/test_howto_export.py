@@ -10,12 +10,15 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from clickscape.catalog import sample
 from clickscape.workspace import Workspace
 
 PAGE = (Path(__file__).parents[1] / "docs/howto/export.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path, command: Callable[..., str]) -> None:
     """Two products; generating again adds no creative, and the feed names the files that lie there."""
     (block,) = re.findall(r"^```\n(.*?)^```", PAGE, flags=re.M | re.S)

@@ -38,6 +38,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_commands_work_in_their_order(folder: Path) -> None:
     (block,) = re.findall(r"^```\n(.*?)^```", TEXT, flags=re.M | re.S)
     commands = [shlex.split(line)[1:] for line in block.splitlines()]

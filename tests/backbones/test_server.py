@@ -256,6 +256,7 @@ def test_impossible_wishes_are_refused(address: str, shelf: list[Product]) -> No
         _writer(address).describe(shelf[0], temperature=-1)
 
 
+@pytest.mark.slow
 def test_ads_are_drawn_from_what_a_server_writes(
     address: str, behavior: Behavior, shelf: list[Product], tmp_path: Path
 ) -> None:

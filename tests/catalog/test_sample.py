@@ -81,6 +81,7 @@ def _share_of(color: str, pixels: np.ndarray) -> float:
     return float((near & (chroma > 0.35 * np.hypot(target[1], target[2]))).mean())
 
 
+@pytest.mark.slow
 def test_the_color_word_of_every_variant_is_true() -> None:
     shares = {}
     for item in sample.objects():

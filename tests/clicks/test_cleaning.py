@@ -138,6 +138,7 @@ MIXED = [*BASE, *MINUTE, event(1, "click", at=5), event(7, "click", at=6, decisi
 MIXED += [event(3, creative="b", at=30), event(3, "click", "b", at=31), event(20, "click"), event(4, at=1e6)]
 
 
+@pytest.mark.slow
 @given(st.permutations(MIXED), st.lists(st.sampled_from(MIXED), max_size=8), st.integers(1, len(MIXED)))
 @settings(max_examples=10, deadline=None)
 def test_no_count_depends_on_order_repetition_or_files(

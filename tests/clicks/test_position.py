@@ -113,6 +113,7 @@ def test_an_even_draw_by_hand() -> None:
     assert row["click_variance"] == pytest.approx(0.625**2 + 2.5**2)
 
 
+@pytest.mark.slow
 def test_the_errors_of_weighted_examinations_are_honest() -> None:
     rng = np.random.default_rng(9)
     share = np.array([[0.7, 0.1], [0.3, 0.9]])  # of the creatives (row) at each of two positions

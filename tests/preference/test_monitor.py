@@ -209,6 +209,7 @@ def test_a_damaged_monitor_file_is_one_line(tmp_path: Path) -> None:
         read_samples(tmp_path / FILE)
 
 
+@pytest.mark.slow
 def test_chance_alone_hardly_ever_ends_a_run() -> None:
     """Under no change at all, both tests speak together far less often than one at its level (0.05)."""
     rng = np.random.default_rng(0)

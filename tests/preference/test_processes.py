@@ -105,6 +105,7 @@ def assert_close(first: Path, second: Path) -> None:
         torch.testing.assert_close(value, theirs[name], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_and_a_killed_one_ends_the_other(
     start: Callable[..., Iterator[Event]], shelf: list[Product], tmp_path: Path
 ) -> None:
@@ -158,6 +159,7 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_other(
     assert not list((tmp_path / "two").rglob(".*"))
 
 
+@pytest.mark.slow
 def test_what_one_process_did_another_number_goes_on_with(
     start: Callable[..., Iterator[Event]], tmp_path: Path
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_finished_run_is_not_repeated(
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_after", ["the start", "sampling", "the last step of round 1", "a step of round 2"])
 def test_killed_and_run_again_it_is_as_if_it_had_never_been_killed(
     uninterrupted: tuple[Path, list],
@@ -257,6 +258,7 @@ def test_a_writer_that_says_one_thing_only_cannot_be_optimized(
         list(start(tmp_path / "run", SMALL.model_copy(update={"temperature": 1e-6})))
 
 
+@pytest.mark.slow
 def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
     start: Callable[..., Iterator[Event]], shelf: list[Product], tmp_path: Path
 ) -> None:
@@ -280,6 +282,7 @@ def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
     )
 
 
+@pytest.mark.slow
 def test_optimizing_for_bright_pictures_makes_pictures_brighter(
     start: Callable[..., Iterator[Event]], taught: Taught, shelf: list[Product], tmp_path: Path
 ) -> None:

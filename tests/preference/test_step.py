@@ -134,6 +134,7 @@ def models() -> int:
     return sum(issubclass(type(value), LlavaForConditionalGeneration) for value in gc.get_objects())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
 def test_one_model_stands_in_memory_during_a_step(
     taught: Callable[[], VisionLanguageModel], shelf: list[Product], tmp_path: Path, rank: int

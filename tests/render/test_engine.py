@@ -58,6 +58,7 @@ def test_the_same_arguments_give_the_same_bytes_whatever_was_drawn_before() -> N
     assert np.array_equal(fresh.product_mask, again.product_mask)
 
 
+@pytest.mark.slow
 def test_long_borders_of_faces_are_looked_up_in_parts(monkeypatch: pytest.MonkeyPatch, studio: StudioRenderer) -> None:
     """Above some 1,500 pixels more points lie along faces than OpenCV looks up at once; parts change nothing."""
     drawn = Scene("bathroom", "slate", "blinds", "steps", "cream")

@@ -114,6 +114,7 @@ def test_the_spread_within_a_product_is_about_a_quarter(truth: World) -> None:
     assert 0.21 < math.sqrt(slots + measured + truth.strengths.image_sd**2) < 0.29
 
 
+@pytest.mark.slow
 def test_the_spread_holds_on_rendered_ads() -> None:
     rng, renderer = np.random.default_rng(1), StudioRenderer()
     figures = []

@@ -15,6 +15,8 @@ from clickscape.stages import compare, split
 from clickscape.stages.progress import Progress, run
 from clickscape.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Made]:

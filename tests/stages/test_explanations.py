@@ -42,6 +42,7 @@ def said(*arguments: str | Path) -> tuple[int, str, str]:
     return int(stop.value.code or 0), out.getvalue(), err.getvalue()
 
 
+@pytest.mark.slow
 def test_one_creative_on_the_command_line(copy: Workspace) -> None:
     """Every phrase is there with an interval; with one held-out object nobody knows what a reward is in clicks."""
     creative = next(one for one in copy.creatives() if one.creative_id == CREATIVE)
@@ -70,6 +71,7 @@ def test_one_creative_on_the_command_line(copy: Workspace) -> None:
     assert again == {path.name: path.read_bytes() for path in made.parent.iterdir()}
 
 
+@pytest.mark.slow
 def test_held_out_clicks_turn_rewards_into_per_cent(copy: Workspace) -> None:
     """With the whole catalog in the place of held-out products: learned once, kept, and used."""
     products = copy.products()

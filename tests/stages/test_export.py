@@ -218,6 +218,7 @@ def test_what_cannot_be_exported_says_what_to_do(shop: Workspace, tmp_path: Path
         exported(shop, BANNERS[0], approved_only=False)
 
 
+@pytest.mark.slow
 def test_a_killed_export_leaves_whole_files_and_goes_on(shop: Workspace) -> None:
     """A real process, killed as soon as two renditions are recorded; the next run draws the others only."""
     folder = shop.path.parent

@@ -151,6 +151,7 @@ def test_a_product_without_a_description_left_is_named() -> None:
     assert "no image of product 'A': every description was refused" in told
 
 
+@pytest.mark.slow
 def test_what_suits_no_product_in_particular_is_refused_where_the_settings_say_so(
     new_shop: Callable[[], Workspace], tmp_path: Path
 ) -> None:

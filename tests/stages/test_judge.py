@@ -166,6 +166,7 @@ def test_a_share_of_every_department_is_kept_apart() -> None:
         )) == expected  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_new_reward_model_takes_the_old_judge_away_and_variety_is_watched_without_one(
     judged: tuple[Workspace, Manifest], tmp_path: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_finished_optimization_is_reused(shop: Workspace, optimized: Manifest)
     assert [progress.note for progress in notes] == ["reused"]
 
 
+@pytest.mark.slow
 def test_plain_transformers_opens_what_was_optimized(shop: Workspace, optimized: Manifest) -> None:
     code = (
         "import sys; from transformers import AutoModelForImageTextToText as M, AutoProcessor as P;"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig
@@ -82,6 +83,7 @@ def test_finished_stages_are_not_repeated(logged_shop: Workspace) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in logged_shop.path.rglob("*.webp")}
 
 
+@pytest.mark.slow
 def test_a_killed_simulation_ends_like_one_that_was_not(
     new_shop: Callable[[], Workspace], logged_shop: Workspace
 ) -> None:

@@ -100,6 +100,7 @@ for number in range(start, start + 100_000):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_is_survived(workspace: Workspace) -> None:
     chance = random.Random(0)
     seen = start = 0

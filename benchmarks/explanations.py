@@ -28,9 +28,12 @@ from clickscape.catalog import sample
 from clickscape.clicks import ctr, logs
 from clickscape.clicks.elements import credit
 from clickscape.config import ClicksConfig
+from clickscape.render.studio.phrases import phrases
+from clickscape.reward.explain.creative import phrase_effects
 from clickscape.simulator import traffic, world, writer
 from clickscape.simulator.pixels import PixelStats, measure
-from clickscape.stages import explanations, split
+from clickscape.stages import split
+from clickscape.stages.explain import reward_scale
 from clickscape.types import Creative
 from clickscape.workspace import Workspace
 
@@ -133,7 +136,7 @@ def _phrases(shop: Workspace) -> dict[str, float]:
         row for path in shop.runs_folder.glob("*-simulate*/manifest.json") for row in [json.loads(path.read_text())]
     ]
     shoppers = world.load(simulated[-1]["result"]["world"])
-    scale = explanations._scale(shop, model)
+    scale = reward_scale(shop, model)
     creatives = [one for one in shop.creatives() if one.product_id in tested and one.description]
     rows, bare = [], []  # bare: intervals that hold heads, seeds and scale alone
     for number in np.random.default_rng(0).choice(len(creatives), CREATIVES, replace=False):
@@ -147,8 +150,10 @@ def _phrases(shop: Workspace) -> dict[str, float]:
             )
 
         known = true(creative.description)
-        found = explanations._phrased(shop, creative, product, model=model, size=(128, 128), seeds=seeds, scale=scale)
-        without = {phrase.text: phrase.without for phrase in explanations.phrases(creative.description)}
+        found = phrase_effects(
+            model, product, creative.description, renderer=renderer, size=(128, 128), seeds=seeds, scale=scale
+        )
+        without = {phrase.text: phrase.without for phrase in phrases(creative.description)}
         for one in found:
             if one.instead and one.ctr and scale:
                 rows.append((true(without[one.phrase]) - known, *_logs(one.ctr)))

@@ -20,8 +20,7 @@ from clickscape.cli import main
 from clickscape.errors import ModelError, WorkspaceError
 from clickscape.render.studio.phrases import phrases
 from clickscape.stages import split
-from clickscape.stages.elements import explain_elements
-from clickscape.stages.explanations import explain_creative
+from clickscape.stages.explain import explain_creative, explain_elements
 from clickscape.stages.progress import run
 from clickscape.workspace import Workspace
 

@@ -119,7 +119,7 @@ def clicks(
     """Turn the click log into a debiased CTR per creative and pairs of creatives."""
     from clickscape.clicks.sources import is_address
     from clickscape.stages.clicks import clicks as stage
-    from clickscape.stages.explain import explain as explained
+    from clickscape.stages.explain import explain_clicks
     from clickscape.workspace import Workspace
     from clickscape.workspace.files import to_json
 
@@ -130,7 +130,7 @@ def clicks(
     chosen = {key: value for key, value in (("source", source), ("table", table)) if value is not None}
     manifest = terminal.watch(stage(shop, shop.settings.clicks.model_copy(update=chosen)))
     if explain:
-        explanation = explained(shop, manifest, product_id=product, whole=as_json)
+        explanation = explain_clicks(shop, manifest, product_id=product, whole=as_json)
         for line in [to_json(explanation.as_record())] if as_json else map(terminal.shown, explanation.lines()):
             terminal.out.print(line, markup=False)
         return

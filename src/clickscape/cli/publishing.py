@@ -187,14 +187,14 @@ def explain(
         raise typer.BadParameter("give either --creative ID, or --elements with or without --category NAME.")
     shop = Workspace.open(workspace)
     if creative is None:
-        from clickscape.stages.elements import explain_elements
+        from clickscape.stages.explain import explain_elements
 
         found = explain_elements(shop, category=category)
-        for line in found.lines():
+        for line in found.lines:
             terminal.out.print(terminal.shown(line), markup=False)
         terminal.made(found.table, after=f"clickscape generate {workspace} --out ads/")
         return
-    from clickscape.stages.explanations import explain_creative
+    from clickscape.stages.explain import explain_creative
 
     made = terminal.watch(explain_creative(shop, creative))
     for line in made.lines():

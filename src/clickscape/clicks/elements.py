@@ -77,6 +77,23 @@ class ElementReport:
             raise LogError(f"no creative of category {department!r} tells elements apart. Name one of: {known}.")
         return found
 
+    def lines(self, department: str | None) -> list[str]:
+        """Return a table for people: one department's credits (None: the whole log's), slot by slot, best first."""
+        lines: list[str] = []
+        slot = ""
+        for one in self.of(department):
+            if one.slot != slot:
+                slot = one.slot
+                lines.append(f"{slot:<18} {'CTR, %':>7}  {'95 % interval':<16} {'impressions':>11} {'creatives':>9}")
+            interval = f"[{one.percent.low:+z.1f}, {one.percent.high:+z.1f}]"
+            counts = f"{one.impressions:>11,} {one.creatives:>9,}"
+            lines.append(f"  {one.element:<16} {one.percent.value:>+z7.1f}  {interval:<16} {counts}  {one.verdict}")
+        return [
+            *lines,
+            f"against the average of the slot; {self.used:,} creatives compared, {self.left_out:,} could not be",
+            f"what elements do not explain of a creative: sd {self.creative_sd:.2f} of log CTR",
+        ]
+
     def as_record(self) -> dict[str, Any]:
         """Everything as plain values for JSON."""
         rows = [{**asdict(credit), "verdict": credit.verdict} for credit in self.credits]

@@ -10,13 +10,16 @@ alone would promise too much.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickscape.types import Estimate
+from clickscape.reward.features import Slots
+from clickscape.reward.model import RewardModel
+from clickscape.types import Creative, Estimate, Product
 
 LEAST_PRODUCTS = 8
 """With fewer, the error of the slope is not known."""
@@ -65,28 +68,75 @@ class Clicked:
     differing: Floats
 
 
+def clicked_products(
+    model: RewardModel,
+    estimates: Sequence[Mapping[str, Any]],
+    *,
+    products: Mapping[str, Product],
+    creatives: Mapping[str, Creative],
+    images: Callable[[Creative], NDArray[np.uint8]],
+    scenes: Callable[[Creative], Slots | None],
+    limit: int = 1_500,
+) -> list[Clicked]:
+    """Return rewards beside clicks of some products, those with most clicks first, up to `limit` creatives.
+
+    estimates: rows of table `ctr.ESTIMATES`. products, creatives: by id; what is not among them is left out.
+    """
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for row in estimates:
+        if row["product_id"] in products and row["creative_id"] in creatives and row["examinations"] > 0:
+            rows.setdefault(row["product_id"], []).append(row)
+    found: list[Clicked] = []
+    total = 0
+    for name, own in sorted(rows.items(), key=lambda item: (-sum(row["clicks"] for row in item[1]), item[0])):
+        if len(own) < 2 or total + len(own) > limit:
+            continue
+        total += len(own)
+        shown = [creatives[row["creative_id"]] for row in own]
+        first, *others = (images(creative) for creative in shown)
+        count = len(others)
+        whole, *rest = (scenes(creative) for creative in shown)
+        odds = model.log_odds([products[name]] * count, others, [first] * count, [(one, whole) for one in rest]).mean(0)
+        found.append(
+            Clicked(
+                rewards=np.array([0.0, *odds]),
+                clicks=np.array([row["clicks"] for row in own], np.float64),
+                examinations=np.array([row["examinations"] for row in own], np.float64),
+                differing=_differing([scenes(creative) or {} for creative in shown]),
+            )
+        )
+    return found
+
+
+def _differing(scenes: Sequence[Mapping[str, str | None]]) -> NDArray[np.float64]:
+    """Return in how many slots two scenes differ, at least 1: (scene, scene)."""
+    return np.array(
+        [[max(sum(one[slot] != two.get(slot) for slot in one), 1) for two in scenes] for one in scenes], float
+    )
+
+
 def learn_scale(products: Sequence[Clicked]) -> Scale | None:
     """The scale that fits the clicks of some products best; only differences of reward within a product count.
 
     None when fewer than LEAST_PRODUCTS tell anything.
     """
-    told = [
+    usable = [
         one
         for one in products
         if len(one.rewards) > 1 and np.all(one.examinations > 0) and one.clicks.sum() > 0 and np.ptp(one.rewards) > 0
     ]
-    if len(told) < LEAST_PRODUCTS:
+    if len(usable) < LEAST_PRODUCTS:
         return None
     slope = 0.0
-    slopes = bends = np.zeros(len(told))
+    slopes = bends = np.zeros(len(usable))
     for _ in range(_STEPS):
-        slopes, bends = np.array([_slope(one, slope=slope) for one in told]).T
+        slopes, bends = np.array([_slope(one, slope=slope) for one in usable]).T
         step = float(np.clip(slopes.sum() / bends.sum(), -1, 1))
         slope += step
         if abs(step) < 1e-10:
             break
-    error = math.sqrt(float(np.sum(slopes**2)) * len(told) / (len(told) - 1)) / float(bends.sum())
-    return Scale(slope, error, _misfit(told, slope=slope), len(told))
+    error = math.sqrt(float(np.sum(slopes**2)) * len(usable) / (len(usable) - 1)) / float(bends.sum())
+    return Scale(slope, error, _misfit(usable, slope=slope), len(usable))
 
 
 def _slope(one: Clicked, *, slope: float) -> tuple[float, float]:
@@ -99,10 +149,10 @@ def _slope(one: Clicked, *, slope: float) -> tuple[float, float]:
     return float(one.clicks @ reward - total * mean), float(total * (share @ (reward - mean) ** 2))
 
 
-def _misfit(told: Sequence[Clicked], *, slope: float) -> float:
+def _misfit(usable: Sequence[Clicked], *, slope: float) -> float:
     """By the method of moments over pairs: squared gap = chance + misfit² × slots that differ."""
     above = below = 0.0
-    for one in told:
+    for one in usable:
         first, second = np.triu_indices(len(one.rewards), 1)
         rest = np.log((one.clicks + 0.5) / one.examinations) - slope * one.rewards
         noise = 1 / (one.clicks + 0.5)

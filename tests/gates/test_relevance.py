@@ -26,11 +26,6 @@ SUITED = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def vlm() -> VisionLanguageModel:
     return vlm_room.load("tiny").vlm

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import torch
 
 from clickscape.config import TinyConfig
 from clickscape.reward.data import RewardData
 from clickscape.types import CreativePair, Product
 from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
 from clickscape.vlm.prompts import product_text
-
-torch.set_num_threads(1)
 
 WALLS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
 SLOTS = {"wall": tuple(WALLS)}

@@ -36,11 +36,6 @@ SCENES = ("oak table, soft light", "white marble podium, noon sun, fresh lemons"
 COLORS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200)}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def small() -> models.VisionLanguageModel:
     """Read-only: tests that train build their own with `build_small`."""

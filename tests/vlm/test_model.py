@@ -23,7 +23,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 assert "clickscape" not in sys.modules
-torch.set_num_threads(1)
 folder, out = sys.argv[1:]
 model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True).eval()
 processor = AutoProcessor.from_pretrained(folder, local_files_only=True)

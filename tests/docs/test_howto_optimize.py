@@ -15,7 +15,7 @@ import pytest
 from clickscape.cli import main
 from clickscape.config import OptimizeConfig
 
-PAGE = (Path(__file__).parents[1] / "docs/howto/optimize.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/howto/optimize.md").read_text(encoding="utf-8")
 
 
 def test_every_setting_is_told_with_its_default() -> None:

@@ -18,7 +18,7 @@ from clickscape.config import GenerateConfig
 from clickscape.gates import content_rules
 from clickscape.gates.style import Style
 
-PAGE = (Path(__file__).parents[1] / "docs/howto/brand.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/howto/brand.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```(\w*)\n(.*?)^```", PAGE, flags=re.M | re.S))
 
 

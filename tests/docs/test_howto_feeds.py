@@ -16,7 +16,7 @@ from clickscape.catalog.formats import FORMATS
 from clickscape.catalog.formats.merchant import AVAILABILITIES
 from clickscape.cli import main
 
-TEXT = (Path(__file__).parents[1] / "docs" / "howto" / "feeds.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "howto" / "feeds.md").read_text(encoding="utf-8")
 GOOGLE = """<rss xmlns:g="http://base.google.com/ns/1.0"><channel><item><g:id>A</g:id><title>Ball</title>
 <g:image_link>ball.png</g:image_link><g:price>5 EUR</g:price></item></channel></rss>"""
 FEEDS = {

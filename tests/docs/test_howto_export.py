@@ -15,7 +15,7 @@ import pytest
 from clickscape.catalog import sample
 from clickscape.workspace import Workspace
 
-PAGE = (Path(__file__).parents[1] / "docs/howto/export.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/howto/export.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -65,11 +65,6 @@ _QWEN_TEMPLATE = (
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def products() -> list[Product]:
     return PRODUCTS

@@ -14,8 +14,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaTokenizer
 
-torch.set_num_threads(1)
-
 WIDTH, LAYERS, HEADS, KV_HEADS, FFN = 32, 2, 4, 2, 48
 TOWER_WIDTH, TOWER_LAYERS, TOWER_HEADS, SIDE, PATCH = 24, 3, 2, 28, 14
 GRIDS = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]

@@ -12,7 +12,7 @@ from clickscape.cli import main
 from clickscape.config import GenerateConfig
 from clickscape.vlm import backbones
 
-PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "backbones.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "howto" / "backbones.md").read_text(encoding="utf-8")
 
 
 def test_the_presets_are_those_of_the_table() -> None:

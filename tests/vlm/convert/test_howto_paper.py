@@ -16,7 +16,7 @@ from PIL import Image
 from clickscape.cli import main
 from clickscape.types import Product
 
-TEXT = (Path(__file__).parents[2] / "docs" / "howto" / "paper.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "howto" / "paper.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from clickscape.catalog import sample
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGE, PICTURE = (DOCS / "howto/explain.md").read_text(encoding="utf-8"), DOCS / "pictures/explain.webp"
 SMALL = "[simulate]\ncreatives_per_product = 4\nmedian_impressions = 500\nsize = 96\n[reward]\nepochs = 2\n"
 

@@ -52,7 +52,7 @@ def best_scene_per_category(
     clicks = EXPECTED_CLICKS * rate / (np.bincount(product, rate) / np.bincount(product))[product]
     columns = element_columns(slots, departments)
     design = element_design([slots[row] for row in order], [departments[row] for row in order], columns)
-    table = ClickTable(lambda rows: design[rows], product, clicks, np.ones(len(clicks)))
+    table = ClickTable(design, product, clicks, np.ones(len(clicks)))
     effects = fit_effects(table, EffectPrior.of(element_blocks(columns))).mode
 
     patterns: dict[tuple[bool, ...], dict[str, set[str | None]]] = {}

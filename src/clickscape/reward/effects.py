@@ -63,11 +63,13 @@ class Effects:
     """Effects on log CTR: mode (column,) and covariance (fitted column, fitted column).
 
     fitted: (column,) bool; effects of which the clicks say nothing are 0 and have no row in the covariance.
+    dispersion: variance of clicks around what is expected, over what chance alone would make of it, at least 1.
     """
 
     mode: Floats
     covariance: Floats
     fitted: NDArray[np.bool_]
+    dispersion: float
 
     def draw(self, count: int, *, rng: np.random.Generator) -> Floats:
         """Return draws from the posterior whose mean is the mode, (draw, column)."""
@@ -130,8 +132,8 @@ def fit_effects(table: ClickTable, prior: EffectPrior) -> Effects:
     known = np.diag(_derivatives(table, np.zeros(len(prior.block)), fitted=fitted).curve)
     fitted = known > _NO_EVIDENCE / SMALL**2
     mode = np.zeros(len(prior.block))
-    mode[fitted], covariance = _solve(table, replace(prior, block=prior.block[fitted]), fitted=fitted)
-    return Effects(mode, covariance, fitted)
+    mode[fitted], covariance, dispersion = _solve(table, replace(prior, block=prior.block[fitted]), fitted=fitted)
+    return Effects(mode, covariance, fitted, dispersion)
 
 
 def element_columns(
@@ -151,16 +153,27 @@ def element_columns(
 
 def element_design(
     scenes: Sequence[Mapping[str, str | None]], departments: Sequence[str], columns: Mapping[Element, int]
-) -> Floats:
-    """Return what the effects of `columns` are multiplied with, (row, column): 1 where a row shows the element."""
-    design = np.zeros((len(scenes), len(columns)))
-    for row, (scene, department) in enumerate(zip(scenes, departments, strict=True)):
-        for slot, value in scene.items():
-            if value is None:
-                continue
-            for element in ((None, slot, value), (department, slot, value)):
-                if element in columns:
-                    design[row, columns[element]] = 1.0
+) -> Callable[[Integers], Floats]:
+    """Return the design of the elements' effects, rows → (row, column): 1 where a row shows the element."""
+    shown = [
+        [
+            columns[element]
+            for slot, value in scene.items()
+            if value is not None
+            for element in ((None, slot, value), (department, slot, value))
+            if element in columns
+        ]
+        for scene, department in zip(scenes, departments, strict=True)
+    ]
+    index = np.full((len(shown), max(map(len, shown), default=0)), len(columns))  # one more column, for no element
+    for row, numbers in enumerate(shown):
+        index[row, : len(numbers)] = numbers
+
+    def design(rows: Integers) -> Floats:
+        found = np.zeros((len(rows), len(columns) + 1))
+        np.put_along_axis(found, index[rows], 1.0, axis=1)
+        return found[:, :-1]
+
     return design
 
 
@@ -194,7 +207,7 @@ def element_effects(data: RewardData, *, departments: bool = True) -> dict[Eleme
     where = [data.product(row).department for row in rows]
     columns = element_columns(scenes, where, own=departments)
     design = element_design(scenes, where, columns)
-    table = ClickTable(lambda some: design[some], product, data.clicks[rows], data.examinations[rows])
+    table = ClickTable(design, product, data.clicks[rows], data.examinations[rows])
     effects = fit_effects(table, EffectPrior.of(element_blocks(columns))).mode
     return {element: float(effects[column]) for element, column in columns.items()}
 
@@ -244,8 +257,8 @@ def _whole_products(product: Integers) -> Iterator[Integers]:
             start = end
 
 
-def _solve(table: ClickTable, prior: EffectPrior, *, fitted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Mode and covariance of the fitted effects, (column,) and (column, column).
+def _solve(table: ClickTable, prior: EffectPrior, *, fitted: NDArray[np.bool_]) -> tuple[Floats, Floats, float]:
+    """Mode and covariance of the fitted effects, (column,) and (column, column), and the dispersion.
 
     Newton steps of the likelihood, and in each some of expectation-maximization: effects are known up to the
     covariance, which tells small ones from large ones, which tells how wide both are.
@@ -268,4 +281,4 @@ def _solve(table: ClickTable, prior: EffectPrior, *, fitted: NDArray[np.bool_]) 
             if moved < _TOLERANCE:
                 break
         effects = before + np.clip(effects - before, -1.0, 1.0)  # farther than e-fold a step, the likelihood misleads
-    return effects, covariance
+    return effects, covariance, dispersion

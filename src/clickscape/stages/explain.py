@@ -1,6 +1,6 @@
 """Stage `explain`: why clicks became these labels, why a creative is liked, and which elements of scenes earn clicks.
 
-Reads the workspace, asks `clicks.explain`, `reward.explain` and the element credits, and writes explanations/.
+Reads the workspace, asks `clicks.explain` and `reward.explain`, and writes explanations/.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from clickscape import reward as reward_room
 from clickscape.catalog.images import open_image
 from clickscape.clicks import explain as label_explanations
 from clickscape.clicks.ctr import model_from
-from clickscape.clicks.elements import Credit, ElementReport, credit
 from clickscape.clicks.explain import Explanation
 from clickscape.compute.device import best_device
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
 from clickscape.reward.explain.creative import CreativeExplanation, PhraseEffect, phrase_effects, why_no_phrases
+from clickscape.reward.explain.elements import Credit, ElementReport, credit
 from clickscape.reward.explain.occlusion import occlude
 from clickscape.reward.explain.overlay import overlay
 from clickscape.reward.explain.scale import Scale, clicked_products, learn_scale

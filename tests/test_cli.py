@@ -152,7 +152,7 @@ def test_thin_products_are_flagged_once_they_are_in(folder: Path) -> None:
     assert "D" not in done.stdout.split("flagged thin:")[1].split(";")[0]
 
 
-def test_a_matting_model_that_is_none_changes_nothing(folder: Path) -> None:
+def test_a_file_that_is_not_a_matting_model_changes_nothing(folder: Path) -> None:
     _thin_and_plain(folder)
     assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).returncode == 0
     before = snapshot(folder / "shop")
@@ -241,7 +241,7 @@ def test_a_wrong_setting_names_file_and_key(folder: Path) -> None:
     assert "clickscape.toml: clicks.prior" in line
 
 
-def test_generate_wants_exactly_one_source(folder: Path) -> None:
+def test_generate_needs_exactly_one_source(folder: Path) -> None:
     assert "--catalog" in refused(clickscape("generate", cwd=folder))
     assert "--catalog" in refused(clickscape("generate", "shop", "--catalog", "good.csv", cwd=folder))
 
@@ -316,7 +316,7 @@ def test_generate_from_a_bare_catalog(folder: Path) -> None:
     assert before == {path.name: path.stat().st_mtime_ns for path in (folder / "ads").glob("*.png")}, "nothing repeated"
 
 
-def test_inspect_tells_ours_from_altered_foreign_and_broken(tmp_path: Path) -> None:
+def test_inspect_distinguishes_our_images_from_altered_foreign_and_broken_ones(tmp_path: Path) -> None:
     origin = Provenance("A-1", "studio", "tiny", "compositeSynthetic", description="moss\x1b[31m\n[bold]")
     ours = tmp_path / "ours.png"
     ours.write_bytes(embed(png(ours).read_bytes(), origin))

@@ -58,12 +58,12 @@ def test_no_address_of_a_closed_block_is_public(first: str, last: str) -> None:
 
 
 @pytest.mark.parametrize("address", CLOSED_6)
-def test_closed_ipv6(address: str) -> None:
+def test_private_ipv6_addresses_are_refused(address: str) -> None:
     assert not is_public(ip_address(address))
 
 
 @pytest.mark.parametrize("address", OPEN)
-def test_open_addresses(address: str) -> None:
+def test_public_addresses_are_allowed(address: str) -> None:
     assert is_public(ip_address(address))
 
 

@@ -75,7 +75,7 @@ def _iou(cutout: NDArray[np.uint8], truth: NDArray[np.bool_]) -> float:
 
 @pytest.mark.parametrize("name", ["disc", "box", "bottle", "triangle"])
 @pytest.mark.parametrize("color", [(230, 30, 40), (255, 255, 0), (255, 0, 0), (120, 120, 125), (30, 30, 32)])
-def test_shapes_on_white_with_a_soft_shadow(name: str, color: tuple[int, int, int]) -> None:
+def test_shapes_on_white_with_a_soft_shadow_are_cut_out(name: str, color: tuple[int, int, int]) -> None:
     picture, truth = _photograph(name, color, shadow=0.3, noise=1.5, jpeg=True)
     assert _iou(cut_out(picture), truth) > 0.95
 
@@ -87,7 +87,7 @@ def test_a_gray_product_in_a_shadow_of_its_own_gray_stays_whole() -> None:
 
 
 @pytest.mark.parametrize("background", [(240, 240, 240), (190, 215, 235), (40, 42, 48)])
-def test_plain_backgrounds_of_other_colors(background: tuple[int, int, int]) -> None:
+def test_plain_backgrounds_of_other_colors_are_removed(background: tuple[int, int, int]) -> None:
     picture, truth = _photograph("bottle", (215, 150, 40), background, shadow=0.2, noise=1)
     assert _iou(cut_out(picture), truth) > 0.95
 
@@ -218,7 +218,7 @@ def test_a_sure_cut_out_is_not_doubtful_and_grabcut_always_is() -> None:
     assert grabbed.doubtful
 
 
-def test_what_speaks_against_a_mask_lowers_its_confidence() -> None:
+def test_each_sign_of_a_poor_mask_lowers_its_confidence() -> None:
     whole = find(_photograph("box", (20, 110, 60), noise=1)[0])
     assert whole is not None
     unsupported = replace(whole, supported=0.3)
@@ -235,7 +235,7 @@ def test_a_picture_without_product_is_refused(kind: str) -> None:
         cut_out(blank if kind == "blank" else noise)
 
 
-def test_real_alpha_is_believed_and_an_opaque_alpha_channel_is_not() -> None:
+def test_real_alpha_is_used_and_an_opaque_alpha_channel_is_ignored() -> None:
     picture, truth = _photograph("box", (30, 90, 200))
     drawn = np.dstack([picture, np.where(truth, 255, 0).astype(np.uint8)])
     assert has_alpha(drawn)

@@ -136,14 +136,16 @@ def test_redirects_are_followed_and_counted(server: Server, tmp_path: Path) -> N
         ("http://[", "not a valid link"),
     ],
 )
-def test_a_redirect_into_the_house_is_refused(server: Server, tmp_path: Path, location: str, problem: str) -> None:
+def test_a_redirect_to_a_private_address_is_refused(
+    server: Server, tmp_path: Path, location: str, problem: str
+) -> None:
     url = server.says("/away", head("302 Found", Location=location.format(port=server.port)))
     server.says("/secret", whole(PNG))
     assert problem in one(server, url, tmp_path).problem
     assert server.asked["/secret"] == 0
 
 
-def test_by_default_this_machine_is_out_of_reach(server: Server, tmp_path: Path) -> None:
+def test_loopback_addresses_are_refused_by_default(server: Server, tmp_path: Path) -> None:
     url = server.says("/a.png", whole(PNG))
     network = Network(ports=frozenset({server.port}))
     (fetched,) = fetch([url], folder=tmp_path, limits=QUICK, network=network, now=NOW)
@@ -234,7 +236,7 @@ def test_too_many_requests_then_success(server: Server, tmp_path: Path) -> None:
     assert time.monotonic() - started >= 0.95
 
 
-def test_gzip_around_a_picture_is_taken_off(server: Server, tmp_path: Path) -> None:
+def test_a_gzipped_picture_is_decompressed(server: Server, tmp_path: Path) -> None:
     fetched = one(server, server.says("/a.png", whole(gzip.compress(PNG), Content_Encoding="gzip")), tmp_path)
     assert fetched.path is not None
     assert fetched.path.read_bytes() == PNG

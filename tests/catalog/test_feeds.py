@@ -83,13 +83,13 @@ def _error(path: Path) -> str:
     return message
 
 
-def test_jsonl(shop: Path) -> None:
+def test_a_json_lines_catalog_is_read(shop: Path) -> None:
     path = _jsonl(shop, ROWS)
     path.write_text(path.read_text().replace("\n", "\n\n") + "\n")  # blank lines are no products
     assert feeds.read(path) == _expected(shop)
 
 
-def test_parquet_with_lists_and_maps(shop: Path) -> None:
+def test_parquet_with_lists_and_maps_is_read(shop: Path) -> None:
     schema = pa.schema(
         [(name, pa.string()) for name in ("product_id", "title", "currency", "image")]
         + [("category", pa.list_(pa.string())), ("tags", pa.list_(pa.string())), ("price", pa.float64())]
@@ -100,7 +100,7 @@ def test_parquet_with_lists_and_maps(shop: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "columns"])
-def test_csv_with_the_other_column_names(shop: Path, form: str) -> None:
+def test_csv_with_other_column_names_is_read(shop: Path, form: str) -> None:
     if form == "json":
         head, cells = "attributes", ['{"material": "mesh", "use": "running"}']
     else:
@@ -132,7 +132,7 @@ def test_the_papers_json_list_finds_images_beside_it_or_above(shop: Path) -> Non
     ]
 
 
-def test_the_format_is_told_from_the_content_or_named(shop: Path) -> None:
+def test_the_format_is_detected_from_the_content_or_given(shop: Path) -> None:
     path = _jsonl(shop, ROWS).rename(shop / "catalog.txt")
     assert feeds.read(path, format="jsonl") == _expected(shop)
     assert clickscape.catalog.read(path, format="jsonl") == _expected(shop)
@@ -154,7 +154,9 @@ def test_the_format_is_told_from_the_content_or_named(shop: Path) -> None:
         (1e-7, 1e-7, None),
     ],
 )
-def test_prices(shop: Path, text: object, amount: float | None, currency: str | None) -> None:
+def test_prices_are_parsed_with_their_currency(
+    shop: Path, text: object, amount: float | None, currency: str | None
+) -> None:
     (product,) = feeds.read(_jsonl(shop, [ROWS[1] | {"price": text}]))
     assert (product.price, product.currency) == (amount, currency)
 
@@ -234,7 +236,7 @@ def test_links_inside_the_folder_are_welcome(shop: Path) -> None:
         ("[" * 100_000, "line 1: broken JSON"),
     ],
 )
-def test_broken_jsonl(shop: Path, text: str, message: str) -> None:
+def test_broken_json_lines_are_refused_with_their_line(shop: Path, text: str, message: str) -> None:
     assert message in _error(_jsonl(shop, text))
 
 
@@ -253,7 +255,7 @@ def test_broken_jsonl(shop: Path, text: str, message: str) -> None:
         ('id,title,image\n1,"Two\nlines",shoe.png\n\n2,"Also\ntwo",gone.png\n', "line 5: image of product '2'"),
     ],
 )
-def test_broken_csv(shop: Path, text: str, message: str) -> None:
+def test_a_broken_csv_is_refused(shop: Path, text: str, message: str) -> None:
     assert message in _error(_csv(shop, text))
 
 
@@ -263,7 +265,7 @@ def test_a_wrong_encoding_is_named_with_its_line(shop: Path) -> None:
     assert "line 3: byte 0xe9 is not UTF-8. Save the file as UTF-8" in _error(path)
 
 
-def test_broken_parquet_and_json(shop: Path) -> None:
+def test_broken_parquet_and_json_are_refused(shop: Path) -> None:
     path = shop / "catalog.parquet"
     path.write_bytes(b"PAR1 and nothing else")
     assert "not a readable Parquet file" in _error(path)

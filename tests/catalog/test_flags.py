@@ -40,7 +40,7 @@ def test_given_alpha_that_is_half_clear_is_glass() -> None:
 
 
 @pytest.mark.parametrize("background", [(205, 180, 150), (236, 236, 236)])
-def test_glass_on_a_photograph_is_told_from_an_opaque_product(background: tuple[int, int, int]) -> None:
+def test_glass_on_a_photograph_is_flagged_and_an_opaque_product_is_not(background: tuple[int, int, int]) -> None:
     picture = np.full((320, 320, 3), background, np.uint8)
     glass = picture.copy()
     cv2.rectangle(glass, (100, 60), (220, 270), (np.array(background) * 0.96).tolist(), -1)
@@ -53,5 +53,5 @@ def test_glass_on_a_photograph_is_told_from_an_opaque_product(background: tuple[
     assert not examine(opaque).flags.glass
 
 
-def test_nothing_has_no_flags() -> None:
+def test_an_empty_cutout_has_no_flags() -> None:
     assert flag(np.zeros((20, 20, 4), np.uint8)).names == ()

@@ -98,7 +98,7 @@ def _shoe(shop: Path, **changes: object) -> Product:
     return Product(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def test_google_rss(shop: Path) -> None:
+def test_google_rss_is_read(shop: Path) -> None:
     path = _write(shop, RSS.format(items=ITEM))
     assert detect(path) == "google-xml"
     (product,) = feeds.read(path)
@@ -108,7 +108,7 @@ def test_google_rss(shop: Path) -> None:
 
 
 @pytest.mark.parametrize("namespace", ["http://purl.org/atom/ns#", "http://www.w3.org/2005/Atom"])
-def test_google_atom(shop: Path, namespace: str) -> None:
+def test_google_atom_is_read(shop: Path, namespace: str) -> None:
     entry = ITEM.replace("item>", "entry>").replace("<title>", "<id>tag:shop.example,2026:1</id><title>")
     entry = entry.replace("<link>https://shop.example/a-1</link>", '<link href="https://shop.example/a-1"/>')
     text = f'<feed xmlns="{namespace}" xmlns:g="http://base.google.com/ns/1.0"><title>A shop</title>{entry}</feed>'
@@ -116,13 +116,13 @@ def test_google_atom(shop: Path, namespace: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "iso-8859-1"])
-def test_xml_says_its_own_encoding(shop: Path, encoding: str) -> None:
+def test_the_encoding_that_xml_declares_is_used(shop: Path, encoding: str) -> None:
     item = "<item><g:id>1</g:id><title>Café</title><g:image_link>a.png</g:image_link></item>"
     text = RSS.format(items=item).replace("UTF-8", encoding.removesuffix("-sig"))
     assert feeds.read(_write(shop, text.encode(encoding)))[0].title == "Café"
 
 
-def test_google_tsv_with_spaces_in_its_names(shop: Path) -> None:
+def test_google_tsv_with_spaces_in_column_names_is_read(shop: Path) -> None:
     head = "id\ttitle\tdescription\timage link\tadditional image link\tproduct type\tprice\tavailability\tcolor\n"
     path = _write(
         shop, head + 'A\t"The ""Mug"""\t<p>Blue</p>\ta.png\tb.png,c.png\tHome > Mugs\t5 EUR\tOut of stock\tblue\n'
@@ -195,7 +195,7 @@ def test_a_handle_that_comes_back_later_has_no_title(shop: Path) -> None:
     assert "line 4: no title for 'tee'. Keep the rows of a handle together" in _error(path)
 
 
-def test_shopify_as_json_lines(shop: Path) -> None:
+def test_shopify_json_lines_are_read(shop: Path) -> None:
     import csv
     import io
 
@@ -210,7 +210,7 @@ M-1,Mug,A mug,in stock,new,9.99 USD,https://shop.example/m,a.png,b.png,home > mu
 """
 
 
-def test_meta_with_comments_and_flattened_columns(shop: Path) -> None:
+def test_meta_csv_with_comments_and_flattened_columns_is_read(shop: Path) -> None:
     path = _write(shop, META)
     assert detect(path) == "meta"
     (product,) = feeds.read(path)
@@ -220,7 +220,7 @@ def test_meta_with_comments_and_flattened_columns(shop: Path) -> None:
     assert product.attributes["availability"] == "in_stock"
 
 
-def test_meta_with_its_image_list_as_json_and_its_labels_as_text(shop: Path) -> None:
+def test_meta_image_lists_are_read_as_json_and_labels_as_text(shop: Path) -> None:
     text = "id,title,availability,image,internal_label,fb_product_category\n"
     text += (
         """1,Mug,in stock,"[{""url"": ""a.png""}, {""url"": ""c.png"", ""tag"": [""x""]}]","['summer','new']",99\n"""
@@ -231,7 +231,7 @@ def test_meta_with_its_image_list_as_json_and_its_labels_as_text(shop: Path) -> 
     assert product.category == ()
 
 
-def test_json_lines_with_any_names(shop: Path) -> None:
+def test_json_lines_with_any_column_names_are_read(shop: Path) -> None:
     rows = [
         {"id": 1, "title": "Mug", "g:image link": "a.png", "additional_image_link": ["b.png", "c.png"], "gtin": "4"},
         {"product_id": "2", "name": "Cup", "image": "a.png", "brand": "Aurora", "attributes": {"use": "tea"}},
@@ -265,7 +265,7 @@ def test_a_forced_format_wins_over_the_content(shop: Path) -> None:
         (b"", "the catalog is empty"),
     ],
 )
-def test_what_is_no_feed(shop: Path, text: bytes, message: str) -> None:
+def test_files_that_are_not_a_feed_are_refused(shop: Path, text: bytes, message: str) -> None:
     assert message in _error(_write(shop, text))
 
 
@@ -335,7 +335,7 @@ def test_an_xml_row_is_named_with_its_line(shop: Path) -> None:
         ("plain", "plain"),
     ],
 )
-def test_html_becomes_text(html: str, text: str) -> None:
+def test_html_in_descriptions_becomes_text(html: str, text: str) -> None:
     assert plain_text(html) == text
 
 

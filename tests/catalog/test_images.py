@@ -63,7 +63,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     assert (open_image(path)[..., :3] == upright).all()
 
 
-def test_palette_with_transparent_color(tmp_path: Path) -> None:
+def test_a_transparent_palette_color_becomes_alpha(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 255, 0])
     image.putdata([0, 1])
@@ -72,7 +72,7 @@ def test_palette_with_transparent_color(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "value", "expected"), [("L", 100, 100), ("1", 1, 255), ("LA", (70, 9), 70)])
-def test_gray_pictures(tmp_path: Path, mode: str, value: int, expected: int) -> None:
+def test_gray_pictures_become_rgba(tmp_path: Path, mode: str, value: int, expected: int) -> None:
     pixels = open_image(_save(tmp_path / "a.png", Image.new(mode, (3, 3), value)))
     assert pixels[0, 0].tolist() == [expected] * 3 + [9 if mode == "LA" else 255]
 
@@ -101,7 +101,7 @@ def test_cmyk_jpeg_as_adobe_writes_it_inverted(
     assert np.abs(open_image(path)[8, 8, :3].astype(int) - expected).max() <= 3
 
 
-def test_palette_with_a_transparency_of_every_color(tmp_path: Path) -> None:
+def test_per_color_palette_transparency_becomes_alpha(tmp_path: Path) -> None:
     image = Image.new("P", (3, 1))
     image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     image.putdata([0, 1, 2])
@@ -109,7 +109,7 @@ def test_palette_with_a_transparency_of_every_color(tmp_path: Path) -> None:
     assert pixels[0].tolist() == [[255, 0, 0, 255], [0, 255, 0, 128], [0, 0, 255, 0]]
 
 
-def test_gray_and_color_with_one_transparent_value(tmp_path: Path) -> None:
+def test_a_single_transparent_value_becomes_alpha(tmp_path: Path) -> None:
     gray = Image.fromarray(np.array([[10, 200]], np.uint8))
     assert open_image(_save(tmp_path / "a.png", gray, transparency=200))[0].tolist() == [
         [10] * 3 + [255],
@@ -130,14 +130,14 @@ def _png(path: Path, *, depth: int, kind: int, interlaced: bool, rows: list[byte
     return path
 
 
-def test_interlaced_png(tmp_path: Path) -> None:
+def test_interlaced_png_is_read(tmp_path: Path) -> None:
     # Adam7 of 2 × 2 pixels: pass 1 is the upper left, pass 6 the upper right, pass 7 the lower row
     rows = [b"\0" + bytes([10, 0, 0]), b"\0" + bytes([20, 0, 0]), b"\0" + bytes([30, 0, 0, 40, 0, 0])]
     path = _png(tmp_path / "a.png", depth=8, kind=2, interlaced=True, rows=rows)
     assert open_image(path)[..., 0].tolist() == [[10, 20], [30, 40]]
 
 
-def test_sixteen_bit_color_with_alpha(tmp_path: Path) -> None:
+def test_sixteen_bit_color_keeps_its_alpha(tmp_path: Path) -> None:
     pixels = [(65535, 0, 32768, 65535), (0, 65535, 0, 32768), (256, 256, 256, 0), (0, 0, 0, 65535)]
     row = b"\0" + b"".join(struct.pack(">4H", *pixel) for pixel in pixels)
     opened = open_image(_png(tmp_path / "a.png", depth=16, kind=6, interlaced=False, rows=[row]))
@@ -147,7 +147,7 @@ def test_sixteen_bit_color_with_alpha(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_only_the_first_frame_of_other_animations(tmp_path: Path, suffix: str) -> None:
+def test_only_the_first_frame_of_other_animations_is_read(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (6, 6), color) for color in ("red", "blue", "lime")]
     options = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], **options)
@@ -201,7 +201,7 @@ def test_a_broken_profile_is_ignored(tmp_path: Path) -> None:
     assert open_image(path)[0, 0].tolist() == [9, 8, 7, 255]
 
 
-def test_only_the_first_frame_of_a_gif(tmp_path: Path) -> None:
+def test_only_the_first_frame_of_a_gif_is_read(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (6, 6), color) for color in ("red", "blue", "green")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert open_image(tmp_path / "a.gif")[3, 3].tolist() == [255, 0, 0, 255]
@@ -243,7 +243,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str) -> None:
         open_image(path)
 
 
-def test_missing_files_folders_and_texts(tmp_path: Path) -> None:
+def test_missing_files_folders_and_text_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"no\.png: no such image\. Put the file there, or correct the path"):
         open_image(tmp_path / "no.png")
     with pytest.raises(ImageError, match="expected an image file, found something else"):

@@ -105,7 +105,7 @@ def test_normalization_is_the_recipes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("logits", "expected"), [(None, 1 / (1 + np.exp(-2.0))), (False, 1.0)])
-def test_logits_are_told_from_their_values_unless_the_recipe_says(
+def test_logits_are_recognized_by_their_values_unless_the_recipe_says(
     tmp_path: Path, logits: bool | None, expected: float
 ) -> None:
     nodes = [
@@ -131,7 +131,7 @@ def test_one_of_several_outputs_and_every_rank_that_is_one_map(tmp_path: Path) -
         alpha(picture, path, recipe=Recipe(64, PLAIN.mean, PLAIN.deviation, output=2))
 
 
-def test_bytes_go_in_as_bytes(tmp_path: Path) -> None:
+def test_a_model_with_byte_input_gets_bytes(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["f"], ["m"], axes=[3], keepdims=1),
@@ -169,7 +169,7 @@ def _refused(path: Path, picture: NDArray[np.uint8] | None = None) -> str:
     return message
 
 
-def test_files_that_are_no_matting_model(tmp_path: Path) -> None:
+def test_files_that_are_not_a_matting_model_are_refused(tmp_path: Path) -> None:
     assert "no such matting model" in _refused(tmp_path / "gone.onnx")
     (tmp_path / "text.onnx").write_text("<html>404</html>")
     assert "not an ONNX model that can be run" in _refused(tmp_path / "text.onnx")

@@ -98,7 +98,7 @@ RULES: dict[str, tuple[list[Row], dict[str, float], dict[str, int], tuple[int, i
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_by_hand(workspace: Workspace, name: str) -> None:
+def test_each_cleaning_rule_on_a_log_worked_out_by_hand(workspace: Workspace, name: str) -> None:
     rows, config, expected, left = RULES[name]
     log = study(workspace, [*BASE, *rows], **config)
     figures = {key: getattr(found(log), key) for key in Findings.__slots__ if key not in ("events", "out_of_order")}
@@ -111,7 +111,7 @@ def test_a_rule_by_hand(workspace: Workspace, name: str) -> None:
     assert len(found(log).lines()) == len({*expected} - {"bots"}) + bool(found(log).out_of_order)
 
 
-def test_what_a_log_cannot_tell_is_unknown_and_not_zero(workspace: Workspace) -> None:
+def test_counts_that_a_log_cannot_provide_are_unknown_not_zero(workspace: Workspace) -> None:
     schema = pa.schema([field for field in SCHEMA if field.name not in ("ts", "received_at", "user_key", "device")])
     write(workspace.events_folder, [{k: row[k] for k in schema.names} for row in BASE], schema=schema)
     log = logs.study(workspace, now=NOW, by=("day", "device"))

@@ -86,7 +86,7 @@ def test_the_beta_posterior_by_hand() -> None:
     assert first["log_ctr_se"] == pytest.approx(draws.std(), rel=0.01)
 
 
-def test_true_examinations_are_found_though_good_creatives_stand_in_front() -> None:
+def test_examination_is_recovered_when_better_creatives_get_better_positions() -> None:
     counts, truth = simulated(np.random.default_rng(3), products=300, per_product=4, impressions=3_000, log_sd=0.5)
     estimates, examination = estimate(counts)
     error = (np.log(examination.probability) - np.log(_EXAMINATION))[1:] / np.asarray(examination.log_se)[1:]
@@ -109,7 +109,7 @@ def test_intervals_and_standard_errors_cover_the_truth() -> None:
     assert np.std((middle - truth) / error) == pytest.approx(1, abs=0.1)
 
 
-def test_standard_errors_of_examinations_are_honest() -> None:
+def test_standard_errors_of_examination_are_calibrated() -> None:
     rng = np.random.default_rng(5)
     scaled = []
     for _ in range(60):
@@ -154,7 +154,7 @@ def test_a_position_without_clicks_is_small_and_not_zero() -> None:
     assert row["examinations"] == pytest.approx(1000 + 1000 * 0.5 / 40.5)
 
 
-def test_clicks_that_only_ever_favor_one_side_still_give_finite_examinations() -> None:
+def test_separable_clicks_still_give_finite_examination() -> None:
     # a was clicked at 1 only, b at 2 only and never shown at 1: on its own, the examination of 2 would sink to 0
     counts = table(["a", "a", "b"], ["p"] * 3, [1, 2, 2], [1000, 1000, 1000], [40, 0, 30])
     _, examination = estimate(counts)
@@ -187,7 +187,7 @@ def test_whatever_the_counts_every_number_is_finite_and_in_its_range(rows: list[
         assert row["log_ctr_se"] > 0
 
 
-def test_the_verb_takes_counts_without_a_workspace() -> None:
+def test_counts_are_estimated_without_a_workspace() -> None:
     counts = table(["a", "b"], ["p", "p"], [1, 1], [5000, 5000], [150, 100])
     report = clicks.estimate(logs.connect().create_table("counts", counts))
     (pair,) = report.pairs

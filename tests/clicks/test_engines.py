@@ -51,7 +51,7 @@ def sorted_rows(table: pa.Table) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("dialect", ["duckdb", "bigquery", "clickhouse"])
-def test_the_sql_is_the_one_on_file(dialect: str) -> None:
+def test_generated_sql_matches_the_snapshot(dialect: str) -> None:
     events = ibis.table(ibis.Schema.from_pyarrow(log().schema), name="events")
     sql = str(ibis.to_sql(logs.counts(events, config=CONFIG, now=NOW, by=("day", "device")), dialect=dialect)) + "\n"
     assert (SQL / f"{dialect}.sql").read_text(encoding="utf-8") == sql

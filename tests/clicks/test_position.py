@@ -86,7 +86,7 @@ def miss(found: Examination) -> np.ndarray:
     return np.asarray(away[1:] / np.array(found.log_se)[1:])
 
 
-def test_both_ways_find_the_simulators_truth(drawn: traffic.Traffic, events: ibis.Table) -> None:
+def test_both_estimators_recover_the_simulated_examination(drawn: traffic.Traffic, events: ibis.Table) -> None:
     likely = by_newton(drawn.impressions.sum(axis=2), drawn.clicks.sum(axis=2))
     weighted = propensity.examine(events)
     for found in (likely, weighted):
@@ -96,7 +96,7 @@ def test_both_ways_find_the_simulators_truth(drawn: traffic.Traffic, events: ibi
     assert max(weighted.log_se) < 0.1
 
 
-def test_an_even_draw_by_hand() -> None:
+def test_examination_from_uniformly_randomized_traffic_by_hand() -> None:
     # two candidates, a drawn with 0.8: weights 1 / (0.8 · 2) = 0.625 and 1 / (0.2 · 2) = 2.5
     rows = [("a", 0), ("a", 1), ("b", 1), ("a", 0), ("b", 0)]
     log = [
@@ -114,7 +114,7 @@ def test_an_even_draw_by_hand() -> None:
 
 
 @pytest.mark.slow
-def test_the_errors_of_weighted_examinations_are_honest() -> None:
+def test_standard_errors_of_weighted_examination_are_calibrated() -> None:
     rng = np.random.default_rng(9)
     share = np.array([[0.7, 0.1], [0.3, 0.9]])  # of the creatives (row) at each of two positions
     scaled = []

@@ -41,7 +41,7 @@ def evidence(clicks: np.ndarray, shown: np.ndarray, prior: Prior) -> float:
     return float(trapezoid(gamma.pdf(rate, a, scale=m / a) * rate * chances.prod(axis=0), grid))
 
 
-def test_the_prior_is_where_integrals_by_brute_force_are_largest() -> None:
+def test_the_prior_maximizes_the_marginal_likelihood_found_by_brute_force() -> None:
     clicks, shown, product, _ = world(2, products=12, per_product=3)
     best = shrinkage.learn(clicks, shown, product)
 
@@ -56,7 +56,7 @@ def test_the_prior_is_where_integrals_by_brute_force_are_largest() -> None:
         assert height(Prior(*shapes, ("",), (best.means[0] * factors[2],))) < top, factors
 
 
-def test_the_prior_of_a_large_log_is_found() -> None:
+def test_the_prior_of_a_large_log_is_recovered() -> None:
     clicks, shown, product, _ = world(1, products=600, per_product=6)
     found = shrinkage.shrink(clicks, shown, product).prior
     assert found.creative_shape == pytest.approx(16, rel=0.12)
@@ -181,7 +181,7 @@ def test_20_000_creatives_take_under_three_seconds() -> None:
 
 
 @pytest.mark.parametrize("clicks", [[0.0], [0.0, 0.0, 0.0], [1.0, 0.0, 2.0], [50.0, 50.0, 50.0]])
-def test_a_log_that_says_next_to_nothing_keeps_the_guess_and_stays_finite(clicks: list[float]) -> None:
+def test_a_nearly_empty_log_keeps_the_initial_prior_and_stays_finite(clicks: list[float]) -> None:
     shown = np.full(len(clicks), 100.0)
     found = shrinkage.shrink(np.array(clicks), shown, np.zeros(len(clicks), dtype=int))
     assert 8 < found.prior.creative_shape < 32

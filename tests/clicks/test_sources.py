@@ -53,7 +53,7 @@ def test_csv_and_json_lines_are_read_like_parquet_and_ids_stay_texts(workspace: 
         counted(workspace, "*.avro")
 
 
-def test_a_table_of_a_database(workspace: Workspace) -> None:
+def test_a_log_is_read_from_a_database_table(workspace: Workspace) -> None:
     path = workspace.path / "ware house.duckdb"
     with duckdb.connect(str(path)) as made:
         made.register("given", pa.Table.from_pylist([dict(zip(HEAD, row, strict=True)) for row in ROWS]))

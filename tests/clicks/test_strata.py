@@ -60,7 +60,7 @@ def favored(
     return table(shown, np.minimum(clicked, shown), per_product=2, day=DAYS[: len(days)])
 
 
-def test_by_hand_two_days_and_two_creatives() -> None:
+def test_two_days_and_two_creatives_by_hand() -> None:
     # both creatives get twice the clicks on day 2; a had 900 of 1,000 impressions there, b 100, and b is better:
     # 2 % and 4 % on day 1, 4 % and 8 % on day 2
     shown = np.array([[[100, 900]], [[900, 100]]]) * 100
@@ -78,7 +78,7 @@ def test_by_hand_two_days_and_two_creatives() -> None:
     assert pair.preference < 1e-6
 
 
-def test_a_creative_shown_on_better_days_does_not_win_by_that() -> None:
+def test_a_creative_shown_on_better_days_gets_no_credit_for_them() -> None:
     counts = favored(1, products=150, gap=0.15)
     naive, _, _ = learned(counts, within_strata=False)
     fair, _, model = learned(counts)
@@ -110,7 +110,7 @@ def test_probabilities_within_strata_are_calibrated() -> None:
         assert first[inside].mean() == pytest.approx(preference[inside].mean(), abs=0.06)
 
 
-def test_days_that_no_creative_links_leave_the_order_open() -> None:
+def test_creatives_that_share_no_day_are_not_ordered() -> None:
     # all first creatives ran on days 1–7 and all second ones on days 8–14: twice the clicks may be a better week
     rng = np.random.default_rng(4)
     shown = np.zeros((80, 1, 14), dtype=int)
@@ -152,7 +152,7 @@ def test_several_strata_and_positions_are_found_together() -> None:
     assert np.std(scaled / np.array([row["log_ctr_se"] for row in rows])) == pytest.approx(1, abs=0.15)
 
 
-def test_strata_that_tell_nothing_are_left_out_and_say_so() -> None:
+def test_uninformative_strata_are_left_out_with_a_reason() -> None:
     shown = np.full((2, 2, 1, 401), 2)
     clicked = np.zeros_like(shown)
     clicked[:, :, :, :50] = 1

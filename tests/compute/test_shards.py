@@ -62,7 +62,7 @@ def test_an_error_arrives_with_its_class_and_message_after_the_results_before_it
         next(results)
 
 
-def test_an_error_that_cannot_travel_is_told_in_words() -> None:
+def test_an_error_that_cannot_be_pickled_is_reported_as_text() -> None:
     with pytest.raises(RuntimeError, match="PeculiarError: this and that"):
         list(map_shards(refuse_peculiarly, [1], workers=2))
 
@@ -73,7 +73,7 @@ def test_workers_take_one_thread_and_this_process_keeps_its_environment(monkeypa
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
-def test_a_function_that_cannot_travel_is_refused_with_a_remedy() -> None:
+def test_a_function_that_cannot_be_pickled_is_refused_with_a_remedy() -> None:
     with pytest.raises(TypeError, match="top of a module"):
         list(map_shards(lambda item: item, [1], workers=2))
 

@@ -18,7 +18,7 @@ from clickscape.config import OptimizeConfig
 PAGE = (Path(__file__).parents[2] / "docs/howto/optimize.md").read_text(encoding="utf-8")
 
 
-def test_every_setting_is_told_with_its_default() -> None:
+def test_every_setting_is_documented_with_its_default() -> None:
     told: dict[str, object] = {}
     for names, defaults in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ([^|]*) \|", PAGE, flags=re.M):
         values = [None if value == "none" else json.loads(value) for value in defaults.split(", ")]

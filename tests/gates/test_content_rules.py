@@ -58,13 +58,13 @@ def test_nothing_that_the_studio_draws_is_refused(phrase: str) -> None:
     assert broken(phrase, minors=True) == []
 
 
-def test_parts_of_words_are_no_words() -> None:
+def test_a_forbidden_word_is_not_found_inside_another_word() -> None:
     assert broken("gunmetal begonia vase, cigar-box oak, wordsmith desk, ginger, skilled hands") == ["tobacco"]
     assert broken("gunmetal begonia vase, ginger, drum, marginal") == []
 
 
 @pytest.mark.parametrize("text", ["a g\u200bun", "G\u00adUN on oak", "gu\u0301n", "sale-sign", "ｇｕｎ", "a gun."])
-def test_invisible_letters_and_dress_hide_no_word(text: str) -> None:
+def test_invisible_letters_and_accents_do_not_hide_a_word(text: str) -> None:
     assert broken(text) in (["weapons"], ["text"])
 
 
@@ -97,6 +97,6 @@ def test_the_users_own_words_are_refused_last_and_rules_can_be_let_go() -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=12))
-def test_a_phrase_is_said_by_every_text_that_holds_it(text: str, phrase: str) -> None:
+def test_a_phrase_is_found_in_any_text_that_contains_it(text: str, phrase: str) -> None:
     if any(letter.isascii() and letter.isalnum() for letter in phrase):
         assert said(f"{text} {phrase} {text}", [phrase]) == phrase

@@ -77,7 +77,7 @@ def floats(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     return scene.image.astype(np.float32) / 255, scene.product.astype(np.float32) / 255
 
 
-def test_a_right_picture_passes(box: Scene) -> None:
+def test_a_faithful_picture_passes(box: Scene) -> None:
     verdict = fidelity.judge(box.image, box.product)
     assert verdict.passed
     assert verdict.failures == ()
@@ -166,12 +166,12 @@ def test_an_extension_measures_its_area(box: Scene) -> None:
     assert "extended" in kinds(neck)
 
 
-def test_what_does_not_touch_the_product_is_no_extension(box: Scene) -> None:
+def test_an_area_apart_from_the_product_is_no_extension(box: Scene) -> None:
     apart = box.painted((slice(TOP - 60, TOP - 10), slice(236, 276)), (190, 40, 50))
     assert extension_share(*floats(apart)) == 0
 
 
-def test_a_background_in_the_colors_of_the_product_explains_itself(box: Scene) -> None:
+def test_a_background_in_the_product_colors_is_no_extension(box: Scene) -> None:
     everywhere = box.over(np.full((SIDE, SIDE, 3), (190, 40, 50), np.uint8))
     assert extension_share(*floats(everywhere)) == 0
 
@@ -189,7 +189,7 @@ def test_grounding_is_the_brightening_per_pixel(box: Scene) -> None:
     assert kinds(bare) == ("floating",)
 
 
-def test_a_reflection_is_ground_enough(box: Scene) -> None:
+def test_a_reflection_counts_as_grounding(box: Scene) -> None:
     """Half of the way from gray to the product's chroma: 0.15 × (0.5 − 0.15) = 0.0525."""
     half = (np.array([190, 40, 50]) + WALL) // 2
     bare = box.over(np.full((SIDE, SIDE, 3), WALL, np.uint8))
@@ -198,7 +198,7 @@ def test_a_reflection_is_ground_enough(box: Scene) -> None:
     assert kinds(mirror) == ()
 
 
-def test_nobody_knows_whether_a_product_at_the_lower_border_floats(box: Scene) -> None:
+def test_grounding_is_unknown_at_the_lower_border(box: Scene) -> None:
     cut = Scene(np.ascontiguousarray(box.image[: BOTTOM + 4]), np.ascontiguousarray(box.product[: BOTTOM + 4]))
     assert grounding(*floats(cut)) is None
     assert "floating" not in kinds(cut)
@@ -240,7 +240,7 @@ def test_extent_by_hand(box: Scene) -> None:
     assert kinds(box, limits=Limits(extent=0.51)) == ("too_small",)
 
 
-def test_what_is_no_picture_is_refused(box: Scene) -> None:
+def test_an_input_that_is_not_a_picture_is_refused(box: Scene) -> None:
     with pytest.raises(ValueError, match="an image is uint8"):
         fidelity.judge(box.product, box.product)
     with pytest.raises(ValueError, match=r"placed cut-out is uint8 \(512, 512, 4\)"):

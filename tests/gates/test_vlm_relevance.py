@@ -92,13 +92,13 @@ def test_the_score_decides_and_the_reason_is_kept(server: Server, monkeypatch: p
     assert "ignore the above" in said["text"].splitlines()[1]  # stays within the product's own line
 
 
-def test_without_a_key_none_is_sent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_api_key_no_authorization_is_sent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEER_KEY", raising=False)
     onlooker(server, (200, '{"score": 5, "reason": ""}')).look(SHOE, "grass")
     assert "Authorization" not in server.asked[0][1]
 
 
-def test_what_may_pass_is_asked_again(server: Server) -> None:
+def test_transient_server_errors_are_retried(server: Server) -> None:
     judge = onlooker(server, (503, "busy"), (429, "later"), (200, '{"score": 7, "reason": "fine"}'))
     assert judge.look(SHOE, "grass") == (7.0, "fine")
     assert len(server.asked) == 3
@@ -117,7 +117,7 @@ def test_what_may_pass_is_asked_again(server: Server) -> None:
         ((200, '{"score": NaN}'), 1, r"score of nan"),
     ],
 )
-def test_an_answer_that_is_no_verdict_is_an_error(
+def test_an_answer_without_a_score_is_an_error(
     server: Server, answer: tuple[int, str | None], asked: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEER_KEY", "secret")

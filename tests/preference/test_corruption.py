@@ -64,7 +64,7 @@ def test_a_catalog_without_another_caption_is_refused(products: list[Product]) -
         Captions(products)
 
 
-def test_an_input_is_spoilt_in_exactly_one_way() -> None:
+def test_an_input_is_corrupted_in_exactly_one_way() -> None:
     with pytest.raises(ValueError, match="exactly one way"):
         CorruptedInput()
     with pytest.raises(ValueError, match="exactly one way"):

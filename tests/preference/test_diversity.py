@@ -29,13 +29,13 @@ def test_counts_are_clipped_by_the_one_reference_that_has_most() -> None:
     assert self_bleu(["a a a a b", "a a a b"]) == pytest.approx((first + second) / 2)
 
 
-def test_alike_is_one_and_unlike_is_nearly_nothing() -> None:
+def test_self_bleu_is_one_for_equal_texts_and_near_zero_for_different_ones() -> None:
     assert self_bleu([MARBLE] * 3) == pytest.approx(1)
     assert self_bleu(["a b c d", "e f g h"]) == pytest.approx((0.1**4 / (4 * 3 * 2 * 1)) ** 0.25)
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), min_size=4, max_size=7), min_size=2, max_size=6))
-def test_order_does_not_matter_and_what_stands_twice_is_wholly_alike(texts: list[list[str]]) -> None:
+def test_order_does_not_matter_and_a_repeated_text_counts_as_equal(texts: list[list[str]]) -> None:
     written = [" ".join(words) for words in texts]
     assert 0 < self_bleu(written) <= 1
     assert self_bleu(written) == pytest.approx(self_bleu(written[::-1]))
@@ -51,7 +51,7 @@ def test_departments_are_measured_apart_and_averaged() -> None:
     assert diversity([MARBLE], departments=["A"]).self_bleu is None
 
 
-def test_what_is_left_is_a_share_of_the_first() -> None:
+def test_remaining_diversity_is_a_share_of_the_first_rounds() -> None:
     first = diversity([MARBLE, OAK, SAND, MARBLE], departments=["A"] * 4)
     left = diversity([MARBLE, OAK, MARBLE, MARBLE], departments=["A"] * 4).shares_of(first)
     assert left["distinct scenes"] == pytest.approx(2 / 3)

@@ -105,7 +105,7 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor],
 
 
 @pytest.mark.usefixtures("exact")
-def test_a_step_is_the_straightforward_step(training_pairs: TrainingPairs) -> None:
+def test_a_step_equals_the_plain_implementation_of_the_loss(training_pairs: TrainingPairs) -> None:
     """Three passes per pair, every picture through the tower, the reference beside it: the same loss and gradient."""
     config = OptimizeConfig(anchor="nll", anchor_weight=0.3, beta=0.4, weight=0.7, pairs_per_pass=3)
     pretrained, policy = model(moved=False), model(moved=True)
@@ -140,7 +140,7 @@ def test_a_step_is_the_straightforward_step(training_pairs: TrainingPairs) -> No
 
 
 @pytest.mark.usefixtures("exact")
-def test_accumulated_gradients_are_those_of_one_batch(training_pairs: TrainingPairs) -> None:
+def test_accumulated_gradients_equal_those_of_one_batch(training_pairs: TrainingPairs) -> None:
     policy = model(moved=True)
     reference = score(model(moved=False), training_pairs, product_centric=True)
     whole = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig(pairs_per_pass=16))
@@ -151,7 +151,7 @@ def test_accumulated_gradients_are_those_of_one_batch(training_pairs: TrainingPa
 
 
 @pytest.mark.usefixtures("exact")
-def test_a_cached_tower_changes_nothing(training_pairs: TrainingPairs) -> None:
+def test_cached_vision_features_change_nothing(training_pairs: TrainingPairs) -> None:
     policy = model(moved=True)
     reference = score(model(moved=False), training_pairs, product_centric=True)
     cached = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
@@ -167,7 +167,9 @@ def test_a_cached_tower_changes_nothing(training_pairs: TrainingPairs) -> None:
 
 
 @pytest.mark.usefixtures("exact")
-def test_packed_answers_are_answers_one_by_one(training_pairs: TrainingPairs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_answers_equal_answers_one_by_one(
+    training_pairs: TrainingPairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy = model(moved=True)
     reference = score(model(moved=False), training_pairs, product_centric=True)
     packed = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
@@ -184,7 +186,7 @@ def test_packed_answers_are_answers_one_by_one(training_pairs: TrainingPairs, mo
 
 
 @pytest.mark.usefixtures("exact")
-def test_logits_in_parts_are_logits_at_once(training_pairs: TrainingPairs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_logits_equal_full_logits(training_pairs: TrainingPairs, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = model(moved=True)
     reference = score(model(moved=False), training_pairs, product_centric=True)
     whole = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
@@ -200,7 +202,7 @@ def test_logits_in_parts_are_logits_at_once(training_pairs: TrainingPairs, monke
 
 
 @pytest.mark.usefixtures("exact")
-def test_scoring_in_a_batch_is_scoring_one_by_one(pairs: list[PreferencePair], training_pairs: TrainingPairs) -> None:
+def test_batched_scores_equal_single_scores(pairs: list[PreferencePair], training_pairs: TrainingPairs) -> None:
     vlm = model(moved=True)
     together = score(vlm, training_pairs, product_centric=True)
     for row, pair in enumerate(pairs):

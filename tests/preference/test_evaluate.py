@@ -78,7 +78,7 @@ def test_distinct_scenes_with_a_jackknife_worked_out_by_hand() -> None:
     assert distinct_scenes(some("abc", scenes="xxx")).low == 1
 
 
-def test_everything_at_once_and_nothing_that_is_not_known() -> None:
+def test_the_summary_holds_every_known_metric_and_none_for_unknown_ones() -> None:
     before = some("abc", values=[1.0, 1.0, 1.0], scores=[0.0, 0.0, 0.0])
     after = some(
         "abc",
@@ -101,7 +101,7 @@ def test_everything_at_once_and_nothing_that_is_not_known() -> None:
     assert (bare.uplift, bare.win_rate, bare.matching_share) == (None, None, None)
 
 
-def test_what_does_not_belong_together_is_refused() -> None:
+def test_metrics_of_mismatched_inputs_are_refused() -> None:
     with pytest.raises(ValueError, match="same products"):
         evaluate(some("ab"), before=some("ac"), rng=rng())
     with pytest.raises(ValueError, match="as many entries"):

@@ -74,7 +74,7 @@ def test_rounds_run_and_go_on_after_a_kill(
     assert any(moved)
 
 
-def test_answers_are_as_likely_there_as_here(
+def test_log_probs_on_the_gpu_equal_those_on_the_cpu(
     build: Callable[..., VisionLanguageModel],
     pairs: list[PreferencePair],
     products: list[Product],

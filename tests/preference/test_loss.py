@@ -32,13 +32,13 @@ def test_the_loss_worked_out_by_hand() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 2.5])
-def test_a_policy_that_is_the_reference_pays_log_2_per_term(weight: float) -> None:
+def test_a_policy_equal_to_the_reference_has_a_loss_of_log_2_per_term(weight: float) -> None:
     same = log_probs([-10, -3.3], [-11, -40], [-13, -2])
     loss = pcpo_loss(same, same, beta=0.5, weight=weight)
     assert loss.total.tolist() == pytest.approx([(1 + weight) * LOG2] * 2)
 
 
-def test_without_weight_it_is_plain_dpo_and_needs_no_spoilt_input() -> None:
+def test_with_zero_weight_it_is_plain_dpo_and_needs_no_corrupted_input() -> None:
     policy, reference = log_probs([-10, -4], [-11, -9]), log_probs([-12, -5], [-10, -6])
     loss = pcpo_loss(policy, reference, beta=0.1, weight=0.0)
     # Rafailov et al. 2023, eq. 7: margins 3 and (1 − (−3)) = 4
@@ -48,7 +48,7 @@ def test_without_weight_it_is_plain_dpo_and_needs_no_spoilt_input() -> None:
         pcpo_loss(policy, reference, beta=0.1, weight=1.0)
 
 
-def test_without_weight_a_scored_spoilt_input_is_watched_but_pays_nothing() -> None:
+def test_with_zero_weight_a_corrupted_input_is_logged_but_adds_no_loss() -> None:
     policy, reference = log_probs([-10], [-11], [-13]), log_probs([-12], [-10], [-13.5])
     policy.corrupted.requires_grad_()
     policy.chosen.requires_grad_()
@@ -92,7 +92,7 @@ def test_soft_labels_worked_out_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("p", "margin"), [(0.5, 0.0), (0.8, math.log(4)), (0.99, math.log(99))])
-def test_soft_labels_rest_at_the_reward_s_margin_and_start_as_weighted_dpo(p: float, margin: float) -> None:
+def test_soft_labels_are_minimal_at_the_reward_margin_and_start_as_weighted_dpo(p: float, margin: float) -> None:
     soft, zero = torch.tensor([p], dtype=torch.float64), log_probs([0], [0])
 
     def pull(ahead: float, probability: torch.Tensor | None) -> float:
@@ -117,14 +117,16 @@ nats = st.floats(-300, 0)
 
 
 @given(a=nats, b=nats, c=nats, shift=st.floats(-50, 50), beta=st.floats(0.01, 2))
-def test_only_shifts_away_from_the_reference_count(a: float, b: float, c: float, shift: float, beta: float) -> None:
+def test_the_loss_depends_only_on_log_ratios_to_the_reference(
+    a: float, b: float, c: float, shift: float, beta: float
+) -> None:
     reference = log_probs([a], [b], [c])
     moved = log_probs([a + shift], [b + shift], [c + shift])
     assert pcpo_loss(moved, reference, beta=beta, weight=1).total.item() == pytest.approx(2 * LOG2, abs=1e-9)
 
 
 @given(margin=st.floats(-2_000, 2_000))
-def test_it_never_overflows(margin: float) -> None:
+def test_the_loss_never_overflows(margin: float) -> None:
     policy, reference = log_probs([margin], [0], [0]), log_probs([0], [0], [0])
     policy.chosen.requires_grad_()
     loss = pcpo_loss(policy, reference, beta=0.5, weight=1, anchor="nll", chosen_tokens=torch.ones(1)).total

@@ -82,7 +82,7 @@ def gamed(run: Run, brightness: dict[str, float], tmp_path_factory: pytest.TempP
     return folder, list(run(folder, scene_judge({surface: -value for surface, value in brightness.items()})))
 
 
-def test_a_run_that_games_its_teacher_ends_and_keeps_the_policy_before(gamed: tuple[Path, list]) -> None:
+def test_reward_hacking_ends_the_run_and_keeps_the_policy_before(gamed: tuple[Path, list]) -> None:
     folder, reports = gamed
     last = reports[-1].monitor
     assert last.reason.startswith("teacher and judge disagree")
@@ -108,7 +108,9 @@ def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, brightness
         next(run(folder, judge, SETTINGS.model_copy(update={"confidence": 0.9})))
 
 
-def test_where_both_agree_the_run_goes_on_to_its_end(run: Run, brightness: dict[str, float], tmp_path: Path) -> None:
+def test_the_run_goes_on_while_reward_model_and_judge_agree(
+    run: Run, brightness: dict[str, float], tmp_path: Path
+) -> None:
     """And interrupted after its first round it sees the same as in one go."""
     judge = scene_judge(brightness)
     whole = list(run(tmp_path / "whole", judge))
@@ -179,7 +181,7 @@ def test_disagreement_since_the_round_before_or_since_the_start_ends_the_run() -
     assert not report(samples(*[(down, down)] * 12), START, START).reason
 
 
-def test_a_teacher_for_whom_every_ad_wins_can_still_disagree_with_the_judge() -> None:
+def test_a_reward_model_with_a_win_rate_of_one_can_still_disagree_with_the_judge() -> None:
     """Both say that every ad beats the first ones; the teacher likes the newest better still, the judge no more."""
     before = samples(*[((8.0, 8.0), (9.0, 9.0))] * 12)
     now = samples(*[((9.0, 9.0), (8.0, 8.0))] * 12)
@@ -189,7 +191,7 @@ def test_a_teacher_for_whom_every_ad_wins_can_still_disagree_with_the_judge() ->
     assert not report(before, before, START).reason
 
 
-def test_a_fall_that_chance_explains_ends_nothing() -> None:
+def test_a_drop_within_chance_does_not_end_the_run() -> None:
     """Half of the products up, half down by the judge: its interval spans nothing, whatever the teacher says."""
     now = samples(*[((2.0, 2.0), (2.0, 2.0)), ((2.0, 2.0), (-1.0, -1.0))] * 6)
     assert not report(now, START, START).reason
@@ -210,7 +212,7 @@ def test_a_damaged_monitor_file_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_chance_alone_hardly_ever_ends_a_run() -> None:
+def test_a_run_without_reward_hacking_is_rarely_ended_by_chance() -> None:
     """Under no change at all, both tests speak together far less often than one at its level (0.05)."""
     rng = np.random.default_rng(0)
     stops = 0

@@ -49,7 +49,7 @@ def test_weights_in_16_bits_do_not_lose_small_steps() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_restored_it_goes_on_as_if_it_had_never_stopped(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_a_restored_optimizer_goes_on_as_if_uninterrupted(dtype: torch.dtype, tmp_path: Path) -> None:
     whole, cut, fresh = weights(dtype), weights(dtype), weights(dtype)
     learner, killed = PreferenceOptimizer(whole), PreferenceOptimizer(cut)
     for number in range(9):

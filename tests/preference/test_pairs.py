@@ -32,7 +32,7 @@ def test_the_best_wins_over_the_worst() -> None:
         [("a", False, 1.0), ("b", False, 3.0)],  # nothing that parsed
     ],
 )
-def test_what_makes_no_pair(rows: list[tuple[str, bool, float]]) -> None:
+def test_candidates_that_make_no_pair(rows: list[tuple[str, bool, float]]) -> None:
     assert choose_pairs([candidates(*rows)], min_margin=0.1) == []
 
 
@@ -85,7 +85,7 @@ scored = st.lists(st.tuples(st.sampled_from("abcd"), st.booleans(), st.floats(-5
 
 
 @given(rows=scored, least=st.floats(0, 2), count=st.integers(1, 4), share=st.sampled_from([0.0, 0.4, 1.0]))
-def test_pairs_are_always_worth_learning(
+def test_every_pair_prefers_the_higher_reward_by_the_margin(
     rows: list[tuple[str, bool, float]], least: float, count: int, share: float
 ) -> None:
     pairs = choose_pairs([candidates(*rows)] * 3, min_margin=least, per_product=count, unparsed_share=share)

@@ -78,7 +78,7 @@ def test_after_the_block_a_model_samples_with_its_cache_again(build: Build, trai
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-def test_in_bfloat16_policy_and_reference_begin_alike_and_still_learn(
+def test_in_bfloat16_policy_and_reference_start_equal_and_training_still_works(
     build: Build, training_pairs: TrainingPairs, rank: int
 ) -> None:
     config = OptimizeConfig(

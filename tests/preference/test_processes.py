@@ -106,7 +106,7 @@ def assert_close(first: Path, second: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_and_a_killed_one_ends_the_other(
+def test_two_processes_equal_one_and_a_killed_one_ends_the_other(
     start: Callable[..., Iterator[Event]], shelf: list[Product], tmp_path: Path
 ) -> None:
     guard = RewardHackingMonitor(
@@ -160,9 +160,7 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_other(
 
 
 @pytest.mark.slow
-def test_what_one_process_did_another_number_goes_on_with(
-    start: Callable[..., Iterator[Event]], tmp_path: Path
-) -> None:
+def test_a_run_resumes_with_another_number_of_processes(start: Callable[..., Iterator[Event]], tmp_path: Path) -> None:
     """Checkpoints know nothing of how many there were."""
     config = CONFIG.model_copy(update={"rounds": 1, "kl_budget": 0.0})
     for event in start(tmp_path / "run", Processes(), config):
@@ -177,7 +175,7 @@ def test_what_one_process_did_another_number_goes_on_with(
     assert_close(tmp_path / "run", tmp_path / "whole")
 
 
-def test_processes_share_gather_tell_and_add_up(tmp_path: Path) -> None:
+def test_processes_scatter_gather_broadcast_and_sum(tmp_path: Path) -> None:
     def work(processes: Processes) -> object:
         own = processes.share(list("abcde"))
         sums = [torch.full((2, 2), 1.0 + processes.number), torch.tensor(5.0)]
@@ -191,7 +189,7 @@ def test_processes_share_gather_tell_and_add_up(tmp_path: Path) -> None:
     assert given == [(list("ace"), *together), (list("bd"), *together)]
 
 
-def test_processes_that_cannot_meet_are_one_line(tmp_path: Path) -> None:
+def test_processes_that_cannot_connect_are_one_clear_error(tmp_path: Path) -> None:
     ends, given = in_two(lambda processes: processes.count, tmp_path, MASTER_PORT="none")
     assert ends == [1, 1]
     for error in given:
@@ -210,7 +208,7 @@ def test_one_process_alone_needs_no_others() -> None:
     )  # fmt: skip
 
 
-def test_every_process_samples_its_own_passes_and_nobody_s_seeds_move(
+def test_every_process_samples_its_share_with_unchanged_seeds(
     taught: Callable[[], VisionLanguageModel], shelf: list[Product]
 ) -> None:
     images = lambda product: np.full((32, 32, 3), len(product.title), np.uint8)  # noqa: E731

@@ -71,7 +71,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_round_tells_what_it_does_and_leaves_it_on_disk(
+def test_a_round_reports_its_events_and_writes_them_to_disk(
     uninterrupted: tuple[Path, list], taught: Taught, shelf: list[Product]
 ) -> None:
     folder, events = uninterrupted
@@ -99,7 +99,7 @@ def test_a_round_tells_what_it_does_and_leaves_it_on_disk(
     assert not same(weights(folder, 1), weights(folder, 2))
 
 
-def test_the_checkpoint_is_a_plain_one(uninterrupted: tuple[Path, list]) -> None:
+def test_the_checkpoint_opens_like_any_model(uninterrupted: tuple[Path, list]) -> None:
     folder, _ = uninterrupted
     opened = vlm_model.load(folder / "round-2" / "model")
     assert same(dict(opened.model.state_dict()), weights(folder))
@@ -117,7 +117,7 @@ def test_a_finished_run_is_not_repeated(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed_after", ["the start", "sampling", "the last step of round 1", "a step of round 2"])
-def test_killed_and_run_again_it_is_as_if_it_had_never_been_killed(
+def test_a_run_resumed_after_sigkill_equals_an_uninterrupted_one(
     uninterrupted: tuple[Path, list],
     start: Callable[..., Iterator[Event]],
     tmp_path: Path,
@@ -200,7 +200,7 @@ def test_over_its_kl_budget_a_run_ends_in_the_middle_of_a_round(
     assert same(weights(tmp_path / "cut", 1), weights(tmp_path / "run", 1))
 
 
-def test_within_its_kl_budget_a_run_goes_on_and_says_where_it_is(
+def test_within_its_kl_budget_a_run_goes_on_and_reports_its_kl(
     start: Callable[..., Iterator[Event]], tmp_path: Path
 ) -> None:
     config = SMALL.model_copy(update={"kl_budget": 1e6, "lora_rank": 2, "learning_rate": 1e-2, "rounds": 1})
@@ -251,7 +251,7 @@ def test_a_catalog_without_another_caption_is_refused_before_anything_is_written
     assert isinstance(next(start(tmp_path / "run", plain, one_department)), Sampled)
 
 
-def test_a_writer_that_says_one_thing_only_cannot_be_optimized(
+def test_a_model_that_samples_one_description_only_cannot_be_optimized(
     start: Callable[..., Iterator[Event]], tmp_path: Path
 ) -> None:
     with pytest.raises(PreferenceError, match=r"no preference pairs.*min_margin"):

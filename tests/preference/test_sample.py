@@ -75,7 +75,7 @@ def test_a_reward_that_is_not_a_number_is_refused(shelf: list[Product], texts: l
         )
 
 
-def test_sampling_is_reproducible_and_what_the_limit_cut_never_wins(
+def test_sampling_is_reproducible_and_truncated_descriptions_never_win(
     taught: Callable[[], VisionLanguageModel], shelf: list[Product], texts: list[str]
 ) -> None:
     writer = Writer(taught())
@@ -115,7 +115,7 @@ class Refusing:
         return [verdict(-1.0 if self.word in text else 1.0, limit=0.0) for text in descriptions]
 
 
-def test_what_is_irrelevant_can_lose_but_never_win(shelf: list[Product]) -> None:
+def test_an_irrelevant_description_can_lose_but_never_win(shelf: list[Product]) -> None:
     """The brightest scene wins until the gate refuses it; then it is what the winner is preferred over."""
     texts = [["white marble podium, soft light, pink wall, eucalyptus", "black marble blocks, spotlight, charcoal wall",
               "slate slab, neon light, teal wall, ice"]]  # fmt: skip

@@ -71,7 +71,7 @@ def drawn(products: list[Product], pictures: Pictures) -> list[Sample]:
     return [Sample(question(product), (pictures(product),), "slate slab") for product in products[:3]]
 
 
-def test_the_reference_is_asked_once_and_then_read_to_the_bit(
+def test_the_reference_is_scored_once_and_read_back_bit_for_bit(
     build: Build, training_pairs: TrainingPairs, drawn: list[Sample], tmp_path: Path
 ) -> None:
     asked = Asked(build(0), tmp_path / "reference.safetensors")
@@ -87,7 +87,7 @@ def test_the_reference_is_asked_once_and_then_read_to_the_bit(
     assert [path.name for path in tmp_path.iterdir()] == ["reference.safetensors"]
 
 
-def test_a_reference_of_something_else_is_never_read(
+def test_a_reference_cache_of_other_inputs_is_not_used(
     build: Build, training_pairs: TrainingPairs, drawn: list[Sample], tmp_path: Path
 ) -> None:
     asked = Asked(build(0), tmp_path / "reference.safetensors")
@@ -136,7 +136,7 @@ def models() -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
-def test_one_model_stands_in_memory_during_a_step(
+def test_only_one_model_is_in_memory_during_a_step(
     taught: Callable[[], VisionLanguageModel], shelf: list[Product], tmp_path: Path, rank: int
 ) -> None:
     config = SMALL.model_copy(update={"lora_rank": rank, "epochs": 1})

@@ -40,7 +40,7 @@ def training_pairs(
     return prepare(pairs, products=by_id, pictures=pictures, vlm=build(0))
 
 
-def test_lessons_keep_the_answer_and_spoil_only_the_product(
+def test_corrupted_samples_keep_the_answer_and_change_only_the_product(
     training_pairs: TrainingPairs, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
 ) -> None:
     by_id = {product.product_id: product for product in products}
@@ -78,13 +78,13 @@ def test_texts_are_trained_exactly_as_sampled(build: Build, products: list[Produ
         torch.testing.assert_close(value, answer_log_probs(vlm, batch).detach(), rtol=1e-5, atol=1e-5)
 
 
-def test_the_patch_grid_is_the_tower_s(build: Build) -> None:
+def test_the_patch_grid_is_that_of_the_vision_tower(build: Build) -> None:
     vlm = build(0)
     assert patch_grid(vlm) == 4
     assert patch_grid(vlm) ** 2 == vlm.image_tokens
 
 
-def test_what_the_tower_sees_is_what_the_model_is_given(build: Build, training_pairs: TrainingPairs) -> None:
+def test_the_vision_tower_gets_the_pixels_of_the_image_processor(build: Build, training_pairs: TrainingPairs) -> None:
     vlm = build(0)
     features = tower_features(vlm, training_pairs.pictures)
     assert features is not None
@@ -92,7 +92,7 @@ def test_what_the_tower_sees_is_what_the_model_is_given(build: Build, training_p
     torch.testing.assert_close(projected, image_features(vlm, training_pairs.pictures), rtol=0, atol=0)
 
 
-def test_the_first_step_pays_log_2_per_term(build: Build, training_pairs: TrainingPairs) -> None:
+def test_the_first_loss_is_log_2_per_term(build: Build, training_pairs: TrainingPairs) -> None:
     vlm = build(0)
     reference = score(vlm, training_pairs, product_centric=True)
     config = OptimizeConfig(anchor="none", batch_size=4, epochs=1, weight=0.5)
@@ -102,7 +102,7 @@ def test_the_first_step_pays_log_2_per_term(build: Build, training_pairs: Traini
     assert first.steps == 3
 
 
-def test_the_reference_looks_with_its_own_tower_and_projector(build: Build, training_pairs: TrainingPairs) -> None:
+def test_the_reference_uses_its_own_vision_tower_and_projector(build: Build, training_pairs: TrainingPairs) -> None:
     own = build(0)
     expected = score(own, training_pairs, product_centric=True)
     other = build(0)
@@ -121,7 +121,7 @@ def test_the_reference_looks_with_its_own_tower_and_projector(build: Build, trai
         torch.testing.assert_close(getattr(again, part), getattr(expected, part), rtol=0, atol=0)
 
 
-def test_the_tower_stays_and_the_rest_learns(build: Build, training_pairs: TrainingPairs) -> None:
+def test_the_vision_tower_is_frozen_and_the_rest_is_trained(build: Build, training_pairs: TrainingPairs) -> None:
     policy, before = build(0), build(0).model.state_dict()
     reference = score(policy, training_pairs, product_centric=True)
     config = OptimizeConfig(batch_size=5, epochs=1, learning_rate=1e-3)
@@ -145,7 +145,7 @@ def test_the_same_generator_gives_the_same_policy(build: Build, training_pairs: 
     assert results[0][0] != results[2][0]
 
 
-def test_preference_only_never_looks_at_a_spoilt_input(
+def test_the_preference_only_objective_never_scores_corrupted_inputs(
     build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
 ) -> None:
     bare = [PreferencePair(pair.product_id, pair.chosen, pair.rejected, pair.margin) for pair in pairs]
@@ -162,7 +162,7 @@ def test_preference_only_never_looks_at_a_spoilt_input(
         score(vlm, training_pairs, product_centric=True)
 
 
-def test_training_moves_what_the_loss_is_about(build: Build, training_pairs: TrainingPairs) -> None:
+def test_training_raises_chosen_over_rejected_and_corrupted(build: Build, training_pairs: TrainingPairs) -> None:
     gaps = {}
     for objective in ("product_centric", "preference_only"):
         policy = build(0)
@@ -180,7 +180,7 @@ def test_training_moves_what_the_loss_is_about(build: Build, training_pairs: Tra
     assert gaps["product_centric"] > gaps["preference_only"] + 1
 
 
-def test_margin_weighted_pairs_end_near_the_reward_s_margin(build: Build, training_pairs: TrainingPairs) -> None:
+def test_soft_labels_train_to_the_reward_margin(build: Build, training_pairs: TrainingPairs) -> None:
     """Where DPO pushes on and on, soft labels rest: β · margin of the policy = margin of the reward."""
     doubtful = replace(training_pairs, pairs=tuple(replace(one, probability=0.75) for one in training_pairs.pairs))
     ends = {}
@@ -232,7 +232,9 @@ def test_adapters_are_drawn_from_their_seed_and_come_back_from_a_file(build: Bui
         adapter.restore(first, tmp_path)
 
 
-def test_a_spoilt_caption_must_be_known(build: Build, products: list[Product], pictures: Pictures) -> None:
+def test_a_swapped_caption_must_be_of_a_known_product(
+    build: Build, products: list[Product], pictures: Pictures
+) -> None:
     pair = PreferencePair(products[0].product_id, "a", "b", 1.0, CorruptedInput(caption_of="nobody"))
     with pytest.raises(KeyError, match="nobody"):
         prepare([pair], products={products[0].product_id: products[0]}, pictures=pictures, vlm=build(0))

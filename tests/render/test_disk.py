@@ -23,7 +23,7 @@ def cutout() -> np.ndarray:
 DRAWN = Scene("loft", "oak", "window", "steps", "teal")
 
 
-def test_a_set_from_disk_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_cached_on_disk_renders_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = StudioRenderer().compose(cutout(), DRAWN, size=(96, 96), seed=4).image
     first = StudioRenderer(kept=tmp_path).compose(cutout(), DRAWN, size=(96, 96), seed=4).image
     assert len(list(tmp_path.glob("*.npz"))) == 3  # the set, oak, concrete
@@ -35,7 +35,7 @@ def test_a_set_from_disk_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a zip", None])
-def test_a_torn_file_is_made_anew(tmp_path: Path, damage: bytes | None) -> None:
+def test_a_torn_cache_file_is_made_anew(tmp_path: Path, damage: bytes | None) -> None:
     disk.keep("a", lambda: {"x": np.arange(4)}, where=tmp_path)
     (path,) = tmp_path.glob("*.npz")
     path.write_bytes(path.read_bytes()[:60] if damage is None else damage)
@@ -43,7 +43,7 @@ def test_a_torn_file_is_made_anew(tmp_path: Path, damage: bytes | None) -> None:
     assert disk.keep("a", lambda: pytest.fail("mended"), where=tmp_path)["x"].tolist() == [0, 1, 2, 3]
 
 
-def test_the_folder_stays_within_its_bytes_and_the_oldest_leave(tmp_path: Path) -> None:
+def test_the_disk_cache_stays_within_its_bytes_and_evicts_the_oldest(tmp_path: Path) -> None:
     for number, name in enumerate("abc"):
         disk.keep(name, lambda: {"x": np.zeros(1000, np.uint8)}, where=tmp_path, max_bytes=3_000)
         for path in tmp_path.glob("*.npz"):

@@ -73,13 +73,13 @@ def test_noise_never_exceeds_its_bytes(limit: int, seed: int) -> None:
     assert made == encode(noise, max_bytes=limit, formats=("jpeg", "png"))
 
 
-def test_the_next_format_helps_out() -> None:
+def test_the_next_format_is_tried_when_the_first_does_not_fit() -> None:
     """PNG cannot shrink noise, so WebP takes over although it comes second."""
     made = encode(NOISE, max_bytes=30_000, formats=("png", "webp"))
     assert made.format == made.extension == "webp"
     assert encode(NOISE, max_bytes=100_000, formats=("png", "jpeg")).extension == "png"
 
 
-def test_what_does_not_fit_says_how_much_it_would_need() -> None:
+def test_an_image_that_does_not_fit_reports_the_bytes_it_needs() -> None:
     with pytest.raises(ImageError, match=r"192 × 128 pixels needs [\d,]+ bytes .*\(40 of 100, jpeg or png\), 900 are"):
         encode(NOISE, max_bytes=900, formats=("jpeg", "png"))

@@ -117,7 +117,7 @@ def _straightened(drawn: Scene, image: np.ndarray) -> np.ndarray:
     return image[:, ::-1] if vary(drawn, 0)[0].mirrored else image
 
 
-def test_all_settings_on_all_stands(studio: StudioRenderer) -> None:
+def test_every_setting_renders_on_every_stand(studio: StudioRenderer) -> None:
     for number, (setting, stand) in enumerate(itertools.product(scene.SETTINGS, scene.STANDS)):
         drawn = Scene(setting, scene.SURFACES[number % 12], scene.LIGHTS[number % 10], stand, None, ())
         made = studio.compose(bottle(), drawn, size=(64, 64), seed=number)

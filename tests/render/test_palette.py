@@ -43,7 +43,7 @@ def test_contrast_lies_opposite() -> None:
     assert answer(block(255, 255, 255), "contrast") in ("charcoal", "red")
 
 
-def test_vivid_pixels_name_the_product() -> None:
+def test_vivid_pixels_decide_the_main_color() -> None:
     """Half gray, half red by area: the mean leans to red, whose chroma counts."""
     cutout = block(128, 128, 128)
     cutout[5:20, 5:25, :3] = (200, 20, 30)
@@ -53,7 +53,7 @@ def test_vivid_pixels_name_the_product() -> None:
 
 
 @pytest.mark.parametrize("phrase", [phrase for phrases in lexicon.WISHES.values() for phrase in phrases])
-def test_every_wish_is_understood(phrase: str) -> None:
+def test_every_palette_word_is_understood(phrase: str) -> None:
     parsed = parse(f"{phrase} wall in a photo studio, oak podium")
     assert parsed.wish in lexicon.WISHES
     assert "palette" in parsed.named
@@ -61,13 +61,13 @@ def test_every_wish_is_understood(phrase: str) -> None:
     assert phrase in lexicon.WISHES[parsed.wish]
 
 
-def test_a_named_color_goes_first_and_a_photograph_has_no_wall() -> None:
+def test_a_named_color_takes_precedence_and_a_photograph_has_no_wall() -> None:
     assert parse("matching teal wall in a studio").wish is None
     assert parse("matching teal wall in a studio").scene.palette == "teal"
     assert parse("contrasting backdrop, forest, oak slab").wish is None
 
 
-def test_the_picture_shows_the_answer(tmp_path: Path) -> None:
+def test_the_rendered_wall_has_the_palette_color(tmp_path: Path) -> None:
     path = tmp_path / "red.png"
     Image.fromarray(block(200, 20, 30)).save(path)
     product = Product("P1", "Red block", image=str(path))

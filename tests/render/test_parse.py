@@ -33,7 +33,7 @@ def test_every_phrase_leads_to_its_value(slot: str, value: str, phrase: str) -> 
     assert parsed.scene.slots[slot] == value
 
 
-def test_a_whole_description() -> None:
+def test_a_full_description_becomes_its_scene() -> None:
     parsed = parse("pale marble podium, soft morning light, eucalyptus leaves, teal wall in a photo studio")
     assert parsed.scene == Scene("studio", "white marble", "window", "podium", "teal", ("eucalyptus",))
     assert parsed.named == {"setting", "surface", "light", "stand", "palette", "prop"}
@@ -65,7 +65,7 @@ def test_unknown_words_are_reported_and_change_nothing() -> None:
     assert not odd.parses
 
 
-def test_what_is_not_said_takes_the_default_of_the_setting() -> None:
+def test_unnamed_slots_take_the_default_of_the_setting() -> None:
     assert parse("at the beach").scene == Scene("beach", "sand", "soft", "floor", None, ())
     assert not parse("at the beach").parses
 

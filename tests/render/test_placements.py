@@ -37,7 +37,9 @@ def test_every_placement_is_named_once_and_says_where_it_comes_from() -> None:
         ("amazon-sponsored-brands", (1200, 628), 5_000_000, False),
     ],
 )
-def test_what_the_platforms_publish(name: str, size: tuple[int, int], max_bytes: int, allows_text: bool) -> None:
+def test_sizes_and_limits_are_those_that_the_platforms_publish(
+    name: str, size: tuple[int, int], max_bytes: int, allows_text: bool
+) -> None:
     (found,) = placements.find(name)
     assert (found.size, found.max_bytes, found.allows_text) == (size, max_bytes, allows_text)
 

@@ -127,7 +127,7 @@ def frames(data: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_picture_stays_and_only_xmp_is_added(kind: str) -> None:
+def test_the_pixels_stay_and_only_xmp_is_added(kind: str) -> None:
     plain = encoded(kind)
     labeled = embed(plain, ORIGIN)
     assert frames(labeled) == frames(plain)
@@ -224,7 +224,7 @@ TEXTS = st.text(st.characters(), max_size=60) | st.text("\\u0041\x00\ud800\ufffe
     created=st.none() | st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])),
     kind=st.sampled_from(["jpeg", "png", "webp"]),
 )
-def test_any_text_comes_back(
+def test_any_text_survives_writing_and_reading_the_label(
     creative_id: str,
     renderer: str,
     model_id: str,
@@ -253,7 +253,7 @@ def picture_bytes(data: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png alpha", "webp", "webp lossless", "webp alpha"])
-def test_any_flipped_byte_of_the_picture_is_told(kind: str) -> None:
+def test_any_flipped_byte_of_the_picture_is_detected(kind: str) -> None:
     labeled = embed(encoded(kind), ORIGIN)
     for place in picture_bytes(labeled):
         for mask in (0x01, 0xFF):
@@ -284,7 +284,7 @@ def test_no_flipped_byte_is_taken_for_an_unaltered_picture_unless_it_is_metadata
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_cut_file_is_one_clear_error(kind: str) -> None:
+def test_a_truncated_file_is_one_clear_error(kind: str) -> None:
     labeled = embed(encoded(kind), ORIGIN)
     for length in range(len(labeled)):
         for verb in (inspect, lambda data: embed(data, ORIGIN)):
@@ -359,7 +359,7 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "%s">%s]>""" % (
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_hostile_packet_is_nobodys(packet: bytes, compressed: bool) -> None:
+def test_a_hostile_packet_is_not_taken_for_ours(packet: bytes, compressed: bool) -> None:
     assert inspect(with_xmp(packet, compressed=compressed)) is None
 
 

@@ -34,11 +34,11 @@ PHRASES = [one for values in lexicon.PHRASES.values() for row in values.values()
         ("noon sun, oak table", "kitchen", "noon sun, oak table, in the kitchen"),
     ],
 )
-def test_one_slot_says_something_else(before: str, phrase: str, after: str) -> None:
+def test_rewording_changes_one_slot_only(before: str, phrase: str, after: str) -> None:
     assert reword(before, phrase) == after
 
 
-def test_a_wall_that_is_not_there_gets_no_color() -> None:
+def test_only_a_scene_with_a_wall_gets_a_wall_color() -> None:
     assert reword("oak slab, soft light, forest", "pink") == "oak slab, soft light, forest"
 
 
@@ -73,7 +73,7 @@ def test_spans_are_what_the_parser_takes() -> None:
     ]
 
 
-def test_seasons_name_what_the_studio_has() -> None:
+def test_season_words_are_known_to_the_studio() -> None:
     for told in SEASONS.values():
         assert told["prop"], "a season can always be shown by a prop"
         for slot, values in told.items():

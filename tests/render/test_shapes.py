@@ -53,7 +53,7 @@ KEPT = Path(__file__).parent / "squares"
 
 
 @pytest.mark.parametrize(("side", "seed", "shape", "scene"), SQUARES)
-def test_squares_are_what_they_were(
+def test_square_images_are_unchanged(
     studio: StudioRenderer, side: int, seed: int, shape: tuple[int, int], scene: Scene
 ) -> None:
     """Experiments compare square pictures across versions: none may change unannounced, but for a processor's rounding.
@@ -72,7 +72,7 @@ def test_squares_are_what_they_were(
 
 
 @given(width=st.integers(32, 4096), height=st.integers(32, 4096))
-def test_usual_shapes_see_through_the_usual_lens(width: int, height: int) -> None:
+def test_usual_aspect_ratios_keep_the_usual_camera(width: int, height: int) -> None:
     """From 1 : 2 to 2.2 : 1 the camera is the one of a square picture, on any processor."""
     camera = Camera(width, height)
     if 0.5 <= width / height <= 2.2:

@@ -186,7 +186,7 @@ def block(color: tuple[int, int, int]) -> np.ndarray:
     return picture
 
 
-def test_a_black_product_wears_no_dark_line_on_a_pale_wall() -> None:
+def test_a_black_product_has_no_dark_fringe_on_a_pale_wall() -> None:
     drawn = Scene("studio", "white marble", "soft", "floor", "cream")
     made = StudioRenderer().compose(block((8, 8, 8)), drawn, size=(256, 256), seed=2)
     alpha = made.product_mask.astype(np.float32) / 255
@@ -203,7 +203,7 @@ def test_a_sofa_fills_more_of_the_picture_than_a_lipstick() -> None:
     assert (wide["small"], wide["usual"], wide["large"]) == (384, 560, 640)
 
 
-def test_render_reads_the_stature_from_the_words(tmp_path: object) -> None:
+def test_render_takes_the_product_size_from_its_title(tmp_path: object) -> None:
     path = f"{tmp_path}/a.png"
     assert cv2.imwrite(path, block((90, 40, 30)))
     studio = StudioRenderer()

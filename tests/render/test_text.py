@@ -100,7 +100,7 @@ def test_contrast_recomputed_from_before_and_after(mean: float, seed: int) -> No
     assert contrasts(middle.min(), middle.max()) >= 4.5, "the badge's own letters on its own plate"
 
 
-def test_a_ground_that_carries_no_ink_is_shaded_softly() -> None:
+def test_a_background_with_too_little_contrast_is_shaded() -> None:
     tiles = np.kron(np.indices((SIDE // 6, SIDE // 6)).sum(0) % 2 * 255, np.ones((6, 6))).astype(np.uint8)
     before = np.dstack([tiles] * 3)
     disc = product()
@@ -146,7 +146,7 @@ def test_the_same_words_give_the_same_bytes_and_leave_the_input_alone() -> None:
     assert (before == kept).all()
 
 
-def test_a_badge_alone_and_wide_and_tall_pictures() -> None:
+def test_a_badge_fits_square_wide_and_tall_pictures() -> None:
     before = ground(60, 5, 7)
     (badge,) = set_text(before, product(), safe=WHOLE, badge="New").boxes
     assert badge.width > badge.height > 0.05 * SIDE

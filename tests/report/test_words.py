@@ -15,7 +15,7 @@ from clickscape.types import Estimate
         (Estimate(0.04, -0.01, 0.09), "shows no clear change of true CTR, +4.0% (95% interval −1.0 to 9.0%)"),
     ],
 )
-def test_headline_claims_what_the_interval_allows(uplift: Estimate, sentence: str) -> None:
+def test_the_headline_claims_only_what_the_interval_allows(uplift: Estimate, sentence: str) -> None:
     row = reports.ComparisonRow(name="product-centric", role="product_centric", true_uplift=uplift)
     report = reports.Report(
         title="x", simulated=True, world="harmony", comparison=reports.Comparison(rows=(row,), products=9)

@@ -57,11 +57,11 @@ def test_raw_ctr_is_a_setting() -> None:
     assert np.isnan(targets[1])
 
 
-def test_without_click_rates_there_is_no_target() -> None:
+def test_without_ctr_there_is_no_regression_target() -> None:
     assert np.isnan(regression_targets(_data([2]), target="log_ctr")).all()
 
 
-def test_a_part_holds_no_label_of_the_rest() -> None:
+def test_a_subset_holds_no_label_of_other_products() -> None:
     data = replace(_data([2, 2], log_ctr=[-1, -2, -3, -4]), slots=[{"wall": "red"}] * 4)
     part = data.only({"p1"})
     assert part.pairs == [data.pairs[1]]
@@ -94,7 +94,7 @@ def test_no_object_is_on_both_sides_of_the_split(objects: list[int], share: floa
         ({"log_ctr": np.zeros(3)}, "3 entries for 4 creatives"),
     ],
 )
-def test_contradictions_are_refused(change: dict[str, object], message: str) -> None:
+def test_contradictory_reward_data_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(_data([2, 2]), **change)
 

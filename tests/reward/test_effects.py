@@ -252,7 +252,7 @@ def test_features_that_the_caller_has_are_those_that_training_would_take(world: 
     assert np.abs(scores[0] - scores[1]).max() < 0.02
 
 
-def test_counts_that_nobody_knows_leave_what_pairs_taught(world: Any, backbone: Any) -> None:
+def test_without_counts_the_effects_learned_from_pairs_stay(world: Any, backbone: Any) -> None:
     plain = world.data(world.products(24))
     unknown = replace(
         plain, clicks=np.full(len(plain.creative_ids), np.nan), examinations=np.ones(len(plain.creative_ids))

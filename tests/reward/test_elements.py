@@ -144,7 +144,7 @@ def credits_of(report: ElementReport) -> dict[str, tuple[float, bool]]:
     return {one.element: (one.percent.value, one.enough) for one in report.of(None)}
 
 
-def test_a_popular_product_lends_its_scene_no_credit() -> None:
+def test_product_popularity_is_not_credited_to_its_scene() -> None:
     """The star clicks ten times better and only ever stands before a red wall: by CTR, red would win by far."""
     starred = [*PLAIN, ("star", "s", 10_000, 5_000), ("star2", "s", 10_000, 5_000)]
     found = credits_of(credit(table(starred), scenes=COLORS, departments={}))

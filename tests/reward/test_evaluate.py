@@ -66,7 +66,7 @@ def test_agreement_of_opposites_adds_up_to_one(gaps: list[float]) -> None:
     assert (pair_agreement(predicted, observed) + pair_agreement(-predicted, observed) == 1).all()
 
 
-def test_oracle_reaches_its_ceiling_and_the_truth() -> None:
+def test_the_oracle_reaches_the_noise_ceiling_and_the_true_order() -> None:
     rng = np.random.default_rng(1)
     truth = rng.normal(size=400)
     data = _data(100, 4, observed=truth + rng.normal(0, 0.8, size=400))
@@ -146,7 +146,7 @@ def test_scene_only_learns_main_effects_and_no_more() -> None:
     assert scene_only(replace(data, clicks=None), data) is None
 
 
-def test_pairs_are_judged_apart_by_what_training_never_showed() -> None:
+def test_accuracy_is_reported_apart_for_pairs_with_unseen_scenes() -> None:
     taught = [{"wall": "red", "prop": "none"}, {"wall": "red", "prop": "log"}, {"wall": "blue", "prop": "none"}, None]
     training = _data(2, 2, observed=np.array([1.0, 0.0, 0.0, 1.0]), slots=taught)
     shown = [

@@ -39,7 +39,7 @@ def noise(*size: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("cell", [(0, 0), (0, 2), (2, 1)])
 @pytest.mark.parametrize("form", ["single", "pair"])
-def test_the_map_is_hot_where_the_model_looks(backbone, world, cell: tuple[int, int], form: Form) -> None:
+def test_the_heat_map_is_hot_where_the_model_reacts(backbone, world, cell: tuple[int, int], form: Form) -> None:
     strength = np.zeros((3, 3))
     for seed in range(3):
         heat = occlude(watching(backbone, cell, form=form), world.products(1)[0], noise(96, 96, seed=seed), cells=6)
@@ -49,7 +49,7 @@ def test_the_map_is_hot_where_the_model_looks(backbone, world, cell: tuple[int, 
     assert strength[cell] > 2 * np.median(strength)
 
 
-def test_only_places_with_something_in_them_can_count(backbone, world) -> None:
+def test_only_patches_with_content_can_matter(backbone, world) -> None:
     """A picture with detail in one corner: no other window has anything to hide, though the model looks everywhere."""
     model, product = watching(backbone, (0, 0)), world.products(1)[0]
     with torch.no_grad():
@@ -62,13 +62,13 @@ def test_only_places_with_something_in_them_can_count(backbone, world) -> None:
     assert found[3:, 3:].max() < 0.02 * found[:2, :2].max() == 0.02 * found.max()
 
 
-def test_a_plain_picture_has_nothing_to_hide(backbone, world) -> None:
+def test_a_plain_picture_has_an_empty_heat_map(backbone, world) -> None:
     heat = occlude(watching(backbone, (1, 1)), world.products(1)[0], np.full((44, 64, 3), 120, np.uint8), cells=6)
     assert heat.cells.shape == (4, 6), "cells are square in a wide picture"
     np.testing.assert_allclose(heat.value, 0, atol=1e-6)
 
 
-def test_a_lone_head_is_certain_of_nothing(backbone, world) -> None:
+def test_with_one_head_nothing_is_marked_certain(backbone, world) -> None:
     product, picture = world.products(1)[0], noise(48, 48)
     alone = occlude(watching(backbone, (0, 0), ensemble=1), product, picture, cells=4)
     assert np.isinf(alone.low).all()
@@ -77,7 +77,7 @@ def test_a_lone_head_is_certain_of_nothing(backbone, world) -> None:
     assert agreed.certain.mean() > 0.9, "heads that agree up to a tenth are certain wherever there is an effect"
 
 
-def test_what_is_no_picture_is_refused(backbone, world) -> None:
+def test_an_input_that_is_not_a_picture_is_refused(backbone, world) -> None:
     for wrong in (np.zeros((64, 64), np.uint8), np.zeros((64, 64, 3), np.float32), np.zeros((64, 8, 3), np.uint8)):
         with pytest.raises(ImageError, match=r"expected uint8 \(height, width, 3\) of at least 16 pixels a side"):
             occlude(watching(backbone, (0, 0)), world.products(1)[0], wrong)
@@ -118,7 +118,7 @@ def test_the_page_shows_ad_map_and_legend() -> None:
     assert not np.array_equal(overlay(ad, heat, limit=4.0), page), "a limit fixes the legend"
 
 
-def test_a_phrase_weighs_what_the_model_says_with_and_without_it(backbone, world) -> None:
+def test_a_phrase_effect_is_the_score_with_minus_without_it(backbone, world) -> None:
     model, product = watching(backbone, (0, 1)), world.products(1)[0]
 
     def draw(description: str, seed: int) -> np.ndarray:
@@ -165,7 +165,7 @@ def market(seed: int, *, slope: float, products: int = 60, misfit: float = 0.1) 
     return learn_scale(found)
 
 
-def test_the_scale_is_what_the_clicks_follow() -> None:
+def test_the_ctr_scale_recovers_the_true_slope() -> None:
     """The slope's 95 % interval covers the truth; the level of a product's rewards means nothing."""
     found = [scale for seed in range(60) if (scale := market(seed, slope=0.3)) is not None]
     assert len(found) == 60

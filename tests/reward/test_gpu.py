@@ -30,7 +30,7 @@ def _trained(device: str, world: Any, config: RewardConfig) -> RewardModel:
 
 @pytest.mark.parametrize("trainable", ["head", "lora", "full"])
 @pytest.mark.parametrize("form", ["single", "pair"])
-def test_trained_there_it_says_what_one_trained_here_says(
+def test_a_reward_model_trained_on_the_gpu_scores_like_one_trained_on_the_cpu(
     world: Any, form: Any, trainable: Any, tmp_path: Path
 ) -> None:
     config = QUICK.model_copy(update={"form": form, "trainable": trainable})

@@ -53,7 +53,7 @@ def test_score_worked_by_hand() -> None:
 
 
 @torch.no_grad()
-def test_without_slots_the_picture_itself_speaks() -> None:
+def test_without_slots_the_score_depends_on_image_features() -> None:
     heads = _heads(slots={})
     before = heads(_features(count=3)).logits
     heads.picture[0, 0] = torch.tensor([0.0, 2**0.5])
@@ -83,7 +83,7 @@ def test_given_names_stay_and_the_others_are_learned() -> None:
 
 
 @torch.no_grad()
-def test_every_part_of_a_score_has_its_price() -> None:
+def test_every_part_of_a_score_is_penalized() -> None:
     for name in ("value", "interaction", "statistic", "last_token", "fact_interaction"):
         heads = _heads(departments=("Toys",), statistic_width=1, hidden_width=2, fact_width=1)
         before = heads.penalty()
@@ -92,7 +92,7 @@ def test_every_part_of_a_score_has_its_price() -> None:
 
 
 @torch.no_grad()
-def test_small_interactions_cost_their_square_and_large_ones_their_size() -> None:
+def test_small_interactions_are_penalized_quadratically_and_large_ones_linearly() -> None:
     heads = _heads(departments=("Toys",))
     heads.interaction.zero_()
     nothing = heads.penalty()
@@ -105,7 +105,7 @@ def test_small_interactions_cost_their_square_and_large_ones_their_size() -> Non
 
 
 @torch.no_grad()
-def test_a_fact_changes_what_a_slot_is_worth() -> None:
+def test_product_facts_change_the_effect_of_a_slot() -> None:
     heads, features = _heads(fact_width=1), _features(count=2, facts=1)
     features.facts[:] = torch.tensor([[2.0], [-1.0]])
     assert not heads.fact_interaction.any()  # a price says nothing before the clicks say that it does

@@ -32,7 +32,7 @@ def test_what_stands_out_in_the_middle_is_prominent() -> None:
     assert image_statistics([aside])[0, PROMINENCE] < 25
 
 
-def test_colors_and_edges_are_seen() -> None:
+def test_colorfulness_and_detail_are_measured() -> None:
     generator = np.random.default_rng(0)
     colored = _plain(128)
     colored[:, :48], colored[:, 48:] = (255, 0, 0), (0, 200, 255)

@@ -54,7 +54,7 @@ def test_both_orders_agree(world: Any, model: RewardModel) -> None:
     assert forward == pytest.approx(1 - backward, abs=1e-5)
 
 
-def test_an_image_against_itself_is_a_coin(world: Any, model: RewardModel) -> None:
+def test_an_image_compared_with_itself_is_one_half(world: Any, model: RewardModel) -> None:
     picture = world.pictures(1)[0]
     assert model.compare(world.products(1)[0], picture, picture) == pytest.approx(0.5, abs=1e-6)
 

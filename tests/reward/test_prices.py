@@ -27,7 +27,7 @@ def _product(price: float | None, currency: str | None = "USD", department: str 
     return Product(name, "a thing", (department,), price=price, currency=currency)
 
 
-def test_places_worked_by_hand() -> None:
+def test_price_features_worked_out_by_hand() -> None:
     # eight toys at e and e³: mean 2, deviation 1; two tools at e⁴ are too few for a place of their own
     toys = [_product(math.e ** (1 if number % 2 else 3)) for number in range(8)]
     prices = measure([*toys, *[_product(math.e**4, department="Tools") for _ in range(2)]])
@@ -41,7 +41,7 @@ def test_places_worked_by_hand() -> None:
     assert prices.facts(_product(1e12)) == (1.0, 3.0, 3.0)
 
 
-def test_unknown_is_a_fact_of_its_own() -> None:
+def test_an_unknown_price_is_a_category_of_its_own() -> None:
     prices = measure([_product(price) for price in (1, 2, 4, 8)])
     for price, currency in ((None, "USD"), (0.0, "USD"), (2.0, None), (2.0, "JPY")):
         assert prices.facts(_product(price, currency)) == (0.0, 0.0, 0.0)
@@ -55,7 +55,7 @@ def test_unknown_is_a_fact_of_its_own() -> None:
     st.lists(st.floats(0.01, 1e5), min_size=2, max_size=20).filter(lambda prices: max(prices) > 1.1 * min(prices)),
     st.floats(0.001, 1e4),
 )
-def test_a_currency_that_is_worth_less_changes_nothing(amounts: list[float], rate: float) -> None:
+def test_prices_are_compared_within_their_currency(amounts: list[float], rate: float) -> None:
     dollars = [_product(amount) for amount in amounts]
     others = [_product(amount * rate, "XXX") for amount in amounts]
     prices = measure([*dollars, *others])

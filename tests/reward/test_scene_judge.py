@@ -48,14 +48,14 @@ def learned() -> SceneJudge:
     return fit(shop(400))
 
 
-def test_the_effects_that_drew_the_clicks_are_found(learned: SceneJudge) -> None:
+def test_true_scene_effects_are_recovered_from_clicks(learned: SceneJudge) -> None:
     for department in ("Toys", "Tools"):
         scores = learned.score([Product("x", "x", (department,))] * 3, [], SCENES)
         expected = [truth(department, surface) for surface in SURFACES]
         assert scores - scores.mean() == pytest.approx(np.array(expected) - np.mean(expected), abs=0.05)
 
 
-def test_an_unknown_department_is_told_by_what_holds_everywhere(learned: SceneJudge) -> None:
+def test_an_unknown_department_gets_the_effects_common_to_all(learned: SceneJudge) -> None:
     oak, _, slate = learned.score([Product("x", "x", ("Garden",))] * 3, [], SCENES)
     assert oak > slate  # the mean over both departments would say the opposite for Tools
     neon = Scene(setting="studio", surface="water").slots
@@ -68,13 +68,13 @@ def test_an_unknown_department_is_told_by_what_holds_everywhere(learned: SceneJu
     )
 
 
-def test_pictures_are_nothing_to_it(learned: SceneJudge) -> None:
+def test_the_scene_judge_ignores_pictures(learned: SceneJudge) -> None:
     rng = np.random.default_rng(0)
     product, images = Product("x", "x", ("Toys",)), [rng.integers(0, 255, (4, 4, 3), np.uint8) for _ in SCENES]
     assert np.array_equal(learned.score([product] * 3, images, SCENES), learned.score([product] * 3, [], SCENES))
 
 
-def test_saved_and_opened_it_says_the_same(learned: SceneJudge, tmp_path: Path) -> None:
+def test_a_saved_scene_judge_scores_the_same_after_loading(learned: SceneJudge, tmp_path: Path) -> None:
     learned.save(tmp_path / "judge")
     assert load(tmp_path / "judge") == learned
     assert reward_judge.load(tmp_path / "judge") == learned
@@ -85,7 +85,7 @@ def test_saved_and_opened_it_says_the_same(learned: SceneJudge, tmp_path: Path) 
     [(None, "no judge here"), ("{", "damaged"), ("[]", "damaged"), ('{"version": 9}', "version 9"),
      ('{"version": 1, "main": {"light": {"soft": "much"}}, "own": {}}', "damaged")],
 )  # fmt: skip
-def test_what_is_no_judge_says_so(text: str | None, message: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_judge_is_refused(text: str | None, message: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "scenes.json").write_text(text)
     with pytest.raises(ModelError, match=message):
@@ -97,12 +97,12 @@ def test_a_judge_of_release_0_1_is_read(tmp_path: Path) -> None:
     assert load(tmp_path) == SceneJudge({"surface": {"oak": 0.5}}, {"Toys": {}})
 
 
-def test_without_scenes_there_is_nothing_to_read() -> None:
+def test_training_the_scene_judge_without_scenes_is_refused() -> None:
     with pytest.raises(ModelError, match=r"no two creatives .* known scenes.*judge = 'pair'"):
         fit(shop(4, known=False))
 
 
-def test_what_is_saved_can_be_read_by_people(learned: SceneJudge, tmp_path: Path) -> None:
+def test_the_saved_effects_are_readable_json(learned: SceneJudge, tmp_path: Path) -> None:
     learned.save(tmp_path)
     values = json.loads((tmp_path / "scenes.json").read_text())
     assert (

@@ -51,7 +51,7 @@ def test_what_the_copywriter_writes_is_frozen_and_so_is_how_it_reads() -> None:
     ("name", "effects", "judgments"),
     [("harmony", "221e2a07606fb3fd", "7990a80ac1bd9563"), ("siren", "7c76c6d8ad4668e7", "61545e6b35edabc3")],
 )
-def test_what_a_world_thinks_of_what_was_written_is_frozen(name: str, effects: str, judgments: str) -> None:
+def test_the_true_ctr_of_frozen_descriptions_is_frozen(name: str, effects: str, judgments: str) -> None:
     truth = world.load(name)
     segments = [truth.segment_log_ctrs(product, drawn) for product, _, drawn in WRITTEN]
     assert _digest([[round(value, 9) for value in row] for row in segments]) == effects

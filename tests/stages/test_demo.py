@@ -47,7 +47,7 @@ def test_the_report_holds_every_part(finished: tuple[Workspace, Made]) -> None:
     assert "<script" not in html
 
 
-def test_the_oracle_wins_and_the_pretrained_model_is_the_measure(finished: tuple[Workspace, Made]) -> None:
+def test_the_oracle_wins_and_uplift_is_relative_to_the_pretrained_model(finished: tuple[Workspace, Made]) -> None:
     page = report_room.load(finished[0].path / "report.json")
     assert page.comparison is not None
     uplift = {row.name: row.true_uplift for row in page.comparison.rows}
@@ -58,7 +58,7 @@ def test_the_oracle_wins_and_the_pretrained_model_is_the_measure(finished: tuple
     assert all(value.value < oracle.value for value in uplift.values() if value is not None)
 
 
-def test_writers_are_judged_on_the_same_products_with_the_same_seeds(finished: tuple[Workspace, Made]) -> None:
+def test_policies_are_compared_on_the_same_held_out_products_and_seeds(finished: tuple[Workspace, Made]) -> None:
     (folder,) = (path.parent for path in finished[0].runs_folder.glob("*/ads.jsonl"))
     ads = compare.read_ads(folder)
     seeds = {name: [(ad.product_id, ad.seed) for ad in own] for name, own in ads.items()}
@@ -86,7 +86,7 @@ def test_the_report_stage_rebuilds_the_same_page(finished: tuple[Workspace, Made
     assert report(finished[0]).read_bytes() == before
 
 
-def test_rows_are_told_from_what_was_learned_to_what_nobody_could_know(finished: tuple[Workspace, Made]) -> None:
+def test_comparison_rows_run_from_learned_policies_to_the_oracle(finished: tuple[Workspace, Made]) -> None:
     page = report_room.load(finished[0].path / "report.json")
     assert page.comparison is not None
     names = [row.name for row in page.comparison.rows]
@@ -94,7 +94,7 @@ def test_rows_are_told_from_what_was_learned_to_what_nobody_could_know(finished:
     assert names[-1] == "oracle"
 
 
-def test_the_first_round_is_sampled_once_for_all_as_each_arm_would_have(
+def test_the_shared_first_round_equals_the_one_each_variant_would_sample(
     finished: tuple[Workspace, Made], tmp_path: Path
 ) -> None:
     workspace, _ = finished

@@ -136,7 +136,7 @@ def test_export_twice_draws_nothing_twice(shop: Workspace) -> None:
     assert exported(shop, *BANNERS, "google-display-250x250").drawn == 2
 
 
-def test_what_may_no_longer_be_shown_leaves_the_folder(shop: Workspace) -> None:
+def test_renditions_of_rejected_creatives_leave_the_folder(shop: Workspace) -> None:
     out = shop.path.parent / "exports"
     assert exported(shop, *BANNERS, approved_only=False).files == 6
     review(shop, reject=["A 1", "C 1"])
@@ -191,7 +191,7 @@ def test_a_model_replaces_its_own_creatives_only(shop: Workspace) -> None:
     assert shop.creatives() == [*old, replace(simulated[0], seed=9)]
 
 
-def test_what_cannot_be_exported_says_what_to_do(shop: Workspace, tmp_path: Path) -> None:
+def test_an_export_that_is_impossible_says_what_to_do(shop: Workspace, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--placement meta-feed"):
         exported(shop)
     with pytest.raises(ConfigError, match="google-display-320x50"):

@@ -52,7 +52,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_what_never_passes_is_left_out_and_named(catalog: Path, ads: Path) -> None:
+def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads: Path) -> None:
     (made,) = rows(ads / stage.MANIFEST)
     assert (made["creative_id"], made["image"], made["gate"]["passed"]) == ("A-1", "A-1.png", True)
     (left_out,) = rows(ads / stage.LEFT_OUT)
@@ -152,7 +152,7 @@ def test_a_product_without_a_description_left_is_named() -> None:
 
 
 @pytest.mark.slow
-def test_what_suits_no_product_in_particular_is_refused_where_the_settings_say_so(
+def test_irrelevant_descriptions_are_refused_where_the_settings_ask(
     new_shop: Callable[[], Workspace], tmp_path: Path
 ) -> None:
     """The gate is asked before anything is drawn, and what it refuses is written down with the contrast it measured."""

@@ -61,7 +61,7 @@ def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "ads"
 
 
-def test_every_title_gets_a_picture_of_the_studios_own_scenes(ads: Path) -> None:
+def test_every_hostile_title_gets_an_ordinary_studio_scene(ads: Path) -> None:
     rows = [json.loads(line) for line in (ads / stage.MANIFEST).read_text(encoding="utf-8").splitlines()]
     assert {row["product_id"] for row in rows} == {*TITLES, "benign"}
     for row in rows:
@@ -69,7 +69,7 @@ def test_every_title_gets_a_picture_of_the_studios_own_scenes(ads: Path) -> None
         assert not re.search(r"alert|calc|ignore|USER|[<>{}|=]", row["description"])
 
 
-def test_the_page_shows_titles_and_runs_none(ads: Path) -> None:
+def test_html_in_titles_is_shown_and_not_run(ads: Path) -> None:
     page = _Page()
     page.feed((ads / stage.PAGE).read_text(encoding="utf-8"))
     assert {tag for tag, _ in page.tags} <= {
@@ -96,7 +96,7 @@ def test_no_feed_cell_is_a_formula(first: str) -> None:
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_terminal_obeys_no_title(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
+def test_terminal_escapes_in_titles_are_not_printed(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
     """Titles are the notes of the bar: rich's markup is no markup in them, and an escape code is spelled out."""
     out = io.StringIO()
     monkeypatch.setattr(terminal, "err", Console(file=out, force_terminal=is_terminal, width=200))

@@ -72,7 +72,7 @@ def test_a_photo_that_cannot_be_cut_out_stops_the_ingest_with_one_line(
     ]
 
 
-def test_it_is_left_out_and_listed_where_bad_rows_are_skipped(
+def test_a_photo_that_cannot_be_cut_out_is_listed_when_bad_rows_are_skipped(
     catalog: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shop = Workspace.create(catalog.parent / "shop")
@@ -86,7 +86,9 @@ def test_it_is_left_out_and_listed_where_bad_rows_are_skipped(
     assert not list(shop.path.glob(".staging*"))
 
 
-def test_when_nothing_is_left_the_first_reason_is_told(catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_when_no_product_is_left_the_first_reason_is_reported(
+    catalog: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     catalog.write_text("id,title,image\nB,Nothing at all,noise.png\n", encoding="utf-8")
     shop = Workspace.create(catalog.parent / "shop")
     with pytest.raises(SystemExit) as ended:

@@ -45,7 +45,7 @@ def judged(copy: Callable[[], Workspace]) -> tuple[Workspace, Manifest]:
     return workspace, run(reward(workspace, WITH_JUDGE))
 
 
-def test_the_judge_is_judged_on_the_same_held_out_pairs(judged: tuple[Workspace, Manifest]) -> None:
+def test_the_judge_is_evaluated_on_the_same_held_out_pairs(judged: tuple[Workspace, Manifest]) -> None:
     workspace, manifest = judged
     assert manifest.result["judge"]["pairs"] == manifest.result["pairs"]
     assert any(line.startswith("judge, pair accuracy") for line in manifest.result["summary"])
@@ -118,7 +118,7 @@ def test_teacher_and_judge_learn_from_their_own_products_alone(
     assert changed("judge", "scenes.json") == judge_changes
 
 
-def test_optimize_learns_nothing_on_the_judges_products_and_watches_on_them(
+def test_optimize_excludes_the_judges_products_and_monitors_on_them(
     judged: tuple[Workspace, Manifest],
 ) -> None:
     workspace, _ = judged
@@ -145,7 +145,7 @@ def test_a_judge_of_the_same_form_is_refused_before_anything_is_trained(copy: Ca
     assert not (workspace.models / "reward").exists()
 
 
-def test_a_judge_that_is_not_whole_says_so(copy: Callable[[], Workspace]) -> None:
+def test_a_damaged_judge_is_refused(copy: Callable[[], Workspace]) -> None:
     workspace = copy()
     (workspace.models / "judge").mkdir(parents=True)
     with pytest.raises(ModelError, match=r"groups.json: damaged .*--judge"):
@@ -167,7 +167,7 @@ def test_a_share_of_every_department_is_kept_apart() -> None:
 
 
 @pytest.mark.slow
-def test_a_new_reward_model_takes_the_old_judge_away_and_variety_is_watched_without_one(
+def test_a_new_reward_model_removes_the_old_judge_and_diversity_is_monitored_without_one(
     judged: tuple[Workspace, Manifest], tmp_path: Path
 ) -> None:
     shutil.copytree(judged[0].path, tmp_path / "shop")

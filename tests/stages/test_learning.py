@@ -30,7 +30,7 @@ from clickscape.workspace import Manifest, Workspace
 from .conftest import SMALL_OPTIMIZE, SMALL_REWARD
 
 
-def test_the_reward_model_is_judged_beside_its_ceiling_and_rivals(shop: Workspace) -> None:
+def test_the_reward_report_holds_accuracy_noise_ceiling_and_baselines(shop: Workspace) -> None:
     manifest = run(reward(shop, SMALL_REWARD))
     result = manifest.result
     assert result["pairs"] > 0

@@ -149,7 +149,7 @@ def test_the_command_line_reports_what_was_missing_and_what_was_left_out(
     assert "left out, line 5: no product id. Fill the column product_id." in told
 
 
-def test_the_command_line_never_reaches_into_the_house(tmp_path: Path, web: tuple[str, Network]) -> None:
+def test_the_command_line_never_connects_to_a_private_address(tmp_path: Path, web: tuple[str, Network]) -> None:
     url, _ = web
     (tmp_path / "feed.csv").write_text(f"id,title,image\nA,Ball,{url}/ball.png\nB,Cube,http://127.0.0.1/b.png\n")
     for command in (["ingest", "shop", "feed.csv"], ["generate", "--catalog", "feed.csv", "--out", "ads"]):

@@ -117,7 +117,9 @@ def test_what_the_gate_refuses_stays_stale_and_is_named(shop: Workspace, capsys:
     assert run(refresh(shop)) == Refreshed(1, ()), "looser limits let it be drawn"
 
 
-def test_a_kill_before_the_old_one_is_retired_is_mended(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_before_the_old_creative_is_retired_is_recovered_from(
+    shop: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paint(Path(shop.products()[0].image), (20, 60, 160))
     with monkeypatch.context() as patch:
         patch.setattr(Workspace, "mark_creatives", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -109,7 +109,7 @@ def test_the_picture_is_the_cut_out(small, products, tmp_path):
     )
 
 
-def test_impossible_wishes_are_refused(small, products):
+def test_invalid_generation_arguments_are_refused(small, products):
     with pytest.raises(ValueError, match="n=0"):
         Writer(small).describe(products[0], n=0)
     with pytest.raises(ValueError, match="temperature"):

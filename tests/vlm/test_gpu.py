@@ -16,7 +16,7 @@ pytestmark = pytest.mark.gpu
 
 
 @torch.inference_mode()
-def test_the_shipped_model_says_there_what_it_says_here() -> None:
+def test_log_probs_on_the_gpu_equal_those_on_the_cpu() -> None:
     products = sample.products()[:4]
     pictures = [product_picture(sample.cutout(product.product_id, 256), size=96) for product in products]
     asked = [
@@ -31,7 +31,7 @@ def test_the_shipped_model_says_there_what_it_says_here() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float32", "float16"])
-def test_it_writes_there(dtype: str) -> None:
+def test_the_shipped_model_generates_on_the_gpu(dtype: str) -> None:
     writer = load(device="cuda", dtype=dtype)
     product = sample.products()[0]
     picture = product_picture(sample.cutout(product.product_id, 256), size=96)

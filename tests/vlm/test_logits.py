@@ -15,7 +15,7 @@ def places(small):
     return hidden, torch.randint(vocabulary, (13,), generator=generator), vocabulary
 
 
-def test_in_parts_is_as_a_whole_and_never_holds_more_than_a_part(build, places) -> None:
+def test_chunked_log_probs_equal_full_ones_and_hold_one_chunk_at_a_time(build, places) -> None:
     vlm = build(seed=3)
     vlm.model.double().requires_grad_(True)
     hidden, targets, vocabulary = places

@@ -63,7 +63,7 @@ def double(build: Callable[..., VisionLanguageModel]) -> VisionLanguageModel:
     return vlm
 
 
-def test_a_tree_reads_every_shared_beginning_once() -> None:
+def test_a_packed_tree_holds_every_shared_prefix_once() -> None:
     """Question 1 2 3 with answers 4 5 and 4 6 7; another question 1 2 8 with answer 4."""
     made = tree([np.array(ids) for ids in ([1, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7], [1, 2, 8, 4])])
     assert made.ids.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 4]
@@ -87,7 +87,7 @@ def test_a_tree_reads_every_shared_beginning_once() -> None:
 
 @pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_answers_count_the_same_and_pull_the_same(build, questions, attention) -> None:
+def test_packed_answers_have_the_same_log_probs_and_gradients(build, questions, attention) -> None:
     vlm = double(build)
     vlm.model.set_attn_implementation(attention)
     packed, owners = packed_log_probs(vlm, questions, answers())
@@ -102,7 +102,7 @@ def test_packed_answers_count_the_same_and_pull_the_same(build, questions, atten
 
 
 @torch.inference_mode()
-def test_features_stand_for_pictures(small, questions) -> None:
+def test_cached_features_can_replace_pictures(small, questions) -> None:
     shown = [picture for question in questions for picture in question.images]
     features = batches.image_features(small, shown)
     given, _ = packed_log_probs(small, questions, answers(), features=features)
@@ -113,7 +113,7 @@ def test_features_stand_for_pictures(small, questions) -> None:
 
 
 @torch.inference_mode()
-def test_what_is_shared_is_read_once_and_a_picture_looked_at_once(small, questions, monkeypatch) -> None:
+def test_shared_prefixes_and_pictures_are_encoded_once(small, questions, monkeypatch) -> None:
     read, looked = [], []
     hooks = [
         small.core.model.language_model.register_forward_pre_hook(
@@ -144,7 +144,7 @@ def test_pictures_that_look_alike_but_are_others_do_not_mix(small, noise, produc
     assert (each[0] - each[1]).abs().max() > 1e-3
 
 
-def test_a_branch_that_does_not_fit_is_refused(small, questions) -> None:
+def test_an_answer_that_exceeds_the_context_is_refused(small, questions) -> None:
     with pytest.raises(ModelError, match="too long"):
         packed_log_probs(small, questions[:1], [(0, "x"), (0, "word " * 700)])
 

@@ -25,7 +25,7 @@ def test_plain_wording_fades_out():
     assert training.plain_share(0.0, end=0.0) == 0
 
 
-def test_the_tower_learns_what_it_is_shown(build, corpus):
+def test_the_vision_tower_learns_colors_from_captions(build, corpus):
     vlm = build(seed=1)
     heads = training.slot_heads(vlm, corpus, seed=1)
     departments = [product.department for product in corpus.ad_products]

@@ -26,7 +26,7 @@ def held_out():
     return [item for item in sample.products() if sample.is_held_out(item.product_id)][::24]
 
 
-def test_it_is_small_and_says_what_it_is(writer):
+def test_the_shipped_model_is_small_and_names_itself(writer):
     weights = sum(path.stat().st_size for path in TINY_FOLDER.glob("*.safetensors"))
     assert weights <= 33_000_000
     assert 3_000_000 <= writer.vlm.parameters <= 8_200_000

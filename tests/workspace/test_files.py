@@ -70,7 +70,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert files(tmp_path) == {"model/new": b"2"}
 
 
-def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_writers_are_removed_and_of_running_ones_kept(tmp_path: Path) -> None:
     """Left by a kill: a folder that nobody locks. Other targets' folders and other people's files are left alone."""
     for name in (".tmp-model-0a1b2c", ".tmp-model-2-0a1b2c", ".tmp-other-0a1b2c"):
         (tmp_path / name).mkdir()
@@ -90,7 +90,7 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_p
 
 
 @pytest.mark.parametrize("target_there", [True, False])
-def test_a_kill_between_the_two_renames_is_mended(workspace: Workspace, target_there: bool) -> None:
+def test_a_kill_between_the_two_renames_is_recovered_from(workspace: Workspace, target_there: bool) -> None:
     replaced = workspace.models / ".old-reward"
     replaced.mkdir()
     (replaced / "weights").write_text("old")

@@ -37,7 +37,7 @@ def test_the_settings_file_names_every_setting_and_changes_none(workspace: Works
     assert workspace.settings.clicks == ClicksConfig(prior_impressions=50)
 
 
-def test_create_refuses_what_is_not_its_own(workspace: Workspace, tmp_path: Path) -> None:
+def test_create_refuses_a_folder_with_foreign_files(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="is a workspace already"):
         Workspace.create(workspace.path)
     assert Workspace.create(workspace.path, exist_ok=True).path == workspace.path

@@ -75,7 +75,7 @@ def test_a_loud_pattern_does_not_drown_the_outline() -> None:
     assert covered(canvas[..., 3], conditions.edges(canvas, low=0.6, high=0.95)[..., 0]) > 0.97
 
 
-def test_an_inner_edge_is_seen() -> None:
+def test_edges_inside_the_product_are_kept() -> None:
     canvas = canvas_of((40, 40, 40))
     canvas[:, 80:, :3] = 200
     column = conditions.edges(canvas, low=0.3, high=0.6)[80:120, 77:84, 0]

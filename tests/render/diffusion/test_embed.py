@@ -48,7 +48,7 @@ def test_a_short_prompt_is_what_diffusers_encodes(pipeline: Any) -> None:
         assert wanted.pooled is None
 
 
-def test_nothing_said_against_is_what_diffusers_makes_of_it(pipeline: Any) -> None:
+def test_an_empty_negative_prompt_is_what_diffusers_encodes(pipeline: Any) -> None:
     expected = own(pipeline, "oak table", None)
     wanted = embed.embed(pipeline, [("oak table",)], length=1)
     unwanted = embed.unprompted(pipeline, wanted)

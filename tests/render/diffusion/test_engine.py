@@ -45,7 +45,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
-def test_it_is_loaded_by_its_name_with_its_settings(pipelines: Path, products: list[Product]) -> None:
+def test_the_diffusion_renderer_is_loaded_by_name_with_its_settings(pipelines: Path, products: list[Product]) -> None:
     settings = Settings(diffusion=config(pipelines, "sd15"))
     renderer = clickscape.render.load("diffusion", settings=settings)
     assert isinstance(renderer, clickscape.render.BatchRenderer)
@@ -75,7 +75,9 @@ def test_the_products_pixels_are_exact_at_any_size(
         assert (made.scene, made.unknown, made.content) == (None, (), "")
 
 
-def test_a_batch_is_its_pictures_one_by_one(opened: tuple[DiffusionConfig, Weights], products: list[Product]) -> None:
+def test_a_batch_equals_its_pictures_one_by_one(
+    opened: tuple[DiffusionConfig, Weights], products: list[Product]
+) -> None:
     """Mixed sizes, seeds and prompt lengths: what is drawn beside a picture does not show in it."""
     settings, models = opened
     asked = [
@@ -230,7 +232,7 @@ def test_a_flagged_picture_is_drawn_again_from_a_seed_that_follows(
         _strictness(renderer, 2.0)
 
 
-def test_without_a_checker_nobody_looks(pipelines: Path, products: list[Product]) -> None:
+def test_without_a_safety_checker_no_picture_is_flagged(pipelines: Path, products: list[Product]) -> None:
     renderer = DiffusionRenderer(config(pipelines, "sd15", safety_checker=False))
     assert renderer.weights.checker is None
     assert renderer.render(products[0], "oak table", size=(48, 48), seed=1).image.any()

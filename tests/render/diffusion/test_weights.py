@@ -68,14 +68,14 @@ def test_a_file_of_something_else_is_refused_by_name(pipelines: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("key", ["model", "controlnet", "lora", "safety_model"])
-def test_pickles_stay_shut(pipelines: Path, tmp_path: Path, key: str) -> None:
+def test_pickled_weights_are_never_opened(pipelines: Path, tmp_path: Path, key: str) -> None:
     pickle = tmp_path / "weights.ckpt"
     torch.save({}, pickle)
     with pytest.raises(ModelError, match=r"weights.ckpt: a pickle can run any program"):
         weights.load(config(pipelines, "sd15", **{key: str(pickle)}))
 
 
-def test_a_folder_of_pickles_stays_shut(pipelines: Path, tmp_path: Path) -> None:
+def test_a_folder_of_pickled_weights_is_refused(pipelines: Path, tmp_path: Path) -> None:
     folder = tmp_path / "canny"
     folder.mkdir()
     shutil.copy(pipelines / "sd15-canny" / "config.json", folder)
@@ -96,7 +96,7 @@ def test_a_folder_of_pickles_stays_shut(pipelines: Path, tmp_path: Path) -> None
         ({"model": "sd15-canny"}, r"sd15-canny: no model_index.json"),
     ],
 )
-def test_what_is_not_here_or_does_not_fit_is_one_clear_line(
+def test_a_missing_or_mismatched_model_is_one_clear_error(
     pipelines: Path, changed: dict[str, str], message: str
 ) -> None:
     local = {key: str(pipelines / name) if (pipelines / name).exists() else name for key, name in changed.items()}
@@ -109,14 +109,12 @@ def test_what_is_not_here_or_does_not_fit_is_one_clear_line(
     ("changed", "message"),
     [({"device": "toaster"}, r"diffusion.device: 'toaster' is not a device"), ({"offload": True}, r"offload = false")],
 )
-def test_a_device_that_is_not_there_is_a_setting_to_mend(
-    pipelines: Path, changed: dict[str, Any], message: str
-) -> None:
+def test_a_missing_device_is_a_settings_error(pipelines: Path, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         weights.load(config(pipelines, "sd15", **changed))
 
 
-def test_the_family_fills_what_was_not_said() -> None:
+def test_the_model_family_fills_missing_settings() -> None:
     assert DiffusionConfig.model_validate({"family": "sdxl"}).side == 1024
     assert DiffusionConfig.model_validate({"family": "sdxl", "side": 768}).side == 768
     assert DiffusionConfig() == DiffusionConfig.model_validate({"family": "sd15"})

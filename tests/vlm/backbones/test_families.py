@@ -55,7 +55,7 @@ def test_log_probs_of_a_batch_are_those_of_single_samples(
 
 
 @torch.inference_mode()
-def test_the_picture_is_seen(opened: Opened, family: str, samples: list[Sample]) -> None:
+def test_the_answer_depends_on_the_picture(opened: Opened, family: str, samples: list[Sample]) -> None:
     vlm, (first, second, _) = opened(family), samples
     other = replace(first, images=second.images)
     mine, others = (

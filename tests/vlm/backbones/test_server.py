@@ -206,7 +206,7 @@ def test_a_server_that_is_silent_or_absent_is_one_clear_error(shelf: list[Produc
         ({"text": "\n  \n"}, "wrote 0 of 2 descriptions"),
     ],
 )
-def test_an_answer_of_another_kind_is_one_clear_error(
+def test_an_unexpected_server_response_is_one_clear_error(
     address: str, behavior: Behavior, shelf: list[Product], change: dict[str, Any], said: str
 ) -> None:
     for name, value in change.items():
@@ -234,7 +234,7 @@ def test_the_key_comes_from_the_environment_and_shows_nowhere(
 
 
 @pytest.mark.parametrize("wrong", ["localhost:8000", "ftp://a/v1", "http://", "http://[::1", "http://a/v1?key=x"])
-def test_what_is_no_address_is_refused(wrong: str) -> None:
+def test_an_invalid_server_address_is_refused(wrong: str) -> None:
     with pytest.raises(ModelError, match="no address of a server"):
         _writer(wrong)
     with pytest.raises(ModelError, match=f"no user and password.*{KEY_VARIABLE}") as told:
@@ -242,14 +242,14 @@ def test_what_is_no_address_is_refused(wrong: str) -> None:
     assert "secret@" not in str(told.value)
 
 
-def test_of_several_models_one_has_to_be_named(address: str, behavior: Behavior) -> None:
+def test_a_server_with_several_models_needs_a_model_name(address: str, behavior: Behavior) -> None:
     behavior.models = ("large", "small")
     with pytest.raises(ModelError, match="serves large, small; one has to be named"):
         room.connect(address)
     assert room.connect(address, model="small").model_id == "small"
 
 
-def test_impossible_wishes_are_refused(address: str, shelf: list[Product]) -> None:
+def test_invalid_generation_arguments_are_refused(address: str, shelf: list[Product]) -> None:
     with pytest.raises(ValueError, match="n=0"):
         _writer(address).describe(shelf[0], n=0)
     with pytest.raises(ValueError, match="temperature"):

@@ -75,7 +75,7 @@ def test_a_launcher_that_starts_fewer_than_it_was_asked_for_is_found_out(
         launched().__enter__()
 
 
-def test_a_launch_without_processes_is_one_clear_error(on_cpu: pytest.MonkeyPatch) -> None:
+def test_an_invalid_world_size_is_one_clear_error(on_cpu: pytest.MonkeyPatch) -> None:
     on_cpu.setenv("WORLD_SIZE", "two")
     with pytest.raises(LaunchError, match="WORLD_SIZE is 'two', not a number of processes"):
         launched().__enter__()

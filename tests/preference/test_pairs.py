@@ -85,7 +85,7 @@ scored = st.lists(st.tuples(st.sampled_from("abcd"), st.booleans(), st.floats(-5
 
 
 @given(rows=scored, least=st.floats(0, 2), count=st.integers(1, 4), share=st.sampled_from([0.0, 0.4, 1.0]))
-def test_every_pair_prefers_the_higher_reward_by_the_margin(
+def test_every_winner_parsed_and_unparsed_losers_stay_within_their_share(
     rows: list[tuple[str, bool, float]], least: float, count: int, share: float
 ) -> None:
     pairs = choose_pairs([candidates(*rows)] * 3, min_margin=least, per_product=count, unparsed_share=share)

@@ -32,8 +32,8 @@ from clickscape.config import GenerateConfig
 from clickscape.gates.style import Style
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.select import CandidateSelector, Selection, select
-from clickscape.render.studio.parse import parse
-from clickscape.render.studio.scene import Scene
+from clickscape.render.language.parse import parse
+from clickscape.render.scene import Scene
 from clickscape.simulator import world
 from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Product

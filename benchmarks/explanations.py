@@ -27,7 +27,7 @@ from clickscape import reward as reward_room
 from clickscape.catalog import sample
 from clickscape.clicks import ctr, logs
 from clickscape.config import ClicksConfig
-from clickscape.render.studio.phrases import phrases
+from clickscape.render.language.phrases import phrases
 from clickscape.reward.explain.creative import phrase_effects
 from clickscape.reward.explain.elements import credit
 from clickscape.simulator import traffic, world, writer

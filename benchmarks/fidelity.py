@@ -32,9 +32,9 @@ from clickscape.catalog import sample
 from clickscape.gates import contact_shadow, edge, extension, fidelity, outline
 from clickscape.gates.fidelity import Limits, Measures
 from clickscape.gates.result import Kind
-from clickscape.render.studio import scene as scenes
+from clickscape.render import scene as scenes
+from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import Scene
 from clickscape.stats.bootstrap import ClusterBootstrap
 
 RESULTS = Path(__file__).parent / "results" / "fidelity.jsonl"

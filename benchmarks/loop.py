@@ -28,7 +28,7 @@ from clickscape.catalog import sample
 from clickscape.config import OptimizeConfig
 from clickscape.demo import SCALES, Scale, prepare
 from clickscape.preference.diversity import self_bleu
-from clickscape.render.studio.scene import Scene
+from clickscape.render.scene import Scene
 from clickscape.reward import scene_judge
 from clickscape.simulator.evaluation import TrueAd
 from clickscape.stages import compare, split

@@ -31,7 +31,7 @@ from clickscape.config import RelevanceConfig
 from clickscape.gates.relevance import Contrast, panel
 from clickscape.generation.pipeline import cutout_images
 from clickscape.preference.corruption import hide_patches
-from clickscape.render.studio.parse import parse
+from clickscape.render.language.parse import parse
 from clickscape.simulator import world, writer
 from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate, Product

@@ -29,7 +29,7 @@ from clickscape import vlm
 from clickscape.clicks.pairs import to_pairs
 from clickscape.config import ClicksConfig, RewardConfig
 from clickscape.demo import SCALES, prepare
-from clickscape.render.studio.scene import SLOTS
+from clickscape.render.scene import SLOTS
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import model as reward_model
 from clickscape.reward.data import RewardData

@@ -25,9 +25,9 @@ import cv2
 import numpy as np
 
 from _page import write_part
-from clickscape.render.studio import scene as scenes
+from clickscape.render import scene as scenes
+from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer, vary
-from clickscape.render.studio.scene import Scene
 
 RESULTS = Path(__file__).parent / "results" / "studio.jsonl"
 CASES = ("known scene, new product", "new scene, known set", "first of a set, from disk", "first of a set")

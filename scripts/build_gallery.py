@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from clickscape.catalog import sample
+from clickscape.render.language.lexicon import DEFAULTS, PHRASES
+from clickscape.render.scene import NO_PROP, SLOTS, Scene
 from clickscape.render.studio import disk
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.lexicon import DEFAULTS, PHRASES
-from clickscape.render.studio.scene import NO_PROP, SLOTS, Scene
 
 DOCS = Path(__file__).parent.parent / "docs"
 SIDE, COLUMNS, MARGIN, LABEL = 240, 6, 8, 26  # pixels; pictures per row

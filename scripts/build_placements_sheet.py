@@ -15,8 +15,8 @@ from clickscape.catalog import sample
 from clickscape.catalog.cutout import open_cutout
 from clickscape.render import placements
 from clickscape.render.encode import encode
+from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import Scene
 
 TARGET = Path(__file__).parents[1] / "docs/pictures/placements.webp"
 SHOWN = {  # product → its scene and seed

@@ -12,7 +12,7 @@ from PIL import Image
 
 from clickscape import render
 from clickscape.catalog import sample
-from clickscape.render.studio.product import Box
+from clickscape.render.renderer import Box
 from clickscape.render.text import set_text
 
 SIDE, SHOWN, THUMBNAIL, GAP = 1080, 360, 160, 12

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from clickscape.catalog import sample
+from clickscape.render.scene import PROPS, Scene
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import PROPS, Scene
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "props.webp"
 PRODUCT = "face_serum"

@@ -26,10 +26,10 @@ import torch
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import product_picture
 from clickscape.config import PretrainConfig, TinyConfig
+from clickscape.render.language.parse import parse
+from clickscape.render.physical_size import PhysicalSize, physical_size
+from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.parse import parse
-from clickscape.render.studio.physical_size import PhysicalSize, physical_size
-from clickscape.render.studio.scene import Scene
 from clickscape.simulator import writer
 from clickscape.simulator.vocabulary import PHRASES, SLOTS
 from clickscape.types import Product

@@ -12,7 +12,7 @@ from clickscape.catalog import sample
 from clickscape.errors import ConfigError
 from clickscape.gates import content_rules
 from clickscape.gates.wording import said
-from clickscape.render.studio import lexicon
+from clickscape.render.language import lexicon
 from clickscape.types import Product
 
 RULES = {rule.name: rule for rule in content_rules.load()}

@@ -16,9 +16,9 @@ from clickscape.gates.edge import edge_difference, seam_step
 from clickscape.gates.extension import extension_share
 from clickscape.gates.fidelity import Limits
 from clickscape.gates.outline import smooth, unroll
-from clickscape.render.studio.color import to_display, to_linear
+from clickscape.render.color import to_display, to_linear
+from clickscape.render.scene import Scene as StudioScene
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import Scene as StudioScene
 
 SIDE = 512
 TOP, BOTTOM, LEFT, RIGHT = 150, 410, 200, 312  # rows and columns of the box: 260 × 112 pixels

@@ -14,8 +14,8 @@ from clickscape.config import FidelityConfig
 from clickscape.gates.fidelity import Limits
 from clickscape.generation import retry
 from clickscape.render.renderer import Margins, Rendering
+from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import Scene
 
 SCENE = Scene("studio", "oak", "soft", "table", "mint")
 

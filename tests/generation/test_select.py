@@ -21,7 +21,7 @@ from clickscape.generation import select as select_module
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.select import CandidateSelector, Selection, overlap, scene_key, select
 from clickscape.render.renderer import Renderer
-from clickscape.render.studio.scene import Scene
+from clickscape.render.scene import Scene
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.prompts import wishes

@@ -16,7 +16,7 @@ from clickscape.generation.pipeline import AdPipeline
 from clickscape.preference.monitor import FILE, HeldOutSample, RewardHackingMonitor, compare, read_samples
 from clickscape.preference.rounds import RoundReport, open_policy, optimize
 from clickscape.render import load
-from clickscape.render.studio.parse import parse
+from clickscape.render.language.parse import parse
 from clickscape.reward.judge import Judge
 from clickscape.reward.scene_judge import SceneJudge
 from clickscape.types import Product

@@ -17,7 +17,7 @@ from clickscape.generation.sample import Candidate, sample_candidates, score_can
 from clickscape.generation.score import image_seeds
 from clickscape.preference.pairs import choose_pairs
 from clickscape.render import load
-from clickscape.render.studio.parse import parse
+from clickscape.render.language.parse import parse
 from clickscape.reward.model import build as build_reward
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer

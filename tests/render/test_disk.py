@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import clickscape.render
+from clickscape.render.scene import Scene
 from clickscape.render.studio import disk, gbuffer, materials
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import Scene
 
 
 def cutout() -> np.ndarray:

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import clickscape.render
-from clickscape.render.studio import lexicon
+from clickscape.render.language import lexicon
+from clickscape.render.language.parse import explain, nearest, parse
 from clickscape.render.studio.palette import answer, main_color
-from clickscape.render.studio.parse import explain, nearest, parse
 from clickscape.types import Product
 
 

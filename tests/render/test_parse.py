@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clickscape.errors import SceneError
-from clickscape.render.studio import lexicon
-from clickscape.render.studio.parse import parse
-from clickscape.render.studio.scene import NO_PROP, SLOTS, WALLED, Scene
+from clickscape.render.language import lexicon
+from clickscape.render.language.parse import parse
+from clickscape.render.scene import NO_PROP, SLOTS, WALLED, Scene
 
 ALL_PHRASES = [
     (slot, value, phrase)

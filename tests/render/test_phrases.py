@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clickscape.catalog import sample
-from clickscape.render.studio.parse import parse
-from clickscape.render.studio.phrases import phrases
+from clickscape.render.language.parse import parse
+from clickscape.render.language.phrases import phrases
 from clickscape.simulator import writer
 
 CASES = {

@@ -9,8 +9,9 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from clickscape.render.studio import props, scene
-from clickscape.render.studio.scene import Scene
+from clickscape.render import scene
+from clickscape.render.scene import Scene
+from clickscape.render.studio import props
 from clickscape.render.studio.stand import Stand
 from clickscape.simulator import vocabulary
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import clickscape.render
 from clickscape.errors import ConfigError
-from clickscape.render.studio.scene import Scene
+from clickscape.render.scene import Scene
 from clickscape.types import Product
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickscape.render.studio import lexicon
-from clickscape.render.studio.parse import parse, spans
-from clickscape.render.studio.reword import meaning, reword
-from clickscape.render.studio.scene import SLOTS, Scene
-from clickscape.render.studio.seasons import SEASONS, in_season
+from clickscape.render.language import lexicon
+from clickscape.render.language.parse import parse, spans
+from clickscape.render.language.reword import meaning, reword
+from clickscape.render.language.seasons import SEASONS, in_season
+from clickscape.render.scene import SLOTS, Scene
 from clickscape.simulator import writer
 
 PHRASES = [one for values in lexicon.PHRASES.values() for row in values.values() for one in row]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clickscape.render.renderer import NO_MARGINS, Margins
+from clickscape.render.scene import Scene
 from clickscape.render.studio import product
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.geometry import Camera
-from clickscape.render.studio.scene import Scene
 
 REELS = Margins(top=0.14, right=0.06, bottom=0.35, left=0.06)
 BANNERS = ((728, 90), (320, 50), (970, 90), (468, 60))

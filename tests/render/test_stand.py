@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from clickscape.catalog import sample
-from clickscape.render.studio import gbuffer, geometry, lights, product, props, scene, stage
+from clickscape.render import scene
+from clickscape.render.physical_size import PhysicalSize, physical_size
+from clickscape.render.scene import Scene
+from clickscape.render.studio import gbuffer, geometry, lights, product, props, stage
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.geometry import Box, Camera, Cylinder
-from clickscape.render.studio.physical_size import PhysicalSize, physical_size
-from clickscape.render.studio.scene import Scene
 from clickscape.render.studio.stand import Stand, spread_of, stand_for
 from clickscape.types import Product
 

@@ -13,7 +13,7 @@ from clickscape.catalog import sample
 from clickscape.clicks import ctr, logs
 from clickscape.config import ClicksConfig
 from clickscape.errors import LogError
-from clickscape.render.studio.scene import Scene
+from clickscape.render.scene import Scene
 from clickscape.reward.explain.elements import ElementReport, credit
 from clickscape.simulator import traffic, world, writer
 from clickscape.simulator.pixels import PixelStats

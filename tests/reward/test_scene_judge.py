@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clickscape.errors import ModelError
-from clickscape.render.studio.scene import Scene
+from clickscape.render.scene import Scene
 from clickscape.reward import judge as reward_judge
 from clickscape.reward.data import RewardData
 from clickscape.reward.scene_judge import SceneJudge, fit, load

@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from clickscape.render.studio import lexicon, scene
-from clickscape.render.studio.parse import parse
-from clickscape.render.studio.scene import Scene
+from clickscape.render import scene
+from clickscape.render.language import lexicon
+from clickscape.render.language.parse import parse
+from clickscape.render.scene import Scene
 from clickscape.simulator import traffic, unseen, vocabulary, world, writer
 from clickscape.simulator.world import SEGMENTS
 from clickscape.types import Creative, Product

@@ -12,8 +12,8 @@ import pytest
 
 from clickscape.catalog import sample
 from clickscape.errors import ConfigError
+from clickscape.render.scene import NO_PROP, Scene
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import NO_PROP, Scene
 from clickscape.simulator import pixels, world, writer
 from clickscape.simulator.pixels import PixelStats
 from clickscape.simulator.shoppers import FIT, PICTURED

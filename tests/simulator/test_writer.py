@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clickscape.catalog import sample
-from clickscape.render.studio import lexicon
-from clickscape.render.studio import scene as studio
-from clickscape.render.studio.parse import parse
-from clickscape.render.studio.scene import Scene
+from clickscape.render import scene as studio
+from clickscape.render.language import lexicon
+from clickscape.render.language.parse import parse
+from clickscape.render.scene import Scene
 from clickscape.simulator import writer
 from clickscape.simulator.nouns import NOUNS, SHELVES
 from clickscape.simulator.vocabulary import SETTINGS, SLOTS, WALLED

@@ -18,7 +18,7 @@ from PIL import Image
 from clickscape import clicks as click_room
 from clickscape.cli import main
 from clickscape.errors import ModelError, WorkspaceError
-from clickscape.render.studio.phrases import phrases
+from clickscape.render.language.phrases import phrases
 from clickscape.stages import split
 from clickscape.stages.explain import explain_creative, explain_elements
 from clickscape.stages.progress import run

@@ -21,8 +21,8 @@ from clickscape.errors import ConfigError, TextError, WorkspaceError
 from clickscape.gates import GateResult, fidelity
 from clickscape.generation import retry
 from clickscape.render import placements, provenance
+from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import Scene
 from clickscape.stages.export import Exported, export
 from clickscape.stages.progress import run
 from clickscape.stages.rendition import Words

@@ -15,7 +15,7 @@ from PIL import Image
 from clickscape import render
 from clickscape.catalog import feeds, sample
 from clickscape.gates import fidelity
-from clickscape.render.studio.parse import parse
+from clickscape.render.language.parse import parse
 from clickscape.stages import generate as stage
 from clickscape.stages.generate import Summary
 from clickscape.stages.optimize import relevance_gate

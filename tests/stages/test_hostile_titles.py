@@ -16,7 +16,7 @@ from rich.console import Console
 from clickscape.catalog import sample, supplement
 from clickscape.catalog.supplement import Pictures
 from clickscape.cli import terminal
-from clickscape.render.studio.scene import Scene
+from clickscape.render.scene import Scene
 from clickscape.stages import generate as stage
 from clickscape.stages.progress import Progress, run
 from clickscape.types import Product

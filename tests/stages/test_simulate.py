@@ -16,7 +16,7 @@ import pytest
 
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig
-from clickscape.render.studio.parse import parse
+from clickscape.render.language.parse import parse
 from clickscape.simulator import world
 from clickscape.simulator.unseen import UNSEEN_PROPS, UNSEEN_SURFACES, unseen
 from clickscape.simulator.vocabulary import SLOTS

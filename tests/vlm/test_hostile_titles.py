@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from clickscape import vlm as room
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import product_picture
-from clickscape.render.studio.parse import parse
+from clickscape.render.language.parse import parse
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample, collate
 from clickscape.vlm.generate import Writer

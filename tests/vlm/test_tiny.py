@@ -9,7 +9,7 @@ import torch
 from clickscape import vlm as room
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import product_picture
-from clickscape.render.studio.parse import parse
+from clickscape.render.language.parse import parse
 from clickscape.types import Product
 from clickscape.vlm import batch as batches
 from clickscape.vlm.model import TINY_FOLDER

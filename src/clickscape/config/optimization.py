@@ -70,6 +70,7 @@ class OptimizeConfig(StageConfig):
     )
     train_tower: bool = Field(False, description="let the vision tower learn too")
     lora_rank: int = Field(0, ge=0, description="0 trains all weights of the language model")
+    renderer: Literal["studio", "diffusion"] = Field("studio", description="what draws the ads that are compared")
     render_size: int = Field(128, ge=64, description="pixels of the square images that the reward model looks at")
     seed: int = 0
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickscape.gates.outline import Floats
-from clickscape.render.studio.color import to_linear
+from clickscape.render.color import to_linear
 
 _FEWEST, _FEWEST_WIDE, _FEWEST_TALL, _LONG = 96, 200, 400, 3.0
 """Pixels of the shorter side from which floating shows: of most pictures, and of those _LONG times as long as short."""

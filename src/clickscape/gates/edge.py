@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickscape.gates.outline import INNER, OUTER, Floats, Outline, smooth
-from clickscape.render.studio.color import to_display, to_linear
+from clickscape.render.color import to_display, to_linear
 
 RIM = (-1, 0, 1, 2, 3)  # depths, pixels, that are compared with the clean composite
 GUESS = range(6, 10)  # depths from which the background behind the rim is guessed

@@ -17,11 +17,11 @@ from clickscape.errors import ConfigError
 from clickscape.gates import content_rules
 from clickscape.gates.content_rules import Breach
 from clickscape.gates.wording import said
-from clickscape.render.studio import lexicon
-from clickscape.render.studio.parse import parse, spans
-from clickscape.render.studio.reword import meaning, reword
-from clickscape.render.studio.scene import Scene
-from clickscape.render.studio.seasons import SEASONS, in_season
+from clickscape.render.language import lexicon
+from clickscape.render.language.parse import parse, spans
+from clickscape.render.language.reword import meaning, reword
+from clickscape.render.language.seasons import SEASONS, in_season
+from clickscape.render.scene import Scene
 
 Meaning = tuple[str, str]
 """A slot of the studio's scenes and a value of it."""

@@ -10,8 +10,7 @@ import numpy as np
 
 from clickscape.errors import PreferenceError
 from clickscape.generation.pipeline import AdPipeline
-from clickscape.render.renderer import Renderer, Rendering, render_all
-from clickscape.render.studio.parse import parse
+from clickscape.render.renderer import Rendering, render_all
 from clickscape.types import Product
 
 if TYPE_CHECKING:
@@ -20,22 +19,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredAd:
-    """A description of a product, the image that was rendered for it with `seed`, and its reward (logits).
-
-    ``parsed``: whether the image shows what the description says.
-    """
+    """A description of a product, the image that was rendered for it with `seed`, and its reward (logits)."""
 
     product: Product
     description: str
     seed: int
     rendering: Rendering
-    parsed: bool
     score: float
+
+    @property
+    def parsed(self) -> bool:
+        """Whether the image shows what the description says."""
+        return self.rendering.parsed
 
     @property
     def slots(self) -> Slots | None:
         """The scene that was rendered, slot → value; None for a renderer without scenes."""
-        return self.rendering.scene.slots if self.rendering.scene is not None else None
+        return self.rendering.slots
 
 
 def render_and_score(
@@ -52,7 +52,7 @@ def render_and_score(
     number per image.
     """
     rendered = render_all(pipeline.renderer, products, descriptions, size=(size, size), seeds=seeds)
-    scenes = [one.scene.slots if one.scene is not None else None for one in rendered]
+    scenes = [one.slots for one in rendered]
     scores = np.zeros(len(rendered))
     if pipeline.reward is not None:
         images = [one.image for one in rendered]
@@ -63,7 +63,7 @@ def render_and_score(
             f"{len(rendered)} images; one finite number per image is expected. Train the reward model again."
         )
     return [
-        ScoredAd(product, text, seed, one, _parsed(pipeline.renderer, text, one), float(score))
+        ScoredAd(product, text, seed, one, float(score))
         for product, text, seed, one, score in zip(products, descriptions, seeds, rendered, scores, strict=True)
     ]
 
@@ -72,8 +72,3 @@ def image_seeds(count: int, *, rng: np.random.Generator) -> list[int]:
     """Return a seed for every image, no two the same."""
     first = int(rng.integers(2**31 - count))
     return list(range(first, first + count))
-
-
-def _parsed(renderer: Renderer, text: str, rendered: Rendering) -> bool:
-    """Whether the image shows what the text says: no unknown word and, for the studio, enough named slots."""
-    return not rendered.unknown and (renderer.name != "studio" or parse(text).parses)

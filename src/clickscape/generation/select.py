@@ -22,7 +22,8 @@ from clickscape.gates.style import Style
 from clickscape.gates.wording import words
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.sample import Candidate, score_candidates
-from clickscape.render.studio.scene import Scene
+from clickscape.render.renderer import SceneRenderer
+from clickscape.render.scene import Scene
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.prompts import wishes
@@ -82,7 +83,7 @@ class CandidateSelector:
         language = self.style.rules.language
         if language == content_rules.ENGLISH:
             return
-        if self.pipeline.renderer.name == "studio":
+        if isinstance(self.pipeline.renderer, SceneRenderer):
             raise ConfigError(
                 f"[brand] language {language!r}: the studio reads English only. Leave it out, or use --renderer "
                 "diffusion with a prompt model that writes that language."
@@ -169,7 +170,8 @@ class _ProductSearch:
             rng=self.rng,
         )[0]
         for candidate, (text, written) in zip(scored, asked, strict=True):
-            scene = Scene.from_json(candidate.scene) if self.selector.pipeline.renderer.name == "studio" else None
+            draws_scenes = isinstance(self.selector.pipeline.renderer, SceneRenderer)
+            scene = Scene.from_json(candidate.scene) if draws_scenes else None
             if not self._refuse(text, style.shown_breaches(text, scene)):
                 self.pool.append(SelectedCandidate(candidate, written, style.met(text, scene)))
 

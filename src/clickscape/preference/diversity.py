@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clickscape.render.studio.parse import parse
+from clickscape.render.language.parse import parse
 
 ORDER = 4
 """Longest n-gram of BLEU, in words and commas."""

@@ -1,6 +1,7 @@
 """What a renderer is: something that draws an advertising image around a product's untouched pixels.
 
-One that is faster with several pictures at once is a `BatchRenderer`, and `render_all` finds out.
+One that is faster with several pictures at once is a `BatchRenderer`, and `render_all` finds out; one that draws scenes
+is a `SceneRenderer`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,20 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from clickscape.render.studio.scene import Scene
+    from clickscape.render.scene import Scene
 
 DigitalSource = Literal["compositeSynthetic", "trainedAlgorithmicMedia"]
 """IPTC DigitalSourceType: elements put together, some of them synthetic; or made by a trained model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of pixels; it may reach over the picture's border."""
+
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +59,23 @@ NO_MARGINS = Margins()
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """A finished picture (height, width, 3) sRGB; what was drawn; words that meant nothing; the product alone.
+    """A finished picture (height, width, 3) sRGB, and what a caller needs to know of how it was made.
 
-    `product`: the placed cut-out (height, width, 4), sRGB and straight alpha, as it went on top of the picture. `scene`
-    is None for a renderer that draws the words themselves.
+    `scene`: None for a renderer that takes the words as they are. `parsed`: whether the picture shows what the
+    description says. `unknown`: words that the renderer ignored. `product`: the placed cut-out (height, width, 4), sRGB
+    and straight alpha, as it went on top of the picture.
     """
 
     image: npt.NDArray[np.uint8]
     scene: Scene | None
     unknown: tuple[str, ...]
     product: npt.NDArray[np.uint8]
+    parsed: bool = True
+
+    @property
+    def slots(self) -> dict[str, str | None] | None:
+        """Return the scene as slot → value; None without a scene."""
+        return None if self.scene is None else self.scene.slots
 
     @property
     def product_mask(self) -> npt.NDArray[np.uint8]:
@@ -89,6 +107,17 @@ class Renderer(Protocol):
 
         The product keeps the `margins` free; what surrounds it fills the whole picture.
         """
+        ...
+
+
+@runtime_checkable
+class SceneRenderer(Renderer, Protocol):
+    """A renderer that parses a description into a scene, and can draw a scene without a description."""
+
+    def render_scene(
+        self, product: Product, scene: Scene, *, size: tuple[int, int], seed: int, margins: Margins = NO_MARGINS
+    ) -> Rendering:
+        """Draw `scene` around the product at `size` (width, height)."""
         ...
 
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from clickscape.errors import TextError
-from clickscape.render.studio.color import Bytes, Floats, linear_of_byte
-from clickscape.render.studio.product import Box
+from clickscape.render.color import Bytes, Floats, linear_of_byte
+from clickscape.render.renderer import Box
 from clickscape.render.typeset import (
     LEADING,
     Face,

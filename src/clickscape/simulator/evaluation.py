@@ -97,4 +97,4 @@ def _score(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path,
 @lru_cache(maxsize=1)
 def _pipeline(reward: Path) -> AdPipeline:
     """One renderer and one reward model per process."""
-    return AdPipeline(render.load("studio"), reward_room.load(reward, device=best_device()))
+    return AdPipeline(render.load(), reward_room.load(reward, device=best_device()))

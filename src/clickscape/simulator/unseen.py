@@ -6,7 +6,7 @@ that no click ever taught, beside those that it knows.
 
 from __future__ import annotations
 
-from clickscape.render.studio.scene import Scene
+from clickscape.render.scene import Scene
 
 UNSEEN_PROPS: frozenset[str] = frozenset({"candle", "palm"})
 """Each fits four departments in the shoppers' table, so it has something to say about clicks."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clickscape.render.studio.scene import NO_PROP
+from clickscape.render.scene import NO_PROP
 
 SETTINGS = ("studio", "bathroom", "loft", "kitchen", "living room", "terrace",
             "forest", "meadow", "beach", "desert", "city", "workshop")  # fmt: skip

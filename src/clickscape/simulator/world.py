@@ -18,7 +18,7 @@ from functools import partial
 from statistics import NormalDist
 
 from clickscape.errors import ConfigError
-from clickscape.render.studio.scene import NO_PROP, Scene
+from clickscape.render.scene import NO_PROP, Scene
 from clickscape.simulator.pixels import PixelStats
 from clickscape.simulator.shoppers import FIT, PICTURED
 from clickscape.simulator.vocabulary import SLOTS, WALLED

@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from clickscape.render.studio import lexicon
-from clickscape.render.studio.parse import parse
-from clickscape.render.studio.scene import NO_PROP, Scene
+from clickscape.render.language import lexicon
+from clickscape.render.language.parse import parse
+from clickscape.render.scene import NO_PROP, Scene
 from clickscape.simulator.nouns import BRANDS, COLORS, DETAILS, NOUNS, SHELVES
 from clickscape.simulator.vocabulary import PALETTES, PHRASES, SLOTS, WALLED
 from clickscape.types import Product

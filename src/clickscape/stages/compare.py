@@ -18,7 +18,7 @@ from clickscape import vlm
 from clickscape.catalog.images import open_image
 from clickscape.compute.device import best_device
 from clickscape.preference.evaluate import Evaluation, evaluate
-from clickscape.render.studio.scene import Scene
+from clickscape.render.scene import Scene
 from clickscape.reward.baselines import best_scene_per_category
 from clickscape.simulator import evaluation, world, writer
 from clickscape.simulator.evaluation import TrueAd

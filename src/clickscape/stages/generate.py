@@ -32,9 +32,9 @@ from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.retry import GatedRendering, fidelity_limits, refusal_reason, render_candidates
 from clickscape.generation.select import CandidateSelector, SelectedCandidate, Selection, scene_key, select
 from clickscape.render import provenance
+from clickscape.render.language.parse import explain
 from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Rendering
-from clickscape.render.studio.parse import explain
 from clickscape.stages.cutouts import cut_out_all
 from clickscape.stages.generation_record import LEFT_OUT, MANIFEST, REFUSED, CreativeRecord, Summary
 from clickscape.stages.load_feed import FeedOptions, gather

@@ -97,7 +97,7 @@ def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, proce
     products = workspace.products()
     writer = vlm.load(start_source(workspace, config), dtype="stored")
     pipeline = AdPipeline(
-        render.load("studio"),
+        render.load(config.renderer, settings=workspace.settings),
         reward_room.load(workspace.models / "reward", device=processes.device),
         cutout_images(writer.vlm.image_size),
         processes=processes,

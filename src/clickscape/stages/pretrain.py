@@ -13,7 +13,7 @@ from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.catalog.images import open_image
 from clickscape.config import PretrainConfig
 from clickscape.errors import WorkspaceError
-from clickscape.render.studio.scene import SLOTS
+from clickscape.render.scene import SLOTS
 from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import slots_of

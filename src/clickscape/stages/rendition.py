@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 import clickscape
 from clickscape import render
-from clickscape.catalog.cutout import open_cutout
 from clickscape.config import Settings
 from clickscape.errors import ImageError, TextError
 from clickscape.generation.retry import GatedRendering, fidelity_limits, render_until_pass, retry_seeds
@@ -27,11 +26,8 @@ from clickscape.render import provenance
 from clickscape.render.encode import encode
 from clickscape.render.placements import Placement
 from clickscape.render.provenance import Provenance
-from clickscape.render.renderer import Renderer, Rendering
-from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.physical_size import physical_size
-from clickscape.render.studio.product import Box
-from clickscape.render.studio.scene import Scene
+from clickscape.render.renderer import Box, Renderer, Rendering, SceneRenderer
+from clickscape.render.scene import Scene
 from clickscape.render.text import set_text
 from clickscape.types import Creative, Product
 from clickscape.workspace import atomic_file, file_name, fingerprint
@@ -118,19 +114,11 @@ def _passed(job: Job, renderer: Renderer) -> GatedRendering:
 
 
 def _rendered(job: Job, renderer: Renderer, seed: int) -> Rendering:
-    """The creative's own scene where the studio drew it, else its description, at the placement's size."""
+    """The creative's own scene where the renderer draws scenes, else its description, at the placement's size."""
     creative, placement = job.creative, job.placement
-    if isinstance(renderer, StudioRenderer) and creative.scene:
+    if isinstance(renderer, SceneRenderer) and creative.scene:
         scene = Scene.from_json(json.dumps(dict(creative.scene)))
-        cutout = open_cutout(job.product.image)
-        return renderer.compose(
-            cutout,
-            scene,
-            size=placement.size,
-            seed=seed,
-            margins=placement.margins,
-            physical_size=physical_size(job.product),
-        )
+        return renderer.render_scene(job.product, scene, size=placement.size, seed=seed, margins=placement.margins)
     return renderer.render(job.product, creative.description, size=placement.size, seed=seed, margins=placement.margins)
 
 

@@ -195,7 +195,7 @@ def _gallery(workspace: Workspace, found: _Found) -> Gallery | None:
     products = {product.product_id: product for product in workspace.products()}
     chosen = _chosen(split.read(workspace, list(products.values())).testing(list(products.values())))
     first = {name: {ad.product_id: ad for ad in reversed(ads[name])} for name in (compare.PRETRAINED, after_name)}
-    renderer = render.load("studio")
+    renderer = render.load()
     items: list[GalleryItem] = []
     for product in chosen:
         pair = []

@@ -23,7 +23,7 @@ from clickscape.clicks.split_half import split_half
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig, RewardConfig
 from clickscape.errors import ModelError, WorkspaceError
-from clickscape.render.studio.scene import SLOTS, Scene
+from clickscape.render.scene import SLOTS, Scene
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import judge as reward_judge
 from clickscape.reward import model as reward_model

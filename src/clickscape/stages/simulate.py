@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from clickscape import render
 from clickscape.compute.shards import map_shards
 from clickscape.config import SimulateConfig
-from clickscape.render.studio.engine import StudioRenderer
-from clickscape.render.studio.scene import Scene
+from clickscape.render.renderer import Renderer
+from clickscape.render.scene import Scene
 from clickscape.simulator import traffic, world, writer
 from clickscape.simulator.pixels import PixelStats, measure
 from clickscape.simulator.unseen import unseen
@@ -126,7 +127,7 @@ def _draw(job: _Job, *, size: int) -> tuple[Creative, PixelStats]:
         image=str(job.image),
         description=description,
         scene=asdict(scene),
-        renderer=StudioRenderer.name,
+        renderer=_renderer().name,
         model_id=COPYWRITER,
         seed=job.seed,
         status="live",
@@ -151,9 +152,9 @@ def _log_clicks(
 
 
 @lru_cache(maxsize=1)
-def _renderer() -> StudioRenderer:
+def _renderer() -> Renderer:
     """One renderer per process, so that its caches serve every creative."""
-    return StudioRenderer()
+    return render.load()
 
 
 def _seed(seed: int, product_id: str, number: int) -> int:

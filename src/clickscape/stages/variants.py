@@ -141,7 +141,7 @@ def _sample(
     device = best_device()
     policy = placed(vlm.load(writer).vlm, config=config, device=device)
     pipeline = AdPipeline(
-        render.load("studio"), reward_room.load(rewards, device=device), cutout_images(policy.image_size)
+        render.load(config.renderer), reward_room.load(rewards, device=device), cutout_images(policy.image_size)
     )
     return list(sample_passes(policy, products, current=Round(Path(), 1, config, processes), pipeline=pipeline))
 
@@ -160,7 +160,7 @@ def _work(
     processes = Processes(device=best_device())
     try:
         reward = reward_room.load(rewards, device=processes.device)
-        pipeline = AdPipeline(render.load("studio"), reward, processes=processes)
+        pipeline = AdPipeline(render.load(config.renderer), reward, processes=processes)
         for event in rounds.optimize(vlm.load(writer), pipeline, products, folder=folder, config=config):
             if isinstance(event, Step | RoundReport):
                 events.put((name, event))

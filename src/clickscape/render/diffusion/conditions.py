@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clickscape.render.studio.color import Bytes, Floats
+from clickscape.render.color import Bytes, Floats
 from clickscape.render.studio.product import over
 
 _FLAT = 64  # gradient (Sobel; a step of 16 display levels) below which there is shading and noise, not an edge

@@ -19,13 +19,13 @@ from PIL import Image
 
 from clickscape.config import DiffusionConfig
 from clickscape.errors import RenderError
+from clickscape.render.color import Bytes
 from clickscape.render.diffusion import conditions, embed, weights, words
 from clickscape.render.diffusion.frame import Frame, brought_back, frame, placed, widened
 from clickscape.render.diffusion.weights import Weights
+from clickscape.render.physical_size import physical_size
 from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering
-from clickscape.render.studio.color import Bytes
 from clickscape.render.studio.engine import LARGEST, SMALLEST
-from clickscape.render.studio.physical_size import physical_size
 from clickscape.render.studio.product import over
 from clickscape.types import Product
 

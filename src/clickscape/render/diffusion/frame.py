@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from clickscape.render.color import Bytes
+from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.renderer import NO_MARGINS, Margins
 from clickscape.render.studio import product as products
-from clickscape.render.studio.color import Bytes
-from clickscape.render.studio.physical_size import PhysicalSize
 
 
 @dataclass(frozen=True, slots=True)

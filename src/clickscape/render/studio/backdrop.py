@@ -11,7 +11,7 @@ from importlib import resources
 import cv2
 import numpy as np
 
-from clickscape.render.studio.color import Floats, hex_to_linear
+from clickscape.render.color import Floats, hex_to_linear
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.painted import BAND, PAINTED, TOP
 

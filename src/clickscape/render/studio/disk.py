@@ -19,7 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clickscape.render.studio import color, gbuffer, geometry, materials, stand, tiles
+from clickscape.render import color
+from clickscape.render.studio import gbuffer, geometry, materials, stand, tiles
 
 MAX_BYTES = 2**30
 VARIABLE = "CLICKSCAPE_CACHE"

@@ -16,19 +16,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering
+from clickscape.render.color import Bytes, Floats, tone
+from clickscape.render.language.parse import parse
+from clickscape.render.physical_size import PhysicalSize
+from clickscape.render.physical_size import physical_size as physical_size_of
+from clickscape.render.renderer import NO_MARGINS, Box, DigitalSource, Margins, Rendering
+from clickscape.render.scene import Scene
 from clickscape.render.studio import product as products
 from clickscape.render.studio import stage as stages
 from clickscape.render.studio.cache import ByteCache
-from clickscape.render.studio.color import Bytes, Floats, tone
 from clickscape.render.studio.geometry import Camera
 from clickscape.render.studio.palette import answer
-from clickscape.render.studio.parse import parse
-from clickscape.render.studio.physical_size import PhysicalSize
-from clickscape.render.studio.physical_size import physical_size as stature_of
-from clickscape.render.studio.product import Box, Placed
+from clickscape.render.studio.product import Placed
 from clickscape.render.studio.props import PropLayer
-from clickscape.render.studio.scene import Scene
 from clickscape.render.studio.stage import Fit, Stage, Variation
 from clickscape.types import Product
 
@@ -69,8 +69,21 @@ class StudioRenderer:
         parsed = parse(description)
         cutout = open_cutout(product.image)
         scene = parsed.scene if parsed.wish is None else replace(parsed.scene, palette=answer(cutout, parsed.wish))
-        made = self.compose(cutout, scene, size=size, seed=seed, margins=margins, physical_size=stature_of(product))
-        return replace(made, unknown=parsed.unknown)
+        made = self.compose(
+            cutout, scene, size=size, seed=seed, margins=margins, physical_size=physical_size_of(product)
+        )
+        return replace(made, unknown=parsed.unknown, parsed=parsed.parses)
+
+    def render_scene(
+        self, product: Product, scene: Scene, *, size: tuple[int, int], seed: int, margins: Margins = NO_MARGINS
+    ) -> Rendering:
+        """Draw `scene` around the product, as large in the world as its words say; `size` is (width, height)."""
+        from clickscape.catalog.cutout import open_cutout
+
+        cutout = open_cutout(product.image)
+        return self.compose(
+            cutout, scene, size=size, seed=seed, margins=margins, physical_size=physical_size_of(product)
+        )
 
     def compose(
         self,

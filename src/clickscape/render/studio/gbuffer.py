@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clickscape.render.color import Floats
 from clickscape.render.studio import geometry
-from clickscape.render.studio.color import Floats
 from clickscape.render.studio.geometry import Camera, Codes, Cylinder, Hits, Integers, Solid, cast_rays, turned
 from clickscape.render.studio.stand import Stand
 

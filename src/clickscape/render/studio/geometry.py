@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from clickscape.render.studio.color import Floats
+from clickscape.render.color import Floats
 
 Integers = npt.NDArray[np.int32]
 Codes = npt.NDArray[np.uint8]

@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from clickscape.render.studio.color import Floats, hex_to_linear
+from clickscape.render.color import Floats, hex_to_linear
 from clickscape.render.studio.gbuffer import GBuffer
 
 Pattern = Literal["spot", "window", "leaves", "blinds"]

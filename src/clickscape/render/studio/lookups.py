@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clickscape.render.studio.color import Floats
+from clickscape.render.color import Floats
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import Camera
 from clickscape.render.studio.lights import Light

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clickscape.render.color import Bytes, Floats, linear_of_byte, to_display
 from clickscape.render.studio import tiles
-from clickscape.render.studio.color import Bytes, Floats, linear_of_byte, to_display
 from clickscape.render.studio.gbuffer import GBuffer
 
 Kind = TypeVar("Kind", np.uint8, np.float32)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from clickscape.render.studio.color import Floats, hex_to_linear
+from clickscape.render.color import Floats, hex_to_linear
 
 TOP, BAND = 45.0, 67.5  # degrees: elevation of the first row, height of the band
 

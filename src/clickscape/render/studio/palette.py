@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 
-from clickscape.render.studio.color import Bytes, Floats
-from clickscape.render.studio.scene import PALETTES
-
-Wish = Literal["harmony", "contrast"]
-"""Harmony: the product's hue, lighter or darker. Contrast: what lies farthest from the product's color."""
+from clickscape.render.color import Bytes, Floats
+from clickscape.render.scene import PALETTES, Wish
 
 PALETTE_COLORS = {
     "cream": "#f0e0c0",

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from clickscape.errors import ImageError
-from clickscape.render.renderer import NO_MARGINS, Margins
-from clickscape.render.studio.color import Bytes, Floats, linear_of_byte, to_display
+from clickscape.render.color import Bytes, Floats, linear_of_byte, to_display
+from clickscape.render.physical_size import PhysicalSize
+from clickscape.render.renderer import NO_MARGINS, Box, Margins
 from clickscape.render.studio.geometry import Camera
-from clickscape.render.studio.physical_size import PhysicalSize
 
 SHARES: dict[PhysicalSize, tuple[float, float]] = {"small": (0.42, 0.48), "usual": (0.55, 0.70), "large": (0.60, 0.80)}
 """Of the picture's reference side and of its width, that a product of each physical_size may fill."""
@@ -24,16 +24,6 @@ SINK = 0.006  # share of the height by which the lowest pixel lies below the bas
 _SOLID = 48  # alpha from which a pixel counts as product when its bounds are sought
 _DUST = 10  # alpha below which a pixel is leftover
 SHADOW_BLURS = (1.5, 5.0, 14.0, 34.0)  # sigmas at 512 px
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle of pixels; it may reach over the picture's border."""
-
-    left: int
-    top: int
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, slots=True)

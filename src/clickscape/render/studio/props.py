@@ -12,10 +12,10 @@ from importlib import resources
 import cv2
 import numpy as np
 
-from clickscape.render.studio.color import Floats, linear_of_byte
+from clickscape.render.color import Floats, linear_of_byte
+from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import STAND, Camera
-from clickscape.render.studio.physical_size import PhysicalSize
 from clickscape.render.studio.stand import Stand
 
 TALL = ("eucalyptus", "palm", "blossom", "bubbles",

@@ -10,17 +10,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from clickscape.render.color import Floats, hex_to_linear
+from clickscape.render.physical_size import PhysicalSize
+from clickscape.render.scene import WALLED, Scene
 from clickscape.render.studio import backdrop, disk, gbuffer, geometry, lights, materials, props
 from clickscape.render.studio.cache import ByteCache
-from clickscape.render.studio.color import Floats, hex_to_linear
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import Camera
 from clickscape.render.studio.lookups import Mirror, contact_map, mirror_map, mirror_share, shadow_map, vignette
 from clickscape.render.studio.palette import PALETTE_COLORS
-from clickscape.render.studio.physical_size import PhysicalSize
 from clickscape.render.studio.product import map_stride
 from clickscape.render.studio.props import PropLayer
-from clickscape.render.studio.scene import WALLED, Scene
 from clickscape.render.studio.stand import Stand, spread_of, stand_for
 
 CAMERAS = ((1.05, 0.0), (0.86, -0.09), (1.26, 0.11))  # eye height, yaw in radians

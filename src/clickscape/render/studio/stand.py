@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.studio.geometry import GROUND, SIDE, STAND, Box, Cylinder, Plane, Solid
-from clickscape.render.studio.physical_size import PhysicalSize
 
 Spot = tuple[float, float, float]
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clickscape.render.studio.color import Floats, hex_to_linear
+from clickscape.render.color import Floats, hex_to_linear
 
 SIDE = 512
 Tile = tuple[Floats, Floats]

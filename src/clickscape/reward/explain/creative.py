@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clickscape.render.registry import RENDERERS
 from clickscape.render.renderer import Renderer
-from clickscape.render.studio.phrases import phrases
+from clickscape.render.language.phrases import phrases
 from clickscape.reward.explain.phrases import weigh
 from clickscape.reward.explain.scale import Scale
 from clickscape.reward.model import RewardModel

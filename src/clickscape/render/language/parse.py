@@ -13,9 +13,8 @@ from difflib import get_close_matches
 from functools import cache, lru_cache
 from typing import cast
 
-from clickscape.render.studio import lexicon
-from clickscape.render.studio.palette import Wish
-from clickscape.render.studio.scene import MAX_PROPS, NO_PROP, WALLED, Scene
+from clickscape.render.language import lexicon
+from clickscape.render.scene import MAX_PROPS, NO_PROP, WALLED, Scene, Wish
 
 _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*", re.UNICODE)
 MAX_CHARACTERS = 2_000

@@ -1,7 +1,7 @@
-"""A scene: what the studio understood of a description, as one value per slot from closed lists.
+"""A scene: what a description says, as one value per slot from closed lists.
 
-The lists are the studio's whole vocabulary; `lexicon.py` says which words lead to them. Three settings have a wall, and
-the palette colors it; the others have a photographed backdrop, so their palette is None.
+The lists are the whole vocabulary of scenes; `language/lexicon.py` says which words lead to them. Three settings have a
+wall, and the palette colors it; the others have a photographed backdrop, so their palette is None.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from clickscape.errors import SceneError
 
@@ -37,9 +38,12 @@ SLOTS: Mapping[str, tuple[str, ...]] = {
     "palette": PALETTES,
     "prop": (NO_PROP, *PROPS),
 }
-"""Every slot with its values; what a learner may want to know about a scene."""
+"""Every slot with its values."""
 
 MAX_PROPS = 2
+
+Wish = Literal["harmony", "contrast"]
+"""A wall color by the product's: its hue, lighter or darker, or what lies farthest from its color."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clickscape.render.studio.parse import MAX_CHARACTERS, parse
+from clickscape.render.language.parse import MAX_CHARACTERS, parse
 
 _CLAUSES = re.compile(r"[,;.\n]+")
 _JOINTS = re.compile(r"\b(?:and|with|in|on|under|beside|near|before|behind|by|at|against)\b", re.IGNORECASE)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from clickscape.render.studio import lexicon
-from clickscape.render.studio.parse import Span, parse, spans
+from clickscape.render.language import lexicon
+from clickscape.render.language.parse import Span, parse, spans
 
 _ARTICLE = re.compile(r"\b(an?)\s+$", re.IGNORECASE)
 _JOINED = re.compile(r"\s*(?:,|\b(?:and|with|beside|near|behind|by)\b)\s*$", re.IGNORECASE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clickscape.render.studio.scene import Scene
+from clickscape.render.scene import Scene
 
 SEASONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "spring": {"setting": ("meadow",), "prop": ("blossom",)},

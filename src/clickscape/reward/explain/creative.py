@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clickscape.render.language.phrases import phrases
 from clickscape.render.registry import RENDERERS
 from clickscape.render.renderer import Renderer
-from clickscape.render.language.phrases import phrases
 from clickscape.reward.explain.phrases import weigh
 from clickscape.reward.explain.scale import Scale
 from clickscape.reward.model import RewardModel

@@ -188,23 +188,23 @@ def _figures(rows: np.ndarray) -> dict[str, float]:
 
 def _tables(elements: list[dict], phrases: dict[str, float] | None, *, seeds: int) -> str:
     intro = (
-        f"Simulated clicks, {seeds} seeds; errors and effects are root mean squares of log CTR. *Told*: share with an "
-        "interval that does not span zero; *right*: share of those with the right sign."
+        f"Simulated clicks, {seeds} seeds; errors and effects are root mean squares of log CTR. *Decided*: share with "
+        "an interval that does not span zero; *right*: share of those with the right sign."
     )
     lines = [
         intro,
         "",
-        "| | world | figures | intervals (95 %) cover | told | right | error | effect | correlation |",
+        "| | world | figures | intervals (95 %) cover | decided | right | error | effect | correlation |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *(f"| elements, {row['products']:,} products | {row['world']} | {_cells(row)} |" for row in elements),
     ]
     if phrases is not None:
         lines.append(f"| phrases, {CREATIVES} held-out creatives | harmony | {_cells(phrases)} |")
-        told = (
+        phrases_line = (
             f"Phrases: true change = {phrases['slope']:.2f} × the stated one; without what the reward gets wrong, "
             f"their intervals would cover {100 * phrases['bare_coverage']:.0f} %."
         )
-        lines += ["", told]
+        lines += ["", phrases_line]
     return "\n".join(lines)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_type_hints
 
 import pytest
 import torch
+from jaxtyping import jaxtyped
 
 from clickscape.errors import ModelError
 from clickscape.reward.heads import Features, FusionHeads, HeadShape, slot_targets
@@ -201,3 +203,15 @@ def test_a_noted_scene_counts_only_for_heads_that_learned_so() -> None:
         assert torch.equal(scores, seen) != given
         if given:
             assert scores.tolist() == [1.0, 0.0, pytest.approx(float(seen[2]))]
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+@torch.no_grad()
+def test_tensors_have_the_shapes_that_their_annotations_name(sides: int) -> None:
+    """Rows, sides, factors and topics mean the same number in features, predicted slots and scores."""
+    heads = _heads(sides=sides, hidden_width=3, ensemble=4, fact_width=2, statistic_width=5, departments=("A", "B"))
+    features = _features(count=7, sides=sides, hidden=3, facts=2, image_statistics=5)
+    with jaxtyped("context"):
+        for record in (features, heads.predict_slots(features), heads(features)):
+            for name, annotation in get_type_hints(type(record)).items():
+                assert isinstance(getattr(record, name), annotation), f"{type(record).__name__}.{name}"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -56,9 +57,9 @@ class Answers:
 
 
 class CaigHeads(nn.Module):
-    """Two linear maps without bias, hidden state → left and right: which is better, and the CTRs. (2, hidden) each."""
+    """Two linear maps without bias, hidden state → left and right: which is better, and the CTRs."""
 
-    def __init__(self, score: Tensor, ctr: Tensor | None) -> None:
+    def __init__(self, score: Float[Tensor, "2 hidden"], ctr: Float[Tensor, "2 hidden"] | None) -> None:
         super().__init__()
         self.score = nn.Parameter(score)
         self.ctr = None if ctr is None else nn.Parameter(ctr)
@@ -147,8 +148,10 @@ def side_by_side(views: Pictures, *, side: int) -> np.ndarray:
     return np.concatenate([np.asarray(view) for view in sized], axis=1)
 
 
-def write_heads(folder: Path, heads: dict[str, Tensor], *, instruction: str = INSTRUCTION, side: int = SIDE) -> None:
-    """Write heads (`score`, perhaps `ctr`; (2, hidden)) and settings beside a backbone."""
+def write_heads(
+    folder: Path, heads: dict[str, Float[Tensor, "2 hidden"]], *, instruction: str = INSTRUCTION, side: int = SIDE
+) -> None:
+    """Write heads (`score`, perhaps `ctr`) and settings beside a backbone."""
     save_file({name: value.cpu().contiguous() for name, value in heads.items()}, folder / HEADS_FILE)
     (folder / HEADS_FILE).chmod(0o644)
     settings = {"version": VERSION, "form": FORM, "instruction": instruction, "side": side}

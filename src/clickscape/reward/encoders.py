@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -94,8 +95,8 @@ Backbone = VisionLanguageModel | VisionEncoder
 """What the heads of a reward model can stand on."""
 
 
-def patch_tokens(encoder: VisionEncoder, pictures: Sequence[np.ndarray]) -> Tensor:
-    """The last layer's tokens of the patches, row by row: (picture, patch, width); gradients flow if recorded."""
+def patch_tokens(encoder: VisionEncoder, pictures: Sequence[np.ndarray]) -> Float[Tensor, "picture patch width"]:
+    """Return the last layer's tokens of the patches, row by row; gradients flow if torch is recording them."""
     pixels = encoder.pixels.tensor(pictures).to(encoder.device)
     rows = encoder.pixels.side // encoder.patch_size
     if encoder.core.config.model_type.startswith("siglip2"):  # takes the patches themselves, of pictures of any shape

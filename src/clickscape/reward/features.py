@@ -13,6 +13,7 @@ from dataclasses import fields
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -67,7 +68,7 @@ def extract(
     last_token: bool,
     scenes: Sequence[Scenes] | None = None,
 ) -> Features:
-    """Features of every (product, pictures) sample, in chunks; gradients flow if torch is recording them.
+    """Return features of every (product, pictures) row, in chunks; gradients flow if torch is recording them.
 
     `prices`, `departments` and `slots` are what the model knows of each; `scenes` the given scenes of the pictures.
     """
@@ -100,7 +101,7 @@ def extract(
 
 
 def concatenate(parts: Sequence[Features]) -> Features:
-    """Features of several chunks as one."""
+    """Return features of several chunks as one."""
     return Features(**{one.name: torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Features)})
 
 
@@ -113,20 +114,19 @@ def _given_classes(
     return slot_targets(slots, flat).reshape(len(pictures), sides, len(slots))
 
 
-def fact_features(products: Sequence[Product], *, prices: Prices) -> Tensor:
-    """What the products' prices say, (sample, FACTS); see `prices`."""
+def fact_features(products: Sequence[Product], *, prices: Prices) -> Float[Tensor, "product fact"]:
+    """Return the facts of the products' prices; see `prices`."""
     return torch.tensor([prices.facts(product) for product in products], dtype=torch.float32).reshape(-1, FACTS)
 
 
-def department_numbers(products: Sequence[Product], *, departments: Sequence[str]) -> Tensor:
-    """Each product's department by its place among the known ones, −1 for another: (sample,) int64."""
+def department_numbers(products: Sequence[Product], *, departments: Sequence[str]) -> Int64[Tensor, " product"]:
+    """Return the index of each product's department among the known ones, −1 for another."""
     numbers = {name: number for number, name in enumerate(departments)}
     return torch.tensor([numbers.get(product.department, -1) for product in products], dtype=torch.long)
 
 
-def text_features(backbone: Backbone, products: Sequence[Product]) -> Tensor:
-    """What the product is, from its text alone: (sample, 3 · width), mean embedding of all its words (title, category
-    path, attributes), of its department and of the whole path.
+def text_features(backbone: Backbone, products: Sequence[Product]) -> Float[Tensor, "product text_width"]:
+    """Return mean embeddings of each product's text: all words (title, category, attributes), department, whole path.
 
     Plain embeddings generalize to objects that training did not hold better than hidden states do: single words stay
     apart. A product without a category is described three times by all its words.
@@ -153,8 +153,8 @@ def _mean_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:
     return torch.stack(means)[torch.tensor([known[text] for text in texts])]
 
 
-def pool(tokens: Tensor, *, sides: int) -> Tensor:
-    """Image tokens → (picture, side, CELLS² · width); row-major tokens of a square, or of two squares side by side."""
+def pool(tokens: Float[Tensor, "picture token width"], *, sides: int) -> Float[Tensor, "picture side cells_width"]:
+    """Return image tokens averaged in CELLS² cells a side; row-major tokens of a square, or of two side by side."""
     pictures, count, width = tokens.shape
     rows = math.isqrt(count // sides)
     grid = tokens.float().reshape(pictures, rows, sides, rows, width).permute(0, 2, 4, 1, 3)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from clickscape.reward.effects import ClickTable, EffectPrior, Floats, Integers, fit_effects
@@ -66,8 +67,8 @@ def fit_heads(heads: FusionHeads, counts: FeatureCounts, *, rng: np.random.Gener
     _write(heads, torch.from_numpy(effects.draw(heads.shape.ensemble, rng=rng)).float().to(heads.value.device))
 
 
-def effect_design(predicted: SlotPrediction) -> torch.Tensor:
-    """Return what effects are multiplied with, (row, column): elements, × topics, × facts, and image statistics."""
+def effect_design(predicted: SlotPrediction) -> Float[torch.Tensor, "row column"]:
+    """Return what effects are multiplied with: elements, × topics, × facts, and image statistics."""
     scene, statistics = predicted.scene[:, 0], predicted.image_statistics[:, 0]
     crossed = [(scene[:, :, None] * other[:, None, :]).flatten(1) for other in (predicted.about, predicted.facts)]
     return torch.cat([scene, *crossed, statistics], dim=1)

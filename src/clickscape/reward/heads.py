@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -76,28 +77,27 @@ class HeadShape:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Features of some samples.
+    """Features of some rows; a row is one sample of the heads, with one picture on each side.
 
-    vision: (sample, side, vision_width), pooled image tokens of each picture. text: (sample, text_width), the product.
-    hidden: (sample, hidden_width), last token of the multimodal pass (width 0 where the heads do not look at it).
-    facts: (sample, fact_width), numbers about the product: its price. image_statistics: (sample, side, width).
-    department: (sample,), number of the product's among the heads' names, −1 for another.
-    scene: (sample, side, slot), class of every slot as `slot_targets` gives it, negative where none was given.
+    vision: pooled image tokens of each picture. text: of the product. hidden: last token of the multimodal pass (width
+    0 where the heads do not look at it). facts: numbers about the product: its price. department: number of the
+    product's among the heads' names, −1 for another. scene: class of every slot as `slot_targets` gives it, negative
+    where none was given.
     """
 
-    vision: Tensor
-    text: Tensor
-    hidden: Tensor
-    facts: Tensor
-    image_statistics: Tensor
-    department: Tensor
-    scene: Tensor
+    vision: Float[Tensor, "row side vision_width"]
+    text: Float[Tensor, "row text_width"]
+    hidden: Float[Tensor, "row hidden_width"]
+    facts: Float[Tensor, "row fact"]
+    image_statistics: Float[Tensor, "row side statistic"]
+    department: Int64[Tensor, " row"]
+    scene: Int64[Tensor, "row side slot"]
 
     def __len__(self) -> int:
         return len(self.vision)
 
-    def take(self, rows: Tensor) -> Features:
-        """Return the features of some samples."""
+    def take(self, rows: Int64[Tensor, " chosen"]) -> Features:
+        """Return the features of some rows."""
         return Features(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
@@ -105,31 +105,31 @@ class Features:
 class SlotPrediction:
     """Standardized features, and the slots and topics that the heads predict from them.
 
-    slots, topics: logits. scene: (sample, side, factor), probabilities of slot values. about: (sample, topic).
+    slots, topics: logits. scene: probabilities of slot values. about: probabilities of topics.
     """
 
-    vision: Tensor
-    text: Tensor
-    slots: Tensor
-    topics: Tensor
-    scene: Tensor
-    about: Tensor
-    facts: Tensor
-    image_statistics: Tensor
+    vision: Float[Tensor, "row side vision_width"]
+    text: Float[Tensor, "row text_width"]
+    slots: Float[Tensor, "row side factor"]
+    topics: Float[Tensor, "row topic"]
+    scene: Float[Tensor, "row side factor"]
+    about: Float[Tensor, "row topic"]
+    facts: Float[Tensor, "row fact"]
+    image_statistics: Float[Tensor, "row side statistic"]
 
-    def take(self, rows: Tensor) -> SlotPrediction:
-        """Return the rows of some samples."""
+    def take(self, rows: Int64[Tensor, " chosen"]) -> SlotPrediction:
+        """Return some of the rows."""
         return SlotPrediction(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
 class HeadOutput:
-    """logits, regression: (head, sample, side); slots: (sample, side, factor), topics: (sample, topic), both logits."""
+    """Scores by each head, and the slots and topics that they rest on; slots, topics: logits."""
 
-    logits: Tensor
-    regression: Tensor
-    slots: Tensor
-    topics: Tensor
+    logits: Float[Tensor, "head row side"]
+    regression: Float[Tensor, "head row side"]
+    slots: Float[Tensor, "row side factor"]
+    topics: Float[Tensor, "row topic"]
 
 
 class FusionHeads(nn.Module):
@@ -267,20 +267,22 @@ class FusionHeads(nn.Module):
             parts.append(torch.where((label >= 0)[..., None], certain, part))
         return torch.cat(parts, dim=-1)
 
-    def soft_slots(self, slots: Tensor) -> Tensor:
-        """Probabilities of every slot value, one group after the other (latent factors: between −1 and 1)."""
+    def soft_slots(self, slots: Float[Tensor, "row side factor"]) -> Float[Tensor, "row side factor"]:
+        """Return probabilities of every slot value, one slot after the other (latent factors: between −1 and 1)."""
         if not self.shape.slots:
             return slots.tanh()
         return torch.cat([group.softmax(-1) for group in slots.split(self.shape.groups, dim=-1)], dim=-1).detach()
 
-    def about(self, topics: Tensor, department: Tensor) -> Tensor:
-        """The product's department where the heads know it, else probabilities of each (latent: between −1 and 1)."""
+    def about(
+        self, topics: Float[Tensor, "row topic"], department: Int64[Tensor, " row"]
+    ) -> Float[Tensor, "row topic"]:
+        """Return the product's department where it is known, else probabilities of each (latent: between −1 and 1)."""
         if not self.shape.departments:
             return topics.tanh()
         known = functional.one_hot(department.clamp(min=0), self.shape.topics).to(topics.dtype)
         return torch.where(department[:, None] >= 0, known, topics.softmax(-1).detach())
 
-    def penalty(self) -> Tensor:
+    def penalty(self) -> Float[Tensor, ""]:
         """Return the penalty on the weights per head: squares, and the size of interactions, of which few are real."""
         total = FACT_RIDGE * self.fact_interaction.square().sum()
         for part in (self.value, self.statistic, self.picture, self.last_token):
@@ -297,12 +299,14 @@ def _hide(features: Tensor, noise: torch.Generator | None) -> Tensor:
 
 
 def factor_names(slots: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str | None]]:
-    """Slot and value of every factor, in their order; None is the last of each slot."""
+    """Return slot and value of every factor, in their order; None is the last of each slot."""
     return [(slot, value) for slot, values in slots.items() for value in (*values, None)]
 
 
-def slot_targets(slots: Mapping[str, tuple[str, ...]], scenes: Iterable[Mapping[str, str | None]]) -> Tensor:
-    """Class numbers, (scene, slot); None is the last class of its slot, an unknown value or slot −100 (ignored)."""
+def slot_targets(
+    slots: Mapping[str, tuple[str, ...]], scenes: Iterable[Mapping[str, str | None]]
+) -> Int64[Tensor, "scene slot"]:
+    """Return class numbers; None is the last class of its slot, an unknown value or slot −100 (ignored)."""
     numbers = {slot: {value: index for index, value in enumerate(values)} for slot, values in slots.items()}
     rows = []
     for scene in scenes:

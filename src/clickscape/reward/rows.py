@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from clickscape.reward.data import RewardData, pair_weights
@@ -16,21 +17,21 @@ from clickscape.reward.data import RewardData, pair_weights
 class Rows:
     """What passes the heads, and the pairs between them.
 
-    creatives: (row, side) places in the data. product: (row,) number. first, second: (pair, 2) row and side of the
-    logits.
+    creatives: index in the data. product: index in `products`. first, second: row and side of the logits. preference:
+    P(first better). weight: pairs of one product share one unit.
     """
 
     products: list[str]
-    creatives: Tensor
-    product: Tensor
-    first: Tensor
-    second: Tensor
-    pair_product: Tensor
-    preference: Tensor
-    weight: Tensor
+    creatives: Int64[Tensor, "row side"]
+    product: Int64[Tensor, " row"]
+    first: Int64[Tensor, "pair 2"]
+    second: Int64[Tensor, "pair 2"]
+    pair_product: Int64[Tensor, " pair"]
+    preference: Float32[Tensor, " pair"]
+    weight: Float32[Tensor, " pair"]
 
     def on(self, device: torch.device) -> Rows:
-        """The same on another device."""
+        """Return the same rows on another device."""
         tensors: dict[str, Any] = {
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
@@ -38,7 +39,7 @@ class Rows:
 
 
 def lay_out(data: RewardData, *, form: Literal["single", "pair"], rng: np.random.Generator) -> Rows:
-    """Rows for the heads: every creative that a pair needs (single), or every pair in one random order (pair)."""
+    """Return rows for the heads: every creative of a pair (single), or every pair in one random order (pair)."""
     pairs, places = data.informative, data.places
     products = sorted({pair.product_id for pair in pairs})
     numbers = {product_id: number for number, product_id in enumerate(products)}
@@ -70,8 +71,8 @@ def lay_out(data: RewardData, *, form: Literal["single", "pair"], rng: np.random
     )
 
 
-def pick(rows: Rows, chosen: Tensor) -> tuple[Tensor, Rows]:
-    """The rows (by place) and pairs of some products."""
+def pick(rows: Rows, chosen: Int64[Tensor, " product"]) -> tuple[Int64[Tensor, " row"], Rows]:
+    """Return the indices of the rows of some products, and these rows with their pairs."""
     picked = torch.isin(rows.product, chosen).nonzero()[:, 0]
     pairs = torch.isin(rows.pair_product, chosen).nonzero()[:, 0]
     place = torch.full((len(rows.product),), -1)

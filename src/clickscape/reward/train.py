@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -53,11 +54,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The parts of the loss, each a scalar tensor."""
+    """Parts of the loss, nats and squared units of the regression's targets."""
 
-    classification: Tensor
-    regression: Tensor
-    slots: Tensor
+    classification: Float[Tensor, ""]
+    regression: Float[Tensor, ""]
+    slots: Float[Tensor, ""]
 
 
 def train(
@@ -203,20 +204,20 @@ class _Objective:
 def reward_losses(
     output: HeadOutput,
     *,
-    first: Tensor,
-    second: Tensor,
-    preference: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    labels: Tensor,
+    first: Int64[Tensor, "pair 2"],
+    second: Int64[Tensor, "pair 2"],
+    preference: Float[Tensor, " pair"],
+    weight: Float[Tensor, "#head pair"],
+    targets: Float[Tensor, "row side"],
+    labels: Int64[Tensor, "row side slot"],
     slot_groups: tuple[int, ...],
-    departments: Tensor,
+    departments: Int64[Tensor, " row"],
 ) -> Losses:
-    """Classification, regression and slot loss, each averaged over the heads.
+    """Return classification, regression and slot loss, each averaged over the heads.
 
-    first, second: (pair, 2) row and side. preference: (pair,) P(first better). weight: (head, pair), summed, not
-    averaged. targets: (row, side), NaN where unknown. labels: (row, side, slot), −100 where unknown. CE with soft
-    labels of two logits is the logistic loss of their difference, so both forms share it.
+    first, second: row and side of each picture. preference: P(first better). weight: summed, not averaged. targets:
+    NaN where unknown. labels, departments: −100 where unknown. CE with soft labels of two logits is the logistic loss
+    of their difference, so both forms share it.
     """
     gap = output.logits[:, first[:, 0], first[:, 1]] - output.logits[:, second[:, 0], second[:, 1]]
     wanted = preference.expand_as(gap)

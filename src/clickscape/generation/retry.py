@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clickscape.config import FidelityConfig
+from clickscape.files import fingerprint
 from clickscape.gates import fidelity
 from clickscape.gates.fidelity import Limits
 from clickscape.generation.sample import Candidate
 from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Renderer, Rendering, render_all
 from clickscape.types import Product
-from clickscape.workspace.files import fingerprint
 
 
 @dataclass(frozen=True, slots=True)

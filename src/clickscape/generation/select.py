@@ -16,6 +16,7 @@ import numpy as np
 
 from clickscape.config import GenerateConfig
 from clickscape.errors import ConfigError
+from clickscape.files import fingerprint
 from clickscape.gates import content_rules
 from clickscape.gates.content_rules import Breach
 from clickscape.gates.style import Style
@@ -28,7 +29,6 @@ from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.prompts import wishes
 from clickscape.vlm.server import ServerWriter
-from clickscape.workspace.files import fingerprint
 
 PREVIEW = 128
 """Pixels of the square images that the reward model compares; the same that it learned from."""

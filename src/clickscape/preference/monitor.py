@@ -24,6 +24,7 @@ import numpy as np
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import MonitorConfig
 from clickscape.errors import PreferenceError
+from clickscape.files import atomic_file
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.score import image_seeds, render_and_score
 from clickscape.preference.diversity import Diversity, diversity
@@ -31,7 +32,6 @@ from clickscape.reward.judge import Judge
 from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Estimate, Product
 from clickscape.vlm.generate import Writer
-from clickscape.workspace.files import atomic_file
 
 FILE = "monitor.jsonl"
 

@@ -18,7 +18,7 @@ from torch.nn import Parameter
 
 from clickscape.compute.device import ALONE, Processes
 from clickscape.errors import PreferenceError
-from clickscape.workspace.files import atomic_file
+from clickscape.files import atomic_file
 
 GRADIENT_CLIP = 1.0
 BETAS = (0.9, 0.98)

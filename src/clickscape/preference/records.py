@@ -26,6 +26,7 @@ import torch
 from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
+from clickscape.files import atomic_file, atomic_folder, fingerprint
 from clickscape.generation.sample import Candidate
 from clickscape.preference import adapter
 from clickscape.preference import monitor as monitoring
@@ -36,7 +37,6 @@ from clickscape.preference.pairs import PreferencePair
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.workspace.files import atomic_file, atomic_folder, fingerprint
 
 VERSION = 2
 CANDIDATES = "candidates.jsonl"

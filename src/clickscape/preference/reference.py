@@ -19,11 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clickscape.compute.device import ALONE, Processes
+from clickscape.files import atomic_file, fingerprint
 from clickscape.preference.loss import AnswerLogProbs
 from clickscape.preference.train import TrainingPairs, score, score_answers
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.workspace.files import atomic_file, fingerprint
 
 VERSION = 1
 _MARK = "fingerprint"

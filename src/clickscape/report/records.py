@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clickscape.errors import WorkspaceError
+from clickscape.files import atomic_file
 from clickscape.types import Estimate
-from clickscape.workspace import atomic_file
 
 Role = Literal["pretrained", "preference_only", "product_centric", "search", "oracle"]
 """What a row or a curve stands for; it decides the color, the same in every figure."""

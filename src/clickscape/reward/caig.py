@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clickscape.errors import ModelError
+from clickscape.files import atomic_folder
 from clickscape.reward.checkpoint import HEADS_FILE, SETTINGS_FILE
 from clickscape.reward.features import Pictures, Scenes
 from clickscape.reward.heads import Features, HeadOutput, HeadShape
@@ -30,7 +31,6 @@ from clickscape.vlm import batch as vlm_batch
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import MAX_TITLE, clean
-from clickscape.workspace.files import atomic_folder
 
 FORM, VERSION = "paper", 1
 INSTRUCTION = "Which part will bring more click-through rate in this image?"

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clickscape.errors import DeprecatedWarning, ModelError
+from clickscape.files import atomic_folder
 from clickscape.reward.encoders import Backbone, open_backbone, write_backbone
 from clickscape.reward.features import widths
 from clickscape.reward.heads import FusionHeads, HeadShape
 from clickscape.reward.prices import Prices
-from clickscape.workspace.files import atomic_folder
 
 VERSION, OLD_VERSION = 5, 4
 SETTINGS_FILE, HEADS_FILE = "reward.json", "heads.safetensors"

@@ -29,9 +29,9 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from clickscape.errors import ModelError
+from clickscape.files import atomic_folder
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.workspace.files import atomic_folder
 
 PIXELS_FILE, WORDS_FILE = "preprocessor_config.json", "words.safetensors"
 TOKENIZER_FILE = "tokenizer_config.json"

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from clickscape.errors import ModelError
+from clickscape.files import atomic_file
 from clickscape.reward.data import RewardData
 from clickscape.reward.effects import element_effects
 from clickscape.reward.features import Slots
 from clickscape.types import Product
-from clickscape.workspace.files import atomic_file
 
 VERSION = 2
 FILE = "scenes.json"

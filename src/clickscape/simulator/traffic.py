@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from clickscape.files import atomic_file
 from clickscape.types import Creative
-from clickscape.workspace.files import atomic_file
 
 EXAMINATION = (1.0, 0.7, 0.5, 0.38, 0.3)
 """Chance that a position is looked at, relative to the first; a click needs a look."""

@@ -25,6 +25,7 @@ from clickscape.clicks.explain import Explanation
 from clickscape.compute.device import best_device
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
+from clickscape.files import fingerprint, to_json
 from clickscape.reward.explain.creative import CreativeExplanation, PhraseEffect, phrase_effects, why_no_phrases
 from clickscape.reward.explain.elements import Credit, ElementReport, credit
 from clickscape.reward.explain.occlusion import occlude
@@ -36,7 +37,6 @@ from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import slots_of
 from clickscape.types import Creative, Product
 from clickscape.workspace import Manifest, Workspace, atomic_file, file_name
-from clickscape.workspace.files import fingerprint, to_json
 
 STAGE = "explain"
 SEEDS = 4

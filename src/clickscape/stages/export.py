@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from clickscape.compute.shards import map_shards
 from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.files import sweep
 from clickscape.generation.retry import refusal_reason
 from clickscape.render import placements as places
 from clickscape.render.text import check_text_allowed
@@ -27,7 +28,6 @@ from clickscape.stages.refresh import stale
 from clickscape.stages.rendition import RECORDS, Job, Words
 from clickscape.types import Creative, Product
 from clickscape.workspace import RENDITIONS, Workspace, atomic_file, fingerprint
-from clickscape.workspace.files import sweep
 
 STAGE = "export"
 MANIFEST = "manifest.json"

@@ -13,6 +13,7 @@ from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.catalog.images import open_image
 from clickscape.config import PretrainConfig
 from clickscape.errors import WorkspaceError
+from clickscape.files import atomic_folder
 from clickscape.render.scene import SLOTS
 from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
@@ -23,7 +24,6 @@ from clickscape.vlm import slots
 from clickscape.vlm.pretrain import projector_scale, train_jointly
 from clickscape.vlm.prompts import MAX_ATTRIBUTES
 from clickscape.workspace import Manifest, Workspace, fingerprint_of
-from clickscape.workspace.files import atomic_folder
 
 STAGE = "pretrain"
 

@@ -39,9 +39,9 @@ from transformers.utils import logging as transformers_logging
 
 from clickscape.config import TinyConfig
 from clickscape.errors import ModelError
+from clickscape.files import atomic_folder
 from clickscape.vlm import backbones, processors
 from clickscape.vlm.backbones import Family
-from clickscape.workspace.files import atomic_folder
 
 Dtype = Literal["auto", "stored", "float32", "float16", "bfloat16"]
 """Number format of the weights; auto: float32 on a CPU, bfloat16 on a GPU; stored: as the checkpoint has them."""

@@ -6,7 +6,7 @@ file or the new one and nothing between. One process writes at a time (a lock on
 
 from __future__ import annotations
 
-from clickscape.workspace.files import atomic_file, atomic_folder, file_name, fingerprint
+from clickscape.files import atomic_file, atomic_folder, file_name, fingerprint
 from clickscape.workspace.folder import Workspace
 from clickscape.workspace.ingest import Noted, ingest, ingesting, notes_of, png_texts
 from clickscape.workspace.runs import Manifest, Run, fingerprint_of, read_metrics

@@ -20,9 +20,9 @@ from PIL import Image
 from clickscape.config import Settings
 from clickscape.config import load as load_settings
 from clickscape.errors import LogError, WorkspaceError
+from clickscape.files import atomic_file, file_name, sweep
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import runs, tables
-from clickscape.workspace.files import atomic_file, file_name, sweep
 
 _SETTINGS, _LOCK = "clickscape.toml", ".lock"
 _FOLDERS = ("catalog", "creatives", "clicks", "models", "runs")

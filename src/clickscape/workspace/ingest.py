@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from PIL import Image, PngImagePlugin
 
 from clickscape.errors import ImageError, WorkspaceError
+from clickscape.files import atomic_file, atomic_folder, file_name
 from clickscape.types import Product
 from clickscape.workspace import tables
-from clickscape.workspace.files import atomic_file, atomic_folder, file_name
 from clickscape.workspace.folder import Workspace
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from clickscape.errors import WorkspaceError
-from clickscape.workspace.files import atomic_file, fingerprint, to_json
+from clickscape.files import atomic_file, fingerprint, to_json
 
 if TYPE_CHECKING:
     from clickscape.workspace.folder import Workspace

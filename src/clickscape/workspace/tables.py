@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from clickscape.errors import ClickscapeError, WorkspaceError
+from clickscape.files import to_json
 from clickscape.types import Creative, Product
-from clickscape.workspace.files import to_json
 
 _TIME = pa.timestamp("us", tz="UTC")
 _LATER = frozenset({"more_images", "product_digest"})

@@ -250,7 +250,7 @@ def _odds(
     model: reward_model.RewardModel, data: RewardData, features: Features | None
 ) -> tuple[np.ndarray, float | None, dict[str, float]]:
     """Log-odds of every pair, (pair,), how often the pair form takes the left picture in a single order, and names."""
-    places = data.places
+    places = data.pair_indices
     if features is not None:
         scores = model.logits(features).mean(0)[:, 0]
         own = torch.from_numpy(np.unique(places))
@@ -288,7 +288,7 @@ CELLS = ("pairs", "right", "oracle right", "right on the true order")
 def _cells(odds: np.ndarray, data: RewardData, log_ctr: np.ndarray) -> dict[str, list[float]]:
     """Sums per object, in the order of CELLS."""
     observed = np.array([pair.preference for pair in data.informative]) - 0.5
-    true_gaps = log_ctr[data.places[:, 0]] - log_ctr[data.places[:, 1]]
+    true_gaps = log_ctr[data.pair_indices[:, 0]] - log_ctr[data.pair_indices[:, 1]]
     rows = np.stack([
         np.ones(len(odds)), pair_agreement(odds, observed),
         pair_agreement(true_gaps, observed), pair_agreement(odds, true_gaps),

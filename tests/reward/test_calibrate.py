@@ -106,7 +106,7 @@ def test_temperature_is_what_validation_products_say(world: Any, backbone: Any) 
     data = world.data(world.products(24))
     _, held = split(data, share=0.1, rng=np.random.default_rng(0))
     assert held is not None
-    places, pairs = held.places, held.informative
+    places, pairs = held.pair_indices, held.informative
     odds = model.log_odds(
         [held.product(first) for first, _ in places],
         [held.image(first) for first, _ in places],

@@ -33,7 +33,7 @@ def test_a_tie_makes_no_pair() -> None:
     data = _data([2, 2])
     tied = replace(data, pairs=[data.pairs[0], replace(data.pairs[1], preference=0.5)])
     assert tied.informative == (data.pairs[0],)
-    assert tied.places.tolist() == [[0, 1]]
+    assert tied.pair_indices.tolist() == [[0, 1]]
 
 
 def test_pairs_of_one_product_share_one_unit_of_weight() -> None:

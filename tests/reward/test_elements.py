@@ -159,23 +159,23 @@ def test_a_factor_within_products_is_found_and_halved_around_the_average() -> No
     found = credits_of(report)
     assert found["red"] == (pytest.approx(10, abs=0.7), True)
     assert found["blue"] == (pytest.approx(-9.1, abs=0.6), True)
-    assert [one.verdict for one in report.of("Toys")] == ["earns clicks", "costs clicks"]
+    assert [one.conclusion for one in report.of("Toys")] == ["earns clicks", "costs clicks"]
     assert [(one.impressions, one.creatives) for one in report.of("Toys")] == [(80_000, 8)] * 2
     with pytest.raises(LogError, match=r"no creative of category 'Food' .* Name one of: 'Toys'"):
         report.of("Food")
 
 
 def test_a_log_that_compares_nothing_is_refused() -> None:
-    with pytest.raises(LogError, match="nothing tells one element from another"):
+    with pytest.raises(LogError, match="nothing distinguishes elements"):
         credit(table(PLAIN), scenes={name: {"wall": "red"} for name in COLORS}, departments={})
-    with pytest.raises(LogError, match="nothing tells one element from another"):
+    with pytest.raises(LogError, match="nothing distinguishes elements"):
         credit(table(PLAIN), scenes={}, departments={})
 
 
 def test_scenes_that_differ_between_products_only_tell_nothing_apart() -> None:
     rows = [(f"{name}-{n}", name, 10_000, 500) for name in ("red", "blue") for n in range(2)]
     scenes = {name: {"wall": product} for name, product, *_ in rows}
-    with pytest.raises(LogError, match="nothing tells one element from another"):
+    with pytest.raises(LogError, match="nothing distinguishes elements"):
         credit(table(rows), scenes=scenes, departments={})
 
 

@@ -1,4 +1,4 @@
-"""Heat maps point where the model looks, phrases weigh what the model says, and rewards become CTRs as clicks say."""
+"""Heat maps, contributions of phrases, and the scale from rewards to CTR."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from clickscape.errors import ImageError
 from clickscape.reward import model as reward_model
 from clickscape.reward.explain.occlusion import HeatMap, occlude
 from clickscape.reward.explain.overlay import _colors, overlay
-from clickscape.reward.explain.phrases import _estimate, weigh
-from clickscape.reward.explain.scale import Clicked, Scale, learn_scale
+from clickscape.reward.explain.phrases import _estimate, phrase_contributions
+from clickscape.reward.explain.scale import ProductClicks, Scale, fit_scale
 from clickscape.reward.model import Form, RewardModel
 from clickscape.types import Estimate
 
@@ -126,7 +126,7 @@ def test_a_phrase_effect_is_the_score_with_minus_without_it(backbone, world) -> 
 
     seeds = (3, 4, 5, 6)
     without = {"a red wall": "a jug", "a jug": "a red wall"}
-    red, jug = weigh(model, product, "a red wall, a jug", without=without, draw=draw, seeds=seeds)
+    red, jug = phrase_contributions(model, product, "a red wall, a jug", without=without, draw=draw, seeds=seeds)
     scores = {
         wall: model.score([product] * 4, [world.picture(wall, seed=seed) for seed in seeds]).mean()
         for wall in ("red", "blue")
@@ -136,7 +136,7 @@ def test_a_phrase_effect_is_the_score_with_minus_without_it(backbone, world) -> 
     assert red.reward.low < red.reward.value < red.reward.high
     assert (jug.reward.low, jug.reward.value, jug.reward.high) == (0, 0, 0), "the same pictures: nothing changes"
     with pytest.raises(ValueError, match="at least two different seeds"):
-        weigh(model, product, "red", without={"red": ""}, draw=draw, seeds=(1, 1))
+        phrase_contributions(model, product, "red", without={"red": ""}, draw=draw, seeds=(1, 1))
 
 
 def test_the_interval_holds_both_heads_and_seeds() -> None:
@@ -161,8 +161,8 @@ def market(seed: int, *, slope: float, products: int = 60, misfit: float = 0.1) 
         wrong = rng.normal(0, misfit / np.sqrt(2), (3, 4))[np.arange(3), values].sum(1)
         rate = 0.05 * np.exp(rng.normal(0, 0.3) + slope * (reward - reward.mean()) + wrong)
         differing = (values[:, None] != values).sum(2).astype(float)
-        found.append(Clicked(reward, rng.poisson(examined * rate).astype(float), examined, differing))
-    return learn_scale(found)
+        found.append(ProductClicks(reward, rng.poisson(examined * rate).astype(float), examined, differing))
+    return fit_scale(found)
 
 
 def test_the_ctr_scale_recovers_the_true_slope() -> None:

@@ -155,8 +155,8 @@ def test_the_best_epoch_is_kept(world: Any, backbone: Any) -> None:
     measured = [step.validation for step in _fit(model, data, QUICK) if step.validation is not None]
     odds = model.log_odds(
         [data.products[pair.product_id] for pair in held.pairs],
-        [data.image(first) for first, _ in held.places],
-        [data.image(second) for _, second in held.places],
+        [data.image(first) for first, _ in held.pair_indices],
+        [data.image(second) for _, second in held.pair_indices],
     ).mean(0) * float(model.heads.temperature)  # the loss of an epoch is that of the odds as they were learned
     wanted = np.array([pair.preference for pair in held.pairs])
     loss = np.mean(np.logaddexp(0, -odds) * wanted + np.logaddexp(0, odds) * (1 - wanted))
@@ -174,7 +174,7 @@ def test_batches_hold_every_pair_of_their_products_the_right_way_round(form: Any
         firsts, seconds = (batch.creatives[ends[:, 0], ends[:, 1]].tolist() for ends in (batch.first, batch.second))
         assert {data.product_of[place] for place in firsts} == {rows.products[number] for number in chosen}
         found |= dict(zip(zip(firsts, seconds, strict=True), batch.preference.tolist(), strict=True))
-    wanted = {tuple(ends): pair.preference for ends, pair in zip(data.places.tolist(), data.pairs, strict=True)}
+    wanted = {tuple(ends): pair.preference for ends, pair in zip(data.pair_indices.tolist(), data.pairs, strict=True)}
     assert found == pytest.approx(wanted)
 
 

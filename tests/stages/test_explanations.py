@@ -54,7 +54,7 @@ def test_one_creative_on_the_command_line(copy: Workspace) -> None:
         assert np.asarray(page).std() > 20
     record = json.loads(made.with_suffix(".json").read_text(encoding="utf-8"))
     assert record["unit"] == "reward, log-odds"
-    assert np.array(record["places"]).shape == (8, 8)
+    assert np.array(record["cells"]).shape == (8, 8)
     names = [one.text for one in phrases(creative.description)]
     assert [one["phrase"] for one in record["phrases"]] == names
     for one in record["phrases"]:
@@ -138,7 +138,7 @@ def test_elements_on_the_command_line(copy: Workspace) -> None:
         assert float(row["low"]) <= float(row["credit_percent"]) <= float(row["high"])
     for one in record["credits"]:
         spans = one["percent"]["low"] <= 0 <= one["percent"]["high"]
-        assert (one["verdict"] == "not enough evidence") == spans
+        assert (one["conclusion"] == "not enough evidence") == spans
         if one["department"] is None:
             assert f"  {one['element']:<16} {one['percent']['value']:>+z7.1f}  [" in text
     code, text, _ = said("explain", copy.path, "--elements", "--category", "Home")
@@ -152,7 +152,7 @@ def test_bad_input_is_one_line_and_writes_nothing(copy: Workspace, new_shop: Cal
         (["--creative", "ghost"], "has no creative 'ghost'. `clickscape review copy` lists them."),
         (
             ["--elements", "--category", "Ghosts"],
-            "no creative of category 'Ghosts' tells elements apart. Name one of: '",
+            "no creative of category 'Ghosts' distinguishes elements. Name one of: '",
         ),
         ([], "give either --creative ID, or --elements"),
         (["--creative", CREATIVE, "--elements"], "give either --creative ID, or --elements"),

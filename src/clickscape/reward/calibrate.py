@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: one temperature, fitted on products that training did not see.
+"""Calibration of probabilities: one temperature, fitted on products that training did not see.
 
 Dividing log-odds by a number changes no order, only how sure the model sounds (Guo et al., ICML 2017). Where only pairs
 are known it is held to soft labels: a pair whose clicks say 70 % wants 0.7 of its probability there, not 1. Such labels
@@ -36,7 +36,7 @@ def temperature(log_odds: np.ndarray, preference: np.ndarray, weight: np.ndarray
 def temperature_of_counts(
     scores: np.ndarray, product: np.ndarray, clicks: np.ndarray, examinations: np.ndarray
 ) -> float | None:
-    """The number that scores (creative,) are best divided by so that P(first better) = σ(difference), 0.02 to 20.
+    """Return the number to divide scores (creative,) by so that P(first better) = σ(difference), 0.02 to 20.
 
     log CTR = product + β · score + N(0, τ²), its estimate off by chance 1/√clicks: β and τ are where the counts are
     likeliest, with the product's level integrated out (restricted likelihood, Patterson and Thompson 1971). Then

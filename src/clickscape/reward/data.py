@@ -23,7 +23,7 @@ class RewardData:
     """Creatives of products, and pairs of them.
 
     products: by product_id. creative_ids, product_of: one entry per creative. images: a sequence, or a function from
-    the creative's place to its picture, uint8 (height, width, 3) sRGB. log_ctr: (creative,) natural logarithm of the
+    the creative's index to its picture, uint8 (height, width, 3) sRGB. log_ctr: (creative,) natural logarithm of the
     estimated CTR, NaN where unknown. clicks, examinations: (creative,) counts, NaN where unknown. slots: one scene per
     creative, None where unknown. groups: product_id → what its look comes from.
     """
@@ -45,31 +45,31 @@ class RewardData:
             values = getattr(self, name)
             if values is not None and len(values) != count:
                 raise ValueError(f"{name} has {len(values)} entries for {count} creatives; one each is needed")
-        if len(self.place) < count:
+        if len(self.index_of) < count:
             raise ValueError("creative_ids must be unique")
         for product_id in set(self.product_of) - set(self.products):
             raise ValueError(f"a creative belongs to the unknown product {product_id!r}")
         for pair in self.pairs:
             for creative_id in (pair.first, pair.second):
-                if creative_id not in self.place:
+                if creative_id not in self.index_of:
                     raise ValueError(f"a pair names the unknown creative {creative_id!r}")
-                if self.product_of[self.place[creative_id]] != pair.product_id:
+                if self.product_of[self.index_of[creative_id]] != pair.product_id:
                     raise ValueError(f"the pair {pair.first!r}, {pair.second!r} mixes products")
 
     @cached_property
-    def place(self) -> dict[str, int]:
-        """Creative id → its place in every per-creative sequence."""
+    def index_of(self) -> dict[str, int]:
+        """Creative id → its index in every per-creative sequence."""
         return {creative_id: index for index, creative_id in enumerate(self.creative_ids)}
 
     @cached_property
     def informative(self) -> tuple[CreativePair, ...]:
-        """The pairs that say something: not a tie, and with some weight."""
+        """Pairs with a preference: not tied, and with positive weight."""
         return tuple(pair for pair in self.pairs if pair.preference != 0.5 and pair.weight > 0)
 
     @cached_property
-    def places(self) -> np.ndarray:
-        """Creatives of the informative pairs, (pair, 2)."""
-        rows = [(self.place[pair.first], self.place[pair.second]) for pair in self.informative]
+    def pair_indices(self) -> np.ndarray:
+        """Indices of the creatives of the informative pairs, (pair, 2)."""
+        rows = [(self.index_of[pair.first], self.index_of[pair.second]) for pair in self.informative]
         return np.array(rows, dtype=np.int64).reshape(-1, 2)
 
     def image(self, index: int) -> np.ndarray:
@@ -85,7 +85,7 @@ class RewardData:
         return self.groups.get(product_id, product_id) if self.groups is not None else product_id
 
     def only(self, product_ids: set[str]) -> RewardData:
-        """The part that belongs to some products: creatives keep their places, but those of others keep no labels."""
+        """Return the part of some products: all creatives keep their indices, those of others lose their labels."""
         mine = [product_id in product_ids for product_id in self.product_of]
 
         def known(values: np.ndarray | None) -> np.ndarray | None:
@@ -133,7 +133,7 @@ def divide(data: RewardData, *, held_out: frozenset[str], judge: frozenset[str])
 
 
 def pair_weights(pairs: Sequence[CreativePair]) -> np.ndarray:
-    """Weights in which the pairs of one product share one unit: dependent pairs are not new observations. (pair,)."""
+    """Return weights, (pair,): the pairs of one product share one unit, as dependent pairs are no new observations."""
     weights = np.array([pair.weight for pair in pairs], dtype=np.float64)
     totals: dict[str, float] = {}
     for pair, weight in zip(pairs, weights, strict=True):
@@ -142,7 +142,7 @@ def pair_weights(pairs: Sequence[CreativePair]) -> np.ndarray:
 
 
 def regression_targets(data: RewardData, *, target: Literal["log_ctr", "raw_ctr"]) -> np.ndarray:
-    """What the regression branch should say, (creative,); NaN where there is nothing to learn.
+    """Return the targets of the regression branch, (creative,); NaN where there are none.
 
     `log_ctr` is standardized within the product (mean 0, sd 1), because click rates of different products differ by
     far more than those of one product's creatives; a product with one creative, or without spread, has no target.
@@ -166,7 +166,7 @@ def regression_targets(data: RewardData, *, target: Literal["log_ctr", "raw_ctr"
 
 
 def split(data: RewardData, *, share: float, rng: np.random.Generator) -> tuple[RewardData, RewardData | None]:
-    """Training and validation part, whole groups on one side each; no validation part when there is only one group."""
+    """Return a training and a validation part, whole groups on one side each; no validation part of a single group."""
     groups = sorted({data.group(pair.product_id) for pair in data.informative})
     if len(groups) < 2:
         return data, None

@@ -1,4 +1,4 @@
-"""How good a reward model is, said honestly: beside its noise ceiling, with intervals, and ahead of what must lose.
+"""Evaluation of a reward model: beside its noise ceiling and its baselines, with intervals.
 
 The unit of the bootstrap is the cluster (the object behind a product, where it is known): its color variants, and the
 many pairs of one product, are not independent. A tie in prediction counts half; a pair that the clicks leave tied does
@@ -37,13 +37,13 @@ def evaluate(
     resamples: int = 1000,
     level: float = 0.95,
 ) -> RewardReport:
-    """Judge a model, or ready scores (creative,), on the pairs of held-out products.
+    """Evaluate a model, or ready scores (creative,), on the pairs of held-out products.
 
-    true_log_ctr: (creative,), where a simulated world tells. split_half: log-CTR of every creative from each half
+    true_log_ctr: (creative,), where a simulated world knows it. split_half: log-CTR of every creative from each half
     of its impressions; the ceiling where there is no truth. training: what the model learned from, for the scene-only
     baseline and to tell which scenes are new. baselines: further scores (creative,) that must lose.
     """
-    if not len(data.places):
+    if not len(data.pair_indices):
         raise ValueError("no pair to evaluate on: every pair is a tie, or there are none")
     left_share = None
     compared: dict[str, np.ndarray] = {}
@@ -140,7 +140,7 @@ def _ranked(
     log_ctr = data.log_ctr if true_log_ctr is None else true_log_ctr
     if log_ctr is None:
         return {}
-    scores = scores_of(predicted, data.places, len(data.creative_ids))
+    scores = scores_of(predicted, data.pair_indices, len(data.creative_ids))
     rows = rows_of(data.product_of, np.isfinite(scores) & np.isfinite(log_ctr))
     if not rows:
         return {}
@@ -180,7 +180,7 @@ def by_novelty(training: RewardData, data: RewardData) -> dict[str, np.ndarray]:
             return 2
         return int(not together.issuperset(map(frozenset, combinations(items, 2))))
 
-    found = np.array([novelty(scene) for scene in data.slots])[data.places].max(axis=1)
+    found = np.array([novelty(scene) for scene in data.slots])[data.pair_indices].max(axis=1)
     names = (KNOWN_SCENES, NEW_TOGETHER, NEW_ELEMENT)
     return {name: found == level for level, name in enumerate(names) if (found == level).any()}
 
@@ -194,9 +194,9 @@ def _predict(
     if model.form == "pair":
         odds, left_share = _pair_odds(model, data)
         if others is not None:
-            compared["product shuffled"] = _pair_odds(model, data, told=others)[0].mean(0)
+            compared["product shuffled"] = _pair_odds(model, data, shuffled=others)[0].mean(0)
         return odds, left_share, compared
-    used = np.unique(data.places).tolist()
+    used = np.unique(data.pair_indices).tolist()
     scores = np.full((model.heads.shape.ensemble, len(data.creative_ids)), np.nan)
     shuffled = np.full(len(data.creative_ids), np.nan)
     for start in range(0, len(used), 256):
@@ -208,22 +208,22 @@ def _predict(
         if others is not None:
             products = [data.products[others[data.product_of[place]]] for place in chunk]
             alone = model.heads.shape.hidden_width == 0
-            told = model.with_products(features, products) if alone else model.features(products, pictures, scenes)
-            shuffled[chunk] = model.logits(told).mean(0)[:, 0]
+            moved = model.with_products(features, products) if alone else model.features(products, pictures, scenes)
+            shuffled[chunk] = model.logits(moved).mean(0)[:, 0]
     if others is not None:
         compared["product shuffled"] = _gaps(shuffled, data)
-    return scores[:, data.places[:, 0]] - scores[:, data.places[:, 1]], None, compared
+    return scores[:, data.pair_indices[:, 0]] - scores[:, data.pair_indices[:, 1]], None, compared
 
 
 def _pair_odds(
-    model: RewardModel, data: RewardData, *, told: Mapping[str, str] | None = None
+    model: RewardModel, data: RewardData, *, shuffled: Mapping[str, str] | None = None
 ) -> tuple[np.ndarray, float]:
     """Log-odds of every pair with both orders averaged, (head, pair), and the share of the left in single orders."""
     odds, lefts = [], []
-    for start in range(0, len(data.places), 128):
-        chunk = data.places[start : start + 128]
+    for start in range(0, len(data.pair_indices), 128):
+        chunk = data.pair_indices[start : start + 128]
         owners = [data.product_of[first] for first, _ in chunk]
-        products = [data.products[told[owner] if told is not None else owner] for owner in owners]
+        products = [data.products[shuffled[owner] if shuffled is not None else owner] for owner in owners]
         views = [(data.image(first), data.image(second)) for first, second in chunk]
         scenes, turned = None, None
         if data.slots is not None:
@@ -240,7 +240,7 @@ def _caption_only(model: RewardModel, data: RewardData) -> np.ndarray:
     """Log-odds of every pair when both its pictures are gray; asked once per product."""
     owners = [pair.product_id for pair in data.informative]
     unique = sorted(set(owners))
-    gray = np.full_like(data.image(int(data.places[0, 0])), GRAY)
+    gray = np.full_like(data.image(int(data.pair_indices[0, 0])), GRAY)
     products = [data.products[product_id] for product_id in unique]
     odds = model.log_odds(products, [gray] * len(unique), [gray] * len(unique)).mean(0)
     of_product = dict(zip(unique, odds, strict=True))
@@ -266,4 +266,4 @@ def _gaps(scores: np.ndarray, data: RewardData) -> np.ndarray:
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape != (len(data.creative_ids),):
         raise ValueError(f"one score per creative is needed: {len(data.creative_ids)} creatives, scores {scores.shape}")
-    return np.asarray(scores[data.places[:, 0]] - scores[data.places[:, 1]])
+    return np.asarray(scores[data.pair_indices[:, 0]] - scores[data.pair_indices[:, 1]])

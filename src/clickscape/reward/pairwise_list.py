@@ -1,4 +1,4 @@
-"""The left/right test list of the paper's code: two ads of a product side by side, and which of them was clicked more.
+"""The pairwise test list of the paper's code: two ads of a product side by side, and which of them was clicked more.
 
 A JSON list; every row has `image` (one picture of two halves, or a list of two), `target` ("left" or "right") or
 `left_ctr` and `right_ctr`, and may have an `id` ("product_number"), a caption, and the question as it was asked. All
@@ -35,7 +35,7 @@ _QUOTED = re.compile(r"product '(.+)'")
 
 
 @dataclass(frozen=True, slots=True)
-class PairwiseList:
+class ListedPair:
     """One row: a product, its pictures (one of two halves, or left and right), and which side was clicked more.
 
     `question`: the words in which the paper's code asks, None when the row has none.
@@ -56,7 +56,7 @@ class PairwiseList:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftRightReport:
+class PairwiseListReport:
     """How often a model agrees with the list; intervals are over products, whose pairs are not independent.
 
     accuracy: both orders averaged. as_shown: the paper's way, in the list's own order only. takes_left: how often the
@@ -72,8 +72,8 @@ class LeftRightReport:
     left_targets: float
 
 
-def read(path: Path, *, image_dir: Path | None = None) -> list[PairwiseList]:
-    """The rows of a list; pictures lie below `image_dir`, or below the list's own folder.
+def read(path: Path, *, image_dir: Path | None = None) -> list[ListedPair]:
+    """Return the rows of a list; pictures lie below `image_dir`, or below the list's own folder.
 
     LogError with file and row for what cannot be read, pictures that are missing or damaged among it.
     """
@@ -89,14 +89,14 @@ def read(path: Path, *, image_dir: Path | None = None) -> list[PairwiseList]:
             f'{path}: expected a JSON list [{{"image", "left_ctr", "right_ctr", "target"}}, …], and not empty.'
         )
     root = (image_dir or path.parent).resolve()
-    return [_row(item, root, place=f"{path}, row {number}") for number, item in enumerate(items, 1)]
+    return [_row(item, root, where=f"{path}, row {number}") for number, item in enumerate(items, 1)]
 
 
-def ask(model: RewardModel, rows: Sequence[PairwiseList]) -> np.ndarray:
-    """Log-odds that the left ad is better, as shown and with the sides exchanged: (row, 2), the mean over the heads.
+def ask(model: RewardModel, rows: Sequence[ListedPair]) -> np.ndarray:
+    """Return log-odds that the left ad is better, as shown and with the sides exchanged, (row, 2): mean over the heads.
 
     A converted model of the paper is asked each row's own question where it has one. A model that looks at one picture
-    at a time says the same in both columns.
+    at a time gives the same in both columns.
     """
     products = [row.product for row in rows]
     views = [row.views() for row in rows]
@@ -112,15 +112,18 @@ def ask(model: RewardModel, rows: Sequence[PairwiseList]) -> np.ndarray:
     return np.stack([odds, odds], axis=1)
 
 
-def judge(
-    rows: Sequence[PairwiseList], odds: np.ndarray, *, orders: bool, rng: np.random.Generator, level: float = 0.95
-) -> LeftRightReport:
-    """Judge what `ask` gave, (row, 2); `orders`: whether the model can prefer a side. A tie counts half."""
+def evaluate(
+    rows: Sequence[ListedPair], odds: np.ndarray, *, orders: bool, rng: np.random.Generator, level: float = 0.95
+) -> PairwiseListReport:
+    """Return how often the log-odds of `ask`, (row, 2), agree with the list; a tie counts half.
+
+    orders: whether the model can prefer a side.
+    """
     wanted = np.array([1.0 if row.better == "left" else -1.0 for row in rows])
     bootstrap = ClusterBootstrap.draw([row.product.product_id for row in rows], rng=rng)
     estimate = partial(bootstrap.mean, level=level)
     left = np.stack([pair_agreement(odds[:, 0], np.ones(len(rows))), pair_agreement(-odds[:, 1], np.ones(len(rows)))])
-    return LeftRightReport(
+    return PairwiseListReport(
         rows=len(rows),
         products=len(bootstrap.names),
         accuracy=estimate(pair_agreement(odds.mean(1), wanted)),
@@ -130,30 +133,30 @@ def judge(
     )
 
 
-def _row(item: object, root: Path, *, place: str) -> PairwiseList:
+def _row(item: object, root: Path, *, where: str) -> ListedPair:
     if not isinstance(item, Mapping):
-        raise LogError(f"{place}: expected an object, got {shown(item)}. Mend or remove it.")
+        raise LogError(f"{where}: expected an object, got {shown(item)}. Fix or remove it.")
     question = _question(item)
     caption = next((text for key in _CAPTION_KEYS if (text := words(item.get(key)))), "")
     quoted = _QUOTED.search(question or "")
     title = caption or (quoted.group(1).strip() if quoted else "") or UNNAMED
-    return PairwiseList(
-        product=Product(_product_id(item, place), title),
-        images=_images(item.get("image"), root, place=place),
-        better=_better(item, place),
+    return ListedPair(
+        product=Product(_product_id(item, where), title),
+        images=_images(item.get("image"), root, where=where),
+        better=_better(item, where),
         question=question,
     )
 
 
-def _product_id(item: Mapping[str, object], place: str) -> str:
+def _product_id(item: Mapping[str, object], where: str) -> str:
     """Named outright, or what stands before the last "_" of the id; a row without either is a product of its own."""
     named = next((text for key in _PRODUCT_KEYS if (text := words(item.get(key)))), "")
     identifier = words(item.get("id"))
-    return named or identifier.rpartition("_")[0] or identifier or place
+    return named or identifier.rpartition("_")[0] or identifier or where
 
 
 def _question(item: Mapping[str, object]) -> str | None:
-    """`question`, or what the human says in `conversations`, without the mark for the picture."""
+    """`question`, or the human's turn in `conversations`, without the mark for the picture."""
     said: object = item.get("question")
     turns = item.get("conversations")
     if said is None and isinstance(turns, list):
@@ -164,44 +167,44 @@ def _question(item: Mapping[str, object]) -> str | None:
     return text or None
 
 
-def _better(item: Mapping[str, object], place: str) -> Literal["left", "right"]:
+def _better(item: Mapping[str, object], where: str) -> Literal["left", "right"]:
     ctrs = [item.get(f"{side}_ctr") for side in ("left", "right")]
     numbers = [float(ctr) for ctr in ctrs if isinstance(ctr, int | float) and not isinstance(ctr, bool)]
     if any(ctr is not None for ctr in ctrs) and not (
         len(numbers) == 2 and all(math.isfinite(number) and 0 <= number <= 1 for number in numbers)
     ):
-        raise LogError(f"{place}: left_ctr and right_ctr are {shown(ctrs[0])} and {shown(ctrs[1])}, expected two "
-                       f"numbers from 0 to 1. Mend or remove the row.")  # fmt: skip
-    told = item.get("target")
-    if told not in (None, "left", "right"):
-        raise LogError(f"{place}: target is {shown(told)}, expected 'left' or 'right'. Mend or remove the row.")
-    if not numbers and told is None:
-        raise LogError(f"{place}: neither target nor left_ctr and right_ctr. Add which side was clicked more.")
-    if numbers and numbers[0] == numbers[1] and told is None:
-        raise LogError(f"{place}: both CTRs are {numbers[0]:g}: no side is better. Remove the row.")
-    seen = None if not numbers or numbers[0] == numbers[1] else "left" if numbers[0] > numbers[1] else "right"
-    if told is not None and seen is not None and told != seen:
-        raise LogError(f"{place}: target is {told!r}, but the CTRs are {numbers[0]:g} on the left and {numbers[1]:g} "
-                       f"on the right. Mend or remove the row.")  # fmt: skip
-    return "left" if (told or seen) == "left" else "right"
+        raise LogError(f"{where}: left_ctr and right_ctr are {shown(ctrs[0])} and {shown(ctrs[1])}, expected two "
+                       f"numbers from 0 to 1. Fix or remove the row.")  # fmt: skip
+    target = item.get("target")
+    if target not in (None, "left", "right"):
+        raise LogError(f"{where}: target is {shown(target)}, expected 'left' or 'right'. Fix or remove the row.")
+    if not numbers and target is None:
+        raise LogError(f"{where}: neither target nor left_ctr and right_ctr. Add which side was clicked more.")
+    if numbers and numbers[0] == numbers[1] and target is None:
+        raise LogError(f"{where}: both CTRs are {numbers[0]:g}: no side is better. Remove the row.")
+    by_ctr = None if not numbers or numbers[0] == numbers[1] else "left" if numbers[0] > numbers[1] else "right"
+    if target is not None and by_ctr is not None and target != by_ctr:
+        raise LogError(f"{where}: target is {target!r}, but the CTRs are {numbers[0]:g} on the left and {numbers[1]:g} "
+                       f"on the right. Fix or remove the row.")  # fmt: skip
+    return "left" if (target or by_ctr) == "left" else "right"
 
 
-def _images(names: object, root: Path, *, place: str) -> tuple[Path, ...]:
+def _images(names: object, root: Path, *, where: str) -> tuple[Path, ...]:
     named = [names] if isinstance(names, str) else names
     if not (isinstance(named, list) and len(named) in (1, 2) and all(isinstance(name, str) and name for name in named)):
-        raise LogError(f"{place}: image is {shown(names)}, expected one path of a picture of two halves, or a list of "
-                       f"two. Mend or remove the row.")  # fmt: skip
+        raise LogError(f"{where}: image is {shown(names)}, expected one path of a picture of two halves, or a list of "
+                       f"two. Fix or remove the row.")  # fmt: skip
     paths = []
     for name in named:
         path = (root / name).resolve()
         if not path.is_relative_to(root):
-            raise LogError(f"{place}: the image {shown(name)} leaves {root}. Name its folder with --image-dir.")
+            raise LogError(f"{where}: the image {shown(name)} leaves {root}. Name its folder with --image-dir.")
         try:
             width, height = check_image(path)
         except (ImageError, OSError, ValueError) as error:
-            raise LogError(f"{place}: {error} Or name the pictures' folder with --image-dir.") from error
+            raise LogError(f"{where}: {error} Or name the pictures' folder with --image-dir.") from error
         if len(named) == 1 and width < WIDE * height:
-            raise LogError(f"{place}: {shown(name)} is {width} × {height}, expected two squares side by side. "
+            raise LogError(f"{where}: {shown(name)} is {width} × {height}, expected two squares side by side. "
                            f"Name two images, [left, right].")  # fmt: skip
         paths.append(path)
     return tuple(paths)

@@ -1,4 +1,4 @@
-"""Rankings instead of pairs: how good is the picture that the model would choose, and the whole order of a product's.
+"""Ranking metrics: NDCG within products, and the CTR lost by the first choice.
 
 One number per product, so that a product with many creatives counts no more than one with few.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Rows = Sequence[np.ndarray]
-"""Creatives of every product that is ranked, by place."""
+"""Indices of the creatives of every product that is ranked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def scores_of(log_odds: np.ndarray, places: np.ndarray, count: int) -> np.ndarra
 
 
 def rows_of(products: Sequence[str], usable: np.ndarray) -> dict[str, np.ndarray]:
-    """Product → places of its usable creatives, where there are at least two."""
+    """Return product → indices of its usable creatives, where there are at least two."""
     found: dict[str, list[int]] = {}
     for place in np.flatnonzero(usable).tolist():
         found.setdefault(products[place], []).append(place)
@@ -43,10 +43,10 @@ def rows_of(products: Sequence[str], usable: np.ndarray) -> dict[str, np.ndarray
 
 
 def ranking(scores: np.ndarray, log_ctr: np.ndarray, rows: Rows) -> Ranking:
-    """Judge scores (creative,) by CTRs (creative,) within every product.
+    """Return ranking metrics of scores (creative,) by CTRs (creative,) within every product.
 
     NDCG with linear gains: a creative's gain is its CTR between the product's worst (0) and best (1), discounted by
-    1 / log2(place + 1) (Järvelin and Kekäläinen 2002). Equal scores share their places.
+    1 / log2(rank + 1) (Järvelin and Kekäläinen 2002). Equal scores share their ranks.
     """
     ndcg, regret, chance = (np.zeros(len(rows)) for _ in range(3))
     for number, own in enumerate(rows):
@@ -61,7 +61,7 @@ def ranking(scores: np.ndarray, log_ctr: np.ndarray, rows: Rows) -> Ranking:
 
 
 def _shared(scores: np.ndarray, discount: np.ndarray) -> np.ndarray:
-    """Discount of every creative by its place; creatives of equal score get the mean of theirs."""
+    """Discount of every creative by its rank; creatives of equal score get the mean of theirs."""
     order = np.argsort(-scores, kind="stable")
     given = np.empty(len(scores))
     given[order] = discount

@@ -40,7 +40,7 @@ class Rows:
 
 def lay_out(data: RewardData, *, form: Literal["single", "pair"], rng: np.random.Generator) -> Rows:
     """Return rows for the heads: every creative of a pair (single), or every pair in one random order (pair)."""
-    pairs, places = data.informative, data.places
+    pairs, places = data.informative, data.pair_indices
     products = sorted({pair.product_id for pair in pairs})
     numbers = {product_id: number for number, product_id in enumerate(products)}
     pair_product = np.array([numbers[pair.product_id] for pair in pairs])

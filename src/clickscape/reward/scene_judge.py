@@ -1,8 +1,8 @@
 """The scene-reading judge: effects of scene elements, in general and by department, learned from counts of clicks.
 
-It shares nothing with the reward model that teaches but the likelihood: no pixel, no tower, no embedding, no gradient
-descent. What the teacher's picture features can be fooled by, it does not see; what only a picture shows (contrast,
-clutter), it cannot know.
+It shares nothing with the reward model but the likelihood: no pixel, no tower, no embedding, no gradient descent. What
+misleads the reward model's picture features, it does not see; what only a picture shows (contrast, clutter), it cannot
+know.
 
     log CTR(product, scene) = product + Σ over slots (effect in general + effect in the product's department)
 """

@@ -30,7 +30,7 @@ from clickscape.reward.explain.creative import CreativeExplanation, PhraseEffect
 from clickscape.reward.explain.elements import Credit, ElementReport, credit
 from clickscape.reward.explain.occlusion import occlude
 from clickscape.reward.explain.overlay import overlay
-from clickscape.reward.explain.scale import Scale, clicked_products, learn_scale
+from clickscape.reward.explain.scale import Scale, clicked_products, fit_scale
 from clickscape.reward.model import RewardModel
 from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
@@ -44,7 +44,7 @@ SEEDS = 4
 
 _SIDE = 256  # pixels of the longer side of what is rendered again: more than any reward model looks at
 _SCALE_FILE = "scale.json"
-_COLUMNS = ("department", "slot", "element", "credit_percent", "low", "high", "impressions", "creatives", "verdict")
+_COLUMNS = ("department", "slot", "element", "credit_percent", "low", "high", "impressions", "creatives", "conclusion")
 _WHOLE = "(all)"  # what the file calls the whole log
 
 
@@ -125,7 +125,7 @@ def explain_creative(workspace: Workspace, creative_id: str, *, seeds: int = SEE
         picture=folder / f"{file_name(creative_id)}.png",
         record=folder / f"{file_name(creative_id)}.json",
     )
-    values = {**asdict(made), "unit": made.unit, "places": heat.cells.tolist()}
+    values = {**asdict(made), "unit": made.unit, "cells": heat.cells.tolist()}
     with workspace.lock():
         with atomic_file(made.picture) as temporary:
             Image.fromarray(overlay(image, heat)).save(temporary)
@@ -162,7 +162,7 @@ def reward_scale(workspace: Workspace, model: RewardModel) -> Scale | None:
         images=lambda creative: open_image(creative.image)[..., :3],
         scenes=slots_of,
     )
-    scale = learn_scale(clicked)
+    scale = fit_scale(clicked)
     with workspace.lock(), atomic_file(path) as temporary:
         temporary.write_text(to_json({"of": stamp, "scale": scale}), encoding="utf-8")
     return scale
@@ -171,7 +171,7 @@ def reward_scale(workspace: Workspace, model: RewardModel) -> Scale | None:
 def _row(one: Credit) -> tuple[object, ...]:
     where = _WHOLE if one.department is None else one.department
     figures = (f"{value:.2f}" for value in (one.percent.value, one.percent.low, one.percent.high))
-    return (where, one.slot, one.element, *figures, one.impressions, one.creatives, one.verdict)
+    return (where, one.slot, one.element, *figures, one.impressions, one.creatives, one.conclusion)
 
 
 def _find(workspace: Workspace, creative_id: str) -> tuple[Creative, Product]:

@@ -18,7 +18,7 @@ CHUNK = 16
 
 def evaluate(
     path: Path, *, model: Path, image_dir: Path | None = None, seed: int = 0
-) -> Stage[pairwise_list.LeftRightReport]:
+) -> Stage[pairwise_list.PairwiseListReport]:
     """Read and check the whole list, open the model, ask it about every row in both orders."""
     rows = pairwise_list.read(path, image_dir=image_dir)
     loaded = reward_room.load(model, device=best_device())
@@ -28,10 +28,10 @@ def evaluate(
         odds.append(pairwise_list.ask(loaded, rows[start : start + CHUNK]))
     yield Progress(STAGE, len(rows), len(rows))
     orders = loaded.form == "pair"
-    return pairwise_list.judge(rows, np.concatenate(odds), orders=orders, rng=np.random.default_rng(seed))
+    return pairwise_list.evaluate(rows, np.concatenate(odds), orders=orders, rng=np.random.default_rng(seed))
 
 
-def summary(judged: pairwise_list.LeftRightReport) -> list[str]:
+def summary(judged: pairwise_list.PairwiseListReport) -> list[str]:
     """The evaluation in lines for people."""
     named = [
         ("pair accuracy, both orders" if judged.as_shown else "pair accuracy", judged.accuracy),

@@ -105,7 +105,7 @@ def test_figures_worked_out_by_hand(folder: Path) -> None:
     )
     #                 as shown          turned (log-odds of the same left ad)
     odds = np.array([[2, 2], [1, -3], [1, -2], [-1, -1], [-4, 1], [0, 0]], dtype=float)
-    judged = pairwise_list.judge(rows, odds, orders=True, rng=np.random.default_rng(0))
+    judged = pairwise_list.evaluate(rows, odds, orders=True, rng=np.random.default_rng(0))
     assert (judged.rows, judged.products, judged.left_targets) == (6, 3, 0.5)
     assert judged.accuracy.value == pytest.approx((1 + 0 + 1 + 1 + 0 + 0.5) / 6)
     assert judged.as_shown is not None
@@ -115,7 +115,7 @@ def test_figures_worked_out_by_hand(folder: Path) -> None:
     assert judged.takes_left.value == pytest.approx((3.5 + 3.5) / 12)
     # products 0, 1, 2 are right in 1, 2, 0.5 of 2 rows: no resample is below the worst product or above the best
     assert 0.25 <= judged.accuracy.low < judged.accuracy.value < judged.accuracy.high <= 1.0
-    alone = pairwise_list.judge(rows, odds, orders=False, rng=np.random.default_rng(0))
+    alone = pairwise_list.evaluate(rows, odds, orders=False, rng=np.random.default_rng(0))
     assert (alone.as_shown, alone.takes_left) == (None, None)
 
 

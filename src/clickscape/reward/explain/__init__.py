@@ -1,1 +1,1 @@
-"""Why a reward model likes a picture: the places that it rests on, and the phrases that earn it."""
+"""Explanations: a heat map of one picture, effects of its phrases, and credits of scene elements across the log."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clickscape.render.language.phrases import phrases
 from clickscape.render.registry import RENDERERS
 from clickscape.render.renderer import Renderer
-from clickscape.reward.explain.phrases import weigh
+from clickscape.reward.explain.phrases import phrase_contributions
 from clickscape.reward.explain.scale import Scale
 from clickscape.reward.model import RewardModel
 from clickscape.types import Creative, Estimate, Product
@@ -123,7 +123,9 @@ def phrase_effects(
     apart = {phrase.text: phrase for phrase in phrases(description)}
     without = {text: phrase.without for text, phrase in apart.items()}
     found = []
-    for one in weigh(model, product, description, without=without, draw=drawing, seeds=seeds, read=drawing.slots.get):
+    for one in phrase_contributions(
+        model, product, description, without=without, draw=drawing, seeds=seeds, read=drawing.slots.get
+    ):
         instead = drawing.changed_slots(description, without[one.phrase])
         slots = len(instead) or len(apart[one.phrase].slots)
         ctr = scale.percent(one.reward, slots=slots) if scale is not None and scale.known else None

@@ -1,9 +1,9 @@
-"""What each element of a scene is worth in clicks, across the whole log: per department, and overall.
+"""Credits of scene elements: the effect of each on CTR across the log, per department and overall.
 
 An element is one value of one slot ("light: golden hour"). Its credit is the CTR of creatives that show it over the
 CTR of the same product's creatives with that slot as its department was shown it on average, everything else equal;
 overall, it is the mean of that over where the element was shown. The model is that of `effects`: an effect in general,
-and one in each department on top; elements that few creatives show are drawn to what the log says of others.
+and one in each department on top; elements that few creatives show are shrunk towards what the log shows of others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Scenes = Mapping[str, Mapping[str, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """What one element is worth, in per cent of CTR against its slot's average; `department` None: the whole log.
+    """Effect of one element, in per cent of CTR against its slot's average; `department` None: the whole log.
 
     impressions, creatives: those that showed it.
     """
@@ -53,12 +53,12 @@ class Credit:
 
     @property
     def enough(self) -> bool:
-        """Whether the clicks tell the element from its slot's average: the interval does not span zero."""
+        """Whether the interval leaves out zero, the slot's average."""
         return not self.percent.low <= 0 <= self.percent.high
 
     @property
-    def verdict(self) -> str:
-        """What to make of it, in words."""
+    def conclusion(self) -> str:
+        """Whether it earns or costs clicks, in words."""
         if not self.enough:
             return "not enough evidence"
         return "earns clicks" if self.percent.value > 0 else "costs clicks"
@@ -85,7 +85,7 @@ class ElementReport:
         found = tuple(credit for credit in self.credits if credit.department == department)
         if not found:
             known = ", ".join(repr(name) for name in dict.fromkeys(c.department for c in self.credits) if name)
-            raise LogError(f"no creative of category {department!r} tells elements apart. Name one of: {known}.")
+            raise LogError(f"no creative of category {department!r} distinguishes elements. Name one of: {known}.")
         return found
 
     def lines(self, department: str | None) -> list[str]:
@@ -98,7 +98,7 @@ class ElementReport:
                 lines.append(f"{slot:<18} {'CTR, %':>7}  {'95 % interval':<16} {'impressions':>11} {'creatives':>9}")
             interval = f"[{one.percent.low:+z.1f}, {one.percent.high:+z.1f}]"
             counts = f"{one.impressions:>11,} {one.creatives:>9,}"
-            lines.append(f"  {one.element:<16} {one.percent.value:>+z7.1f}  {interval:<16} {counts}  {one.verdict}")
+            lines.append(f"  {one.element:<16} {one.percent.value:>+z7.1f}  {interval:<16} {counts}  {one.conclusion}")
         return [
             *lines,
             f"against the average of the slot; {self.used:,} creatives compared, {self.left_out:,} could not be",
@@ -107,7 +107,7 @@ class ElementReport:
 
     def as_record(self) -> dict[str, Any]:
         """Everything as plain values for JSON."""
-        rows = [{**asdict(credit), "verdict": credit.verdict} for credit in self.credits]
+        rows = [{**asdict(credit), "conclusion": credit.conclusion} for credit in self.credits]
         return {**asdict(self), "credits": rows}
 
 
@@ -152,10 +152,10 @@ def credit(
     different scenes and a click.
     """
     log = _read(estimates, scenes, departments)
-    if not _tells_apart(log):
+    if not _scenes_differ(log):
         raise LogError(
-            f"{estimates.num_rows} creatives, and no product has two with clicks whose scenes differ: nothing tells "
-            f"one element from another. Show products in several scenes, and run `clickscape clicks` again."
+            f"{estimates.num_rows} creatives, and no product has two with clicks whose scenes differ: nothing "
+            f"distinguishes elements. Show products in several scenes, and run `clickscape clicks` again."
         )
     columns = element_columns(log.scenes, log.departments)
     rows = np.flatnonzero(log.comparable)
@@ -202,7 +202,7 @@ def _read(estimates: pa.Table, scenes: Scenes, departments: Mapping[str, str]) -
     )
 
 
-def _tells_apart(log: _Log) -> bool:
+def _scenes_differ(log: _Log) -> bool:
     """Whether two comparable creatives of any product show different scenes."""
     first: dict[int, Mapping[str, str | None]] = {}
     rows = np.flatnonzero(log.comparable).tolist()
@@ -210,7 +210,7 @@ def _tells_apart(log: _Log) -> bool:
 
 
 def _posterior(columns: Mapping[Element, int], effects: Effects, prior: EffectPrior) -> _Posterior:
-    """Effects of which the clicks say nothing are as uncertain as the prior."""
+    """Return the posterior; effects without evidence in the clicks are as uncertain as the prior."""
     covariance = np.diag(1 / prior.precision())
     covariance[np.ix_(effects.fitted, effects.fitted)] = effects.covariance
     return _Posterior(columns, effects.mode, covariance)

@@ -1,8 +1,8 @@
-"""Where in a picture the reward comes from: hide one place after the other and see what the reward model says.
+"""Heat map by occlusion: hide one window of the picture after the other and score the rest.
 
-A place is hidden by what surrounds it: the picture itself, blurred until no detail is left, under a window with soft
-edges. Gray squares would be a sight of their own. Windows overlap by half; a pixel's value is the mean of the windows
-over it, so the map is as smooth as they are.
+A window is hidden by what surrounds it: the picture itself, blurred until no detail is left, under soft edges. Gray
+squares would be something to see themselves. Windows overlap by half; a pixel's value is the mean of the windows over
+it, so the map is as smooth as they are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class HeatMap:
-    """By how much the log-odds fall when a place is hidden: positive where it helps, negative where it hurts.
+    """By how much the log-odds fall when a window is hidden: positive where it helps, negative where it hurts.
 
     value, low, high: (height, width), the mean of the heads and the interval that their spread gives (infinite for a
     lone head). cells: (row, column), the value of every window.
@@ -51,9 +51,9 @@ class HeatMap:
 def occlude(
     model: RewardModel, product: Product, image: NDArray[np.uint8], *, cells: int = CELLS, level: float = 0.95
 ) -> HeatMap:
-    """Hide every place of one picture, (height, width, 3) sRGB, and compare with the whole picture.
+    """Hide every window of one picture, (height, width, 3) sRGB, and compare with the whole picture.
 
-    Both forms are asked for the log-odds of the whole picture against the one with a place hidden. ImageError for
+    Both forms are asked for the log-odds of the whole picture against the one with a window hidden. ImageError for
     anything that is not such a picture or has fewer pixels than cells.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < 2 * cells:
@@ -64,7 +64,7 @@ def occlude(
     longer = max(image.shape[:2])
     down, across = (_windows(side, max(round(cells * side / longer), 2)) for side in image.shape[:2])
     blurred = _blurred(image, cells=cells)
-    places = [(row, column) for row in range(len(down)) for column in range(len(across))]
+    windows = [(row, column) for row in range(len(down)) for column in range(len(across))]
     odds = np.concatenate(
         [
             model.log_odds(
@@ -72,7 +72,7 @@ def occlude(
                 [image] * len(part),
                 [_hidden(image, blurred, down[row], across[column]) for row, column in part],
             )
-            for part in (places[start : start + _CHUNK] for start in range(0, len(places), _CHUNK))
+            for part in (windows[start : start + _CHUNK] for start in range(0, len(windows), _CHUNK))
         ],
         axis=1,
     ).reshape(-1, len(down), len(across))

@@ -24,14 +24,14 @@ _STOPS = ((18.0, 12.0, -36.0), (40.0, 4.0, -34.0), (58.0, 0.0, 0.0), (78.0, 2.0,
 _PAPER, _INK, _FAINT = (250, 250, 248), (28, 30, 34), (110, 114, 120)
 _PANEL = 512  # pixels of the longer side of each picture
 _GHOST = 0.34  # how much the ad's own light and dark shows through its map
-_TOLD = 0.25  # share of the legend from which a place is worth an outline
+_OUTLINED = 0.25  # share of the legend from which a region is outlined
 _LEAST = 1e-3  # log-odds at the ends of the legend, at least: what is smaller is nothing
 
 
 def overlay(image: Bytes, heat: HeatMap, *, limit: float | None = None) -> Bytes:
     """Draw ad, map and legend side by side, (height, width, 3) sRGB; `limit`: log-odds at the ends of the legend.
 
-    Without a limit it is the largest value of the map. Outlined: strong places whose interval does not span zero.
+    Without a limit it is the largest value of the map. Outlined: strong regions whose interval does not span zero.
     """
     longest = max(float(np.abs(heat.value).max()), _LEAST) if limit is None else limit
     shrink = _PANEL / max(image.shape[:2])
@@ -41,8 +41,8 @@ def overlay(image: Bytes, heat: HeatMap, *, limit: float | None = None) -> Bytes
         cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in (heat.value, heat.low, heat.high)
     )
     panel = _panel(ad, value / longest)
-    told = ((low > 0) | (high < 0)) & (np.abs(value) >= _TOLD * longest)
-    edges, _ = cv2.findContours(told.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    outlined = ((low > 0) | (high < 0)) & (np.abs(value) >= _OUTLINED * longest)
+    edges, _ = cv2.findContours(outlined.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     for color, width in ((_PAPER, 3), (_INK, 1)):  # ink on paper is seen on every color of the map
         cv2.drawContours(panel, edges, -1, color, width, cv2.LINE_AA)
     return _page(ad, panel, longest=longest, level=heat.level, outlined=bool(edges))
@@ -85,7 +85,7 @@ def _page(ad: Bytes, panel: Bytes, *, longest: float, level: float, outlined: bo
         place = round(start + (share + 1) / 2 * (length - 1))
         pen.line([(place, top + unit * 2 // 3), (place, top + unit * 5 // 6)], fill=_INK)
         pen.text((place, top + unit), _number(share * longest), fill=_INK, font=face.at(13), anchor="ma")
-    said = "what the reward loses when a place is hidden, log-odds"
+    said = "what the reward loses when a region is hidden, log-odds"
     if outlined:
         said += f"; outlined: strong, and the {100 * level:.0f} % interval does not span 0"
     pen.text((page.width // 2, top + unit * 2), said, fill=_FAINT, font=_fitting(face, said, page.width), anchor="ma")

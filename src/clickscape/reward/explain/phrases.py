@@ -1,6 +1,6 @@
-"""What each phrase of a description earns: the picture is drawn again without it, and the reward model compares.
+"""Contributions of phrases: the picture is rendered again without each, and the reward model compares.
 
-The same seeds draw both, so that everything else stays. A phrase's effect is uncertain twice: the heads of the model
+The same seeds render both, so that everything else stays. A contribution is uncertain twice: the heads of the model
 disagree, and another seed gives another picture. Both go into the interval.
 """
 
@@ -29,7 +29,7 @@ class Contribution:
     reward: Estimate
 
 
-def weigh(
+def phrase_contributions(
     model: RewardModel,
     product: Product,
     description: str,
@@ -40,11 +40,10 @@ def weigh(
     read: Callable[[str], Slots | None] = lambda _: None,
     level: float = 0.95,
 ) -> list[Contribution]:
-    """One contribution per phrase, in order; without: phrase → the description that lacks it.
+    """Return one contribution per phrase, in order; without: phrase → the description that lacks it.
 
-    read: description → the scene that is drawn for it, for a model that is told scenes.
-
-    ValueError for fewer than two seeds: their spread would be unknown.
+    read: description → the scene that is rendered for it, for a model with given scenes. ValueError for fewer
+    than two seeds: their spread would be unknown.
     """
     if len(set(seeds)) < 2:
         raise ValueError(f"at least two different seeds are needed for an interval, got {list(seeds)}")

@@ -1,4 +1,4 @@
-"""From the reward's log-odds to CTR: what one unit of reward was worth in clicks, on products that taught it nothing.
+"""Scale from the reward's log-odds to log CTR, fitted to clicks of products that the reward model was not trained on.
 
 Given all clicks of a product, how they fall on its creatives is multinomial with shares proportional to examinations ×
 exp(slope × reward). The one slope is where that is likeliest; its error is that of the products, which differ by more
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Log CTR per log-odds of reward, with its standard error, learned on so many products.
+    """Log CTR per log-odds of reward, with its standard error, fitted to so many products.
 
     misfit: standard deviation of what the reward gets wrong of a difference in log CTR, per slot that differs.
     """
@@ -45,11 +45,11 @@ class Scale:
 
     @property
     def known(self) -> bool:
-        """Whether the reward speaks of CTR at all: the slope's 95 % interval lies above zero."""
+        """Whether the reward follows CTR at all: the slope's 95 % interval lies above zero."""
         return self.slope - _REACH * self.error > 0
 
     def percent(self, reward: Estimate, *, slots: int) -> Estimate:
-        """A 95 % interval of reward as per cent of CTR, for pictures that differ in so many slots; all errors count."""
+        """Return a 95 % interval of reward in per cent of CTR, for pictures that differ in so many slots."""
         middle = self.slope * reward.value
         slack = _REACH * math.hypot(self.error * reward.value, self.misfit * math.sqrt(slots))
         below = math.hypot(self.slope * (reward.value - reward.low), slack)
@@ -59,7 +59,7 @@ class Scale:
 
 
 @dataclass(frozen=True, eq=False)
-class Clicked:
+class ProductClicks:
     """One product's creatives: rewards, clicks and examinations (creative,), and in how many slots two differ."""
 
     rewards: Floats
@@ -77,7 +77,7 @@ def clicked_products(
     images: Callable[[Creative], NDArray[np.uint8]],
     scenes: Callable[[Creative], Slots | None],
     limit: int = 1_500,
-) -> list[Clicked]:
+) -> list[ProductClicks]:
     """Return rewards beside clicks of some products, those with most clicks first, up to `limit` creatives.
 
     estimates: rows of table `ctr.ESTIMATES`. products, creatives: by id; what is not among them is left out.
@@ -86,7 +86,7 @@ def clicked_products(
     for row in estimates:
         if row["product_id"] in products and row["creative_id"] in creatives and row["examinations"] > 0:
             rows.setdefault(row["product_id"], []).append(row)
-    found: list[Clicked] = []
+    found: list[ProductClicks] = []
     total = 0
     for name, own in sorted(rows.items(), key=lambda item: (-sum(row["clicks"] for row in item[1]), item[0])):
         if len(own) < 2 or total + len(own) > limit:
@@ -98,7 +98,7 @@ def clicked_products(
         whole, *rest = (scenes(creative) for creative in shown)
         odds = model.log_odds([products[name]] * count, others, [first] * count, [(one, whole) for one in rest]).mean(0)
         found.append(
-            Clicked(
+            ProductClicks(
                 rewards=np.array([0.0, *odds]),
                 clicks=np.array([row["clicks"] for row in own], np.float64),
                 examinations=np.array([row["examinations"] for row in own], np.float64),
@@ -115,10 +115,10 @@ def _differing(scenes: Sequence[Mapping[str, str | None]]) -> NDArray[np.float64
     )
 
 
-def learn_scale(products: Sequence[Clicked]) -> Scale | None:
-    """The scale that fits the clicks of some products best; only differences of reward within a product count.
+def fit_scale(products: Sequence[ProductClicks]) -> Scale | None:
+    """Return the scale that fits the clicks of some products best; only differences of reward within a product count.
 
-    None when fewer than LEAST_PRODUCTS tell anything.
+    None when fewer than LEAST_PRODUCTS have clicks and differing rewards.
     """
     usable = [
         one
@@ -139,7 +139,7 @@ def learn_scale(products: Sequence[Clicked]) -> Scale | None:
     return Scale(slope, error, _misfit(usable, slope=slope), len(usable))
 
 
-def _slope(one: Clicked, *, slope: float) -> tuple[float, float]:
+def _slope(one: ProductClicks, *, slope: float) -> tuple[float, float]:
     """First derivative of one product's log likelihood, and minus the second."""
     reward = one.rewards - one.rewards.mean()
     height = np.log(one.examinations) + slope * reward
@@ -149,7 +149,7 @@ def _slope(one: Clicked, *, slope: float) -> tuple[float, float]:
     return float(one.clicks @ reward - total * mean), float(total * (share @ (reward - mean) ** 2))
 
 
-def _misfit(usable: Sequence[Clicked], *, slope: float) -> float:
+def _misfit(usable: Sequence[ProductClicks], *, slope: float) -> float:
     """By the method of moments over pairs: squared gap = chance + misfit² × slots that differ."""
     above = below = 0.0
     for one in usable:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import clickscape
+
 
 def _python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -32,3 +34,18 @@ def test_every_benchmark_can_be_started() -> None:
     names = sorted(file.stem for file in folder.glob("*.py"))
     assert "diffusion" in names
     _python(f"import sys; sys.path.insert(0, {str(folder)!r}); import {', '.join(names)}")
+
+
+@pytest.mark.parametrize(
+    ("room", "verbs"),
+    [
+        ("generation", ("AdPipeline", "best_of_n", "render_and_score", "sample_candidates", "score_candidates")),
+        ("preference", ("open_policy", "optimize", "pcpo_loss")),
+    ],
+)
+def test_importing_a_room_loads_no_torch_and_lists_its_verbs(room: str, verbs: tuple[str, ...]) -> None:
+    _python(f"import sys, clickscape.{room}; assert 'torch' not in sys.modules")
+    opened = getattr(clickscape, room)
+    assert all(callable(getattr(opened, verb)) for verb in verbs)
+    with pytest.raises(AttributeError, match=f"no attribute 'oops'; verbs: {verbs[0]}"):
+        _ = opened.oops

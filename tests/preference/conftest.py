@@ -6,10 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tests.factory import noise_picture, tiny_config
 
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import open_cutout, product_picture
-from clickscape.config import TinyConfig
 from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import question
@@ -45,11 +45,7 @@ def products() -> list[Product]:
 
 @pytest.fixture(scope="session")
 def pictures() -> Callable[[Product], np.ndarray]:
-    def picture(product: Product) -> np.ndarray:
-        seed = sum(map(ord, product.product_id))
-        return np.random.default_rng(seed).integers(0, 256, (32, 32, 3)).astype(np.uint8)
-
-    return picture
+    return noise_picture
 
 
 @pytest.fixture(scope="session")
@@ -58,10 +54,7 @@ def build(products: list[Product]) -> Callable[..., VisionLanguageModel]:
     known = [*products, *sample.products()[::7]]
     corpus = [instruction("describe", product, variant=0) for product in known]
     tokenizer = train_tokenizer([*corpus, *TEXTS * 20], vocabulary=900)
-    config = TinyConfig(
-        image_size=32, patch_size=8, vision_width=24, vision_layers=2, vision_heads=2,
-        text_width=32, text_layers=2, text_heads=4, text_kv_heads=2, text_ffn=48, max_positions=256,
-    )  # fmt: skip
+    config = tiny_config()
 
     def make(seed: int, *, double: bool = False) -> VisionLanguageModel:
         vlm = build_tiny(config, tokenizer, seed=seed)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.factory import noise_picture, tiny_vlm
 from torch.nn.functional import logsigmoid
 
-from clickscape.config import OptimizeConfig, TinyConfig
+from clickscape.config import OptimizeConfig
 from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.loss import AnswerLogProbs
 from clickscape.preference.pairs import PreferencePair
@@ -27,7 +28,7 @@ from clickscape.preference.train import (
 from clickscape.types import Product
 from clickscape.vlm import answers, logits
 from clickscape.vlm.batch import Sample, answer_log_probs, collate
-from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
+from clickscape.vlm.model import VisionLanguageModel
 
 TEXTS = ["oak table, soft light", "sand, noon, palm leaves, on a beach", "neon city, ice", "slate slab"]
 PRODUCTS = {
@@ -35,21 +36,11 @@ PRODUCTS = {
     for department in ("Drinks", "Toys")
     for number in range(4)
 }
-CONFIG = TinyConfig(
-    image_size=32, patch_size=8, vision_width=24, vision_layers=2, vision_heads=2,
-    text_width=32, text_layers=2, text_heads=4, text_kv_heads=2, text_ffn=48, max_positions=256,
-)  # fmt: skip
-
-
-def picture(product: Product) -> np.ndarray:
-    rng = np.random.default_rng(sum(map(ord, product.product_id)))
-    return rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
 
 def model(*, moved: bool) -> VisionLanguageModel:
     """Random weights in float64; `moved`: some way off."""
-    tokenizer = train_tokenizer([*TEXTS, *(question(product) for product in PRODUCTS.values())], vocabulary=400)
-    vlm = build_tiny(CONFIG, tokenizer, seed=0)
+    vlm = tiny_vlm([*TEXTS, *(question(product) for product in PRODUCTS.values())])
     vlm.model.double().requires_grad_(False)
     generator = torch.Generator().manual_seed(1)
     for parameter in vlm.model.parameters():
@@ -71,7 +62,7 @@ def pairs() -> list[PreferencePair]:
 
 @pytest.fixture(scope="module")
 def training_pairs(pairs: list[PreferencePair]) -> TrainingPairs:
-    return prepare(pairs, products=PRODUCTS, pictures=picture, vlm=model(moved=False))
+    return prepare(pairs, products=PRODUCTS, pictures=noise_picture, vlm=model(moved=False))
 
 
 @pytest.fixture
@@ -206,11 +197,12 @@ def test_batched_scores_equal_single_scores(pairs: list[PreferencePair], trainin
     vlm = model(moved=True)
     together = score(vlm, training_pairs, product_centric=True)
     for row, pair in enumerate(pairs):
-        alone = score(vlm, prepare([pair], products=PRODUCTS, pictures=picture, vlm=vlm), product_centric=True)
+        alone = score(vlm, prepare([pair], products=PRODUCTS, pictures=noise_picture, vlm=vlm), product_centric=True)
         for part in ("chosen", "rejected", "corrupted"):
             torch.testing.assert_close(getattr(together, part)[row], getattr(alone, part)[0], rtol=1e-9, atol=1e-9)
     owners = [PRODUCTS[pair.product_id] for pair in pairs]
     samples = [
-        Sample(question(product), (picture(product),), pair.chosen) for product, pair in zip(owners, pairs, strict=True)
+        Sample(question(product), (noise_picture(product),), pair.chosen)
+        for product, pair in zip(owners, pairs, strict=True)
     ]
     torch.testing.assert_close(score_answers(vlm, samples), together.chosen, rtol=1e-9, atol=1e-9)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.factory import Brightness
 
 from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig
@@ -28,13 +29,6 @@ SMALL = OptimizeConfig(
     epochs=2, batch_size=3, learning_rate=2e-3, checkpoint_every=2, render_size=64, caption_swap_share=0.5,
     pairs_per_product=1, unparsed_share=1.0, kl_budget=1e6, kl_every=2,
 )  # fmt: skip
-
-
-class Brightness:
-    """A reward that can be checked by eye: the mean lightness of the picture."""
-
-    def score(self, products: list[Product], images: list[np.ndarray], _scenes: object = None, /) -> np.ndarray:
-        return np.array([image.mean() / 25 for image in images])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "auto"])

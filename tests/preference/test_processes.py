@@ -6,7 +6,7 @@ import os
 import pickle
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.factory import Brightness
 
 from clickscape.compute.device import Processes, launched
 from clickscape.config import MonitorConfig, OptimizeConfig
@@ -35,13 +36,6 @@ CONFIG = OptimizeConfig(
     preference="margin_dpo", epochs=2, batch_size=5, learning_rate=1e-4, render_size=64, checkpoint_every=2,
     kl_budget=1e6, kl_every=4, unparsed_share=1.0,
 )  # fmt: skip
-
-
-class Brightness:
-    """A reward that can be checked by eye: the mean lightness of the picture."""
-
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
-        return np.array([image.mean() / 25 for image in images])
 
 
 @pytest.fixture(autouse=True)

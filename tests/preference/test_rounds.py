@@ -4,12 +4,13 @@ import itertools
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.factory import Brightness
 
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
@@ -38,13 +39,6 @@ SMALL = OptimizeConfig(
     epochs=2, batch_size=3, learning_rate=2e-3, checkpoint_every=2, render_size=64, caption_swap_share=0.5,
     pairs_per_product=1, unparsed_share=1.0,
 )  # fmt: skip
-
-
-class Brightness:
-    """A reward that can be checked by eye: the mean lightness of the picture."""
-
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
-        return np.array([image.mean() / 25 for image in images])
 
 
 @pytest.fixture(scope="module")

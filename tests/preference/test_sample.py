@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.factory import Brightness
 
 from clickscape.catalog.cutout import open_cutout
 from clickscape.errors import PreferenceError
@@ -24,13 +25,6 @@ from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
 
 Build = Callable[..., VisionLanguageModel]
-
-
-class Brightness:
-    """A reward that can be checked by eye: the mean lightness of the picture."""
-
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
-        return np.array([image.mean() / 25 for image in images])
 
 
 class Broken:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from tests.factory import Brightness
 from transformers import LlavaForConditionalGeneration
 
 from clickscape.config import OptimizeConfig
@@ -33,11 +34,6 @@ SMALL = OptimizeConfig(
     rounds=2, products_per_round=6, candidates=3, max_new_tokens=40, min_margin=0.05,
     epochs=2, batch_size=3, learning_rate=2e-3, render_size=64, pairs_per_product=1, unparsed_share=1.0,
 )  # fmt: skip
-
-
-class Brightness:
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
-        return np.array([image.mean() / 25 for image in images])
 
 
 class Asked:

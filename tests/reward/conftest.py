@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from tests.factory import tiny_vlm
 
-from clickscape.config import TinyConfig
 from clickscape.reward.data import RewardData
 from clickscape.types import CreativePair, Product
-from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
+from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import product_text
 
 WALLS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
@@ -78,12 +78,7 @@ def _data(products: list[Product]) -> RewardData:
 
 def _backbone(seed: int = 0) -> VisionLanguageModel:
     texts = [product_text(product) for product in _products(30)]
-    tokenizer = train_tokenizer(texts, vocabulary=400)
-    config = TinyConfig(
-        image_size=32, patch_size=8, vision_width=32, vision_layers=2, vision_heads=4, text_width=32, text_layers=2,
-        text_heads=4, text_kv_heads=2, text_ffn=64, vocabulary=400, max_positions=256,
-    )  # fmt: skip
-    return build_tiny(config, tokenizer, seed=seed)
+    return tiny_vlm(texts, seed=seed, vision_width=32, vision_heads=4, text_ffn=64, vocabulary=400)
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.factory import noise_picture
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     CLIPImageProcessorPil,
@@ -74,11 +76,7 @@ def products() -> list[Product]:
 def shown() -> Callable[[Product], np.ndarray]:
     """A picture of noise for every product."""
 
-    def picture(product: Product) -> np.ndarray:
-        seed = sum(map(ord, product.product_id))
-        return np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-
-    return picture
+    return partial(noise_picture, side=64)
 
 
 @pytest.fixture(scope="session")

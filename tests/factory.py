@@ -1,0 +1,41 @@
+"""Tiny models, pictures and rewards that the tests of several rooms share.
+
+Models here have random weights, 32 px pictures of 4 × 4 patches and two layers: a step of training takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from clickscape.config import TinyConfig
+from clickscape.types import Product
+from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
+
+
+def tiny_config(**changed: int) -> TinyConfig:
+    """Sizes of the smallest model that still has every part."""
+    sizes = {
+        "image_size": 32, "patch_size": 8, "vision_width": 24, "vision_layers": 2, "vision_heads": 2,
+        "text_width": 32, "text_layers": 2, "text_heads": 4, "text_kv_heads": 2, "text_ffn": 48, "max_positions": 256,
+    }  # fmt: skip
+    return TinyConfig.model_validate({**sizes, **changed})
+
+
+def tiny_vlm(texts: Sequence[str], *, vocabulary: int = 400, seed: int = 0, **changed: int) -> VisionLanguageModel:
+    """A vision-language model with random weights and a tokenizer trained on `texts`."""
+    return build_tiny(tiny_config(**changed), train_tokenizer(list(texts), vocabulary=vocabulary), seed=seed)
+
+
+def noise_picture(product: Product, *, side: int = 32) -> np.ndarray:
+    """Noise that is the same for the same product, (side, side, 3) uint8."""
+    rng = np.random.default_rng(sum(map(ord, product.product_id)))
+    return rng.integers(0, 256, (side, side, 3)).astype(np.uint8)
+
+
+class Brightness:
+    """A reward that can be checked by eye: the mean lightness of the image."""
+
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
+        return np.array([image.mean() / 25 for image in images])

@@ -80,8 +80,9 @@ def _write_events(workspace: Workspace, *, events: int, creatives: int, repeated
 
 def _ours(path: str) -> tuple[int, int, int]:
     from clickscape import clicks
+    from clickscape.stages.clicks import read_log
 
-    report = clicks.estimate(Workspace.open(path))
+    report = clicks.estimate(read_log(Workspace.open(path)).counts)
     return report.total.impressions, report.total.clicks, len(report.pair_table)
 
 

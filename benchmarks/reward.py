@@ -210,12 +210,11 @@ def _measure(
 
 def _pairs(workspace: Workspace, change: Mapping[str, Any], products: set[str]) -> list[CreativePair]:
     """The pairs of some products under other settings of the clicks; the workspace's own stay as they are."""
-    from clickscape.clicks import logs
-    from clickscape.clicks.cells import STRATA
+    from clickscape.stages.clicks import departments, read_log
 
     config = ClicksConfig(**change)
-    counts = logs.read(workspace, config=config, by=STRATA)
-    report = click_room.estimate(counts, config=config, categories=click_room.categories_of(workspace))
+    counts = read_log(workspace, config=config).counts
+    report = click_room.estimate(counts, config=config, categories=departments(workspace))
     return [pair for pair in to_pairs(report.pair_table) if pair.product_id in products]
 
 

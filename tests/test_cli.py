@@ -230,7 +230,7 @@ def test_a_log_that_contradicts_itself_is_refused(folder: Path, case: str) -> No
 def test_stages_name_the_one_that_is_missing(folder: Path) -> None:
     assert "clickscape new" in refused(clickscape("clicks", "nowhere", cwd=folder))
     assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).returncode == 0
-    assert "holds no log" in refused(clickscape("clicks", "shop", cwd=folder))
+    assert "has no click log" in refused(clickscape("clicks", "shop", cwd=folder))
     assert "clickscape reward" in refused(clickscape("optimize", "shop", cwd=folder))
     assert "shop" in refused(clickscape("reward", "shop", cwd=folder))
 

@@ -43,7 +43,7 @@ def evidence(clicks: np.ndarray, shown: np.ndarray, prior: Prior) -> float:
 
 def test_the_prior_maximizes_the_marginal_likelihood_found_by_brute_force() -> None:
     clicks, shown, product, _ = world(2, products=12, per_product=3)
-    best = shrinkage.learn(clicks, shown, product)
+    best = shrinkage.fit_prior(clicks, shown, product)
 
     def height(prior: Prior) -> float:
         whole = sum(np.log(evidence(clicks[product == p], shown[product == p], prior)) for p in range(12))

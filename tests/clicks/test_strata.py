@@ -163,7 +163,7 @@ def test_uninformative_strata_are_left_out_with_a_reason() -> None:
     found = exposure.fit(read, position_correction=True, within_strata=True)
     assert [(stratum.name, stratum.reason) for stratum in found.strata] == [
         ("day", "the same for every impression"),
-        ("audience", "401 values; a stratum has 400 at most"),
+        ("audience", "401 values; a stratum has at most 400"),
     ]
     assert found.multiplier == pytest.approx(np.ones(len(read.creative)))
     assert exposure.fit(read, position_correction=False, within_strata=False).strata == ()

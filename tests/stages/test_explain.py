@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from clickscape import clicks as click_room
 from clickscape.cli import main
+from clickscape.stages.clicks import read_pairs
 from clickscape.workspace import Workspace
 
 
@@ -28,7 +28,7 @@ def test_the_text_shows_the_model_and_every_pair_of_a_product(logged_shop: Works
     assert lines[0] == "positions: how likely each is looked at, relative to the first"
     assert lines[1].split()[:2] == ["1", "1.000"]
     assert any(line.startswith("prior, learned: the sd of log CTR is ") for line in lines)
-    pairs = click_room.read_pairs(logged_shop)
+    pairs = read_pairs(logged_shop)
     assert any(line.startswith(f"pairs: {len(pairs)} kept of ") for line in lines)
     assert lines[lines.index("product camera-navy") + 1].split() == [
         *("creative", "impressions", "clicks", "examinations", "CTR", "%", "95", "%", "interval")
@@ -49,7 +49,7 @@ def test_the_json_holds_all_products_and_the_same_pairs(logged_shop: Workspace) 
         for pair in own["pairs"]
         if pair["reason"] is None
     ]
-    assert sorted(kept) == [(p.product_id, p.first, p.second, p.preference) for p in click_room.read_pairs(logged_shop)]
+    assert sorted(kept) == [(p.product_id, p.first, p.second, p.preference) for p in read_pairs(logged_shop)]
     assert whole["kept"] == len(kept)
     assert whole["model"]["prior"]["categories"] == sorted({p.department for p in logged_shop.products()})
 

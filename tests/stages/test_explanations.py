@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clickscape import clicks as click_room
 from clickscape.cli import main
 from clickscape.errors import ModelError, WorkspaceError
 from clickscape.render.language.phrases import phrases
 from clickscape.stages import split
+from clickscape.stages.clicks import read_estimates
 from clickscape.stages.explain import explain_creative, explain_elements
 from clickscape.stages.progress import run
 from clickscape.workspace import Workspace
@@ -132,7 +132,7 @@ def test_elements_on_the_command_line(copy: Workspace) -> None:
     departments = {product.department for product in copy.products()}
     assert {row["department"] for row in rows} == departments | {"(all)"}
     whole = [row for row in rows if row["department"] == "(all)"]
-    shown = click_room.read_estimates(copy)["impressions"].to_pylist()
+    shown = read_estimates(copy)["impressions"].to_pylist()
     assert sum(int(row["impressions"]) for row in whole if row["slot"] == "light") == sum(shown), "each has one light"
     for row in whole:
         assert float(row["low"]) <= float(row["credit_percent"]) <= float(row["high"])

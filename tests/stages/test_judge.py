@@ -61,9 +61,9 @@ def _turn(workspace: Workspace, concerns: Callable[[str], bool]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from clickscape import clicks as click_room
+    from clickscape.stages.clicks import estimates_path, pairs_path
 
-    path = click_room.pairs_path(workspace)
+    path = pairs_path(workspace)
     table = pq.read_table(path)
     rows = [concerns(name) for name in table["product_id"].to_pylist()]
     assert any(rows)
@@ -71,7 +71,7 @@ def _turn(workspace: Workspace, concerns: Callable[[str], bool]) -> None:
     turned = [1 - p if mine else p for p, mine in zip(table["preference"].to_pylist(), rows, strict=True)]
     column = table.schema.get_field_index("preference")
     pq.write_table(table.set_column(column, "preference", pa.array(turned)), path)
-    path = click_room.estimates_path(workspace)
+    path = estimates_path(workspace)
     table = pq.read_table(path)
     clicks, places = table["clicks"].to_pylist(), {}
     for row, name in enumerate(table["product_id"].to_pylist()):

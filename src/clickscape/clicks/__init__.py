@@ -1,6 +1,7 @@
-"""What the click logs say: events → counts → CTR per creative without position bias → pairs of creatives.
+"""Click logs: events → counts → CTR per creative without position bias → labeled pairs of creatives.
 
-`estimate` does it all for a workspace; the tables in between are Ibis expressions that can be shown as SQL.
+`logs.read` turns a log into counts, `estimate` counts into CTRs and pairs; the tables in between are Ibis expressions
+that can be shown as SQL. Nothing here reads or writes a workspace: stage `clicks` does.
 """
 
 from __future__ import annotations
@@ -11,37 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clickscape.clicks.ctr import ClickModel
     from clickscape.clicks.position import Examination
-    from clickscape.clicks.report import (
-        ClickReport,
-        categories_of,
-        estimate,
-        estimates_path,
-        pairs_path,
-        read_estimates,
-        read_pairs,
-    )
+    from clickscape.clicks.report import ClickReport, estimate
 
 _HOMES = {
     "ClickModel": "ctr",
     "ClickReport": "report",
     "Examination": "position",
-    "categories_of": "report",
     "estimate": "report",
-    "estimates_path": "report",
-    "pairs_path": "report",
-    "read_estimates": "report",
-    "read_pairs": "report",
 }
 __all__ = [
     "ClickModel",
     "ClickReport",
     "Examination",
-    "categories_of",
     "estimate",
-    "estimates_path",
-    "pairs_path",
-    "read_estimates",
-    "read_pairs",
 ]
 
 

@@ -27,11 +27,16 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """What rows differ in: `values` in order, and `code`, the place of every row's value in it, (row,)."""
+    """A categorical variable: its `values` in order, and `code` (row,), the index of every row's value among them.
+
+    precision: of the normal prior of its log effects around 0; with 0 there is no prior and the first value's effect
+    is 1.
+    """
 
     name: str
     values: tuple[str, ...]
     code: Integers
+    precision: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +57,12 @@ class Cells:
     strata: tuple[Factor, ...]
 
     def per_creative(self, values: NDArray) -> Floats:
-        """Sum of `values` (row,) over each creative's rows, (creative,)."""
+        """Return the sum of `values` (row,) over each creative's rows, (creative,)."""
         return np.bincount(self.creative, weights=values, minlength=len(self.creatives)).astype(np.float64)
 
 
 def read(counts: ibis.Table) -> Cells:
-    """Arrays of the table creative_id, product_id, position, impressions, clicks and any columns of STRATA."""
+    """Return arrays of the table creative_id, product_id, position, impressions, clicks and any columns of STRATA."""
     named = [name for name in STRATA if name in counts.columns]
     rows = counts.order_by(["creative_id", "position", *named]).to_pyarrow()
     creatives, creative = _coded(rows["creative_id"])
@@ -66,8 +71,8 @@ def read(counts: ibis.Table) -> Cells:
     product[creative] = product_of_row
     position = None
     if not rows["position"].null_count:
-        places, column = np.unique(rows["position"].to_numpy(), return_inverse=True)
-        position = Factor("position", tuple(map(str, places.tolist())), column.astype(np.int64))
+        positions, column = np.unique(rows["position"].to_numpy(), return_inverse=True)
+        position = Factor("position", tuple(map(str, positions.tolist())), column.astype(np.int64))
     return Cells(
         creatives=creatives,
         products=products,
@@ -88,9 +93,9 @@ def _factor(name: str, column: pa.ChunkedArray) -> Factor:
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[pa.Array, Integers]:
-    """The values of a column of strings in order, and the place of each row's value among them."""
+    """The values of a column of strings in order, and the index of each row's value among them."""
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     order = pc.sort_indices(encoded.dictionary).to_numpy()
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    return encoded.dictionary.take(pa.array(order)), place[encoded.indices.to_numpy()]
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return encoded.dictionary.take(pa.array(order)), rank[encoded.indices.to_numpy()]

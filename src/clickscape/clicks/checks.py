@@ -1,4 +1,4 @@
-"""What a log must not contradict: itself, and the creatives. Every refusal is one line with the file and the remedy."""
+"""Checks of a click log against itself and the creatives; every LogError is one line with the file and the remedy."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def check_events(
         events.aggregate(
             rows=events.count(),
             incomplete=events.count(where=required),
-            strange=events.count(where=events.kind.notin(KINDS)),
-            placed=events.position.count(),
+            unknown_kind=events.count(where=events.kind.notin(KINDS)),
+            with_position=events.position.count(),
             before_first=events.count(where=events.position < 1),
             **{name: events.count(where=flag) for name, flag in known.items() if flag is not None},
         )
@@ -38,14 +38,14 @@ def check_events(
         .to_pylist()[0]
     )
     if not facts["rows"]:
-        raise LogError(f"{where}: the click log is empty: it holds no event. Put events there, or export it again.")
+        raise LogError(f"{where}: the click log is empty: it has no event. Put events there, or export it again.")
     if facts["incomplete"]:
         _refuse(
             events.filter(required),
             "event {event_id!r} (creative {creative_id!r}) lacks an id or a kind. Fill it in.",
             where=where,
         )
-    if facts["strange"]:
+    if facts["unknown_kind"]:
         kinds = ", ".join(KINDS)
         _refuse(
             events.filter(events.kind.notin(KINDS)),
@@ -58,7 +58,7 @@ def check_events(
             "event {event_id!r} is at position {position}; positions count from 1. Add 1 to all of them.",
             where=where,
         )
-    if 0 < facts["placed"] < facts["rows"]:
+    if 0 < facts["with_position"] < facts["rows"]:
         _refuse(
             events.filter(events.position.isnull()),
             "event {event_id!r} has no position though others have one. Fill it in, or drop the column.",
@@ -79,7 +79,7 @@ def check_cleaned(cleaned: Cleaned, *, where: str, config: ClicksConfig) -> None
     )
     _refuse(
         contradictions.filter(contradictions.contents > 1),
-        "two different events share the id {event_id!r}. Give every event an id of its own.",
+        "two different events share the id {event_id!r}. Give every event a unique id.",
         where=where,
     )
     faults = cleaned.clicks.group_by("fault").agg(clicks=lambda table: table.count()).to_pyarrow().to_pylist()
@@ -107,9 +107,9 @@ def check_numbers(counts: ibis.Table, *, where: str) -> None:
 
 
 def check_counts(counted: ibis.Table, known: ibis.Table, *, where: str, events: ibis.Table | None = None) -> ibis.Table:
-    """Return the counts unchanged if they fit the table `creatives` (`known`) and every click has an impression.
+    """Return the counts unchanged if they match the table `creatives` (`known`) and every click has an impression.
 
-    `events`, when given, lets the error name the file that the creative stands in.
+    `events`, when given, lets the error name the file that the creative is in.
     """
     if not counted.aggregate(total=counted.impressions.sum().fill_null(0)).to_pyarrow()["total"][0].as_py():
         raise LogError(f"{where}: the click log is empty: it has no impression. Export the log again.")
@@ -121,10 +121,11 @@ def check_counts(counted: ibis.Table, known: ibis.Table, *, where: str, events: 
         events,
     )
     joined = counted.join(known, "creative_id", rname="{name}_known")
-    strangers = joined.filter(joined.product_id != joined.product_id_known)
+    mismatched = joined.filter(joined.product_id != joined.product_id_known)
     _refuse_creative(
-        strangers,
-        "creative {creative_id!r} is logged for product {product_id!r}, but is of {product_id_known!r}. Mend the log.",
+        mismatched,
+        "creative {creative_id!r} is logged for product {product_id!r}, but is of {product_id_known!r}. "
+        "Correct the log.",
         where,
         events,
     )

@@ -1,8 +1,8 @@
-"""What of a log of events may be counted: one documented rule for every way in which logs are known to be wrong.
+"""Cleaning of event logs: bots, duplicates, late and future events, clicks without or long after their impression.
 
 The rules apply in the order of this file. Each is an Ibis expression over whole numbers and texts, so it means the same
-on every engine: a missing time or user is judged by no rule that asks for it, and a join is recognized by a mark of its
-own, because ClickHouse fills what an outer join did not find with zeros.
+on every engine: a rule that needs a time or a user leaves events without one alone, and whether a join found a row is
+read from a column made for it, because ClickHouse fills what an outer join did not find with zeros.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from clickscape.config import ClicksConfig
 UNMATCHED, EARLY, EXPIRED, REPEATED = "unmatched", "early", "expired", "repeated"
 """Faults of a click, in the order in which they are looked for; a click without fault has an empty one."""
 
-_SHOWING = ["decision_id", "creative_id"]
-_PLACE = [*_SHOWING, "position"]
+_IMPRESSION_KEY = ["decision_id", "creative_id"]
+_POSITION_KEY = [*_IMPRESSION_KEY, "position"]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How one engine makes the small tables in between; all engines make the same rows.
+    """How one engine computes the small intermediate tables; the rows are the same on every engine.
 
     `repeated`: events → the rows whose event_id appears more than once. `suspects`: events, limit → at least the events
     in minutes in which a user has more than `limit`. `keep`: a table that is used again → the same one, computed once.
@@ -41,7 +41,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """The log after every step: `timely` less `bots` (user_key) is `human`; `repeated` are its rows with a shared id.
+    """A log after each cleaning step: `timely` less `bots` is `human`; `repeated` are its rows with a shared event_id.
 
     `clicks`: every click once, with its `fault` and `skewed` (1 where it came a little before its impression).
     `events`: what counts: kind, creative_id, product_id, position, day (number of days since 1970) and strata.
@@ -56,17 +56,17 @@ class Cleaned:
 
 
 def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, engine: Engine) -> Cleaned:
-    """Apply every rule to events as `sources.events_of` makes them; without `now` nothing lies in the future."""
+    """Apply every rule to events with the columns of `sources.events_of`; without `now` none is in the future."""
     untimely = [flag for flag in (is_future(events, config, now), is_late(events, config)) if flag is not None]
     timely = events.filter([~flag for flag in untimely]) if untimely else events
     bots = None
     human = timely
     if "user_key" in events.columns and "at" in events.columns:
-        bots = engine.keep(_bots(timely, config, engine))
+        bots = engine.keep(busy_users(timely, config, engine))
         human = timely if engine.empty(bots) else timely.anti_join(bots, "user_key")
     repeated = engine.keep(engine.repeated(human))
-    once = _once(human, repeated)
-    clicks = engine.keep(_judged(once.filter(once.kind == "click"), human, config, engine))
+    once = first_copies(human, repeated)
+    clicks = engine.keep(attribute_clicks(once.filter(once.kind == "click"), human, config, engine))
     kept = clicks.filter(clicks.fault == "")
     impressions = once.filter(once.kind == "impression")
     return Cleaned(
@@ -75,14 +75,14 @@ def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, eng
 
 
 def is_future(events: ibis.Table, config: ClicksConfig, now: datetime | None) -> Any:
-    """Whether events are more than the clock skew after `now` (UTC); None where that cannot be told."""
+    """Return whether events are more than the clock skew after `now` (UTC); None without times or without `now`."""
     if "at" not in events.columns or now is None:
         return None
     return (events["at"] > int(now.timestamp() + config.clock_skew_seconds)).fill_null(False)
 
 
 def is_late(events: ibis.Table, config: ClicksConfig) -> Any:
-    """Whether events were received too long after they happened to be trusted; None where that cannot be told."""
+    """Return whether events were received more than `late_after_hours` after they happened; None without both times."""
     if "at" not in events.columns or "received" not in events.columns:
         return None
     hours = (events.received - events["at"]) / 3_600
@@ -90,24 +90,25 @@ def is_late(events: ibis.Table, config: ClicksConfig) -> Any:
 
 
 def repeated_rows(events: ibis.Table) -> ibis.Table:
-    """The rows whose event_id appears more than once."""
+    """Return the rows whose event_id appears more than once."""
     numbers = events.group_by("event_id").agg(copies=lambda table: table.count())
     return events.semi_join(numbers.filter(numbers.copies > 1), "event_id")
 
 
 def no_rows(table: ibis.Table) -> bool:
-    """Whether a kept table has no row."""
+    """Return whether a kept table has no row."""
     return not table.count().to_pyarrow().as_py()
 
 
 PORTABLE = Engine(repeated_rows, suspects=lambda events, _: events, keep=lambda table: table, empty=lambda _: False)
-"""One expression without a step in between, to be shown as SQL or run anywhere."""
+"""Everything in one expression, to be shown as SQL or run on any engine."""
 
 CACHED = Engine(repeated_rows, suspects=lambda events, _: events, keep=lambda table: table.cache(), empty=no_rows)
-"""Any engine that Ibis is connected to."""
+"""Intermediate tables are cached by the engine that Ibis is connected to."""
 
 
-def _bots(timely: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
+def busy_users(timely: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
+    """Return the user_key of users with more than `bot_events_per_minute` events in a calendar minute."""
     known = timely.filter(timely.user_key.notnull(), timely["at"].notnull())
     known = engine.suspects(known, config.bot_events_per_minute)
     minutes = known.mutate(minute=known["at"] // 60).group_by(["user_key", "minute"])
@@ -115,29 +116,29 @@ def _bots(timely: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Tabl
     return busy.filter(busy.different > config.bot_events_per_minute).select("user_key").distinct()
 
 
-def _once(events: ibis.Table, repeated: ibis.Table) -> ibis.Table:
-    """Every event once; of several rows with one id the earliest, and among equals the same one on every engine."""
+def first_copies(events: ibis.Table, repeated: ibis.Table) -> ibis.Table:
+    """Return every event once: of several rows with one id the earliest, of equals the same one on every engine."""
     columns = [name for name in events.columns if name != "filename"]
-    order = [*(name for name in ("at", "received", "user_key", *NAMED_STRATA) if name in columns), *_PLACE]
-    # null has its place said, because engines differ in where they put it
+    order = [*(name for name in ("at", "received", "user_key", *NAMED_STRATA) if name in columns), *_POSITION_KEY]
+    # where null comes is made explicit, because engines differ in it
     keys = [key for name in order for key in (repeated[name].isnull().cast("int8"), repeated[name])]
     numbered = repeated.mutate(copy=ibis.row_number().over(group_by="event_id", order_by=keys))
     first = numbered.filter(numbered["copy"] == 0)
     return ibis.union(events.anti_join(repeated, "event_id").select(columns), first.select(columns), distinct=False)
 
 
-def _judged(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
-    """Clicks with `fault`, `skewed` and the time and strata of their impression, the earliest of its showing."""
+def attribute_clicks(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
+    """Return clicks with `fault`, `skewed` and the time and strata of the (earliest) impression that they belong to."""
     clicks = engine.keep(clicks)
     timed = "at" in clicks.columns
     strata = [name for name in NAMED_STRATA if name in clicks.columns]
-    impressions = human.filter(human.kind == "impression").semi_join(clicks, _SHOWING)
-    shown = impressions.group_by(_SHOWING).agg(
+    impressions = human.filter(human.kind == "impression").semi_join(clicks, _IMPRESSION_KEY)
+    shown = impressions.group_by(_IMPRESSION_KEY).agg(
         found=lambda table: table.count(),
         **({"shown_at": lambda table: table["at"].min()} if timed else {}),
         **{f"shown_{name}": (lambda table, name=name: table[name].min()) for name in strata},
     )
-    pairs = clicks.left_join(shown, _SHOWING, rname="{name}_shown")
+    pairs = clicks.left_join(shown, _IMPRESSION_KEY, rname="{name}_shown")
     cases = [(pairs.found.fill_null(0) == 0, UNMATCHED)]
     if timed:
         waited = pairs["at"] - pairs.shown_at
@@ -146,12 +147,14 @@ def _judged(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig, engine:
             ((waited / 3_600 > config.attribution_hours).fill_null(False), EXPIRED),
         ]
     skewed = ((pairs["at"] < pairs.shown_at).fill_null(False) if timed else ibis.literal(False)).cast("int8")
-    judged = pairs.mutate(fault=ibis.cases(*cases, else_=""), skewed=skewed)
-    order = [*([judged["at"].isnull().cast("int8"), judged["at"]] if timed else []), judged.event_id]
-    judged = judged.mutate(earlier=ibis.row_number().over(group_by=[*_PLACE, "fault"], order_by=order))
-    judged = judged.mutate(fault=ibis.ifelse((judged.fault == "") & (judged.earlier > 0), REPEATED, judged.fault))
-    # a click counts on the day and in the stratum in which its impression was shown
-    return judged.select(
+    attributed = pairs.mutate(fault=ibis.cases(*cases, else_=""), skewed=skewed)
+    order = [*([attributed["at"].isnull().cast("int8"), attributed["at"]] if timed else []), attributed.event_id]
+    attributed = attributed.mutate(earlier=ibis.row_number().over(group_by=[*_POSITION_KEY, "fault"], order_by=order))
+    attributed = attributed.mutate(
+        fault=ibis.ifelse((attributed.fault == "") & (attributed.earlier > 0), REPEATED, attributed.fault)
+    )
+    # a click counts on the day and in the stratum of its impression
+    return attributed.select(
         "event_id",
         "kind",
         "creative_id",
@@ -159,8 +162,8 @@ def _judged(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig, engine:
         "position",
         "fault",
         "skewed",
-        **({"at": judged.shown_at.fill_null(judged["at"])} if timed else {}),
-        **{name: judged[f"shown_{name}"].fill_null(judged[name]) for name in strata},
+        **({"at": attributed.shown_at.fill_null(attributed["at"])} if timed else {}),
+        **{name: attributed[f"shown_{name}"].fill_null(attributed[name]) for name in strata},
     )
 
 

@@ -1,4 +1,4 @@
-"""What the cleaning found in a log of events, as figures for the manifest and as lines for whoever runs the stage."""
+"""How many events each cleaning rule left out, as figures for the manifest and as lines for the terminal."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _LINES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """Numbers of events, or of clicks or users where the name says so; None: the log lacks the column to tell."""
+class CleaningReport:
+    """Numbers of events, or of clicks or users where the name says so; None where the log lacks the column."""
 
     events: int
     duplicates: int
@@ -42,13 +42,13 @@ class Findings:
     repeated_clicks: int
 
     def lines(self) -> list[str]:
-        """One sentence for every rule that found something."""
+        """Return one sentence for every rule that applied to an event."""
         found = {name: getattr(self, name) for name in _LINES}
         return [_LINES[name].format(number, bots=self.bots) for name, number in found.items() if number]
 
 
-def find(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: int | None) -> Findings:
-    """Ask the tables of the cleaning; `facts`: events, late and future, which the check has counted already."""
+def report_cleaning(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: int | None) -> CleaningReport:
+    """Count what each rule left out; `facts`: rows, late and future, as `checks.check_events` counted them."""
     again = _row(cleaned.repeated.aggregate(rows=lambda t: t.count(), ids=lambda t: t.event_id.nunique()))
     clicks = cleaned.clicks.group_by("fault").agg(clicks=lambda t: t.count(), skewed=lambda t: t.skewed.sum())
     faults = {row["fault"]: row for row in clicks.to_pyarrow().to_pylist()}
@@ -63,7 +63,7 @@ def find(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: int | None) -
         if bots:
             theirs = cleaned.timely.semi_join(cleaned.bots, "user_key")
             bot_events = _row(theirs.aggregate(rows=lambda t: t.count()))["rows"]
-    return Findings(
+    return CleaningReport(
         events=facts["rows"],
         duplicates=again["rows"] - again["ids"],
         out_of_order=out_of_order,
@@ -80,7 +80,7 @@ def find(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: int | None) -
 
 
 def out_of_order(events: ibis.Table, *, connection: Any) -> int | None:
-    """Events of files that stand right after a later one, files in the order of their names; None without times."""
+    """Count events right after a later one, files in the order of their names; None without times."""
     if "at" not in events.columns:
         return None
     connection.raw_sql("SET preserve_insertion_order = true")

@@ -1,7 +1,7 @@
-"""From counts to one CTR per creative: positions and strata taken out, noise kept as a posterior.
+"""From counts to a posterior of every creative's CTR, corrected for position and strata.
 
 Model: clicks in a cell are Poisson with mean impressions × CTR × examination of the position × effects of the strata
-(`offsets`), and CTRs come from a prior that is learned (`shrinkage`). Clicks stay counts; impressions become expected
+(`exposure`), and CTRs come from a prior that is learned (`shrinkage`). Clicks stay counts; impressions become expected
 examinations. A CTR here is therefore the CTR at the first position, on an average impression of the log otherwise.
 """
 
@@ -17,8 +17,7 @@ import pyarrow as pa
 from scipy.special import betaincinv, digamma, gammaincinv, polygamma
 
 from clickscape.clicks import cells as counted
-from clickscape.clicks import exposure as offset_room
-from clickscape.clicks import shrinkage
+from clickscape.clicks import exposure, shrinkage
 from clickscape.clicks.cells import Cells, Floats, Integers
 from clickscape.clicks.exposure import Stratum
 from clickscape.clicks.position import Examination
@@ -46,7 +45,7 @@ ESTIMATES = pa.schema(
 
 @dataclass(frozen=True)
 class ClickModel:
-    """What was learned of the whole log: positions, strata and the prior of CTRs (None with a Beta prior)."""
+    """Estimates of the whole log: positions, strata and the prior of CTRs (None with a Beta prior)."""
 
     examination: Examination
     strata: tuple[Stratum, ...]
@@ -70,7 +69,9 @@ class _Posterior:
 def estimate(
     counts: ibis.Table, *, config: ClicksConfig, categories: Mapping[str, str] | None = None
 ) -> tuple[pa.Table, ClickModel]:
-    """Counts (creative_id, product_id, position, impressions, clicks, any of STRATA) → table ESTIMATES and the model.
+    """Estimate every creative's CTR from counts; return table ESTIMATES and the model of the log.
+
+    `counts`: creative_id, product_id, position, impressions, clicks, any of STRATA.
 
     `categories`: product_id → a category whose products have a mean CTR of their own. Under "gamma_poisson", log CTR is
     the log of Gamma(`shape`, `rate` in examinations) + errors shared with other creatives, `shared` · N(0, 1); ctr and
@@ -80,8 +81,8 @@ def estimate(
     points; log_ctr, log_ctr_se = mean and standard deviation of log CTR.
     """
     cells = counted.read(counts)
-    offsets = offset_room.fit(cells, position_correction=config.position_correction, within_strata=config.within_strata)
-    examined = cells.impressions * offsets.multiplier
+    fitted = exposure.fit(cells, position_correction=config.position_correction, within_strata=config.within_strata)
+    examined = cells.impressions * fitted.multiplier
     clicks, examinations = cells.per_creative(cells.clicks), cells.per_creative(examined)
     prior = None
     if config.shrinkage == "beta":
@@ -89,7 +90,7 @@ def estimate(
     else:
         shrunk = shrinkage.shrink(clicks, examinations, cells.product, category=_category(cells, categories))
         prior = shrunk.prior
-        posterior = _gamma(shrunk, offsets.loading, examinations)
+        posterior = _gamma(shrunk, fitted.loading, examinations)
     count = len(cells.creatives)
     table = pa.Table.from_arrays(
         [
@@ -105,11 +106,11 @@ def estimate(
         ],
         schema=ESTIMATES,
     )
-    return table, ClickModel(offsets.examination, offsets.strata, prior)
+    return table, ClickModel(fitted.examination, fitted.strata, prior)
 
 
 def model_from(record: Mapping[str, Any]) -> ClickModel:
-    """The model that `dataclasses.asdict` and JSON made a record of."""
+    """Return the model from the record that `dataclasses.asdict` and JSON made of it."""
 
     def tuples(part: Mapping[str, Any]) -> dict[str, Any]:
         return {name: tuple(value) if isinstance(value, list) else value for name, value in part.items()}
@@ -128,7 +129,7 @@ def _category(cells: Cells, categories: Mapping[str, str] | None) -> np.ndarray 
 
 
 def _gamma(shrunk: shrinkage.Posterior, loading: Floats, examinations: Floats) -> _Posterior:
-    """Posterior under the learned prior; errors of the offsets count as far as a creative's own clicks do."""
+    """Posterior under the learned prior; errors of the exposure count as far as a creative's own clicks do."""
     own = np.divide(examinations, shrunk.rate, out=np.zeros_like(examinations), where=examinations > 0)
     shared = np.column_stack([shrunk.pull, -own[:, None] * loading])
     log_ctr = digamma(shrunk.shape) - np.log(shrunk.rate)

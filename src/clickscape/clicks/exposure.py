@@ -1,4 +1,4 @@
-"""What multiplies an impression besides its creative: examination of the position, and effects of the strata.
+"""Exposure of impressions: what multiplies a CTR besides the creative, position and strata.
 
 A stratum is a day, a placement, a device or an audience; its effect is one factor on every CTR of the log, estimated
 from creatives that were shown in several strata, together with the positions. A creative that was shown on better days
@@ -7,26 +7,26 @@ has more expected examinations per impression, and so does not win by its days.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from clickscape.clicks.cells import Cells, Factor, Floats
-from clickscape.clicks.likelihood import Levels, Maximum, climb
+from clickscape.clicks.likelihood import Maximum, maximize
 from clickscape.clicks.position import Examination, comparable, uncorrected
 
-MOST_LEVELS = 400
-"""Levels of a stratum column, at most; more is an identifier, and no stratum."""
+MAX_VALUES = 400
+"""Values of a stratum column, at most; with more it is an identifier, not a stratum."""
 
 _PRIOR_PRECISION = 1.0  # log effects of strata are about N(0, 1): e times more or less, far wider than days differ
-_FAINT = 1e-3  # shared errors whose root mean square over the creatives is smaller are not carried along
+_FAINT = 1e-3  # shared errors whose root mean square over the creatives is smaller are dropped
 
 
 @dataclass(frozen=True)
 class Stratum:
     """Effects of one column on the CTR, 1 on the average impression; `reason` says why it was left out.
 
-    `values`, `effect`, `log_se` (standard error of the log): (level,).
+    `values`, `effect`, `log_se` (standard error of the log): (value,).
     """
 
     name: str
@@ -37,8 +37,8 @@ class Stratum:
 
 
 @dataclass(frozen=True, eq=False)
-class Offsets:
-    """Examination and strata, and what follows for the cells.
+class Exposure:
+    """Estimated examination and strata, and the expected examinations per impression that follow.
 
     multiplier: (row,), expected examinations per impression. loading: (creative, error), by how much a creative's log
     expected examinations are off per standard error of independent errors that all creatives share.
@@ -50,25 +50,25 @@ class Offsets:
     loading: Floats
 
 
-def fit(cells: Cells, *, position_correction: bool, within_strata: bool) -> Offsets:
-    """Offsets of the cells by maximum likelihood, given each creative's clicks; log effects of strata have a prior.
+def fit(cells: Cells, *, position_correction: bool, within_strata: bool) -> Exposure:
+    """Estimate the exposure by maximum likelihood, given each creative's clicks; log effects of strata have a prior.
 
-    The prior, N(0, 1), only decides where nothing else does: days that no creative links differ little, it says, but
-    nobody knows, and the shared errors carry this into every comparison across them.
+    The prior, N(0, 1), only matters where nothing else decides: days that share no creative are taken to differ little,
+    and the shared errors widen every comparison across them.
     """
     examination, rows = _positions(cells, position_correction)
     used, left_out = _usable(cells.strata) if within_strata else ((), ())
-    factors = [] if rows is None else [Levels(rows[1], len(examination.positions))]
+    factors = [] if rows is None or cells.position is None else [replace(cells.position, code=rows[1])]
     creative, impressions, clicks = (
         (cells.creative, cells.impressions, cells.clicks) if rows is None else (rows[0], rows[2], rows[3])
     )
     extra = len(creative) - len(cells.creative)  # the imaginary creative's rows all lie in one stratum
     for factor in used:
         code = np.concatenate([factor.code, np.zeros(extra, dtype=np.int64)])
-        factors.append(Levels(code, len(factor.values), _PRIOR_PRECISION))
+        factors.append(replace(factor, code=code, precision=_PRIOR_PRECISION))
     if not factors:
-        return Offsets(examination, left_out, np.ones(len(cells.creative)), np.zeros((len(cells.creatives), 0)))
-    found = climb(creative, factors, impressions=impressions, clicks=clicks)
+        return Exposure(examination, left_out, np.ones(len(cells.creative)), np.zeros((len(cells.creatives), 0)))
+    found = maximize(creative, factors, impressions=impressions, clicks=clicks)
     return _assemble(cells, examination, used, left_out, found)
 
 
@@ -88,11 +88,11 @@ def _positions(cells: Cells, correct: bool) -> tuple[Examination, tuple | None]:
 
 
 def _usable(strata: tuple[Factor, ...]) -> tuple[tuple[Factor, ...], tuple[Stratum, ...]]:
-    """The strata to estimate, and those left out with the reason; one level only cannot favor anybody."""
+    """The strata to estimate, and those left out with the reason; a single value cannot favor a creative."""
     used, left_out = [], []
     for factor in strata:
-        if len(factor.values) > MOST_LEVELS:
-            reason = f"{len(factor.values):,} values; a stratum has {MOST_LEVELS} at most"
+        if len(factor.values) > MAX_VALUES:
+            reason = f"{len(factor.values):,} values; a stratum has at most {MAX_VALUES}"
             left_out.append(Stratum(factor.name, (), (), (), reason))
         elif len(factor.values) > 1:
             used.append(factor)
@@ -103,7 +103,7 @@ def _usable(strata: tuple[Factor, ...]) -> tuple[tuple[Factor, ...], tuple[Strat
 
 def _assemble(
     cells: Cells, examination: Examination, used: tuple[Factor, ...], left_out: tuple[Stratum, ...], found: Maximum
-) -> Offsets:
+) -> Exposure:
     log_effect, covariance = found.log_effect.copy(), found.covariance
     typical = np.zeros_like(log_effect)  # (level,): what a loading is measured from
     multiplier = np.ones(len(cells.creative))
@@ -132,13 +132,13 @@ def _assemble(
         multiplier *= effect[factor.code]
         start = own.stop
     share = found.share[: len(cells.creatives)]
-    return Offsets(examination, (*strata, *left_out), multiplier, _loading(share - typical, covariance))
+    return Exposure(examination, (*strata, *left_out), multiplier, _loading(share - typical, covariance))
 
 
-def _loading(exposure: Floats, covariance: Floats) -> Floats:
-    """Independent shared errors of exposure × effects, largest first, (creative, error), without the faint ones."""
+def _loading(away: Floats, covariance: Floats) -> Floats:
+    """Independent shared errors of away (creative, level) × effects, (creative, error), largest first, no faint ones."""
     values, vectors = np.linalg.eigh(covariance)
-    spread = exposure @ (vectors * np.sqrt(np.maximum(values, 0)))
+    spread = away @ (vectors * np.sqrt(np.maximum(values, 0)))
     power, turn = np.linalg.eigh(spread.T @ spread)
-    kept = np.flatnonzero(power > _FAINT**2 * len(exposure))[::-1]
+    kept = np.flatnonzero(power > _FAINT**2 * len(away))[::-1]
     return spread @ turn[:, kept]

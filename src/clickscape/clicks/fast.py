@@ -1,4 +1,4 @@
-"""The small tables of the cleaning on DuckDB with a third of the work: hashes become NumPy arrays, few rows come back.
+"""Intermediate tables of the cleaning on DuckDB with a third of the work, by sorting 64-bit hashes in NumPy.
 
 Grouping twenty million texts costs more than all the rest of the reading. A 64-bit hash of each is sorted instead (or a
 short one tallied), which finds all that the grouping would find and by chance a few rows more; the exact rule is then
@@ -19,7 +19,7 @@ _BUCKETS = 1 << 22
 
 
 def engine(connection: Any) -> Engine:
-    """How the DuckDB at `connection` makes the tables in between."""
+    """Return how the DuckDB at `connection` computes the intermediate tables."""
 
     def repeated(events: ibis.Table) -> ibis.Table:
         key = _hash(events.event_id)

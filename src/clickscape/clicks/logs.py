@@ -1,4 +1,4 @@
-"""Click logs as Ibis tables, checked and cleaned before anything is learned from them: events, or counts.
+"""Click logs as Ibis tables, events or counts, checked and cleaned before anything is estimated from them.
 
 Everything is an Ibis expression until a check asks for its few rows, so a log larger than memory streams through
 DuckDB; the same expressions run on any engine that Ibis reaches. What comes out is small, and a table of a DuckDB here.
@@ -19,70 +19,57 @@ import pyarrow as pa
 from clickscape.clicks import cleaning, fast, sources
 from clickscape.clicks.cells import STRATA, Stratum
 from clickscape.clicks.checks import check_cleaned, check_counts, check_events, check_numbers
-from clickscape.clicks.cleaning_report import Findings, find, out_of_order
+from clickscape.clicks.cleaning_report import CleaningReport, out_of_order, report_cleaning
 from clickscape.clicks.sources import Place, Source
 from clickscape.config import ClicksConfig
 from clickscape.errors import ClickscapeError, ConfigError, LogError
-from clickscape.workspace import CREATIVES, Workspace
 
 _KEYS = ("creative_id", "product_id", "position")
 
 
 @dataclass(frozen=True)
 class Log:
-    """A checked log: its `counts` and, where it was a log of events, what was found in it."""
+    """A checked log: its `counts` and, for a log of events, the report of its cleaning."""
 
     counts: ibis.Table
-    findings: Findings | None
+    cleaning: CleaningReport | None
 
 
 def read(
-    workspace: Workspace,
+    log: Place | ibis.Table,
     *,
-    connection: Any = None,
+    creatives: pa.Table,
+    config: ClicksConfig,
     by: Sequence[Stratum] = (),
-    config: ClicksConfig | None = None,
-    now: datetime | None = None,
-) -> ibis.Table:
-    """Checked counts of the workspace's log: creative_id, product_id, position, impressions, clicks; see `study`."""
-    return study(workspace, connection=connection, by=by, config=config, now=now).counts
-
-
-def study(
-    workspace: Workspace,
-    *,
-    events: ibis.Table | None = None,
     connection: Any = None,
-    by: Sequence[Stratum] = (),
-    config: ClicksConfig | None = None,
     now: datetime | None = None,
 ) -> Log:
-    """Read, check and clean the log, and count it; LogError names the file, what is wrong and the remedy.
+    """Read, check, clean and count a click log; LogError names the file, the fault and the remedy.
 
-    `events`: a table of any Ibis connection instead of the log that `config.source` names (default: clicks/events/ or
-    clicks/counts.parquet). `connection`: the DuckDB that reads files and holds the counts. `by`: columns to count
-    separately, besides creative, product and position; one that the log lacks is left out. `config` defaults to the
-    workspace's settings, `now` (UTC) to this moment.
+    `log`: as `sources.locate` finds it, or a table of any Ibis connection. `creatives`: creative_id and product_id of
+    every creative that may be in it. `by`: columns to count separately, besides creative, product and position; one
+    that the log lacks is left out. `connection`: the DuckDB that reads files and keeps the counts. `now` (UTC) defaults
+    to the present.
     """
-    config, connection = config or workspace.settings.clicks, connection or connect()
-    place = sources.locate(workspace, config) if events is None else Place(table=events.get_name())
+    connection = connection or connect()
+    place = log if isinstance(log, Place) else Place(table=log.get_name())
     names = {str(name): called for name, called in config.columns.items()}
     with _reading(place):
-        if events is None:
+        if isinstance(log, Place):
             source = sources.read(place, connection=connection, columns=names)
         else:
-            source = sources.as_source(events, where=str(place), columns=names)
-        counted, findings = _count(source, place, by=by, config=config, now=now or datetime.now(UTC), duck=connection)
+            source = sources.as_source(log, where=str(place), columns=names)
+        counted, report = _count(source, place, by=by, config=config, now=now or datetime.now(UTC), duck=connection)
         local = connection.create_table("counts", counted, temp=True, overwrite=True)
-        known = connection.create_table("creatives", _known(workspace), temp=True, overwrite=True)
+        known = connection.create_table("creatives", creatives, temp=True, overwrite=True)
         checked = check_counts(
             local, known, where=source.where, events=source.table if source.kind == "events" else None
         )
-    return Log(checked, findings)
+    return Log(checked, report)
 
 
 def connect(*, threads: int = 2, memory: str = "1GB") -> Any:
-    """An in-memory DuckDB with few threads and a bounded memory; what does not fit goes to a temporary file."""
+    """Return an in-memory DuckDB with few threads and a bounded memory; what does not fit goes to a temporary file."""
     made = ibis.duckdb.connect(threads=threads, memory_limit=memory, preserve_insertion_order=False)
     made.raw_sql("SET TimeZone = 'UTC'")
     return made
@@ -91,21 +78,21 @@ def connect(*, threads: int = 2, memory: str = "1GB") -> Any:
 def counts(
     events: ibis.Table, *, config: ClicksConfig | None = None, now: datetime | None = None, by: Sequence[Stratum] = ()
 ) -> ibis.Table:
-    """Events → creative_id, product_id, position, columns of `by`, impressions, clicks: one expression for any engine.
+    """Return impressions and clicks per creative_id, product_id, position and columns of `by`; for any engine.
 
-    Events are cleaned by the rules of `hygiene`; without `now` none is in the future. `day` is the UTC date on which an
-    impression was shown; a click counts where its impression does.
+    Events are cleaned by the rules of `cleaning`; without `now` none is in the future. `day` is the UTC date of the
+    impression; a click counts where its impression does.
     """
     if "at" not in events.columns:
         events = sources.events_of(events, where="the log")
     cleaned = cleaning.clean(events, config=config or ClicksConfig(), now=now, engine=cleaning.PORTABLE)
-    return _tally(cleaned.events, by=by)
+    return tally(cleaned.events, by=by)
 
 
 def _count(
     source: Source, place: Place, *, by: Sequence[Stratum], config: ClicksConfig, now: datetime, duck: Any
-) -> tuple[pa.Table, Findings | None]:
-    """The counts of either kind of log, in memory, and what was found in a log of events."""
+) -> tuple[pa.Table, CleaningReport | None]:
+    """The counts of either kind of log, in memory, and the cleaning report of a log of events."""
     if source.kind == "counts":
         check_numbers(source.table, where=source.where)
         keys = [*_KEYS, *_present(by, source.table)]
@@ -120,11 +107,12 @@ def _count(
     cleaned = cleaning.clean(source.table, config=config, now=moment, engine=engine)
     check_cleaned(cleaned, where=source.where, config=config)
     disorder = out_of_order(source.table, connection=duck) if place.files else None
-    findings = find(cleaned, facts=facts, out_of_order=disorder)
-    return _tally(cleaned.events, by=by).to_pyarrow(), findings
+    report = report_cleaning(cleaned, facts=facts, out_of_order=disorder)
+    return tally(cleaned.events, by=by).to_pyarrow(), report
 
 
-def _tally(events: ibis.Table, *, by: Sequence[Stratum]) -> ibis.Table:
+def tally(events: ibis.Table, *, by: Sequence[Stratum]) -> ibis.Table:
+    """Return impressions and clicks of cleaned events per creative_id, product_id, position and columns of `by`."""
     strata = _present(by, events)
     counted = events.group_by([*_KEYS, *strata]).agg(
         impressions=events.count(where=events.kind == "impression").cast("int64"),
@@ -156,9 +144,4 @@ def _reading(place: Place) -> Iterator[None]:
         said = type(error).__name__
     else:
         return
-    raise LogError(f"{place}: cannot be read ({said}). Mend the file or the table, or export it again.") from None
-
-
-def _known(workspace: Workspace) -> pa.Table:
-    table = workspace.read_table(workspace.creatives_path, CREATIVES, remedy="Run `clickscape generate` first.")
-    return table.select(["creative_id", "product_id"])
+    raise LogError(f"{place}: cannot be read ({said}). Correct the file or the table, or export it again.") from None

@@ -27,14 +27,14 @@ PAIRS = pa.schema(
 
 @ibis.udf.scalar.pyarrow  # type: ignore[untyped-decorator]
 def normal_cdf(z: float) -> float:
-    """Φ(z), for an engine without erf; NaN stays NaN, null stays null."""
+    """Return Φ(z), for an engine without erf; NaN stays NaN, null stays null."""
     values = ndtr(z.to_numpy(zero_copy_only=False))  # type: ignore[attr-defined] # a pyarrow array in, one out
     return pa.array(values)
 
 
 @ibis.udf.scalar.pyarrow(signature=((dt.float64, dt.float64, dt.float64, dt.float64, dt.float64), dt.float64))
 def gamma_above(shape, rate, shape_second, rate_second, shared):  # type: ignore[no-untyped-def]
-    """`probability_above` on pyarrow arrays."""
+    """Return `probability_above` of pyarrow arrays."""
     columns = (shape, rate, shape_second, rate_second, shared)
     return pa.array(probability_above(*(column.to_numpy(zero_copy_only=False) for column in columns)))
 
@@ -42,7 +42,7 @@ def gamma_above(shape, rate, shape_second, rate_second, shared):  # type: ignore
 def probability_above(
     shape: NDArray, rate: NDArray, shape_second: NDArray, rate_second: NDArray, shared: NDArray
 ) -> Floats:
-    """P(CTR of the first > CTR of the second) for Gamma(shape, rate) each, times errors that both have part in.
+    """Return P(CTR of the first > CTR of the second) for Gamma(shape, rate) each, times errors that both share.
 
     shared: variance of the difference of those errors' logs; all (pair,). Exact without
     shared errors: with X and Y the two Gammas times their rates, Y / (X + Y) is Beta distributed. Shared errors widen
@@ -59,7 +59,7 @@ def probability_above(
 
 
 def pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
-    """The pairs of creatives of one product to learn from; columns PAIRS, `first` < `second` by id.
+    """Return the pairs of creatives of one product to learn from; columns PAIRS, `first` < `second` by id.
 
     labels="soft": preference = P(CTR_a > CTR_b) under the two posteriors, exactly for Gammas and as Φ(z) for others,
     z = (log_ctr_a − log_ctr_b) / √(se_a² + se_b²); gap = |log_ctr_a − log_ctr_b|, the expected one; the pairs of a
@@ -73,7 +73,7 @@ def pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
 
 
 def label_pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
-    """Every pair of creatives of one product: PAIRS and `reason`, null for a kept pair, else why it is left out."""
+    """Label every pair of creatives of one product: columns PAIRS and `reason`, which is null for a kept pair."""
     left, right = estimates.view(), estimates.view()
     joined = left.join(
         right, [left.product_id == right.product_id, left.creative_id < right.creative_id], rname="{name}_second"
@@ -94,7 +94,7 @@ def label_pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
 
 
 def to_pairs(table: ibis.Table | pa.Table) -> list[CreativePair]:
-    """Rows of `pairs` as records, ordered by product and creatives."""
+    """Return rows of `pairs` as records, ordered by product and creatives."""
     rows = table if isinstance(table, pa.Table) else table.to_pyarrow()
     rows = rows.sort_by([(name, "ascending") for name in ("product_id", "first", "second")])
     return [CreativePair(**row) for row in rows.select(PAIRS.names).to_pylist()]

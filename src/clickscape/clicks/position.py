@@ -1,8 +1,8 @@
-"""Position bias: how likely each position is looked at, told from creatives that moved between positions.
+"""Position bias: how likely each position is looked at, estimated from creatives that moved between positions.
 
 The position-based model (Richardson, Dominowska & Ragno, WWW 2007): a click needs a look, and the look depends on the
-position alone. Its likelihood is climbed directly (`likelihood`), which beats EM: the same maximum in a few steps
-instead of hundreds, with standard errors, and with a refusal where there is no maximum to find.
+position alone. Its likelihood is maximized directly (`likelihood`): the same maximum as EM in a few
+steps instead of hundreds, with standard errors, and with a reason where no maximum exists.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from clickscape.clicks.cells import Floats, Integers
-from clickscape.clicks.likelihood import Levels, climb
+from clickscape.clicks.cells import Factor, Floats, Integers
+from clickscape.clicks.likelihood import maximize
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Examination:
 
     @property
     def corrected(self) -> bool:
-        """Whether impressions are scaled at all."""
+        """Return whether impressions are scaled at all."""
         return self.reason is None
 
 
 @dataclass(frozen=True, eq=False)
 class Comparable:
-    """Rows that a unique finite maximum of the likelihood exists for; `reason` says why there is none, if so."""
+    """Rows for which the likelihood has a unique finite maximum; else `reason` says why it has none."""
 
     reason: str | None
     creative: Integers
@@ -48,14 +48,13 @@ class Comparable:
 
 
 def examine(creative: Integers, position: Integers, impressions: NDArray, clicks: NDArray) -> Examination:
-    """Examination of every position by maximum likelihood; arrays: (row,), `creative` counts from 0."""
+    """Estimate the examination of every position by maximum likelihood; arrays: (row,), `creative` counts from 0."""
     positions, column = np.unique(position, return_inverse=True)
     rows = comparable(creative, column, tuple(positions.tolist()), impressions=impressions, clicks=clicks)
     if rows.reason:
         return uncorrected(tuple(positions.tolist()), reason=rows.reason)
-    found = climb(
-        rows.creative, [Levels(rows.column, len(positions))], impressions=rows.impressions, clicks=rows.clicks
-    )
+    factor = Factor("position", tuple(map(str, positions.tolist())), rows.column)
+    found = maximize(rows.creative, [factor], impressions=rows.impressions, clicks=rows.clicks)
     log_se = np.sqrt(np.maximum(found.covariance.diagonal(), 0))
     return Examination(tuple(positions.tolist()), tuple(np.exp(found.log_effect).tolist()), tuple(log_se.tolist()))
 
@@ -63,11 +62,11 @@ def examine(creative: Integers, position: Integers, impressions: NDArray, clicks
 def comparable(
     creative: Integers, column: Integers, positions: tuple[int, ...], *, impressions: NDArray, clicks: NDArray
 ) -> Comparable:
-    """The rows to climb on, or the positions that nobody can compare with the first; column: (row,) into `positions`.
+    """Return the rows to estimate on, or why positions cannot be compared with the first.
 
-    Creatives with clicks must have moved. A unique finite maximum needs more (Ford 1957: no group of positions beats
-    all others without ever losing a click to them); with too few clicks for that an imaginary creative joins, shown
-    equally and clicked half a time at every position.
+    column: (row,) index into `positions`. Creatives with clicks must have moved. A unique finite maximum needs more
+    (Ford 1957: no group of positions beats all others without ever losing a click to them); with too few clicks for
+    that an imaginary creative joins, shown equally and clicked half a time at every position.
     """
     count = int(creative.max()) + 1
     shown, clicked = (
@@ -91,7 +90,7 @@ def comparable(
 
 
 def uncorrected(positions: tuple[int, ...], *, reason: str) -> Examination:
-    """Every position counts as looked at, for a reason."""
+    """Return the examination that corrects nothing (1 everywhere), with the reason."""
     return Examination(positions, (1.0,) * len(positions), (0.0,) * len(positions), reason)
 
 

@@ -21,12 +21,12 @@ from clickscape.clicks.cells import Floats, Integers
 
 _X, _WEIGHT = hermgauss(15)
 _GUESS = np.log([16.0, 4.0])  # of κ and a: creatives of a product differ by 25 %, products by a factor of two
-_GUESS_SD = 1.0  # of their logs: worth a handful of products, and keeps a small log from the verdict "no difference"
+_GUESS_SD = 1.0  # of their logs: worth a handful of products, and keeps a small log from the estimate "no difference"
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What was learned of all products: shapes κ and a, and the mean CTR of every category.
+    """Prior of CTRs, estimated from all products: shapes κ and a, and the mean CTR of every category.
 
     `categories`, `means`: (category,); one category named "" when none were given.
     """
@@ -77,16 +77,16 @@ class _Clicks:
 
 
 def shrink(clicks: Floats, examinations: Floats, product: Integers, *, category: NDArray | None = None) -> Posterior:
-    """Learn the prior and give every creative its posterior; clicks, examinations, product: (creative,).
+    """Estimate the prior and return every creative's posterior; clicks, examinations, product: (creative,).
 
-    `product` counts from 0 without gaps; `category`: names, (product,), whose products have a mean of their own.
+    `product` counts from 0 without gaps; `category`: names, (product,), whose products have their own mean.
     """
-    prior = learn(clicks, examinations, product, category=category)
+    prior = fit_prior(clicks, examinations, product, category=category)
     return posterior(clicks, examinations, product, prior=prior, category=category)
 
 
-def learn(clicks: Floats, examinations: Floats, product: Integers, *, category: NDArray | None = None) -> Prior:
-    """The prior under which the clicks are likeliest, κ and a drawn a little to a guess; arguments as of `shrink`."""
+def fit_prior(clicks: Floats, examinations: Floats, product: Integers, *, category: NDArray | None = None) -> Prior:
+    """Estimate the prior by maximum likelihood, κ and a pulled a little to a guess; arguments as of `shrink`."""
     names, codes = _categories(product, category)
     known, _ = _sorted(clicks, examinations, product, codes)
     middle = np.log(_mean_of(known, len(names)))
@@ -107,7 +107,7 @@ def learn(clicks: Floats, examinations: Floats, product: Integers, *, category: 
 def posterior(
     clicks: Floats, examinations: Floats, product: Integers, *, prior: Prior, category: NDArray | None = None
 ) -> Posterior:
-    """Posterior of every creative under a prior; arguments as of `shrink`."""
+    """Return the posterior of every creative under a prior; arguments as of `shrink`."""
     _, codes = _categories(product, category)
     known, order = _sorted(clicks, examinations, product, codes)
     node, weight, _ = _integrate(np.log([prior.creative_shape, prior.product_shape, *prior.means]), known)
@@ -121,7 +121,7 @@ def posterior(
 
 
 def _categories(product: Integers, category: NDArray | None) -> tuple[tuple[str, ...], Integers]:
-    """Names of the categories, and each product's place among them, (product,)."""
+    """Names of the categories, and each product's index among them, (product,)."""
     given = np.full(int(product.max()) + 1, "") if category is None else category
     names, codes = np.unique(given, return_inverse=True)
     return tuple(map(str, names)), codes.astype(np.int64)
@@ -135,7 +135,7 @@ def _sorted(clicks: Floats, examinations: Floats, product: Integers, category: I
 
 
 def _mean_of(known: _Clicks, categories: int) -> Floats:
-    """A first guess of every category's mean: its clicks over its examinations, drawn a little to the log's."""
+    """A first guess of every category's mean: its clicks over its examinations, pulled a little to the log's."""
     overall = (known.clicks.sum() + 0.5) / (known.examinations.sum() + 1)
     clicks = np.bincount(known.category, weights=known.per_product(known.clicks), minlength=categories)
     shown = np.bincount(known.category, weights=known.per_product(known.examinations), minlength=categories)

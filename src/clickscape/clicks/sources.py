@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 from clickscape.clicks.cells import NAMED_STRATA
 from clickscape.config import ClicksConfig
 from clickscape.errors import LogError
-from clickscape.workspace import Workspace
 
 _EVENT_TEXTS = ("event_id", "kind", "decision_id", "creative_id", "product_id")
 _TEXTS = ("user_key", *NAMED_STRATA)
@@ -39,7 +38,7 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 @dataclass(frozen=True)
 class Place:
-    """Where the log lies: `files`, or else the `table` of a database at `url` (as the settings say it)."""
+    """Where a log is stored: `files`, or else the `table` of a database at `url` (as the settings name it)."""
 
     files: tuple[Path, ...] = ()
     url: str = ""
@@ -61,30 +60,31 @@ class Source:
     where: str
 
 
-def locate(workspace: Workspace, config: ClicksConfig) -> Place:
-    """Find the log that `config.source` names, else the workspace's own; LogError where there is none, or two."""
+def locate(folder: Path, config: ClicksConfig) -> Place:
+    """Find the log that `config.source` names, else events/*.parquet or counts.parquet in `folder`.
+
+    A file that `config.source` names is looked for beside `folder`. LogError where there is no log, or two.
+    """
     if is_address(config.source):
         if not config.table:
             raise LogError(f"{shown(config.source)} is a database without a table. Name one with --table or `table`.")
         return Place(url=config.source, table=config.table)
     if config.source:
-        pattern = str(workspace.path / Path(config.source).expanduser())
+        pattern = str(folder.parent / Path(config.source).expanduser())
         found = sorted(path for name in glob.glob(pattern, recursive=True) if (path := Path(name)).is_file())
         if not found:
-            raise LogError(f"{pattern}: no file is called so. Mend the path; quote a glob, so that the shell keeps it.")
+            raise LogError(f"{pattern}: no such file. Correct the path; quote a glob, so that the shell keeps it.")
         return Place(files=tuple(found), folder=Path(pattern))
-    events = sorted(workspace.events_folder.glob("[!.]*.parquet"))
-    if events and workspace.counts_path.exists():
-        raise LogError(
-            f"{workspace.clicks}: both events/ and counts.parquet would count every click twice. Delete one of them."
-        )
-    if not events and not workspace.counts_path.exists():
-        raise LogError(f"{workspace.clicks}: no click log. Put Parquet files into events/, or a counts.parquet.")
-    return Place(files=tuple(events), folder=workspace.events_folder) if events else Place((workspace.counts_path,))
+    events, counts = sorted((folder / "events").glob("[!.]*.parquet")), folder / "counts.parquet"
+    if events and counts.exists():
+        raise LogError(f"{folder}: both events/ and counts.parquet would count every click twice. Delete one of them.")
+    if not events and not counts.exists():
+        raise LogError(f"{folder}: no click log. Put Parquet files into events/, or a counts.parquet.")
+    return Place(files=tuple(events), folder=folder / "events") if events else Place((counts,))
 
 
 def read(place: Place, *, connection: Any, columns: Mapping[str, str] | None = None) -> Source:
-    """The log at `place` as a table; `connection`: the DuckDB that reads files. LogError names what is missing."""
+    """Return the log at `place` as a table; `connection`: the DuckDB that reads files. LogError for missing columns."""
     names = columns or {}
     if place.url:
         return as_source(_table_of(place), where=str(place), columns=names)
@@ -103,7 +103,7 @@ def as_source(
     columns: Mapping[str, str] | None = None,
     seconds: Callable[[Any], Any] | None = None,
 ) -> Source:
-    """Tell events from counts by their columns, and give both clickscape's names and types."""
+    """Return events or counts, whichever the columns are of, with clickscape's names and types."""
     names = columns or {}
     if _is_counts(table, names):
         return Source("counts", counts_of(table, where=where, columns=names), where)
@@ -117,9 +117,9 @@ def events_of(
     columns: Mapping[str, str] | None = None,
     seconds: Callable[[Any], Any] | None = None,
 ) -> ibis.Table:
-    """Events with event_id, kind, decision_id, creative_id, product_id and, as far as the log has them, the rest.
+    """Return events with event_id, kind, decision_id, creative_id, product_id and the optional columns of the log.
 
-    The rest: position (a column of nulls where the log has none), at and received (whole seconds since 1970, UTC),
+    Optional: position (a column of nulls where the log has none), at and received (whole seconds since 1970, UTC),
     user_key, placement, device, audience, filename.
     """
     names = columns or {}
@@ -139,7 +139,7 @@ def events_of(
 
 
 def counts_of(table: ibis.Table, *, where: str, columns: Mapping[str, str] | None = None) -> ibis.Table:
-    """Counts with creative_id, product_id, position, impressions, clicks and any of day, placement, device, audience.
+    """Return counts: creative_id, product_id, position, impressions, clicks, any of day, placement, device, audience.
 
     Numbers that are not whole, NaN among them, become null, which the check refuses.
     """
@@ -159,7 +159,7 @@ def counts_of(table: ibis.Table, *, where: str, columns: Mapping[str, str] | Non
 
 
 def whole(number: Any) -> Any:
-    """A column of numbers as int64, null where it is not whole: `NaN >= 0` is true in DuckDB and false elsewhere."""
+    """Return a numeric column as int64, null where it is not whole (`NaN >= 0` is true in DuckDB, false elsewhere)."""
     if not number.type().is_floating():
         return number.cast("int64")
     usable = ~number.isnan() & ~number.isinf() & (number == number.floor())
@@ -167,17 +167,17 @@ def whole(number: Any) -> Any:
 
 
 def portable_seconds(time: Any) -> Any:
-    """Timestamp → whole seconds since 1970, UTC; rounded down, because engines differ in how they cast a fraction."""
+    """Return a timestamp as whole seconds since 1970, UTC, rounded down: engines differ in how they cast a fraction."""
     return time.epoch_seconds().floor().cast("int64")
 
 
 def is_address(source: str) -> bool:
-    """Whether a source is the connection URL of a database, and no file."""
+    """Return whether a source is the connection URL of a database rather than a file."""
     return _URL.match(source) is not None
 
 
 def shown(address: str) -> str:
-    """An address without user, password and parameters; only its scheme when it could be read in several ways."""
+    """Return an address without user, password and parameters; only its scheme when it is ambiguous."""
     scheme = address.split("://", maxsplit=1)[0]
     try:
         parts = urlsplit(address)
@@ -202,7 +202,7 @@ def _table_of(place: Place) -> ibis.Table:
     parts = urlsplit(address)
     file = Path(parts.netloc + parts.path)
     if scheme in ("duckdb", "sqlite") and not file.is_file():
-        raise LogError(f"{safe}: no such file. Mend the path.")
+        raise LogError(f"{safe}: no such file. Correct the path.")
     try:
         connection = ibis.connect(address, **({"read_only": True} if scheme == "duckdb" else {}))
     except ImportError:

@@ -1,4 +1,4 @@
-"""Two logs out of one: what half of the clicks say, twice, independently. The ceiling of real logs comes from that.
+"""Split a log into two independent halves, whose agreement gives the noise ceiling where the truth is unknown.
 
 Poisson clicks thinned by a coin are two independent Poisson clicks (each click falls into one half, each impression as
 well), so counts suffice: no event has to be read again.
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 
 def split_half(estimates: pa.Table, *, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Log-CTR of every row of `ctr.ESTIMATES` from each half of its clicks, (creative,) twice.
+    """Return the log-CTR of every row of `ctr.ESTIMATES` from each half of its clicks, (creative,) twice.
 
     The posterior mean of each half under the prior that shrank the whole (its shape and rate, less the clicks and the
     examinations); with the Beta prior, which has none, half a click joins in every half.

@@ -1,20 +1,27 @@
-"""Stage `clicks`: from the workspace's click log to a CTR per creative and pairs of creatives."""
+"""Stage `clicks`: from the workspace's click log to a CTR estimate per creative and labeled pairs of creatives."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
 
 from clickscape import clicks as click_room
-from clickscape.clicks import logs, sources
-from clickscape.clicks.cells import STRATA
-from clickscape.clicks.cleaning_report import Findings
+from clickscape.clicks import ctr, logs, pairs, sources
+from clickscape.clicks.cells import STRATA, Stratum
+from clickscape.clicks.cleaning_report import CleaningReport
+from clickscape.clicks.logs import Log
 from clickscape.clicks.report import ClickReport
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.served import shown
-from clickscape.workspace import Manifest, Workspace, fingerprint, fingerprint_of
+from clickscape.types import CreativePair
+from clickscape.workspace import CREATIVES, Manifest, Workspace, fingerprint, fingerprint_of
 
 STAGE = "clicks"
 
@@ -26,9 +33,9 @@ def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
     manifest without user, password and parameters.
     """
     if not config.source and not workspace.events_folder.exists() and not workspace.counts_path.exists():
-        raise WorkspaceError(f"{workspace.clicks} holds no log. Put events/*.parquet or counts.parquet there.")
-    place = sources.locate(workspace, config)
-    categories = click_room.categories_of(workspace)
+        raise WorkspaceError(f"{workspace.clicks} has no click log. Put events/*.parquet or counts.parquet there.")
+    place = sources.locate(workspace.clicks, config)
+    categories = departments(workspace)
     inputs = {
         "log": [fingerprint(file) for file in place.files] or str(place),
         "creatives": shown(workspace),
@@ -41,15 +48,57 @@ def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
         return done
     with workspace.start_run(STAGE, noted, inputs) as run:
         yield Progress(STAGE, 0, 1, "counting")
-        log = logs.study(workspace, config=config, by=STRATA)
+        log = read_log(workspace, config=config)
         report = click_room.estimate(log.counts, config=config, categories=categories)
-        outputs = [click_room.estimates_path(workspace), click_room.pairs_path(workspace)]
+        outputs = [estimates_path(workspace), pairs_path(workspace)]
         for path, table in zip(outputs, (report.estimates, report.pair_table), strict=True):
             workspace.write_table(path, table)
         yield Progress(STAGE, 1, 1)
-        found = log.findings
-        result = {**_figures(report), "log": asdict(found) if found else None, "summary": _summary(report, found)}
+        cleaned = asdict(log.cleaning) if log.cleaning else None
+        result = {**_figures(report), "log": cleaned, "summary": _summary(report, log.cleaning)}
         return run.finish(outputs=outputs, result=result)
+
+
+def read_log(
+    workspace: Workspace,
+    *,
+    config: ClicksConfig | None = None,
+    by: Sequence[Stratum] = STRATA,
+    now: datetime | None = None,
+) -> Log:
+    """Read, check and count the workspace's click log; arguments as of `logs.read`."""
+    config = config or workspace.settings.clicks
+    creatives = workspace.read_table(workspace.creatives_path, CREATIVES, remedy="Run `clickscape generate` first.")
+    known = creatives.select(["creative_id", "product_id"])
+    return logs.read(sources.locate(workspace.clicks, config), creatives=known, config=config, by=by, now=now)
+
+
+def estimates_path(workspace: Workspace) -> Path:
+    """Return where the table `ctr.ESTIMATES` of a workspace is stored."""
+    return workspace.clicks / "estimates.parquet"
+
+
+def pairs_path(workspace: Workspace) -> Path:
+    """Return where the table `pairs.PAIRS` of a workspace is stored."""
+    return workspace.clicks / "pairs.parquet"
+
+
+def read_estimates(workspace: Workspace) -> pa.Table:
+    """Read the CTR estimates that the stage wrote; WorkspaceError before it ran."""
+    return workspace.read_table(estimates_path(workspace), ctr.ESTIMATES, remedy="Run `clickscape clicks` first.")
+
+
+def read_pairs(workspace: Workspace) -> list[CreativePair]:
+    """Read the labeled pairs that the stage wrote; WorkspaceError before it ran."""
+    table = workspace.read_table(pairs_path(workspace), pairs.PAIRS, remedy="Run `clickscape clicks` first.")
+    return pairs.to_pairs(table)
+
+
+def departments(workspace: Workspace) -> dict[str, str] | None:
+    """Return the department of every product, whose products share a mean CTR; None without a catalog."""
+    if not workspace.products_path.exists():
+        return None
+    return {product.product_id: product.department for product in workspace.products()}
 
 
 def _figures(report: ClickReport) -> dict[str, object]:
@@ -73,23 +122,23 @@ def _figures(report: ClickReport) -> dict[str, object]:
     }
 
 
-def _summary(report: ClickReport, findings: Findings | None) -> list[str]:
+def _summary(report: ClickReport, cleaning: CleaningReport | None) -> list[str]:
     figures = _figures(report)
     examination = report.examination
     counted = (
         f"{figures['impressions']:,} impressions, {figures['clicks']:,} clicks, {figures['creatives']:,} creatives "
         f"of {figures['products']:,} products; {figures['pairs_kept']:,} of {figures['pairs_possible']:,} pairs kept"
     )
-    found, learned = findings.lines() if findings else [], _learned(report)
+    cleaned, model = cleaning.lines() if cleaning else [], _model_lines(report)
     if examination.reason:
-        return [*found, counted, f"positions not corrected: {examination.reason}", *learned]
+        return [*cleaned, counted, f"positions not corrected: {examination.reason}", *model]
     rows = zip(examination.positions, examination.probability, examination.log_se, strict=True)
     shown = ", ".join(f"{position}: {value:.2f} ± {1.96 * error * value:.2f}" for position, value, error in rows)
-    return [*found, counted, f"examination by position: {shown}", *learned]
+    return [*cleaned, counted, f"examination by position: {shown}", *model]
 
 
-def _learned(report: ClickReport) -> list[str]:
-    """What the strata and the prior came to, in lines for people."""
+def _model_lines(report: ClickReport) -> list[str]:
+    """Return the effects of strata and the prior as lines of text."""
     lines = [
         f"{stratum.name}: from {min(stratum.effect):.2f} to {max(stratum.effect):.2f} times the average CTR"
         for stratum in report.model.strata

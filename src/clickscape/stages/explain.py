@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clickscape import clicks as click_room
 from clickscape import render
 from clickscape import reward as reward_room
 from clickscape.catalog.images import open_image
@@ -33,6 +32,7 @@ from clickscape.reward.explain.overlay import overlay
 from clickscape.reward.explain.scale import Scale, clicked_products, fit_scale
 from clickscape.reward.model import RewardModel
 from clickscape.stages import split
+from clickscape.stages.clicks import departments, estimates_path, read_estimates
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import slots_of
 from clickscape.types import Creative, Product
@@ -63,7 +63,7 @@ def explain_clicks(
 ) -> Explanation:
     """Explain what the run `made` of stage `clicks` kept; see `clicks.explain.explain` for what is shown in full."""
     return label_explanations.explain(
-        click_room.read_estimates(workspace),
+        read_estimates(workspace),
         model=model_from(made.result["model"]),
         config=ClicksConfig.model_validate(made.config),
         product_id=product_id,
@@ -76,9 +76,9 @@ def explain_elements(workspace: Workspace, *, category: str | None = None) -> El
 
     WorkspaceError before `clickscape clicks`; LogError for an unknown department, or where nothing can be compared.
     """
-    estimates = click_room.read_estimates(workspace)
+    estimates = read_estimates(workspace)
     scenes = {one.creative_id: slots for one in workspace.creatives() if (slots := slots_of(one)) is not None}
-    report = credit(estimates, scenes=scenes, departments=click_room.categories_of(workspace) or {})
+    report = credit(estimates, scenes=scenes, departments=departments(workspace) or {})
     folder = workspace.path / "explanations"
     made = Elements(report, report.lines(category), folder / "elements.csv", folder / "elements.json")
     with workspace.lock():
@@ -140,7 +140,7 @@ def reward_scale(workspace: Workspace, model: RewardModel) -> Scale | None:
 
     Fitted to the clicks of held-out products once, and kept beside the explanations.
     """
-    estimates = click_room.estimates_path(workspace)
+    estimates = estimates_path(workspace)
     if not estimates.exists():
         return None
     path = workspace.path / "explanations" / _SCALE_FILE
@@ -156,7 +156,7 @@ def reward_scale(workspace: Workspace, model: RewardModel) -> Scale | None:
     held_out = split.read(workspace, products).testing(products)
     clicked = clicked_products(
         model,
-        click_room.read_estimates(workspace).to_pylist(),
+        read_estimates(workspace).to_pylist(),
         products={product.product_id: product for product in held_out},
         creatives={creative.creative_id: creative for creative in workspace.creatives()},
         images=lambda creative: open_image(creative.image)[..., :3],

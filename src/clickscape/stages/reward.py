@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from clickscape import clicks as click_room
 from clickscape.catalog.images import open_image
 from clickscape.clicks.split_half import split_half
 from clickscape.compute.device import best_device
@@ -33,6 +32,7 @@ from clickscape.reward.encoders import open_backbone
 from clickscape.reward.judge import Judge, PictureJudge
 from clickscape.reward.scene_judge import SceneJudge
 from clickscape.stages import split, truth
+from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.served import shown
 from clickscape.types import Creative
@@ -56,7 +56,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
     inputs = {
         "products": workspace.products_path,
         "creatives": shown(workspace),
-        "pairs": click_room.pairs_path(workspace),
+        "pairs": pairs_path(workspace),
         "backbone": source,
     }
     if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
@@ -165,7 +165,7 @@ def _remove_judge(workspace: Workspace) -> None:
 
 def _split_half(workspace: Workspace, data: RewardData, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Log-CTRs of every creative from two halves of its clicks: the ceiling where nobody knows the truth."""
-    estimates = click_room.read_estimates(workspace)
+    estimates = read_estimates(workspace)
     names = estimates["creative_id"].to_pylist()
     found = [
         dict(zip(names, half.tolist(), strict=True))
@@ -208,7 +208,7 @@ def reward_data(workspace: Workspace, held: split.Split) -> RewardData:
     creatives = workspace.creatives()
     if not creatives:
         raise WorkspaceError(f"{workspace.path} has no creatives. Add some, or try `clickscape simulate`.")
-    estimates = click_room.read_estimates(workspace)
+    estimates = read_estimates(workspace)
     names = estimates["creative_id"].to_pylist()
 
     def column(name: str) -> np.ndarray:
@@ -220,7 +220,7 @@ def reward_data(workspace: Workspace, held: split.Split) -> RewardData:
         creative_ids=[creative.creative_id for creative in creatives],
         product_of=[creative.product_id for creative in creatives],
         images=lambda index: open_image(creatives[index].image)[..., :3],
-        pairs=click_room.read_pairs(workspace),
+        pairs=read_pairs(workspace),
         log_ctr=column("log_ctr"),
         clicks=column("clicks"),
         examinations=column("examinations"),

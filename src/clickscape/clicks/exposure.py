@@ -136,7 +136,7 @@ def _assemble(
 
 
 def _loading(away: Floats, covariance: Floats) -> Floats:
-    """Independent shared errors of away (creative, level) × effects, (creative, error), largest first, no faint ones."""
+    """Shared errors of away (creative, level) × effects, (creative, error), largest first, without faint ones."""
     values, vectors = np.linalg.eigh(covariance)
     spread = away @ (vectors * np.sqrt(np.maximum(values, 0)))
     power, turn = np.linalg.eigh(spread.T @ spread)

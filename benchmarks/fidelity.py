@@ -286,15 +286,15 @@ def main() -> None:
     examples: dict[str, Picture] = {}
     encoded: list[Picture] = []
     spent, judged, never = 0.0, 0, 0
-    fidelity.judge(*next(draw(1, side=asked.side)).picture.both)  # imports and first calls are no part of the cost
+    fidelity.check(*next(draw(1, side=asked.side)).picture.both)  # imports and first calls are no part of the cost
     for drawn in draw(asked.scenes, side=asked.side):
         start = time.process_time()
         measured: Measures = fidelity.measure(*drawn.picture.both, safe_zone=Limits().safe_zone)
         spent, judged = spent + time.process_time() - start, judged + 1
         rows.append(Row(drawn.object_id, "", asdict(measured)))
-        if not fidelity.verdict(measured).passed:
+        if not fidelity.check_measures(measured).passed:
             seeds = (10_000 * attempt + drawn.number for attempt in range(1, TRIES))
-            never += not any(fidelity.judge(*drawn.again(seed).both).passed for seed in seeds)
+            never += not any(fidelity.check(*drawn.again(seed).both).passed for seed in seeds)
         if drawn.number % 32 == 0:
             encoded.append(drawn.picture)
         if drawn.corruptible is None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a user's data, one class per source, so that a caller can catch exactly what it can mend.
+"""What can go wrong with a user's data, one class per source, so that a caller can catch exactly what it can fix.
 
 Every message says what came, what was expected and what to do; the command line prints it as one line and exits with 2.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ClickscapeError(Exception):
-    """Base of every error that the user can mend."""
+    """Base of every error that the user can fix."""
 
 
 class ConfigError(ClickscapeError):

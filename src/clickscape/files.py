@@ -32,7 +32,7 @@ def file_name(identifier: str) -> str:
     try:
         name = quote(identifier, safe=" ")
     except UnicodeEncodeError:
-        raise WorkspaceError(f"the id {identifier!r} is not valid Unicode. Mend it in the feed.") from None
+        raise WorkspaceError(f"the id {identifier!r} is not valid Unicode. Fix it in the feed.") from None
     if name[0] in ". ~" or name.split(".")[0].upper() in _DEVICE_NAMES:
         name = f"%{ord(name[0]):02X}{name[1:]}"
     if name[-1] in ". ":

@@ -339,7 +339,7 @@ def test_rows_stream_and_bad_ones_can_be_left_out(shop: Path) -> None:
     assert "cannot be read" in cheap.problem
     assert (
         broken.problem
-        == "broken JSON (Expecting property name enclosed in double quotes at column 2). Mend or remove it."
+        == "broken JSON (Expecting property name enclosed in double quotes at column 2). Fix or remove it."
     )
     assert "already used in line 1" in twice.problem
     assert [missing.kind for missing in last.missing] == ["no category", "no price"]

@@ -19,7 +19,7 @@ RULES = {rule.name: rule for rule in content_rules.load()}
 
 
 def broken(text: str, **given_rules: object) -> list[str]:
-    return [breach.rule for breach in content_rules.judge(text, **given_rules)]  # type: ignore[arg-type]
+    return [breach.rule for breach in content_rules.check(text, **given_rules)]  # type: ignore[arg-type]
 
 
 def test_every_rule_names_a_public_page_and_when_it_was_read() -> None:
@@ -43,7 +43,7 @@ def test_every_rule_names_a_public_page_and_when_it_was_read() -> None:
 def test_every_phrase_is_caught_in_its_language(language: str, phrase: str, name: str) -> None:
     (breach,) = [
         one
-        for one in content_rules.judge(f"oak table, {phrase.upper()}, soft light", language=language, minors=True)
+        for one in content_rules.check(f"oak table, {phrase.upper()}, soft light", language=language, minors=True)
         if one.rule == name
     ]
     assert breach.reason == RULES[name].reason
@@ -93,7 +93,7 @@ def test_the_users_own_words_are_refused_last_and_rules_can_be_let_go() -> None:
     assert broken(text, avoid=["lemons"], competitors=["ACME"]) == ["text", "competitors", "avoid"]
     assert broken(text, allow=["text"]) == []
     with pytest.raises(ConfigError, match="no policy rule 'txt'; expected some of: weapons, drugs"):
-        content_rules.judge(text, allow=["txt"])
+        content_rules.check(text, allow=["txt"])
 
 
 @given(st.text(max_size=40), st.text(max_size=12))

@@ -70,7 +70,7 @@ def box() -> Scene:
 
 
 def kinds(scene: Scene, **options: object) -> tuple[str, ...]:
-    return fidelity.judge(scene.image, scene.product, **options).kinds
+    return fidelity.check(scene.image, scene.product, **options).kinds
 
 
 def floats(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -78,14 +78,14 @@ def floats(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_faithful_picture_passes(box: Scene) -> None:
-    verdict = fidelity.judge(box.image, box.product)
-    assert verdict.passed
-    assert verdict.failures == ()
+    result = fidelity.check(box.image, box.product)
+    assert result.passed
+    assert result.failures == ()
 
 
 def test_one_altered_pixel_is_found(box: Scene) -> None:
     box.image[200, 220:223] += 1
-    (failure,) = fidelity.judge(box.image, box.product).failures
+    (failure,) = fidelity.check(box.image, box.product).failures
     assert (failure.kind, failure.measured, failure.limit) == ("altered", 3, 0)
     assert "put the cut-out's own pixels back" in str(failure)
 
@@ -242,11 +242,11 @@ def test_extent_by_hand(box: Scene) -> None:
 
 def test_an_input_that_is_not_a_picture_is_refused(box: Scene) -> None:
     with pytest.raises(ValueError, match="an image is uint8"):
-        fidelity.judge(box.product, box.product)
+        fidelity.check(box.product, box.product)
     with pytest.raises(ValueError, match=r"placed cut-out is uint8 \(512, 512, 4\)"):
-        fidelity.judge(box.image, box.product[1:])
+        fidelity.check(box.image, box.product[1:])
     with pytest.raises(ValueError, match="no product"):
-        fidelity.judge(box.image, np.zeros_like(box.product))
+        fidelity.check(box.image, np.zeros_like(box.product))
 
 
 @settings(max_examples=8, deadline=None)
@@ -304,6 +304,6 @@ def raised(cutout: np.ndarray) -> np.ndarray:
 def test_the_studio_passes_until_it_lets_the_product_float(product_id: str, scene: StudioScene) -> None:
     studio, cutout = StudioRenderer(), sample.cutout(product_id)
     stands = studio.compose(cutout, scene, size=(384, 384), seed=1)
-    assert fidelity.judge(stands.image, stands.product).failures == ()
+    assert fidelity.check(stands.image, stands.product).failures == ()
     floats_above = studio.compose(raised(cutout), scene, size=(384, 384), seed=1)
-    assert "floating" in fidelity.judge(floats_above.image, floats_above.product).kinds
+    assert "floating" in fidelity.check(floats_above.image, floats_above.product).kinds

@@ -13,7 +13,7 @@ from clickscape import vlm as vlm_room
 from clickscape.catalog import sample
 from clickscape.config import RelevanceConfig, load
 from clickscape.errors import ConfigError
-from clickscape.gates.relevance import Contrast, panel, verdict
+from clickscape.gates.relevance import Contrast, check_contrast, panel
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample, answer_log_probs, collate
 from clickscape.vlm.model import VisionLanguageModel
@@ -86,13 +86,13 @@ def test_what_suits_a_department_is_found_to_suit_it_best(gate: Contrast, produc
 def test_the_limit_decides_and_says_why(gate: Contrast, products: list[Product]) -> None:
     tool = next(product for product in products if product.department == "Tools")
     values = gate.contrast([tool, tool], [SUITED["Tools"], SUITED["Beauty"]])
-    fits, not_at_all = gate.judge([tool, tool], [SUITED["Tools"], SUITED["Beauty"]])
+    fits, not_at_all = gate.check([tool, tool], [SUITED["Tools"], SUITED["Beauty"]])
     assert fits.passed
     assert not_at_all.kinds == ("irrelevant",)
     assert not_at_all.failures[0].measured == pytest.approx(values[1])
     assert "nats likelier for this product" in str(not_at_all.failures[0])
-    assert verdict(0.5, limit=0.5).passed
-    assert not verdict(0.499, limit=0.5).passed
+    assert check_contrast(0.5, limit=0.5).passed
+    assert not check_contrast(0.499, limit=0.5).passed
 
 
 def test_departments_take_turns_on_the_panel() -> None:

@@ -77,7 +77,7 @@ def test_the_score_decides_and_the_reason_is_kept(server: Server, monkeypatch: p
         (200, '```json\n{"score": 8, "reason": "a meadow is where one runs"}\n```'),
         (200, '{"score": 2.5, "reason": "nobody\\nruns in a <bath>"}'),
     )
-    good, bad = judge.judge([SHOE, SHOE], ["grass, on a meadow", "marble, in a bathroom"])
+    good, bad = judge.check([SHOE, SHOE], ["grass, on a meadow", "marble, in a bathroom"])
     assert good.passed
     assert bad.kinds == ("irrelevant",)
     assert str(bad.failures[0]) == "irrelevant: measured 2.5, limit 5. of 10 by seer: nobody runs in a bath"

@@ -12,7 +12,7 @@ from tests.factory import Brightness
 from clickscape.catalog.cutout import open_cutout
 from clickscape.errors import PreferenceError
 from clickscape.gates import GateResult
-from clickscape.gates.relevance import verdict
+from clickscape.gates.relevance import check_contrast
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.sample import Candidate, sample_candidates, score_candidates
 from clickscape.generation.score import image_seeds
@@ -105,8 +105,8 @@ class Refusing:
     def __init__(self, word: str) -> None:
         self.word = word
 
-    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
-        return [verdict(-1.0 if self.word in text else 1.0, limit=0.0) for text in descriptions]
+    def check(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
+        return [check_contrast(-1.0 if self.word in text else 1.0, limit=0.0) for text in descriptions]
 
 
 def test_an_irrelevant_description_can_lose_but_never_win(shelf: list[Product]) -> None:

@@ -282,7 +282,7 @@ def test_a_rendition_that_never_passes_is_left_out_recorded_and_tried_no_more(sh
 
 def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is judged is the same with words as without, to the last pixel; what is exported is not."""
-    out, judge = shop.path.parent / "exports", fidelity.judge
+    out, judge = shop.path.parent / "exports", fidelity.check
     judged: list[np.ndarray] = []
 
     def watched(image: np.ndarray, product: np.ndarray, *, limits: fidelity.Limits) -> GateResult:

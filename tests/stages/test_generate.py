@@ -77,7 +77,7 @@ def test_the_pictures_on_the_disk_are_those_that_passed(catalog: Path, ads: Path
     product = next(one for one in feeds.read(catalog) if one.product_id == row["product_id"])
     drawn = render.load("studio").render(product, row["description"], size=(192, 192), seed=row["seed"])
     with Image.open(ads / row["image"]) as file:
-        assert fidelity.judge(np.asarray(file.convert("RGB")), drawn.product).passed
+        assert fidelity.check(np.asarray(file.convert("RGB")), drawn.product).passed
 
 
 def test_the_summary_says_only_what_happened() -> None:
@@ -169,6 +169,6 @@ def test_irrelevant_descriptions_are_refused_where_the_settings_ask(
     assert made.images == len(drawn) > 5
     assert made.refused["irrelevant"] == len(irrelevant) > 5
     for found, passed in ((drawn, True), (irrelevant, False)):
-        verdicts = gate.judge([products[row["product_id"]] for row in found], [row["description"] for row in found])
-        assert {verdict.passed for verdict in verdicts} == {passed}
+        results = gate.check([products[row["product_id"]] for row in found], [row["description"] for row in found])
+        assert {result.passed for result in results} == {passed}
     assert all("limit 1" in row["reason"] for row in irrelevant)

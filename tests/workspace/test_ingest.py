@@ -79,7 +79,7 @@ def test_one_bad_image_leaves_the_workspace_as_it_was(workspace: Workspace, tmp_
     with pytest.raises(ImageError, match=r"4.png is not an image"):
         ingest(workspace, products, cut_out=cut_out)
     (tmp_path / "feed" / "4.png").unlink()
-    with pytest.raises(ImageError, match=r"product '../4': the image .*4.png' cannot be read.*Mend its path"):
+    with pytest.raises(ImageError, match=r"product '../4': the image .*4.png' cannot be read.*Fix its path"):
         ingest(workspace, products, cut_out=cut_out)
     with pytest.raises(WorkspaceError, match="catalog is empty"):
         ingest(workspace, [], cut_out=cut_out)

@@ -1,4 +1,4 @@
-"""Gates: what a picture must be before anybody sees it. `fidelity.judge` asks whether it shows the product as it is."""
+"""Gates: what a picture must be before anybody sees it. `fidelity.check` asks whether it shows the product as it is."""
 
 from __future__ import annotations
 

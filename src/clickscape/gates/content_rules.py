@@ -50,7 +50,7 @@ class Breach:
         return f"{self.rule}: says {self.phrase!r} ({self.reason})"
 
 
-def judge(
+def check(
     description: str,
     *,
     language: str = ENGLISH,

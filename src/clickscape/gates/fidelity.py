@@ -73,8 +73,8 @@ class Measures:
     extent: float
 
 
-def judge(image: Bytes, product: Bytes, *, tolerance: float = 0.0, limits: Limits | None = None) -> GateResult:
-    """The verdict on an image (height, width, 3) with its placed cut-out (height, width, 4), uint8 sRGB.
+def check(image: Bytes, product: Bytes, *, tolerance: float = 0.0, limits: Limits | None = None) -> GateResult:
+    """Check an image (height, width, 3) with its placed cut-out (height, width, 4), uint8 sRGB.
 
     `tolerance` 0: opaque product pixels must be bit-identical, as in a lossless file; else it is the largest 99th
     percentile of ΔE2000 after lossy encoding, one pixel off the edge.  ValueError for other shapes and for a cut-out in
@@ -82,7 +82,7 @@ def judge(image: Bytes, product: Bytes, *, tolerance: float = 0.0, limits: Limit
     """
     allowed = limits or Limits()
     measured = measure(image, product, tolerance=tolerance, safe_zone=allowed.safe_zone)
-    return verdict(measured, tolerance=tolerance, limits=allowed)
+    return check_measures(measured, tolerance=tolerance, limits=allowed)
 
 
 def measure(
@@ -104,8 +104,8 @@ def measure(
     )
 
 
-def verdict(measured: Measures, *, tolerance: float = 0.0, limits: Limits | None = None) -> GateResult:
-    """The verdict on what was measured: `judge` without the looking."""
+def check_measures(measured: Measures, *, tolerance: float = 0.0, limits: Limits | None = None) -> GateResult:
+    """Check what was measured: `check` without measuring."""
     allowed = limits or Limits()
     at_most: tuple[tuple[Kind, float, float], ...] = (
         ("altered", measured.altered, tolerance),

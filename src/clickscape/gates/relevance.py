@@ -38,8 +38,8 @@ _REMEDY = "nats likelier for this product than for products of other departments
 class Relevance(Protocol):
     """Whatever says of descriptions whether they suit their products."""
 
-    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
-        """A verdict on every description with its product."""
+    def check(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
+        """Check every description with its product."""
         ...
 
 
@@ -62,9 +62,9 @@ class Contrast:
         self._pictures = pictures
         self.limit = RelevanceConfig().limit if limit is None else limit
 
-    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
+    def check(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
         """Passed where the contrast reaches the limit."""
-        return [verdict(float(value), limit=self.limit) for value in self.contrast(products, descriptions)]
+        return [check_contrast(float(value), limit=self.limit) for value in self.contrast(products, descriptions)]
 
     def contrast(self, products: Sequence[Product], descriptions: Sequence[str]) -> np.ndarray:
         """log p(y|x) − mean of log p(y|x̃) over the panel's products of other departments, (description,) nats."""
@@ -119,6 +119,6 @@ def panel(products: Sequence[Product], *, size: int) -> list[Product]:
     return [product for _, _, product in turns[:size]]
 
 
-def verdict(contrast: float, *, limit: float) -> GateResult:
-    """The verdict on what was measured."""
+def check_contrast(contrast: float, *, limit: float) -> GateResult:
+    """Check a contrast, nats, against the limit."""
     return GateResult() if contrast >= limit else GateResult((Failure("irrelevant", contrast, limit, _REMEDY),))

@@ -43,7 +43,7 @@ class Style:
     @classmethod
     def of(cls, rules: Rules) -> Style:
         """Read the rules; ConfigError for a color that the studio lacks, and for what is both wanted and forbidden."""
-        content_rules.judge("", allow=rules.allow)  # a wrong name is told before anything is written
+        content_rules.check("", allow=rules.allow)  # a wrong name is told before anything is written
         wanted: dict[str, list[str]] = {}
         unread = []
         for phrase in rules.use:
@@ -120,7 +120,7 @@ def _put(text: str, phrases: tuple[str, ...] | list[str], rng: np.random.Generat
 
 
 def _judged(text: str, rules: Rules, *, minors: bool) -> tuple[Breach, ...]:
-    return content_rules.judge(
+    return content_rules.check(
         text,
         language=rules.language,
         minors=minors or rules.minors,

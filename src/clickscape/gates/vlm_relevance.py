@@ -1,7 +1,7 @@
-"""The relevance gate by an onlooker: a vision model behind an OpenAI-compatible address is shown product and words.
+"""The relevance gate by a vision model: behind an OpenAI-compatible address, it is shown product and description.
 
 Nothing is asked of the network unless the settings name an address. An answer that cannot be read is an error and never
-a verdict: a judge that is silent must not be taken for one that agrees.
+a result: a model that is silent must not be taken for one that agrees.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class VlmRelevance:
         self._config = config
         self._pictures = pictures
 
-    def judge(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
-        """Passed where the onlooker's score reaches `least_score`; ModelError when no answer can be had."""
-        verdicts = []
+    def check(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
+        """Passed where the model's score reaches `least_score`; ModelError when no answer can be had."""
+        results = []
         for product, description in zip(products, descriptions, strict=True):
             score, reason = self.look(product, description)
             failure = Failure("irrelevant", score, self._config.least_score, f"of 10 by {self._config.model}: {reason}")
-            verdicts.append(GateResult() if score >= self._config.least_score else GateResult((failure,)))
-        return verdicts
+            results.append(GateResult() if score >= self._config.least_score else GateResult((failure,)))
+        return results
 
     def look(self, product: Product, description: str) -> tuple[float, str]:
-        """The score, 0 to 10, and the reason in the onlooker's own words (one line, at most 200 characters)."""
+        """The score, 0 to 10, and the reason in the model's own words (one line, at most 200 characters)."""
         picture = data_url(self._pictures(product))
         text = f'{QUESTION}\nProduct: "{product_text(product)}"\nBackground: "{clean(description, limit=400)}"'
         asked = {

@@ -54,7 +54,7 @@ def render_until_pass(render: Callable[[int], Rendering], *, seeds: Sequence[int
     refused: list[Attempt] = []
     for seed in seeds:
         rendered = render(seed)
-        result = fidelity.judge(rendered.image, rendered.product, limits=limits)
+        result = fidelity.check(rendered.image, rendered.product, limits=limits)
         if result.passed:
             return GatedRendering(rendered, seed, GateRecord(True, tuple(refused)))
         refused.append(Attempt(seed, tuple(map(asdict, result.failures))))

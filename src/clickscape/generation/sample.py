@@ -100,7 +100,7 @@ def score_candidates(
     cut = [flag for each in truncated for flag in each] if truncated is not None else [False] * len(flat)
     relevant = [True] * len(flat)
     if pipeline.relevance is not None:
-        relevant = [result.passed for result in pipeline.relevance.judge(shown, written)]
+        relevant = [result.passed for result in pipeline.relevance.check(shown, written)]
     scored = iter(
         Candidate(
             product_id=ad.product.product_id,

@@ -180,7 +180,7 @@ class _ProductSearch:
         gate = self.selector.pipeline.relevance
         if gate is None or not asked:
             return list(asked)
-        results = gate.judge([self.product] * len(asked), [text for text, _ in asked])
+        results = gate.check([self.product] * len(asked), [text for text, _ in asked])
         for (text, _), result in zip(asked, results, strict=True):
             for failure in result.failures[:1]:
                 self.refused.setdefault(

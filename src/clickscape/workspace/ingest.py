@@ -124,7 +124,7 @@ def _digest(product: Product) -> str:
     except OSError as error:
         raise ImageError(
             f"product {product.product_id!r}: the image {product.image!r} cannot be read ({error.strerror}). "
-            "Mend its path in the feed."
+            "Fix its path in the feed."
         ) from None
 
 

@@ -33,7 +33,7 @@ def header(path: Path) -> Table:
         except UnicodeDecodeError as error:
             wrong_encoding(path, error)
         except csv.Error as error:
-            fail(str(path), f"broken header ({error}). Mend it", error)
+            fail(str(path), f"broken header ({error}). Fix it", error)
     return Table((), ",", 1)
 
 
@@ -62,7 +62,7 @@ def rows(path: Path, table: Table) -> Iterator[Row]:
             wrong_encoding(path, error)
         except csv.Error as error:
             where = f"{path}, line {table.line + reader.line_num}"
-            fail(where, f"broken CSV ({error}). Mend or remove it", error)
+            fail(where, f"broken CSV ({error}). Fix or remove it", error)
 
 
 def _opened(path: Path) -> TextIO:

@@ -65,7 +65,7 @@ def _items(path: Path) -> Iterator[Any]:
                 while parent is not None and item.getprevious() is not None:
                     del parent[0]
             if waiting > LARGEST_ITEM:
-                fail(str(path), f"no <item> or <entry> ends within {LARGEST_ITEM:,} bytes. Mend the feed, or split it")
+                fail(str(path), f"no <item> or <entry> ends within {LARGEST_ITEM:,} bytes. Fix the feed, or split it")
     try:
         parser.close()
     except etree.XMLSyntaxError as error:
@@ -144,7 +144,7 @@ def _broken(path: Path, parser: etree.XMLPullParser, error: etree.XMLSyntaxError
     else:
         line, message = (error.lineno or 1, error.msg) if error is not None else (1, "unknown problem")
     what = " ".join((message or "not well-formed").split())[:120]
-    fail(f"{path}, line {line}", f"broken XML ({what}). Mend it, or export the feed again", error)
+    fail(f"{path}, line {line}", f"broken XML ({what}). Fix it, or export the feed again", error)
 
 
 def _cells(item: Any) -> dict[str, object]:

@@ -63,9 +63,9 @@ def parse_json(text: str) -> object:
     try:
         return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
-        raise ValueError(f"broken JSON ({error.msg} at column {error.colno}). Mend or remove it") from error
+        raise ValueError(f"broken JSON ({error.msg} at column {error.colno}). Fix or remove it") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"broken JSON ({str(error)[:80]}). Mend or remove it") from error
+        raise ValueError(f"broken JSON ({str(error)[:80]}). Fix or remove it") from error
 
 
 def wrong_encoding(path: Path, error: UnicodeDecodeError) -> NoReturn:

@@ -91,7 +91,6 @@ VARIANTS = (
     Variant("without names of the scene's slots", {"slot_weight": 0.0}, from_pairs=True, slots=False, against=PAIRS),
     Variant("hard labels on the same pairs", from_pairs=True, training=_hard, against=PAIRS),
     Variant("the paper's filter (hard, 5–20 %, > 1,000)", from_pairs=True, clicks={"labels": "paper"}, against=PAIRS),
-    Variant("weighted by the gap", from_pairs=True, clicks={"labels": "gap_weighted"}, against=PAIRS),
     Variant("without correction of positions", from_pairs=True, clicks={"position_correction": False}, against=PAIRS),
     Variant("Beta prior in place of the learned one", from_pairs=True, clicks={"shrinkage": "beta"}, against=PAIRS),
     Variant(SINGLE, from_pairs=True, training=_few, against=PAIRS),

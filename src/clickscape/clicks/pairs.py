@@ -63,10 +63,10 @@ def pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
 
     labels="soft": preference = P(CTR_a > CTR_b) under the two posteriors, exactly for Gammas and as Φ(z) for others,
     z = (log_ctr_a − log_ctr_b) / √(se_a² + se_b²); gap = |log_ctr_a − log_ctr_b|, the expected one; the pairs of a
-    product depend on each other and share one unit of weight. labels="gap_weighted": the same, each share times min(1,
-    gap / `full_gap`). labels="paper" (Chen et al. 2025): both creatives have more than `paper_min_impressions`
-    impressions and the ratio of their observed CTRs (clicks / impressions) lies in [`paper_min_ratio`,
-    `paper_max_ratio`]; preference is 0 or 1, gap the log of the ratio, weight 1. A tie makes no pair.
+    product depend on each other and share one unit of weight. labels="paper" (Chen et al. 2025): both creatives have
+    more than `paper_min_impressions` impressions and the ratio of their observed CTRs (clicks / impressions) lies in
+    [`paper_min_ratio`, `paper_max_ratio`]; preference is 0 or 1, gap the log of the ratio, weight 1. A tie makes no
+    pair.
     """
     labeled = label_pairs(estimates, config=config)
     return labeled.filter(labeled.reason.isnull()).select(*PAIRS.names)
@@ -84,8 +84,6 @@ def label_pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
         weight = ibis.literal(1.0)
     else:
         weight = 1.0 / kept.cast("int64").sum().over(ibis.window(group_by="product_id")).nullif(0)
-        if config.labels == "gap_weighted":
-            weight = weight * ibis.least(ibis.literal(1.0), labeled.gap / config.full_gap)
     return labeled.select(
         *("product_id", "first", "second", "preference", "gap"),
         weight=ibis.ifelse(kept, weight.cast("float64"), 0.0),

@@ -17,11 +17,13 @@ RENAMED: Mapping[str, str] = {
 """Old section or "section.key" → the new one; a section stands for all of its keys."""
 
 VALUES: Mapping[str, Mapping[str, str]] = {
+    "clicks.labels": {"gap_weighted": "soft"},
     "reward.scene": {"seen": "predicted", "told": "given"},
 }
 """New "section.key" → old value → new value."""
 
 REMOVED: Mapping[str, str] = {
+    "clicks.full_gap": "pairs weighted by their gap made the reward model no better",
     "clicks.stable_order": "it made the reward model no better",
     "reward.bucket_epochs": "it made the reward model no better",
     "reward.worths": "effects are fitted to counts wherever the log has them",

@@ -69,12 +69,8 @@ class ClicksConfig(StageConfig):
         "gamma_poisson", description="prior of CTRs: learned from the log, or a Beta of fixed strength"
     )
     prior_impressions: float = Field(200.0, gt=0, description="strength of the Beta prior, in impressions")
-    labels: Literal["soft", "paper", "gap_weighted"] = Field(
-        "soft",
-        description="P(CTR_a > CTR_b), the paper's filtered hard labels, or the first with small gaps weighing less",
-    )
-    full_gap: float = Field(
-        0.1, gt=0, description="γ of gap_weighted: gap of log CTR from which on a pair has its full weight"
+    labels: Literal["soft", "paper"] = Field(
+        "soft", description="label of a pair: P(CTR_a > CTR_b), or the paper's filtered hard labels"
     )
     paper_min_impressions: int = Field(
         1_000, ge=0, description="paper's filter: impressions of each creative, more than"

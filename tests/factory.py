@@ -1,14 +1,19 @@
-"""Tiny models, pictures and rewards that the tests of several rooms share.
+"""Tiny models, pictures and rewards, and the command line run in this process: what tests of several rooms share.
 
 Models here have random weights, 32 px pictures of 4 × 4 patches and two layers: a step of training takes milliseconds.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from clickscape.cli import main
 from clickscape.config import TinyConfig
 from clickscape.types import Product
 from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
@@ -39,3 +44,22 @@ class Brightness:
 
     def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
         return np.array([image.mean() / 25 for image in images])
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def clickscape(*arguments: str | Path, cwd: Path | str = ".") -> Done:
+    """Run the command line in this process, as its script does."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            return Done(int(stop.code or 0), out.getvalue(), err.getvalue())
+    raise AssertionError("the command line must end with an exit code")

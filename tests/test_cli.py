@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.factory import Done, clickscape
 
-from clickscape.cli import main
 from clickscape.render.provenance import Provenance, embed
 
 COMMANDS = (
@@ -26,33 +23,13 @@ COMMANDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def clickscape(*arguments: str | Path, cwd: Path) -> Done:
-    """Run the command line in this process, as its script does."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            return Done(int(stop.code or 0), out.getvalue(), err.getvalue())
-    raise AssertionError("the command line must end with an exit code")
-
-
 def refused(done: Done) -> str:
     """The one line of a refusal; lines of progress may come before it."""
-    assert done.returncode == 2, done.stderr
-    *progress, line = done.stderr.strip().splitlines()
-    assert all(re.match(r"[\w-]+: \d+ of \d+", told) for told in progress), done.stderr
+    assert done.code == 2, done.err
+    *progress, line = done.err.strip().splitlines()
+    assert all(re.match(r"[\w-]+: \d+ of \d+", told) for told in progress), done.err
     assert line.startswith("clickscape: ")
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.err
     return line
 
 
@@ -69,7 +46,7 @@ def png(path: Path, color: tuple[int, int, int] = (200, 30, 30), size: int = 96)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A new workspace `shop`, and two products to feed it."""
-    assert clickscape("new", "shop", cwd=tmp_path).returncode == 0
+    assert clickscape("new", "shop", cwd=tmp_path).code == 0
     png(tmp_path / "a.png")
     png(tmp_path / "b.png", (30, 60, 200))
     (tmp_path / "good.csv").write_text("id,title,category,image\nA,Red Ball,Toys,a.png\nB,Blue Mug,Home,b.png\n")
@@ -93,10 +70,10 @@ def test_the_module_is_the_command_line(tmp_path: Path) -> None:
 
 
 def test_every_command_shows_an_example(tmp_path: Path) -> None:
-    listed = clickscape("--help", cwd=tmp_path).stdout
+    listed = clickscape("--help", cwd=tmp_path).out
     for command in COMMANDS:
         assert command in listed
-    shown = clickscape("generate", "--help", cwd=tmp_path).stdout
+    shown = clickscape("generate", "--help", cwd=tmp_path).out
     assert "Example: clickscape generate --catalog my.csv --out ads/" in shown
 
 
@@ -126,9 +103,9 @@ def test_a_judge_of_the_reward_models_own_form_is_refused(folder: Path) -> None:
 
 def test_an_ingested_catalog_ends_with_the_next_command(folder: Path) -> None:
     done = clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "2 products" in done.stdout
-    assert "next: clickscape generate shop" in done.stdout
+    assert done.code == 0, done.err
+    assert "2 products" in done.out
+    assert "next: clickscape generate shop" in done.out
     assert pq.read_table(folder / "shop/catalog/products.parquet")["title"].to_pylist() == ["Red Ball", "Blue Mug"]
     assert len(list((folder / "shop/catalog/cutouts").glob("*.png"))) == 2
 
@@ -147,14 +124,14 @@ def _thin_and_plain(folder: Path) -> None:
 def test_thin_products_are_flagged_once_they_are_in(folder: Path) -> None:
     _thin_and_plain(folder)
     done = clickscape("ingest", "shop", "photos.csv", "--workers", "1", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "flagged thin: R; look at their cut-outs" in done.stdout
-    assert "D" not in done.stdout.split("flagged thin:")[1].split(";")[0]
+    assert done.code == 0, done.err
+    assert "flagged thin: R; look at their cut-outs" in done.out
+    assert "D" not in done.out.split("flagged thin:")[1].split(";")[0]
 
 
 def test_a_file_that_is_not_a_matting_model_changes_nothing(folder: Path) -> None:
     _thin_and_plain(folder)
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).returncode == 0
+    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
     before = snapshot(folder / "shop")
     line = refused(clickscape("ingest", "shop", "photos.csv", "--matting", "gone.onnx", cwd=folder))
     assert "gone.onnx: no such matting model" in line
@@ -185,7 +162,7 @@ def test_a_bad_feed_is_one_line_and_changes_nothing(folder: Path, case: str) -> 
     (folder / "bad.csv").write_text(text)
     (folder / "notes.txt").write_text("not a picture")
     png(folder.parent / "secret.png")
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).returncode == 0
+    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
     before = snapshot(folder / "shop")
     line = refused(clickscape("ingest", "shop", "bad.csv", cwd=folder))
     assert place in line
@@ -213,7 +190,7 @@ def test_a_log_that_contradicts_itself_is_refused(folder: Path, case: str) -> No
     from clickscape.workspace import Workspace
 
     rows, word = COUNTS[case]
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).returncode == 0
+    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
     shop = Workspace.open(folder / "shop")
     shop.save_image("A-1", np.zeros((8, 8, 3), np.uint8))
     shop.write_creatives([Creative("A-1", "A", str(shop.image_path("A-1")), "", {}, "studio", "tiny", 0)])
@@ -229,7 +206,7 @@ def test_a_log_that_contradicts_itself_is_refused(folder: Path, case: str) -> No
 
 def test_stages_name_the_one_that_is_missing(folder: Path) -> None:
     assert "clickscape new" in refused(clickscape("clicks", "nowhere", cwd=folder))
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).returncode == 0
+    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
     assert "has no click log" in refused(clickscape("clicks", "shop", cwd=folder))
     assert "clickscape reward" in refused(clickscape("optimize", "shop", cwd=folder))
     assert "shop" in refused(clickscape("reward", "shop", cwd=folder))
@@ -270,18 +247,18 @@ def test_brand_rules_that_cannot_hold_are_one_line_and_make_nothing(folder: Path
 
 
 def test_a_workspace_has_brand_rules_of_its_own_and_a_file_takes_their_place(folder: Path) -> None:
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).returncode == 0
+    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
     (folder / "shop" / "clickscape.toml").write_text(
         "[generate]\nsize = 128\nkeep = 1\n[brand]\npalette = ['salmon']\n"
     )
     assert "'salmon'" in refused(clickscape("generate", "shop", "--out", "ads", cwd=folder))
     (folder / "brand.toml").write_text("[brand]\nseason = 'winter'\n")
     done = clickscape("generate", "shop", "--brand", "brand.toml", "--out", "ads", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^brand rule 'season': met by 2 of 2 images$", done.stdout, re.M)
+    assert done.code == 0, done.err
+    assert re.search(r"^brand rule 'season': met by 2 of 2 images$", done.out, re.M)
     made = pq.read_table(folder / "shop/creatives/creatives.parquet").to_pylist()
     assert len({row["creative_id"] for row in made}) == 2
-    assert clickscape("generate", "shop", "--brand", "brand.toml", "--out", "ads", cwd=folder).returncode == 0
+    assert clickscape("generate", "shop", "--brand", "brand.toml", "--out", "ads", cwd=folder).code == 0
     assert pq.read_table(folder / "shop/creatives/creatives.parquet").to_pylist() == made, "the same rules add nothing"
 
 
@@ -290,7 +267,7 @@ def test_generate_from_a_bare_catalog(folder: Path) -> None:
     (folder / "odd.csv").write_text(f"id,title,category,image\nA,{title},Toys,a.png\nB 2,Blue Mug,Home,b.png\n")
     command = ("generate", "--catalog", "odd.csv", "--out", "ads", "--size", "192", "--keep", "2")
     done = clickscape(*command, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     rows = [json.loads(line) for line in (folder / "ads" / "creatives.jsonl").read_text().splitlines()]
     assert [row["product_id"] for row in rows] == ["A", "A", "B 2", "B 2"]
     for row in rows:
@@ -305,14 +282,14 @@ def test_generate_from_a_bare_catalog(folder: Path) -> None:
     assert "&lt;script&gt;alert" in page
 
     inspected = clickscape("inspect", *sorted((folder / "ads").glob("*.png")), cwd=folder)
-    assert inspected.returncode == 0, inspected.stderr
+    assert inspected.code == 0, inspected.err
     for row in rows:
-        assert f"{row['image']}: PNG, unaltered\n  creative_id  {row['creative_id']}\n" in inspected.stdout
-        assert f"  seed         {row['seed']}\n  description  {row['description']}\n" in inspected.stdout
-    assert inspected.stdout.count("  source       compositeSynthetic\n") == 4
+        assert f"{row['image']}: PNG, unaltered\n  creative_id  {row['creative_id']}\n" in inspected.out
+        assert f"  seed         {row['seed']}\n  description  {row['description']}\n" in inspected.out
+    assert inspected.out.count("  source       compositeSynthetic\n") == 4
 
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "ads").glob("*.png")}
-    assert clickscape(*command, cwd=folder).returncode == 0
+    assert clickscape(*command, cwd=folder).code == 0
     assert before == {path.name: path.stat().st_mtime_ns for path in (folder / "ads").glob("*.png")}, "nothing repeated"
 
 
@@ -326,8 +303,8 @@ def test_inspect_distinguishes_our_images_from_altered_foreign_and_broken_ones(t
     (tmp_path / "broken.png").write_bytes(ours.read_bytes()[:-40])
 
     done = clickscape("inspect", "ours.png", cwd=tmp_path)
-    assert done.returncode == 0
-    assert done.stdout.splitlines() == [
+    assert done.code == 0
+    assert done.out.splitlines() == [
         "ours.png: PNG, unaltered",
         "  creative_id  A-1",
         "  renderer     studio",
@@ -336,13 +313,13 @@ def test_inspect_distinguishes_our_images_from_altered_foreign_and_broken_ones(t
         r"  description  moss\x1b[31m\n[bold]",
     ]
     done = clickscape("inspect", "ours.png", "small.jpg", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "small.jpg: JPEG, ALTERED since clickscape wrote it\n  creative_id  A-1\n" in done.stdout
+    assert done.code == 1
+    assert "small.jpg: JPEG, ALTERED since clickscape wrote it\n  creative_id  A-1\n" in done.out
     done = clickscape("inspect", "foreign.png", cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stdout.startswith("foreign.png: no provenance of clickscape")
+    assert done.code == 1
+    assert done.out.startswith("foreign.png: no provenance of clickscape")
     done = clickscape("inspect", "foreign.png", "broken.png", "ours.png", cwd=tmp_path)
     assert re.match(r"clickscape: broken\.png: the PNG is truncated: .* Export or download", refused(done))
-    assert "ours.png: PNG, unaltered" in done.stdout, "the others are still inspected"
+    assert "ours.png: PNG, unaltered" in done.out, "the others are still inspected"
     for wrong in ("nothing.png", "."):
         assert "no such image" in refused(clickscape("inspect", wrong, cwd=tmp_path))

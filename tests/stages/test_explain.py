@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 
-import pytest
+from tests.factory import clickscape
 
-from clickscape.cli import main
 from clickscape.stages.clicks import read_pairs
 from clickscape.workspace import Workspace
 
 
-def said(*arguments: str) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
-        main(arguments)
-    return int(stop.value.code or 0), out.getvalue(), err.getvalue()
-
-
 def test_the_text_shows_the_model_and_every_pair_of_a_product(logged_shop: Workspace) -> None:
-    code, text, _ = said("clicks", str(logged_shop.path), "--explain", "camera-navy")
+    code, text, _ = clickscape("clicks", str(logged_shop.path), "--explain", "camera-navy")
     assert code == 0
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
@@ -39,7 +29,7 @@ def test_the_text_shows_the_model_and_every_pair_of_a_product(logged_shop: Works
 
 
 def test_the_json_holds_all_products_and_the_same_pairs(logged_shop: Workspace) -> None:
-    code, text, _ = said("clicks", str(logged_shop.path), "--explain", "--json")
+    code, text, _ = clickscape("clicks", str(logged_shop.path), "--explain", "--json")
     assert code == 0
     whole = json.loads(text)
     assert set(whole["products"]) == {product.product_id for product in logged_shop.products()}
@@ -55,10 +45,10 @@ def test_the_json_holds_all_products_and_the_same_pairs(logged_shop: Workspace) 
 
 
 def test_unknown_products_and_lone_options_are_one_line(logged_shop: Workspace) -> None:
-    code, _, error = said("clicks", str(logged_shop.path), "--explain", "no such thing")
+    code, _, error = clickscape("clicks", str(logged_shop.path), "--explain", "no such thing")
     assert code == 2
     assert "no creative of product 'no such thing' is in the click log. Name one that is" in error
     for lone in ("--json", "camera-navy"):
-        code, _, error = said("clicks", str(logged_shop.path), lone)
+        code, _, error = clickscape("clicks", str(logged_shop.path), lone)
         assert code == 2
         assert "for --explain only" in error

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -14,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.factory import clickscape
 
-from clickscape.cli import main
 from clickscape.errors import ModelError, WorkspaceError
 from clickscape.render.language.phrases import phrases
 from clickscape.stages import split
@@ -34,18 +32,11 @@ def copy(shop: Workspace, tmp_path: Path) -> Workspace:
     return Workspace.open(tmp_path / "copy")
 
 
-def said(*arguments: str | Path) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return int(stop.value.code or 0), out.getvalue(), err.getvalue()
-
-
 @pytest.mark.slow
 def test_one_creative_on_the_command_line(copy: Workspace) -> None:
     """Every phrase is there with an interval; with one held-out object nobody knows what a reward is in clicks."""
     creative = next(one for one in copy.creatives() if one.creative_id == CREATIVE)
-    code, text, _ = said("explain", copy.path, "--creative", CREATIVE)
+    code, text, _ = clickscape("explain", copy.path, "--creative", CREATIVE)
     assert code == 0
     made = copy.path / "explanations" / "creatives" / f"{CREATIVE}.png"
     assert f"made {made}" in text
@@ -66,7 +57,7 @@ def test_one_creative_on_the_command_line(copy: Workspace) -> None:
     assert any(one["instead"] for one in record["phrases"])
     assert "4 pictures with and without each phrase" in text
     again = {path.name: path.read_bytes() for path in made.parent.iterdir()}
-    assert said("explain", copy.path, "--creative", CREATIVE)[0] == 0
+    assert clickscape("explain", copy.path, "--creative", CREATIVE)[0] == 0
     assert again == {path.name: path.read_bytes() for path in made.parent.iterdir()}
 
 
@@ -122,7 +113,7 @@ def test_a_wide_picture_is_explained_as_well(copy: Workspace) -> None:
 
 
 def test_elements_on_the_command_line(copy: Workspace) -> None:
-    code, text, _ = said("explain", copy.path, "--elements")
+    code, text, _ = clickscape("explain", copy.path, "--elements")
     assert code == 0
     table = copy.path / "explanations" / "elements.csv"
     with table.open(encoding="utf-8", newline="") as stream:
@@ -141,7 +132,7 @@ def test_elements_on_the_command_line(copy: Workspace) -> None:
         assert (one["conclusion"] == "not enough evidence") == spans
         if one["department"] is None:
             assert f"  {one['element']:<16} {one['percent']['value']:>+z7.1f}  [" in text
-    code, text, _ = said("explain", copy.path, "--elements", "--category", "Home")
+    code, text, _ = clickscape("explain", copy.path, "--elements", "--category", "Home")
     assert code == 0
     own = [row for row in rows if row["department"] == "Home"]
     assert sum(line.startswith("  ") for line in text.splitlines()) == len(own)
@@ -158,7 +149,7 @@ def test_bad_input_is_one_line_and_writes_nothing(copy: Workspace, new_shop: Cal
         (["--creative", CREATIVE, "--elements"], "give either --creative ID, or --elements"),
         (["--creative", CREATIVE, "--category", "Home"], "give either --creative ID, or --elements"),
     ):
-        code, _, error = said("explain", copy.path, *arguments)
+        code, _, error = clickscape("explain", copy.path, *arguments)
         assert code == 2
         assert word in error
         assert len(error.strip().splitlines()) == 1

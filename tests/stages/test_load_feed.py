@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import http.server
-import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
+from tests.factory import clickscape
 
 from clickscape.catalog.addresses import Network
-from clickscape.cli import main
 from clickscape.errors import FeedError
 from clickscape.stages.ingest import ingest
 from clickscape.stages.load_feed import FeedOptions, gather
@@ -113,14 +111,6 @@ def test_a_feed_of_bad_rows_only_is_an_error(tmp_path: Path) -> None:
         run(gather(feed, cache=tmp_path / "cache", options=FeedOptions(skip_bad_rows=True)))
 
 
-def _run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):  # noqa: SIM117
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-    return int(stop.value.code or 0), out.getvalue(), err.getvalue()
-
-
 def test_the_command_line_reports_what_was_missing_and_what_was_left_out(
     tmp_path: Path, web: tuple[str, Network]
 ) -> None:
@@ -134,10 +124,10 @@ def test_the_command_line_reports_what_was_missing_and_what_was_left_out(
     ]
     (tmp_path / "feed.csv").write_text("\n".join(lines) + "\n")
     Workspace.create(tmp_path / "shop")
-    code, _, err = _run("ingest", "shop", "feed.csv", cwd=tmp_path)
+    code, _, err = clickscape("ingest", "shop", "feed.csv", cwd=tmp_path)
     assert code == 2
     assert "line 4" in err
-    code, out, err = _run("ingest", "shop", "feed.csv", "--skip-bad-rows", "--workers", "1", cwd=tmp_path)
+    code, out, err = clickscape("ingest", "shop", "feed.csv", "--skip-bad-rows", "--workers", "1", cwd=tmp_path)
     assert code == 0, err
     told = out.splitlines()
     assert told[0] == "2 products"
@@ -154,10 +144,10 @@ def test_the_command_line_never_connects_to_a_private_address(tmp_path: Path, we
     (tmp_path / "feed.csv").write_text(f"id,title,image\nA,Ball,{url}/ball.png\nB,Cube,http://127.0.0.1/b.png\n")
     for command in (["ingest", "shop", "feed.csv"], ["generate", "--catalog", "feed.csv", "--out", "ads"]):
         Workspace.create(tmp_path / "shop", exist_ok=True)
-        code, out, err = _run(*command, "--allow-remote", cwd=tmp_path)
+        code, out, err = clickscape(*command, "--allow-remote", cwd=tmp_path)
         assert (code, out) == (2, "")
         assert f"line 2: the image of product 'A' cannot be fetched from {url}/ball.png: port" in err
         assert not (tmp_path / "shop" / "catalog" / "products.parquet").exists()
     (tmp_path / "feed.csv").write_text("id,title,image\nB,Cube,http://127.0.0.1/b.png\n")
-    code, _, err = _run("ingest", "shop", "feed.csv", "--allow-remote", cwd=tmp_path)
+    code, _, err = clickscape("ingest", "shop", "feed.csv", "--allow-remote", cwd=tmp_path)
     assert "it leads to 127.0.0.1, which is not a public address" in err

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
-
-from clickscape.cli import main
+from tests.factory import clickscape
 
 from .conftest import disc
-
-
-def clickscape(*arguments: str, cwd: Path) -> tuple[int, str]:
-    """Exit code and what stderr says."""
-    err = io.StringIO()
-    quiet = contextlib.redirect_stdout(io.StringIO())
-    with contextlib.chdir(cwd), quiet, contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    return int(stop.value.code or 0), err.getvalue()
 
 
 @pytest.fixture
@@ -50,7 +38,7 @@ def settings(shop: Path, pipelines: Path, *, steps: int) -> None:
 def test_images_are_drawn_as_the_settings_say_and_never_twice(shop: Path, pipelines: Path) -> None:
     settings(shop, pipelines, steps=2)
     command = ("generate", "shop", "--renderer", "diffusion", "--size", "72", "--out", "ads")
-    code, said = clickscape(*command, cwd=shop)
+    code, _, said = clickscape(*command, cwd=shop)
     assert code == 0, said
     assert all(line.startswith("generate: ") for line in said.splitlines()), "the libraries keep quiet"
     rows = [json.loads(line) for line in (shop / "ads" / "creatives.jsonl").read_text().splitlines()]
@@ -76,7 +64,7 @@ def test_a_model_that_is_not_here_is_one_line_and_leaves_nothing(shop: Path, pip
     (shop / "shop" / "clickscape.toml").write_text(
         '[diffusion]\nmodel = "nowhere"\n' + f'controlnet = "{pipelines}/sd15-canny"\n'
     )
-    code, said = clickscape("generate", "shop", "--renderer", "diffusion", "--out", "ads", cwd=shop)
+    code, _, said = clickscape("generate", "shop", "--renderer", "diffusion", "--out", "ads", cwd=shop)
     assert code == 2
     assert said == "clickscape: nowhere: no such folder. Name a folder, a .safetensors file or a hub id.\n"
     assert not (shop / "ads").exists()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
@@ -11,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.factory import clickscape
 
-from clickscape.cli import main
 from clickscape.errors import LogError
 from clickscape.reward import pairwise_list
 
@@ -117,13 +115,6 @@ def test_figures_worked_out_by_hand(folder: Path) -> None:
     assert 0.25 <= judged.accuracy.low < judged.accuracy.value < judged.accuracy.high <= 1.0
     alone = pairwise_list.evaluate(rows, odds, orders=False, rng=np.random.default_rng(0))
     assert (alone.as_shown, alone.takes_left) == (None, None)
-
-
-def clickscape(*arguments: str | Path) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return int(stop.value.code or 0), out.getvalue(), err.getvalue()
 
 
 def test_the_command_line_converts_and_evaluates(reward_original, tmp_path: Path, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -145,11 +145,17 @@ def samples(*rows: tuple[Sequence[float], Sequence[float]]) -> list[HeldOutSampl
     ]
 
 
-def report(now: list[HeldOutSample], before: list[HeldOutSample], first: list[HeldOutSample], **settings: float):  # type: ignore[no-untyped-def]
+def report(
+    now: list[HeldOutSample],
+    before: list[HeldOutSample],
+    first: list[HeldOutSample],
+    groups: Mapping[str, str] | None = None,
+    **settings: float,
+):  # type: ignore[no-untyped-def]
     names = {one.product_id: one.product_id for one in now}
     config = SETTINGS.model_copy(update=settings)
     return compare(
-        now, before=before, first=first, round_number=2, groups=names, departments=dict.fromkeys(names, "A"),
+        now, before=before, first=first, round_number=2, groups=groups or names, departments=dict.fromkeys(names, "A"),
         config=config,
     )  # fmt: skip
 
@@ -195,6 +201,17 @@ def test_a_drop_within_chance_does_not_end_the_run() -> None:
     """Half of the products up, half down by the judge: its interval spans nothing, whatever the teacher says."""
     now = samples(*[((2.0, 2.0), (2.0, 2.0)), ((2.0, 2.0), (-1.0, -1.0))] * 6)
     assert not report(now, START, START).reason
+
+
+def test_colors_of_one_object_are_one_observation() -> None:
+    """Nine of twelve ads up: the interval over four objects in three colors is wider than over twelve objects."""
+    up, down = ((2.0, 2.0), (-1.0, -1.0)), ((-1.0, -1.0), (-1.0, -1.0))
+    now = samples(*[*[up] * 9, *[down] * 3])
+    objects = {one.product_id: str(int(one.product_id[1:]) // 3) for one in now}
+    apart, together = report(now, START, START), report(now, START, START, groups=objects)
+    assert together.teacher.since_start.value == apart.teacher.since_start.value
+    widths = [found.teacher.since_start.high - found.teacher.since_start.low for found in (apart, together)]
+    assert widths[1] > 1.4 * widths[0]
 
 
 def test_held_out_products_of_one_group_are_an_error(shelf: list[Product]) -> None:

@@ -169,37 +169,37 @@ def test_a_damaged_checkpoint_is_refused_and_names_its_remedy(
 def test_over_its_kl_budget_a_run_ends_in_the_middle_of_a_round(
     start: Callable[..., Iterator[Event]], uninterrupted: tuple[Path, list], tmp_path: Path
 ) -> None:
-    """It ends at the first check over the budget; which check that is, the last bits of a machine decide."""
-    _, unlimited = uninterrupted
-    config = SMALL.model_copy(update={"kl_budget": 0.1, "kl_every": 1})
+    """It ends at the first check over the budget: half of the largest KL that the same run without one measures."""
+    measured = SMALL.model_copy(update={"kl_budget": 1e6, "kl_every": 1})
+    unlimited = [event for event in start(tmp_path / "measured", measured) if isinstance(event, Step)]
+    assert [step.loss for step in unlimited] == [one.loss for one in uninterrupted[1] if isinstance(one, Step)]
+    budget = max(step.kl for step in unlimited if step.number < step.steps) / 2
+    first = next(place for place, step in enumerate(unlimited) if step.kl > budget)
+    config = measured.model_copy(update={"kl_budget": budget})
     events = list(start(tmp_path / "run", config))
     steps = [event for event in events if isinstance(event, Step)]
     *_, report = events
     assert isinstance(report, RoundReport)
-    assert all(step.kl < 0.1 for step in steps[:-1])
-    number = report.round
-    assert (report.steps, report.kl_after) == (len([step for step in steps if step.round == number]), steps[-1].kl)
-    assert report.kl_after > 0.1
-    assert report.steps < len([event for event in unlimited if isinstance(event, Step) and event.round == number])
+    assert [(step.loss, step.kl) for step in steps] == [(step.loss, step.kl) for step in unlimited[: first + 1]]
+    assert (report.round, report.steps, report.kl_after) == (steps[-1].round, steps[-1].number, steps[-1].kl)
+    assert steps[-1].number < steps[-1].steps
     assert report.stopped == (
-        f"KL {report.kl_after:.2f} ± {report.kl_after_error:.2f} nats after step {report.steps}, over kl_budget = 0.1"
+        f"KL {report.kl_after:.2f} ± {report.kl_after_error:.2f} nats after step {report.steps}, over "
+        f"kl_budget = {budget:g}"
     )
-    assert not (tmp_path / "run" / f"round-{number + 1}").exists()
+    assert not (tmp_path / "run" / f"round-{report.round + 1}").exists()
     assert list(start(tmp_path / "run", config))[-1] == report
-    # the checks disturb nothing: up to where it ended, it is the run without a budget
-    assert [step.loss for step in steps] == [event.loss for event in unlimited if isinstance(event, Step)][: len(steps)]
     # and killed before its report, it ends at the same step with the same words
     list(itertools.islice(start(tmp_path / "cut", config), len(events) - 1))
     again = list(start(tmp_path / "cut", config))
     assert again[-1] == report
-    assert same(weights(tmp_path / "cut", number), weights(tmp_path / "run", number))
+    assert same(weights(tmp_path / "cut", report.round), weights(tmp_path / "run", report.round))
 
 
 def test_kl_is_measured_every_so_many_steps(start: Callable[..., Iterator[Event]], tmp_path: Path) -> None:
-    config = SMALL.model_copy(update={"kl_budget": 1e6, "kl_every": 3, "rounds": 1})
-    *steps, last = [event for event in start(tmp_path, config) if isinstance(event, Step)]
-    assert [step.kl is not None for step in steps] == [step.number % 3 == 0 for step in steps]
-    assert last.kl is not None
+    config = SMALL.model_copy(update={"kl_budget": 1e6, "kl_every": 4, "rounds": 1})
+    steps = [event for event in start(tmp_path, config) if isinstance(event, Step)]
+    assert [step.kl is not None for step in steps] == [step.number % 4 == 0 or step is steps[-1] for step in steps]
 
 
 def test_within_its_kl_budget_a_run_goes_on_and_reports_its_kl(

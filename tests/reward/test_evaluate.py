@@ -105,6 +105,9 @@ def test_split_halves_recover_the_ceiling() -> None:
     assert report.ceiling is not None
     assert known.ceiling is not None
     assert report.ceiling.value == pytest.approx(known.ceiling.value, abs=0.015)
+    wrong = evaluate(-truth, data, rng=rng, split_half=(halves[0], halves[1]))
+    assert wrong.ceiling is not None
+    assert wrong.ceiling.value == report.ceiling.value, "whatever the model predicts"
     assert "halves" in report.ceiling_source
 
 

@@ -89,7 +89,7 @@ def test_a_count_that_is_no_number_is_refused(workspace: Workspace) -> None:
     ],
 )
 def test_a_secret_is_never_shown(workspace: Workspace, address: str, said: str) -> None:
-    assert sources.shown(address) == said
+    assert sources.redact(address) == said
     config = ClicksConfig(source=address.replace("hush", "${NOT_SET}"), table="log")
     with pytest.raises(LogError) as caught:
         run(clicks(workspace, config.model_copy(update={"source": address, "table": "log"})))

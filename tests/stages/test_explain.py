@@ -15,7 +15,7 @@ def test_the_text_shows_the_model_and_every_pair_of_a_product(logged_shop: Works
     assert code == 0
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
-    assert lines[0] == "positions: how likely each is looked at, relative to the first"
+    assert lines[0] == "examination by position, relative to the first"
     assert lines[1].split()[:2] == ["1", "1.000"]
     assert any(line.startswith("prior, learned: the sd of log CTR is ") for line in lines)
     pairs = read_pairs(logged_shop)

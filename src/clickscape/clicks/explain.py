@@ -1,4 +1,4 @@
-"""Why each pair is a label or is none: what was learned of the whole log, then one product's creatives and pairs."""
+"""Explain why each pair was kept or left out: the model of the whole log, then the creatives and pairs of products."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Explanation:
     products: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 
     def as_record(self) -> dict[str, Any]:
-        """Everything as plain values for JSON."""
+        """Return everything as plain values for JSON."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """Everything as text, at most 100 characters wide where ids are short; the products one after the other."""
+        """Return everything as lines of text, at most 100 characters wide where ids are short."""
         lines = [*_positions(self.model), *_strata(self.model), *_prior(self.model)]
         lines.append(f"pairs: {self.kept:,} kept of {self.kept + sum(self.left_out.values()):,}")
         lines += [f"  {number:,} left out: {reason}" for reason, number in self.left_out.items()]
@@ -82,10 +82,10 @@ def explain(
 
 
 def _by_product(
-    shown: Sequence[str], estimates: pa.Table, judged: pa.Table
+    shown: Sequence[str], estimates: pa.Table, labeled: pa.Table
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     found: dict[str, dict[str, list[dict[str, Any]]]] = {name: {"creatives": [], "pairs": []} for name in shown}
-    for part, table in (("creatives", estimates), ("pairs", judged)):
+    for part, table in (("creatives", estimates), ("pairs", labeled)):
         for row in table.filter(pc.is_in(table["product_id"], pa.array(shown, pa.string()))).to_pylist():
             found[row.pop("product_id")][part].append(row)
     return found
@@ -96,7 +96,7 @@ def _positions(model: ClickModel) -> Iterator[str]:
     if examination.reason:
         yield f"positions not corrected: {examination.reason}"
         return
-    yield "positions: how likely each is looked at, relative to the first"
+    yield "examination by position, relative to the first"
     for position, value, error in zip(examination.positions, examination.probability, examination.log_se, strict=True):
         yield f"  {position:>10}  {value:.3f} ± {1.96 * error * value:.3f}"
 

@@ -16,11 +16,11 @@ import duckdb
 import ibis
 import pyarrow as pa
 
-from clickscape.clicks import cleaning, fast, sources
+from clickscape.clicks import cleaning, duckdb_engine, sources
 from clickscape.clicks.cells import STRATA, Stratum
 from clickscape.clicks.checks import check_cleaned, check_counts, check_events, check_numbers
 from clickscape.clicks.cleaning_report import CleaningReport, out_of_order, report_cleaning
-from clickscape.clicks.sources import Place, Source
+from clickscape.clicks.sources import LogLocation, Source
 from clickscape.config import ClicksConfig
 from clickscape.errors import ClickscapeError, ConfigError, LogError
 
@@ -36,7 +36,7 @@ class Log:
 
 
 def read(
-    log: Place | ibis.Table,
+    log: LogLocation | ibis.Table,
     *,
     creatives: pa.Table,
     config: ClicksConfig,
@@ -52,14 +52,14 @@ def read(
     to the present.
     """
     connection = connection or connect()
-    place = log if isinstance(log, Place) else Place(table=log.get_name())
+    location = log if isinstance(log, LogLocation) else LogLocation(table=log.get_name())
     names = {str(name): called for name, called in config.columns.items()}
-    with _reading(place):
-        if isinstance(log, Place):
-            source = sources.read(place, connection=connection, columns=names)
+    with _reading(location):
+        if isinstance(log, LogLocation):
+            source = sources.read(location, connection=connection, columns=names)
         else:
-            source = sources.as_source(log, where=str(place), columns=names)
-        counted, report = _count(source, place, by=by, config=config, now=now or datetime.now(UTC), duck=connection)
+            source = sources.as_source(log, where=str(location), columns=names)
+        counted, report = _count(source, location, by=by, config=config, now=now or datetime.now(UTC), duck=connection)
         local = connection.create_table("counts", counted, temp=True, overwrite=True)
         known = connection.create_table("creatives", creatives, temp=True, overwrite=True)
         checked = check_counts(
@@ -90,7 +90,7 @@ def counts(
 
 
 def _count(
-    source: Source, place: Place, *, by: Sequence[Stratum], config: ClicksConfig, now: datetime, duck: Any
+    source: Source, location: LogLocation, *, by: Sequence[Stratum], config: ClicksConfig, now: datetime, duck: Any
 ) -> tuple[pa.Table, CleaningReport | None]:
     """The counts of either kind of log, in memory, and the cleaning report of a log of events."""
     if source.kind == "counts":
@@ -102,11 +102,11 @@ def _count(
         )
         return added.to_pyarrow(), None
     facts = check_events(source.table, where=source.where, config=config, now=now)
-    engine = fast.engine(duck) if place.files else cleaning.CACHED
+    engine = duckdb_engine.engine(duck) if location.files else cleaning.CACHED
     moment = now if facts.get("future") else None  # nothing to leave out: the comparison is saved in every pass
     cleaned = cleaning.clean(source.table, config=config, now=moment, engine=engine)
     check_cleaned(cleaned, where=source.where, config=config)
-    disorder = out_of_order(source.table, connection=duck) if place.files else None
+    disorder = out_of_order(source.table, connection=duck) if location.files else None
     report = report_cleaning(cleaned, facts=facts, out_of_order=disorder)
     return tally(cleaned.events, by=by).to_pyarrow(), report
 
@@ -130,18 +130,18 @@ def _present(by: Sequence[Stratum], table: ibis.Table) -> list[str]:
 
 
 @contextmanager
-def _reading(place: Place) -> Iterator[None]:
+def _reading(location: LogLocation) -> Iterator[None]:
     """Engines' own errors as one line; those of a database without its words, which may quote the address."""
     try:
         yield
     except ClickscapeError:
         raise
     except (duckdb.Error, ibis.common.exceptions.IbisError, pa.ArrowException) as error:
-        said = type(error).__name__ if not place.files else str(error).strip().splitlines()[0]
+        said = type(error).__name__ if not location.files else str(error).strip().splitlines()[0]
     except Exception as error:
-        if place.files:
+        if location.files:
             raise
         said = type(error).__name__
     else:
         return
-    raise LogError(f"{place}: cannot be read ({said}). Correct the file or the table, or export it again.") from None
+    raise LogError(f"{location}: cannot be read ({said}). Correct the file or the table, or export it again.") from None

@@ -37,7 +37,7 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
-class Place:
+class LogLocation:
     """Where a log is stored: `files`, or else the `table` of a database at `url` (as the settings name it)."""
 
     files: tuple[Path, ...] = ()
@@ -47,7 +47,7 @@ class Place:
 
     def __str__(self) -> str:
         if not self.files:
-            return f"{shown(self.url)}, table {self.table}" if self.url else f"table {self.table}"
+            return f"{redact(self.url)}, table {self.table}" if self.url else f"table {self.table}"
         return str(self.folder or self.files[0])
 
 
@@ -60,37 +60,37 @@ class Source:
     where: str
 
 
-def locate(folder: Path, config: ClicksConfig) -> Place:
+def locate(folder: Path, config: ClicksConfig) -> LogLocation:
     """Find the log that `config.source` names, else events/*.parquet or counts.parquet in `folder`.
 
     A file that `config.source` names is looked for beside `folder`. LogError where there is no log, or two.
     """
     if is_address(config.source):
         if not config.table:
-            raise LogError(f"{shown(config.source)} is a database without a table. Name one with --table or `table`.")
-        return Place(url=config.source, table=config.table)
+            raise LogError(f"{redact(config.source)} is a database without a table. Name one with --table or `table`.")
+        return LogLocation(url=config.source, table=config.table)
     if config.source:
         pattern = str(folder.parent / Path(config.source).expanduser())
         found = sorted(path for name in glob.glob(pattern, recursive=True) if (path := Path(name)).is_file())
         if not found:
             raise LogError(f"{pattern}: no such file. Correct the path; quote a glob, so that the shell keeps it.")
-        return Place(files=tuple(found), folder=Path(pattern))
+        return LogLocation(files=tuple(found), folder=Path(pattern))
     events, counts = sorted((folder / "events").glob("[!.]*.parquet")), folder / "counts.parquet"
     if events and counts.exists():
         raise LogError(f"{folder}: both events/ and counts.parquet would count every click twice. Delete one of them.")
     if not events and not counts.exists():
         raise LogError(f"{folder}: no click log. Put Parquet files into events/, or a counts.parquet.")
-    return Place(files=tuple(events), folder=folder / "events") if events else Place((counts,))
+    return LogLocation(files=tuple(events), folder=folder / "events") if events else LogLocation((counts,))
 
 
-def read(place: Place, *, connection: Any, columns: Mapping[str, str] | None = None) -> Source:
-    """Return the log at `place` as a table; `connection`: the DuckDB that reads files. LogError for missing columns."""
+def read(location: LogLocation, *, connection: Any, columns: Mapping[str, str] | None = None) -> Source:
+    """Return the log there as a table; `connection`: the DuckDB that reads files. LogError for missing columns."""
     names = columns or {}
-    if place.url:
-        return as_source(_table_of(place), where=str(place), columns=names)
-    table, where = _read_files(place.files, connection=connection, columns=names), str(place)
+    if location.url:
+        return as_source(_table_of(location), where=str(location), columns=names)
+    table, where = _read_files(location.files, connection=connection, columns=names), str(location)
     if not _is_counts(table, names):
-        for file in place.files:
+        for file in location.files:
             if file.suffix == ".parquet":
                 _require(_EVENT_TEXTS, _parquet_columns(file), names, where=str(file))
     return as_source(table, where=where, columns=names, seconds=_duckdb_seconds)
@@ -176,7 +176,7 @@ def is_address(source: str) -> bool:
     return _URL.match(source) is not None
 
 
-def shown(address: str) -> str:
+def redact(address: str) -> str:
     """Return an address without user, password and parameters; only its scheme when it is ambiguous."""
     scheme = address.split("://", maxsplit=1)[0]
     try:
@@ -189,14 +189,14 @@ def shown(address: str) -> str:
     return f"{scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
-def _table_of(place: Place) -> ibis.Table:
+def _table_of(location: LogLocation) -> ibis.Table:
     """The table of a database; LogErrors hold no word of the driver's own messages, which may quote the password."""
-    safe = shown(place.url)
-    scheme = place.url.split("://", maxsplit=1)[0].replace("postgresql", "postgres")
+    safe = redact(location.url)
+    scheme = location.url.split("://", maxsplit=1)[0].replace("postgresql", "postgres")
     if scheme not in _databases():
         raise LogError(f"{safe}: no database that Ibis reaches; it knows {', '.join(sorted(_databases()))}.")
     try:
-        address = Template(place.url).substitute(os.environ)
+        address = Template(location.url).substitute(os.environ)
     except (KeyError, ValueError):
         raise LogError(f"{safe}: a ${{NAME}} in it is not set. Export the variable; write $$ for a dollar.") from None
     parts = urlsplit(address)
@@ -211,11 +211,11 @@ def _table_of(place: Place) -> ibis.Table:
         raise LogError(
             f"{safe}: no connection ({type(error).__name__}). Check address, user, password and network."
         ) from None
-    schema, _, name = place.table.rpartition(".")
+    schema, _, name = location.table.rpartition(".")
     try:
         return connection.table(name, database=schema or None)
     except Exception as error:
-        raise LogError(f"{safe}: no table {place.table!r} ({type(error).__name__}). Check --table.") from None
+        raise LogError(f"{safe}: no table {location.table!r} ({type(error).__name__}). Check --table.") from None
 
 
 def _databases() -> set[str]:

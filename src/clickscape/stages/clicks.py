@@ -34,15 +34,15 @@ def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
     """
     if not config.source and not workspace.events_folder.exists() and not workspace.counts_path.exists():
         raise WorkspaceError(f"{workspace.clicks} has no click log. Put events/*.parquet or counts.parquet there.")
-    place = sources.locate(workspace.clicks, config)
+    location = sources.locate(workspace.clicks, config)
     categories = departments(workspace)
     inputs = {
-        "log": [fingerprint(file) for file in place.files] or str(place),
+        "log": [fingerprint(file) for file in location.files] or str(location),
         "creatives": shown(workspace),
         "categories": categories,
     }
-    noted = config.model_copy(update={"source": sources.shown(config.source)}) if place.url else config
-    done = workspace.finished(STAGE, fingerprint_of(STAGE, noted, inputs)) if place.files else None
+    noted = config.model_copy(update={"source": sources.redact(config.source)}) if location.url else config
+    done = workspace.finished(STAGE, fingerprint_of(STAGE, noted, inputs)) if location.files else None
     if done:
         yield Progress(STAGE, 1, 1, "reused")
         return done

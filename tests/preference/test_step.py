@@ -88,6 +88,7 @@ def test_a_reference_cache_of_other_inputs_is_not_used(
 ) -> None:
     asked = Asked(build(0), tmp_path / "reference.safetensors")
     asked(training_pairs, drawn)
+    original = asked.file.read_bytes()
     first = training_pairs.pairs[0]
     darker = replace(training_pairs, pictures=(training_pairs.pictures[0] // 2, *training_pairs.pictures[1:]))
     changes: list[tuple[TrainingPairs, list[Sample], dict[str, object]]] = [
@@ -101,6 +102,7 @@ def test_a_reference_cache_of_other_inputs_is_not_used(
         (darker, drawn, {}),
     ]
     for times, (other, texts, settings) in enumerate(changes, start=2):
+        asked.file.write_bytes(original)  # so that every change is the only one
         known = asked(other, texts, **settings)
         assert asked.times == times
         centric = bool(settings.get("product_centric", True))

@@ -307,3 +307,21 @@ def test_the_studio_passes_until_it_lets_the_product_float(product_id: str, scen
     assert fidelity.check(stands.image, stands.product).failures == ()
     floats_above = studio.compose(raised(cutout), scene, size=(384, 384), seed=1)
     assert "floating" in fidelity.check(floats_above.image, floats_above.product).kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "passes", "fails"),
+    [
+        ("altered", "altered", 0.0, 1.0),
+        ("edge", "edge", 2.9, 3.1),
+        ("seam", "seam", 1.6, 1.8),
+        ("extension", "extended", 0.009, 0.011),
+        ("grounding", "floating", 0.026, 0.024),
+        ("room", "out_of_frame", 0.0, -0.01),
+        ("extent", "too_small", 0.31, 0.29),
+    ],
+)
+def test_each_measure_is_held_to_its_published_limit(name: str, kind: str, passes: float, fails: float) -> None:
+    fine = fidelity.Measures(altered=0, edge=0, seam=0, extension=0, grounding=0.1, room=0.1, extent=0.5)
+    assert fidelity.check_measures(replace(fine, **{name: passes})).failures == ()
+    assert [one.kind for one in fidelity.check_measures(replace(fine, **{name: fails})).failures] == [kind]

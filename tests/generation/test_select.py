@@ -138,6 +138,13 @@ def test_rules_come_before_the_reward_and_the_reward_breaks_ties(decide) -> None
     assert texts(decide([dark, beach, bright], reward=Bright(), keep=3, rewrites=0)) == [bright, beach, dark]
 
 
+def test_a_description_that_did_not_parse_comes_last_whatever_its_reward(decide) -> None:
+    dark = "oak table, spotlight, charcoal wall, studio"
+    chosen = decide(["zork grue frobozz", dark], reward=Bright(), keep=2, rewrites=0).chosen
+    assert [one.candidate.parsed for one in chosen] == [True, False]
+    assert chosen[1].candidate.score > chosen[0].candidate.score
+
+
 def test_more_is_written_until_enough_meet_the_rules(decide) -> None:
     rules = Rules(palette=("mint",), edit=False)
     choice = decide([MARBLE, SAND], [SAND, MARBLE], [OAK, MARBLE], rules=rules, keep=1)

@@ -40,9 +40,10 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed  ## every benchmark but those that need a peer or a GPU; each prints a table and appends one JSON row to benchmarks/results/
 	for file in $(filter-out benchmarks/grpo.py benchmarks/backbone_step.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
 
-docs: $(VENV)/.installed  ## regenerates docs/reference from the code, and the gallery of what the studio draws
+docs: $(VENV)/.installed  ## the reference from the code, the gallery of what the studio draws, and the site in build/site
 	$(BIN)/python scripts/build_reference.py
 	$(BIN)/python scripts/build_gallery.py
+	$(BIN)/mkdocs build --quiet
 
 pretrain-tiny: $(VENV)/.installed  ## re-creates the shipped model (tens of minutes) and prints how close it came
 	$(BIN)/python scripts/pretrain_tiny.py

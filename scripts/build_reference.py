@@ -69,7 +69,7 @@ def renamed_page() -> str:
     """Return a Markdown page that says how settings of 0.1 are read."""
     lines = ["# Settings and checkpoints from 0.1", ""]
     lines += [
-        "Move a `clickscape.toml` of 0.1 to today's names. For one release the old names are read with a warning.",
+        "Move a `clickscape.toml` of 0.1 to new names. For one release, old names are read with a warning.",
         "",
     ]
     lines += ["| old key | new key |", "| --- | --- |", *(f"| `{old}` | `{new}` |" for old, new in RENAMED.items()), ""]

@@ -1,4 +1,4 @@
-"""Hooks of the documentation site: a link that leaves docs/ (to the source) becomes plain code, for the site stands alone."""
+"""Hooks of the documentation site: a link that leaves docs/ (to the source) becomes plain text."""
 
 from __future__ import annotations
 

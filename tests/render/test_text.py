@@ -100,6 +100,17 @@ def test_contrast_recomputed_from_before_and_after(mean: float, seed: int) -> No
     assert contrasts(middle.min(), middle.max()) >= 4.5, "the badge's own letters on its own plate"
 
 
+@pytest.mark.parametrize("gray", [120, 125, 130])
+def test_a_calm_middle_gray_is_shaded_because_neither_ink_reaches_the_contrast(gray: int) -> None:
+    """On 125, white and near-black both have a contrast of 3.9 : 1, less than 4.5 : 1."""
+    before = ground(gray, 1, 1)
+    result = set_text(before, product(), safe=WHOLE, tagline="Hold on")
+    assert result.contrast >= 4.5
+    around = (result.image != before).any(-1)
+    inside(around, result.boxes[0])[:] = False
+    assert around.any(), "the shade reaches beyond the letters"
+
+
 def test_a_background_with_too_little_contrast_is_shaded() -> None:
     tiles = np.kron(np.indices((SIDE // 6, SIDE // 6)).sum(0) % 2 * 255, np.ones((6, 6))).astype(np.uint8)
     before = np.dstack([tiles] * 3)

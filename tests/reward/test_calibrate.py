@@ -149,7 +149,8 @@ def test_one_head_has_no_interval(world: Any, backbone: Any) -> None:
 
 def test_a_ranking_says_who_is_surely_ahead(world: Any, backbone: Any) -> None:
     model, fresh, report = _report(world, backbone)
-    assert report.evidence[DECIDED].accuracy.value >= report.accuracy.value
+    if DECIDED in report.evidence:  # with one seed in seven the heads agree on no pair
+        assert report.evidence[DECIDED].accuracy.value >= report.accuracy.value
     ranked = model.rank(fresh.product(0), [fresh.image(place) for place in (0, 1, 2)] + [fresh.image(0)])
     assert ranked[-1].ahead is None
     places = [one.index for one in ranked]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -22,9 +23,9 @@ Anchor = Literal["none", "nll"]
 class AnswerLogProbs:
     """log π of whole answers, nats, each (pair,): y+ given x, y− given x, y+ given corrupted x̃ (None: not scored)."""
 
-    chosen: Tensor
-    rejected: Tensor
-    corrupted: Tensor | None = None
+    chosen: Float[Tensor, " pair"]
+    rejected: Float[Tensor, " pair"]
+    corrupted: Float[Tensor, " pair"] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,16 +36,16 @@ class PreferenceLoss:
     ``corrupted_shift`` is None where the corrupted input was not scored.
     """
 
-    total: Tensor
-    preference: Tensor
-    product: Tensor
-    anchor: Tensor
-    chosen_shift: Tensor
-    rejected_shift: Tensor
-    corrupted_shift: Tensor | None
+    total: Float[Tensor, " pair"]
+    preference: Float[Tensor, " pair"]
+    product: Float[Tensor, " pair"]
+    anchor: Float[Tensor, " pair"]
+    chosen_shift: Float[Tensor, " pair"]
+    rejected_shift: Float[Tensor, " pair"]
+    corrupted_shift: Float[Tensor, " pair"] | None
 
     @property
-    def margin(self) -> Tensor:
+    def margin(self) -> Float[Tensor, " pair"]:
         """Δ(y+|x) − Δ(y−|x), nats, (pair,): how much further the policy has moved towards the chosen description."""
         return self.chosen_shift - self.rejected_shift
 
@@ -57,8 +58,8 @@ def pcpo_loss(
     weight: float,
     anchor: Anchor = "none",
     anchor_weight: float = 0.5,
-    chosen_tokens: Tensor | None = None,
-    probability: Tensor | None = None,
+    chosen_tokens: Int[Tensor, " pair"] | None = None,
+    probability: Float[Tensor, " pair"] | None = None,
 ) -> PreferenceLoss:
     """Preference and product-centric loss of every pair, nats (Chen et al. 2025, eq. 9).
 
@@ -75,7 +76,7 @@ def pcpo_loss(
         preference = preference + (1 - probability.to(lead)) * lead
     total = preference
 
-    corrupted: Tensor | None = None
+    corrupted: Float[Tensor, " pair"] | None = None
     product = preference.new_zeros(preference.shape)
     if policy.corrupted is not None and reference.corrupted is not None:
         corrupted = policy.corrupted - reference.corrupted

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from clickscape.compute.device import ALONE, Processes
@@ -153,7 +154,9 @@ def question(product: Product) -> str:
 
 
 @torch.no_grad()
-def tower_features(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Tensor | None:
+def tower_features(
+    vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]
+) -> Float[Tensor, "picture token width"] | None:
     """Return the vision tower's output for every picture, before the projector: (picture, token, tower width).
 
     None for a model whose tower cannot be run alone (only LLaVA's can): then every pass runs it again.
@@ -193,7 +196,7 @@ def score(vlm: VisionLanguageModel, training_pairs: TrainingPairs, *, product_ce
 
 
 @torch.no_grad()
-def score_answers(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> Tensor:
+def score_answers(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> Float[Tensor, " sample"]:
     """Return log π of every sample's answer, (sample,) nats, without gradient."""
     vlm.model.eval()
     parts = [torch.zeros(0, device=vlm.device)]

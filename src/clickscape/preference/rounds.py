@@ -133,6 +133,8 @@ def optimize(
 def open_policy(folder: Path, *, round_number: int | None = None) -> Writer:
     """Open the writer after a round (None: the one that is kept; 0: the reference); PreferenceError without one."""
     settings = records.read_json(folder / "settings.json")
+    if settings.get("version") != records.VERSION:
+        raise PreferenceError(f"{folder} was written by another release of clickscape. Optimize again in a new folder.")
     config = OptimizeConfig.model_validate(settings["config"])
     if round_number is None:
         reports = [folder / f"round-{number}" / "report.json" for number in range(1, config.rounds + 1)]

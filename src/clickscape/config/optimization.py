@@ -23,10 +23,10 @@ class OptimizeConfig(StageConfig):
     preference: Literal["dpo", "margin_dpo"] = Field(
         "dpo", description="the reward model's order counts as certain, or with its probability"
     )
-    rounds: int = Field(6, ge=1)
-    products_per_round: int = Field(192, ge=2)
+    rounds: int = Field(6, ge=1, description="rounds of sampling, rendering, scoring and training")
+    products_per_round: int = Field(192, ge=2, description="products drawn anew for every round")
     candidates: int = Field(8, ge=2, description="descriptions sampled per product and round")
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, description="of sampling; lower is less diverse")
     max_new_tokens: int = Field(48, ge=4, description="longest description, in tokens")
     beta: float = Field(
         0.5,
@@ -52,7 +52,7 @@ class OptimizeConfig(StageConfig):
     epochs: int = Field(2, ge=1, description="passes over a round's pairs")
     batch_size: int = Field(16, ge=1, description="pairs per step")
     pairs_per_pass: int = Field(16, ge=1, description="pairs in memory at once; a step adds up batch_size of them")
-    learning_rate: float = Field(3e-4, gt=0)
+    learning_rate: float = Field(3e-4, gt=0, description="AdamW's learning rate")
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
     kl_budget: float = Field(
         0.0, ge=0, description="KL(policy ‖ reference), nats, that ends the optimization; 0: no limit"
@@ -72,7 +72,7 @@ class OptimizeConfig(StageConfig):
     lora_rank: int = Field(0, ge=0, description="0 trains all weights of the language model")
     renderer: Literal["studio", "diffusion"] = Field("studio", description="what draws the ads that are compared")
     render_size: int = Field(128, ge=64, description="pixels of the square images that the reward model looks at")
-    seed: int = 0
+    seed: int = Field(0, description="seed of everything that is drawn by chance")
 
     @property
     def product_weight(self) -> float:
@@ -93,7 +93,7 @@ class MonitorConfig(StageConfig):
     )
     diversity: float = Field(0.3, ge=0, le=1, description="least share of the first round's diversity, of any kind")
     without_judge: bool = Field(False, description="monitor diversity where there is no judge, too")
-    seed: int = 0
+    seed: int = Field(0, description="seed of everything that is drawn by chance")
 
 
 class RelevanceConfig(StageConfig):

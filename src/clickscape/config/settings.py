@@ -106,7 +106,7 @@ class PretrainConfig(StageConfig):
 
     ads: int = Field(9_600, ge=64, description="rendered ads that the tower and the captioning task learn from")
     tower_steps: int = Field(7_000, ge=0, description="steps of the warm-up of the vision tower (slot classification)")
-    tower_learning_rate: float = Field(1e-3, gt=0)
+    tower_learning_rate: float = Field(1e-3, gt=0, description="AdamW's learning rate of the tower's warm-up")
     tower_batch_size: int = Field(36, ge=12, description="pictures per step of the tower's warm-up")
     tower_label_smoothing: float = Field(0.05, ge=0, lt=1, description="probability spread over the other values")
     tower_wide_share: float = Field(0.1, ge=0, le=1, description="share of steps that show pictures two by two")
@@ -118,7 +118,7 @@ class PretrainConfig(StageConfig):
     learning_rate: float = Field(2e-3, gt=0, description="of the language model")
     joint_share: float = Field(0.7, gt=0, description="learning rate of joint training, as a share of it")
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
-    seed: int = 0
+    seed: int = Field(0, description="seed of everything that is drawn by chance")
 
 
 class RewardConfig(StageConfig):
@@ -142,19 +142,19 @@ class RewardConfig(StageConfig):
         "predicted", description="the scene of an image as the model predicts it, or the one it was drawn from"
     )
     slot_weight: float = Field(0.3, ge=0, description="weight of the auxiliary loss that predicts the scene's slots")
-    epochs: int = Field(24, ge=1)
-    products_per_batch: int = Field(32, ge=1)
+    epochs: int = Field(24, ge=1, description="passes over all training pairs")
+    products_per_batch: int = Field(32, ge=1, description="products in a training step")
     learning_rate: float = Field(1e-2, gt=0, description="of the heads; a trained backbone takes a tenth of it")
-    weight_decay: float = Field(0.05, ge=0)
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay")
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
     validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the training products used to stop early")
-    lora_rank: int = Field(16, ge=1)
+    lora_rank: int = Field(16, ge=1, description="rank of LoRA matrices where a backbone is adapted")
     judge: Literal["none", "scene", "single", "pair"] = Field(
         "none",
         description="form of a second reward model, which checks optimizations; it learns from products of its own",
     )
     judge_share: float = Field(0.25, gt=0, lt=1, description="share of the groups learned from that the judge gets")
-    seed: int = 0
+    seed: int = Field(0, description="seed of everything that is drawn by chance")
 
 
 class GenerateConfig(StageConfig):
@@ -173,7 +173,7 @@ class GenerateConfig(StageConfig):
     tries: int = Field(
         4, ge=1, le=64, description="pictures drawn at most until one passes [fidelity]; refresh and export too"
     )
-    temperature: float = Field(1.0, ge=0)
+    temperature: float = Field(1.0, ge=0, description="of sampling; lower is less diverse")
     rewrites: int = Field(
         3,
         ge=0,
@@ -184,7 +184,7 @@ class GenerateConfig(StageConfig):
         0.8, gt=0, le=1, description="share of their words that two descriptions of one product may have in common"
     )
     max_same_scene: int = Field(0, ge=0, description="creatives in a catalog that may show one scene, 0: any number")
-    seed: int = 0
+    seed: int = Field(0, description="seed of everything that is drawn by chance")
 
     @model_validator(mode="after")
     def _keep_what_is_made(self) -> GenerateConfig:
@@ -309,13 +309,13 @@ class DiffusionConfig(StageConfig):
 class SimulateConfig(StageConfig):
     """A world with known true CTRs, its copywriter's creatives and their click log."""
 
-    world: Literal["harmony", "siren"] = "harmony"
+    world: Literal["harmony", "siren"] = Field("harmony", description="which simulated world clicks")
     creatives_per_product: int = Field(5, ge=1, description="creatives that the copywriter makes for each product")
     median_impressions: int = Field(1_500, ge=1, description="median impressions of a creative")
     size: int = Field(128, ge=64, le=4_096, description="pixels of the square creatives")
     hold_out_scenes: bool = Field(True, description="training products never show the scenes and props held out")
     log: Literal["events", "counts"] = Field("events", description="one row per event, or per creative and position")
-    seed: int = 0
+    seed: int = Field(0, description="seed of everything that is drawn by chance")
 
 
 class Settings(StageConfig):

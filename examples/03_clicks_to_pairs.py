@@ -15,10 +15,8 @@ rows = [  # a was mostly at the first position, b mostly at the second
     ("b", "mug", 1, 1000, 40),
     ("b", "mug", 2, 9000, 180),
 ]
-table = {name: list(values) for name, values in zip(columns, zip(*rows, strict=True), strict=True)}
+table = {name: [row[i] for row in rows] for i, name in enumerate(columns)}
 counts = ibis.memtable(pa.table(table))
-    pa.table({name: list(values) for name, values in zip(columns, zip(*rows, strict=True), strict=True)})
-)
 report = clickscape.clicks.estimate(counts)
 out = Path("example-pairs.parquet")
 pq.write_table(report.pair_table, out)

@@ -19,3 +19,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
         return link.group(0) if target.is_relative_to(docs) and not target.is_dir() else link.group(1)
 
     return _LINK.sub(plain, markdown)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Return the page without the theme's script from another server: the site loads nothing from elsewhere."""
+    return re.sub(r'<script src="?https?://[^>]*></script>', "", output)

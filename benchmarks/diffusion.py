@@ -108,7 +108,7 @@ def one_by_one(opened: Weights, config: DiffusionConfig, product: Product, *, si
     for place, seed in enumerate(seeds):
         around = frame((size, size), side=config.side, multiple=opened.multiple)
         canvas = widened(placed(cutout, size=around.window), around)
-        outline = conditions.edges(canvas, low=config.edge_low, high=config.edge_high)
+        outline = conditions.edges(canvas)
         drawn = conditions.mask(
             canvas[..., 3], erode=config.mask_erode * config.side, blur=config.mask_blur * config.side
         )

@@ -36,6 +36,7 @@ from clickscape.types import Product
 from clickscape.vlm import model as models
 from clickscape.vlm import pretrain as training
 from clickscape.vlm.generate import Writer
+from clickscape.vlm.pretrain import PLAIN_SHARE
 from clickscape.vlm.prompts import INSTRUCTIONS, instruction
 from clickscape.vlm.slots import NamedSlots
 from invented_products import invented_cutout
@@ -324,7 +325,7 @@ without pictures in sixteen departments, described by an imperfect copywriter of
 **Training.** Tower: {config.tower_steps:,} steps of {config.tower_batch_size} pictures, naming the scene's slots and
 the product's department. Text only: {config.text_steps:,} steps of {config.batch_size} questions with up to
 {config.answers} answers each; plain wording, half of which names the product's department first, gives way to free
-wording in the course of the first {config.text_plain_share:.0%}. Joint, tower and projector frozen:
+wording in the course of the first {PLAIN_SHARE:.0%}. Joint, tower and projector frozen:
 {config.joint_steps:,} such steps of the four instruction tasks. CPU-seconds: {seconds}.
 
 ## Measured on held-out objects, one seed

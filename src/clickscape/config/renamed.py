@@ -22,7 +22,16 @@ VALUES: Mapping[str, Mapping[str, str]] = {
 }
 """New "section.key" → old value → new value."""
 
+_CONSTANT = "its default is the only value that was ever used"
+
 REMOVED: Mapping[str, str] = {
+    "pretrain.tower_label_smoothing": _CONSTANT,
+    "pretrain.tower_wide_share": _CONSTANT,
+    "pretrain.text_plain_share": _CONSTANT,
+    "pretrain.joint_share": _CONSTANT,
+    "diffusion.control_end": _CONSTANT,
+    "diffusion.edge_low": _CONSTANT,
+    "diffusion.edge_high": _CONSTANT,
     "clicks.full_gap": "pairs weighted by their gap made the reward model no better",
     "clicks.stable_order": "it made the reward model no better",
     "reward.bucket_epochs": "it made the reward model no better",

@@ -108,15 +108,11 @@ class PretrainConfig(StageConfig):
     tower_steps: int = Field(7_000, ge=0, description="steps of the warm-up of the vision tower (slot classification)")
     tower_learning_rate: float = Field(1e-3, gt=0, description="AdamW's learning rate of the tower's warm-up")
     tower_batch_size: int = Field(36, ge=12, description="pictures per step of the tower's warm-up")
-    tower_label_smoothing: float = Field(0.05, ge=0, lt=1, description="probability spread over the other values")
-    tower_wide_share: float = Field(0.1, ge=0, le=1, description="share of steps that show pictures two by two")
     text_steps: int = Field(900, ge=0, description="steps of the text-only warm-up of the language model")
     joint_steps: int = Field(400, ge=0, description="steps of joint training, tower frozen")
     batch_size: int = Field(20, ge=1, description="questions per step of the language model")
     answers: int = Field(4, ge=1, description="answers per question where there are several")
-    text_plain_share: float = Field(0.85, ge=0, le=1, description="share of the text warm-up in which plain words fade")
     learning_rate: float = Field(2e-3, gt=0, description="of the language model")
-    joint_share: float = Field(0.7, gt=0, description="learning rate of joint training, as a share of it")
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
     seed: int = Field(0, description="seed of everything that is drawn by chance")
 
@@ -257,11 +253,6 @@ class DiffusionConfig(StageConfig):
     guidance: float = Field(0, ge=1, le=30, description="classifier-free guidance scale, 1 turns it off")
     strength: float = Field(0, gt=0, le=1, description="share of the steps that the background is drawn anew in")
     control_scale: float = Field(0.6, ge=0, le=2, description="weight of the product's edges")
-    control_end: float = Field(1.0, gt=0, le=1, description="share of the steps after which the edges stop to count")
-    edge_low: float = Field(
-        0.60, ge=0, le=1, description="Canny's lower threshold, quantile of the product's gradients"
-    )
-    edge_high: float = Field(0.85, ge=0, le=1, description="Canny's upper threshold, quantile of the same")
     mask_erode: float = Field(0.004, ge=0, le=0.1, description="rim of the product drawn anew behind it, share of side")
     mask_blur: float = Field(0.003, ge=0, le=0.1, description="sigma of the mask's blur, share of side")
     fill: Literal["neutral", "blurred"] = Field(
@@ -296,8 +287,6 @@ class DiffusionConfig(StageConfig):
     def _possible(self) -> DiffusionConfig:
         if self.steps * self.strength < 1:
             raise ValueError(f"steps × strength must reach 1, got {self.steps} × {self.strength}")
-        if self.edge_low > self.edge_high:
-            raise ValueError(f"edge_low ({self.edge_low}) must not exceed edge_high ({self.edge_high})")
         return self
 
     @property

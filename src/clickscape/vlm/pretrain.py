@@ -40,6 +40,11 @@ _SHIFT = 3  # pixels
 _GLOW = 0.12  # brightness and contrast vary by this share
 _UNKNOWN = -100
 _FLOOR = 0.03  # the learning rate ends at this share
+_LABEL_SMOOTHING = 0.05  # probability spread over the other values of a slot
+_WIDE_SHARE = 0.1  # share of the tower's steps that show pictures two by two, as the pair form will
+PLAIN_SHARE = 0.85
+"""Share of the text warm-up in the course of which plain wordings fade out."""
+_JOINT_RATE = 0.7  # learning rate of joint training, as a share of the text warm-up's
 _CHUNK = 128
 
 
@@ -101,7 +106,7 @@ def warm_up_tower(
         products = rng.integers(len(corpus.products), size=bare_count)
         pictures = augment(np.concatenate([corpus.ads[rows], corpus.pictures[products]]), rng)
         chosen = torch.from_numpy(np.concatenate([rows, len(corpus.ads) + products]))
-        wide = rng.random() < config.tower_wide_share
+        wide = rng.random() < _WIDE_SHARE
         logits = heads(_tokens(vlm, pictures, wide=wide))
         if wide:
             chosen = chosen[: len(chosen) // 2 * 2]
@@ -110,7 +115,7 @@ def warm_up_tower(
                 logits[slot],
                 labels[slot][chosen].to(vlm.device),
                 ignore_index=_UNKNOWN,
-                label_smoothing=config.tower_label_smoothing,
+                label_smoothing=_LABEL_SMOOTHING,
             )
             for slot in logits
             if bool((labels[slot][chosen] != _UNKNOWN).any())
@@ -136,7 +141,7 @@ def warm_up_text(
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([config.seed, _TEXT, step])
-        plain = plain_share(step / config.text_steps, end=config.text_plain_share)
+        plain = plain_share(step / config.text_steps, end=PLAIN_SHARE)
         questions = [
             tasks.draw_text(corpus, rng, answers=config.answers, plain=bool(rng.random() < plain))
             for _ in range(config.batch_size)
@@ -173,7 +178,7 @@ def train_jointly(
         vlm.core.model.language_model,
         loss,
         steps=config.joint_steps,
-        learning_rate=config.learning_rate * config.joint_share,
+        learning_rate=config.learning_rate * _JOINT_RATE,
         weight_decay=0.02,
         config=config,
         checkpoint=checkpoint,

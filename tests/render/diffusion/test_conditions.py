@@ -42,7 +42,7 @@ COLORS = {
 @pytest.mark.parametrize("color", COLORS)
 def test_a_product_of_any_color_has_its_whole_outline_and_nothing_else(color: str) -> None:
     canvas = canvas_of(COLORS[color])
-    found = conditions.edges(canvas, low=0.6, high=0.85)
+    found = conditions.edges(canvas)
     assert found.shape == (160, 160, 3)
     assert set(np.unique(found)) == {0, 255}
     assert covered(canvas[..., 3], found[..., 0]) > 0.97
@@ -64,7 +64,7 @@ def test_the_gray_keeps_its_distance_from_the_rim() -> None:
     half = canvas_of((0, 0, 0))
     half[:, :80, :3] = 255
     assert conditions.neutral_gray(half) in (127, 128)
-    assert covered(half[..., 3], conditions.edges(half, low=0.6, high=0.85)[..., 0]) > 0.97
+    assert covered(half[..., 3], conditions.edges(half)[..., 0]) > 0.97
 
 
 def test_a_loud_pattern_does_not_drown_the_outline() -> None:
@@ -72,18 +72,18 @@ def test_a_loud_pattern_does_not_drown_the_outline() -> None:
     stripes = (np.arange(160) // 3 % 2 * 255).astype(np.uint8)
     inner = cv2.erode(canvas[..., 3], np.ones((13, 13), np.uint8)) == 255
     canvas[inner, :3] = np.repeat(np.broadcast_to(stripes, (160, 160))[inner][:, None], 3, 1)
-    assert covered(canvas[..., 3], conditions.edges(canvas, low=0.6, high=0.95)[..., 0]) > 0.97
+    assert covered(canvas[..., 3], conditions.edges(canvas, quantiles=(0.6, 0.95))[..., 0]) > 0.97
 
 
 def test_edges_inside_the_product_are_kept() -> None:
     canvas = canvas_of((40, 40, 40))
     canvas[:, 80:, :3] = 200
-    column = conditions.edges(canvas, low=0.3, high=0.6)[80:120, 77:84, 0]
+    column = conditions.edges(canvas, quantiles=(0.3, 0.6))[80:120, 77:84, 0]
     assert column.any(1).mean() > 0.9
 
 
 def test_without_a_product_there_are_no_edges() -> None:
-    assert not conditions.edges(np.zeros((40, 40, 4), np.uint8), low=0.6, high=0.85).any()
+    assert not conditions.edges(np.zeros((40, 40, 4), np.uint8)).any()
 
 
 def test_a_mask_without_rim_and_blur_is_the_alpha_turned_round() -> None:

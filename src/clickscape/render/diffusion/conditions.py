@@ -15,6 +15,9 @@ import numpy.typing as npt
 from clickscape.render.color import Bytes, Floats
 from clickscape.render.studio.product import over
 
+EDGE_QUANTILES = (0.60, 0.85)
+"""Canny's lower and upper threshold, as quantiles of the product's gradients."""
+
 _FLAT = 64  # gradient (Sobel; a step of 16 display levels) below which there is shading and noise, not an edge
 _FAR = 0.25  # sigma of the out-of-focus background, as share of the longer side
 _COARSE = 48  # pixels of the longer side at which it is blurred
@@ -38,8 +41,8 @@ def neutral_gray(canvas: Bytes) -> int:
     return int(best[np.abs(best - 128).argmin()])
 
 
-def edges(canvas: Bytes, *, low: float, high: float) -> Bytes:
-    """The product's edges, white on black, (height, width, 3); `low` and `high` are quantiles of its own gradients.
+def edges(canvas: Bytes, *, quantiles: tuple[float, float] = EDGE_QUANTILES) -> Bytes:
+    """Return the product's edges, white on black, (height, width, 3); thresholds are quantiles of its own gradients.
 
     A loud pattern cannot raise the thresholds above the outline, which is the edge that counts most.
     """
@@ -53,8 +56,8 @@ def edges(canvas: Bytes, *, low: float, high: float) -> Bytes:
         return np.zeros_like(flat)
     outline = strength[_rim(alpha)]
     loudest = float(np.quantile(outline, 0.1)) if outline.size else np.inf
-    upper = max(_FLAT, min(float(np.quantile(present, high)), loudest))
-    lower = max(_FLAT, min(float(np.quantile(present, low)), upper / 2))
+    upper = max(_FLAT, min(float(np.quantile(present, quantiles[1])), loudest))
+    lower = max(_FLAT, min(float(np.quantile(present, quantiles[0])), upper / 2))
     found = cv2.Canny(across, down, min(lower, upper), upper)
     return np.repeat(found[..., None], 3, axis=2)
 

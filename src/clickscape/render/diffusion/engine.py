@@ -157,7 +157,6 @@ class DiffusionRenderer:
                 strength=config.strength,
                 guidance_scale=config.guidance,
                 controlnet_conditioning_scale=config.control_scale,
-                control_guidance_end=config.control_end,
                 generator=[torch.Generator("cpu").manual_seed(_noise_seed(task)) for task in batch],
                 output_type="np",
             )
@@ -176,7 +175,7 @@ class DiffusionRenderer:
             conditions.mask(canvas[..., 3], erode=config.mask_erode * config.side, blur=config.mask_blur * config.side)
             for canvas in canvases
         ]
-        outlines = [conditions.edges(canvas, low=config.edge_low, high=config.edge_high) for canvas in canvases]
+        outlines = [conditions.edges(canvas) for canvas in canvases]
         starts = [conditions.start(canvas, fill=config.fill) for canvas in canvases]
         return {
             "image": [Image.fromarray(picture) for picture in starts],

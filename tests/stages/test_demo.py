@@ -10,6 +10,7 @@ import pytest
 import clickscape
 from clickscape import report as report_room
 from clickscape.demo import POLICIES, SCALES, Made, demo
+from clickscape.generation.pipeline import AdPipeline
 from clickscape.preference import rounds
 from clickscape.stages import compare, split
 from clickscape.stages.progress import Progress, run
@@ -107,7 +108,7 @@ def test_the_shared_first_round_equals_the_one_each_variant_would_sample(
     learned = split.read(workspace, products).training(products)
     reward, studio = clickscape.reward.load(workspace.models / "reward"), clickscape.render.load("studio")
     for _ in rounds.optimize(
-        clickscape.vlm.load("tiny"), reward, studio, learned, folder=tmp_path / "alone", config=config
+        clickscape.vlm.load("tiny"), AdPipeline(studio, reward), learned, folder=tmp_path / "alone", config=config
     ):
         if (tmp_path / "alone" / "round-1" / "pairs.jsonl").exists():
             break

@@ -289,7 +289,7 @@ def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace, monkey
         judged.append(image.copy())
         return judge(image, product, limits=limits)
 
-    monkeypatch.setattr(retry.fidelity, "judge", watched)
+    monkeypatch.setattr(retry.fidelity, "check", watched)
     seen: list[list[np.ndarray]] = []
     pictures: list[dict[str, bytes]] = []
     for words in (Words(), Words(tagline="Made to last", badge="New")):

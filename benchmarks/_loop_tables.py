@@ -13,9 +13,9 @@ from clickscape.types import Estimate
 
 RESAMPLES = 2_000
 PARTS = (KNOWN_SCENES, NEW_TOGETHER, NEW_ELEMENT)
-SHARES = ("true CTR uplift", "of the oracle's", "wins, teacher", "wins, judge", "matching share", "understood")
+SHARES = ("true CTR uplift", "of the oracle's", "wins, teacher", "wins, judge", "matching share", "parsed")
 COUNTS = ("distinct scenes", "self-BLEU")
-CHANGED = ("true CTR uplift", "matching share", "understood")
+CHANGED = ("true CTR uplift", "matching share", "parsed")
 
 HEADER = """# The loop over seeds and worlds
 
@@ -89,7 +89,7 @@ def table(world: str, pooled: dict[str, Any], *, search: str) -> str:
         lines += [*_markdown(title, metrics, shown, few=_few(pooled[kind], seeds)), ""]
     if changes := pooled["changes"]:
         shown = {name: [_points(Estimate(*one[metric])) for metric in CHANGED] for name, one in changes.items()}
-        lines += ["What a change is worth on the same seeds and objects, in points:", ""]
+        lines += ["What a change gains on the same seeds and objects, in points:", ""]
         lines += [*_markdown("", CHANGED, shown, few=_few(changes, seeds)), ""]
     return "\n".join(lines)
 
@@ -102,7 +102,7 @@ def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
 
 def _metric(metric: str, sums: np.ndarray) -> np.ndarray:
     """From sums (…, 8) to the metric (…,)."""
-    products, after, before, best, teacher, judge, matching, understood = np.moveaxis(sums, -1, 0)
+    products, after, before, best, teacher, judge, matching, parsed = np.moveaxis(sums, -1, 0)
     return np.asarray(
         {
             "true CTR uplift": after / before - 1,
@@ -110,7 +110,7 @@ def _metric(metric: str, sums: np.ndarray) -> np.ndarray:
             "wins, teacher": teacher / products,
             "wins, judge": judge / products,
             "matching share": matching / products,
-            "understood": understood / products,
+            "parsed": parsed / products,
         }[metric]
     )
 

@@ -15,7 +15,7 @@ RESAMPLES = 2_000
 def pool_runs(
     runs: Sequence[Mapping[str, Any]], *, others: Mapping[str, str], standard: str, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Accuracies, shares of the way to the ceiling and paired differences, with intervals.
+    """Accuracies, normalized accuracies and paired differences, with intervals.
 
     others: variant → the one that it is compared with. standard: the one whose report is pooled as well.
     """
@@ -24,7 +24,7 @@ def pool_runs(
     draws = list(crossed_draws(seeds, objects, rng=rng, resamples=RESAMPLES))
 
     def figures(sums: np.ndarray) -> np.ndarray:
-        """(…, 4) sums → accuracy, share of the way, accuracy on the true order."""
+        """(…, 4) sums → accuracy, normalized accuracy, accuracy on the true order."""
         accuracy, ceiling = sums[..., 1] / sums[..., 0], sums[..., 2] / sums[..., 0]
         return np.stack([accuracy, (accuracy - 0.5) / (ceiling - 0.5), sums[..., 3] / sums[..., 0]], -1)
 
@@ -54,7 +54,7 @@ def pool_runs(
 
 
 def _means(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over seeds of the standard model's report: single figures, rivals, and accuracy by part."""
+    """Means over seeds of the standard model's report: single figures, baselines, and accuracy by part."""
 
     def mean(values: Sequence[float]) -> list[float]:
         return [float(np.mean(values)), float(min(values)), float(max(values))]
@@ -90,7 +90,7 @@ picture features, which the single forms share (about 20); the pair form compute
 
 
 def table(world: str, row: Mapping[str, Any], *, standard: str, naming: Sequence[str]) -> str:
-    """A Markdown section of one world; naming: the variants whose names of slots are told."""
+    """A Markdown section of one world; naming: the variants whose accuracies of slot names are listed."""
     lines = [f"## {world}, {row['seeds']} seeds", ""]
     lines += ["| model | pairs | accuracy | normalized | true order | change | CPU-s |"]
     lines += ["| --- | ---: | --- | --- | --- | --- | ---: |"]
@@ -102,9 +102,9 @@ def table(world: str, row: Mapping[str, Any], *, standard: str, naming: Sequence
         )
     pooled = row["standard"]
     spread = "mean over seeds (least, most)"
-    rivals = ", ".join(f"{name} {_spread(value)}" for name, value in pooled["baselines"].items())
+    baselines = ", ".join(f"{name} {_spread(value)}" for name, value in pooled["baselines"].items())
     about = (
-        f"The standard model, {spread}: noise ceiling {_spread(pooled['ceiling'])}; rivals: {rivals}; "
+        f"The standard model, {spread}: noise ceiling {_spread(pooled['ceiling'])}; baselines: {baselines}; "
         f"calibration error {_spread(pooled['calibration'])}; NDCG {_spread(pooled['ndcg'])}; "
         f"its first choice loses {_spread(pooled['regret'])} of the best CTR, "
         f"a random one {_spread(pooled['random_regret'])}. "

@@ -137,7 +137,7 @@ def _table(arms: dict[str, Rows], titles: dict[str, Rows]) -> str:
     said = {
         "avoid": "nothing to avoid is said or shown", "use": "shows what to use", "palette": "shows the palette",
         "season": "shows the season", "all": "**meets every rule**", "fits": "the setting fits the product",
-        "parses": "understood by the studio", "edited": "edited", "kept": "descriptions kept, of two",
+        "parses": "parsed by the studio", "edited": "edited", "kept": "descriptions kept, of two",
     }  # fmt: skip
     lines = [f"| | {' | '.join(arms)} |", f"| --- |{' --- |' * len(arms)}"]
     for key, words in said.items():
@@ -146,7 +146,7 @@ def _table(arms: dict[str, Rows], titles: dict[str, Rows]) -> str:
     told = (
         f"{count} objects of the sample catalog, the shipped model, no reward model; 95 % intervals over objects. "
         f"Under {len(HOSTILE)} hostile titles {_cell(_share(titles['hostile'], 'parses'))} of the descriptions are "
-        f"understood, under benign ones of like length {_cell(_share(titles['benign'], 'parses'))}."
+        f"parsed, under benign ones of like length {_cell(_share(titles['benign'], 'parses'))}."
     )
     lines += ["", told]
     return "\n".join(lines)

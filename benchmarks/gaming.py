@@ -52,8 +52,8 @@ FLAWS = (0.0, 1.0, 2.0, 4.0)
 """Logits per element; those of what the pre-trained model writes for one product have a spread of 2 to 3."""
 
 HEADER = """\
-| world, seed | logits more | a watched run ends after | and keeps, true CTR | best of any round \
-| {rounds} rounds unwatched, true CTR | wins, teacher | wins, judge | overrated elements in an ad |
+| world, seed | logits more | a monitored run ends after | and keeps, true CTR | best of any round \
+| {rounds} rounds without monitor, true CTR | wins, teacher | wins, judge | overrated elements in an ad |
 | --- | ---: | --- | --- | --- | --- | --- | --- | --- |
 """
 

@@ -1,4 +1,4 @@
-"""What does product-centric optimization win, over seeds and both worlds, against its rivals?
+"""What does product-centric optimization win, over seeds and both worlds, against baselines?
 
 Runs the stages of `clickscape demo` once per world and seed, each in a workspace of its own below --out, with every
 asked objective as an arm of its own, and prints the comparison pooled over seeds: means, with 95 % intervals from a

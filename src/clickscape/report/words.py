@@ -118,7 +118,11 @@ def _accuracy_figures(accuracy: RewardAccuracy | None) -> list[KeyFigure]:
     if accuracy is None:
         return []
     if way := accuracy.normalized_accuracy:
-        return [_figure(way, "of the way from a coin toss to the noise ceiling, reward model on held-out pairs")]
+        return [
+            _figure(
+                way, "normalized accuracy of the reward model on held-out pairs: 0 is a coin toss, 1 the noise ceiling"
+            )
+        ]
     return [_figure(accuracy.observed, "of held-out pairs ordered as the clicks do by the reward model")]
 
 

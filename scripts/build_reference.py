@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ def settings_page() -> str:
     """Return a Markdown page with one table per section of clickscape.toml."""
     lines = ["# Settings", "", "Look up every key of `clickscape.toml`, its type, its default and its meaning.", ""]
     for section, model in sections(Settings):
-        lines += [f"## [{section}]", "", "| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+        lines += [f"## [{section}]", "", '<div class="stacked" markdown>', ""]
+        lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
         for name, field in model.model_fields.items():
             if not _is_model(field.annotation):
                 lines.append(f"| `{name}` | {_type(field)} | {_default(field)} | {_cell(field.description or '')} |")
-        lines.append("")
+        lines += ["", "</div>", ""]
     return "\n".join(lines)
 
 
@@ -112,7 +114,8 @@ def _default(field: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    words = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return re.sub(r"(?<!\$)\{ [^}]* \}", r"`\g<0>`", words)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ is a `SceneRenderer`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -93,6 +93,11 @@ class Renderer(Protocol):
 
     name: str
     digital_source: DigitalSource
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Return the settings that decide what a picture looks like; part of a creative's record."""
+        ...
 
     def render(
         self,

@@ -141,7 +141,7 @@ def _generate(
     config = _settings(settings.generate, overrides)
     source = config.writer or ("tiny" if shop is None else _writer_source(shop))
     renderer = render.load(config.renderer, settings=settings)
-    drawn_with = settings.diffusion.recipe if config.renderer == "diffusion" else {}
+    drawn_with = renderer.recipe
     gated = shop if settings.relevance.use != "off" else None
     asked: dict[str, object] = {}
     if gated is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,6 +61,11 @@ class DiffusionRenderer:
         self.weights = opened or weights.load(config)
         self._kept: OrderedDict[tuple[object, ...], Bytes] = OrderedDict()
         self._negative = embed.cut(self.weights.pipeline, config.negative) if config.negative.strip() else ()
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Return the settings of `[diffusion]` that decide what a picture looks like."""
+        return self.config.recipe
 
     def render(
         self,

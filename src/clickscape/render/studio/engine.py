@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -53,6 +54,11 @@ class StudioRenderer:
         self.kept = kept
         self.parts = ByteCache(cache_bytes * 3 // 4)
         self.finished = ByteCache(cache_bytes // 4)
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Return nothing: the studio has no settings."""
+        return {}
 
     def render(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clickscape.catalog import sample
-from clickscape.catalog.best_photo import choose, weigh
+from clickscape.catalog.best_photo import choose_photo, score_photo
 from clickscape.catalog.cutout import Cutout, place
 from clickscape.catalog.flags import Flags
 
@@ -46,27 +46,27 @@ def _badged(cutout: Cutout) -> Cutout:
     ],
 )
 def test_the_better_picture_wins_and_the_reason_is_what_was_wrong(worse: Cutout, reason: str) -> None:
-    choice = choose([worse, _picture()])
+    choice = choose_photo([worse, _picture()])
     assert choice.index == 1
     assert reason in choice.reason
-    assert choose([_picture(), worse]).index == 0
+    assert choose_photo([_picture(), worse]).index == 0
 
 
 def test_the_shops_first_picture_stays_unless_another_is_clearly_better() -> None:
-    same = choose([_picture(700), _picture(720), _picture(690)])
+    same = choose_photo([_picture(700), _picture(720), _picture(690)])
     assert same.index == 0
     assert "none is clearly better" in same.reason
-    assert choose([_picture()]).reason == "the only picture"
+    assert choose_photo([_picture()]).reason == "the only picture"
     with pytest.raises(ValueError, match="at least one cut-out"):
-        choose([])
+        choose_photo([])
 
 
 def test_an_unknown_confidence_stands_between_a_sure_and_a_poor_one() -> None:
-    unknown, sure, poor = (weigh(_picture(confidence=value)).score for value in (None, 0.95, 0.4))
+    unknown, sure, poor = (score_photo(_picture(confidence=value)).score for value in (None, 0.95, 0.4))
     assert poor < unknown < sure
 
 
 def test_the_order_is_the_order_of_the_scores() -> None:
     pictures = [_picture(160), _cropped(_picture()), _picture(), _blurred(_picture())]
-    scores = [weigh(picture).score for picture in pictures]
-    assert choose(pictures).index == int(np.argmax(scores)) == 2
+    scores = [score_photo(picture).score for picture in pictures]
+    assert choose_photo(pictures).index == int(np.argmax(scores)) == 2

@@ -27,7 +27,7 @@ from clickscape.stages.export import Exported, export
 from clickscape.stages.progress import run
 from clickscape.stages.rendition import Words
 from clickscape.stages.review import review
-from clickscape.stages.served import shown
+from clickscape.stages.served import served_fingerprint
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import RENDITIONS, Workspace
 
@@ -174,13 +174,13 @@ def test_review_is_all_or_nothing_and_keeps_what_runs(shop: Workspace) -> None:
 
 def test_drafts_and_reviews_make_no_learned_model_stale(shop: Workspace) -> None:
     """What a log can speak of changes when a creative goes live, not when one is made, approved or rejected."""
-    before = shown(shop)
+    before = served_fingerprint(shop)
     new = replace(shop.creatives()[2], creative_id="C 2")
     shop.append_creatives([new])
     review(shop, approve=["C 1"], reject=["A 1", "C 2"])
-    assert shown(shop) == before
+    assert served_fingerprint(shop) == before
     shop.mark_creatives({"C 1": "live"})
-    assert shown(shop) != before
+    assert served_fingerprint(shop) != before
 
 
 def test_a_model_replaces_its_own_creatives_only(shop: Workspace) -> None:

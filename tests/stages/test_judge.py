@@ -52,7 +52,7 @@ def test_the_judge_is_evaluated_on_the_same_held_out_pairs(judged: tuple[Workspa
     found, groups = load_judge(workspace) or (None, frozenset())
     assert isinstance(found, SceneJudge)
     held = split.read(workspace, workspace.products())
-    assert groups == held.apart(workspace.products(), share=0.4)
+    assert groups == held.reserved_groups(workspace.products(), share=0.4)
     assert not groups & held.held_out
 
 
@@ -101,7 +101,7 @@ def test_teacher_and_judge_learn_from_their_own_products_alone(
     workspace, _ = judged
     other = copy()
     products = other.products()
-    held, apart = split.read(other, products), split.read(other, products).apart(products, share=0.4)
+    held, apart = split.read(other, products), split.read(other, products).reserved_groups(products, share=0.4)
 
     def concerns(product_id: str) -> bool:
         if held.is_held_out(product_id):
@@ -133,7 +133,7 @@ def test_optimize_excludes_the_judges_products_and_monitors_on_them(
         lines = next(folder.glob(f"rounds/{file}")).read_text().splitlines()
         return {held.groups[json.loads(line)["product_id"]] for line in lines}
 
-    apart = held.apart(workspace.products(), share=0.4)
+    apart = held.reserved_groups(workspace.products(), share=0.4)
     assert groups("round-1/monitor.jsonl") == apart
     assert not groups("round-1/candidates.jsonl") & (apart | held.held_out)
 
@@ -155,13 +155,13 @@ def test_a_damaged_judge_is_refused(copy: Callable[[], Workspace]) -> None:
 def test_a_share_of_every_department_is_kept_apart() -> None:
     shelf = [Product(f"{name}{number}", "x", (name,)) for name in "ABC" for number in range(12)]
     whole = Split({product.product_id: product.product_id for product in shelf}, frozenset({"A0", "A1", "A2", "A3"}))
-    apart = whole.apart(shelf, share=0.25)
+    apart = whole.reserved_groups(shelf, share=0.25)
     assert [name[0] for name in sorted(apart)] == ["A"] * 2 + ["B"] * 3 + ["C"] * 3
     assert not apart & whole.held_out
-    assert whole.apart(shelf[::-1], share=0.25) == apart
-    assert len(whole.apart(shelf, share=0.99)) == 31
+    assert whole.reserved_groups(shelf[::-1], share=0.25) == apart
+    assert len(whole.reserved_groups(shelf, share=0.99)) == 31
     for count, expected in ((1, 0), (2, 1), (3, 2), (6, 2)):
-        assert len(Split({name: name for name in "abcdef"}, frozenset("abcdef"[count:])).apart(
+        assert len(Split({name: name for name in "abcdef"}, frozenset("abcdef"[count:])).reserved_groups(
             [Product(name, "x", (name,)) for name in "abcdef"], share=0.01
         )) == expected  # fmt: skip
 

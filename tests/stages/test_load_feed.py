@@ -15,7 +15,7 @@ from tests.factory import clickscape
 from clickscape.catalog.addresses import Network
 from clickscape.errors import FeedError
 from clickscape.stages.ingest import ingest
-from clickscape.stages.load_feed import FeedOptions, gather
+from clickscape.stages.load_feed import FeedOptions, load_feed
 from clickscape.stages.progress import Progress, run
 from clickscape.workspace import Workspace
 
@@ -86,29 +86,29 @@ def test_an_image_that_cannot_be_fetched_is_an_error_or_a_row_left_out(
     rows = [ROW.format(id="A", image=f"{url}/gone.png", more=""), ROW.format(id="B", image=f"{url}/ball.png", more="")]
     feed = _feed(tmp_path, *rows)
     with pytest.raises(FeedError, match=r"line 2: the image of product 'A' cannot be fetched .*404.*--skip-bad-rows"):
-        run(gather(feed, cache=tmp_path / "cache", options=FeedOptions(allow_remote=True, network=network)))
+        run(load_feed(feed, cache=tmp_path / "cache", options=FeedOptions(allow_remote=True, network=network)))
     options = FeedOptions(allow_remote=True, skip_bad_rows=True, network=network)
-    gathered = run(gather(feed, cache=tmp_path / "cache", options=options))
-    assert [product.product_id for product in gathered.products] == ["B"]
-    (left_out,) = gathered.report.skipped
+    loaded = run(load_feed(feed, cache=tmp_path / "cache", options=options))
+    assert [product.product_id for product in loaded.products] == ["B"]
+    (left_out,) = loaded.report.skipped
     assert left_out.place == "line 2"
     assert "404" in left_out.reason
     (tmp_path / "web" / "ball.png").unlink()  # what was fetched is used from the cache
-    assert len(run(gather(feed, cache=tmp_path / "cache", options=options)).products) == 1
+    assert len(run(load_feed(feed, cache=tmp_path / "cache", options=options)).products) == 1
 
 
 def test_nothing_is_fetched_without_being_asked(tmp_path: Path, web: tuple[str, Network]) -> None:
     url, network = web
     feed = _feed(tmp_path, ROW.format(id="A", image=f"{url}/ball.png", more=""))
     with pytest.raises(FeedError, match="remote images need --allow-remote"):
-        run(gather(feed, cache=tmp_path / "cache", options=FeedOptions(network=network)))
+        run(load_feed(feed, cache=tmp_path / "cache", options=FeedOptions(network=network)))
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_feed_of_bad_rows_only_is_an_error(tmp_path: Path) -> None:
     feed = _feed(tmp_path, ROW.format(id="A", image="gone.png", more=""))
     with pytest.raises(FeedError, match="every row was left out; the first, line 2: "):
-        run(gather(feed, cache=tmp_path / "cache", options=FeedOptions(skip_bad_rows=True)))
+        run(load_feed(feed, cache=tmp_path / "cache", options=FeedOptions(skip_bad_rows=True)))
 
 
 def test_the_command_line_reports_what_was_missing_and_what_was_left_out(

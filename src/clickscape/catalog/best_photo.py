@@ -19,7 +19,7 @@ _UNKNOWN = 0.7  # stands for a confidence that nobody knows
 
 
 @dataclass(frozen=True, slots=True)
-class Merits:
+class PhotoScore:
     """What speaks for a cut-out, each above 0 and better when larger; ``score`` is their product."""
 
     certain: float
@@ -51,14 +51,14 @@ _REASONS = {
 }
 
 
-def choose(cutouts: Sequence[Cutout]) -> Choice:
+def choose_photo(cutouts: Sequence[Cutout]) -> Choice:
     """The best of a product's cut-outs, in the shop's order; the first stays unless another is clearly better.
 
     ValueError when there is none.
     """
     if not cutouts:
         raise ValueError("choose needs at least one cut-out")
-    merits = [weigh(cutout) for cutout in cutouts]
+    merits = [score_photo(cutout) for cutout in cutouts]
     best = max(range(len(merits)), key=lambda index: merits[index].score)
     if len(merits) == 1:
         return Choice(0, "the only picture")
@@ -68,7 +68,7 @@ def choose(cutouts: Sequence[Cutout]) -> Choice:
     return Choice(best, _REASONS[max(gains, key=lambda name: gains[name])])
 
 
-def weigh(cutout: Cutout) -> Merits:
+def score_photo(cutout: Cutout) -> PhotoScore:
     """The merits of one cut-out, which must not be trimmed: its margin says whether the product is whole."""
     alpha = cutout.pixels[..., 3]
     solid = alpha > 127
@@ -76,7 +76,7 @@ def weigh(cutout: Cutout) -> Merits:
     product = trim(cutout.pixels)
     _, _, statistics, _ = cv2.connectedComponentsWithStats(solid.astype(np.uint8), connectivity=8)
     areas = statistics[1:, cv2.CC_STAT_AREA]
-    return Merits(
+    return PhotoScore(
         certain=max(0.05, _UNKNOWN if cutout.confidence is None else cutout.confidence),
         whole=max(0.1, 1.0 - 2.0 * float(touching)) if touching > 0.01 else 1.0,
         large=min(1.0, max(product.shape[:2]) / _ENOUGH) ** 0.5,

@@ -70,11 +70,11 @@ def _plain_lines() -> Callable[[Progress], None]:
     """A listener that prints a line per stage and tenth of it."""
     told: dict[str, int] = {}
 
-    def tell(progress: Progress) -> None:
+    def show_progress(progress: Progress) -> None:
         tenth = 10 * progress.done // max(progress.total, 1)
         if told.get(progress.stage) != tenth:
             told[progress.stage] = tenth
             note = f"  {shown(progress.note)}" if progress.note else ""
             err.print(f"{progress.stage}: {progress.done} of {progress.total}{note}", markup=False)
 
-    return tell
+    return show_progress

@@ -19,7 +19,7 @@ from clickscape.clicks.report import ClickReport
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.served import shown
+from clickscape.stages.served import served_fingerprint
 from clickscape.types import CreativePair
 from clickscape.workspace import CREATIVES, Manifest, Workspace, fingerprint, fingerprint_of
 
@@ -38,7 +38,7 @@ def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
     categories = departments(workspace)
     inputs = {
         "log": [fingerprint(file) for file in location.files] or str(location),
-        "creatives": shown(workspace),
+        "creatives": served_fingerprint(workspace),
         "categories": categories,
     }
     noted = config.model_copy(update={"source": sources.redact(config.source)}) if location.url else config

@@ -16,7 +16,7 @@ from numpy import uint8
 from numpy.typing import NDArray
 from PIL import Image
 
-from clickscape.catalog.best_photo import choose
+from clickscape.catalog.best_photo import choose_photo
 from clickscape.catalog.cutout import Cutout, examine, has_alpha, trim
 from clickscape.catalog.feed_report import Skipped
 from clickscape.catalog.images import open_image
@@ -94,7 +94,7 @@ def _cut(product: Product, *, folder: Path, matting: Path | None, model: str) ->
                 problems.append(f"{photo}: {error}")
         if not cutouts:
             return _Cut(product, file, problems[0])
-        best = list(cutouts)[choose(list(cutouts.values())).index]
+        best = list(cutouts)[choose_photo(list(cutouts.values())).index]
         _save(noted(cutouts[best], photo=best), file)
     image = photos[int(notes_of(file)[PHOTO])]
     return _Cut(replace(product, image=image, more_images=tuple(one for one in photos if one != image)), file)

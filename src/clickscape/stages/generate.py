@@ -37,7 +37,7 @@ from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Rendering
 from clickscape.stages.cutouts import cut_out_all
 from clickscape.stages.generation_record import LEFT_OUT, MANIFEST, REFUSED, CreativeRecord, Summary
-from clickscape.stages.load_feed import FeedOptions, gather
+from clickscape.stages.load_feed import FeedOptions, load_feed
 from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.refresh import product_digest
@@ -105,14 +105,14 @@ def generate(
     if workspace is None:
         assert catalog is not None
         brand_options.style(Brand())  # wrong rules are an error before a feed is read
-        gathered = yield from gather(catalog, cache=out / "remote", options=options)
+        loaded = yield from load_feed(catalog, cache=out / "remote", options=options)
         skip_bad = options is not None and options.skip_bad_rows
-        cut = yield from cut_out_all(gathered.products, folder=out / "cutouts", matting=matting, skip_bad=skip_bad)
+        cut = yield from cut_out_all(loaded.products, folder=out / "cutouts", matting=matting, skip_bad=skip_bad)
         products = [replace(product, image=str(cut.files[product.product_id])) for product in cut.products]
         made = yield from _generate(
             None, products, Settings(), out=out, overrides=overrides or {}, brand_options=brand_options
         )
-        return replace(made, skipped=(*gathered.report.skipped, *cut.skipped))
+        return replace(made, skipped=(*loaded.report.skipped, *cut.skipped))
     if matting is not None or (options is not None and options != FeedOptions()):
         raise ConfigError(
             "--format, --allow-remote, --skip-bad-rows and --matting are for a --catalog; a workspace has its cut-outs"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clickscape.stages import split
 from clickscape.stages.cutouts import FLAGS, cut_out_all
-from clickscape.stages.load_feed import FeedOptions, Gathered, gather
+from clickscape.stages.load_feed import FeedOptions, LoadedFeed, load_feed
 from clickscape.stages.progress import Stage
 from clickscape.types import Product
 from clickscape.workspace import Workspace, notes_of
@@ -25,7 +25,7 @@ def ingest(
     workers: int = 1,
     options: FeedOptions | None = None,
     matting: Path | None = None,
-) -> Stage[Gathered]:
+) -> Stage[LoadedFeed]:
     """Read `feed`, cut out every product and replace the workspace's catalog.
 
     `matting`: an ONNX model for photographs without alpha. Of several photos of a product the best cut-out is taken. A
@@ -35,11 +35,11 @@ def ingest(
     """
     skip_bad = options is not None and options.skip_bad_rows
     with workspace.lock():
-        gathered = yield from gather(feed, cache=workspace.remote, options=options)
+        loaded = yield from load_feed(feed, cache=workspace.remote, options=options)
         folder = workspace.path / _STAGING
         try:
             cut = yield from cut_out_all(
-                gathered.products, folder=folder, matting=matting, workers=workers, skip_bad=skip_bad
+                loaded.products, folder=folder, matting=matting, workers=workers, skip_bad=skip_bad
             )
             staged = [replace(product, image=str(cut.files[product.product_id])) for product in cut.products]
             moved = move_in(workspace, staged, cut_out=_as_it_is)
@@ -48,8 +48,8 @@ def ingest(
             raise
         shutil.rmtree(folder, ignore_errors=True)
         split.write(workspace, split.by_hash(moved))
-    report = gathered.report
-    return Gathered(moved, replace(report, products=len(moved), skipped=(*report.skipped, *cut.skipped)))
+    report = loaded.report
+    return LoadedFeed(moved, replace(report, products=len(moved), skipped=(*report.skipped, *cut.skipped)))
 
 
 def _as_it_is(cutout: Path) -> Path:

@@ -29,14 +29,14 @@ class FeedOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class LoadedFeed:
     """The products of a feed, every image a file, and what its rows lacked."""
 
     products: list[Product]
     report: FeedReport
 
 
-def gather(feed: Path, *, cache: Path, options: FeedOptions | None = None) -> Stage[Gathered]:
+def load_feed(feed: Path, *, cache: Path, options: FeedOptions | None = None) -> Stage[LoadedFeed]:
     """Read `feed` and fetch what it links to into `cache`.
 
     FeedError for the first bad row, and so is an image that cannot be fetched; or, where bad rows are skipped, only
@@ -69,7 +69,7 @@ def gather(feed: Path, *, cache: Path, options: FeedOptions | None = None) -> St
     if not products:
         first = report.skipped[0]
         raise FeedError(f"{feed}: every row was left out; the first, {first.place}: {first.reason}")
-    return Gathered(products, report)
+    return LoadedFeed(products, report)
 
 
 def _download(links: list[str], cache: Path, options: FeedOptions) -> Stage[dict[str, Fetched]]:

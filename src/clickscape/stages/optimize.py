@@ -130,7 +130,7 @@ def monitored(
     found = load_judge(workspace, device=pipeline.processes.device)
     if found is None and not settings.without_judge:
         return Monitored(learned, None)
-    second, apart = found if found is not None else (None, held.apart(products, share=settings.share))
+    second, apart = found if found is not None else (None, held.reserved_groups(products, share=settings.share))
     monitor = RewardHackingMonitor(
         [product for product in learned if held.groups[product.product_id] in apart],
         pipeline=pipeline,

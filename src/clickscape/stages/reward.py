@@ -34,7 +34,7 @@ from clickscape.reward.scene_judge import SceneJudge
 from clickscape.stages import split, truth
 from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.served import shown
+from clickscape.stages.served import served_fingerprint
 from clickscape.types import Creative
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots
@@ -55,7 +55,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
     source = backbone_source(workspace, config)
     inputs = {
         "products": workspace.products_path,
-        "creatives": shown(workspace),
+        "creatives": served_fingerprint(workspace),
         "pairs": pairs_path(workspace),
         "backbone": source,
     }
@@ -66,7 +66,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         yield Progress(STAGE, 0, 1, "reading creatives")
         products = workspace.products()
         held = split.read(workspace, products)
-        kept = frozenset[str]() if config.judge == "none" else held.apart(products, share=config.judge_share)
+        kept = frozenset[str]() if config.judge == "none" else held.reserved_groups(products, share=config.judge_share)
         parts = divide(reward_data(workspace, held), held_out=held.held_out, judge=kept)
         learning, testing = parts.learning, parts.testing
         model = reward_model.build(

@@ -38,7 +38,7 @@ class Split:
         """The held-out products."""
         return [product for product in products if self.is_held_out(product.product_id)]
 
-    def apart(self, products: Sequence[Product], *, share: float) -> frozenset[str]:
+    def reserved_groups(self, products: Sequence[Product], *, share: float) -> frozenset[str]:
         """About `share` of the groups that may be learned from, of all departments alike: a judge's or a monitor's own.
 
         By a hash of their name within the department; two groups at least, where there are three, and never all.

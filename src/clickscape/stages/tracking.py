@@ -9,17 +9,17 @@ from typing import Any
 
 from clickscape.errors import ConfigError
 
-Tell = Callable[[Mapping[str, float | None], int], None]
+LogMetrics = Callable[[Mapping[str, float | None], int], None]
 """Takes the numbers of one step (None: not known), and which step it is, counted from 1 over all rounds."""
 
 
 @contextmanager
-def _nobody(_folder: Path) -> Iterator[Tell]:
+def _no_tracker(_folder: Path) -> Iterator[LogMetrics]:
     yield lambda _values, _step: None
 
 
 @contextmanager
-def _tensorboard(folder: Path) -> Iterator[Tell]:
+def _tensorboard(folder: Path) -> Iterator[LogMetrics]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -29,7 +29,7 @@ def _tensorboard(folder: Path) -> Iterator[Tell]:
         ) from None
     writers: list[Any] = []
 
-    def tell(values: Mapping[str, float | None], step: int) -> None:
+    def log_metrics(values: Mapping[str, float | None], step: int) -> None:
         if not writers:  # what a killed run told after its checkpoint is told again: the first telling is taken back
             writers.append(SummaryWriter(str(folder / "tensorboard"), purge_step=step))
         for name, value in values.items():
@@ -37,15 +37,15 @@ def _tensorboard(folder: Path) -> Iterator[Tell]:
                 writers[0].add_scalar(name, value, step)
 
     try:
-        yield tell
+        yield log_metrics
     finally:
         for writer in writers:
             writer.close()
 
 
-TRACKERS = {"jsonl": _nobody, "tensorboard": _tensorboard}
+TRACKERS = {"jsonl": _no_tracker, "tensorboard": _tensorboard}
 
 
-def tracked(kind: str, folder: Path) -> AbstractContextManager[Tell]:
+def tracked(kind: str, folder: Path) -> AbstractContextManager[LogMetrics]:
     """A tracker of this kind that writes into the run's folder; ConfigError at once where its package is missing."""
     return TRACKERS[kind](folder)

@@ -1,4 +1,4 @@
-"""Which machines a link may lead to: public ones, and no other, whatever a name server says.
+"""Check the addresses that an image link may lead to: public ones only, whatever a name server says (no SSRF).
 
 The choice made here: a name is resolved once, every address that it has must be allowed, and the connection is opened
 to one of these very addresses and checked again.  A name whose answer changes between look-up and connection (DNS

@@ -1,4 +1,4 @@
-"""Of several photographs of one product, the one whose cut-out an ad should show."""
+"""Choose the photograph of a product whose cut-out an ad should show."""
 
 from __future__ import annotations
 

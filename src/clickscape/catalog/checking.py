@@ -1,4 +1,4 @@
-"""One row of a feed → one product, or the reason why not.
+"""Validate one feed row: a product, or the reason why it is none.
 
 A feed may come from anybody: every row is checked, and so is every image's header.  An image must lie in the catalog's
 folder; a link or ".." that leads out of it is refused.

@@ -1,4 +1,4 @@
-"""How likely a mask is right: a logistic curve over what `mask.find` noticed.
+"""Confidence that a cut-out mask is right: a logistic regression on features of `mask.find`.
 
 Fitted by `python benchmarks/cutouts.py --fit` on one half of the sample catalog's objects; docs/cutouts.md says how it
 does on the other half.

@@ -1,4 +1,4 @@
-"""One link → one file, from a server that may do its worst.
+"""Download one image from an untrusted server, within limits of time, bytes and redirects.
 
 The choice made here: the standard library's HTTP client on a socket of our own, because the connection must go to the
 address that was checked.  The socket counts bytes and watches the clock at every read, so that no slow drip, endless

@@ -1,4 +1,4 @@
-"""Products that cut-outs are bad at, and that a person should look at: thin ones and glass.
+"""Flag cut-outs that a person should review: thin products and glass.
 
 Thin is told from the alpha; glass from the photograph: its inside is the background seen through it, its rim is not.
 """

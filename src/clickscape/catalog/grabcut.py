@@ -1,4 +1,4 @@
-"""The product on a busy background: GrabCut, which takes what lies near the borders for background."""
+"""GrabCut for products on a busy background; pixels near the border count as background."""
 
 from __future__ import annotations
 

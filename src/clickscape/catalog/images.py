@@ -1,4 +1,4 @@
-"""Opening image files that nobody vouches for: shop uploads, feeds from elsewhere, user input.
+"""Open untrusted image files safely: shop uploads, feeds from elsewhere, user input.
 
 The choice made here: the format is found out from the file's content and must be on a short list, the size in pixels is
 checked from the header before anything is decoded, and whatever a decoder throws becomes an ImageError that names the

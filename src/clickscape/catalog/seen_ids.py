@@ -1,4 +1,4 @@
-"""What was seen before, in about seventeen bytes a text: a feed of millions of products must not fill the memory."""
+"""A set of seen ids in about seventeen bytes each, so that a feed of millions of products fits into memory."""
 
 from __future__ import annotations
 

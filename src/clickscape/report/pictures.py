@@ -1,4 +1,4 @@
-"""Pictures of a workspace as data: URIs: read safely, made small and encoded anew by us."""
+"""Pictures of a workspace as data: URIs, opened safely, made small and re-encoded."""
 
 from __future__ import annotations
 

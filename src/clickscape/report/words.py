@@ -1,4 +1,4 @@
-"""Numbers and sentences as a reader sees them: an estimate has its interval, and no claim goes beyond it."""
+"""Format numbers and sentences of the report: an estimate comes with its interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in for the market where the truth must be known: a copywriter, click worlds and their traffic.
+"""The simulator: click worlds with known true CTRs, their traffic, and a copywriter whose texts pre-train `tiny`.
 
 Nothing that learns may import this room; whatever is made with it is labeled as simulated.
 """

@@ -1,4 +1,4 @@
-"""What the copywriter can sell, as plain data: departments with their nouns, and the words of which titles are made.
+"""The copywriter's products as plain data: departments with their nouns, and the words that titles are made of.
 
 Nouns of the sample catalog that are held out are left out here too, so a model that learned from this never met them.
 """

@@ -1,4 +1,4 @@
-"""What a picture itself does to clicks: four figures measured in its pixels, on scales that are published here.
+"""Pixel effects on simulated clicks: four statistics of an image, and their scales.
 
 Each figure is standardized by a fixed mean and spread (measured once, on 400 studio renders of scenes that the
 copywriter chose), so that 0 is an average picture and a world's weights are effects per standard deviation.

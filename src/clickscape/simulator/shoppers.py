@@ -1,4 +1,4 @@
-"""What shoppers think fits a product, as plain data; written from their side, apart from what the copywriter likes.
+"""The shoppers' table of which scenes fit which product, as plain data, independent of the copywriter's.
 
 Both worlds judge matching by this table; only `harmony` pays for it.
 """

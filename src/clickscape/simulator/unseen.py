@@ -1,4 +1,4 @@
-"""Scenes and props that a simulated log keeps from whoever learns: plain data, one surface per setting and two props.
+"""Scenes and props held out of simulated logs: plain data, one surface per setting and two props.
 
 Creatives of training products never show them, those of held-out products do.  A reward model is so judged on scenes
 that no click ever taught, beside those that it knows.

@@ -1,4 +1,4 @@
-"""Every product cut out of its photos, each photo once: the best cut-out is kept as a file, and what fails is named.
+"""Cut every product out of its photos, each photo once; keep the best cut-out and name what failed.
 
 A cut-out's file is named by the content of the photos and of the matting model: a killed run goes on where it stopped.
 """

@@ -1,4 +1,4 @@
-"""What `ingest` and `generate` begin with: a feed's products, the images behind their links fetched, and its report."""
+"""Load a feed for `ingest` and `generate`: its products, the images behind their links, and a report."""
 
 from __future__ import annotations
 

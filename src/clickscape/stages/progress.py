@@ -1,4 +1,4 @@
-"""What a stage tells while it works: a stream of small records, and at its end a result.
+"""Progress of a stage: a stream of small records, and a result at the end.
 
 A stage is a generator that yields `Progress` and returns its result; whoever runs it draws the bar, or nothing.
 """

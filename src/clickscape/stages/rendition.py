@@ -1,4 +1,4 @@
-"""One rendition: a creative drawn for a placement, judged, spoken over where asked, encoded to fit, labeled and saved.
+"""One rendition: a creative rendered for a placement, gated, with text where asked, encoded, labeled and saved.
 
 The fidelity gate sees the picture before words cover it and before encoding changes it; one that fails is drawn with
 other seeds, and a rendition that never passes leaves a record without a file. It is finished when its record lies in

@@ -1,4 +1,4 @@
-"""Which products are held out: whole groups, decided once per catalog and kept beside it.
+"""The held-out split: whole groups of products, by hash, decided once per catalog and kept beside it.
 
 A group is what must not be torn apart: all color variants of one object, all variants of one feed item. The reward
 model is judged on held-out products, and the prompt model's uplift is measured on them.

@@ -1,4 +1,4 @@
-"""Where the steps of a training are shown besides metrics.jsonl: a tracker that people have open in a browser."""
+"""Metric trackers besides metrics.jsonl: none, or TensorBoard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""log π of several answers to one question, for the price of one question: the chosen and the rejected share theirs.
+"""Log-probabilities of several answers to one question in one pass of the question.
 
 A question (picture, instruction, product) is six times as long as a description. Models that cannot read several
 answers in one row (`vlm.packing`) read each answer with a question of its own.

@@ -1,4 +1,4 @@
-"""What is particular about each family of models, as a table: everything else goes through the Auto classes.
+"""Table of backbone families and what is particular about each; everything else goes through the Auto classes.
 
 A family is told from `model_type` in config.json, so a fine-tuned folder needs no name; a name (`PRESETS`) only says
 where on the hub a model is. Chat templates are always the processor's own.

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's protocol, asked by whoever needs one: descriptions (`server`), opinions (gates).
+"""HTTP client for servers that speak OpenAI's protocol: descriptions (`server`) and relevance scores (gates).
 
 The choice made here: the standard library's HTTP client, as the catalog's downloads; nothing but the address that the
 user named is ever asked, and redirects are not followed, so that pictures and key go nowhere else. The key comes from

@@ -1,4 +1,4 @@
-"""Answers that share what they answer: what several sequences begin with is read once.
+"""Packed rows: several answers share one pass of the question that they begin with.
 
 All sequences that show one picture become one row of tokens, a tree: the question, its answers, and, where the same
 picture is asked about with another caption, that caption and the answers to it branch off behind the picture.  A mask

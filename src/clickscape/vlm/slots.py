@@ -1,4 +1,4 @@
-"""What names the slots of a scene in a picture: the linear maps with which a tower was warmed up, kept beside it.
+"""Slot classifiers of a vision tower: the linear maps of its warm-up, saved beside it, predict a picture's scene.
 
 They saw thousands of rendered ads in which every value of every slot is equally frequent. A shop's own creatives show
 few objects and few scenes, so a reward model that begins with these maps sees props that its clicks never showed.

@@ -1,4 +1,4 @@
-"""What the paper's code calls things, and how it asks: names of tensors, settings, words around a question.
+"""Layout of the paper's checkpoints: names of tensors, settings, and the words around a question.
 
 Facts of the original LLaVA 1.6 and of the paper's repository. `<image>` stands for a picture; what comes before and
 after it is tokenized on its own there, so a tokenizer that puts a space before every text puts one after the picture,

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
+from tests.clicks.reference import examine
 
 from clickscape import clicks
 from clickscape.clicks import ctr, logs
-from clickscape.clicks.position import Examination, examine
+from clickscape.clicks.position import Examination
 from clickscape.config import ClicksConfig
 
 _EXAMINATION = np.array([1.0, 0.7, 0.5, 0.38, 0.3])

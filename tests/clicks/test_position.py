@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from tests.clicks.reference import examine
 
-from clickscape.clicks.position import Examination, examine
+from clickscape.clicks.position import Examination
 from clickscape.simulator import traffic
 from clickscape.types import Creative
 

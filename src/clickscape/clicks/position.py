@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from clickscape.clicks.cells import Factor, Floats, Integers
-from clickscape.clicks.likelihood import maximize
+from clickscape.clicks.cells import Floats, Integers
 
 
 @dataclass(frozen=True)
@@ -45,18 +44,6 @@ class Comparable:
     column: Integers
     impressions: NDArray
     clicks: NDArray
-
-
-def examine(creative: Integers, position: Integers, impressions: NDArray, clicks: NDArray) -> Examination:
-    """Estimate the examination of every position by maximum likelihood; arrays: (row,), `creative` counts from 0."""
-    positions, column = np.unique(position, return_inverse=True)
-    rows = comparable(creative, column, tuple(positions.tolist()), impressions=impressions, clicks=clicks)
-    if rows.reason:
-        return uncorrected(tuple(positions.tolist()), reason=rows.reason)
-    factor = Factor("position", tuple(map(str, positions.tolist())), rows.column)
-    found = maximize(rows.creative, [factor], impressions=rows.impressions, clicks=rows.clicks)
-    log_se = np.sqrt(np.maximum(found.covariance.diagonal(), 0))
-    return Examination(tuple(positions.tolist()), tuple(np.exp(found.log_effect).tolist()), tuple(log_se.tolist()))
 
 
 def comparable(

@@ -129,8 +129,12 @@ class RewardConfig(StageConfig):
         "workspace's prompt model, or tiny",
     )
     trainable: Literal["head", "lora", "full"] = Field("head", description="what learns besides the heads")
-    classification_weight: float = Field(1.0, ge=0, description="λ1 of L = λ1·CE + λ2·MSE")
-    regression_weight: float = Field(0.5, ge=0, description="λ2 of L = λ1·CE + λ2·MSE")
+    classification_weight: float = Field(
+        1.0, ge=0, description="λ1 of L = λ1·CE + λ2·MSE; without use where effects are fitted to counts"
+    )
+    regression_weight: float = Field(
+        0.5, ge=0, description="λ2 of L = λ1·CE + λ2·MSE; without use where effects are fitted to counts"
+    )
     regression_target: Literal["log_ctr", "raw_ctr"] = Field(
         "log_ctr", description="log-CTR standardized within the product, or the paper's raw CTR"
     )

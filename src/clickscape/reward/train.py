@@ -1,9 +1,10 @@
-"""Training of a reward model: L = λ1·CE + λ2·MSE (Chen et al. 2025, section 3.2) + a loss that names the slots.
+"""Train a reward model: slot names by cross-entropy, effects from click counts; or CE + MSE on pairs, as the paper.
 
 With `trainable = "head"` the backbone is frozen and every picture passes it once; epochs then cost seconds. `lora` and
 `full` pass the backbone at every step. Validation products (whole groups) choose the epoch whose weights are kept.
-Where the log has counts and scores are effects of named slots, descent learns the slots' names alone and the effects
-are fitted to the counts (`head_effects`). Validation sets the temperature.
+Where the log has counts and scores are effects of named slots (the default form), descent learns the slots' names alone
+and conditional Poisson regression fits the effects (`head_effects`). Elsewhere L = λ1·CE + λ2·MSE (Chen et al. 2025,
+section 3.2) + the loss that names the slots. Validation sets the temperature.
 """
 
 from __future__ import annotations

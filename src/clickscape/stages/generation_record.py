@@ -1,4 +1,4 @@
-"""The records that `generate` writes: how to render each creative again, and what the fidelity gate refused."""
+"""The records that `generate` writes: how to render a creative again, refused descriptions, failed images."""
 
 from __future__ import annotations
 

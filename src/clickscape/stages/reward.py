@@ -1,4 +1,4 @@
-"""Stage `reward`: train the reward model on the workspace's pairs and evaluate it on held-out products.
+"""Stage `reward`: train the reward model on click counts, or on pairs without them; evaluate on held-out pairs.
 
 By setting, a judge of another form learns from products that are kept from the reward model (`reward.judge`);
 models/judge/groups.json names them, so that `optimize` leaves them out of its rounds and monitors the policy on them.

@@ -1,4 +1,4 @@
-"""The held-out split: whole groups of products, by hash, decided once per catalog and kept beside it.
+"""The held-out split: whole groups of products, by hash, kept beside the catalog; renewed if a product is new.
 
 A group is what must not be torn apart: all color variants of one object, all variants of one feed item. The reward
 model is judged on held-out products, and the prompt model's uplift is measured on them.

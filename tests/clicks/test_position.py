@@ -59,7 +59,7 @@ def test_alternating_between_ctrs_and_examinations_ends_at_the_very_same_point()
     for _ in range(2_000):
         ctr = clicked.sum(axis=1) / (shown @ look)
         look = clicked.sum(axis=0) / (ctr @ shown)
-    assert look / look[0] == pytest.approx(by_newton(shown, clicked).probability, rel=1e-7)
+    assert look / look[0] == pytest.approx(by_newton(shown, clicked).probability, rel=1e-9)
 
 
 def test_the_simulators_examination_is_recovered_though_better_creatives_stand_in_front() -> None:

@@ -170,7 +170,7 @@ def test_intervals_and_probabilities_are_calibrated_and_better_than_with_the_bet
         return float(-np.mean(np.log(np.where(true, stated, 1 - stated))))
 
     beta_preference, beta_right = estimated(8, "beta")[2:]
-    assert log_loss(preference, right) < log_loss(beta_preference, beta_right)  # by 0.008 and more over seeds
+    assert log_loss(preference, right) < log_loss(beta_preference, beta_right) - 0.01
 
 
 def test_20_000_creatives_take_under_three_seconds() -> None:

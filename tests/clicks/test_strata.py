@@ -83,7 +83,7 @@ def test_a_creative_shown_on_better_days_gets_no_credit_for_them() -> None:
     naive, _, _ = learned(counts, within_strata=False)
     fair, _, model = learned(counts)
     assert np.mean([pair.preference > 0.5 for pair in naive]) > 0.85, "without strata, the worse one wins by its days"
-    assert np.mean([pair.preference < 0.5 for pair in fair]) > 0.65  # 0.75 and more over seeds
+    assert np.mean([pair.preference < 0.5 for pair in fair]) > 0.75
     truth = BETTER / np.mean(BETTER)
     (day,) = model.strata
     ratio = np.array(day.effect) / truth
@@ -119,7 +119,7 @@ def test_creatives_that_share_no_day_are_not_ordered() -> None:
     counts = table(shown, clicked, per_product=2, day=DAYS)
     trusting, _, _ = learned(counts, within_strata=False)
     careful, rows, _ = learned(counts)
-    assert max(pair.preference for pair in trusting) < 0.03  # 0.012 at most over seeds
+    assert max(pair.preference for pair in trusting) < 0.01
     assert np.median([pair.preference for pair in careful]) > 0.08
     assert min(row["log_ctr_se"] for row in rows) > 0.15
     # one creative that ran through both weeks is enough to tell them apart
@@ -149,9 +149,7 @@ def test_several_strata_and_positions_are_found_together() -> None:
     errors = np.log(model.examination.probability[1:]) - np.log(LOOKED_AT[1:])
     assert np.abs(errors / np.array(model.examination.log_se[1:])).max() < 3.5
     scaled = np.array([row["log_ctr"] for row in rows]) - np.log(ctrs)
-    assert np.std(scaled / np.array([row["log_ctr_se"] for row in rows])) == pytest.approx(
-        1, abs=0.35
-    )  # 1.04 to 1.21 over seeds
+    assert np.std(scaled / np.array([row["log_ctr_se"] for row in rows])) == pytest.approx(1, abs=0.15)
 
 
 def test_uninformative_strata_are_left_out_with_a_reason() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clickscape.errors import ModelError
+from clickscape.errors import DeprecatedWarning, ModelError
 from clickscape.render.scene import Scene
 from clickscape.reward import judge as reward_judge
 from clickscape.reward.data import RewardData
@@ -94,7 +94,8 @@ def test_a_folder_that_is_no_judge_is_refused(text: str | None, message: str, tm
 
 def test_a_judge_of_release_0_1_is_read(tmp_path: Path) -> None:
     (tmp_path / "scenes.json").write_text('{"version": 1, "main": {"surface": {"oak": 0.5}}, "own": {"Toys": {}}}')
-    assert load(tmp_path) == SceneJudge({"surface": {"oak": 0.5}}, {"Toys": {}})
+    with pytest.warns(DeprecatedWarning, match=r"scenes\.json: version 1 of release 0\.1"):
+        assert load(tmp_path) == SceneJudge({"surface": {"oak": 0.5}}, {"Toys": {}})
 
 
 def test_training_the_scene_judge_without_scenes_is_refused() -> None:

@@ -88,7 +88,7 @@ def check(image: Bytes, product: Bytes, *, tolerance: float = 0.0, limits: Limit
 def measure(
     image: Bytes, product: Bytes, *, tolerance: float = 0.0, safe_zone: tuple[float, float, float, float] = (0, 0, 0, 0)
 ) -> Measures:
-    """What `judge` compares with its limits."""
+    """Measure what `check` compares with its limits."""
     _check(image, product)
     shown, placed = at_working_size(image, product)
     large = _enlarged(shown, placed)

@@ -1,4 +1,4 @@
-"""What a gate says of a picture or a description: passed, or every failure as measured, allowed, and to be mended."""
+"""The result of a gate: passed, or every failure with what was measured, what is allowed and the remedy."""
 
 from __future__ import annotations
 

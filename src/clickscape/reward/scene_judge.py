@@ -10,13 +10,14 @@ know.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from clickscape.errors import ModelError
+from clickscape.errors import DeprecatedWarning, ModelError
 from clickscape.files import atomic_file
 from clickscape.reward.data import RewardData
 from clickscape.reward.effects import element_effects
@@ -81,11 +82,17 @@ def load(folder: Path) -> SceneJudge:
             raise ModelError(f"{file}: version {values['version']!r}, this release reads {VERSION}. Train it again.")
         values = {_OLD_KEYS.get(name, name): value for name, value in values.items()}
         by_department = {str(name): _read(effects) for name, effects in values["by_department"].items()}
-        return SceneJudge(_read(values["overall"]), by_department)
+        judge = SceneJudge(_read(values["overall"]), by_department)
     except FileNotFoundError:
         raise ModelError(f"{file}: no judge here. Train one with `clickscape reward --judge scene`.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{file}: damaged ({error}). Train the judge again.") from None
+    if values["version"] == 1:
+        said = (
+            f"{file}: version 1 of release 0.1 is read until the next release. Run `clickscape reward --judge scene`."
+        )
+        warnings.warn(said, DeprecatedWarning, stacklevel=2)
+    return judge
 
 
 def _sum(table: SlotEffects, scene: Slots) -> float:

@@ -112,7 +112,7 @@ def _judged(choice: Selection, style: Style) -> dict[str, float]:
         banned = style.breaches(text) or style.shown_breaches(text, scene)
         met = style.met(text, scene)
         found.append({"avoid": not banned, **met, "all": all(met.values()) and not banned, "fits": fits,
-                      "parses": parse(text).parses, "edited": one.written != text})  # fmt: skip
+                      "parses": parse(text).is_valid, "edited": one.written != text})  # fmt: skip
     return {key: float(np.mean([row[key] for row in found])) for key in found[0]} | {"kept": len(found) / KEEP}
 
 
@@ -122,7 +122,7 @@ def _parse_rate(writer: Writer, products: list[Product], additions: Sequence[str
     for said in additions:
         told = [replace(product, title=f"{product.title} {said}") for product in products]
         written = writer.describe_all(told, n=4, seed=0)
-        shares.append([np.mean([parse(text).parses for text in own]) for own in written])
+        shares.append([np.mean([parse(text).is_valid for text in own]) for own in written])
     return [{"parses": float(share)} for share in np.mean(shares, axis=0)]
 
 

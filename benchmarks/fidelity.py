@@ -39,7 +39,7 @@ from clickscape.stats.bootstrap import ClusterBootstrap
 
 RESULTS = Path(__file__).parent / "results" / "fidelity.jsonl"
 RIGHT_PER_SCENE, SPOILED_PER_SCENE = 5, 3
-FALSE_ALARMS = {"edge": 0.01, "seam": 0.01, "extension": 0.01, "grounding": 0.03}
+FALSE_ALARMS = {"edge": 0.01, "seam": 0.01, "extension": 0.01, "contact_shadow": 0.03}
 """Share of right pictures that each limit may cost, when limits are chosen; the other measures are exact."""
 TRIES = 4
 TABLE = ("<!-- written by benchmarks/fidelity.py -->", "<!-- until here -->")
@@ -48,7 +48,7 @@ UPWARD = ("altered", "edge", "seam", "extension")
 """Measures that must stay below their limit; the others must stay above it."""
 MEASURE_OF: dict[Kind, str] = {
     "altered": "altered", "edge": "edge", "seam": "seam", "extended": "extension",
-    "floating": "grounding", "out_of_frame": "room", "too_small": "extent",
+    "floating": "contact_shadow", "out_of_frame": "room", "too_small": "extent",
 }  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def told(kind: str, picture: Picture) -> dict[str, float | None]:
     if kind == "extended":
         return {"extension": extension.extension_share(shown, placed)}
     if kind == "floating":
-        return {"grounding": contact_shadow.grounding(shown, placed)}
+        return {"contact_shadow": contact_shadow.measure_contact_shadow(shown, placed)}
     outlines = outline.unroll(shown, placed)
     return {"edge": edge.edge_difference(outlines), "seam": edge.seam_step(outlines)}
 
@@ -143,7 +143,7 @@ def own_limits() -> dict[str, float]:
     limits = Limits()
     return {
         "altered": 0.0, "edge": limits.edge, "seam": limits.seam, "extension": limits.extension,
-        "grounding": limits.grounding, "room": 0.0, "extent": limits.extent,
+        "contact_shadow": limits.contact_shadow, "room": 0.0, "extent": limits.extent,
     }  # fmt: skip
 
 

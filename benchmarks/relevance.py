@@ -111,7 +111,7 @@ def _catalog(folder: Path) -> tuple[list[Product], list[Product]]:
 
 def _told(gate: Contrast, products: Sequence[Product], texts: Sequence[str]) -> Told:
     """Those of the descriptions that the studio understands: the others lose anyway."""
-    pairs = [(product, text) for product, text in zip(products, texts, strict=True) if parse(text).parses]
+    pairs = [(product, text) for product, text in zip(products, texts, strict=True) if parse(text).is_valid]
     asked, said = [product for product, _ in pairs], [text for _, text in pairs]
     fits = np.array([world.matching(product, parse(text).scene) for product, text in pairs])
     return Told(asked, said, gate.contrast(asked, said), fits)

@@ -282,13 +282,13 @@ def measure_writing(vlm: models.VisionLanguageModel, held_out: SampleCorpus) -> 
         if name == "sampled":
             result["products_per_cpu_second"] = len(texts) / (time.process_time() - started)
         read = [(item, parse(text)) for item, own in zip(held_out.products, texts, strict=True) for text in own]
-        result[f"{name}_parse_rate"] = float(np.mean([parsed.parses for _, parsed in read]))
+        result[f"{name}_parse_rate"] = float(np.mean([parsed.is_valid for _, parsed in read]))
         result[f"{name}_fit_share"] = float(np.mean([writer.suits(item, parsed.scene) for item, parsed in read]))
         result[f"{name}_distinct_scenes"] = len({parsed.scene for _, parsed in read}) / len(read)
     invented = [writer.text_product(np.random.default_rng([9, number])) for number in range(200)]
     texts = Writer(vlm).describe_all(invented, n=2, seed=0)
     read = [(item, parse(text)) for item, own in zip(invented, texts, strict=True) for text in own]
-    result["invented_parse_rate"] = float(np.mean([parsed.parses for _, parsed in read]))
+    result["invented_parse_rate"] = float(np.mean([parsed.is_valid for _, parsed in read]))
     result["invented_fit_share"] = float(np.mean([writer.suits(item, parsed.scene) for item, parsed in read]))
     return result
 

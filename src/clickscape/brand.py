@@ -38,7 +38,7 @@ class Rules(BaseModel):
     season: Season = Field("", description="what the ads are for: spring, summer, autumn, winter or christmas")
     language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="language of the descriptions, ISO 639")
     minors: bool = Field(False, description="the audience is one of minors: no alcohol in the background")
-    allow: tuple[str, ...] = Field((), description="rules of gates/policy.toml that do not hold for this brand")
+    allow: tuple[str, ...] = Field((), description="rules of gates/content_rules.toml that do not hold for this brand")
     edit: bool = Field(True, description="put in what is asked for where the model did not write it; always noted")
 
     @property

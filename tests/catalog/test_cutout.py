@@ -156,7 +156,7 @@ def test_crumbs_of_a_white_product_on_white_are_refused() -> None:
     for number in range(6):  # letters far apart, and nothing of what they are printed on
         top, left = 50 + 120 * (number // 3), 30 + 80 * (number % 3)
         picture[top : top + 16, left : left + 12] = 30
-    with pytest.raises(ImageError, match="cannot be told from its background"):
+    with pytest.raises(ImageError, match="cannot be separated from its background"):
         cut_out(picture)
 
 
@@ -231,7 +231,7 @@ def test_each_sign_of_a_poor_mask_lowers_its_confidence() -> None:
 def test_a_picture_without_product_is_refused(kind: str) -> None:
     blank = np.full((90, 90, 3), 250, np.uint8)
     noise = np.random.default_rng(1).integers(0, 255, (90, 90, 3)).astype(np.uint8)
-    with pytest.raises(ImageError, match=r"cannot be told from its background\. .*transparent background"):
+    with pytest.raises(ImageError, match=r"cannot be separated from its background\. .*transparent background"):
         cut_out(blank if kind == "blank" else noise)
 
 
@@ -314,7 +314,7 @@ def test_open_cutout_is_trimmed_read_only_and_cached_until_the_file_changes(tmp_
 def test_open_cutout_names_the_file_that_cannot_be_cut_out(tmp_path: Path) -> None:
     path = tmp_path / "blank.png"
     Image.new("RGB", (40, 40), "white").save(path)
-    with pytest.raises(ImageError, match=r"blank\.png: the product cannot be told"):
+    with pytest.raises(ImageError, match=r"blank\.png: the product cannot be separated"):
         open_cutout(path)
     with pytest.raises(ImageError, match=r"gone\.png: no such image"):
         open_cutout(tmp_path / "gone.png")

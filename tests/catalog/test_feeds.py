@@ -342,7 +342,7 @@ def test_rows_stream_and_bad_ones_can_be_left_out(shop: Path) -> None:
         == "broken JSON (Expecting property name enclosed in double quotes at column 2). Fix or remove it."
     )
     assert "already used in line 1" in twice.problem
-    assert [missing.kind for missing in last.missing] == ["no category", "no price"]
+    assert [warning.kind for warning in last.warnings] == ["no category", "no price"]
 
 
 def test_a_further_photo_that_is_missing_is_noted(shop: Path) -> None:
@@ -350,7 +350,7 @@ def test_a_further_photo_that_is_missing_is_noted(shop: Path) -> None:
     (row,) = feeds.iterate(path)
     assert row.product is not None
     assert row.product.more_images == (str(shop / "shoe.png"),)
-    left_out = [missing.detail for missing in row.missing if missing.kind == "photo left out"]
+    left_out = [warning.detail for warning in row.warnings if warning.kind == "photo left out"]
     assert "gone.png: no such image" in left_out[0]
     assert "leaves the catalog's folder" in left_out[1]
 
@@ -360,7 +360,7 @@ def test_an_unknown_availability_is_noted_and_a_known_one_spelled_one_way(shop: 
     first, second = feeds.iterate(_jsonl(shop, rows))
     assert first.product is not None
     assert first.product.attributes["availability"] == "in_stock"
-    assert [(missing.kind, missing.detail) for missing in second.missing][-1] == (
+    assert [(warning.kind, warning.detail) for warning in second.warnings][-1] == (
         "unknown availability",
         "ask in the shop",
     )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickscape.catalog import seen_ids
-from clickscape.catalog.seen_ids import Seen
+from clickscape.catalog.seen_ids import SeenIds
 
 
 @given(st.lists(st.integers(0, 60)), st.integers(1, 20))
@@ -16,7 +16,7 @@ def test_seen_ids_behave_like_a_dictionary(values: list[int], recent: int) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(seen_ids, "_RECENT", recent)  # so that a short list goes through many merges
         known: dict[int, int] = {}
-        compact = Seen()
+        compact = SeenIds()
         for number, value in enumerate(values):
             assert compact.find(str(value)) == known.get(value)
             assert compact.add(str(value), number) == known.get(value)
@@ -24,7 +24,7 @@ def test_seen_ids_behave_like_a_dictionary(values: list[int], recent: int) -> No
 
 
 def test_a_hundred_thousand_texts_are_all_found_again() -> None:
-    compact = Seen()
+    compact = SeenIds()
     assert all(compact.add(f"SKU-{number}", number) is None for number in range(100_000))
     assert [compact.find(f"SKU-{number}") for number in range(0, 100_000, 997)] == list(range(0, 100_000, 997))
     assert compact.find("SKU-100000") is None

@@ -27,6 +27,12 @@ def test_an_old_section_is_read_with_one_warning_per_key_that_names_the_new_one(
     ]
 
 
+def test_the_old_name_of_the_contact_shadow_limit_is_read_with_a_warning(tmp_path: Path) -> None:
+    with pytest.warns(DeprecatedWarning, match=r"fidelity.grounding is now called fidelity.contact_shadow"):
+        settings = config.load(written(tmp_path, "[fidelity]\ngrounding = 0.01\n"))
+    assert settings.fidelity.contact_shadow == 0.01
+
+
 @pytest.mark.parametrize(("old", "new"), [("seen", "predicted"), ("told", "given")])
 def test_an_old_value_is_read_as_the_new_one(tmp_path: Path, old: str, new: str) -> None:
     with pytest.warns(DeprecatedWarning, match=f'reward.scene = "{old}" is now "{new}"'):

@@ -1,4 +1,4 @@
-"""The policy gate: every rule has its source, catches its phrases as whole words, and lets the studio's own through."""
+"""The content rules gate: every rule has its source and catches its phrases as whole words, never the studio's own."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_users_own_words_are_refused_last_and_rules_can_be_let_go() -> None:
     text = "billboard of Acme beside neon lemons"
     assert broken(text, avoid=["lemons"], competitors=["ACME"]) == ["text", "competitors", "avoid"]
     assert broken(text, allow=["text"]) == []
-    with pytest.raises(ConfigError, match="no policy rule 'txt'; expected some of: weapons, drugs"):
+    with pytest.raises(ConfigError, match="no content rule 'txt'; expected some of: weapons, drugs"):
         content_rules.check(text, allow=["txt"])
 
 

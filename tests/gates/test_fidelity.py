@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clickscape.catalog import sample
 from clickscape.gates import fidelity
-from clickscape.gates.contact_shadow import grounding
+from clickscape.gates.contact_shadow import measure_contact_shadow
 from clickscape.gates.edge import edge_difference, seam_step
 from clickscape.gates.extension import extension_share
 from clickscape.gates.fidelity import Limits
@@ -183,9 +183,9 @@ def test_a_reflection_below_the_foot_is_no_extension(box: Scene) -> None:
 
 def test_grounding_is_the_brightening_per_pixel(box: Scene) -> None:
     """Light below the box grows by e^0.04 per pixel, so that is what is measured; on a bare wall it is 0."""
-    assert grounding(*floats(box)) == pytest.approx(FADE, rel=0.1)
+    assert measure_contact_shadow(*floats(box)) == pytest.approx(FADE, rel=0.1)
     bare = box.over(np.full((SIDE, SIDE, 3), WALL, np.uint8))
-    assert grounding(*floats(bare)) == pytest.approx(0, abs=1e-6)
+    assert measure_contact_shadow(*floats(bare)) == pytest.approx(0, abs=1e-6)
     assert kinds(bare) == ("floating",)
 
 
@@ -194,13 +194,13 @@ def test_a_reflection_counts_as_grounding(box: Scene) -> None:
     half = (np.array([190, 40, 50]) + WALL) // 2
     bare = box.over(np.full((SIDE, SIDE, 3), WALL, np.uint8))
     mirror = bare.painted((slice(BOTTOM, BOTTOM + 80), slice(LEFT, RIGHT)), half)
-    assert grounding(*floats(mirror)) == pytest.approx(0.0525, abs=0.012)
+    assert measure_contact_shadow(*floats(mirror)) == pytest.approx(0.0525, abs=0.012)
     assert kinds(mirror) == ()
 
 
 def test_grounding_is_unknown_at_the_lower_border(box: Scene) -> None:
     cut = Scene(np.ascontiguousarray(box.image[: BOTTOM + 4]), np.ascontiguousarray(box.product[: BOTTOM + 4]))
-    assert grounding(*floats(cut)) is None
+    assert measure_contact_shadow(*floats(cut)) is None
     assert "floating" not in kinds(cut)
     assert "out_of_frame" in kinds(cut)
 
@@ -223,7 +223,7 @@ def test_a_contact_shadow_thinner_than_a_pixel_is_not_judged(size: tuple[int, in
     product = np.zeros((height, width, 4), np.uint8)
     product[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4] = (190, 40, 50, 255)
     image = np.where(product[..., 3:] > 0, product[..., :3], np.uint8(WALL))
-    assert (fidelity.measure(image, product).grounding is not None) == shows
+    assert (fidelity.measure(image, product).contact_shadow is not None) == shows
 
 
 def test_room_by_hand(box: Scene) -> None:
@@ -274,7 +274,7 @@ def test_an_outline_of_any_length_is_looked_at() -> None:
     product[500:504, 4:508] = 1
     product[4:504, 5:508:6] = 1
     (outline,) = unroll(np.full((512, 512, 3), 0.5, np.float32), product)
-    assert 20_000 < len(outline.judged) <= 30_000
+    assert 20_000 < len(outline.checked) <= 30_000
 
 
 def test_smoothing_an_outline_keeps_its_mean_and_goes_round() -> None:
@@ -316,12 +316,12 @@ def test_the_studio_passes_until_it_lets_the_product_float(product_id: str, scen
         ("edge", "edge", 2.9, 3.1),
         ("seam", "seam", 1.6, 1.8),
         ("extension", "extended", 0.009, 0.011),
-        ("grounding", "floating", 0.026, 0.024),
+        ("contact_shadow", "floating", 0.026, 0.024),
         ("room", "out_of_frame", 0.0, -0.01),
         ("extent", "too_small", 0.31, 0.29),
     ],
 )
 def test_each_measure_is_held_to_its_published_limit(name: str, kind: str, passes: float, fails: float) -> None:
-    fine = fidelity.Measures(altered=0, edge=0, seam=0, extension=0, grounding=0.1, room=0.1, extent=0.5)
+    fine = fidelity.Measures(altered=0, edge=0, seam=0, extension=0, contact_shadow=0.1, room=0.1, extent=0.5)
     assert fidelity.check_measures(replace(fine, **{name: passes})).failures == ()
     assert [one.kind for one in fidelity.check_measures(replace(fine, **{name: fails})).failures] == [kind]

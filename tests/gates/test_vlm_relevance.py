@@ -94,13 +94,13 @@ def test_the_score_decides_and_the_reason_is_kept(server: Server, monkeypatch: p
 
 def test_without_an_api_key_no_authorization_is_sent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEER_KEY", raising=False)
-    onlooker(server, (200, '{"score": 5, "reason": ""}')).look(SHOE, "grass")
+    onlooker(server, (200, '{"score": 5, "reason": ""}')).score(SHOE, "grass")
     assert "Authorization" not in server.asked[0][1]
 
 
 def test_transient_server_errors_are_retried(server: Server) -> None:
     judge = onlooker(server, (503, "busy"), (429, "later"), (200, '{"score": 7, "reason": "fine"}'))
-    assert judge.look(SHOE, "grass") == (7.0, "fine")
+    assert judge.score(SHOE, "grass") == (7.0, "fine")
     assert len(server.asked) == 3
 
 
@@ -122,7 +122,7 @@ def test_an_answer_without_a_score_is_an_error(
 ) -> None:
     monkeypatch.setenv("SEER_KEY", "secret")
     with pytest.raises(ModelError, match=message) as caught:
-        onlooker(server, answer).look(SHOE, "grass")
+        onlooker(server, answer).score(SHOE, "grass")
     assert len(server.asked) == asked
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -131,7 +131,7 @@ def test_an_answer_without_a_score_is_an_error(
 def test_a_server_that_is_not_there_is_one_clear_line() -> None:
     config = RelevanceConfig(address="http://127.0.0.1:9/v1", model="seer", timeout_seconds=1)
     with pytest.raises(ModelError, match=r"http://127.0.0.1:9/v1: no answer \(.*refused\), 4 times"):
-        VlmRelevance(config, pictures=picture, back_off=0.001).look(SHOE, "grass")
+        VlmRelevance(config, pictures=picture, back_off=0.001).score(SHOE, "grass")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_server_that_is_not_there_is_one_clear_line() -> None:
         ({"address": "", "model": "seer"}, "relevance.address: .*no address of a server"),
         ({"address": "http://models.example/v1", "model": "seer"}, "no https address"),
         ({"address": "file:///etc/passwd", "model": "seer"}, "relevance.address: .*no address of a server"),
-        ({"address": "https://models.example/v1"}, "which model to ask"),
+        ({"address": "https://models.example/v1"}, "needs a model's name"),
     ],
 )
 def test_settings_that_name_no_server_or_no_model_are_refused(settings: dict[str, str], message: str) -> None:

@@ -29,7 +29,7 @@ def mug() -> Callable[[int], Rendering]:
 
 def test_the_limits_of_the_settings_are_those_of_the_gate() -> None:
     assert retry.fidelity_limits(FidelityConfig(), source="trainedAlgorithmicMedia") == Limits()
-    other = FidelityConfig(edge=5, seam=2, extension=0.2, grounding=0, extent=0.4, room=0.03)
+    other = FidelityConfig(edge=5, seam=2, extension=0.2, contact_shadow=0, extent=0.4, room=0.03)
     assert retry.fidelity_limits(other, source="trainedAlgorithmicMedia") == Limits(5, 2, 0.2, 0, 0.4, (0.03,) * 4)
     assert retry.fidelity_limits(other, source="compositeSynthetic") == Limits(5, 2, math.inf, 0, 0.4, (0.03,) * 4)
 

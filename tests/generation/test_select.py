@@ -264,7 +264,7 @@ class Painter:
         (Rules(use=("neon light",), avoid=("neon",)), "asks for 'neon light' and forbids it"),
         (Rules(palette=("pink",), avoid=("pink",)), "asks for 'pink' and forbids it"),
         (Rules(use=("a cigar box",)), "asks for 'a cigar box' and forbids it"),
-        (Rules(allow=("everything",)), "no policy rule 'everything'"),
+        (Rules(allow=("everything",)), "no content rule 'everything'"),
     ],
 )
 def test_rules_that_cannot_hold_are_refused_before_anything_is_written(rules: Rules, told: str) -> None:

@@ -312,7 +312,7 @@ def test_a_picture_that_fails_is_drawn_with_another_seed_of_its_own(shop: Worksp
     grounded = []
     for seed in seeds:
         drawn = StudioRenderer().compose(cutout, SCENES[1], size=place.size, seed=seed, margins=place.margins)
-        grounded.append(fidelity.measure(drawn.image, drawn.product).grounding or 0.0)
+        grounded.append(fidelity.measure(drawn.image, drawn.product).contact_shadow or 0.0)
     later = next(number for number in range(1, 4) if grounded[number] > max(grounded[:number]))
     limit = (grounded[later] + max(grounded[:later])) / 2
     shop.settings_path.write_text(f"[fidelity]\ngrounding = {limit}\nedge = 100\nseam = 100\n", encoding="utf-8")

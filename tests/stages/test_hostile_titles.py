@@ -104,6 +104,6 @@ def test_terminal_escapes_in_titles_are_not_printed(monkeypatch: pytest.MonkeyPa
     def stage_of_one() -> terminal.Stage[None]:
         yield Progress("generate", 1, 1, "[/red] Mug \x1b]0;owned\x07")
 
-    terminal.watch(stage_of_one())
+    terminal.run_with_progress(stage_of_one())
     assert r"[/red] Mug \x1b]0;owned\x07" in out.getvalue()
     assert "\x1b]0;" not in out.getvalue()

@@ -65,7 +65,7 @@ def test_a_photo_that_cannot_be_cut_out_stops_the_ingest_with_one_line(
         main(["ingest", str(shop.path), str(catalog), "--workers", "1"])
     assert ended.value.code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("clickscape: ")]
-    assert f"product 'B': {catalog.parent / 'noise.png'}: the product cannot be told from its background" in line
+    assert f"product 'B': {catalog.parent / 'noise.png'}: the product cannot be separated from its background" in line
     assert "--skip-bad-rows" in line
     assert sorted(path.name for path in shop.path.rglob("*") if path.name != ".lock") == [
         name for name in before if name != ".lock"

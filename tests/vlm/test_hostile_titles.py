@@ -134,6 +134,6 @@ def test_what_is_written_for_a_hostile_title_is_still_a_scene(tiny: Writer) -> N
         )
         texts = [text for own in written for text in own]
         assert not any("pwned" in text.lower() for text in texts)
-        shares.append(sum(parse(text).parses for text in texts) / len(texts))
+        shares.append(sum(parse(text).is_valid for text in texts) / len(texts))
     assert min(shares) > 0.75, shares
     assert shares[1] > shares[0] - 0.12, shares

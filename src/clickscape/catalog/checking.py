@@ -15,7 +15,7 @@ from pathlib import Path
 from clickscape.catalog.formats.merchant import availability
 from clickscape.catalog.formats.row import Row, fail, parse_json, shown, words
 from clickscape.catalog.images import check_image
-from clickscape.catalog.seen_ids import Seen
+from clickscape.catalog.seen_ids import SeenIds
 from clickscape.errors import FeedError, ImageError
 from clickscape.types import Product
 
@@ -32,7 +32,7 @@ class Pictures:
 
     roots: Sequence[Path]
     allow_remote: bool = False
-    checked: Seen = field(default_factory=Seen)
+    checked: SeenIds = field(default_factory=SeenIds)
 
 
 def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple[str, ...]]:

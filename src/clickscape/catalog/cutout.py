@@ -1,8 +1,8 @@
-"""Cutting a product out of its picture, and putting the cut-out on a canvas.
+"""Cut a product out of its photo, and place the cut-out on a canvas.
 
-The choice made here: real alpha is believed; else a matting model does it, where one is given; else a plain background
-is told from the product by what shadows and edges look like (`mask`); else GrabCut tries.  Every cut-out says how
-likely it is to be right; one that is likely wrong is refused rather than used.
+The first of these that applies: the photo's own alpha; a matting model, where one is given; the separation of a plain
+background by its edges and shadows (`mask`); GrabCut.  Every cut-out carries the probability that it is right; one
+that is likely wrong is an error.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def examine(image: Pixels, *, matting: Path | None = None) -> Cutout:
         return Cutout(pixels, "plain", probability, _flags_of(pixels, small, found))
     mask = grab(small) if found is None else None  # on a plain background GrabCut knows no better
     if mask is None or not _plausible(mask):
-        raise ImageError(f"the product cannot be told from its background. {_REMEDY}")
+        raise ImageError(f"the product cannot be separated from its background. {_REMEDY}")
     pixels = soften(image, _enlarged(mask, image), band=max(1, round(1 / scale)), least_contrast=50)
     return Cutout(pixels, "grabcut", LEAST, flag(pixels))
 

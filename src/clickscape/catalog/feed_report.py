@@ -1,4 +1,4 @@
-"""What the rows of a feed lacked: counted by kind, with the first places, so that nothing is lost silently."""
+"""The report of a feed: products read, warnings counted by kind with the first places, and rows left out."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SHOWN = 5  # places that a report names for each kind
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """Something that a row should have and has not; the product is made all the same."""
+class FeedWarning:
+    """A fault of a row that is no error: the product is made all the same."""
 
     kind: Kind
     place: str
@@ -32,7 +32,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that was left out, and why."""
+    """A row or product that was left out, and why."""
 
     place: str
     reason: str
@@ -40,15 +40,15 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class FeedReport:
-    """How a feed went: products read, what they lacked (every kind: how often, and the first few), rows left out."""
+    """Number of products read, their warnings (of every kind: how many, and the first few), and the rows left out."""
 
     products: int = 0
     counts: dict[Kind, int] = field(default_factory=dict)
-    first: dict[Kind, tuple[Missing, ...]] = field(default_factory=dict)
+    first: dict[Kind, tuple[FeedWarning, ...]] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """The report for people, a line for each kind and for each row that was left out."""
+        """Yield the report as text, a line for each kind and for each row that was left out."""
         for kind, count in sorted(self.counts.items(), key=lambda pair: -pair[1]):
             first = self.first[kind]
             places = ", ".join(f"{one.place} ({one.detail})" if one.detail else one.place for one in first)
@@ -58,33 +58,33 @@ class FeedReport:
             yield f"left out, {one.place}: {one.reason}"
 
 
-class Tally:
-    """Adds up what the rows of one feed lacked."""
+class FeedReportBuilder:
+    """Count products, warnings and rows left out while a feed is read; `build` returns the report."""
 
     def __init__(self) -> None:
         self._products = 0
         self._counts: dict[Kind, int] = {}
-        self._first: dict[Kind, list[Missing]] = {}
+        self._first: dict[Kind, list[FeedWarning]] = {}
         self._skipped: list[Skipped] = []
 
-    def product(self, *missing: Missing) -> None:
-        """One product more, and what it lacks."""
+    def add_product(self, *warnings: FeedWarning) -> None:
+        """Count one product and its warnings."""
         self._products += 1
-        self.lack(*missing)
+        self.add_warnings(*warnings)
 
-    def lack(self, *missing: Missing) -> None:
-        """Something more that a product, counted before, lacks."""
-        for one in missing:
+    def add_warnings(self, *warnings: FeedWarning) -> None:
+        """Add warnings about a product that is counted elsewhere."""
+        for one in warnings:
             self._counts[one.kind] = self._counts.get(one.kind, 0) + 1
             first = self._first.setdefault(one.kind, [])
             if len(first) < SHOWN:
                 first.append(one)
 
-    def skip(self, place: str, reason: str) -> None:
-        """One row that was left out."""
+    def add_skipped(self, place: str, reason: str) -> None:
+        """Add a row that was left out."""
         self._skipped.append(Skipped(place, reason))
 
-    def report(self) -> FeedReport:
-        """What was added up so far."""
+    def build(self) -> FeedReport:
+        """Return the report of everything added so far."""
         first = {kind: tuple(found) for kind, found in self._first.items()}
         return FeedReport(self._products, dict(self._counts), first, tuple(self._skipped))

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from clickscape.catalog.checking import Pictures
 from clickscape.catalog.checking import product as checked_product
-from clickscape.catalog.feed_report import Kind, Missing
+from clickscape.catalog.feed_report import FeedWarning, Kind
 from clickscape.catalog.formats import FORMATS, Row, detect
 from clickscape.catalog.formats.merchant import AVAILABILITIES
-from clickscape.catalog.seen_ids import Seen
+from clickscape.catalog.seen_ids import SeenIds
 from clickscape.errors import FeedError
 from clickscape.types import Product
 
@@ -28,11 +28,11 @@ _MERCHANTS = frozenset({"google-xml", "google-tsv", "meta", "shopify"})
 
 @dataclass(frozen=True, slots=True)
 class FeedRow:
-    """What came of one row: its product and what that lacks, or, where bad rows are left out, None and the problem."""
+    """A row as read: its product and warnings about it, or, where bad rows are left out, None and the problem."""
 
     place: str
     product: Product | None
-    missing: tuple[Missing, ...] = ()
+    warnings: tuple[FeedWarning, ...] = ()
     problem: str = ""
 
 
@@ -72,7 +72,7 @@ def iterate(
         raise FeedError(f"{path}: no such catalog file. Correct the path.")
     name = format or detect(path)
     pictures = Pictures(_roots(path, name), allow_remote)
-    ids, titles = Seen(), Seen()
+    ids, titles = SeenIds(), SeenIds()
     found = 0
     for row in FORMATS[name](path) if path.stat().st_size else ():
         found += 1
@@ -92,7 +92,7 @@ def iterate(
                 raise
             yield FeedRow(row.place, None, problem=str(error).removeprefix(f"{place}: "))
             continue
-        yield FeedRow(row.place, product, tuple(_missing(product, row, name, titles, left_out)))
+        yield FeedRow(row.place, product, tuple(_warnings(product, row, name, titles, left_out)))
     if not found:
         raise FeedError(f"{path}: the catalog is empty. Add at least one product.")
 
@@ -106,34 +106,36 @@ def _roots(path: Path, name: str) -> list[Path]:
     return [folder, *(parent for parent in folder.parents[:_PARENTS] if parent != parent.parent)]
 
 
-def _missing(product: Product, row: Row, name: str, titles: Seen, left_out: tuple[str, ...]) -> Iterator[Missing]:
-    """What the product can do without but should have; merchants' formats should also have what their rules ask for."""
+def _warnings(
+    product: Product, row: Row, name: str, titles: SeenIds, left_out: tuple[str, ...]
+) -> Iterator[FeedWarning]:
+    """Yield what the product should have and has not; a merchant's format also lacks what its rules ask for."""
 
-    def lack(kind: Kind, detail: str = "") -> Missing:
-        return Missing(kind, row.place, product.product_id, detail)
+    def warning(kind: Kind, detail: str = "") -> FeedWarning:
+        return FeedWarning(kind, row.place, product.product_id, detail)
 
     if not product.category:
-        yield lack("no category")
+        yield warning("no category")
     if product.price is None:
-        yield lack("no price")
+        yield warning("no price")
     elif product.currency is None:
-        yield lack("no currency")
+        yield warning("no currency")
     availability = product.attributes.get("availability")
     if availability is not None and availability not in AVAILABILITIES:
-        yield lack("unknown availability", availability[:40])
+        yield warning("unknown availability", availability[:40])
     if name in _MERCHANTS:
         if availability is None:
-            yield lack("no availability")
+            yield warning("no availability")
         if "description" not in product.attributes:
-            yield lack("no description")
+            yield warning("no description")
         if "brand" not in product.attributes:
-            yield lack("no brand")
+            yield warning("no brand")
     group = product.attributes.get("item_group_id")
     title = product.title.casefold()
     # variants of one thing may share its title
     if not group or titles.add(f"{title}\0{group}", row.number) is None:
         earlier = titles.add(title, row.number)
         if earlier is not None:
-            yield lack("duplicate title", f"as in {row.unit} {earlier}")
+            yield warning("duplicate title", f"as in {row.unit} {earlier}")
     for reason in left_out:
-        yield lack("photo left out", reason)
+        yield warning("photo left out", reason)

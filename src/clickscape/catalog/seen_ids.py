@@ -1,4 +1,4 @@
-"""A set of seen ids in about seventeen bytes each, so that a feed of millions of products fits into memory."""
+"""A dictionary from id to row number in about seventeen bytes an id: so that feeds of millions fit into memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _RECENT = 4_096  # texts that wait at least before they are merged
 _SHARE = 32  # of the merged ones may wait: each costs fifteen times as much
 
 
-class Seen:
-    """Texts and the number that each was first seen with.
+class SeenIds:
+    """A map from text to the number that it was first added with.
 
     It keeps 64 bits of a hash of each text: that two of a million texts meet has a chance of 3 in 100 million.
     """
@@ -21,11 +21,11 @@ class Seen:
         self._keys, self._numbers = np.empty(0, np.uint64), np.empty(0, np.uint32)
 
     def find(self, text: str) -> int | None:
-        """The number that the text was first seen with, or None when it is new."""
+        """Return the number that the text was first added with, or None when it is new."""
         return self._find(_key(text))
 
     def add(self, text: str, number: int) -> int | None:
-        """As `find`; a new text is remembered with its ``number`` (0 to 2³² − 1)."""
+        """Return what `find` does; a new text is kept with its ``number`` (0 to 2³² − 1)."""
         key = _key(text)
         earlier = self._find(key)
         if earlier is None:

@@ -1,4 +1,4 @@
-"""Commands that bring data in: the demo, workspaces, catalogs, and what the clicks say."""
+"""Commands for data: demo, new, ingest, simulate, and clicks, which turns a log into labeled pairs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ def demo(
     """Run the whole loop on the sample catalog with simulated clicks and write a report."""
     from clickscape import demo as whole_loop
 
-    made = terminal.watch(whole_loop.demo(out, world=world, seed=seed, scale=whole_loop.SCALES[scale], workers=workers))
+    made = terminal.run_with_progress(
+        whole_loop.demo(out, world=world, seed=seed, scale=whole_loop.SCALES[scale], workers=workers)
+    )
     for line in made.summary:
         terminal.out.print(line, markup=False)
-    terminal.made(made.report, after=f"open {made.report} in a browser, then: clickscape generate {out} --out ads/")
+    terminal.print_output(
+        made.report, after=f"open {made.report} in a browser, then: clickscape generate {out} --out ads/"
+    )
 
 
 @app.command(epilog="Example: clickscape new my-shop")
@@ -38,7 +42,7 @@ def new(workspace: Folder) -> None:
     from clickscape.workspace import Workspace
 
     made = Workspace.create(workspace)
-    terminal.made(made.settings_path, after=f"clickscape ingest {workspace} my-catalog.csv")
+    terminal.print_output(made.settings_path, after=f"clickscape ingest {workspace} my-catalog.csv")
 
 
 @app.command(epilog="Example: clickscape ingest my-shop my-catalog.csv")
@@ -65,14 +69,14 @@ def ingest(
     configured = shop.settings.ingest.matting
     model = matting or (shop.path / configured if configured else None)
     options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
-    made = terminal.watch(stage(shop, feed, workers=workers, options=options, matting=model))
+    made = terminal.run_with_progress(stage(shop, feed, workers=workers, options=options, matting=model))
     terminal.out.print(f"{len(made.products)} products")
     for line in made.report.lines():
         terminal.out.print(line, markup=False)
     for flag, names in flagged(made.products).items():
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         terminal.out.print(f"{len(names)} flagged {flag}: {shown}; look at their cut-outs", markup=False)
-    terminal.made(workspace / "catalog", after=f"clickscape generate {workspace} --out ads/")
+    terminal.print_output(workspace / "catalog", after=f"clickscape generate {workspace} --out ads/")
 
 
 @app.command(epilog="Example: clickscape simulate my-shop --world harmony")
@@ -88,11 +92,13 @@ def simulate(
 
     shop = Workspace.open(workspace)
     chosen = {key: value for key, value in (("world", world), ("seed", seed)) if value is not None}
-    manifest = terminal.watch(stage(shop, shop.settings.simulate.model_copy(update=chosen), workers=workers))
+    manifest = terminal.run_with_progress(
+        stage(shop, shop.settings.simulate.model_copy(update=chosen), workers=workers)
+    )
     terminal.out.print(
         f"{manifest.result['creatives']} creatives, simulated clicks of the world {manifest.result['world']}"
     )
-    terminal.made(shop.clicks, after=f"clickscape clicks {workspace}")
+    terminal.print_output(shop.clicks, after=f"clickscape clicks {workspace}")
 
 
 @app.command(epilog="Example: clickscape clicks my-shop --explain A-17")
@@ -128,12 +134,12 @@ def clicks(
     shop = Workspace.open(workspace)
     source = log if log is None or is_address(log) else str(Path(log).absolute())
     chosen = {key: value for key, value in (("source", source), ("table", table)) if value is not None}
-    manifest = terminal.watch(stage(shop, shop.settings.clicks.model_copy(update=chosen)))
+    manifest = terminal.run_with_progress(stage(shop, shop.settings.clicks.model_copy(update=chosen)))
     if explain:
         explanation = explain_clicks(shop, manifest, product_id=product, whole=as_json)
-        for line in [to_json(explanation.as_record())] if as_json else map(terminal.shown, explanation.lines()):
+        for line in [to_json(explanation.as_record())] if as_json else map(terminal.printable, explanation.lines()):
             terminal.out.print(line, markup=False)
         return
     for line in manifest.result["summary"]:
         terminal.out.print(line, markup=False)
-    terminal.made(shop.clicks, after=f"clickscape reward {workspace}")
+    terminal.print_output(shop.clicks, after=f"clickscape reward {workspace}")

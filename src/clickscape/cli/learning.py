@@ -1,4 +1,4 @@
-"""Commands that train, judge and convert models."""
+"""Commands that train, evaluate and convert models."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def pretrain(
     workspace: Folder,
     steps: Annotated[int, typer.Option(min=1, help="Steps of joint training on the workspace's own creatives.")] = 500,
 ) -> None:
-    """Teach the prompt model this workspace's words and pictures: the four tasks on its own creatives."""
+    """Fine-tune the prompt model on the four instruction tasks with this workspace's creatives."""
     from clickscape.stages.pretrain import pretrain as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
     settings = shop.settings.pretrain.model_copy(update={"joint_steps": steps})
-    manifest = terminal.watch(stage(shop, settings))
+    manifest = terminal.run_with_progress(stage(shop, settings))
     terminal.out.print(f"loss {manifest.result['loss']:.3f} nats per answer token")
-    terminal.made(shop.models / "pretrained", after=f"clickscape optimize {workspace}")
+    terminal.print_output(shop.models / "pretrained", after=f"clickscape optimize {workspace}")
 
 
 class _TrainUnlessNamed(typer.core.TyperGroup):
@@ -40,7 +40,7 @@ class _TrainUnlessNamed(typer.core.TyperGroup):
 _reward = typer.Typer(
     cls=_TrainUnlessNamed,
     rich_markup_mode=None,
-    help="Train a reward model (`clickscape reward WORKSPACE`), or judge one on a list of pairs.",
+    help="Train a reward model (`clickscape reward WORKSPACE`), or evaluate one on a list of pairs.",
 )
 app.add_typer(_reward, name="reward", epilog="Example: clickscape reward my-shop")
 
@@ -51,24 +51,26 @@ def reward(
     form: Annotated[Literal["single", "pair"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="Folder or hub id of a vision encoder or model that sees. Default: clickscape.toml."),
+        typer.Option(help="Folder or hub id of a vision encoder or vision-language model. Default: clickscape.toml."),
     ] = None,
     judge: Annotated[
         Literal["none", "scene", "single", "pair"] | None,
-        typer.Option(help="Also train a judge of this form on products of its own. Default: clickscape.toml."),
+        typer.Option(
+            help="Also train a judge, a second reward model, on products of its own. Default: clickscape.toml."
+        ),
     ] = None,
 ) -> None:
-    """Train the reward model on the clicks and judge it on held-out products; `train` may be left out."""
+    """Train the reward model on the clicks and evaluate it on held-out products; `train` may be left out."""
     from clickscape.stages.reward import reward as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
     given = {"form": form, "backbone": backbone, "judge": judge}
     settings = shop.settings.reward.model_copy(update={name: value for name, value in given.items() if value})
-    manifest = terminal.watch(stage(shop, settings))
+    manifest = terminal.run_with_progress(stage(shop, settings))
     for line in manifest.result["summary"]:
         terminal.out.print(line, markup=False)
-    terminal.made(shop.models / "reward", after=f"clickscape optimize {workspace}")
+    terminal.print_output(shop.models / "reward", after=f"clickscape optimize {workspace}")
 
 
 @_reward.command("evaluate", epilog="Example: clickscape reward evaluate pairs.json --model my-shop/models/reward")
@@ -77,27 +79,27 @@ def evaluate(
     model: Annotated[Path, typer.Option(help="Folder of the reward model.")],
     image_dir: Annotated[Path | None, typer.Option(help="Folder of the pictures. Default: the list's own.")] = None,
 ) -> None:
-    """Judge a reward model on a left/right test list (image, left_ctr, right_ctr, target)."""
+    """Evaluate a reward model on a left/right test list (image, left_ctr, right_ctr, target)."""
     from clickscape.stages import pairwise_list as stage
 
-    for line in stage.summary(terminal.watch(stage.evaluate(pairs, model=model, image_dir=image_dir))):
+    for line in stage.summary(terminal.run_with_progress(stage.evaluate(pairs, model=model, image_dir=image_dir))):
         terminal.out.print(line, markup=False)
 
 
 @app.command(epilog="Example: clickscape convert --from caig downloaded/ --vision-tower clip/ --out models/prompt")
 def convert(
     source: Annotated[Path, typer.Argument(help="Folder of the checkpoint.", show_default=False)],
-    vision_tower: Annotated[Path, typer.Option(help="Folder of the CLIP model that it sees with.")],
+    vision_tower: Annotated[Path, typer.Option(help="Folder of the checkpoint's CLIP vision tower.")],
     out: Annotated[Path, typer.Option(help="Folder to make; an older checkpoint there is replaced.")],
-    layout: Annotated[Literal["caig"], typer.Option("--from", help="Whose layout it is.")] = "caig",
+    layout: Annotated[Literal["caig"], typer.Option("--from", help="Layout of the checkpoint.")] = "caig",
 ) -> None:
-    """Make a Hugging Face folder of a checkpoint of the paper's code: its prompt model, or its reward model."""
+    """Convert a checkpoint of the paper's code, prompt model or reward model, to a Hugging Face folder."""
     from clickscape.stages.convert import convert as stage
 
-    made = terminal.watch(stage(source, vision_tower=vision_tower, out=out))
+    made = terminal.run_with_progress(stage(source, vision_tower=vision_tower, out=out))
     terminal.out.print(f"{layout} {made.kind} model, {made.tensors} tensors")
     opened = f'clickscape.vlm.load("{out}")' if made.kind == "prompt" else ""
-    terminal.made(out, after=opened or f"clickscape reward evaluate pairs.json --model {out}")
+    terminal.print_output(out, after=opened or f"clickscape reward evaluate pairs.json --model {out}")
 
 
 @app.command(epilog="Example: clickscape merge my-adapter/ --out models/prompt")
@@ -111,9 +113,9 @@ def merge(
     """Fold a LoRA adapter into its base model: one checkpoint that any program opens with `transformers`."""
     from clickscape.stages.merge import merge as stage
 
-    made = terminal.watch(stage(adapter, out=out, base=base))
+    made = terminal.run_with_progress(stage(adapter, out=out, base=base))
     terminal.out.print(f"{made.parameters:,} weights on {made.base}", markup=False)
-    terminal.made(out, after=f'clickscape.vlm.load("{out}")')
+    terminal.print_output(out, after=f'clickscape.vlm.load("{out}")')
 
 
 @app.command(epilog="Example: clickscape optimize my-shop --objective product_centric")
@@ -124,7 +126,7 @@ def optimize(
     ] = None,
     preference: Annotated[Literal["dpo", "margin_dpo"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
 ) -> None:
-    """Teach the prompt model what the reward model prefers, product by product (PCPO).
+    """Train the prompt model on the reward model's preferences (product-centric preference optimization, PCPO).
 
     Several processes at once: torchrun --nproc_per_node 2 -m clickscape optimize my-shop
     """
@@ -136,9 +138,9 @@ def optimize(
     given = {"objective": objective, "preference": preference}
     settings = shop.settings.optimize.model_copy(update={name: value for name, value in given.items() if value})
     with launched() as processes:
-        manifest = terminal.watch(stage(shop, settings, processes=processes))
+        manifest = terminal.run_with_progress(stage(shop, settings, processes=processes))
         if not processes.is_main:
             return
     for line in manifest.result["summary"]:
         terminal.out.print(line, markup=False)
-    terminal.made(shop.models / "prompt", after=f"clickscape generate {workspace} --out ads/")
+    terminal.print_output(shop.models / "prompt", after=f"clickscape generate {workspace} --out ads/")

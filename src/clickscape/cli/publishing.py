@@ -48,7 +48,7 @@ def generate(
     given["writer_model"] = writer_model
     chosen = {key: value for key, value in given.items() if value is not None}
     options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
-    made = terminal.watch(
+    made = terminal.run_with_progress(
         stage.generate(
             workspace=workspace,
             catalog=catalog,
@@ -60,9 +60,9 @@ def generate(
         )
     )
     for line in made.lines:
-        terminal.out.print(terminal.shown(line), markup=False)
+        terminal.out.print(terminal.printable(line), markup=False)
     then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
-    terminal.made(out, after=f"open {out / 'index.html'} in a browser{then}")
+    terminal.print_output(out, after=f"open {out / 'index.html'} in a browser{then}")
 
 
 @app.command(epilog="Example: clickscape review my-shop --approve A-17-1 --reject A-17-2")
@@ -83,9 +83,10 @@ def review(
     for creative in creatives:
         status = f"{creative.status}{', stale' if creative.creative_id in old else ''}"
         terminal.out.print(
-            f"{status:<15} {terminal.shown(creative.creative_id)}  {terminal.shown(creative.description)}", markup=False
+            f"{status:<15} {terminal.printable(creative.creative_id)}  {terminal.printable(creative.description)}",
+            markup=False,
         )
-    terminal.made(
+    terminal.print_output(
         shop.creatives_path, after=f"clickscape export {workspace} --placement 'meta-*' --approved-only --out exports/"
     )
 
@@ -97,9 +98,9 @@ def refresh(workspace: Folder) -> None:
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    for line in terminal.watch(stage(shop)).lines:
+    for line in terminal.run_with_progress(stage(shop)).lines:
         terminal.out.print(line, markup=False)
-    terminal.made(shop.creatives_path, after=f"clickscape review {workspace} --approve-all")
+    terminal.print_output(shop.creatives_path, after=f"clickscape review {workspace} --approve-all")
 
 
 @app.command(epilog="Example: clickscape placements 'google-display-*'")
@@ -137,7 +138,7 @@ def export(
     from clickscape.stages.rendition import Words
     from clickscape.workspace import Workspace
 
-    made = terminal.watch(
+    made = terminal.run_with_progress(
         stage(
             Workspace.open(workspace),
             placements=placement,
@@ -150,7 +151,7 @@ def export(
     )
     for line in made.summary:
         terminal.out.print(line, markup=False)
-    terminal.made(out / "manifest.json", after=f"clickscape inspect {out}/*/*")
+    terminal.print_output(out / "manifest.json", after=f"clickscape inspect {out}/*/*")
 
 
 @app.command(epilog="Example: clickscape score my-shop --product A-17 ad-1.png ad-2.png")
@@ -191,15 +192,15 @@ def explain(
 
         found = explain_elements(shop, category=category)
         for line in found.lines:
-            terminal.out.print(terminal.shown(line), markup=False)
-        terminal.made(found.table, after=f"clickscape generate {workspace} --out ads/")
+            terminal.out.print(terminal.printable(line), markup=False)
+        terminal.print_output(found.table, after=f"clickscape generate {workspace} --out ads/")
         return
     from clickscape.stages.explain import explain_creative
 
-    made = terminal.watch(explain_creative(shop, creative))
+    made = terminal.run_with_progress(explain_creative(shop, creative))
     for line in made.lines():
-        terminal.out.print(terminal.shown(line), markup=False)
-    terminal.made(made.picture, after=f"clickscape explain {workspace} --elements")
+        terminal.out.print(terminal.printable(line), markup=False)
+    terminal.print_output(made.picture, after=f"clickscape explain {workspace} --elements")
 
 
 @app.command(epilog="Example: clickscape inspect ads/A-17-1.png")
@@ -228,7 +229,7 @@ def inspect(files: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP 
             terminal.out.print(f"{path}: {found.format}, {state}", markup=False)
             for key, value in asdict(found.provenance).items():
                 if value not in (None, ""):
-                    terminal.out.print(f"  {key:<12} {terminal.shown(str(value))}", markup=False)
+                    terminal.out.print(f"  {key:<12} {terminal.printable(str(value))}", markup=False)
         if found is None or found.altered:
             code = max(code, 1)
     raise typer.Exit(code)
@@ -240,4 +241,4 @@ def report(workspace: Folder) -> None:
     from clickscape.stages.report import report as stage
     from clickscape.workspace import Workspace
 
-    terminal.made(stage(Workspace.open(workspace)), after=f"clickscape generate {workspace} --out ads/")
+    terminal.print_output(stage(Workspace.open(workspace)), after=f"clickscape generate {workspace} --out ads/")

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 Folder = Annotated[Path, typer.Argument(help="Folder of the workspace.", show_default=False)]
 FeedFormat = Annotated[
     Literal["google-xml", "google-tsv", "shopify", "meta", "jsonl", "csv", "parquet", "json"] | None,
-    typer.Option("--format", help="Format of the feed; told from its content unless given."),
+    typer.Option("--format", help="Format of the feed. Default: detected from its content."),
 ]
 AllowRemote = Annotated[
     bool,
@@ -26,7 +26,7 @@ AllowRemote = Annotated[
 ]
 SkipBadRows = Annotated[
     bool,
-    typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of refusing the feed."),
+    typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of stopping at the first."),
 ]
 app = typer.Typer(
     help="Turn a product catalog and its click logs into advertising images that people click.",
@@ -39,18 +39,19 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def shown(text: str) -> str:
-    """Text of a file that nobody vouches for: at most 500 characters, and none that a terminal would obey."""
+def printable(text: str) -> str:
+    """Return untrusted text for a terminal: at most 500 characters, control characters escaped."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:500])
 
 
-def made(path: Path, *, after: str) -> None:
+def print_output(path: Path, *, after: str) -> None:
+    """Print the path that a command wrote and the command to run next."""
     out.print(f"made {path}", markup=False)
     out.print(f"next: {after}", markup=False)
 
 
-def watch(stage: Stage[Result]) -> Result:
-    """Run a stage with a bar per stage name on a terminal, and with plain lines elsewhere."""
+def run_with_progress(stage: Stage[Result]) -> Result:
+    """Run a stage with a progress bar on a terminal, and with plain lines elsewhere; return its result."""
     if not err.is_terminal:
         return run(stage, on_progress=_plain_lines())
     columns = (TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -60,21 +61,21 @@ def watch(stage: Stage[Result]) -> Result:
         def draw(progress: Progress) -> None:
             if progress.stage not in tasks:
                 tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total, note="")
-            note = shown(progress.note)
+            note = printable(progress.note)
             bars.update(tasks[progress.stage], completed=progress.done, total=progress.total, note=note)
 
         return run(stage, on_progress=draw)
 
 
 def _plain_lines() -> Callable[[Progress], None]:
-    """A listener that prints a line per stage and tenth of it."""
-    told: dict[str, int] = {}
+    """Return a listener that prints a line for every tenth of a stage."""
+    printed: dict[str, int] = {}
 
     def show_progress(progress: Progress) -> None:
         tenth = 10 * progress.done // max(progress.total, 1)
-        if told.get(progress.stage) != tenth:
-            told[progress.stage] = tenth
-            note = f"  {shown(progress.note)}" if progress.note else ""
+        if printed.get(progress.stage) != tenth:
+            printed[progress.stage] = tenth
+            note = f"  {printable(progress.note)}" if progress.note else ""
             err.print(f"{progress.stage}: {progress.done} of {progress.total}{note}", markup=False)
 
     return show_progress

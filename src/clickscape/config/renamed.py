@@ -13,6 +13,7 @@ from clickscape.errors import ConfigError
 
 RENAMED: Mapping[str, str] = {
     "watch": "monitor",
+    "fidelity.grounding": "fidelity.contact_shadow",
 }
 """Old section or "section.key" → the new one; a section stands for all of its keys."""
 

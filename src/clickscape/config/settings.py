@@ -201,7 +201,7 @@ class FidelityConfig(StageConfig):
     extension: float = Field(
         0.01, ge=0, le=1, description="share of the product's area that goes on past its mask, at most; models only"
     )
-    grounding: float = Field(
+    contact_shadow: float = Field(
         0.025,
         ge=-0.03,
         le=0.08,

@@ -1,4 +1,4 @@
-"""Does the product stand on something?  Evidence of ground right below its lowest pixels: contact shadow or reflection.
+"""Measure whether a product stands on something: contact shadow or reflection right below its lowest pixels.
 
 A contact shadow is darkest where the product touches and fades within a few pixels, so the picture brightens from pixel
 to pixel below the foot; little else in a scene does so just there. A glossy surface shows the product's colors instead.
@@ -36,8 +36,8 @@ def shows_ground(shape: tuple[int, int]) -> bool:
     return min(shape) >= _FEWEST
 
 
-def grounding(image: Floats, product: Floats) -> float | None:
-    """Brightening below the foot, natural logarithm of linear light per pixel, plus a share of what it mirrors.
+def measure_contact_shadow(image: Floats, product: Floats) -> float | None:
+    """Return the brightening below the foot, natural logarithm of linear light per pixel, plus a weighted reflection.
 
     `image` (height, width, 3) and `product` (height, width, 4) are 0..1. About 0.06 under a product that stands, about
     0 under one that floats; None where too few rows lie below the product to know.

@@ -1,7 +1,7 @@
-"""The policy gate: what a description may not say, because ad platforms forbid it or because the user does.
+"""The content rules gate: words that a description may not contain, by the ad platforms' rules or the user's.
 
-The platforms' rules are data, `policy.toml`: they change, so every one names the public page that it follows and when
-that page was read. A word list is a seat belt and no reviewer: it knows words, not pictures, and no irony.
+The platforms' rules are data, `content_rules.toml`: they change, so each names the public page that it follows and when
+that page was read. A word list does not replace a reviewer: it knows neither images nor irony.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not (self.reason.strip() and self.source.strip() and self.phrases.get(ENGLISH)):
-            raise ValueError(f"policy rule {self.name!r}: needs a reason, a source and English phrases")
+            raise ValueError(f"content rule {self.name!r}: needs a reason, a source and English phrases")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def check(
     """
     known = [rule.name for rule in load()]
     if unknown := sorted(set(allow) - set(known)):
-        raise ConfigError(f"[brand] allow: no policy rule {unknown[0]!r}; expected some of: {', '.join(known)}")
+        raise ConfigError(f"[brand] allow: no content rule {unknown[0]!r}; expected some of: {', '.join(known)}")
     found = [
         Breach(rule.name, phrase, rule.reason, rule.source, rule.checked.isoformat())
         for rule in load()
@@ -99,7 +99,7 @@ def _phrases(by_language: Mapping[str, tuple[str, ...]], language: str) -> tuple
 
 @lru_cache(maxsize=1)
 def _data() -> tuple[Mapping[str, tuple[str, ...]], tuple[Rule, ...]]:
-    text = resources.files("clickscape.gates").joinpath("policy.toml").read_text(encoding="utf-8")
+    text = resources.files("clickscape.gates").joinpath("content_rules.toml").read_text(encoding="utf-8")
     data = tomllib.loads(text)
     rules = tuple(
         Rule(

@@ -62,7 +62,7 @@ def _lightness(outlines: Sequence[Outline], side: int) -> Floats:
     """Lightness (point, depth) of the background that the outlines show to one side (left, right, up); else NaN."""
     shown = [
         np.where(
-            outline.clear & (outline.judged & (outline.side == side))[:, None],
+            outline.clear & (outline.checked & (outline.side == side))[:, None],
             cv2.cvtColor(outline.image, cv2.COLOR_RGB2LAB)[..., 0],
             np.float32(np.nan),
         )
@@ -101,7 +101,7 @@ def _differences(outline: Outline, offset: int) -> Floats:
     seen, clean, usable = [], [], []
     for depth in RIM:
         index = outline.at(offset + depth)
-        valid = (known >= 2) & outline.judged
+        valid = (known >= 2) & outline.checked
         if offset or depth > 2:
             valid &= outline.clear[:, index]
         share = valid.astype(np.float32)[:, None]

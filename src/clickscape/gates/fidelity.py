@@ -1,8 +1,7 @@
-"""The fidelity gate: does a picture show the product as it is, whole, clean at its edge, and standing on something?
+"""The fidelity gate: check that an image shows the product unchanged, whole, with a clean edge, on a surface.
 
-Nothing but the picture and the placed cut-out is looked at, so the gate serves every renderer. The product's own pixels
-are compared at full size; all else is judged where a viewer would see it, at WORKING pixels a side or fewer. Left and
-right do not matter.
+It reads the image and the placed cut-out alone, so it serves every renderer. The product's own pixels are compared at
+full size; all else is measured with at most WORKING pixels on the shorter side. A mirrored image measures the same.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickscape.config import FidelityConfig
-from clickscape.gates.contact_shadow import grounding, shows_ground
+from clickscape.gates.contact_shadow import measure_contact_shadow, shows_ground
 from clickscape.gates.edge import edge_difference, seam_step
 from clickscape.gates.extension import extension_share
 from clickscape.gates.outline import Floats, unroll
@@ -31,7 +30,7 @@ _REMEDIES: dict[Kind, str] = {
     "edge": "ΔE2000 from a clean composite at the edge: composite the cut-out with its own soft alpha, or draw again.",
     "seam": "units of lightness jump around the product: blend the background up to the edge, or draw again.",
     "extended": "of the product's area go on past its mask: draw again, or tie the renderer closer to the outline.",
-    "floating": "evidence of ground below the product: give it a contact shadow, or draw again.",
+    "floating": "of contact shadow below the product: give it one, or draw again.",
     "out_of_frame": "of the side is left beyond the safe zone: place the product smaller or nearer the center.",
     "too_small": "of width or height is all that the product fills: place it larger.",
 }
@@ -48,7 +47,7 @@ class Limits:
     edge: float = _DEFAULTS.edge
     seam: float = _DEFAULTS.seam
     extension: float = _DEFAULTS.extension
-    grounding: float = _DEFAULTS.grounding
+    contact_shadow: float = _DEFAULTS.contact_shadow
     extent: float = _DEFAULTS.extent
     safe_zone: tuple[float, float, float, float] = (_DEFAULTS.room,) * 4
 
@@ -58,17 +57,17 @@ class Measures:
     """What was measured in one picture.
 
     `altered`: opaque pixels that differ, or the 99th percentile of their ΔE2000; `edge`: ΔE2000 to a clean composite;
-    `seam`: step in lightness, CIELAB units; `extension`: share of the product's area; `grounding`: evidence of contact
-    below the product, None where it ends too near the border or the picture is too small to know; `room`: the smallest
-    share of the picture's side left free beyond the safe zone; `extent`: share of width or height that the product
-    fills, the larger of both.
+    `seam`: step in lightness, CIELAB units; `extension`: share of the product's area; `contact_shadow`: brightening
+    per pixel below the product, None where it ends too near the border or the picture is too small to know; `room`: the
+    smallest share of the picture's side left free beyond the safe zone; `extent`: share of width or height that the
+    product fills, the larger of both.
     """
 
     altered: float
     edge: float
     seam: float
     extension: float
-    grounding: float | None
+    contact_shadow: float | None
     room: float
     extent: float
 
@@ -98,14 +97,14 @@ def measure(
         edge=edge_difference(outlines),
         seam=seam_step(outlines if large[0] is shown else unroll(*large)),
         extension=extension_share(shown, placed),
-        grounding=grounding(*large) if shows_ground(image.shape[:2]) else None,
+        contact_shadow=measure_contact_shadow(*large) if shows_ground(image.shape[:2]) else None,
         room=room(product, safe_zone),
         extent=extent(product),
     )
 
 
 def check_measures(measured: Measures, *, tolerance: float = 0.0, limits: Limits | None = None) -> GateResult:
-    """Check what was measured: `check` without measuring."""
+    """Compare measures with their limits."""
     allowed = limits or Limits()
     at_most: tuple[tuple[Kind, float, float], ...] = (
         ("altered", measured.altered, tolerance),
@@ -114,7 +113,7 @@ def check_measures(measured: Measures, *, tolerance: float = 0.0, limits: Limits
         ("extended", measured.extension, allowed.extension),
     )
     at_least: tuple[tuple[Kind, float | None, float], ...] = (
-        ("floating", measured.grounding, allowed.grounding),
+        ("floating", measured.contact_shadow, allowed.contact_shadow),
         ("out_of_frame", measured.room, 0.0),
         ("too_small", measured.extent, allowed.extent),
     )
@@ -136,7 +135,7 @@ def _check(image: Bytes, product: Bytes) -> None:
         raise ValueError(f"the placed cut-out is uint8 {(*image.shape[:2], 4)}, got {product.dtype} {product.shape}")
     if not (product[..., 3] >= _SOLID).any():
         raise ValueError(
-            f"no pixel of the placed cut-out has an alpha of {_SOLID} or more: there is no product to judge"
+            f"no pixel of the placed cut-out has an alpha of {_SOLID} or more: there is no product to check"
         )
 
 
@@ -185,7 +184,7 @@ def _bytes(picture: tuple[Bytes, Bytes]) -> bytes:
 def at_working_size(image: Bytes, product: Bytes) -> tuple[Floats, Floats]:
     """Image and cut-out, 0..1, with at most WORKING pixels on the shorter side; hidden colors do not come up.
 
-    Of a picture and its mirror image the one whose bytes come first is taken: both are judged on the very same pixels.
+    Of a picture and its mirror image the one whose bytes come first is taken: both are measured on the same pixels.
     """
     image, product = min((image, product), (image[:, ::-1], product[:, ::-1]), key=_bytes)
     shown, placed = (each.astype(np.float32) / np.float32(255) for each in (image, product))

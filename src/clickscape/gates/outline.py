@@ -27,8 +27,8 @@ class Outline:
     """One closed outline, n points with depths INNER … OUTER along the outward normal, 1 pixel apart.
 
     `image` and `product` (point, depth, 3): display colors 0..1 of the picture, and of the cut-out times its alpha;
-    `alpha` (point, depth); `clear` (point, depth): in the picture and without any product; `judged` (point,): not near
-    the foot, where contact shadow and reflection belong to a right picture; `side` (point,): where the outline looks,
+    `alpha` (point, depth); `clear` (point, depth): in the picture and without any product; `checked` (point,): not near
+    the foot, where contact shadow and reflection belong to a right picture; `side` (point,): where the outline faces,
     0 left, 1 right, 2 up, −1 down.
     """
 
@@ -36,7 +36,7 @@ class Outline:
     product: Floats
     alpha: Floats
     clear: Mask
-    judged: Mask
+    checked: Mask
     side: npt.NDArray[np.int8]
 
     def at(self, depth: int) -> int:
@@ -47,7 +47,7 @@ class Outline:
 def unroll(image: Floats, product: Floats, *, foot_share: float = 0.12) -> list[Outline]:
     """The outlines, holes included, of a placed product (height, width, 4) in an image (height, width, 3), both 0..1.
 
-    `foot_share` of the product's height above its lowest pixel, and outlines that look down, are not judged.
+    `foot_share` of the product's height above its lowest pixel, and outlines that face down, are not checked.
     """
     height, width = image.shape[:2]
     alpha = product[..., 3]
@@ -80,7 +80,7 @@ def unroll(image: Floats, product: Floats, *, foot_share: float = 0.12) -> list[
                 alpha=np.asarray(placed[..., 3], np.float32),
                 clear=inside & (placed[..., 3] < 0.004),
                 side=_side(normal),
-                judged=(normal[:, 1] < 0.5) & (row < foot),
+                checked=(normal[:, 1] < 0.5) & (row < foot),
             )
         )
     return made

@@ -69,7 +69,7 @@ class Contrast:
     def contrast(self, products: Sequence[Product], descriptions: Sequence[str]) -> np.ndarray:
         """log p(y|x) − mean of log p(y|x̃) over the panel's products of other departments, (description,) nats."""
         own = np.concatenate([np.zeros(0), *self._own(products, descriptions)])
-        others = np.array([self._told_of(other, descriptions) for other in self._panel])
+        others = np.array([self._panel_log_probs(other, descriptions) for other in self._panel])
         foreign = np.array(
             [[other.department != product.department for product in products] for other in self._panel]
         ).reshape(others.shape)
@@ -88,8 +88,8 @@ class Contrast:
             ]
             yield self._log_probs([products[start] for start in some], answers)
 
-    def _told_of(self, other: Product, descriptions: Sequence[str]) -> np.ndarray:
-        """log p(y|x̃) of all descriptions for one x̃."""
+    def _panel_log_probs(self, other: Product, descriptions: Sequence[str]) -> np.ndarray:
+        """log p(y|x̃) of all descriptions for one product x̃ of the panel."""
         parts = [
             self._log_probs([other], [(0, text) for text in descriptions[start : start + ANSWERS_PER_PASS]])
             for start in range(0, len(descriptions), ANSWERS_PER_PASS)

@@ -1,4 +1,4 @@
-"""The relevance gate by a vision model: behind an OpenAI-compatible address, it is shown product and description.
+"""The relevance gate by a vision model behind an OpenAI-compatible address, which sees product and description.
 
 Nothing is asked of the network unless the settings name an address. An answer that cannot be read is an error and never
 a result: a model that is silent must not be taken for one that agrees.
@@ -41,9 +41,11 @@ class VlmRelevance:
             raise ConfigError(f"relevance.address: {error}") from None
         if not self._endpoint.is_private:
             raise ConfigError(f"relevance.address: {config.address!r} is no https address (http for this machine "
-                              "alone), and products are not shown in the clear. Use https.")  # fmt: skip
+                              "alone), and products are not sent unencrypted. Use https.")  # fmt: skip
         if not config.model:
-            raise ConfigError("relevance.model: the server must be told which model to ask. Name one that sees.")
+            raise ConfigError(
+                "relevance.model: empty, and the server needs a model's name. Name a model that takes images."
+            )
         self._config = config
         self._pictures = pictures
 
@@ -51,13 +53,13 @@ class VlmRelevance:
         """Passed where the model's score reaches `least_score`; ModelError when no answer can be had."""
         results = []
         for product, description in zip(products, descriptions, strict=True):
-            score, reason = self.look(product, description)
+            score, reason = self.score(product, description)
             failure = Failure("irrelevant", score, self._config.least_score, f"of 10 by {self._config.model}: {reason}")
             results.append(GateResult() if score >= self._config.least_score else GateResult((failure,)))
         return results
 
-    def look(self, product: Product, description: str) -> tuple[float, str]:
-        """The score, 0 to 10, and the reason in the model's own words (one line, at most 200 characters)."""
+    def score(self, product: Product, description: str) -> tuple[float, str]:
+        """Return the score, 0 to 10, and the reason in the model's own words (one line, at most 200 characters)."""
         picture = data_url(self._pictures(product))
         text = f'{QUESTION}\nProduct: "{product_text(product)}"\nBackground: "{clean(description, limit=400)}"'
         asked = {
@@ -81,11 +83,13 @@ class VlmRelevance:
             values = json.loads(found.group() if found else content)
             score, reason = float(values["score"]), clean(str(values.get("reason", "")), limit=200)
         except (LookupError, TypeError, ValueError, AttributeError):
-            raise ModelError(self._problem("gave no score. Choose a model that sees and answers in JSON.")) from None
+            raise ModelError(
+                self._problem("gave no score. Choose a model that takes images and answers in JSON.")
+            ) from None
         if not 0 <= score <= 10:
             raise ModelError(self._problem(f"gave a score of {score:g}, expected 0 to 10. Choose another model."))
         return score, reason
 
     def _problem(self, what: str) -> str:
         """Which server and model, and what is wrong with them."""
-        return f"the relevance judge at {self._endpoint.address} ({self._config.model}) {what}"
+        return f"the relevance model at {self._endpoint.address} ({self._config.model}) {what}"

@@ -100,7 +100,7 @@ def fidelity_limits(config: FidelityConfig, *, source: DigitalSource, margins: M
         edge=config.edge,
         seam=config.seam,
         extension=math.inf if source == "compositeSynthetic" else config.extension,
-        grounding=config.grounding,
+        contact_shadow=config.contact_shadow,
         extent=config.extent,
         safe_zone=(left, top, right, bottom),
     )

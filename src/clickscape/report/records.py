@@ -1,4 +1,4 @@
-"""What a report can say, as frozen records: every part may be missing, and a missing part is left out, never faked.
+"""The contents of a report as frozen records; every section may be missing, and is then left out of the page.
 
 Numbers carry their interval (`Estimate`). A true CTR is known in a simulated world only, so a report that is not
 simulated refuses one. Pictures are paths relative to the workspace; `clickscape.report.render` embeds them.
@@ -19,7 +19,7 @@ from clickscape.files import atomic_file
 from clickscape.types import Estimate
 
 Role = Literal["pretrained", "preference_only", "product_centric", "search", "oracle"]
-"""What a row or a curve stands for; it decides the color, the same in every figure."""
+"""Kind of model that a row or a curve belongs to; it decides the color, the same in every figure."""
 
 ROLE_NAMES: Mapping[str, str] = {
     "pretrained": "pre-trained",
@@ -137,7 +137,7 @@ class TrainingStep(_Record):
 
 
 class RoundResult(_Record):
-    """Where an arm stands after a round (0 = before the first), over held-out products; uplift: 0.4 = +40 %."""
+    """Reward and uplift of a variant after a round (0 = before the first), held-out products; uplift: 0.4 = +40 %."""
 
     round: int = Field(ge=0)
     reward: Measured | None = None
@@ -145,7 +145,7 @@ class RoundResult(_Record):
 
 
 class LearningCurve(_Record):
-    """How one arm learned."""
+    """The training steps and rounds of one variant."""
 
     role: Role
     steps: tuple[TrainingStep, ...] = ()
@@ -165,7 +165,7 @@ class ComparisonRow(_Record):
 
 
 class Comparison(_Record):
-    """The arms side by side; `judge` says by what measure an ad wins against the pre-trained model's."""
+    """The variants side by side; `judge` says by what measure an ad wins against the pre-trained model's."""
 
     rows: tuple[ComparisonRow, ...] = Field(min_length=1)
     products: int = Field(ge=1)

@@ -190,7 +190,7 @@ def _count_cell(one: Estimate) -> Cell:
 
 
 def learning_panels(learning: Sequence[LearningCurve]) -> list[Panel]:
-    """Panels over rounds, then over steps; what no arm recorded gives no panel."""
+    """Panels over rounds, then over steps; what no variant recorded gives no panel."""
     panels = [
         _round_panel("True CTR uplift, per round", "over the pre-trained model; bars are {level} intervals", learning,
                      lambda result: result.true_uplift, lambda tick: words.percent(tick, signed=True), zero=True),

@@ -110,7 +110,7 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
     for _ in range(_ATTEMPTS):
         text = _SHAPES[int(rng.integers(len(_SHAPES)))](_Words(scene, rng))
         read = parse(text)
-        if read.scene == scene and read.parses:
+        if read.scene == scene and read.is_valid:
             return text
     return _plainly(scene)
 

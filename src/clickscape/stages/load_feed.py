@@ -8,7 +8,7 @@ from pathlib import Path
 from clickscape.catalog import feeds
 from clickscape.catalog.addresses import Network
 from clickscape.catalog.checking import is_remote
-from clickscape.catalog.feed_report import FeedReport, Missing, Tally
+from clickscape.catalog.feed_report import FeedReport, FeedReportBuilder, FeedWarning
 from clickscape.catalog.remote import Fetched, fetch
 from clickscape.errors import FeedError
 from clickscape.stages.progress import Progress, Stage
@@ -43,16 +43,16 @@ def load_feed(feed: Path, *, cache: Path, options: FeedOptions | None = None) ->
     when none is left.
     """
     options = options or FeedOptions()
-    tally = Tally()
+    builder = FeedReportBuilder()
     found: list[tuple[str, Product]] = []
     for row in feeds.iterate(
         feed, format=options.format, allow_remote=options.allow_remote, skip_bad_rows=options.skip_bad_rows
     ):
         if row.product is None:
-            tally.skip(row.place, row.problem)
+            builder.add_skipped(row.place, row.problem)
         else:
             found.append((row.place, row.product))
-            tally.lack(*row.missing)
+            builder.add_warnings(*row.warnings)
     links = [image for _, product in found for image in (product.image, *product.more_images) if is_remote(image)]
     fetched = yield from _download(links, cache, options)
     products: list[Product] = []
@@ -61,11 +61,11 @@ def load_feed(feed: Path, *, cache: Path, options: FeedOptions | None = None) ->
         if problem and not options.skip_bad_rows:
             raise FeedError(f"{feed}, {place}: {problem}. {_REMEDY}.")
         if problem:
-            tally.skip(place, problem)
+            builder.add_skipped(place, problem)
         else:
             products.append(_with_files(product, fetched))
-            tally.product(*_photos_left_out(product, place, fetched))
-    report = tally.report()
+            builder.add_product(*_photos_left_out(product, place, fetched))
+    report = builder.build()
     if not products:
         first = report.skipped[0]
         raise FeedError(f"{feed}: every row was left out; the first, {first.place}: {first.reason}")
@@ -103,9 +103,9 @@ def _with_files(product: Product, fetched: dict[str, Fetched]) -> Product:
     return replace(product, image=image, more_images=tuple(path for path in more if path and path != image))
 
 
-def _photos_left_out(product: Product, place: str, fetched: dict[str, Fetched]) -> list[Missing]:
+def _photos_left_out(product: Product, place: str, fetched: dict[str, Fetched]) -> list[FeedWarning]:
     return [
-        Missing("photo left out", place, product.product_id, f"{photo}: {fetched[photo].problem}")
+        FeedWarning("photo left out", place, product.product_id, f"{photo}: {fetched[photo].problem}")
         for photo in product.more_images
         if is_remote(photo) and fetched[photo].problem
     ]

@@ -1,4 +1,4 @@
-"""The multimodal language model: what writes descriptions, and what the reward model sees with."""
+"""The vision-language model: writes background descriptions, and is the backbone of the reward model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Log-probabilities of known tokens, without ever holding places × vocabulary in memory.
+"""Log-probabilities of target tokens, without ever holding positions × vocabulary logits in memory.
 
-Logits are the largest thing in a step of a model with a large vocabulary, and nobody asks for them: the known tokens'
-share is kept, and what its gradient needs is computed again on the way back.
+Logits are the largest tensor in a step of a model with a large vocabulary: only the targets' log-probabilities are
+kept, and the logits are computed again in the backward pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the model is asked: the product as one line of text, and many wordings of the four instruction tasks.
+"""Prompts: the product as one line of text, and many wordings of the four instruction tasks.
 
 Titles come from feeds that nobody has checked: control characters, invisible ones and the brackets of special tokens
 are removed before they reach the tokenizer, the names of speakers and of the product's fields lose their colon, and
@@ -107,7 +107,7 @@ def instruction(task: TaskName, subject: Product | str | None = None, *, variant
 
 def wishes(rules: Rules) -> str:
     """What a brand asks for, in sentences for a model that follows instructions; empty when it asks for nothing."""
-    told = (
+    named = (
         ("Use the words", rules.use),
         ("Avoid", (*rules.avoid, *rules.competitors)),
         ("Colors", rules.palette),
@@ -115,7 +115,7 @@ def wishes(rules: Rules) -> str:
         ("Language", () if rules.language == "en" else (rules.language,)),
     )
     sentences = [
-        f"{name}: {', '.join(clean(word, limit=MAX_WORD) for word in words)}." for name, words in told if words
+        f"{name}: {', '.join(clean(word, limit=MAX_WORD) for word in words)}." for name, words in named if words
     ]
     return " ".join(sentences)
 

@@ -37,7 +37,7 @@ def test_a_full_description_becomes_its_scene() -> None:
     parsed = parse("pale marble podium, soft morning light, eucalyptus leaves, teal wall in a photo studio")
     assert parsed.scene == Scene("studio", "white marble", "window", "podium", "teal", ("eucalyptus",))
     assert parsed.named == {"setting", "surface", "light", "stand", "palette", "prop"}
-    assert parsed.parses
+    assert parsed.is_valid
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_unknown_words_are_reported_and_change_nothing() -> None:
     odd = parse("oak table in a quuxified kitchen, window light, lemons")
     assert odd.scene == plain.scene
     assert odd.unknown == ("quuxified",)
-    assert plain.parses
-    assert not odd.parses
+    assert plain.is_valid
+    assert not odd.is_valid
 
 
 def test_unnamed_slots_take_the_default_of_the_setting() -> None:
     assert parse("at the beach").scene == Scene("beach", "sand", "soft", "floor", None, ())
-    assert not parse("at the beach").parses
+    assert not parse("at the beach").is_valid
 
 
 def test_only_a_wall_has_a_color() -> None:

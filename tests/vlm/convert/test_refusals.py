@@ -18,7 +18,7 @@ from clickscape.errors import ModelError
 from clickscape.stages.convert import convert
 from clickscape.stages.progress import run
 from clickscape.vlm.convert import caig
-from clickscape.vlm.convert.shards import look, stream
+from clickscape.vlm.convert.shards import load_tensors, read_headers
 
 
 def refused(made, out: Path) -> str:
@@ -202,9 +202,9 @@ def test_precision_is_kept_and_little_is_in_memory(original, tmp_path: Path, mon
 def test_a_pickle_of_old_pytorch_is_read_as_well(tmp_path: Path) -> None:
     state = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.zeros(2, dtype=torch.float16)}
     torch.save(state, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    held = look(tmp_path)
+    held = read_headers(tmp_path)
     assert held["a"].shape == (3, 2)
-    for name, tensor in stream(held, ["b", "a"]):
+    for name, tensor in load_tensors(held, ["b", "a"]):
         assert torch.equal(tensor, state[name])
         assert tensor.is_contiguous()
 

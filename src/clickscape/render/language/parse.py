@@ -24,10 +24,10 @@ _ALIKE = 0.72  # least similarity (0 to 1, of difflib) at which a known word is 
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """A scene, the slots that the description itself named, and the words that meant nothing to the studio.
+class ParsedDescription:
+    """The scene of a description, the slots that it names itself, and its words that the lexicon does not know.
 
-    `wish`: the wall shall answer to the product's color; the scene's palette then stands in until a product is there.
+    `wish`: the wall's color shall follow the product's; the scene's palette holds until a product is known.
     """
 
     scene: Scene
@@ -36,8 +36,8 @@ class Parsed:
     wish: Wish | None = None
 
     @property
-    def parses(self) -> bool:
-        """Whether this reads as a description: at least three slots named and no unknown word."""
+    def is_valid(self) -> bool:
+        """Whether the description names at least MIN_SLOTS (3) slots and has no unknown word."""
         return len(self.named) >= MIN_SLOTS and not self.unknown
 
 
@@ -52,7 +52,7 @@ class Span:
 
 
 @lru_cache(maxsize=65_536)
-def parse(description: str) -> Parsed:
+def parse(description: str) -> ParsedDescription:
     """Read a description (its first 2,000 characters); never fails: what is not named takes the setting's default."""
     words = [word.lower() for word in _WORD.findall(description[:MAX_CHARACTERS])]
     found: dict[str, list[str]] = {}
@@ -93,7 +93,7 @@ def parse(description: str) -> Parsed:
     asked = found.get(_WISH) if setting in WALLED and "palette" not in found else None
     wish = cast("Wish", asked[0]) if asked else None
     named = frozenset(found) - {_WISH} | ({"palette"} if wish else set())
-    return Parsed(scene=scene, named=named, unknown=tuple(dict.fromkeys(unknown)), wish=wish)
+    return ParsedDescription(scene=scene, named=named, unknown=tuple(dict.fromkeys(unknown)), wish=wish)
 
 
 def spans(description: str) -> list[Span]:

@@ -78,7 +78,7 @@ class StudioRenderer:
         made = self.compose(
             cutout, scene, size=size, seed=seed, margins=margins, physical_size=physical_size_of(product)
         )
-        return replace(made, unknown=parsed.unknown, parsed=parsed.parses)
+        return replace(made, unknown=parsed.unknown, parsed=parsed.is_valid)
 
     def render_scene(
         self, product: Product, scene: Scene, *, size: tuple[int, int], seed: int, margins: Margins = NO_MARGINS

@@ -20,7 +20,7 @@ from transformers import GenerationConfig, LlavaNextConfig, LlavaNextForConditio
 
 from clickscape.errors import ModelError
 from clickscape.vlm.convert import layout
-from clickscape.vlm.convert.shards import Held, look, stream
+from clickscape.vlm.convert.shards import TensorInfo, load_tensors, read_headers
 
 Kind = Literal["prompt", "reward"]
 
@@ -41,15 +41,15 @@ class Plan:
     kind: Kind
     config: LlavaNextConfig
     processor: LlavaNextProcessor
-    held: Mapping[str, Held]
+    held: Mapping[str, TensorInfo]
     names: Mapping[str, str]
-    tower: Mapping[str, Held]
+    tower: Mapping[str, TensorInfo]
     tower_names: Mapping[str, str]
     rows: int
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class TensorWritten:
     """One tensor is in the new folder: `number` of `total`."""
 
     number: int
@@ -65,7 +65,7 @@ def plan(source: Path, *, vision_tower: Path) -> Plan:
     `vision_tower`. ModelError for another layout, and for any tensor that is missing, too many, or of another shape.
     """
     settings = layout.read_settings(source)
-    held = look(source)
+    held = read_headers(source)
     kind: Kind = "reward" if SCORE in held else "prompt"
     if EMBEDDINGS not in held:
         raise ModelError(f"{source}: no tensor {EMBEDDINGS!r}. Expected the original LLaVA layout over Llama; a folder "
@@ -81,11 +81,11 @@ def plan(source: Path, *, vision_tower: Path) -> Plan:
     expected = _expected(config)
     names = _names(held, expected, source, kind=kind)
     own_tower = {name for name, new in names.items() if new.startswith(layout.TOWER)}
-    tower: dict[str, Held] = {}
+    tower: dict[str, TensorInfo] = {}
     tower_names: dict[str, str] = {}
     if not (own_tower and settings.get("unfreeze_mm_vision_tower", False)):
         names = {name: new for name, new in names.items() if name not in own_tower}
-        tower = look(vision_tower)
+        tower = read_headers(vision_tower)
         tower_names = _tower_names(tower, expected, vision_tower)
     vocabulary = {EMBEDDINGS, OUTPUT}
     for origin, pieces, renamed in ((source, held, names), (vision_tower, tower, tower_names)):
@@ -100,8 +100,8 @@ def plan(source: Path, *, vision_tower: Path) -> Plan:
     return Plan(kind, config, processor, held, names, tower, tower_names, rows)
 
 
-def write(planned: Plan, folder: Path, *, shard: int = SHARD) -> Iterator[Moved]:
-    """Write the checkpoint into an empty folder, one `Moved` per tensor; the caller makes it appear whole."""
+def write(planned: Plan, folder: Path, *, shard: int = SHARD) -> Iterator[TensorWritten]:
+    """Write the checkpoint into an empty folder, one `TensorWritten` per tensor; the caller makes it appear whole."""
     planned.config.save_pretrained(folder)
     ids = {name: getattr(planned.config.text_config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     GenerationConfig(**ids).save_pretrained(folder)
@@ -119,7 +119,7 @@ def write(planned: Plan, folder: Path, *, shard: int = SHARD) -> Iterator[Moved]
         pending[new], weight_map[new] = tensor, len(files)
         size += tensor.nbytes
         written += tensor.nbytes
-        yield Moved(len(weight_map), total, new)
+        yield TensorWritten(len(weight_map), total, new)
     _save(pending, folder / f"part-{len(files):05d}.safetensors")
     _name_parts(folder, weight_map, parts=len(files) + 1, size=written)
 
@@ -127,12 +127,12 @@ def write(planned: Plan, folder: Path, *, shard: int = SHARD) -> Iterator[Moved]
 def heads(planned: Plan) -> dict[str, Tensor]:
     """The reward model's two linear maps, float32 (2, hidden): `score`, and `ctr` where the checkpoint has one."""
     called = {name: short for name, short in ((SCORE, "score"), (CTR, "ctr")) if name in planned.held}
-    return {called[name]: tensor.float() for name, tensor in stream(planned.held, list(called))}
+    return {called[name]: tensor.float() for name, tensor in load_tensors(planned.held, list(called))}
 
 
 def _renamed(planned: Plan) -> Iterator[tuple[str, Tensor]]:
     for held, names in ((planned.held, planned.names), (planned.tower, planned.tower_names)):
-        for name, tensor in stream(held, list(names)):
+        for name, tensor in load_tensors(held, list(names)):
             missing = planned.rows - len(tensor) if name in (EMBEDDINGS, OUTPUT) else 0
             if missing:
                 # The mean of all rows makes the mean of all logits: the new word is less likely than one in `rows`.
@@ -152,7 +152,7 @@ def _expected(config: LlavaNextConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _names(
-    held: Mapping[str, Held], expected: Mapping[str, tuple[int, ...]], source: Path, *, kind: Kind
+    held: Mapping[str, TensorInfo], expected: Mapping[str, tuple[int, ...]], source: Path, *, kind: Kind
 ) -> dict[str, str]:
     names: dict[str, str] = {}
     on_top = {SCORE, CTR, OUTPUT} if kind == "reward" else set()
@@ -169,7 +169,9 @@ def _names(
     return names
 
 
-def _tower_names(tower: Mapping[str, Held], expected: Mapping[str, tuple[int, ...]], folder: Path) -> dict[str, str]:
+def _tower_names(
+    tower: Mapping[str, TensorInfo], expected: Mapping[str, tuple[int, ...]], folder: Path
+) -> dict[str, str]:
     """A CLIP folder may hold the text side as well; it is left where it is."""
     names = {name: new for name in tower if (new := layout.renamed_tower(name)) in expected}
     if not names:
@@ -189,7 +191,7 @@ def _refuse_missing(
                              f"Download the checkpoint again, all of its files.")  # fmt: skip
 
 
-def _refuse_heads(held: Mapping[str, Held], width: int, source: Path, *, kind: Kind) -> None:
+def _refuse_heads(held: Mapping[str, TensorInfo], width: int, source: Path, *, kind: Kind) -> None:
     for name in (SCORE, CTR):
         if kind == "reward" and name in held and held[name].shape != (2, width):
             raise ModelError(f"{source}: the tensor {name!r} has the shape {held[name].shape}, expected {(2, width)} "

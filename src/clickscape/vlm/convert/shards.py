@@ -26,30 +26,30 @@ _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A tensor that lies in a file: what the file says of it."""
+class TensorInfo:
+    """File, shape and number format of a tensor that is not loaded."""
 
     file: Path
     shape: tuple[int, ...]
     dtype: torch.dtype
 
 
-def look(folder: Path) -> dict[str, Held]:
-    """Name → what the folder's files hold; safetensors are preferred. ModelError for missing or damaged files."""
-    held: dict[str, Held] = {}
+def read_headers(folder: Path) -> dict[str, TensorInfo]:
+    """Return name → header of all tensors in a folder; safetensors are preferred. ModelError for bad files."""
+    found: dict[str, TensorInfo] = {}
     for file in _files(folder):
         for name, shape, dtype in _contents(file):
-            if name in held:
-                raise ModelError(f"{file}: the tensor {name!r} is also in {held[name].file.name}. Delete one of them.")
-            held[name] = Held(file, shape, dtype)
-    return held
+            if name in found:
+                raise ModelError(f"{file}: the tensor {name!r} is also in {found[name].file.name}. Delete one of them.")
+            found[name] = TensorInfo(file, shape, dtype)
+    return found
 
 
-def stream(held: Mapping[str, Held], names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors called `names`, file by file; each is a copy that shares memory with nothing."""
+def load_tensors(headers: Mapping[str, TensorInfo], names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+    """Yield name and tensor, file by file; each is a copy that shares memory with nothing."""
     by_file: dict[Path, list[str]] = {}
     for name in names:
-        by_file.setdefault(held[name].file, []).append(name)
+        by_file.setdefault(headers[name].file, []).append(name)
     for file, own in by_file.items():
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as tensors:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from clickscape.catalog import sample
+from clickscape.catalog.split import Split
 from clickscape.config import ClicksConfig, OptimizeConfig, RewardConfig, SimulateConfig
 from clickscape.stages import split
 from clickscape.stages.clicks import clicks
@@ -125,7 +126,7 @@ def _catalog(workspace: Workspace, scale: Scale) -> Stage[list[Product]]:
         workspace.write_products(products)
         groups = {product.product_id: sample.object_of(product.product_id).object_id for product in products}
         held_out = frozenset(item.object_id for item in sample.objects() if item.held_out)
-        split.write(workspace, split.Split(groups, held_out))
+        split.write(workspace, Split(groups, held_out))
         run.finish(outputs=[workspace.products_path])
     return workspace.products()
 

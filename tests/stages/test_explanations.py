@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from tests.factory import clickscape
 
+from clickscape.catalog.split import Split
 from clickscape.errors import ModelError, WorkspaceError
 from clickscape.render.language.phrases import phrases
 from clickscape.stages import split
@@ -65,9 +66,7 @@ def test_one_creative_on_the_command_line(copy: Workspace) -> None:
 def test_held_out_clicks_turn_rewards_into_per_cent(copy: Workspace) -> None:
     """With the whole catalog in the place of held-out products: learned once, kept, and used."""
     products = copy.products()
-    split.write(
-        copy, split.Split({p.product_id: p.product_id for p in products}, frozenset(p.product_id for p in products))
-    )
+    split.write(copy, Split({p.product_id: p.product_id for p in products}, frozenset(p.product_id for p in products)))
     made = run(explain_creative(copy, CREATIVE))
     kept = copy.path / "explanations" / "scale.json"
     before = kept.stat().st_mtime_ns

@@ -15,8 +15,6 @@ from clickscape.stages import split
 from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import run
 from clickscape.stages.reward import load_judge, reward
-from clickscape.stages.split import Split
-from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace
 
 from .conftest import SMALL_OPTIMIZE, SMALL_REWARD
@@ -150,20 +148,6 @@ def test_a_damaged_judge_is_refused(copy: Callable[[], Workspace]) -> None:
     (workspace.models / "judge").mkdir(parents=True)
     with pytest.raises(ModelError, match=r"groups.json: damaged .*--judge"):
         load_judge(workspace)
-
-
-def test_a_share_of_every_department_is_kept_apart() -> None:
-    shelf = [Product(f"{name}{number}", "x", (name,)) for name in "ABC" for number in range(12)]
-    whole = Split({product.product_id: product.product_id for product in shelf}, frozenset({"A0", "A1", "A2", "A3"}))
-    apart = whole.reserved_groups(shelf, share=0.25)
-    assert [name[0] for name in sorted(apart)] == ["A"] * 2 + ["B"] * 3 + ["C"] * 3
-    assert not apart & whole.held_out
-    assert whole.reserved_groups(shelf[::-1], share=0.25) == apart
-    assert len(whole.reserved_groups(shelf, share=0.99)) == 31
-    for count, expected in ((1, 0), (2, 1), (3, 2), (6, 2)):
-        assert len(Split({name: name for name in "abcdef"}, frozenset("abcdef"[count:])).reserved_groups(
-            [Product(name, "x", (name,)) for name in "abcdef"], share=0.01
-        )) == expected  # fmt: skip
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import numpy as np
 from clickscape import reward as reward_room
 from clickscape import vlm
 from clickscape.catalog.images import open_image
+from clickscape.catalog.split import Split
 from clickscape.compute.device import best_device
 from clickscape.preference.evaluate import Evaluation, evaluate
 from clickscape.render.scene import Scene
@@ -109,9 +110,7 @@ def read_ads(folder: Path) -> dict[str, list[TrueAd]]:
     return found
 
 
-def _rows(
-    ads: Mapping[str, Sequence[Sequence[TrueAd]]], held: split.Split, *, seed: int
-) -> dict[str, dict[str, object]]:
+def _rows(ads: Mapping[str, Sequence[Sequence[TrueAd]]], held: Split, *, seed: int) -> dict[str, dict[str, object]]:
     """One evaluation per row, against the pre-trained model."""
     measured = {name: evaluation.outcomes(own, cluster=held.groups.__getitem__) for name, own in ads.items()}
     rows: dict[str, Evaluation] = {
@@ -125,7 +124,7 @@ def _best(ads: Sequence[TrueAd]) -> TrueAd:
     return max(ads, key=lambda ad: (ad.parsed, ad.reward))
 
 
-def _category_scenes(workspace: Workspace, held: split.Split, *, rng: np.random.Generator) -> dict[str, Scene]:
+def _category_scenes(workspace: Workspace, held: Split, *, rng: np.random.Generator) -> dict[str, Scene]:
     """Return the scene with the highest reward in each department, from training creatives alone."""
     by_id: dict[str, Product] = {product.product_id: product for product in workspace.products()}
     known = [one for one in workspace.creatives() if not held.is_held_out(one.product_id) and one.scene]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from clickscape.catalog.split import split_by_hash
 from clickscape.stages import split
 from clickscape.stages.cutouts import FLAGS, cut_out_all
 from clickscape.stages.load_feed import FeedOptions, LoadedFeed, load_feed
@@ -47,7 +48,7 @@ def ingest(
             shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
-        split.write(workspace, split.by_hash(moved))
+        split.write(workspace, split_by_hash(moved))
     report = loaded.report
     return LoadedFeed(moved, replace(report, products=len(moved), skipped=(*report.skipped, *cut.skipped)))
 

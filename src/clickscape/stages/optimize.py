@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clickscape import render, vlm
 from clickscape import reward as reward_room
+from clickscape.catalog.split import Split
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import WorkspaceError
@@ -24,7 +25,6 @@ from clickscape.preference.train import Step
 from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import JUDGE, load_judge, start_source
-from clickscape.stages.split import Split
 from clickscape.stages.tracking import tracked
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, fingerprint_of

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from clickscape.catalog.images import open_image
+from clickscape.catalog.split import Split
 from clickscape.clicks.split_half import split_half
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig, RewardConfig
@@ -202,7 +203,7 @@ def named_slots(source: Path | str) -> NamedSlots | None:
     return slots.read(vlm_model.find(source, allow_download=False)[0])
 
 
-def reward_data(workspace: Workspace, held: split.Split) -> RewardData:
+def reward_data(workspace: Workspace, held: Split) -> RewardData:
     """The workspace's creatives, their estimates and pairs, as a reward model wants them; pictures are read lazily."""
     products = {product.product_id: product for product in workspace.products()}
     creatives = workspace.creatives()

@@ -1,90 +1,38 @@
-"""The held-out split: whole groups of products, by hash, kept beside the catalog; renewed if a product is new.
-
-A group is what must not be torn apart: all color variants of one object, all variants of one feed item. The reward
-model is judged on held-out products, and the prompt model's uplift is measured on them.
-"""
+"""The split of a workspace into products to learn from and products to judge by, in catalog/split.json."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from clickscape.catalog.split import Split, split_by_hash
 from clickscape.errors import WorkspaceError
 from clickscape.types import Product
 from clickscape.workspace import Workspace, atomic_file
 
-HELD_OUT_SHARE = 0.2
 _FILE = "split.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Group of every product, and the groups that are held out."""
-
-    groups: dict[str, str]
-    held_out: frozenset[str]
-
-    def is_held_out(self, product_id: str) -> bool:
-        """Whether nothing may learn from this product."""
-        return self.groups[product_id] in self.held_out
-
-    def training(self, products: Sequence[Product]) -> list[Product]:
-        """The products that may be learned from."""
-        return [product for product in products if not self.is_held_out(product.product_id)]
-
-    def testing(self, products: Sequence[Product]) -> list[Product]:
-        """The held-out products."""
-        return [product for product in products if self.is_held_out(product.product_id)]
-
-    def reserved_groups(self, products: Sequence[Product], *, share: float) -> frozenset[str]:
-        """About `share` of the groups that may be learned from, of all departments alike: a judge's or a monitor's own.
-
-        By a hash of their name within the department; two groups at least, where there are three, and never all.
-        """
-        shelf_of = {self.groups[product.product_id]: product.department for product in self.training(products)}
-        names = sorted(shelf_of, key=lambda name: (shelf_of[name], _hash(f"apart/{name}")))
-        count = min(max(round(share * len(names)), 2), max(len(names) - 1, 0))
-        return frozenset(names[int((number + 0.5) * len(names) / count)] for number in range(count))
-
-
-def by_hash(products: Sequence[Product], *, share: float = HELD_OUT_SHARE) -> Split:
-    """Hold out about `share` of the groups by a hash of their name, so that a growing catalog keeps its split.
-
-    The group is the attribute `item_group_id` (the name that merchant feeds use), else the product itself.
-    """
-    groups = {product.product_id: product.attributes.get("item_group_id", product.product_id) for product in products}
-    names = sorted(set(groups.values()), key=_hash)
-    held_out = [name for name in names if _hash(name) < share]
-    if not held_out and len(names) > 1:
-        held_out = names[:1]
-    if len(held_out) == len(names):
-        held_out = held_out[: len(names) - 1]
-    return Split(groups, frozenset(held_out))
 
 
 def write(workspace: Workspace, split: Split) -> None:
     """Keep the split beside the catalog."""
     with workspace.lock(), atomic_file(workspace.catalog / _FILE) as temporary:
-        text = json.dumps({"groups": split.groups, "held_out": sorted(split.held_out)})
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(split.to_json(), encoding="utf-8")
 
 
 def read(workspace: Workspace, products: Sequence[Product]) -> Split:
-    """The split kept beside the catalog; without one (or when it lacks a product) the split by hash."""
+    """Read the split beside the catalog; where there is none, split by hash.
+
+    WorkspaceError when it lacks a product: to split anew would test models on products that they learned from.
+    """
     path = workspace.catalog / _FILE
     if not path.exists():
-        return by_hash(products)
+        return split_by_hash(products)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        split = Split(dict(values["groups"]), frozenset(values["held_out"]))
-    except (ValueError, KeyError, TypeError) as error:
+        split = Split.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise WorkspaceError(f"{path}: not a split ({error}). Delete the file to split by hash.") from None
-    missing = [product.product_id for product in products if product.product_id not in split.groups]
-    return by_hash(products) if missing else split
-
-
-def _hash(name: str) -> float:
-    """A number in [0, 1) that only depends on the name."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    if missing := [product.product_id for product in products if product.product_id not in split.groups]:
+        raise WorkspaceError(
+            f"{path} has no group for product {missing[0]!r}. Add it, ingest the catalog again, or delete the file "
+            "to split by hash; then train again, so that no model is tested on what it learned from."
+        )
+    return split

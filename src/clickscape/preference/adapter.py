@@ -7,6 +7,7 @@ ours and `merge` folds in whoever's.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 import warnings
@@ -18,7 +19,6 @@ from typing import Any, cast
 import torch
 from peft import (
     LoraConfig,
-    PeftConfig,
     PeftModel,
     get_peft_model,
     get_peft_model_state_dict,
@@ -33,6 +33,7 @@ from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+_MORE_THAN_LORA = ("megatron_config", "layer_replication")
 
 
 def is_adapter(name: str) -> bool:
@@ -101,12 +102,13 @@ def merge(folder: Path, *, base: str | os.PathLike[str] | None = None) -> Vision
     """
     if not (folder / SETTINGS).exists() or not (folder / WEIGHTS).exists():
         raise ModelError(f"{folder}: no LoRA adapter here. Name a folder with {SETTINGS} and {WEIGHTS}.")
-    named = base if base is not None else _base(folder)
+    settings = _settings(folder)
+    named = base if base is not None else _base(folder, settings)
     below = vlm_model.load(named, dtype="stored")
     try:
         with warnings.catch_warnings(), _quiet():
             warnings.filterwarnings("error", message="Found missing adapter keys")
-            whole = PeftModel.from_pretrained(below.core, folder).merge_and_unload()
+            whole = PeftModel.from_pretrained(below.core, folder, config=settings).merge_and_unload()
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, UserWarning, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise ModelError(f"{folder}: does not fit {named} ({reason}). Name the base that it was trained on: "
@@ -114,14 +116,23 @@ def merge(folder: Path, *, base: str | os.PathLike[str] | None = None) -> Vision
     return VisionLanguageModel(whole.eval(), below.processor, below.model_id)
 
 
-def _base(folder: Path) -> str:
+def _settings(folder: Path) -> LoraConfig:
+    """The adapter's settings; only plain LoRA: what PEFT does for other kinds imports modules and asks the network."""
     try:
-        named = PeftConfig.from_pretrained(folder).base_model_name_or_path
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder / SETTINGS}: cannot be read ({error}). Save the adapter again.") from error
-    if not named:
+        given = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        odd = [name for name in _MORE_THAN_LORA if given.get(name)]
+        if given["peft_type"] != "LORA" or odd:
+            kind = f"sets {odd[0]}" if odd else f"is of the kind {str(given['peft_type'])[:40]}"
+            raise ModelError(f"{folder / SETTINGS}: {kind}, expected plain LoRA. Merge it with the code that made it.")
+        return cast("LoraConfig", LoraConfig.from_pretrained(str(folder)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / SETTINGS}: cannot be read ({error!r}). Save the adapter again.") from error
+
+
+def _base(folder: Path, settings: LoraConfig) -> str:
+    if not settings.base_model_name_or_path:
         raise ModelError(f"{folder / SETTINGS}: names no base model. Name it: --base FOLDER.")
-    return str(named)
+    return str(settings.base_model_name_or_path)
 
 
 def _weights(vlm: VisionLanguageModel) -> dict[str, Tensor]:

@@ -121,7 +121,7 @@ def open_backbone(
     """
     folder, model_id = vlm_model.find(name, allow_download=allow_download)
     try:
-        model_type = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+        model_type = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
     except DAMAGE:
         model_type = ""  # a folder without a readable config.json: the other loader says what is missing
     if not model_type or model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
@@ -131,7 +131,9 @@ def open_backbone(
         raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
     try:
         with vlm_model.without_bars():
-            whole = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+            whole = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            )
         tower = getattr(whole, "vision_model", None)
         tower = tower if isinstance(tower, PreTrainedModel) else whole
         tokenizer, words = _words(folder, whole)
@@ -177,7 +179,7 @@ def _words(folder: Path, whole: PreTrainedModel) -> tuple[Any, nn.Embedding]:
     """Tokenizer and frozen table of embeddings: the ones saved here, the words' tower's own, or those of `tiny`."""
     saved, tower = folder / WORDS_FILE, getattr(whole, "text_model", None)
     if saved.is_file() or (isinstance(tower, PreTrainedModel) and (folder / TOKENIZER_FILE).is_file()):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         table = load_file(saved)["weight"] if saved.is_file() else tower.get_input_embeddings().weight  # type: ignore[union-attr]
     else:
         tiny = vlm_model.load(vlm_model.TINY)

@@ -237,6 +237,7 @@ def load(
                 dtype=wanted,
                 local_files_only=True,
                 use_safetensors=True,
+                trust_remote_code=False,
                 **({} if device == "cpu" and quantization is None else {"device_map": device}),
                 **({} if quantization is None else {"quantization_config": _quantized(quantization, wanted)}),
             )

@@ -51,7 +51,11 @@ class SmolVLMProcessor(_SmolWithVideo):
 def open_processor(folder: Path, *, model_type: str, family: Family) -> Any:
     """The processor of a checkpoint folder, with the family's limits on the size of pictures."""
     opener = _WITHOUT_VIDEO.get(model_type)
-    made = AutoProcessor.from_pretrained(folder, local_files_only=True) if opener is None else opener(folder)
+    made = (
+        opener(folder)
+        if opener is not None
+        else AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    )
     _limit(made.image_processor, family)
     return made
 
@@ -68,13 +72,13 @@ def _limit(image_processor: Any, family: Family) -> None:
 
 def _open_qwen(folder: Path) -> Qwen2_5_VLProcessor:
     images = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return Qwen2_5_VLProcessor(images, tokenizer, chat_template=_template(folder, tokenizer))
 
 
 def _open_smol(folder: Path) -> SmolVLMProcessor:
     images = SmolVLMImageProcessorPil.from_pretrained(folder, local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     settings, _ = SmolVLMProcessor.get_processor_dict(folder / PROCESSOR_NAME, local_files_only=True)
     length = settings.get("image_seq_len", 169)
     return SmolVLMProcessor(images, tokenizer, image_seq_len=length, chat_template=_template(folder, tokenizer))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -157,3 +159,41 @@ def _save_lora(pipelines: Path, family: str, folder: Path) -> None:
     getattr(diffusers, kind).save_lora_weights(
         folder, unet_lora_layers=get_peft_model_state_dict(pipeline.unet), weight_name="wood.safetensors"
     )
+
+
+OWN_CODE = """
+from pathlib import Path
+Path({marker!r}).write_text("run")
+from diffusers import UNet2DConditionModel as Own
+"""
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        ("_class_name", ["own", "Own"]),
+        ("_class_name", "evil.Own"),
+        ("unet", ["own", "Own"]),
+        ("unet", ["evil", "Own"]),
+        ("unet", ["os", "system"]),
+        ("scheduler", ["diffusers", "own.Own"]),
+        ("unet", "UNet2DConditionModel"),
+        ("unet", ["diffusers"]),
+    ],
+)
+def test_a_pipelines_own_code_is_never_run_nor_asked_about(
+    pipelines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, names: object
+) -> None:
+    marker, folder = tmp_path / "marker", tmp_path / "model"
+    shutil.copytree(pipelines / "sd15", folder)
+    for place in (folder / "own.py", folder / "unet" / "own.py", folder / "pipeline.py", tmp_path / "evil.py"):
+        place.write_text(OWN_CODE.format(marker=str(marker)))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "stdin", said := io.StringIO("y\n" * 20))
+    index = folder / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), part: names}))
+    with pytest.raises(ModelError, match=rf"model_index.json: {part}") as caught:
+        weights.load(config(pipelines, "sd15", model=str(folder)))
+    assert "\n" not in str(caught.value)
+    assert not marker.exists()
+    assert said.tell() == 0

@@ -6,6 +6,7 @@ network even when told not to.  What they say while they work is kept quiet: onl
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from clickscape.errors import ConfigError, ModelError
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _PICKLES = frozenset({".ckpt", ".bin", ".pt", ".pth", ".pkl"})
+_LIBRARIES = ("diffusers", "transformers", "stable_diffusion", None)
 _CHECKER_FILES = ("safety_checker/*.json", "safety_checker/*.safetensors", "feature_extractor/*.json")
 
 
@@ -140,11 +142,37 @@ def _pipeline(kind: Any, config: DiffusionConfig, controlnet: Any, number: torch
                 "with the configuration of this kind of model."
             )
         folder = _folder(config.config, config, patterns=("*.json", "*/*.json", "*/*.txt"))
+        _refuse_code(folder)
         with _explained(config.model):
             return kind.from_single_file(str(Path(config.model)), config=str(folder), **parts)
     folder = _pipeline_folder(kind, config)
+    _refuse_code(folder)
     with _explained(config.model):
-        return kind.from_pretrained(folder, use_safetensors=True, variant=_variant(folder, config), **parts)
+        return kind.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, variant=_variant(folder, config), **parts
+        )
+
+
+def _refuse_code(folder: Path) -> None:
+    """ModelError for a pipeline of which a part is not a class of the libraries that draw."""
+    file = folder / "model_index.json"
+    try:
+        parts = json.loads(file.read_text(encoding="utf-8")).items()
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{file}: not the index of a pipeline ({_first_line(error)}). Download it again.") from error
+    for part, named in parts:
+        if isinstance(named, str):
+            known = part.startswith("_") and (part != "_class_name" or named.isidentifier())
+        else:
+            known = not isinstance(named, list | dict) or (
+                isinstance(named, list)
+                and len(named) == 2
+                and named[0] in _LIBRARIES
+                and (named[1] is None or (isinstance(named[1], str) and named[1].isidentifier()))
+            )
+        if not known:
+            raise ModelError(f"{file}: {part} is {str(named)[:80]!r}, expected a class of diffusers or transformers. "
+                             "Code that comes with a model is not run.")  # fmt: skip
 
 
 def _controlnet(config: DiffusionConfig, number: torch.dtype) -> Any:
@@ -282,6 +310,7 @@ def _pipeline_folder(kind: Any, config: DiffusionConfig) -> Path:
             config.model,
             local_files_only=not config.allow_download,
             use_safetensors=True,
+            trust_remote_code=False,
             variant=config.variant or None,
             controlnet=None,
             **({"safety_checker": None} if config.family == "sd15" and not config.safety_checker else {}),

@@ -81,7 +81,8 @@ def test_a_photo_that_cannot_be_cut_out_is_listed_when_bad_rows_are_skipped(
     assert ended.value.code == 0
     told = capsys.readouterr().out
     assert "2 products" in told
-    assert f"left out, product 'B': {catalog.parent / 'noise.png'}: the product cannot be told" in told
+    assert "no category: 3 of 3 rows, line 2, line 3, line 4" in told
+    assert f"left out, product 'B': {catalog.parent / 'noise.png'}: the product cannot be separated" in told
     assert [product.product_id for product in shop.products()] == ["A", "C"]
     assert not list(shop.path.glob(".staging*"))
 

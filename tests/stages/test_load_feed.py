@@ -74,7 +74,7 @@ def test_links_become_files_and_further_photos_are_carried_into_the_workspace(
     assert [(step.done, step.total) for step in told if step.stage == "download"] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert made.report.counts == {"photo left out": 1}
     (line,) = made.report.lines()
-    assert "photo left out: 1 of 1 products, line 2 (" in line
+    assert "photo left out: 1 of 1 rows, line 2 (" in line
     assert "gone.png: the server answers 404" in line
     assert shop.products() == made.products
 
@@ -131,10 +131,10 @@ def test_the_command_line_reports_what_was_missing_and_what_was_left_out(
     assert code == 0, err
     told = out.splitlines()
     assert told[0] == "2 products"
-    assert "no category: 2 of 2 products, line 2, line 3" in told
-    assert "no price: 1 of 2 products, line 3" in told
-    assert "no currency: 1 of 2 products, line 2" in told
-    assert "duplicate title: 1 of 2 products, line 3 (as in line 2)" in told
+    assert "no category: 2 of 4 rows, line 2, line 3" in told
+    assert "no price: 1 of 4 rows, line 3" in told
+    assert "no currency: 1 of 4 rows, line 2" in told
+    assert "duplicate title: 1 of 4 rows, line 3 (as in line 2)" in told
     assert any(line.startswith("left out, line 4: image of product 'C':") for line in told)
     assert "left out, line 5: no product id. Fill the column product_id." in told
 

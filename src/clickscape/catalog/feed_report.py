@@ -49,11 +49,12 @@ class FeedReport:
 
     def lines(self) -> Iterator[str]:
         """Yield the report as text, a line for each kind and for each row that was left out."""
+        rows = self.products + len(self.skipped)
         for kind, count in sorted(self.counts.items(), key=lambda pair: -pair[1]):
             first = self.first[kind]
             places = ", ".join(f"{one.place} ({one.detail})" if one.detail else one.place for one in first)
             more = ", …" if count > len(first) else ""
-            yield f"{kind}: {count} of {self.products} products, {places}{more}"
+            yield f"{kind}: {count} of {rows} rows, {places}{more}"
         for one in self.skipped:
             yield f"left out, {one.place}: {one.reason}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -9,16 +10,17 @@ import math
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from clickscape.errors import WorkspaceError
+from clickscape.errors import ClickscapeError, WorkspaceError
 
 _TEMPORARY, _REPLACED = ".tmp-", ".old-"
 _DEVICE_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
@@ -40,6 +42,47 @@ def file_name(identifier: str) -> str:
     if len(name) > _LONGEST_NAME:  # "%-" cannot come out of quote, so a shortened name never meets a whole one
         name = f"{name[:80]}%-{hashlib.sha256(identifier.encode()).hexdigest()}"
     return name
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of `name` below `folder`; WorkspaceError when it is absolute, says `..` or passes a symlink."""
+    parts = PurePath(name).parts
+    if not parts or PurePath(name).is_absolute() or ".." in parts or "\0" in name:
+        raise WorkspaceError(f"{name!r} leaves the folder {folder}. Remove what names it, or write elsewhere.")
+    path = folder
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise WorkspaceError(f"{path} is a symlink, so it may lead elsewhere. Remove it, or write elsewhere.")
+    return path
+
+
+def open_regular(path: Path, flags: int, *, error: type[ClickscapeError] = WorkspaceError) -> int:
+    """Open a regular file and return its descriptor; `error` for a folder, a pipe or a device, which could block.
+
+    With O_NOFOLLOW in `flags` a symlink is refused too, as it must be for whatever is written.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except IsADirectoryError:
+        raise error(f"{path} is a folder, expected a file. Remove it.") from None
+    except OSError as problem:
+        if problem.errno in (errno.ELOOP, errno.ENXIO):
+            raise error(f"{path} is a symlink or a pipe, expected a file. Remove it.") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise error(f"{path} is no regular file. Remove it.")
+    return descriptor
+
+
+def read_bytes(path: Path, *, limit: int = 1 << 28, error: type[ClickscapeError] = WorkspaceError) -> bytes:
+    """Return the content of a regular file; `error` when it is none, or has more than `limit` bytes."""
+    with open(open_regular(path, os.O_RDONLY, error=error), "rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise error(f"{path} has more than {limit:,} bytes. Delete it.")
+    return data
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def test_the_first_picture_that_passes_is_taken_with_its_own_seed(mug: Callable[
     assert found.rendering is not None
     assert (found.seed, found.gate.passed) == (seeds[1], True)
     (rejected,) = found.gate.rejected
-    assert (rejected.seed, [one["kind"] for one in rejected.failures]) == (7, ["altered"])
+    assert (rejected.seed, [one.kind for one in rejected.failures]) == (7, ["altered"])
 
 
 def test_what_never_passes_says_why(mug: Callable[[int], Rendering]) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from clickscape.config import FidelityConfig
 from clickscape.files import fingerprint
 from clickscape.gates import fidelity
 from clickscape.gates.fidelity import Limits
+from clickscape.gates.result import Failure
 from clickscape.generation.sample import Candidate
 from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Renderer, Rendering, render_all
 from clickscape.types import Product
@@ -24,7 +25,7 @@ class Attempt:
     """An image that the gate refused: the seed that drew it, and each failure with what was measured and allowed."""
 
     seed: int
-    failures: tuple[dict[str, object], ...]
+    failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def render_until_pass(render: Callable[[int], Rendering], *, seeds: Sequence[int
         result = fidelity.check(rendered.image, rendered.product, limits=limits)
         if result.passed:
             return GatedRendering(rendered, seed, GateRecord(True, tuple(refused)))
-        refused.append(Attempt(seed, tuple(map(asdict, result.failures))))
+        refused.append(Attempt(seed, result.failures))
     return GatedRendering(None, seeds[0], GateRecord(False, tuple(refused)))
 
 

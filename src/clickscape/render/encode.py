@@ -23,7 +23,7 @@ BEST, LEAST = 95, 40
 """Quality (0–100): above the first only bytes grow; below the second a product no longer looks like itself."""
 
 _FULL_COLOR = 75  # JPEG: with 4:4:4 below this quality, 4:2:0 is tried
-_EXTENSIONS: dict[Format, str] = {"jpeg": "jpg", "png": "png", "webp": "webp"}
+EXTENSIONS: dict[Format, str] = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Encoded:
     @property
     def extension(self) -> str:
         """What such a file's name ends with, without the dot."""
-        return _EXTENSIONS[self.format]
+        return EXTENSIONS[self.format]
 
 
 def encode(image: npt.NDArray[np.uint8], *, max_bytes: int, formats: Sequence[Format], least: int = LEAST) -> Encoded:

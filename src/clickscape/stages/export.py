@@ -10,28 +10,29 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from clickscape.compute.shards import map_shards
 from clickscape.errors import ConfigError, WorkspaceError
-from clickscape.files import sweep
+from clickscape.files import inside, sweep
 from clickscape.generation.retry import refusal_reason
+from clickscape.json_files import read_json
 from clickscape.render import placements as places
 from clickscape.render.text import check_text_allowed
 from clickscape.stages import feeds_out, rendition
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.refresh import stale
-from clickscape.stages.rendition import RECORDS, Job, Words
+from clickscape.stages.rendition import RECORDS, Job, RenditionRecord, Words
 from clickscape.types import Creative, Product
 from clickscape.workspace import RENDITIONS, Workspace, atomic_file, fingerprint
 
 STAGE = "export"
 MANIFEST = "manifest.json"
-_REFUSED = ("rendition_id", "creative_id", "product_id", "placement", "gate")
+_REFUSED = {"rendition_id", "creative_id", "product_id", "placement", "gate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,12 @@ class Exported:
     refused: tuple[str, ...]
     feeds: tuple[Path, ...]
     summary: tuple[str, ...]
+
+
+class _Owner(BaseModel):
+    """The part of a manifest.json that says whose export a folder holds."""
+
+    workspace: str
 
 
 def export(
@@ -77,8 +84,8 @@ def export(
     _check(workspace, out)
     config = {"placements": [one.name for one in chosen], "base_url": base, "approved_only": approved_only}
     with workspace.start_run(STAGE, config, {"creatives": workspace.creatives_path}) as run:
-        for folder in (*(out / one.name for one in chosen), out / RECORDS, out / feeds_out.FOLDER):
-            sweep(folder)
+        for name in (*(one.name for one in chosen), RECORDS, feeds_out.FOLDER):
+            sweep(inside(out, name))
         settings = workspace.settings
         products = {product.product_id: product for product in workspace.products()}
         creatives, left_out = _exportable(workspace, products, approved_only=approved_only)
@@ -100,12 +107,12 @@ def export(
         done, drawn = len(jobs) - len(open_jobs), 0
         yield Progress(STAGE, done, len(jobs))
         for record in map_shards(rendition.draw, open_jobs, workers=workers, chunk=4):
-            run.log(record)
+            run.log(record.model_dump(exclude_unset=True))
             done += 1
-            drawn += bool(record["file"])
-            yield Progress(STAGE, done, len(jobs), f"{record['placement']} {record['creative_id']}")
+            drawn += bool(record.file)
+            yield Progress(STAGE, done, len(jobs), f"{record.placement} {record.creative_id}")
         kept = _kept(out, creatives)
-        records, refused = [one for one in kept if one["file"]], [one for one in kept if not one["file"]]
+        records, refused = [one for one in kept if one.file], [one for one in kept if not one.file]
         _note(workspace, out, records)
         feeds, unfit = feeds_out.write(out, records, products, base=base)
         _manifest(workspace, out, records, refused, base=base, left_out=left_out, unfit=unfit)
@@ -126,8 +133,8 @@ def _check(workspace: Workspace, out: Path) -> None:
             f"{workspace.path} has no creatives. Run `clickscape generate {workspace.path.name}` first."
         )
     try:
-        owner = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["workspace"]
-    except (OSError, ValueError, KeyError, TypeError):
+        owner = read_json(out / MANIFEST, _Owner, remedy="Choose another --out, or delete the file.").workspace
+    except FileNotFoundError:
         return
     if owner != workspace.path.name:
         raise WorkspaceError(f"{out} holds the export of {owner!r}. Choose another --out, or delete the folder.")
@@ -167,37 +174,36 @@ def _sold_out(product: Product) -> bool:
     return "".join(letter for letter in said if letter.isalpha()).endswith("outofstock")
 
 
-def _kept(out: Path, creatives: Sequence[Creative]) -> list[dict[str, Any]]:
+def _kept(out: Path, creatives: Sequence[Creative]) -> list[RenditionRecord]:
     """Records of all that may be shown, by placement and creative; files and records of what may not be are removed."""
     order = {creative.creative_id: number for number, creative in enumerate(creatives)}
     place_order = {placement.name: number for number, placement in enumerate(places.load())}
+    records = {path: rendition.read(path, out=out) for path in sorted((out / RECORDS).glob("*/*.json"))}
     kept = []
-    for path in sorted((out / RECORDS).glob("*/*.json")):
-        record = rendition.read(path)
-        wanted = record is not None and record["creative_id"] in order and record["placement"] in place_order
-        if record is not None and wanted and "gate" in record:  # one from before the gate was asked has to go
+    for path, record in records.items():
+        if record is not None and record.creative_id in order and record.placement in place_order:
             kept.append(record)
-        else:
-            if record is not None and record["file"]:
-                (out / record["file"]).unlink(missing_ok=True)
+        elif record is not None:
+            rendition.remove_file(record, out)
             path.unlink()
-    return sorted(kept, key=lambda one: (place_order[one["placement"]], order[one["creative_id"]]))
+    return sorted(kept, key=lambda one: (place_order[one.placement], order[one.creative_id]))
 
 
-def _refusal(record: Mapping[str, Any]) -> str:
-    return f"{record['creative_id']} at {record['placement']}: {refusal_reason(record['gate'])}"
+def _refusal(record: RenditionRecord) -> str:
+    return f"{record.creative_id} at {record.placement}: {refusal_reason(asdict(record.gate))}"
 
 
-def _note(workspace: Workspace, out: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def _note(workspace: Workspace, out: Path, records: Sequence[RenditionRecord]) -> None:
     """Bring the table `renditions` up to date for this folder; rows of other folders stay."""
     root = out.absolute()
     rows = [
-        {**{name: record[name] for name in RENDITIONS.names if name != "file"}, "file": root / record["file"]}
+        {
+            **record.model_dump(include=set(RENDITIONS.names)),
+            "file": workspace.name_image(str(root / record.file)),
+        }
         for record in records
     ]
-    table = pa.Table.from_pylist(
-        [{**row, "file": workspace.name_image(str(row["file"]))} for row in rows], schema=RENDITIONS
-    )
+    table = pa.Table.from_pylist(rows, schema=RENDITIONS)
     if workspace.renditions_path.exists():
         old = workspace.read_table(workspace.renditions_path, RENDITIONS)
         new = set(table["rendition_id"].to_pylist())
@@ -212,15 +218,15 @@ def _note(workspace: Workspace, out: Path, records: Sequence[Mapping[str, Any]])
 def _manifest(
     workspace: Workspace,
     out: Path,
-    records: Sequence[Mapping[str, Any]],
-    refused: Sequence[Mapping[str, Any]],
+    records: Sequence[RenditionRecord],
+    refused: Sequence[RenditionRecord],
     *,
     base: str | None,
     left_out: Mapping[str, int],
     unfit: Mapping[str, str],
 ) -> None:
     """manifest.json: every file with the creative it shows, every placement with the page that it follows, the rest."""
-    used = {record["placement"] for record in records}
+    used = {record.placement for record in records}
     told = [
         {
             "name": one.name,
@@ -236,9 +242,9 @@ def _manifest(
         "workspace": workspace.path.name,
         "base_url": base,
         "placements": told,
-        "renditions": [{key: value for key, value in one.items() if key != "work"} for one in records],
+        "renditions": [one.model_dump(mode="json", exclude={"work"}) for one in records],
         "left_out": dict(left_out),
-        "refused": [{key: one[key] for key in _REFUSED} for one in refused],
+        "refused": [one.model_dump(mode="json", include=_REFUSED) for one in refused],
         "not_in_feeds": dict(unfit),
     }
     with atomic_file(out / MANIFEST) as temporary:
@@ -247,7 +253,7 @@ def _manifest(
 
 def _summary(
     out: Path,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[RenditionRecord],
     drawn: int,
     left_out: Mapping[str, int],
     refused: Sequence[str],
@@ -257,10 +263,10 @@ def _summary(
 ) -> tuple[str, ...]:
     lines = [f"{len(records)} files in {out}, {drawn} of them drawn now"]
     lines += [f"left out, {reason}: {count} creatives" for reason, count in sorted(left_out.items())]
-    if again := sum(bool(record["gate"]["rejected"]) for record in records):
+    if again := sum(bool(record.gate.rejected) for record in records):
         lines.append(f"{again} files were drawn again until the fidelity gate let one pass; {MANIFEST} says why")
     lines += [f"left out, no picture passed the fidelity gate: {one}" for one in refused]
-    if outside := sum(not record["inside_margins"] for record in records):
+    if outside := sum(not record.inside_margins for record in records):
         lines.append(f"{outside} files show the product outside the placement's safe zone; see {MANIFEST}")
     lines += [f"feed {path}" for path in feeds]
     lines += [f"not in a feed: product {name!r}: {reason}" for name, reason in sorted(unfit.items())]

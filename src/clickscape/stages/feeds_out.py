@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from clickscape.catalog.supplement import FEEDS, Pictures, unfit
 from clickscape.errors import ConfigError, FeedError
 from clickscape.render import placements
+from clickscape.stages.rendition import RenditionRecord
 from clickscape.types import Product
 from clickscape.workspace import atomic_file
 
@@ -34,7 +34,7 @@ def checked(base_url: str | None) -> str | None:
 
 
 def write(
-    out: Path, records: Sequence[Mapping[str, Any]], products: Mapping[str, Product], *, base: str | None
+    out: Path, records: Sequence[RenditionRecord], products: Mapping[str, Product], *, base: str | None
 ) -> tuple[tuple[Path, ...], dict[str, str]]:
     """Write the feeds of all channels that have pictures; also returns the products that no feed can hold, and why.
 
@@ -58,7 +58,7 @@ def write(
 
 
 def _pictures(
-    records: Sequence[Mapping[str, Any]], products: Mapping[str, Product], *, channel: str, base: str
+    records: Sequence[RenditionRecord], products: Mapping[str, Product], *, channel: str, base: str
 ) -> list[Pictures]:
     """Each product's pictures: a column that takes one gets the first, what is left over becomes additional."""
     columns = {one.name: one.feed_column for one in placements.load() if one.channel == channel}
@@ -66,10 +66,10 @@ def _pictures(
     lifestyle: dict[str, str] = {}
     more: dict[str, list[str]] = {}
     for record in records:
-        column, product_id = columns.get(record["placement"], ""), record["product_id"]
+        column, product_id = columns.get(record.placement, ""), record.product_id
         if not column:
             continue
-        address = _address(base, record["file"])
+        address = _address(base, record.file)
         own = more.setdefault(product_id, [])
         if column == "lifestyle_image_link":
             lifestyle.setdefault(product_id, address)

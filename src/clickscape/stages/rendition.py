@@ -8,7 +8,7 @@ other seeds, and a rendition that never passes leaves a record without a file. I
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,14 +16,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 import clickscape
 from clickscape import render
 from clickscape.config import Settings
-from clickscape.errors import ImageError, TextError
-from clickscape.generation.retry import GatedRendering, fidelity_limits, render_until_pass, retry_seeds
+from clickscape.errors import ImageError, TextError, WorkspaceError
+from clickscape.files import inside
+from clickscape.generation.retry import GatedRendering, GateRecord, fidelity_limits, render_until_pass, retry_seeds
+from clickscape.json_files import read_json
 from clickscape.render import provenance
-from clickscape.render.encode import encode
+from clickscape.render.encode import EXTENSIONS, encode
 from clickscape.render.placements import Placement
 from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Box, Renderer, Rendering, SceneRenderer
@@ -75,26 +78,60 @@ def work_of(creative: Creative, placement: Placement, picture: str, words: Words
     return fingerprint([told, asked, judged, picture, words.tagline, words.badge, font, clickscape.__version__])
 
 
-def read(path: Path) -> dict[str, Any] | None:
-    """A record, None when there is none that can be read."""
+class RenditionRecord(BaseModel):
+    """What a file under `.renditions/` says; `file`, relative to the folder, is "" when no picture passed the gate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    rendition_id: str
+    creative_id: str
+    product_id: str
+    placement: str
+    seed: int
+    gate: GateRecord
+    work: str = Field(description="fingerprint of what decides the picture, see work_of")
+    file: str = ""
+    sha256: str = ""
+    format: str = ""
+    quality: int | None = None
+    full_color: bool = True
+    width: int = 0
+    height: int = 0
+    bytes: int = 0
+    inside_margins: bool = True
+
+
+def read(path: Path, *, out: Path) -> RenditionRecord | None:
+    """Return the record at `path`, None when there is none; WorkspaceError when it is damaged or is not the path's."""
+    remedy = f"Delete {out / RECORDS} and export again."
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return record if isinstance(record, dict) and {"file", "sha256", "work"} <= set(record) else None
-    except (OSError, ValueError):
+        record = read_json(inside(out, os.path.relpath(path, out)), RenditionRecord, remedy=remedy)
+    except FileNotFoundError:
         return None
+    placement, name = path.parent.name, path.name.removesuffix(".json")
+    files = ("", *(f"{placement}/{name}.{extension}" for extension in EXTENSIONS.values()))
+    if (record.placement, file_name(record.creative_id)) != (placement, name) or record.file not in files:
+        raise WorkspaceError(f"{path} speaks of {record.file!r} and {record.rendition_id!r}, not its own. {remedy}")
+    return record
 
 
-def whole(record: Mapping[str, Any], out: Path) -> bool:
+def whole(record: RenditionRecord, out: Path) -> bool:
     """Whether the file is the one that the record speaks of; a rendition that the gate refused has none."""
-    if not record["file"]:
+    if not record.file:
         return True
-    file = out / record["file"]
-    return file.is_file() and fingerprint(file) == record["sha256"]
+    file = inside(out, record.file)
+    return file.is_file() and fingerprint(file) == record.sha256
+
+
+def remove_file(record: RenditionRecord, out: Path) -> None:
+    """Remove the rendition's file, if it has one."""
+    if record.file:
+        inside(out, record.file).unlink(missing_ok=True)
 
 
 def finished(job: Job) -> bool:
-    record = read(job.record)
-    return record is not None and record["work"] == job.work and whole(record, job.out)
+    record = read(job.record, out=job.out)
+    return record is not None and record.work == job.work and whole(record, job.out)
 
 
 @lru_cache(maxsize=4)
@@ -140,32 +177,27 @@ def _spoken(job: Job, rendering: Rendering) -> NDArray[np.uint8]:
         raise TextError(f"creative {job.creative.creative_id!r} at {job.placement.name}: {error}") from None
 
 
-def draw(job: Job) -> dict[str, Any]:
+def draw(job: Job) -> RenditionRecord:
     """Draw, judge, encode, label and save one rendition (in a worker: only its record travels)."""
     renderer = _renderer(job.creative.renderer, job.settings)
     outcome = _passed(job, renderer)
-    old = read(job.record)
-    named = {
-        "rendition_id": f"{job.creative.creative_id}@{job.placement.name}",
-        "creative_id": job.creative.creative_id,
-        "product_id": job.creative.product_id,
-        "placement": job.placement.name,
-        "seed": outcome.seed,
-        "gate": asdict(outcome.gate),
-    }
-    if outcome.rendering is None:
-        if old is not None and old["file"]:  # before its record goes: nothing else knows the file
-            (job.out / old["file"]).unlink(missing_ok=True)
-        return _recorded(job, {**named, "file": "", "sha256": "", "work": job.work})
-    record = _recorded(job, {**named, **_saved(job, outcome.rendering, outcome.seed, renderer), "work": job.work})
-    if old is not None and old["file"] not in ("", record["file"]):
-        (job.out / old["file"]).unlink(missing_ok=True)  # another format took its place
-    return record
-
-
-def _recorded(job: Job, record: dict[str, Any]) -> dict[str, Any]:
+    old = read(job.record, out=job.out)
+    if outcome.rendering is None and old is not None:
+        remove_file(old, job.out)  # before its record goes: nothing else knows the file
+    record = RenditionRecord(
+        rendition_id=f"{job.creative.creative_id}@{job.placement.name}",
+        creative_id=job.creative.creative_id,
+        product_id=job.creative.product_id,
+        placement=job.placement.name,
+        seed=outcome.seed,
+        gate=outcome.gate,
+        work=job.work,
+        **({} if outcome.rendering is None else _saved(job, outcome.rendering, outcome.seed, renderer)),
+    )
     with atomic_file(job.record) as temporary:
-        temporary.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(record.model_dump_json() + "\n", encoding="utf-8")
+    if old is not None and old.file != record.file:
+        remove_file(old, job.out)  # another format took its place
     return record
 
 

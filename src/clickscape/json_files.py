@@ -5,10 +5,9 @@ pydantic's parser bounds the nesting, refuses lone surrogates, and converts noth
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -52,7 +51,7 @@ def parse_json(
     """Return JSON text as `kind`; `error` says `where` it stands, which part is wrong first and why, and `remedy`."""
     try:
         data = text.encode() if isinstance(text, str) else text
-        return _adapter(kind).validate_json(data, strict=True)
+        return _adapter(cast("Any", kind)).validate_json(data, strict=True)
     except UnicodeEncodeError:
         raise error(f"{where}: not valid Unicode. {remedy}") from None
     except ValidationError as damage:
@@ -62,5 +61,5 @@ def parse_json(
 
 
 @lru_cache(maxsize=64)
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

@@ -6,7 +6,8 @@ DEMO_FOLDER ?= demo-workspace
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-fast test-spark check lint bench docs pretrain-tiny clean
+.PHONY: demo test test-fast test-spark check lint campaign fuzz bench docs pretrain-tiny clean
+SECONDS_OF_CAMPAIGN ?= 600
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -36,6 +37,14 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+campaign: $(VENV)/.installed  ## hostile and odd inputs on the command line: how many worked, were refused in one line, or failed
+	$(BIN)/python scripts/campaign.py --seconds $(SECONDS_OF_CAMPAIGN)
+
+fuzz: $(VENV)/.installed  ## the readers under coverage-guided bytes, each for SECONDS_OF_CAMPAIGN; for the night
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	for target in feed log settings photo manifest; do \
+		$(BIN)/python scripts/fuzz.py $$target --seconds $(SECONDS_OF_CAMPAIGN) || exit 1; done
 
 bench: $(VENV)/.installed  ## every benchmark but those that need a peer or a GPU; each prints a table and appends one JSON row to benchmarks/results/
 	for file in $(filter-out benchmarks/grpo.py benchmarks/backbone_step.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done

@@ -5,9 +5,24 @@ Every message says what came, what was expected and what to do; the command line
 
 from __future__ import annotations
 
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """Return text with line breaks, control characters and lone surrogates escaped: one line that no terminal obeys."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or unicodedata.category(letter) == "Zs" else ascii(letter)[1:-1]
+        for letter in text
+    )
+
 
 class ClickscapeError(Exception):
-    """Base of every error that the user can fix."""
+    """Base of every error that the user can fix; its text is one line, whatever the data that it quotes holds."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(ClickscapeError):

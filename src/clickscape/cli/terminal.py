@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from clickscape import errors
 from clickscape.stages.progress import Progress, Stage, run
 
 Result = TypeVar("Result")
@@ -41,7 +42,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def printable(text: str) -> str:
     """Return untrusted text for a terminal: at most 500 characters, control characters escaped."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:500])
+    return errors.printable(text[:500])
 
 
 def print_output(path: Path, *, after: str) -> None:

@@ -1,0 +1,48 @@
+"""A small shop that went through ingest, simulated clicks and a reward model, made once and copied for every trial."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+IDS = tuple(f"{name}-{color}" for name in ("running_shoe", "coffee_mug") for color in ("original", "crimson"))
+
+
+def build(folder: Path) -> int:
+    """Write `catalog.jsonl`, `pictures/`, a workspace `shop`, its `exports/` and the checkpoint `writer/`; return 0."""
+    from clickscape import vlm
+    from clickscape.catalog import sample
+    from clickscape.config import ClicksConfig, RewardConfig, SimulateConfig
+    from clickscape.stages.clicks import clicks
+    from clickscape.stages.export import export
+    from clickscape.stages.ingest import ingest
+    from clickscape.stages.progress import run
+    from clickscape.stages.reward import reward
+    from clickscape.stages.simulate import simulate
+    from clickscape.workspace import Workspace
+
+    rows = [
+        {
+            "id": product.product_id,
+            "title": product.title,
+            "category": list(product.category),
+            "attributes": {**product.attributes, "item_group_id": product.product_id.rpartition("-")[0]},
+            "image": product.image,
+        }
+        for product in sample.write(folder, 96, product_ids=IDS)
+    ]
+    (folder / "catalog.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    shop = Workspace.create(folder / "shop")
+    run(ingest(shop, folder / "catalog.jsonl", workers=1))
+    run(simulate(shop, SimulateConfig(creatives_per_product=3, median_impressions=300, size=96, seed=3), workers=1))
+    run(clicks(shop, ClicksConfig()))
+    run(reward(shop, RewardConfig(epochs=1, products_per_batch=8, seed=1)))
+    run(export(shop, placements=["google-display-300x50"], out=folder / "exports"))
+    shutil.copytree(Path(vlm.__file__).parent / "tiny", folder / "writer")
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    shutil.copy(shop.products()[0].image, pictures / "product.png")
+    for name, creative in zip(("first", "second"), shop.creatives(), strict=False):
+        shutil.copy(creative.image, pictures / f"{name}.webp")
+    return 0

@@ -72,7 +72,9 @@ def examine(image: Pixels, *, matting: Path | None = None) -> Cutout:
     """
     if has_alpha(image):
         return Cutout(image, "alpha", 1.0, flag(image))
-    if image.shape[2] == 4:
+    if image.shape[2] == 4 and image[..., 3].min() == 255:
+        image = np.ascontiguousarray(image[..., :3])
+    elif image.shape[2] == 4:
         opaque = image[..., 3:].astype(np.float32) / 255
         image = np.rint(image[..., :3] * opaque + 255 * (1 - opaque)).astype(np.uint8)
     if matting is not None:

@@ -2,12 +2,14 @@
 
 The choice made here: the format is found out from the file's content and must be on a short list, the size in pixels is
 checked from the header before anything is decoded, and whatever a decoder throws becomes an ImageError that names the
-file.
+file.  A file of a few bytes may hold millions of pixels, so a picture is scaled down to `MAX_SIDE` as it is decoded:
+whatever is done with it afterwards works on a bounded number of pixels.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,29 +18,40 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from clickscape.errors import ImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 64_000_000
+MAX_BYTES = 4 * MAX_PIXELS  # of a file; as many as its pixels may take
+MAX_SIDE = 2560  # longest side, pixels, of a picture as it is handed on; no placement asks for more
+_MAX_SCANS = 64  # of a JPEG, each of which costs a pass over all pixels; a progressive one has about ten
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # begins a segment that says its own length
+_BAND = 4_000_000  # pixels that are converted at once when a picture is scaled down
 
 
 def open_image(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The picture as uint8 (height, width, 4), sRGB with straight alpha, upright, first frame.
 
-    EXIF orientation and color profile are applied; palette, gray, 16-bit and CMYK pictures are converted.  ImageError
-    when the file is missing, of another format, larger than ``max_pixels`` (refused before decoding), truncated or
-    damaged.
+    EXIF orientation and color profile are applied; palette, gray, 16-bit and CMYK pictures are converted, and those
+    with a side over ``MAX_SIDE`` scaled down to it.  ImageError when the file is missing, of another format, larger
+    than ``max_pixels`` (refused before decoding), truncated or damaged.
     """
     path = Path(path)
     with _opened(path, max_pixels) as image:
         try:
             image.seek(0)
+            size = _bounded(image.size)
+            _check_scans(path, image)
+            if size != image.size:
+                image.draft(None, size)  # a JPEG is decoded at a half, a quarter or an eighth of its size
             image.load()
             profile = image.info.get("icc_profile")
-            color, alpha = _split_alpha(_upright(image))
+            color, alpha = _split_alpha(_upright(_scaled(image, size), as_says=image))
             rgb = np.asarray(_to_srgb(color, profile))
+        except ImageError:
+            raise
         except Exception as error:  # decoders of damaged files throw nearly anything
             raise ImageError(
                 f"{path}: the picture is truncated or damaged ({_short(error)}). Export or download it again."
@@ -63,6 +76,8 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError(f"{path}: no such image. Put the file there, or correct the path.")
     if not path.is_file():
         raise ImageError(f"{path}: expected an image file, found something else. Name the picture itself.")
+    if path.stat().st_size > MAX_BYTES:
+        raise ImageError(f"{path}: over {MAX_BYTES / 1e6:g} MB. {_size_remedy(max_pixels)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -77,12 +92,32 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         except Exception as error:
             raise ImageError(f"{path}: the image cannot be read ({_short(error)}). Export it again.") from error
         with image:
-            if image.width * image.height > max_pixels:
-                raise ImageError(
-                    f"{path}: {image.width} × {image.height} = {image.width * image.height / 1e6:.0f} million pixels. "
-                    f"{_size_remedy(max_pixels)}"
-                )
+            for width, height in (image.size, _tile(image)):
+                if width * height > max_pixels:
+                    raise ImageError(
+                        f"{path}: {width} × {height} = {width * height / 1e6:.0f} million pixels. "
+                        f"{_size_remedy(max_pixels)}"
+                    )
             yield image
+
+
+def _tile(image: Image.Image) -> tuple[int, int]:
+    """Width and height of the tiles in which a TIFF is decoded; they may be far larger than its picture."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    width, height = tags.get(TiffImagePlugin.TILEWIDTH, 0), tags.get(TiffImagePlugin.TILELENGTH, 0)
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
+
+
+def _check_scans(path: Path, image: Image.Image) -> None:
+    """ImageError for a JPEG of many scans: a few bytes each, so that a small file would take hours to decode."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return
+    data, at, scans = path.read_bytes(), 2, 0
+    while (found := _MARKER.search(data, at)) and found[1] != b"\xd9":
+        scans += found[1] == b"\xda"
+        if scans > _MAX_SCANS:
+            raise ImageError(f"{path}: a JPEG of over {_MAX_SCANS} scans. Save it as a baseline JPEG.")
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
 
 
 def _size_remedy(max_pixels: int) -> str:
@@ -94,9 +129,45 @@ def _short(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The picture turned as EXIF says; EXIF data that cannot be read says nothing."""
+def _bounded(size: tuple[int, int]) -> tuple[int, int]:
+    """The size of the same proportions whose longer side is at most ``MAX_SIDE`` pixels."""
+    scale = min(1.0, MAX_SIDE / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture at a size not above its own; colors weigh by alpha.
+
+    Band by band: a palette or a mode that cannot be averaged is converted first, which takes several times the memory.
+    """
+    if image.size == size:
+        return image
+    width, height = image.size
+    factor = min(width // size[0], height // size[1])
+    rows = max(1, _BAND // width // factor) * factor
+    bands = [
+        _averageable(image.crop((0, top, width, min(height, top + rows)))).reduce(factor)
+        for top in range(0, height, rows)
+    ]
+    whole = Image.new(bands[0].mode, (bands[0].width, sum(band.height for band in bands)))
+    for number, band in enumerate(bands):
+        whole.paste(band, (0, number * bands[0].height))
+    return whole.resize(size, Image.Resampling.BICUBIC, box=(0, 0, width / factor, height / factor))
+
+
+def _averageable(image: Image.Image) -> Image.Image:
+    """The picture in a mode whose neighboring pixels can be averaged."""
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        return image.convert("RGBA")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(_to_8_bit(np.asarray(image)))
+    return image.convert("L") if image.mode == "1" else image
+
+
+def _upright(image: Image.Image, *, as_says: Image.Image) -> Image.Image:
+    """The picture turned as the EXIF data of the file says; what cannot be read says nothing."""
     try:
+        image.getexif()[ExifTags.Base.Orientation] = as_says.getexif().get(ExifTags.Base.Orientation, 1)
         return ImageOps.exif_transpose(image)
     except Exception:
         return image

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from clickscape import render
-from clickscape.catalog.images import open_image
+from clickscape.catalog.images import check_image
 from clickscape.generation.retry import (
     GatedRendering,
     fidelity_limits,
@@ -25,6 +25,7 @@ from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import Workspace, fingerprint
 
 STAGE = "refresh"
+_LARGEST_SIDE = 4_096  # pixels, as of the setting generate.size
 _NEWS = ("availability",)  # attributes that change from day to day and say nothing about the picture
 
 
@@ -123,7 +124,7 @@ def _drawn(new: Creative, product: Product, workspace: Workspace, renderer: rend
     """Draw the picture at the size of the old one, with other seeds until one passes the gate."""
     assert new.parent_id is not None
     settings = workspace.settings
-    height, width = open_image(workspace.image_path(new.parent_id)).shape[:2]
+    width, height = check_image(workspace.image_path(new.parent_id), max_pixels=_LARGEST_SIDE**2)
     return render_until_pass(
         lambda seed: renderer.render(product, new.description, size=(width, height), seed=seed),
         seeds=retry_seeds(product.product_id, first=new.seed, tries=settings.generate.tries),

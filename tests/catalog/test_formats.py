@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clickscape.catalog import feeds
-from clickscape.catalog.formats import detect
+from clickscape.catalog.formats import FORMATS, detect
 from clickscape.catalog.formats.merchant import availability
 from clickscape.catalog.formats.text import plain_text
 from clickscape.errors import FeedError
@@ -203,6 +203,22 @@ def test_shopify_json_lines_are_read(shop: Path) -> None:
     assert feeds.read(_write(shop, "\n".join(map(json.dumps, rows)), "feed.jsonl")) == _tees(shop)
 
 
+def test_a_row_that_cannot_be_read_parts_no_variants(shop: Path) -> None:
+    lines = OLD_SHOPIFY.splitlines()
+    lines.insert(2, lines[1].replace("TEE-R-M", "TEE-X") + ",one,too,many")
+    first, bad, *rest = feeds.iterate(_write(shop, "\n".join(lines)), skip_bad_rows=True)
+    assert [row.problem.partition(".")[0] for row in (first, bad)] == ["more than 25 fields", ""]
+    assert [row.product for row in (bad, *rest)] == _tees(shop)
+
+
+def test_an_item_of_very_many_elements_keeps_each(shop: Path) -> None:
+    many = "<g:tags>a</g:tags>" * 80_000
+    item = f"<item><g:id>1</g:id><title>Mug</title><g:image_link>a.png</g:image_link>{many}</item>"
+    path = _write(shop, RSS.format(items=item))
+    (row,) = FORMATS["google-xml"](path)
+    assert row.columns["tags"] == ["a"] * 80_000
+
+
 META = """# Required | The id,# Required | The title,,,,,,,,
 id,title,description,availability,condition,price,link,image[0].url,image[1].url,fb_product_category,"product_tags[0]",\
 product_tags[1]
@@ -241,14 +257,14 @@ def test_json_lines_with_any_column_names_are_read(shop: Path) -> None:
     assert (first.product_id, first.attributes) == ("1", {"gtin": "4"})
     assert first.more_images == (str(shop / "b.png"), str(shop / "c.png"))
     assert (second.title, second.attributes) == ("Cup", {"use": "tea", "brand": "Aurora"})
-    assert (third.title, third.more_images) == ("AT&amp;T", (str(shop / "b.png"),))  # plain rows are left alone
+    assert (third.title, third.more_images) == ("AT&T", (str(shop / "b.png"),))
 
 
 def test_a_forced_format_wins_over_the_content(shop: Path) -> None:
     path = _write(shop, "id,title,image_link,brand,gtin\n1,Tom &amp; Co,a.png,Aurora,5\n")
     assert feeds.read(path)[0].attributes == {"brand": "Aurora", "gtin": "5"}
     plain = feeds.read(path, format="csv")[0]
-    assert (plain.title, plain.attributes) == ("Tom &amp; Co", {})
+    assert (plain.title, plain.attributes) == ("Tom & Co", {})
 
 
 @pytest.mark.parametrize(
@@ -256,7 +272,7 @@ def test_a_forced_format_wins_over_the_content(shop: Path) -> None:
     [
         (b"\x1f\x8b\x08rest", "packed with gzip, expected a catalog. Unpack it first"),
         (b"PK\x03\x04rest", "packed with ZIP"),
-        ("id,title,image\n1,Mug,a.png\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8. Save the file as UTF-8"),
+        ("id,title,image\n1,Mug,a.png\n".encode("utf-16-le"), "line 1: a NUL byte, so this is no text in UTF-8. Save"),
         (b"id,title,image\n1,Mu\0g,a.png\n", "line 2: a NUL byte"),
         (b"id,title,image\n1,Mug," + b"x" * 2_000_000, "line 2: over 1,000,000 characters in one line"),
         (b"id,title,image\n1,Mug,a.png\n2,Caf\xe9,a.png\n", "line 3: byte 0xe9 is not UTF-8"),

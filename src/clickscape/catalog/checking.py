@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clickscape.catalog.formats.merchant import availability
-from clickscape.catalog.formats.row import Row, fail, parse_json, shown, words
+from clickscape.catalog.formats.row import Row, fail, parse_json, plain_words, shown, words
 from clickscape.catalog.images import check_image
 from clickscape.catalog.seen_ids import SeenIds
 from clickscape.errors import FeedError, ImageError
@@ -22,8 +23,10 @@ from clickscape.types import Product
 _PRICE = re.compile(
     r"(?P<before>[A-Z]{3})?\s*(?P<amount>\d{1,3}(?:,\d{3})+\.\d{2}|\d+(?:\.\d+)?)\s*(?P<after>[A-Z]{3})?"
 )
-_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|//")
+_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
+_UNLIKE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # what no id holds: control characters, halves, ends of lines
+_LONGEST_ID = 200  # characters; Google takes 50, Meta 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,13 @@ def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple
     Image paths are absolute; links are left as they are.
     """
     columns = row.columns
-    product_id = words(columns.get("product_id"))
+    product_id = "" if not words(columns.get("product_id")) else str(columns["product_id"]).strip()
     if not product_id:
         fail(place, "no product id. Fill the column product_id")
-    if len(product_id.encode()) > 120 or product_id[0] == "." or re.search(r'[/\\:*?"<>|]', product_id):
-        # the id becomes a file name in the workspace
-        fail(place, f"product id {shown(product_id)} cannot be a file name. Use letters, digits, '-', '_' or '.'")
-    title = words(columns.get("title"))
+    if len(product_id) > _LONGEST_ID or any(unicodedata.category(letter) in _UNLIKE for letter in product_id):
+        remedy = f"Use at most {_LONGEST_ID} letters, digits and signs on one line"
+        fail(place, f"product id {shown(product_id)} is too long or holds control characters. {remedy}")
+    title = plain_words(columns.get("title"))
     if not title:
         fail(place, f"product {product_id!r} has no title. Fill the column title")
     price, currency = _price(row, place, product_id)
@@ -67,14 +70,20 @@ def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple
     return made, tuple(left_out)
 
 
+def look(product_id: str) -> str:
+    """What a reader can tell of an id: composed (NFC) and without marks that nobody sees."""
+    return unicodedata.normalize("NFC", words(product_id))
+
+
 def is_remote(image: str) -> bool:
     """Whether an image of a product is a link that has to be fetched."""
     return _WEB.match(image) is not None
 
 
 def _list(value: object, separator: str) -> tuple[str, ...]:
-    parts = value if isinstance(value, list) else [] if value is None else str(value).split(separator)
-    return tuple(word for word in map(words, parts) if word)
+    """The parts of a cell, or of a list, each one plain text."""
+    parts = map(plain_words, value) if isinstance(value, list) else plain_words(value).split(separator)
+    return tuple(word for word in map(str.strip, parts) if word)
 
 
 def _attributes(row: Row, place: str, product_id: str) -> dict[str, str]:
@@ -92,10 +101,7 @@ def _attributes(row: Row, place: str, product_id: str) -> dict[str, str]:
         fail(place, f'attributes of product {product_id!r}: expected a map {{"name": "value"}}, got {shown(value)}')
     columns = row.columns.get("attribute_columns")
     own = columns if isinstance(columns, dict) else {}
-    named = {
-        words(name): words(part) if isinstance(part, str) and "\0" not in part else ", ".join(_list(part, "\0"))
-        for name, part in {**value, **own}.items()
-    }
+    named = {words(name): ", ".join(_list(part, "\0")) for name, part in {**value, **own}.items()}
     kept = {name: text for name, text in named.items() if name and text}
     if "availability" in kept:
         kept["availability"] = availability(kept["availability"])
@@ -144,15 +150,17 @@ def _more_images(value: object, place: str, product_id: str, pictures: Pictures)
 
 def _split(names: str) -> list[str]:
     """The photos of one cell, parted by commas; a comma inside a link parts nothing."""
-    parts = re.split(r",(?=\s*https?://)" if "://" in names else ",", names)
+    parts = re.split(r"(?i),(?=\s*(?:https?:)?//)" if "//" in names else ",", names)
     return [part.strip() for part in parts if part.strip()]
 
 
 def _image(value: object, place: str, product_id: str, pictures: Pictures) -> str:
     """A link as it is, where links are allowed; else the path of a picture in the catalog's folder, header checked."""
-    name = str(value).strip() if value is not None else ""
+    name = str(value).strip().replace("&amp;", "&") if value is not None else ""
     if not name:
         fail(place, f"no image for product {product_id!r}. Add an image (or image_link) column with the picture's path")
+    if name.startswith("//"):  # as pages link: by the way that they came themselves
+        name = f"https:{name}"
     if _LINK.match(name):
         if pictures.allow_remote and is_remote(name):
             return name
@@ -163,7 +171,7 @@ def _image(value: object, place: str, product_id: str, pictures: Pictures) -> st
             f"the image of product {product_id!r} is a URL ({shown(name)}); remote images need --allow-remote. "
             "Pass it, or download the pictures into the catalog's folder",
         )
-    return str(_file(name, place, product_id, pictures))
+    return str(_file(name.replace("\\", "/"), place, product_id, pictures))
 
 
 def _file(name: str, place: str, product_id: str, pictures: Pictures) -> Path:

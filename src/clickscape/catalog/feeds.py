@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from clickscape.catalog.checking import Pictures
+from clickscape.catalog.checking import Pictures, look
 from clickscape.catalog.checking import product as checked_product
 from clickscape.catalog.feed_report import FeedWarning, Kind
 from clickscape.catalog.formats import FORMATS, Row, detect
@@ -81,10 +81,11 @@ def iterate(
             if row.problem:
                 raise FeedError(f"{place}: {row.problem}.")
             product, left_out = checked_product(row, place, pictures=pictures)
-            earlier = ids.add(product.product_id, row.number)
+            earlier = ids.add(look(product.product_id), row.number)
             if earlier is not None:
+                alike = "" if product.product_id.isascii() else ", or one that looks the same"
                 raise FeedError(
-                    f"{place}: product id {product.product_id!r} was already used in {row.unit} {earlier}. "
+                    f"{place}: product id {product.product_id!r}{alike} was already used in {row.unit} {earlier}. "
                     "Give each product its own id."
                 )
         except FeedError as error:

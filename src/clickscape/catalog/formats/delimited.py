@@ -1,21 +1,30 @@
-"""Delimited text (CSV and TSV) as a stream of cells: one line in memory, however large the file."""
+"""Delimited text (CSV and TSV) as a stream of cells: one row in memory, however large the file.
+
+The choice made here: a quotation mark quotes where a cell begins and ends with one, and is a letter everywhere else.
+The standard library's reader either refuses such marks or takes the rows behind them for a part of the cell.
+"""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TextIO
 
-from clickscape.catalog.formats.row import Row, fail, wrong_encoding
+from clickscape.catalog.formats.lines import Lines, open_text, text_problem
+from clickscape.catalog.formats.row import Row, fail, spelled
 
 LONGEST_LINE = 1_000_000  # characters; a file without line ends must not fill the memory
+
+_SINGLE = frozenset({"id", "product_id", "title", "price", "image", "image_link"})
+_INSIDE = re.compile(r'[^"]*+(?:""[^"]*+)*+')  # of quotation marks; doubled ones are letters
+_NO_HEADER = re.compile(r'\s*"?#.*|\s*"?sep=.?"?\s*|[\s,;|"]*', re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The header of a delimited file: its columns, what parts them, and the line on which it stands."""
+    """The header of a delimited file: its columns as they are spelled here, what parts them, and its last line."""
 
     columns: tuple[str, ...]
     delimiter: str
@@ -24,57 +33,125 @@ class Table:
 
 def header(path: Path) -> Table:
     """The first line that is neither empty nor a comment (#, as in Meta's templates); no columns in an empty file."""
-    with _opened(path) as stream:
-        try:
-            for number, line in enumerate(_lines(stream, path), 1):
-                if line.strip() and not line.startswith(("#", '"#')):
-                    delimiter = max(",\t;|", key=line.count)  # the first of them where none occurs
-                    return Table(tuple(next(csv.reader([line], delimiter=delimiter))), delimiter, number)
-        except UnicodeDecodeError as error:
-            wrong_encoding(path, error)
-        except csv.Error as error:
-            fail(str(path), f"broken header ({error}). Fix it", error)
+    with open_text(path) as stream:
+        lines = Lines(stream, path, longest=LONGEST_LINE)
+        for line in lines:
+            if problem := text_problem(line):
+                fail(f"{path}, line {lines.number}", problem)
+            if not _NO_HEADER.fullmatch(line):
+                outside = re.sub('"[^"]*"', "", line)
+                delimiter = max(",\t;|", key=outside.count)  # the first of them where none occurs
+                lines.put_back([line])
+                cells, _ = _record(lines, delimiter, width=0)
+                return Table(tuple(map(spelled, cells)), delimiter, lines.number)
     return Table((), ",", 1)
 
 
 def rows(path: Path, table: Table) -> Iterator[Row]:
-    """Every row below the header, its cells by column name; a row with too many fields carries that as its problem."""
+    """Every row below the header that says anything, its cells by column name; a repeated column holds a list.
+
+    A row that cannot be read carries that as its problem; cells without a column's name are left out.
+    """
     columns = table.columns
-    if len(set(columns)) < len(columns):
-        twice = next(name for name in columns if columns.count(name) > 1)
-        fail(f"{path}, line {table.line}", f"the column {twice!r} occurs twice. Rename or remove one")
-    with _opened(path) as stream:
-        lines = _lines(stream, path)
-        for _ in range(table.line):
-            next(lines, None)
-        reader = csv.reader(lines, strict=True, delimiter=table.delimiter)
-        before = 0
-        try:
-            for cells in reader:
-                line, before = table.line + before + 1, reader.line_num
-                if len(cells) > len(columns):
-                    problem = f"more than {len(columns)} fields. Put quotes around texts with commas"
-                    yield Row("line", line, problem=problem)
-                elif cells:
-                    named: Mapping[str, object] = dict(zip(columns, cells, strict=False))
-                    yield Row("line", line, named)
-        except UnicodeDecodeError as error:
-            wrong_encoding(path, error)
-        except csv.Error as error:
-            where = f"{path}, line {table.line + reader.line_num}"
-            fail(where, f"broken CSV ({error}). Fix or remove it", error)
+    repeated = {name for name in columns if name and columns.count(name) > 1}
+    if single := sorted(repeated & _SINGLE):
+        fail(f"{path}, line {table.line}", f"the column {single[0]!r} occurs twice. Rename or remove one")
+    with open_text(path) as stream:
+        lines = Lines(stream, path, longest=LONGEST_LINE)
+        while lines.number < table.line:
+            lines.take()
+        while True:
+            number = lines.number + 1
+            cells, problem = _record(lines, table.delimiter, width=len(columns))
+            if lines.number < number:
+                return
+            if problem:
+                yield Row("line", number, problem=problem)
+            elif any(map(str.strip, cells)):
+                named: dict[str, object] = dict(zip(columns, cells, strict=False))
+                named.pop("", None)
+                for name in repeated:
+                    pairs = zip(columns, cells, strict=False)
+                    named[name] = [cell for column, cell in pairs if column == name and cell.strip()]
+                yield Row("line", number, named)
 
 
-def _opened(path: Path) -> TextIO:
-    return path.open(encoding="utf-8-sig", newline="")
+def _record(lines: Lines, delimiter: str, *, width: int) -> tuple[list[str], str]:
+    """The cells of the next row, and why it cannot be read; nothing is taken at the end of the file."""
+    first = lines.take()
+    text = first.rstrip("\r\n")
+    cells, opened = _split(text, delimiter)
+    whole = _continued(lines, first, cells, opened, delimiter, width=width) if opened else None
+    problem = text_problem(text)
+    if whole is not None:
+        cells, problem = whole, problem or text_problem("".join(whole))
+    if not problem and width and any(map(str.strip, cells[width:])):
+        unclosed = "a quotation mark opens and never closes. Close or remove it"
+        many = f"more than {width} fields. Put quotes around texts with commas"
+        problem = unclosed if opened and whole is None else many
+    return cells, problem
 
 
-def _lines(stream: TextIO, path: Path) -> Iterator[str]:
-    number = 0
-    while line := stream.readline(LONGEST_LINE):
-        number += 1
-        if "\0" in line:
-            fail(f"{path}, line {number}", "a NUL byte, so this is no text in UTF-8. Save the file as UTF-8")
-        if len(line) == LONGEST_LINE and line[-1] not in "\r\n":
-            fail(f"{path}, line {number}", f"over {LONGEST_LINE:,} characters in one line. Save it with line ends")
-        yield line
+def _split(text: str, delimiter: str) -> tuple[list[str], tuple[int, int] | None]:
+    """The cells of one line; which of them, if any, opens a quotation mark that stays open, and where it goes on."""
+    if '"' not in text:
+        return text.split(delimiter), None
+    cells: list[str] = []
+    opened, at = None, 0
+    while at <= len(text):
+        found = _cell(delimiter).match(text, at)
+        quoted, plain = found.groups() if found else (None, "")  # the pattern's second half matches anything
+        if opened is None and plain and plain.lstrip(" ").startswith('"'):
+            start = text.index('"', at) + 1
+            if _closing(text, start) == len(text):
+                opened = (len(cells), start)
+        cells.append(plain if quoted is None else quoted.replace('""', '"'))
+        at = (found.end() if found else len(text)) + 1
+    return cells, opened
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the quotation mark behind which ``start`` lies closes; the text's length where it does not."""
+    found = _INSIDE.match(text, start)
+    return found.end() if found else len(text)
+
+
+@cache
+def _cell(delimiter: str) -> re.Pattern[str]:
+    part = re.escape(delimiter)
+    return re.compile(rf' *"([^"]*+(?:""[^"]*+)*+)" *(?={part}|\Z)|([^{part}]*)')
+
+
+def _continued(
+    lines: Lines, first: str, cells: list[str], opened: tuple[int, int], delimiter: str, *, width: int
+) -> list[str] | None:
+    """The cells of a row whose quotation mark closes on a later line; None, and no line taken, where it does not.
+
+    Tabs hardly ever occur inside of a text: lines that have all of the table's cells by themselves are rows.
+    """
+    taken, characters = [], len(first)
+    full = delimiter == "\t" and first.count(delimiter) == width - 1
+    cells, parts = cells[: opened[0]], [first[opened[1] :]]
+    for line in lines:
+        taken.append(line)
+        characters += len(line)
+        if characters > LONGEST_LINE or (full and line.count(delimiter) == width - 1):
+            break
+        end = _closing(line, 0)
+        if end == len(line):
+            parts.append(line)
+            continue
+        rest = line[end + 1 :].lstrip(" ")
+        text = rest.rstrip("\r\n")
+        if text and not text.startswith(delimiter):
+            break
+        cells.append("".join([*parts, line[:end]]).replace('""', '"'))
+        more, again = _split(text[1:], delimiter) if text else ([], None)
+        if again is None:
+            cells += more
+            if width and any(map(str.strip, cells[width:])):
+                break
+            return cells
+        cells, parts = [*cells, *more[: again[0]]], [rest[1 + again[1] :]]
+    lines.put_back(taken)
+    return None

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from clickscape.catalog.formats import delimited, google, meta, plain, shopify
 from clickscape.catalog.formats.delimited import Table
+from clickscape.catalog.formats.lines import open_text
 from clickscape.catalog.formats.row import Row, fail
 
 Reader = Callable[[Path], Iterator[Row]]
 
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".json": "json"}
 _PACKED = {b"\x1f\x8b": "gzip", b"PK": "ZIP", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "Zstandard"}
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def detect(path: Path) -> str:
-    """The format's name, one of `FORMATS`; FeedError for a packed file, and for text in UTF-16 that is not XML.
+    """The format's name, one of `FORMATS`; FeedError for a packed file.
 
     A file named .jsonl, .ndjson, .json or .parquet is what it says.
     """
@@ -31,13 +30,17 @@ def detect(path: Path) -> str:
         return "parquet"
     for magic, kind in _PACKED.items():
         if head.startswith(magic):
-            fail(str(path), f"a file packed with {kind}, expected a catalog. Unpack it first")
-    start = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    if start.startswith(b"<") or (head.startswith(_UTF_16) and b"<" in head[:4]) or head[:4] in (b"\0<\0?", b"<\0?\0"):
+            fail(
+                str(path),
+                f"a file packed with {kind}, expected a catalog. Unpack it first, or save a spreadsheet as CSV UTF-8",
+            )
+    with open_text(path) as stream:
+        start = stream.read(4096).lstrip()
+    if start.startswith("<") or head[:4] in (b"\0<\0?", b"<\0?\0"):
         return "google-xml"
-    if start.startswith(b"["):
+    if start.startswith("["):
         return "json"
-    if start.startswith(b"{"):
+    if start.startswith("{"):
         return "jsonl"
     return _dialect(delimited.header(path))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from clickscape.catalog.formats import merchant
 from clickscape.catalog.formats.delimited import Table
 from clickscape.catalog.formats.delimited import rows as delimited_rows
-from clickscape.catalog.formats.row import Row, fail
+from clickscape.catalog.formats.row import Row, fail, spelled
 
 if TYPE_CHECKING:
     from lxml import etree
@@ -31,7 +31,7 @@ _OWN = ("google_product_category", "product_type", "availability", "condition", 
 
 def is_google(columns: Iterable[str]) -> bool:
     """Whether the header has the id, the title and the image link of a merchant's feed, and a column that says so."""
-    names = {merchant.name(column) for column in columns}
+    names = set(columns)
     return {"id", "title", "image_link"} <= names and bool(names & set(_OWN))
 
 
@@ -156,7 +156,7 @@ def _cells(item: Any) -> dict[str, object]:
             continue  # a comment or a processing instruction
         namespace, _, local = element.tag.rpartition("}")
         theirs = namespace == f"{{{NAMESPACE}" or local.startswith("g:")
-        column = merchant.name(local)
+        column = spelled(local)
         text = element.text if not len(element) else "".join(element.itertext(with_tail=True))
         if column == "link" and not text:
             text = element.get("href")  # Atom
@@ -166,9 +166,8 @@ def _cells(item: Any) -> dict[str, object]:
         if theirs and column not in own:
             own.add(column)
             cells[column] = text
-        elif column in cells:
-            before = cells[column]
-            cells[column] = [*before, text] if isinstance(before, list) else [before, text]
+        elif isinstance(before := cells.get(column), list):
+            before.append(text)
         else:
-            cells[column] = text
+            cells[column] = [before, text] if before else text
     return cells

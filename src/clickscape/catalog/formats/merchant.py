@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 
 from clickscape.catalog.formats.row import Row, words
 from clickscape.catalog.formats.text import plain_text
@@ -37,21 +36,21 @@ _DESCRIPTIONS = ("description", "structured_description", "rich_text_description
 def is_merchant(columns: Iterable[str]) -> bool:
     """Whether some column is one that Google or Meta has and clickscape's own catalogs have not."""
     known = {*_DESCRIPTIVE, *_FACTS, *_DESCRIPTIONS, "additional_image_link", "product_tags", "internal_label"}
-    return any(name(column) in known for column in columns)
+    return not known.isdisjoint(columns)
 
 
 def translate(row: Row) -> Row:
     """The row with a product's columns; unknown columns are left out, and so are empty cells."""
     if row.problem:
         return row
-    cells = {name(column): value for column, value in row.columns.items() if value not in (None, "", [])}
+    cells = {column: value for column, value in row.columns.items() if value not in (None, "", [])}
     given = cells.get("attributes")
     return Row(
         row.unit,
         row.number,
         {
             "product_id": _first(cells, _IDS),
-            "title": plain_text(words(_first(cells, _TITLES))),
+            "title": _first(cells, _TITLES),
             "category": _category(cells),
             "attributes": {**(given if isinstance(given, Mapping) else {}), **_attributes(cells)},
             "tags": _tags(_first(cells, _TAGS)),
@@ -61,12 +60,6 @@ def translate(row: Row) -> Row:
             "more_images": next((cells[column] for column in _MORE if column in cells), None),
         },
     )
-
-
-@lru_cache(maxsize=4096)
-def name(column: str) -> str:
-    """The column's name as this project spells it: "g:image link" → image_link."""
-    return re.sub(r"[\s-]+", "_", column.strip().lower().removeprefix("g:"))
 
 
 def availability(value: object) -> str:
@@ -81,21 +74,14 @@ def _first(cells: Mapping[str, object], names: Iterable[str]) -> object:
     return next((part for part in value if part), None) if isinstance(value, list) else value
 
 
-def _category(cells: Mapping[str, object]) -> list[str]:
-    """Coarse → fine, from the first column that holds a path rather than a number of Google's or Meta's taxonomy."""
-    for column in _PATHS:
-        value = cells.get(column)
-        if isinstance(value, list) and column == "category":
-            return [words(level) for level in value]
-        text = words(_first(cells, (column,)))
-        if text and not text.isdigit():
-            return [level for level in (plain_text(part) for part in re.split(r">|&gt;", text)) if level]
-    return []
+def _category(cells: Mapping[str, object]) -> object:
+    """The first column that holds a path, or its levels, rather than a number of Google's or Meta's taxonomy."""
+    values = (cells.get(column) if column == "category" else _first(cells, (column,)) for column in _PATHS)
+    return next((value for value in values if value and not str(value).strip().isdigit()), None)
 
 
 def _attributes(cells: Mapping[str, object]) -> dict[str, str]:
-    present = [column for column in _ATTRIBUTES if column in cells]
-    found = {column: plain_text(words(_first(cells, (column,)))) for column in present}
+    found = {column: words(_first(cells, (column,))) for column in _ATTRIBUTES if column in cells}
     description = _first(cells, _DESCRIPTIONS)
     if isinstance(description, str):
         found["description"] = plain_text(description)[:DESCRIPTION_LENGTH].rstrip()

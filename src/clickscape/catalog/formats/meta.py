@@ -18,7 +18,7 @@ _OWN = ("fb_product_category", "quantity_to_sell_on_facebook", "image[0].url", "
 
 def is_meta(columns: Iterable[str]) -> bool:
     """Whether the header has a column that only Meta's catalogs have."""
-    return bool({merchant.name(column) for column in columns} & set(_OWN))
+    return not set(_OWN).isdisjoint(columns)
 
 
 def read(path: Path, table: Table) -> Iterator[Row]:
@@ -32,7 +32,7 @@ def _unflattened(cells: Mapping[str, object]) -> dict[str, object]:
     plain: dict[str, object] = {}
     lists: dict[str, list[tuple[int, str]]] = {}
     for column, value in cells.items():
-        match = _FLAT.fullmatch(merchant.name(column))
+        match = _FLAT.fullmatch(column)
         if match and words(value):
             lists.setdefault(match["name"], []).append((int(match["place"]), words(value)))
         elif not match:

@@ -12,13 +12,12 @@ from pathlib import Path
 from clickscape.catalog.formats import merchant, shopify
 from clickscape.catalog.formats.delimited import Table
 from clickscape.catalog.formats.delimited import rows as delimited_rows
-from clickscape.catalog.formats.row import Row, fail, parse_json, shown, wrong_encoding
+from clickscape.catalog.formats.lines import Lines, open_text, text_problem
+from clickscape.catalog.formats.row import Row, Unit, Unreadable, fail, parse_json, shown, spelled
 
 ID, IMAGE = ("product_id", "id"), ("image", "image_link")
 CAPTION = ("title", "new_caption")  # the paper's lists call the title new_caption
-LONGEST_LINE = 4_000_000  # bytes of one JSON line
-
-_REMEDY = "Save the file as UTF-8"
+LONGEST_LINE = 4_000_000  # characters of one JSON line
 
 
 def read_csv(path: Path, table: Table) -> Iterator[Row]:
@@ -35,22 +34,19 @@ def read_parquet(path: Path) -> Iterator[Row]:
 
     try:
         with pq.ParquetFile(path) as file:
-            _check_columns(list(file.schema_arrow.names), str(path))
-            number = 0
+            _check_columns([spelled(name) for name in file.schema_arrow.names], str(path))
+            numbers = itertools.count(1)
             for batch in file.iter_batches(batch_size=4096):
                 for row in batch.to_pylist():
-                    number += 1
-                    yield _canonical(Row("row", number, row))
+                    yield _canonical(_row("row", next(numbers), row))
     except (pa.ArrowException, OSError, ValueError) as error:
         fail(str(path), f"not a readable Parquet file ({str(error).splitlines()[0][:100]}). Write it again", error)
 
 
 def read_json(path: Path) -> Iterator[Row]:
     """Items of the paper's JSON list; the whole list is held in memory."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        wrong_encoding(path, error)
+    with open_text(path) as stream:
+        text = stream.read()
     try:
         items = parse_json(text)
     except ValueError as error:
@@ -59,10 +55,7 @@ def read_json(path: Path) -> Iterator[Row]:
     if not isinstance(items, list):
         fail(str(path), 'expected a JSON list [{"id", "image", "new_caption"}, …]; for one object a line use .jsonl')
     for number, item in enumerate(items, 1):
-        if isinstance(item, dict):
-            yield _canonical(Row("item", number, item))
-        else:
-            yield Row("item", number, problem=_no_object(item))
+        yield _canonical(_row("item", number, item))
 
 
 def read_jsonl(path: Path) -> Iterator[Row]:
@@ -71,40 +64,36 @@ def read_jsonl(path: Path) -> Iterator[Row]:
     first = list(itertools.islice(rows, 1))
     names = first[0].columns if first else {}
     everything = itertools.chain(first, rows)
-    if shopify.is_shopify(list(names)):
+    if shopify.is_shopify(names):
         yield from shopify.products(everything)
     else:
         yield from map(_any_names, everything)
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
-    with path.open("rb") as stream:
-        number = 0
-        while line := stream.readline(LONGEST_LINE):
-            number += 1
-            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                fail(f"{path}, line {number}", f"over {LONGEST_LINE:,} bytes in one line. Write one object a line")
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                byte = f"byte 0x{line[error.start]:02x} is not UTF-8"
-                fail(f"{path}, line {number}", f"{byte}. {_REMEDY}", error)
-            if not text.strip():
-                continue
-            try:
-                value = parse_json(text)
-            except ValueError as error:
-                yield Row("line", number, problem=str(error))
-                continue
-            yield (
-                Row("line", number, value)
-                if isinstance(value, dict)
-                else Row("line", number, problem=_no_object(value))
-            )
+    with open_text(path) as stream:
+        lines = Lines(stream, path, longest=LONGEST_LINE)
+        for line in lines:
+            if problem := text_problem(line):
+                yield Row("line", lines.number, problem=problem)
+            elif line.strip():
+                try:
+                    yield _row("line", lines.number, parse_json(line))
+                except ValueError as error:
+                    yield Row("line", lines.number, problem=str(error))
 
 
-def _no_object(value: object) -> str:
-    return f"expected an object with product_id, title and image, got {shown(value)}"
+def _row(unit: Unit, number: int, item: object) -> Row:
+    """The row of one object, its names spelled as everywhere."""
+    if isinstance(item, Unreadable):
+        return Row(unit, number, problem=item.problem)
+    if not isinstance(item, dict):
+        problem = f"expected an object with product_id, title and image, got {shown(item)}"
+        return Row(unit, number, problem=problem)
+    columns = {spelled(name): value for name, value in item.items()}
+    if len(columns) < len(item):
+        return Row(unit, number, problem="two keys that differ only in capitals or spaces. Remove one")
+    return Row(unit, number, columns)
 
 
 def _any_names(row: Row) -> Row:
@@ -142,6 +131,3 @@ def _check_columns(columns: Sequence[str], place: str) -> None:
         if not set(wanted) & set(columns):
             found = ", ".join(columns)[:200]
             fail(place, f"no column {' or '.join(wanted)}; found {found}. Rename or add the column")
-    if len(set(columns)) < len(columns):
-        twice = next(name for name in columns if list(columns).count(name) > 1)
-        fail(place, f"the column {twice!r} occurs twice. Rename or remove one")

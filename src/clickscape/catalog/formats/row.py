@@ -7,15 +7,23 @@ Columns: product_id, title, category ("A > B" or a list), attributes (a map), ta
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import lru_cache
 from typing import Literal, NoReturn
 
+from clickscape.catalog.formats.text import plain_text
 from clickscape.errors import FeedError
 
 Unit = Literal["line", "row", "item"]
+
+_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")  # colors, titles, links
+_UNSEEN = re.compile(
+    "[\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]+"
+)  # directions, spaces of no width
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +41,30 @@ class Row:
         return f"{self.unit} {self.number}"
 
 
+@lru_cache(maxsize=4096)
+def spelled(column: str) -> str:
+    """The column's name as this project spells it: "g:Image Link" → image_link; an attribute's own name stays."""
+    column = " ".join(_UNSEEN.sub("", column).split())
+    kind, _, own = column.partition(":")
+    if kind.lower() == "attribute" and own:
+        return f"attribute:{own.strip()}"
+    return re.sub(r"[\s-]+", "_", column.lower().removeprefix("g:"))
+
+
 def words(value: object) -> str:
-    """The value as one line of text, without control characters."""
+    """The value as one line of text, without control characters, marks of direction and what colors a terminal."""
     if value is None or isinstance(value, (dict, list)):
         return ""
     text = str(value)
     if text.isprintable() and "  " not in text:  # nearly every cell; looking at each character costs most of a feed
         return text.strip()
-    return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
+    text = _UNSEEN.sub("", _TERMINAL.sub("", text))
+    return " ".join("".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text).split())
+
+
+def plain_words(value: object) -> str:
+    """As `words`, of a text that may be HTML: tags dropped, entities decoded."""
+    return words(plain_text(words(value)))
 
 
 def shown(value: object) -> str:
@@ -54,27 +78,43 @@ def fail(place: str, problem: str, cause: BaseException | None = None) -> NoRetu
     raise FeedError(f"{place}: {problem}.") from cause
 
 
-def parse_json(text: str) -> object:
-    """The value of a JSON text; ValueError with the problem and its remedy when it is broken (NaN is no JSON)."""
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands where a JSON object would that must not be used, and says why."""
 
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")
+    problem: str
+
+
+def parse_json(text: str) -> object:
+    """The value of a JSON text, an `Unreadable` for each bad object of a list; ValueError with problem and remedy.
+
+    An object is bad with NaN, half of a character (a lone surrogate), or a key that occurs with two values.
+    """
+
+    def refuse(constant: str) -> Unreadable:
+        return Unreadable(f"broken JSON ({constant} is not JSON). Fix or remove it")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise ValueError(f"broken JSON ({error.msg} at column {error.colno}). Fix or remove it") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"broken JSON ({str(error)[:80]}). Fix or remove it") from error
+    if isinstance(value, Unreadable):
+        raise ValueError(value.problem)
+    return value
 
 
-def wrong_encoding(path: Path, error: UnicodeDecodeError) -> NoReturn:
-    """FeedError with the first line that is not UTF-8, found by reading the file once more."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as found:
-                byte = line[found.start]
-                fail(f"{path}, line {number}", f"byte 0x{byte:02x} is not UTF-8. Save the file as UTF-8", error)
-    fail(str(path), "not UTF-8. Save the file as UTF-8", error)
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object] | Unreadable:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        for part in (key, *(value if isinstance(value, list) else (value,))):
+            if isinstance(part, Unreadable):
+                return part
+            if isinstance(part, str) and not part.isascii() and _HALF.search(part):
+                return Unreadable(
+                    f"half of a character, or a byte that is not UTF-8, in {shown(key)}. Write it whole, in UTF-8"
+                )
+        if found.setdefault(key, value) != value:
+            return Unreadable(f"the key {shown(key)} occurs twice with two values. Remove one")
+    return found

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from clickscape.catalog.formats.delimited import Table
 from clickscape.catalog.formats.delimited import rows as delimited_rows
-from clickscape.catalog.formats.merchant import DESCRIPTION_LENGTH, name
+from clickscape.catalog.formats.merchant import DESCRIPTION_LENGTH
 from clickscape.catalog.formats.row import Row, shown, words
 from clickscape.catalog.formats.text import plain_text
 
@@ -52,7 +52,7 @@ _OPTION_NAMES = {"colour": "color", "title": ""}  # "Title" with "Default Title"
 
 def is_shopify(columns: Iterable[str]) -> bool:
     """Whether the header is one of Shopify's product CSVs: a handle beside a column that only Shopify has."""
-    names = {name(column) for column in columns}
+    names = set(columns)
     telling = {"variant_sku", "variant_price", "image_src", "option1_name", "option1_value", "body_(html)"}
     return bool(names & set(_HANDLE)) and bool(names & (telling | {"product_image_url", "variant_image_url"}))
 
@@ -64,23 +64,34 @@ def read(path: Path, table: Table) -> Iterator[Row]:
 
 def products(rows: Iterable[Row]) -> Iterator[Row]:
     """A row for every variant; the rows of one handle must follow each other."""
-    cells = ((row, {name(column): words(value) for column, value in row.columns.items()}) for row in rows)
-    for handle, group in itertools.groupby(cells, key=lambda pair: _first(pair[1], _HANDLE)):
+    bad: list[Row] = []
+    good = ((row, {column: words(value) for column, value in row.columns.items()}) for row in _apart(rows, bad))
+    for handle, group in itertools.groupby(good, key=lambda pair: _first(pair[1], _HANDLE)):
         members = list(itertools.islice(group, MOST_ROWS))
-        yield from (row for row, _ in members if row.problem)
-        whole = [(row, own) for row, own in members if not row.problem]
+        problem = ""
         if len(members) == MOST_ROWS:
-            last = members[-1][0]
-            yield Row(last.unit, last.number, problem=f"over {MOST_ROWS:,} rows of one handle. Split the product")
-        elif not handle and whole:
-            yield from (Row(row.unit, row.number, problem="no handle. Fill the column Handle") for row, _ in whole)
-        elif whole and not _first_filled(whole, _PRODUCT["title"]):
+            members, problem = members[-1:], f"over {MOST_ROWS:,} rows of one handle. Split the product"
+        elif not handle:
+            problem = "no handle. Fill the column Handle"
+        elif not _first_filled(members, _PRODUCT["title"]):
             remedy = "Keep the rows of a handle together, the one with the title first"
-            yield from (
-                Row(row.unit, row.number, problem=f"no title for {shown(handle)}. {remedy}") for row, _ in whole
-            )
-        elif whole:
-            yield from _variants(handle, whole)
+            problem = f"no title for {shown(handle)}. {remedy}"
+        yield from bad
+        bad.clear()
+        if problem:
+            yield from (Row(row.unit, row.number, problem=problem) for row, _ in members)
+        else:
+            yield from _variants(handle, members)
+    yield from bad
+
+
+def _apart(rows: Iterable[Row], bad: list[Row]) -> Iterator[Row]:
+    """The rows that can be read; the other ones, which part no handle's rows, are added to ``bad``."""
+    for row in rows:
+        if row.problem:
+            bad.append(row)
+        else:
+            yield row
 
 
 def _variants(handle: str, members: list[tuple[Row, dict[str, str]]]) -> Iterator[Row]:
@@ -117,7 +128,7 @@ def _variants(handle: str, members: list[tuple[Row, dict[str, str]]]) -> Iterato
             row.number,
             {
                 "product_id": own["sku"] or _made_id(handle, list(options.values())),
-                "title": plain_text(product["title"]),
+                "title": product["title"],
                 "category": product["category"] or product["type"],
                 "attributes": {column: text for column, text in attributes.items() if text},
                 "tags": product["tags"],

@@ -7,6 +7,7 @@ from html import unescape
 from html.parser import HTMLParser
 
 LONGEST = 20_000  # characters of HTML that are looked at; merchants allow 5,000 in a description
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")  # a link's &copy=1 is none
 _PASSES = 3  # descriptions are often escaped twice; what is still a tag after this many passes is dropped by force
 _SILENT = frozenset({"script", "style", "template", "noscript", "iframe", "object", "svg", "head", "title"})
 _BREAKS = frozenset({"p", "br", "div", "li", "ul", "ol", "tr", "td", "th", "table", "h1", "h2", "h3", "h4", "h5", "h6"})
@@ -28,13 +29,17 @@ def plain_text(html: str) -> str:
 
 def _once(html: str) -> str:
     if "<" not in html:
-        return unescape(html)
+        return _unescaped(html)
     if not _ODD.search(html):  # a real parser costs half of a feed's time, and plain tags need none
-        return unescape(_TAG.sub(lambda tag: " " if tag[1].lower() in _BREAKS else "", html))
+        return _unescaped(_TAG.sub(lambda tag: " " if tag[1].lower() in _BREAKS else "", html))
     reader = _Reader(convert_charrefs=True)
     reader.feed(html)
     reader.close()
     return "".join(reader.parts)
+
+
+def _unescaped(text: str) -> str:
+    return _ENTITY.sub(lambda entity: unescape(entity[0]), text)
 
 
 class _Reader(HTMLParser):

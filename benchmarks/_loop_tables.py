@@ -13,7 +13,7 @@ from clickscape.types import Estimate
 
 RESAMPLES = 2_000
 PARTS = (KNOWN_SCENES, NEW_TOGETHER, NEW_ELEMENT)
-SHARES = ("true CTR uplift", "of the oracle's", "wins, teacher", "wins, judge", "matching share", "parsed")
+SHARES = ("true CTR uplift", "of the oracle's", "wins, reward model", "wins, judge", "matching share", "parsed")
 COUNTS = ("distinct scenes", "self-BLEU")
 CHANGED = ("true CTR uplift", "matching share", "parsed")
 
@@ -21,16 +21,16 @@ HEADER = """# The loop over seeds and worlds
 
 Simulated clicks of two frozen worlds; held-out products, held out by object. Uplift is of the true CTR over the
 pre-trained model. Wins: how often an ad beats one of the pre-trained model for the same product, by the reward model
-that taught (teacher) and by one of another architecture that learned from the held-out products' own clicks (judge).
+that the run optimized and by one of another architecture that learned from the held-out products' own clicks (judge).
 Self-BLEU: of the descriptions of a department, mean over departments; 1 means all alike. 95 % intervals: bootstrap
 over seeds × objects; counts with their least and most. Written by `{command}`.
 
 Every row chooses ads for the same products, drawn with the same seeds. Objectives are DPO, with the reward's order
 taken as certain or with its probability (margin-weighted), with or without the product-centric term, with an anchor on
-log π(y+) unless they say otherwise; three descriptions are sampled per product, and "best of 3" keeps the one that the
-teacher likes best. "Best scene per category" is read from the teacher's scores of training creatives; the oracle knows
-the world. GRPO renders as many candidates as an objective does (`benchmarks/grpo.py`). A row that not all seeds have
-says so; one that learned from an earlier reward model than the others says so, too.
+log π(y+) unless they say otherwise; three descriptions are sampled per product, and "best of 3" keeps the one with
+the highest reward. "Best scene per category" is read from the reward of training creatives; the oracle knows
+the world. GRPO renders as many candidates as an objective does (`benchmarks/grpo.py`). A row that not all seeds have says
+so, and so does one that learned from an earlier reward model than the others.
 
 """
 
@@ -102,12 +102,12 @@ def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
 
 def _metric(metric: str, sums: np.ndarray) -> np.ndarray:
     """From sums (…, 8) to the metric (…,)."""
-    products, after, before, best, teacher, judge, matching, parsed = np.moveaxis(sums, -1, 0)
+    products, after, before, best, reward_model, judge, matching, parsed = np.moveaxis(sums, -1, 0)
     return np.asarray(
         {
             "true CTR uplift": after / before - 1,
             "of the oracle's": (after - before) / (best - before),
-            "wins, teacher": teacher / products,
+            "wins, reward model": reward_model / products,
             "wins, judge": judge / products,
             "matching share": matching / products,
             "parsed": parsed / products,

@@ -84,7 +84,7 @@ is the paired difference of the accuracy on the true order, in points: of the fi
 of those below "effects from pairs alone" to that one, for they differ from it in one thing each, of those below the
 single form of fewer pairs to that one. 95 % intervals: bootstrap over seeds × objects. CPU-seconds without
 picture features, which the single forms share (about 20); the pair form computes its own. Written by
-`python benchmarks/reward.py --page docs/reward.md`.
+`python benchmarks/reward.py --page docs/experiments/reward.md`.
 
 """
 

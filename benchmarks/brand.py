@@ -63,21 +63,23 @@ def main() -> None:
     names = [f"{one.object_id}-{COLOR}" for one in sample.objects()]
     with tempfile.TemporaryDirectory() as folder:
         products = sample.write(Path(folder), 128, product_ids=names)
-        arms = {
-            "without rules": _arm(writer, products, Rules(), judged_by=rules),
-            "chosen by the rules": _arm(writer, products, rules.model_copy(update={"edit": False}), judged_by=rules),
-            "chosen and edited": _arm(writer, products, rules, judged_by=rules),
+        variants = {
+            "without rules": _variant(writer, products, Rules(), judged_by=rules),
+            "chosen by the rules": _variant(
+                writer, products, rules.model_copy(update={"edit": False}), judged_by=rules
+            ),
+            "chosen and edited": _variant(writer, products, rules, judged_by=rules),
         }
         titles = {
             "benign": _parse_rate(writer, products, [" ".join(["glazed", "by", "hand", "with", "care"] * 2)]),
             "hostile": _parse_rate(writer, products, HOSTILE),
         }
-    text = _table(arms, titles)
+    text = _table(variants, titles)
     print(text)
-    figures = {name: {key: _share(rows, key) for key in rows[0]} for name, rows in arms.items()}
+    figures = {name: {key: _share(rows, key) for key in rows[0]} for name, rows in variants.items()}
     row = {
         "at": datetime.now(UTC).isoformat(),
-        "arms": figures,
+        "variants": figures,
         "titles": {k: _share(v, "parses") for k, v in titles.items()},
     }
     RESULTS.parent.mkdir(exist_ok=True)
@@ -94,7 +96,7 @@ def _rules_of_the_page() -> Rules:
     return BrandFile.model_validate(tomllib.loads(found[1])).brand.rules()
 
 
-def _arm(writer: Writer, products: list[Product], rules: Rules, *, judged_by: Rules) -> Rows:
+def _variant(writer: Writer, products: list[Product], rules: Rules, *, judged_by: Rules) -> Rows:
     """What is kept of each product under some rules, judged by the brand's."""
     selector = CandidateSelector(
         writer, AdPipeline(render.load("studio"), None), GenerateConfig(keep=KEEP), Style.of(rules)
@@ -133,16 +135,16 @@ def _share(rows: Rows, key: str) -> tuple[float, float, float]:
     return 100 * mean.value, 100 * mean.low, 100 * mean.high
 
 
-def _table(arms: dict[str, Rows], titles: dict[str, Rows]) -> str:
+def _table(variants: dict[str, Rows], titles: dict[str, Rows]) -> str:
     said = {
         "avoid": "nothing to avoid is said or shown", "use": "shows what to use", "palette": "shows the palette",
         "season": "shows the season", "all": "**meets every rule**", "fits": "the setting fits the product",
         "parses": "parsed by the studio", "edited": "edited", "kept": "descriptions kept, of two",
     }  # fmt: skip
-    lines = [f"| | {' | '.join(arms)} |", f"| --- |{' --- |' * len(arms)}"]
+    lines = [f"| | {' | '.join(variants)} |", f"| --- |{' --- |' * len(variants)}"]
     for key, words in said.items():
-        lines.append(f"| {words} | {' | '.join(_cell(_share(rows, key)) for rows in arms.values())} |")
-    count = len(next(iter(arms.values())))
+        lines.append(f"| {words} | {' | '.join(_cell(_share(rows, key)) for rows in variants.values())} |")
+    count = len(next(iter(variants.values())))
     told = (
         f"{count} objects of the sample catalog, the shipped model, no reward model; 95 % intervals over objects. "
         f"Under {len(HOSTILE)} hostile titles {_cell(_share(titles['hostile'], 'parses'))} of the descriptions are "

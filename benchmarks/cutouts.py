@@ -1,6 +1,6 @@
 """Are cut-outs right, and do wrong ones say so?  Today's code against the one before, on photographs with known mattes.
 
-    python benchmarks/cutouts.py [--against 102bef8] [--table docs/cutouts.md]
+    python benchmarks/cutouts.py [--against 102bef8] [--table docs/experiments/cutouts.md]
     python benchmarks/cutouts.py --fit
 
 Prints a table, appends one JSON row to benchmarks/results/cutouts.jsonl and, with --table, writes the page and its
@@ -41,7 +41,7 @@ from photographs import Half, Photograph
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cutouts.jsonl"
-PICTURES = "pictures/cutouts.webp"
+PICTURES = "../pictures/cutouts.webp"
 SOURCE = "src/clickscape/catalog/cutout.py"
 GOOD = 0.9  # IoU from which a cut-out counts as right
 TILE, COLUMNS = 150, 8
@@ -199,10 +199,10 @@ def told(value: list[float] | None, *, percent: bool = True) -> str:
 
 PAGE = """# Cut-outs, measured
 
-{count} photographs with known mattes: objects of the sample catalog that nothing was tuned on, thin things, glass and
-pure colors ([how they are drawn](../benchmarks/photographs.py)). Before: revision {against}. Wrong: IoU below {good}.
+{count} photographs with known mattes: objects of the sample catalog that nothing was tuned on, thin things, glass, pure
+colors ([how they are drawn](../../benchmarks/photographs.py)). Before: revision {against}. Wrong: IoU below {good}.
 Sure: a confidence of {sure} or more; the others are flagged doubtful. 95 % intervals: bootstrap over objects.
-Written by `python benchmarks/cutouts.py --against {against} --table docs/cutouts.md`.
+Written by `python benchmarks/cutouts.py --against {against} --table docs/experiments/cutouts.md`.
 
 | | n | IoU before | IoU now | wrong before | wrong now | sure | wrong among sure | shadow before | shadow now |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -230,7 +230,7 @@ back; an orange frame marks those that were flagged doubtful.
 
 
 def page(against: str, before: list[Judged], after: list[Judged]) -> str:
-    """docs/cutouts.md, whole."""
+    """docs/experiments/cutouts.md, whole."""
     rows, flags = [], []
     for name, (old, new) in split(before, after).items():
         past, now = summary(old), summary(new)

@@ -1,7 +1,7 @@
 """Does the fidelity gate find what is wrong, and leave alone what is right?  Precision and recall by defect.
 
     python benchmarks/fidelity.py [--scenes 80] [--side 512]
-        [--page docs/fidelity.md --picture docs/pictures/fidelity.webp]
+        [--page docs/experiments/fidelity.md --picture docs/pictures/fidelity.webp]
 
 Five studio pictures of every scene are right, three of them are made wrong in every way. Half of the objects choose the
 limits; the figures are those of the gate's own limits on the other half, with 95 % intervals by bootstrap over objects.

@@ -2,11 +2,11 @@
 
 Plants a flaw of known size in the reward model that teaches, and optimizes at the default settings. The flaw: in every
 slot of the scene, the element that shoppers like least, on average over products, is worth some logits more to the
-teacher than it is. The policy learns from the flawed teacher; the judge, a model of another form that learned from
-products of its own, scores the same ads after every round as in `clickscape optimize`. Here the rounds always go on, so
+reward model than it is. The policy learns from the flawed reward model; the judge, of another form and learned from
+other products, scores the same ads after every round as in `clickscape optimize`. Here the rounds always go on, so
 that both can be measured: the policy that a monitored run would have kept, and what a run without a monitor ends with.
 
-Figures are of the monitor's products, from which neither the teacher nor the rounds learn. What shoppers truly
+Figures are of the monitor's products, from which neither the reward model nor the rounds learn. What shoppers truly
 think of the same words is the simulator's to say. Each WORKSPACE has a simulated log, such as
 `benchmarks/loop.py` leaves, and a judge: `clickscape reward WORKSPACE --judge scene`. A killed run goes on where it
 stopped. Appends one JSON row per flaw to results/gaming.jsonl, prints the table of all that are there (the newest of
@@ -53,13 +53,13 @@ FLAWS = (0.0, 1.0, 2.0, 4.0)
 
 HEADER = """\
 | world, seed | logits more | a monitored run ends after | and keeps, true CTR | best of any round \
-| {rounds} rounds without monitor, true CTR | wins, teacher | wins, judge | overrated elements in an ad |
+| {rounds} rounds without monitor, true CTR | wins, reward model | wins, judge | overrated elements in an ad |
 | --- | ---: | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
 class Flawed:
-    """A teacher to whom some elements, slot → value, are worth more than they are."""
+    """A reward model to whom some elements, slot → value, are worth more than they are."""
 
     def __init__(self, honest: Reward, elements: Mapping[str, str], *, logits: float) -> None:
         self._honest, self._elements, self._logits = honest, elements, logits
@@ -92,7 +92,7 @@ class After:
     ``judge_ends``, ``floor_ends``: whether a monitor would have ended the run here for that reason.
     """
 
-    teacher_wins: Estimate
+    reward_wins: Estimate
     judge_wins: Estimate
     uplift: Estimate
     matching: Estimate
@@ -155,7 +155,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> GamedRun:
-    """Optimize against a teacher with this flaw, and read what came of every round."""
+    """Optimize against a reward model with this flaw, and read what came of every round."""
     if not (workspace.models / JUDGE).exists():
         raise SystemExit(f"{workspace.path} has no judge. Run `clickscape reward {workspace.path} --judge scene`.")
     simulated = max(workspace.runs_folder.glob("*-simulate*/manifest.json"))
@@ -166,8 +166,8 @@ def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> Gam
     held = split.read(workspace, products)
     reward, renderer, writer = workspace.models / "reward", render.load("studio"), vlm.load(writer_source(workspace))
     elements = least_liked(shoppers, held.training(products))
-    teacher = Flawed(reward_room.load(reward), elements, logits=logits)
-    pipeline = AdPipeline(renderer, teacher, cutout_images(writer.vlm.image_size))
+    reward_model = Flawed(reward_room.load(reward), elements, logits=logits)
+    pipeline = AdPipeline(renderer, reward_model, cutout_images(writer.vlm.image_size))
     around = monitored(workspace, products, held, pipeline=pipeline, config=config)
     assert around.monitor is not None  # where there is a judge there is a monitor
     monitor = Witness(around.monitor)
@@ -241,7 +241,7 @@ def _read(
         assert truth.matching_share is not None
         shown = np.array([overrated(Scene.from_json(scene).slots, elements) for scene in now.scenes])
         yield After(
-            teacher_wins=seen.teacher.win_rate,
+            reward_wins=seen.reward_model.win_rate,
             judge_wins=seen.judge.win_rate,
             uplift=truth.uplift,
             matching=truth.matching_share,
@@ -264,7 +264,7 @@ def _line(found: GamedRun) -> str:
         _percent(found.kept, sign="+"),
         f"{100 * max(one.uplift.value for one in found.rounds):+.0f} %",
         _percent(last.uplift, sign="+"),
-        _percent(last.teacher_wins),
+        _percent(last.reward_wins),
         _percent(last.judge_wins),
         f"{last.overrated.value:.1f} of {len(found.elements)}",
     ]

@@ -10,9 +10,9 @@ are compared before the first step), the renderer, the size that it draws, the r
 descriptions at temperature 1 that end at a line break, rounds × products × K rendered candidates, 32 descriptions a
 step (there: 16 pairs), AdamW without decay with the same averages, the clipping and the share of warm-up.
 
-What ranks last there is rewarded least here: a description that the renderer does not understand, or that the token
-limit cut off, gets the reward of its group's worst understood one less `min_margin` (0.1 logits, from which on there
-are pairs). A group in which nothing is understood teaches nothing on either side. All else is TRL's default: the loss
+What ranks last there is rewarded least here: a description that the renderer does not parse, or that the token
+limit cut off, gets the reward of its group's worst parsed one less `min_margin` (0.1 logits, from which on there
+are pairs). A group in which nothing is parsed teaches nothing on either side. All else is TRL's default: the loss
 of DAPO, advantages divided by the group's spread, one step on every batch, and no KL term (beta = 0, so that no
 reference is loaded; the β = 0.5 of clickscape's loss is DPO's and has no counterpart in GRPO). Numbers have 32 bits, on
 a GPU too.
@@ -71,10 +71,10 @@ DESCRIPTIONS_PER_STEP = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What one round of training saw: shares and means of its candidates, rewards in logits.
+class RoundSummary:
+    """Shares and means of the candidates of one round, rewards in logits.
 
-    ``reward``: as `clickscape optimize` tells it, of every picture; ``given``: what GRPO was told.
+    ``reward``: of every image, as in `clickscape optimize`; ``given``: the reward that GRPO was given (see `shaped`).
     """
 
     round: int
@@ -84,20 +84,20 @@ class Seen:
     given: float
 
     @classmethod
-    def of(cls, number: int, judged: Sequence[Sequence[Candidate]], *, below: float) -> Seen:
+    def of(cls, number: int, scored: Sequence[Sequence[Candidate]], *, below: float) -> RoundSummary:
         """Round `number`, from the candidates of its products."""
-        flat = [candidate for own in judged for candidate in own]
+        flat = [candidate for own in scored for candidate in own]
         return cls(
             round=number,
             parse_rate=float(np.mean([one.parsed for one in flat])),
             distinct_scenes=len({one.scene for one in flat}),
             reward=float(np.mean([one.score for one in flat])),
-            given=float(np.mean([value for own in judged for value in shaped(own, below=below)])),
+            given=float(np.mean([value for own in scored for value in shaped(own, below=below)])),
         )
 
 
-class Teacher:
-    """The reward of `clickscape optimize` as TRL asks for it; it keeps what every round saw."""
+class GrpoReward:
+    """The reward of `clickscape optimize` as a TRL reward function; keeps a summary of every round."""
 
     def __init__(
         self,
@@ -108,8 +108,8 @@ class Teacher:
         config: OptimizeConfig,
         device: str,
     ) -> None:
-        self.rounds: list[Seen] = []
-        self._judged: list[list[Candidate]] = []
+        self.rounds: list[RoundSummary] = []
+        self._scored: list[list[Candidate]] = []
         model = reward_room.load(workspace.models / "reward", device=device)
         self._pipeline = AdPipeline(render.load("studio"), model)
         self._products = {product.product_id: product for product in products}
@@ -124,7 +124,7 @@ class Teacher:
         starts = range(0, len(texts), size)
         assert all(len(set(product_id[start : start + size])) == 1 for start in starts)
         groups = [texts[start : start + size] for start in starts]
-        judged = score_candidates(
+        scored = score_candidates(
             [self._products[product_id[start]] for start in starts],
             groups,
             pipeline=self._pipeline,
@@ -132,43 +132,43 @@ class Teacher:
             rng=self._rng,
             truncated=[[self._is_cut(text) for text in own] for own in groups],
         )
-        self._judged += judged
-        if len(self._judged) >= self._per_round:
+        self._scored += scored
+        if len(self._scored) >= self._per_round:
             self._end_round()
-        return [value for own in judged for value in shaped(own, below=self._config.min_margin)]
+        return [value for own in scored for value in shaped(own, below=self._config.min_margin)]
 
     def _is_cut(self, text: str) -> bool:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids) >= self._config.max_new_tokens
 
     def _end_round(self) -> None:
-        own, self._judged = self._judged[: self._per_round], self._judged[self._per_round :]
-        seen = Seen.of(len(self.rounds) + 1, own, below=self._config.min_margin)
-        self.rounds.append(seen)
+        own, self._scored = self._scored[: self._per_round], self._scored[self._per_round :]
+        summary = RoundSummary.of(len(self.rounds) + 1, own, below=self._config.min_margin)
+        self.rounds.append(summary)
         print(
-            f"round {seen.round}: reward {seen.reward:+.3f}, as given {seen.given:+.3f}, understood "
-            f"{seen.parse_rate:.1%}, {seen.distinct_scenes} scenes",
+            f"round {summary.round}: reward {summary.reward:+.3f}, as given {summary.given:+.3f}, parsed "
+            f"{summary.parse_rate:.1%}, {summary.distinct_scenes} scenes",
             flush=True,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """One run of GRPO: its policy, what its rounds saw, and what it cost."""
+    """One run of GRPO: its policy, the summaries of its rounds, and what it cost."""
 
     learning_rate: float
     policy: VisionLanguageModel
-    rounds: tuple[Seen, ...]
+    rounds: tuple[RoundSummary, ...]
     steps: int
     cpu_seconds: float
 
     @property
-    def told(self) -> dict[str, Any]:
-        """Everything but the policy."""
+    def record(self) -> dict[str, Any]:
+        """The run as plain values for JSON, without the policy."""
         return {
             "learning_rate": self.learning_rate,
             "steps": self.steps,
             "cpu_seconds": round(self.cpu_seconds, 1),
-            "rounds": [asdict(seen) for seen in self.rounds],
+            "rounds": [asdict(summary) for summary in self.rounds],
         }
 
 
@@ -200,7 +200,7 @@ def main() -> None:
         "budget": config.rounds * config.products_per_round * config.candidates,
         "seed": config.seed,
         "kept": best.learning_rate,
-        "runs": [one.told for one in runs],
+        "runs": [one.record for one in runs],
     }
     if not asked.no_compare:
         row |= _compared(workspace, seed=config.seed)
@@ -223,7 +223,7 @@ def train(workspace: Workspace, config: OptimizeConfig, *, learning_rate: float)
     trainable_parameters(policy, config=config)
     products, pictures = list(drawn_products(workspace, config)), cutout_images(policy.image_size)
     check_questions(policy, products, pictures=pictures)
-    teacher = Teacher(workspace, products, policy=policy, config=config, device=device)
+    reward_model = GrpoReward(workspace, products, policy=policy, config=config, device=device)
     settings = {
         "learning_rate": learning_rate,
         "lr_scheduler_type": "constant_with_warmup",
@@ -251,7 +251,7 @@ def train(workspace: Workspace, config: OptimizeConfig, *, learning_rate: float)
     with tempfile.TemporaryDirectory() as folder:
         trainer = GRPOTrainer(
             policy.model,
-            reward_funcs=teacher.reward,
+            reward_funcs=reward_model.reward,
             args=GRPOConfig(output_dir=folder, **settings),
             train_dataset=Dataset.from_list([_row(product, pictures) for product in products]),
             processing_class=policy.processor,
@@ -266,7 +266,7 @@ def train(workspace: Workspace, config: OptimizeConfig, *, learning_rate: float)
     )
     whole = vlm_model.load(source)  # without what the trainer changed besides the weights
     whole.model.load_state_dict(trainer.model.state_dict())
-    return Trained(learning_rate, whole, tuple(teacher.rounds), steps, seconds)
+    return Trained(learning_rate, whole, tuple(reward_model.rounds), steps, seconds)
 
 
 def drawn_products(workspace: Workspace, config: OptimizeConfig) -> Iterator[Product]:
@@ -316,7 +316,7 @@ def _row(product: Product, pictures: ProductImages) -> dict[str, Any]:
 
 
 def _compared(workspace: Workspace, *, seed: int) -> dict[str, Any]:
-    """Judge the policy on held-out products, beside clickscape's own where the workspace has them; prints the table."""
+    """Evaluate the policy on held-out products, beside clickscape's own where there are any; print the table."""
     simulated = max(workspace.runs_folder.glob("*-simulate*/manifest.json"))
     world = Manifest.model_validate_json(simulated.read_bytes()).result["world"]
     own = {name: workspace.models / name for name in POLICIES if (workspace.models / name).exists()}
@@ -328,7 +328,7 @@ def _compared(workspace: Workspace, *, seed: int) -> dict[str, Any]:
         uplift, matching = (Estimate(**row[key]) for key in ("uplift", "matching_share"))
         print(
             f"{name:44s} true CTR {uplift.value:+7.1%} [{uplift.low:+.1%}, {uplift.high:+.1%}]  matching "
-            f"{matching.value:.1%} [{matching.low:.1%}, {matching.high:.1%}]  understood "
+            f"{matching.value:.1%} [{matching.low:.1%}, {matching.high:.1%}]  parsed "
             f"{row['parse_rate']['value']:.1%}  {row['distinct_scenes']['value']:.0f} scenes"
         )
     return {"world": world, **compared}

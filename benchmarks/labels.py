@@ -5,7 +5,7 @@ worth on the true order (both simulated worlds, several seeds; scenes of the cop
 days with better clicks do to it. Prints Markdown, appends one JSON row to results/labels.jsonl, and writes the tables
 into a page between its markers.
 
-    python benchmarks/labels.py --seeds 5 --page docs/clicks.md
+    python benchmarks/labels.py --seeds 5 --page docs/experiments/clicks.md
 """
 
 from __future__ import annotations

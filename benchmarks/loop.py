@@ -1,14 +1,14 @@
 """What does product-centric optimization win, over seeds and both worlds, against baselines?
 
 Runs the stages of `clickscape demo` once per world and seed, each in a workspace of its own below --out, with every
-asked objective as an arm of its own, and prints the comparison pooled over seeds: means, with 95 % intervals from a
-bootstrap over seeds × objects. A killed run goes on where it stopped, and arms can be added later: what is finished is
-not repeated. The judge is a reward model of another architecture (`scene_judge`) that learned from the clicks of the
+asked objective as a variant of its own, and prints the comparison pooled over seeds: means, with 95 % intervals from a
+bootstrap over seeds × objects. A killed run goes on where it stopped, and variants can be added later: what is
+finished is not repeated. The judge is a reward model of another architecture (`scene_judge`) that learned from the clicks of the
 held-out products themselves; it teaches nobody. What every run measured is kept in results/loop/, one file per scale,
-world and seed, to which arms that are run later are added; the table, of all arms that are there, goes to --table.
+world and seed, to which later variants are added; --table gets the table of all variants.
 
     python benchmarks/loop.py --out loop-runs --seeds 5
-    python benchmarks/loop.py --out loop-long --scale long --arms ALL --seeds 5 --table docs/pcpo.md
+    python benchmarks/loop.py --out loop-long --scale long --variants ALL --seeds 5 --table docs/experiments/loop.md
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from clickscape.workspace import Manifest, Workspace, atomic_file
 
 RESULTS = Path(__file__).parent / "results" / "loop"
 
-ARMS: Mapping[str, Mapping[str, str]] = {
+VARIANTS: Mapping[str, Mapping[str, str]] = {
     "preference-only": {"objective": "preference_only"},
     "product-centric": {"objective": "product_centric"},
     "margin-weighted, preference-only": {"objective": "preference_only", "preference": "margin_dpo"},
@@ -53,7 +53,7 @@ ARMS: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 
 GATED = "product-centric, relevance gate"
-"""The product-centric objective where what suits its product no better than others may not win (docs/relevance.md)."""
+"""The product-centric objective under the relevance gate (docs/experiments/relevance.md)."""
 
 FIRST = ("preference-only", "product-centric")
 Judge = Callable[[Sequence[TrueAd]], list[float]]
@@ -62,7 +62,7 @@ Judge = Callable[[Sequence[TrueAd]], list[float]]
 PEER = "GRPO (TRL)"
 """A row for models/grpo, where `benchmarks/grpo.py` has left one."""
 
-ORDER = (compare.PRETRAINED, *ARMS, GATED, PEER, compare.CATEGORY, compare.ORACLE)
+ORDER = (compare.PRETRAINED, *VARIANTS, GATED, PEER, compare.CATEGORY, compare.ORACLE)
 
 CHANGES: Mapping[str, tuple[str, str]] = {
     "the product term": ("product-centric", "preference-only"),
@@ -89,12 +89,17 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", default=["harmony", "siren"], choices=["harmony", "siren"])
     parser.add_argument("--scale", default="full", choices=sorted(SCALES))
     parser.add_argument(
-        "--arms", nargs="+", default=list(FIRST), choices=["ALL", *ARMS, GATED], metavar="ARM", help="or ALL"
+        "--variants",
+        nargs="+",
+        default=list(FIRST),
+        choices=["ALL", *VARIANTS, GATED],
+        metavar="VARIANT",
+        help="or ALL",
     )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--table", type=Path, help="also write the tables to this Markdown file")
     asked = parser.parse_args()
-    chosen = [*ARMS, GATED] if "ALL" in asked.arms else asked.arms
+    chosen = [*VARIANTS, GATED] if "ALL" in asked.variants else asked.variants
     search = compare.BEST_OF.format(n=SCALES[asked.scale].descriptions)
     parts = []
     for world in asked.worlds:
@@ -121,11 +126,11 @@ def one_run(
     yield from reward(workspace, scale.reward.model_copy(update={"seed": seed}))
     policies = {name: workspace.models / _folder(name) for name in chosen}
     configs = {
-        _folder(name): scale.optimize.model_copy(update={**ARMS[name], "seed": seed})
+        _folder(name): scale.optimize.model_copy(update={**VARIANTS[name], "seed": seed})
         for name in chosen
         if name != GATED
     }
-    if set(FIRST) <= set(chosen):  # arms that are run together sample their first round together
+    if set(FIRST) <= set(chosen):  # variants that are run together sample their first round together
         yield from train_variants(workspace, {name: configs.pop(name) for name in FIRST}, workers=workers)
     for name, config in configs.items():
         yield from train_variants(workspace, {name: config}, workers=workers)
@@ -141,7 +146,7 @@ def one_run(
 
 
 def _gated(workspace: Workspace, config: OptimizeConfig, *, target: Path) -> Stage[Manifest]:
-    """One more arm, by `clickscape optimize` under a setting of the workspace that changes nothing else here."""
+    """One more variant, by `clickscape optimize` under a setting of the workspace that changes nothing else here."""
     if workspace.settings.relevance.use == "off":
         told = workspace.settings_path.read_text(encoding="utf-8")
         with atomic_file(workspace.settings_path) as waiting:
@@ -150,8 +155,8 @@ def _gated(workspace: Workspace, config: OptimizeConfig, *, target: Path) -> Sta
     return (yield from optimize(workspace, config, target=target, name=target.name))
 
 
-def _folder(arm: str) -> str:
-    return re.sub("[^a-z]+", "-", arm.lower()).strip("-")
+def _folder(variant: str) -> str:
+    return re.sub("[^a-z]+", "-", variant.lower()).strip("-")
 
 
 def measured(workspace: Workspace) -> dict[str, Any]:
@@ -228,7 +233,7 @@ def _newest(workspace: Workspace, stage: str) -> tuple[Path, Manifest]:
 def _cells(after: Sequence[TrueAd], *, before: Sequence[TrueAd], best: Sequence[TrueAd], judge: Judge) -> np.ndarray:
     """Sums per object, objects in order: (object, 8).
 
-    Products; CTR after, before and of the oracle; wins by the teacher and by the judge; matches; understood.
+    Products; CTR after, before and of the oracle; wins by the reward model and by the judge; matches; understood.
     """
     own, earlier, known = (_by_product(ads) for ads in (after, before, best))
     sums: dict[str, np.ndarray] = {}

@@ -6,7 +6,7 @@ objects that `tiny` was pre-trained beside, everything else is measured on held-
 over objects. Then other ways to compare, on what `tiny` writes. Prints Markdown, appends one JSON row to
 results/relevance.jsonl, and writes the tables into a page between its markers.
 
-    python benchmarks/relevance.py --page docs/relevance.md
+    python benchmarks/relevance.py --page docs/experiments/relevance.md
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def main() -> None:
         clock = time.process_time()
         own = _written(gate, testing, rng=rng)
         seconds = time.process_time() - clock
-        kinds = {"what `tiny` writes": own, "told of another department": _moved(gate, own, rng=rng),
+        kinds = {"what `tiny` writes": own, "those of another department's product": _moved(gate, own, rng=rng),
                  "the copywriter's": _copywriters(gate, testing, rng=rng)}  # fmt: skip
         ways = _ways(vlm, own, learned)
     row = {

@@ -5,7 +5,7 @@ variant on the same clicks and judges all on the same held-out products and pair
 paired; 95 % intervals come from a bootstrap over seeds × objects. Writes one JSON row per world to results/reward.jsonl
 and the tables to --page.
 
-    python benchmarks/reward.py --out reward-runs --seeds 5 --page docs/reward.md
+    python benchmarks/reward.py --out reward-runs --seeds 5 --page docs/experiments/reward.md
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What does a studio image cost?  CPU time by size: known scene, new scene of a known set, first of a set, and where.
 
-    python benchmarks/studio.py [--sizes 128 512 1024 1536] [--scenes 60] [--page docs/studio.md]
+    python benchmarks/studio.py [--sizes 128 512 1024 1536] [--scenes 60] [--page docs/experiments/studio.md]
 
 The first picture of a set is timed twice: with nothing on disk, and as a new process finds the set there. A profile
 says where the time of new scenes goes. Prints tables and appends one JSON row to benchmarks/results/studio.jsonl. CPU

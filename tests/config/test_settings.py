@@ -45,7 +45,7 @@ def test_anything_wrong_is_one_line(tmp_path: Path, text: str, message: str) -> 
 
 
 def test_the_limits_that_the_docs_show_are_the_defaults(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/fidelity.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/experiments/fidelity.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```toml\n(.*?)^```", page, flags=re.M | re.S)
     path = tmp_path / "clickscape.toml"
     path.write_text(block)

@@ -106,7 +106,7 @@ def test_one_department_alone_cannot_be_compared_with_others(vlm: VisionLanguage
 
 
 def test_the_settings_that_the_docs_show_are_the_defaults(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/relevance.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/experiments/relevance.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```toml\n(.*?)^```", page, flags=re.M | re.S)
     (tmp_path / "clickscape.toml").write_text(block)
     assert load(tmp_path / "clickscape.toml").relevance == RelevanceConfig()

@@ -1,4 +1,4 @@
-"""A teacher that one kind of scene pleases whatever the product is caught by a judge, and an honest one is not."""
+"""A reward model that one kind of scene pleases whatever the product is caught by a judge, and an honest one is not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SETTINGS = MonitorConfig(products=6, descriptions=6, diversity=0.0)
 
 
 class Hackable:
-    """A teacher that is pleased by anything bright, whatever the product."""
+    """A reward model that is pleased by anything bright, whatever the product."""
 
     def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
         return np.array([image.mean() / 25 for image in images])
@@ -77,7 +77,7 @@ def scene_judge(effects: dict[str, float]) -> SceneJudge:
 
 @pytest.fixture(scope="module")
 def gamed(run: Run, brightness: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list]:
-    """A run whose judge knows that shoppers dislike what pleases the teacher."""
+    """A run whose judge knows that shoppers dislike what pleases the reward model."""
     folder = tmp_path_factory.mktemp("gamed") / "run"
     return folder, list(run(folder, scene_judge({surface: -value for surface, value in brightness.items()})))
 
@@ -85,11 +85,11 @@ def gamed(run: Run, brightness: dict[str, float], tmp_path_factory: pytest.TempP
 def test_reward_hacking_ends_the_run_and_keeps_the_policy_before(gamed: tuple[Path, list]) -> None:
     folder, reports = gamed
     last = reports[-1].monitor
-    assert last.reason.startswith("teacher and judge disagree")
+    assert last.reason.startswith("reward model and judge disagree")
     assert not any(report.monitor.reason for report in reports[:-1])
     assert last.kept == reports[-1].kept == reports[-1].round - 1
     assert reports[-1].stopped == last.reason
-    assert last.teacher.win_rate.value > 0.5 > last.judge.win_rate.value
+    assert last.reward_model.win_rate.value > 0.5 > last.judge.win_rate.value
     assert not (folder / f"round-{reports[-1].round + 1}").exists() or reports[-1].round == QUICK.rounds
     kept, before = open_policy(folder).vlm, open_policy(folder, round_number=last.kept).vlm
     gone = open_policy(folder, round_number=reports[-1].round).vlm
@@ -120,8 +120,8 @@ def test_the_run_goes_on_while_reward_model_and_judge_agree(
     assert last is not None
     assert last.judge is not None
     assert (last.kept, last.reason) == (2, "")
-    assert min(last.teacher.win_rate.low, last.judge.win_rate.low) > 0.5
-    assert last.teacher.reward.low > 0
+    assert min(last.reward_model.win_rate.low, last.judge.win_rate.low) > 0.5
+    assert last.reward_model.reward.low > 0
     list(itertools.islice(run(tmp_path / "cut", judge), 1))
     assert list(run(tmp_path / "cut", judge)) == whole
 
@@ -137,11 +137,11 @@ def test_too_little_diversity_ends_the_run(run: Run, tmp_path: Path) -> None:
 
 
 def samples(*rows: tuple[Sequence[float], Sequence[float]]) -> list[HeldOutSample]:
-    """One row per product: the scores of its two descriptions by teacher and judge."""
+    """One row per product: the scores of its two descriptions by reward model and judge."""
     return [
         HeldOutSample(f"p{number}", f"oak table number {place}", taught, judged)
-        for number, (teacher, judge) in enumerate(rows)
-        for place, (taught, judged) in enumerate(zip(teacher, judge, strict=True))
+        for number, (reward_model, judge) in enumerate(rows)
+        for place, (taught, judged) in enumerate(zip(reward_model, judge, strict=True))
     ]
 
 
@@ -168,10 +168,10 @@ def test_win_rates_worked_out_by_hand() -> None:
     now = samples(*[((0.5, 1.0), (2.0, 2.0))] * 12)
     before = samples(*[((0.0, 0.75), (0.0, 1.0))] * 12)
     found = report(now, before, START)
-    assert found.teacher.win_rate.value == pytest.approx(0.625)
-    assert found.teacher.since_start.value == pytest.approx(0.125)
-    assert found.teacher.since_before.value == pytest.approx((0.5 + 1) / 2 - 0.5)
-    assert found.teacher.reward.value == pytest.approx(0.25)
+    assert found.reward_model.win_rate.value == pytest.approx(0.625)
+    assert found.reward_model.since_start.value == pytest.approx(0.125)
+    assert found.reward_model.since_before.value == pytest.approx((0.5 + 1) / 2 - 0.5)
+    assert found.reward_model.reward.value == pytest.approx(0.25)
     assert found.judge.win_rate.value == 1.0
     assert (found.kept, found.reason) == (2, "")
 
@@ -180,7 +180,7 @@ def test_disagreement_since_the_round_before_or_since_the_start_ends_the_run() -
     up, down = (2.0, 2.0), (-1.0, -1.0)
     parted = report(samples(*[(up, down)] * 12), START, START)
     assert parted.kept == 1
-    assert "against ads of the round before, the new ones win 100% [100%, 100%] by the teacher" in parted.reason
+    assert "against ads of the round before, the new ones win 100% [100%, 100%] by the reward model" in parted.reason
     slowly = samples(*[((1.5, 1.5), (-0.5, -0.5))] * 12)
     assert "against ads of the start" in report(slowly, slowly, START).reason
     assert not report(samples(*[(up, up)] * 12), START, START).reason
@@ -188,17 +188,17 @@ def test_disagreement_since_the_round_before_or_since_the_start_ends_the_run() -
 
 
 def test_a_reward_model_with_a_win_rate_of_one_can_still_disagree_with_the_judge() -> None:
-    """Both say that every ad beats the first ones; the teacher likes the newest better still, the judge no more."""
+    """Both prefer every ad to the first ones; the reward model prefers the newest even more, the judge no more."""
     before = samples(*[((8.0, 8.0), (9.0, 9.0))] * 12)
     now = samples(*[((9.0, 9.0), (8.0, 8.0))] * 12)
     found = report(now, before, START)
-    assert found.teacher.win_rate.value == found.judge.win_rate.value == 1.0
+    assert found.reward_model.win_rate.value == found.judge.win_rate.value == 1.0
     assert "against ads of the round before" in found.reason
     assert not report(before, before, START).reason
 
 
 def test_a_drop_within_chance_does_not_end_the_run() -> None:
-    """Half of the products up, half down by the judge: its interval spans nothing, whatever the teacher says."""
+    """Half of the products up, half down by the judge: its interval spans nothing, whatever the reward model says."""
     now = samples(*[((2.0, 2.0), (2.0, 2.0)), ((2.0, 2.0), (-1.0, -1.0))] * 6)
     assert not report(now, START, START).reason
 
@@ -209,8 +209,8 @@ def test_colors_of_one_object_are_one_observation() -> None:
     now = samples(*[*[up] * 9, *[down] * 3])
     objects = {one.product_id: str(int(one.product_id[1:]) // 3) for one in now}
     apart, together = report(now, START, START), report(now, START, START, groups=objects)
-    assert together.teacher.since_start.value == apart.teacher.since_start.value
-    widths = [found.teacher.since_start.high - found.teacher.since_start.low for found in (apart, together)]
+    assert together.reward_model.since_start.value == apart.reward_model.since_start.value
+    widths = [found.reward_model.since_start.high - found.reward_model.since_start.low for found in (apart, together)]
     assert widths[1] > 1.4 * widths[0]
 
 

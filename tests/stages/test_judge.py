@@ -1,4 +1,4 @@
-"""A judge beside the teacher: products of its own, watched on by `optimize`, gone when nobody asks for it."""
+"""A judge beside the reward model: products of its own, watched on by `optimize`, gone when nobody asks for it."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def _turn(workspace: Workspace, concerns: Callable[[str], bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("whose", "teacher_changes", "judge_changes"),
-    [("held out", False, False), ("the judge's", False, True), ("the teacher's", True, False)],
+    ("whose", "reward_model_changes", "judge_changes"),
+    [("held out", False, False), ("the judge's", False, True), ("the reward model's", True, False)],
 )
-def test_teacher_and_judge_learn_from_their_own_products_alone(
+def test_reward_model_and_judge_learn_from_their_own_products_alone(
     judged: tuple[Workspace, Manifest],
     copy: Callable[[], Workspace],
     whose: str,
-    teacher_changes: bool,
+    reward_model_changes: bool,
     judge_changes: bool,
 ) -> None:
     """Turn every click of some products around: who must not learn from them stays the same to the bit."""
@@ -112,7 +112,7 @@ def test_teacher_and_judge_learn_from_their_own_products_alone(
     def changed(name: str, file: str) -> bool:
         return (workspace.models / name / file).read_bytes() != (other.models / name / file).read_bytes()
 
-    assert changed("reward", "heads.safetensors") == teacher_changes
+    assert changed("reward", "heads.safetensors") == reward_model_changes
     assert changed("judge", "scenes.json") == judge_changes
 
 
@@ -124,7 +124,7 @@ def test_optimize_excludes_the_judges_products_and_monitors_on_them(
     manifest = run(optimize(workspace, QUICK))
     (report,) = manifest.result["rounds"]
     assert 0 <= report["monitor"]["judge"]["win_rate"]["value"] <= 1
-    assert manifest.result["summary"][0].startswith("round 1: win rate over the start by the teacher ")
+    assert manifest.result["summary"][0].startswith("round 1: win rate over the start by the reward model ")
     *_, folder = sorted(path.parent for path in workspace.runs_folder.glob("*-optimize*/rounds"))
 
     def groups(file: str) -> set[str]:

@@ -97,9 +97,11 @@ class MonitorConfig(StageConfig):
 
 
 class RelevanceConfig(StageConfig):
-    """Whether a description may win that suits its product no better than any other; see docs/relevance.md."""
+    """Relevance gate: refuses descriptions that suit no product in particular; see docs/experiments/relevance.md."""
 
-    use: Literal["off", "refuse"] = Field("off", description="refuse: what is irrelevant may lose and never win")
+    use: Literal["off", "refuse"] = Field(
+        "off", description="refuse: an irrelevant description may be rejected in a pair, never chosen"
+    )
     by: Literal["model", "server"] = Field("model", description="the pre-trained prompt model, or a vision model")
     limit: float = Field(0.7, description="least contrast, nats; by = model")
     others: int = Field(10, ge=2, description="products that a description is compared with; by = model")

@@ -194,7 +194,7 @@ class GenerateConfig(StageConfig):
 
 
 class FidelityConfig(StageConfig):
-    """What a picture may measure to pass the fidelity gate; docs/fidelity.md says how the defaults were chosen."""
+    """Limits of the fidelity gate; docs/experiments/fidelity.md says how the defaults were chosen."""
 
     edge: float = Field(3.0, gt=0, le=100, description="ΔE2000 from a clean composite along the outline, at most")
     seam: float = Field(1.7, gt=0, le=100, description="step around the product, CIELAB lightness, at most")

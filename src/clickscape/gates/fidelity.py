@@ -39,7 +39,7 @@ _DEFAULTS = FidelityConfig()
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a picture may measure; the defaults are those of the settings, see docs/fidelity.md.
+    """What a picture may measure; the defaults are those of the settings, see docs/experiments/fidelity.md.
 
     `safe_zone`: shares of width and height that the product must leave free left, top, right and bottom.
     """

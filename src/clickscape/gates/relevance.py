@@ -7,7 +7,7 @@ this product than for products of other departments is its opinion of the match,
 
 An x̃ is a whole other product, text and picture. The x̃ of all descriptions are the same few, so each is read once and a
 description costs one short pass per x̃. The model that is being optimized must not be asked: it would learn to agree
-with itself. What else was tried, and how often the gate is right: docs/relevance.md.
+with itself. What else was tried, and how often the gate is right: docs/experiments/relevance.md.
 """
 
 from __future__ import annotations

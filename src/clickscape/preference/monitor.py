@@ -1,12 +1,12 @@
 """Reward-hacking monitor: ends an optimization whose policy games its reward model, or loses its diversity.
 
-After every round the policy writes for held-out products, from which no round learns. The reward model that teaches it
-(the teacher) and a judge, which has another architecture and learned from other products, score the same ads. The run
-ends when they disagree: against the round before, or against the first one, the teacher's win rate is above one half
-and the judge's below, each by a one-sided test on the same bootstrap draws of whole groups. Both tests must reject, so
-a stop is wrong at most as often as one of them is. (The win rate over the first round alone would not do: a teacher
-that prefers every new ad cannot prefer more of them.) The run also ends when too little is left of the first round's
-diversity. The policy that is kept is the one before.
+After every round the policy writes for held-out products, from which no round learns. The reward model and a judge,
+which has another architecture and learned from other products, score the same ads. The run ends when they disagree:
+against the round before, or against the first one, the reward model's win rate is above one half and the judge's below,
+each by a one-sided test on the same bootstrap draws of whole groups. Both tests must reject, so a stop is wrong at most
+as often as one of them is. (The win rate over the first round alone would not do: a reward model that prefers every new
+ad cannot prefer more of them.) The run also ends when too little is left of the first round's diversity. The policy
+that is kept is the one before.
 
     round-<n>/monitor.jsonl   what the policy after round n wrote for the held-out products, with both scores
 """
@@ -41,11 +41,11 @@ PRODUCTS_PER_PASS = 32
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSample:
-    """One description for a held-out product, and its ad's scores by teacher and judge (logits; None: no judge)."""
+    """A description for a held-out product, and its ad's scores by reward model and judge, logits (None: no judge)."""
 
     product_id: str
     text: str
-    teacher: float
+    reward_model: float
     judge: float | None
 
 
@@ -70,7 +70,7 @@ class MonitorReport:
     `left`: each kind of diversity as a share of the first round's.
     """
 
-    teacher: Comparison
+    reward_model: Comparison
     judge: Comparison | None
     diversity: Diversity
     left: Mapping[str, float]
@@ -81,7 +81,7 @@ class MonitorReport:
 class RewardHackingMonitor:
     """Samples and scores ads for the same held-out products, with the same random numbers, after every round.
 
-    The pipeline's reward model is the teacher. `groups`: product id → cluster, which is what the bootstrap draws.
+    The reward model is the pipeline's. `groups`: product id → cluster, which is what the bootstrap draws.
     PreferenceError for held-out products of one group, from which nothing can be concluded.
     """
 
@@ -193,7 +193,9 @@ def compare(
     config: MonitorConfig,
 ) -> MonitorReport:
     """Compare a round with the one before and the first, all of the same products, and decide whether the run ends."""
-    teacher = _comparison([[one.teacher for one in some] for some in (now, before, first)], now, groups, config)
+    reward_model = _comparison(
+        [[one.reward_model for one in some] for some in (now, before, first)], now, groups, config
+    )
     judge = None
     if any(one.judge is not None for one in now):
         judge = _comparison([[one.judge or 0.0 for one in some] for some in (now, before, first)], now, groups, config)
@@ -202,10 +204,12 @@ def compare(
         for some in (now, first)
     )
     left = varied.shares_of(at_first)
-    reason = (_disagreement(teacher, judge) if judge is not None else "") or _lost_diversity(
+    reason = (_disagreement(reward_model, judge) if judge is not None else "") or _lost_diversity(
         left, floor=config.diversity
     )
-    return MonitorReport(teacher, judge, varied, left, kept=round_number - 1 if reason else round_number, reason=reason)
+    return MonitorReport(
+        reward_model, judge, varied, left, kept=round_number - 1 if reason else round_number, reason=reason
+    )
 
 
 def read_report(values: Mapping[str, Any]) -> MonitorReport:
@@ -218,7 +222,7 @@ def read_report(values: Mapping[str, Any]) -> MonitorReport:
     return MonitorReport(
         **{
             **values,
-            "teacher": comparison(values["teacher"]),
+            "reward_model": comparison(values["reward_model"]),
             "judge": judge,
             "diversity": Diversity(**values["diversity"]),
         }
@@ -261,16 +265,16 @@ def _wins(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     return np.asarray((0.5 + 0.5 * np.sign(gaps)).mean((1, 2)))
 
 
-def _disagreement(teacher: Comparison, judge: Comparison) -> str:
-    """Return why the run ends: the new ads win by the teacher and lose by the judge; empty where they do not."""
+def _disagreement(reward_model: Comparison, judge: Comparison) -> str:
+    """Return why the run ends: the new ads win by the reward model and lose by the judge; empty where they do not."""
     for name, taught, judged in (
-        ("the round before", teacher.since_before, judge.since_before),
-        ("the start", teacher.since_start, judge.since_start),
+        ("the round before", reward_model.since_before, judge.since_before),
+        ("the start", reward_model.since_start, judge.since_start),
     ):
         if taught.low > 0 and judged.high < 0:
             return (
-                f"teacher and judge disagree: against ads of {name}, the new ones win {_percent(taught)} "
-                f"by the teacher and {_percent(judged)} by the judge"
+                f"reward model and judge disagree: against ads of {name}, the new ones win {_percent(taught)} "
+                f"by the reward model and {_percent(judged)} by the judge"
             )
     return ""
 

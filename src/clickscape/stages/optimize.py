@@ -160,7 +160,7 @@ def summary(reports: Sequence[RoundReport]) -> list[str]:
     lines = []
     for report in reports:
         if (found := report.monitor) is not None:
-            line = f"round {report.round}: win rate over the start by the teacher {_win_rate(found.teacher)}"
+            line = f"round {report.round}: win rate over the start by the reward model {_win_rate(found.reward_model)}"
             if found.judge is not None:
                 line += f", by the judge {_win_rate(found.judge)}"
             lines.append(f"{line}; diversity left {min(found.left.values(), default=1.0):.0%}")

@@ -27,10 +27,10 @@ over seeds × objects; counts with their least and most. Written by `{command}`.
 
 Every row chooses ads for the same products, drawn with the same seeds. Objectives are DPO, with the reward's order
 taken as certain or with its probability (margin-weighted), with or without the product-centric term, with an anchor on
-log π(y+) unless they say otherwise; three descriptions are sampled per product, and "best of 3" keeps the one with
-the highest reward. "Best scene per category" is read from the reward of training creatives; the oracle knows
-the world. GRPO renders as many candidates as an objective does (`benchmarks/grpo.py`). A row that not all seeds have says
-so, and so does one that learned from an earlier reward model than the others.
+log π(y+) unless they say otherwise; three descriptions are sampled per product, and "best of 3" keeps the one with the
+highest reward. "Best scene per category" is read from the reward of training creatives; the oracle knows the world.
+GRPO renders as many candidates as an objective does (`benchmarks/grpo.py`). A row that not all seeds have says so, and
+so does one that learned from an earlier reward model than the others.
 
 """
 

@@ -2,8 +2,8 @@
 
 Runs the stages of `clickscape demo` once per world and seed, each in a workspace of its own below --out, with every
 asked objective as a variant of its own, and prints the comparison pooled over seeds: means, with 95 % intervals from a
-bootstrap over seeds × objects. A killed run goes on where it stopped, and variants can be added later: what is
-finished is not repeated. The judge is a reward model of another architecture (`scene_judge`) that learned from the clicks of the
+bootstrap over seeds × objects. A killed run goes on where it stopped, and variants can be added later: what is finished
+is not repeated. The judge is a reward model of another architecture (`scene_judge`) that learned from the clicks of the
 held-out products themselves; it teaches nobody. What every run measured is kept in results/loop/, one file per scale,
 world and seed, to which later variants are added; --table gets the table of all variants.
 

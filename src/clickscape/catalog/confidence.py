@@ -1,7 +1,7 @@
 """Confidence that a cut-out mask is right: a logistic regression on features of `mask.find`.
 
-Fitted by `python benchmarks/cutouts.py --fit` on one half of the sample catalog's objects; docs/experiments/cutouts.md has
-the results on the other half.
+Fitted by `python benchmarks/cutouts.py --fit` on one half of the sample catalog's objects; docs/experiments/cutouts.md
+has the results on the other half.
 """
 
 from __future__ import annotations

@@ -53,11 +53,11 @@ def translate(row: Row) -> Row:
             "title": _first(cells, _TITLES),
             "category": _category(cells),
             "attributes": {**(given if isinstance(given, Mapping) else {}), **_attributes(cells)},
-            "tags": _tags(_first(cells, _TAGS)),
+            "tags": _tags(_present(cells, _TAGS)),
             "price": _first(cells, _PRICES),
             "currency": cells.get("currency"),
             "image": _first(cells, _IMAGES),
-            "more_images": next((cells[column] for column in _MORE if column in cells), None),
+            "more_images": _present(cells, _MORE),
         },
     )
 
@@ -69,8 +69,12 @@ def availability(value: object) -> str:
     return spelled if spelled in AVAILABILITIES else words(value)
 
 
+def _present(cells: Mapping[str, object], names: Iterable[str]) -> object:
+    return next((cells[column] for column in names if column in cells), None)
+
+
 def _first(cells: Mapping[str, object], names: Iterable[str]) -> object:
-    value = next((cells[column] for column in names if column in cells), None)
+    value = _present(cells, names)
     return next((part for part in value if part), None) if isinstance(value, list) else value
 
 

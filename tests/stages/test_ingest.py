@@ -10,11 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from clickscape.catalog import sample
+from clickscape.catalog import cutout_file, sample
 from clickscape.catalog.cutout import open_cutout
 from clickscape.catalog.images import open_image
 from clickscape.cli import main
-from clickscape.stages import cutouts
 from clickscape.stages import generate as generate_stage
 from clickscape.stages.ingest import ingest
 from clickscape.stages.progress import run
@@ -110,15 +109,15 @@ def test_every_photo_is_cut_out_once_and_not_again_after_a_kill(catalog: Path, m
     feed = folder / "feed.jsonl"
     feed.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     seen: list[int] = []
-    examine = cutouts.examine
+    examine = cutout_file.examine
 
-    def counting(image: np.ndarray, *, matting: Path | None = None) -> cutouts.Cutout:
+    def counting(image: np.ndarray, *, matting: Path | None = None) -> cutout_file.Cutout:
         seen.append(max(image.shape))
         if len(seen) == 3:
             raise KeyboardInterrupt
         return examine(image, matting=matting)
 
-    monkeypatch.setattr(cutouts, "examine", counting)
+    monkeypatch.setattr(cutout_file, "examine", counting)
     shop = Workspace.create(folder / "shop")
     with pytest.raises(KeyboardInterrupt):
         run(ingest(shop, feed))

@@ -60,7 +60,7 @@ def ingest(
     ] = None,
 ) -> None:
     """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing."""
-    from clickscape.stages.ingest import flagged
+    from clickscape.catalog.cutout_file import flagged
     from clickscape.stages.ingest import ingest as stage
     from clickscape.stages.load_feed import FeedOptions
     from clickscape.workspace import Workspace

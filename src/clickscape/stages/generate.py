@@ -35,9 +35,8 @@ from clickscape.render import provenance
 from clickscape.render.language.parse import explain
 from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Rendering
-from clickscape.stages.cutouts import cut_out_all
 from clickscape.stages.generation_record import LEFT_OUT, MANIFEST, REFUSED, CreativeRecord, Summary
-from clickscape.stages.load_feed import FeedOptions, load_feed
+from clickscape.stages.load_feed import FeedOptions, load_cut_out
 from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.refresh import product_digest
@@ -105,14 +104,13 @@ def generate(
     if workspace is None:
         assert catalog is not None
         brand_options.style(Brand())  # wrong rules are an error before a feed is read
-        loaded = yield from load_feed(catalog, cache=out / "remote", options=options)
-        skip_bad = options is not None and options.skip_bad_rows
-        cut = yield from cut_out_all(loaded.products, folder=out / "cutouts", matting=matting, skip_bad=skip_bad)
-        products = [replace(product, image=str(cut.files[product.product_id])) for product in cut.products]
-        made = yield from _generate(
-            None, products, Settings(), out=out, overrides=overrides or {}, brand_options=brand_options
+        loaded = yield from load_cut_out(
+            catalog, cache=out / "remote", folder=out / "cutouts", options=options, matting=matting
         )
-        return replace(made, skipped=(*loaded.report.skipped, *cut.skipped))
+        made = yield from _generate(
+            None, loaded.products, Settings(), out=out, overrides=overrides or {}, brand_options=brand_options
+        )
+        return replace(made, skipped=loaded.report.skipped)
     if matting is not None or (options is not None and options != FeedOptions()):
         raise ConfigError(
             "--format, --allow-remote, --skip-bad-rows and --matting are for a --catalog; a workspace has its cut-outs"

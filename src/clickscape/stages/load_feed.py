@@ -1,20 +1,24 @@
-"""Load a feed for `ingest` and `generate`: its products, the images behind their links, and a report."""
+"""Load a feed for `ingest` and `generate`: products, the images behind their links, cut-outs, and a report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from clickscape.catalog import feeds
 from clickscape.catalog.addresses import Network
 from clickscape.catalog.checking import is_remote
-from clickscape.catalog.feed_report import FeedReport, FeedReportBuilder, FeedWarning
+from clickscape.catalog.cutout_file import CutProduct, cut_product, model_digest
+from clickscape.catalog.feed_report import FeedReport, FeedReportBuilder, FeedWarning, Skipped
 from clickscape.catalog.remote import Fetched, fetch
-from clickscape.errors import FeedError
+from clickscape.compute.shards import map_shards
+from clickscape.errors import FeedError, ImageError
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Product
 
 STAGE = "download"
+CUTTING = "cut-outs"
 _REMEDY = "Correct the link, or leave such rows out with --skip-bad-rows"
 
 
@@ -70,6 +74,41 @@ def load_feed(feed: Path, *, cache: Path, options: FeedOptions | None = None) ->
         first = report.skipped[0]
         raise FeedError(f"{feed}: every row was left out; the first, {first.place}: {first.reason}")
     return LoadedFeed(products, report)
+
+
+def load_cut_out(
+    feed: Path,
+    *,
+    cache: Path,
+    folder: Path,
+    options: FeedOptions | None = None,
+    matting: Path | None = None,
+    workers: int = 1,
+) -> Stage[LoadedFeed]:
+    """Load `feed` and cut every product out into `folder`; returns the products with the cut-out as their image.
+
+    `matting`: an ONNX model for photos without alpha. Of several photos of a product the best cut-out is taken. Raises
+    what `load_feed` raises, ModelError when the model cannot be used, and ImageError for the first product of whose
+    photos none can be cut out; or, where bad rows are skipped, only when that is all of them.
+    """
+    skip_bad = options is not None and options.skip_bad_rows
+    loaded = yield from load_feed(feed, cache=cache, options=options)
+    total = len(loaded.products)
+    cut = partial(cut_product, folder=folder, matting=matting, model=model_digest(matting) if matting else "")
+    folder.mkdir(parents=True, exist_ok=True)
+    cuts: list[CutProduct] = []
+    yield Progress(CUTTING, 0, total, "cutting out products")
+    for one in map_shards(cut, loaded.products, workers=workers):
+        if one.problem and not skip_bad:
+            raise ImageError(f"product {one.product.product_id!r}: {one.problem} Or pass --skip-bad-rows.")
+        cuts.append(one)
+        yield Progress(CUTTING, len(cuts), total, "cutting out products")
+    products = [replace(one.product, image=str(one.file)) for one in cuts if not one.problem]
+    skipped = [Skipped(f"product {one.product.product_id!r}", one.problem) for one in cuts if one.problem]
+    if skipped and not products:
+        raise ImageError(f"every product was left out; the first, {skipped[0].place}: {skipped[0].reason}")
+    report = loaded.report
+    return LoadedFeed(products, replace(report, products=len(products), skipped=(*report.skipped, *skipped)))
 
 
 def _download(links: list[str], cache: Path, options: FeedOptions) -> Stage[dict[str, Fetched]]:

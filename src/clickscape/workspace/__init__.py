@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from clickscape.files import atomic_file, atomic_folder, file_name, fingerprint
 from clickscape.workspace.folder import Workspace
-from clickscape.workspace.ingest import Noted, ingest, ingesting, notes_of, png_texts
+from clickscape.workspace.ingest import replace_catalog
 from clickscape.workspace.runs import Manifest, Run, fingerprint_of, read_metrics
 from clickscape.workspace.tables import COUNTS, CREATIVES, EVENTS, PRODUCTS, RENDITIONS
 
@@ -19,7 +19,6 @@ __all__ = [
     "PRODUCTS",
     "RENDITIONS",
     "Manifest",
-    "Noted",
     "Run",
     "Workspace",
     "atomic_file",
@@ -27,9 +26,6 @@ __all__ = [
     "file_name",
     "fingerprint",
     "fingerprint_of",
-    "ingest",
-    "ingesting",
-    "notes_of",
-    "png_texts",
     "read_metrics",
+    "replace_catalog",
 ]

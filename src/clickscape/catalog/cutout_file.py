@@ -1,0 +1,127 @@
+"""The file of a product's cut-out: a PNG of the best one among its photos, with notes of how it was made.
+
+It is named by the content of the photos and of the matting model, so that a killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from clickscape.catalog.best_photo import choose_photo
+from clickscape.catalog.cutout import Cutout, examine, has_alpha, trim
+from clickscape.catalog.images import open_image
+from clickscape.errors import ImageError, ModelError
+from clickscape.files import atomic_file
+from clickscape.types import Product
+
+WAY, CONFIDENCE, FLAGS, PHOTO = "clickscape:way", "clickscape:confidence", "clickscape:flags", "clickscape:photo"
+"""Notes of a cut-out: how it was found, how likely it is right, what is doubtful, and the number of its photo."""
+
+_RIM = 0.01  # share of the shorter side that is added around a product whose outline is its picture's
+
+
+@dataclass(frozen=True, slots=True)
+class CutProduct:
+    """A product with its best photo first and the file of its cut-out, or the problem why there is none."""
+
+    product: Product
+    file: Path
+    problem: str = ""
+
+
+def cut_product(product: Product, *, folder: Path, matting: Path | None = None, model: str = "") -> CutProduct:
+    """Cut a product out of all its photos and save the best cut-out in `folder`, unless it is there already.
+
+    A photo that cannot be cut out does not count. model: digest of the ONNX model `matting`, "" without one.
+    """
+    photos = (product.image, *product.more_images)
+    file = folder / f"{_digest(photos)}{model and '-'}{model}.png"
+    if not file.exists():
+        cutouts: dict[int, Cutout] = {}
+        problems: list[str] = []
+        for number, photo in enumerate(photos):
+            try:
+                picture = open_image(photo)
+            except ImageError as error:
+                problems.append(str(error))
+                continue
+            try:
+                found = examine(picture, matting=matting)
+                trim(found.pixels)
+                cutouts[number] = found
+            except ImageError as error:
+                problems.append(f"{photo}: {error}")
+        if not cutouts:
+            return CutProduct(product, file, problems[0])
+        best = list(cutouts)[choose_photo(list(cutouts.values())).index]
+        save(cutouts[best], file, photo=best)
+    image = photos[int(notes_of(file)[PHOTO])]
+    return CutProduct(replace(product, image=image, more_images=tuple(one for one in photos if one != image)), file)
+
+
+def save(cutout: Cutout, file: Path, *, photo: int = 0) -> None:
+    """Write the product without its empty border as a PNG that carries its notes; photo: number of the one it shows."""
+    flags = (*(("doubtful",) if cutout.doubtful else ()), *cutout.flags.names)
+    notes = {WAY: cutout.way, FLAGS: " ".join(flags), PHOTO: str(photo)}
+    if cutout.confidence is not None:
+        notes[CONFIDENCE] = f"{cutout.confidence:.3f}"
+    texts = PngImagePlugin.PngInfo()
+    for key, text in notes.items():
+        texts.add_itxt(key, text)
+    with atomic_file(file) as temporary:
+        Image.fromarray(_with_rim(trim(cutout.pixels))).save(temporary, pnginfo=texts)
+
+
+def notes_of(file: Path) -> Mapping[str, str]:
+    """Read the notes that a cut-out's PNG carries; none when somebody else made the file."""
+    try:
+        with Image.open(file, formats=["PNG"]) as picture:
+            return {str(key): str(text) for key, text in picture.info.items() if isinstance(text, str)}
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{file}: the cut-out cannot be read ({error}). Run `clickscape ingest` again.") from None
+
+
+def flagged(products: Sequence[Product]) -> Mapping[str, list[str]]:
+    """Return flag (doubtful, thin, glass) → ids of the products whose cut-out carries it."""
+    found: dict[str, list[str]] = {}
+    for product in products:
+        for name in notes_of(Path(product.image)).get(FLAGS, "").split():
+            found.setdefault(name, []).append(product.product_id)
+    return found
+
+
+def model_digest(model: Path) -> str:
+    """Return the start of the hex digest of a matting model's file; ModelError when there is none."""
+    try:
+        with model.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise ModelError(f"{model}: no such matting model ({error.strerror}). Give the path of an ONNX file.") from None
+
+
+def _with_rim(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A box fills its picture; the clear rim tells whoever opens the file that it is cut out already."""
+    if has_alpha(pixels):
+        return pixels
+    rim = max(1, round(_RIM * min(pixels.shape[:2])))
+    return cv2.copyMakeBorder(pixels, rim, rim, rim, rim, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0)).astype(np.uint8)
+
+
+def _digest(photos: Sequence[str]) -> str:
+    """Hex digest of the photos' contents and order; one that is not there counts by its name."""
+    whole = hashlib.sha256()
+    for photo in photos:
+        try:
+            with open(photo, "rb") as stream:
+                whole.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError:
+            whole.update(hashlib.sha256(photo.encode()).digest())
+    return whole.hexdigest()

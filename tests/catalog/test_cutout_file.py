@@ -1,0 +1,50 @@
+"""The file of a cut-out: the best photo's, made once, with what was noted about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clickscape.catalog import sample
+from clickscape.catalog.cutout import Cutout
+from clickscape.catalog.cutout_file import CONFIDENCE, FLAGS, cut_product, flagged, model_digest, notes_of, save
+from clickscape.catalog.flags import Flags
+from clickscape.errors import ImageError, ModelError
+from clickscape.types import Product
+
+
+def test_what_is_noted_about_a_cut_out_stays_with_it(tmp_path: Path) -> None:
+    box = np.full((120, 80, 4), 255, np.uint8)
+    file = tmp_path / "box.png"
+    save(Cutout(box, "plain", 0.5, Flags()), file)
+    assert notes_of(file)[CONFIDENCE] == "0.500"
+    assert notes_of(file)[FLAGS] == "doubtful"
+    own = Product("A", "Box", image=str(file))
+    Image.fromarray(box).save(tmp_path / "other.png")
+    assert flagged([own, replace(own, product_id="B", image=str(tmp_path / "other.png"))]) == {"doubtful": ["A"]}
+    file.write_bytes(b"torn")
+    with pytest.raises(ImageError, match=r"box.png: the cut-out cannot be read"):
+        notes_of(file)
+
+
+def test_a_product_is_cut_out_once_and_anew_for_another_photo_or_model(tmp_path: Path) -> None:
+    for number, side in enumerate((40, 200)):
+        Image.fromarray(sample.cutout("coffee_mug-navy", side)).save(tmp_path / f"{number}.png")
+    mug = Product("A", "Mug", image=str(tmp_path / "0.png"), more_images=(str(tmp_path / "1.png"),))
+    made = cut_product(mug, folder=tmp_path / "cut")
+    assert (made.product.image, made.product.more_images) == (mug.more_images[0], (mug.image,)), "the larger one"
+    before = made.file.stat().st_mtime_ns
+    assert cut_product(mug, folder=tmp_path / "cut") == made
+    assert made.file.stat().st_mtime_ns == before
+    assert cut_product(mug, folder=tmp_path / "cut", model="other").file != made.file
+    assert cut_product(replace(mug, more_images=()), folder=tmp_path / "cut").file != made.file
+    (tmp_path / "0.png").write_bytes(b"torn")
+    bad = cut_product(replace(mug, more_images=()), folder=tmp_path / "cut")
+    assert not bad.file.exists()
+    assert "0.png" in bad.problem
+    with pytest.raises(ModelError, match=r"gone.onnx: no such matting model"):
+        model_digest(tmp_path / "gone.onnx")

@@ -161,8 +161,10 @@ def _folder(variant: str) -> str:
 
 def measured(workspace: Workspace) -> dict[str, Any]:
     """What one run found, ready for JSON: of every row of its newest comparison, and of its reward model."""
-    ads = compare.read_ads(_newest(workspace, compare.STAGE)[0])
-    judge, rewarded = _judge(workspace), _newest(workspace, "reward")[1].result
+    compared, trained = workspace.newest(compare.STAGE), workspace.newest("reward")
+    assert compared is not None
+    assert trained is not None
+    ads, judge, rewarded = compare.read_ads(compared[0]), _judge(workspace), trained[1].result
     rows = {
         name: {
             "cells": _cells(own, before=ads[compare.PRETRAINED], best=ads[compare.ORACLE], judge=judge).tolist(),
@@ -219,15 +221,6 @@ def _self_bleu(ads: Sequence[TrueAd]) -> float:
     for ad in ads:
         shelves.setdefault(sample.object_of(ad.product_id).department, []).append(ad.description)
     return float(np.mean([self_bleu(texts) for texts in shelves.values() if len(texts) > 1]))
-
-
-def _newest(workspace: Workspace, stage: str) -> tuple[Path, Manifest]:
-    found = []
-    for path in workspace.runs_folder.glob(f"*-{stage}*/manifest.json"):
-        manifest = Manifest.model_validate_json(path.read_bytes())
-        if manifest.stage == stage and manifest.status == "done":
-            found.append((manifest.started, path.parent, manifest))
-    return max(found)[1:]
 
 
 def _cells(after: Sequence[TrueAd], *, before: Sequence[TrueAd], best: Sequence[TrueAd], judge: Judge) -> np.ndarray:

@@ -24,7 +24,7 @@ from clickscape.stages.reward import reward
 from clickscape.stages.simulate import simulate
 from clickscape.stages.variants import train_variants
 from clickscape.types import Product
-from clickscape.workspace import Manifest, Workspace, atomic_file, fingerprint_of
+from clickscape.workspace import Manifest, Workspace, atomic_file
 
 Result = TypeVar("Result")
 CUTOUT_SIDE = 400
@@ -114,7 +114,7 @@ def _catalog(workspace: Workspace, scale: Scale) -> Stage[list[Product]]:
     """Write the sample catalog into the workspace, split by object."""
     wanted = [p.product_id for p in sample.products() if p.product_id.endswith(tuple(f"-{v}" for v in scale.variants))]
     inputs = {"products": wanted, "side": CUTOUT_SIDE}
-    if workspace.finished("catalog", fingerprint_of("catalog", None, inputs)):
+    if workspace.finished("catalog", None, inputs):
         yield Progress("catalog", 1, 1, "reused")
         return workspace.products()
     with workspace.start_run("catalog", None, inputs) as run:

@@ -10,12 +10,7 @@ import pytest
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
 from clickscape.types import Product
-from clickscape.workspace import (
-    Workspace,
-    atomic_folder,
-    fingerprint_of,
-    read_metrics,
-)
+from clickscape.workspace import Workspace, atomic_folder, read_metrics
 
 from .conftest import NOW
 
@@ -25,7 +20,7 @@ def test_a_finished_stage_is_found_until_anything_changes(workspace: Workspace) 
     inputs: dict[str, object] = {"products": workspace.products_path, "seed": 3}
     stage = ("clicks", ClicksConfig(), inputs)
     made = workspace.models / "reward"
-    assert workspace.finished("clicks", fingerprint_of(*stage)) is None
+    assert workspace.finished(*stage) is None
     with workspace.start_run(*stage, now=NOW) as run:
         run.log({"step": 1, "loss": float("nan")})
         run.log({"step": 2, "loss": np.float32(0.5)})
@@ -33,20 +28,21 @@ def test_a_finished_stage_is_found_until_anything_changes(workspace: Workspace) 
             (folder / "weights").write_text("1")
         run.finish(outputs=[made], result={"accuracy": 0.7}, now=NOW)
     assert run.folder == workspace.runs_folder / "20260102T030405Z-clicks"
-    manifest = workspace.finished("clicks", fingerprint_of(*stage))
+    manifest = workspace.finished(*stage)
+    assert workspace.newest("clicks") == (run.folder, manifest)
     assert manifest is not None
     assert (manifest.result, manifest.started, manifest.ended) == ({"accuracy": 0.7}, NOW, NOW)
     assert manifest.config["prior_impressions"] == 200
     assert {"python", "numpy"} <= set(manifest.versions)
     assert run.metrics() == [{"step": 1, "loss": None}, {"step": 2, "loss": 0.5}]
-    assert workspace.finished("reward", fingerprint_of(*stage)) is None
+    assert workspace.finished("reward", *stage[1:]) is None
     other = ("clicks", ClicksConfig(prior_impressions=3), inputs)
-    assert workspace.finished("clicks", fingerprint_of(*other)) is None
+    assert workspace.finished(*other) is None
     (made / "weights").write_text("2")
-    assert workspace.finished("clicks", fingerprint_of(*stage)) is None
+    assert workspace.finished(*stage) is None
     (made / "weights").write_text("1")
     workspace.write_products([Product("a", "Mug")])
-    assert workspace.finished("clicks", fingerprint_of(*stage)) is None
+    assert workspace.finished(*stage) is None
 
 
 def test_a_run_that_failed_goes_on_in_its_folder_without_its_torn_line(workspace: Workspace) -> None:
@@ -57,14 +53,16 @@ def test_a_run_that_failed_goes_on_in_its_folder_without_its_torn_line(workspace
     with run.metrics_path.open("a") as stream:
         stream.write('{"step": 2, "lo')
     assert run.metrics() == [{"step": 1}]
-    assert workspace.finished("reward", fingerprint_of("reward", {}, {})) is None
+    assert workspace.finished("reward", {}, {}) is None
+    assert workspace.newest("reward") is None
     with workspace.start_run("reward", {}, {}) as again:
         assert again.folder == run.folder
         again.log({"step": 2})
     assert again.metrics() == [{"step": 1}, {"step": 2}]
-    assert workspace.finished("reward", fingerprint_of("reward", {}, {})) is not None
+    assert workspace.finished("reward", {}, {}) is not None
     with workspace.start_run("reward", {}, {}, now=NOW) as third:
         assert third.folder.name == "20260102T030405Z-reward-2"
+    assert workspace.newest("reward") == (third.folder, third.manifest), "the later one of two"
 
 
 def test_damage_in_the_middle_of_metrics_is_not_passed_over(tmp_path: Path) -> None:

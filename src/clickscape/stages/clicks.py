@@ -21,7 +21,7 @@ from clickscape.errors import WorkspaceError
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.served import served_fingerprint
 from clickscape.types import CreativePair
-from clickscape.workspace import CREATIVES, Manifest, Workspace, fingerprint, fingerprint_of
+from clickscape.workspace import CREATIVES, Manifest, Workspace, fingerprint
 
 STAGE = "clicks"
 
@@ -42,7 +42,7 @@ def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
         "categories": categories,
     }
     noted = config.model_copy(update={"source": sources.redact(config.source)}) if location.url else config
-    done = workspace.finished(STAGE, fingerprint_of(STAGE, noted, inputs)) if location.files else None
+    done = workspace.finished(STAGE, noted, inputs) if location.files else None
     if done:
         yield Progress(STAGE, 1, 1, "reused")
         return done

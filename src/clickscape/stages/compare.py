@@ -20,6 +20,7 @@ from clickscape.catalog.split import Split
 from clickscape.compute.device import best_device
 from clickscape.preference.evaluate import Evaluation, evaluate
 from clickscape.render.scene import Scene
+from clickscape.report.results import ORACLE, PRETRAINED
 from clickscape.reward.baselines import best_scene_per_category
 from clickscape.simulator import evaluation, world, writer
 from clickscape.simulator.evaluation import TrueAd
@@ -27,15 +28,13 @@ from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import slots_of, writer_source
 from clickscape.types import Product
-from clickscape.workspace import Manifest, Workspace, fingerprint_of
+from clickscape.workspace import Manifest, Workspace
 
 STAGE = "compare"
 VERSION = 2  # of ads.jsonl
 ADS = "ads.jsonl"
-PRETRAINED = "pre-trained"
 BEST_OF = "best of {n} by the reward"
 CATEGORY = "best scene per category"
-ORACLE = "oracle"
 SEARCHED = 1_500
 """Training creatives from which the reward model's best scene per category is read."""
 
@@ -57,7 +56,7 @@ def compare(
     rewards = workspace.models / "reward"
     settings = {"version": VERSION, "world": world_name, "descriptions": descriptions, "size": size, "seed": seed}
     inputs = {"products": workspace.products_path, "reward": rewards, "writer": writer_source(workspace), **policies}
-    if done := workspace.finished(STAGE, fingerprint_of(STAGE, settings, inputs)):
+    if done := workspace.finished(STAGE, settings, inputs):
         yield Progress(STAGE, 1, 1, "reused")
         return done
     with workspace.start_run(STAGE, settings, inputs) as run:

@@ -27,7 +27,7 @@ from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import JUDGE, load_judge, start_source
 from clickscape.stages.tracking import tracked
 from clickscape.types import Product
-from clickscape.workspace import Manifest, Workspace, fingerprint_of
+from clickscape.workspace import Manifest, Workspace
 
 STAGE = "optimize"
 _LOGGED = ("loss", "preference", "product", "anchor", "margin", "chosen", "rejected", "corrupted", "accuracy", "kl")
@@ -58,7 +58,7 @@ def optimize(
         inputs["judge"] = workspace.models / JUDGE
     shop = workspace.settings
     settings = {**config.model_dump(), "monitor": shop.monitor.model_dump(), "relevance": shop.relevance.model_dump()}
-    if done := workspace.finished(name, fingerprint_of(name, settings, inputs)):
+    if done := workspace.finished(name, settings, inputs):
         yield Progress(name, 1, 1, "reused")
         processes.broadcast(None)
         return processes.broadcast(done)

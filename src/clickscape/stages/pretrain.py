@@ -23,7 +23,7 @@ from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots
 from clickscape.vlm.pretrain import projector_scale, train_jointly
 from clickscape.vlm.prompts import MAX_ATTRIBUTES
-from clickscape.workspace import Manifest, Workspace, fingerprint_of
+from clickscape.workspace import Manifest, Workspace
 
 STAGE = "pretrain"
 
@@ -34,7 +34,7 @@ def pretrain(workspace: Workspace, config: PretrainConfig) -> Stage[Manifest]:
     A killed run goes on from its last checkpoint; a finished one with the same settings and creatives is reused.
     """
     inputs = {"products": workspace.products_path, "creatives": workspace.creatives_path}
-    if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
+    if done := workspace.finished(STAGE, config, inputs):
         yield Progress(STAGE, 1, 1, "reused")
         return done
     with workspace.start_run(STAGE, config, inputs) as run:

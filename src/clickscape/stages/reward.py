@@ -40,7 +40,7 @@ from clickscape.types import Creative
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots
 from clickscape.vlm.slots import NamedSlots
-from clickscape.workspace import Manifest, Workspace, atomic_file, fingerprint_of
+from clickscape.workspace import Manifest, Workspace, atomic_file
 
 STAGE = "reward"
 JUDGE = "judge"
@@ -60,7 +60,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         "pairs": pairs_path(workspace),
         "backbone": source,
     }
-    if done := workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs)):
+    if done := workspace.finished(STAGE, config, inputs):
         yield Progress(STAGE, 1, 1, "reused")
         return done
     with workspace.start_run(STAGE, config, inputs) as run:

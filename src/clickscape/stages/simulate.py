@@ -30,7 +30,7 @@ from clickscape.simulator.unseen import unseen
 from clickscape.stages import split, truth
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Creative, Product
-from clickscape.workspace import Manifest, Workspace, fingerprint_of
+from clickscape.workspace import Manifest, Workspace
 
 STAGE = "simulate"
 COPYWRITER = "simulated-copywriter-v1"
@@ -57,7 +57,7 @@ def simulate(
     """
     held = split.read(workspace, workspace.products())
     inputs = {"products": workspace.products_path, "fewer": dict(fewer or {}), "held_out": sorted(held.held_out)}
-    done = workspace.finished(STAGE, fingerprint_of(STAGE, config, inputs))
+    done = workspace.finished(STAGE, config, inputs)
     if done and done.result["creatives"] == sum(one.model_id == COPYWRITER for one in workspace.creatives()):
         yield Progress(STAGE, 1, 1, "reused")
         return done

@@ -32,7 +32,7 @@ from clickscape.stages.optimize import progress_of
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import start_source
 from clickscape.types import Product
-from clickscape.workspace import Manifest, Workspace, fingerprint_of
+from clickscape.workspace import Manifest, Workspace
 
 STAGE = "variants"
 _POLL_SECONDS = 0.5  # between two checks whether a worker died
@@ -48,7 +48,7 @@ def train_variants(workspace: Workspace, configs: Mapping[str, OptimizeConfig], 
     inputs: dict[str, Path | str] = {"products": workspace.products_path, "reward": rewards}
     inputs |= {f"writer of {name}": source for name, source in writers.items()}
     settings = {name: config.model_dump() for name, config in configs.items()}
-    if done := workspace.finished(STAGE, fingerprint_of(STAGE, settings, inputs)):
+    if done := workspace.finished(STAGE, settings, inputs):
         yield Progress(STAGE, 1, 1, "reused")
         return done
     with workspace.start_run(STAGE, settings, inputs) as run:

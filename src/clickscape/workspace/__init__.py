@@ -9,7 +9,7 @@ from __future__ import annotations
 from clickscape.files import atomic_file, atomic_folder, file_name, fingerprint
 from clickscape.workspace.folder import Workspace
 from clickscape.workspace.ingest import replace_catalog
-from clickscape.workspace.runs import Manifest, Run, fingerprint_of, read_metrics
+from clickscape.workspace.runs import Manifest, Run, read_metrics
 from clickscape.workspace.tables import COUNTS, CREATIVES, EVENTS, PRODUCTS, RENDITIONS
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "atomic_folder",
     "file_name",
     "fingerprint",
-    "fingerprint_of",
     "read_metrics",
     "replace_catalog",
 ]

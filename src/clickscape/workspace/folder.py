@@ -271,12 +271,16 @@ class Workspace:
         """
         return runs.start(self, stage, config, inputs, now=now or datetime.now(UTC))
 
-    def finished(self, stage: str, fingerprint: str) -> runs.Manifest | None:
-        """Manifest of the newest finished run with this `runs.fingerprint_of(stage, config, inputs)`, or None.
+    def finished(self, stage: str, config: object, inputs: Mapping[str, object]) -> runs.Manifest | None:
+        """Manifest of the newest finished run of what `start_run` would begin with these arguments, or None.
 
         None too when what it made is no longer there as it was made, so that a stage is repeated when it must be.
         """
-        return runs.finished(self, stage, fingerprint)
+        return runs.finished(self, stage, config, inputs)
+
+    def newest(self, stage: str) -> tuple[Path, runs.Manifest] | None:
+        """Folder and manifest of the newest finished run of a stage, None when there is none."""
+        return runs.newest(self, stage)
 
     def _save(self, path: Path, image: np.ndarray, *, channels: int, options: Mapping[str, Any]) -> Path:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:

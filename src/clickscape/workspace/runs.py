@@ -101,11 +101,6 @@ class Run:
         self.close()
 
 
-def fingerprint_of(stage: str, config: object, inputs: Mapping[str, object]) -> str:
-    """sha256 over a stage, its settings and the content of its inputs; equal means that work would be repeated."""
-    return _fingerprint(stage, config, _digests(inputs))
-
-
 def start(workspace: Workspace, stage: str, config: object, inputs: Mapping[str, object], *, now: datetime) -> Run:
     """Take the lock and open a run folder; see `Workspace.start_run`."""
     lock = ExitStack()
@@ -138,8 +133,14 @@ def start(workspace: Workspace, stage: str, config: object, inputs: Mapping[str,
         raise
 
 
-def finished(workspace: Workspace, stage: str, wanted: str) -> Manifest | None:
-    """Newest finished run with the fingerprint `wanted`, if its outputs are still there; see `Workspace.finished`."""
+def newest(workspace: Workspace, stage: str) -> tuple[Path, Manifest] | None:
+    """Folder and manifest of the newest finished run; see `Workspace.newest`."""
+    return next((found for found in _all(workspace, stage) if found[1].status == "done"), None)
+
+
+def finished(workspace: Workspace, stage: str, config: object, inputs: Mapping[str, object]) -> Manifest | None:
+    """Newest finished run of the same work, if its outputs are still there; see `Workspace.finished`."""
+    wanted = _fingerprint(stage, config, _digests(inputs))
     for _, manifest in _all(workspace, stage):
         if manifest.status == "done" and manifest.fingerprint == wanted:
             paths = {workspace.path / name: digest for name, digest in manifest.outputs.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -433,3 +434,26 @@ def test_links_without_a_scheme_and_paths_of_windows_are_understood(shop: Path) 
     (product,) = feeds.read(_jsonl(shop, [row]), allow_remote=True)
     assert product.image == str(shop / "pictures" / "mug.png")
     assert product.more_images == ("https://cdn.example/a.png", "https://cdn.example/b.png?w=1&h=2")
+
+
+@pytest.mark.parametrize("kind", [None, "json", "csv", "parquet", "google-xml"])
+def test_what_is_no_regular_file_is_refused_unopened(tmp_path: Path, kind: str | None) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros.csv").symlink_to("/dev/zero")
+    for name in ("pipe", "zeros.csv", "."):
+        with pytest.raises(FeedError, match="no regular file"):
+            feeds.read(tmp_path / name, format=kind)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux shows its processes as files")
+def test_a_file_that_the_system_makes_up_as_it_is_read_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").symlink_to("/proc/self/status")  # as /proc/kmsg, which has 0 bytes too and never ends
+    with pytest.raises(FeedError, match="the catalog is empty"):
+        feeds.read(tmp_path / "a.csv")
+
+
+def test_a_giant_json_list_is_refused_unread(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[")
+    os.truncate(tmp_path / "a.json", 256_000_001)
+    with pytest.raises(FeedError, match="a JSON list of over 256 MB"):
+        feeds.read(tmp_path / "a.json")

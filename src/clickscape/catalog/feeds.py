@@ -69,12 +69,15 @@ def iterate(
         expected = ", ".join(FORMATS)
         raise FeedError(f"{path}: unknown catalog format {format!r}. Expected one of {expected}.")
     if not path.is_file():
-        raise FeedError(f"{path}: no such catalog file. Correct the path.")
+        found = "no regular file" if path.exists() else "no such catalog file"
+        raise FeedError(f"{path}: {found}. Correct the path.")
+    if not path.stat().st_size:  # also what the system makes up as it is read, such as /proc/kmsg, which never ends
+        raise FeedError(f"{path}: the catalog is empty. Add at least one product.")
     name = format or detect(path)
     pictures = Pictures(_roots(path, name), allow_remote)
     ids, titles = SeenIds(), SeenIds()
     found = 0
-    for row in FORMATS[name](path) if path.stat().st_size else ():
+    for row in FORMATS[name](path):
         found += 1
         place = f"{path}, {row.place}"
         try:

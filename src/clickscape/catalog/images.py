@@ -76,7 +76,10 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError(f"{path}: no such image. Put the file there, or correct the path.")
     if not path.is_file():
         raise ImageError(f"{path}: expected an image file, found something else. Name the picture itself.")
-    if path.stat().st_size > MAX_BYTES:
+    size = path.stat().st_size
+    if not size:  # also what the system makes up as it is read, such as /proc/kmsg, which never ends
+        raise ImageError(f"{path}: 0 bytes, not an image of a known format. Save it as one of {', '.join(FORMATS)}.")
+    if size > MAX_BYTES:
         raise ImageError(f"{path}: over {MAX_BYTES / 1e6:g} MB. {_size_remedy(max_pixels)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

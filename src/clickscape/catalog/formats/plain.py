@@ -18,6 +18,7 @@ from clickscape.catalog.formats.row import Row, Unit, Unreadable, fail, parse_js
 ID, IMAGE = ("product_id", "id"), ("image", "image_link")
 CAPTION = ("title", "new_caption")  # the paper's lists call the title new_caption
 LONGEST_LINE = 4_000_000  # characters of one JSON line
+LARGEST_LIST = 256_000_000  # bytes of a JSON list, which takes about ten times as much memory
 
 
 def read_csv(path: Path, table: Table) -> Iterator[Row]:
@@ -45,6 +46,8 @@ def read_parquet(path: Path) -> Iterator[Row]:
 
 def read_json(path: Path) -> Iterator[Row]:
     """Items of the paper's JSON list; the whole list is held in memory."""
+    if path.stat().st_size > LARGEST_LIST:
+        fail(str(path), f"a JSON list of over {LARGEST_LIST / 1e6:g} MB. Write it as JSON Lines, one object a line")
     with open_text(path) as stream:
         text = stream.read()
     try:

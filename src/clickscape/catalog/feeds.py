@@ -69,8 +69,7 @@ def iterate(
         expected = ", ".join(FORMATS)
         raise FeedError(f"{path}: unknown catalog format {format!r}. Expected one of {expected}.")
     if not path.is_file():
-        found = "no regular file" if path.exists() else "no such catalog file"
-        raise FeedError(f"{path}: {found}. Correct the path.")
+        raise FeedError(f"{path}: no {'regular' if path.exists() else 'such catalog'} file. Correct the path.")
     if not path.stat().st_size:  # also what the system makes up as it is read, such as /proc/kmsg, which never ends
         raise FeedError(f"{path}: the catalog is empty. Add at least one product.")
     name = format or detect(path)

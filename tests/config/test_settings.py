@@ -44,6 +44,21 @@ def test_anything_wrong_is_one_line(tmp_path: Path, text: str, message: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "clickscape.toml"
+    path.write_text("[optimize]\nbeta = 0.1\n", encoding="utf-8-sig")
+    assert load(path).optimize.beta == 0.1
+
+
+def test_a_wrong_setting_names_the_page_that_lists_them(tmp_path: Path) -> None:
+    path = tmp_path / "clickscape.toml"
+    path.write_text("[optimize]\nbetta = 0.1\n")
+    with pytest.raises(ConfigError, match=r"docs/reference/settings.md"):
+        load(path)
+    site = (Path(__file__).parents[2] / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "reference/settings.md" in site
+
+
 def test_the_limits_that_the_docs_show_are_the_defaults(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/experiments/fidelity.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```toml\n(.*?)^```", page, flags=re.M | re.S)

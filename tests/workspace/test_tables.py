@@ -84,7 +84,7 @@ def test_an_image_that_leaves_the_workspace_is_refused(workspace: Workspace) -> 
 
 
 def test_damaged_and_missing_tables_name_the_remedy(workspace: Workspace) -> None:
-    with pytest.raises(WorkspaceError, match=r"missing. Run `clickscape ingest` first"):
+    with pytest.raises(WorkspaceError, match=r"missing. Run `clickscape ingest shop` first"):
         workspace.products()
     workspace.products_path.write_bytes(b"PAR1 and no more")
     with pytest.raises(WorkspaceError, match=r"cannot be read.*Delete it"):

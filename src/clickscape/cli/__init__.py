@@ -16,12 +16,13 @@ from clickscape.cli import (  # noqa: F401  (they add their commands, in the ord
     learning,
     publishing,
 )
-from clickscape.cli.terminal import app, err
+from clickscape.cli.terminal import app, err, escape_missing_letters
 from clickscape.errors import ClickscapeError, DeprecatedWarning
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 0 when it worked, 2 when the user can fix what went wrong, 130 on Ctrl-C."""
+    escape_missing_letters()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("once", DeprecatedWarning)

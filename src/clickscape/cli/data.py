@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -137,7 +138,9 @@ def clicks(
     manifest = terminal.run_with_progress(stage(shop, shop.settings.clicks.model_copy(update=chosen)))
     if explain:
         explanation = explain_clicks(shop, manifest, product_id=product, whole=as_json)
-        for line in [to_json(explanation.as_record())] if as_json else map(terminal.printable, explanation.lines()):
+        # Escapes of JSON's own, which every terminal can show.
+        record = [json.dumps(json.loads(to_json(explanation.as_record())))] if as_json else None
+        for line in record or map(terminal.printable, explanation.lines()):
             terminal.out.print(line, markup=False)
         return
     for line in manifest.result["summary"]:

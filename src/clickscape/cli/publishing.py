@@ -11,7 +11,7 @@ import typer.core
 
 from clickscape.cli import terminal
 from clickscape.cli.terminal import AllowRemote, FeedFormat, Folder, SkipBadRows, app
-from clickscape.errors import ClickscapeError
+from clickscape.errors import ClickscapeError, RenderError
 
 
 @app.command(epilog="Example: clickscape generate --catalog my.csv --out ads/")
@@ -61,6 +61,8 @@ def generate(
     )
     for line in made.lines:
         terminal.out.print(terminal.printable(line), markup=False)
+    if not made.images:
+        raise RenderError(f"{out}: no image was made; the lines above say why. Change the rules or the writer.")
     then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
     terminal.print_output(out, after=f"open {out / 'index.html'} in a browser{then}")
 
@@ -151,6 +153,8 @@ def export(
     )
     for line in made.summary:
         terminal.out.print(line, markup=False)
+    if not made.files:
+        raise RenderError(f"{out}: no file was exported; the lines above say why. Approve or draw other creatives.")
     terminal.print_output(out / "manifest.json", after=f"clickscape inspect {out}/*/*")
 
 

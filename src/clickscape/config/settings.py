@@ -16,6 +16,7 @@ from clickscape.config.renamed import translate
 from clickscape.config.stage import StageConfig
 from clickscape.errors import ConfigError, DeprecatedWarning
 
+SETTINGS_PAGE = "docs/reference/settings.md (written by `make docs`)"
 Section = TypeVar("Section", bound=BaseModel)
 
 
@@ -348,7 +349,7 @@ def read(path: Path, section: type[Section]) -> Section:
 
 def _tables(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -363,4 +364,4 @@ def _validated(path: Path, tables: Mapping[str, Any], section: type[Section]) ->
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {key}: {first['msg']}. See `clickscape new --help` for the settings.") from None
+        raise ConfigError(f"{path}: {key}: {first['msg']}. {SETTINGS_PAGE} lists the settings.") from None

@@ -68,7 +68,7 @@ def read_log(
 ) -> Log:
     """Read, check and count the workspace's click log; arguments as of `logs.read`."""
     config = config or workspace.settings.clicks
-    creatives = workspace.read_table(workspace.creatives_path, CREATIVES, remedy="Run `clickscape generate` first.")
+    creatives = workspace.read_table(workspace.creatives_path, CREATIVES)
     known = creatives.select(["creative_id", "product_id"])
     return logs.read(sources.locate(workspace.clicks, config), creatives=known, config=config, by=by, now=now)
 
@@ -85,12 +85,12 @@ def pairs_path(workspace: Workspace) -> Path:
 
 def read_estimates(workspace: Workspace) -> pa.Table:
     """Read the CTR estimates that the stage wrote; WorkspaceError before it ran."""
-    return workspace.read_table(estimates_path(workspace), ctr.ESTIMATES, remedy="Run `clickscape clicks` first.")
+    return workspace.read_table(estimates_path(workspace), ctr.ESTIMATES)
 
 
 def read_pairs(workspace: Workspace) -> list[CreativePair]:
     """Read the labeled pairs that the stage wrote; WorkspaceError before it ran."""
-    table = workspace.read_table(pairs_path(workspace), pairs.PAIRS, remedy="Run `clickscape clicks` first.")
+    table = workspace.read_table(pairs_path(workspace), pairs.PAIRS)
     return pairs.to_pairs(table)
 
 

@@ -128,10 +128,7 @@ def export(
 def _check(workspace: Workspace, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise WorkspaceError(f"{out} is a file, expected a folder for the exported files. Choose another --out.")
-    if not workspace.creatives():
-        raise WorkspaceError(
-            f"{workspace.path} has no creatives. Run `clickscape generate {workspace.path.name}` first."
-        )
+    workspace.some_creatives()
     try:
         owner = read_json(out / MANIFEST, _Owner, remedy="Choose another --out, or delete the file.").workspace
     except FileNotFoundError:

@@ -67,7 +67,8 @@ class Summary:
     @property
     def lines(self) -> tuple[str, ...]:
         """The summary in lines for people."""
-        lines = [f"{self.images} images, every one through the fidelity gate"]
+        passed = f"{self.images} images, every one through the fidelity gate"
+        lines = [passed if self.images else "no image was made: no description, or no picture of one, passed the gates"]
         if self.redrawn:
             lines.append(f"{self.redrawn} of them were drawn again; {MANIFEST} says why")
         lines += [f"brand rule {rule!r}: met by {count} of {self.images} images" for rule, count in self.met.items()]

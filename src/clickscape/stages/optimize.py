@@ -14,7 +14,6 @@ from clickscape import reward as reward_room
 from clickscape.catalog.split import Split
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
-from clickscape.errors import WorkspaceError
 from clickscape.gates.relevance import Contrast, Relevance, panel
 from clickscape.gates.vlm_relevance import VlmRelevance
 from clickscape.generation.pipeline import AdPipeline, cutout_images
@@ -51,8 +50,6 @@ def optimize(
         return (yield from _follow(workspace, config, processes=processes))
     target = target or workspace.models / "prompt"
     rewards = workspace.models / "reward"
-    if not rewards.exists():
-        raise WorkspaceError(f"{rewards} is missing. Run `clickscape reward {workspace.path}` first.")
     inputs = {"products": workspace.products_path, "reward": rewards, "writer": start_source(workspace, config)}
     if (workspace.models / JUDGE).exists():
         inputs["judge"] = workspace.models / JUDGE

@@ -40,6 +40,8 @@ class Refreshed:
     def lines(self) -> tuple[str, ...]:
         """What to tell people."""
         left_out = (f"left out and still stale, no picture passed the fidelity gate: {one}" for one in self.refused)
+        if not self.drawn and not self.refused:
+            return ("no creative is stale: nothing was drawn",)
         return (f"{self.drawn} creatives drawn anew, as drafts", *left_out)
 
 
@@ -72,7 +74,7 @@ def refresh(workspace: Workspace) -> Stage[Refreshed]:
     """
     settings = workspace.settings
     config = {"tries": settings.generate.tries, "fidelity": settings.fidelity.model_dump()}
-    with workspace.start_run(STAGE, config, {"creatives": [asdict(one) for one in workspace.creatives()]}) as run:
+    with workspace.start_run(STAGE, config, {"creatives": [asdict(one) for one in workspace.some_creatives()]}) as run:
         creatives = workspace.creatives()
         products = {product.product_id: product for product in workspace.products()}
         wanted = stale(creatives, products)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from clickscape import render
 from clickscape import report as report_room
+from clickscape.errors import WorkspaceError
 from clickscape.report import Ad, Gallery, GalleryItem, Provenance, Report, StageTiming, results
 from clickscape.simulator import traffic
 from clickscape.stages import compare, split
@@ -30,6 +31,9 @@ def report(workspace: Workspace) -> Path:
     """Write report.html and report.json into the workspace and return the page's path."""
     named = ("simulate", "clicks", "reward", "variants", "compare")
     found = {stage: run for stage in named if (run := workspace.newest(stage)) is not None}
+    if not found:
+        raise WorkspaceError(f"{workspace.path}: no stage with results to report has finished. Run `clickscape clicks "
+                             f"{workspace.path.name}` first.")  # fmt: skip
     folders = {stage: folder for stage, (folder, _) in found.items()}
     made = {stage: manifest for stage, (_, manifest) in found.items()}
     measured = {stage: manifest.result for stage, manifest in made.items()}

@@ -27,7 +27,7 @@ def review(
     if both := sorted(set(approve) & set(reject)):
         raise WorkspaceError(f"creative {both[0]!r} is both approved and rejected. Name it once.")
     with workspace.lock():
-        status = {creative.creative_id: creative.status for creative in workspace.creatives()}
+        status = {creative.creative_id: creative.status for creative in workspace.some_creatives()}
         wanted: dict[str, CreativeStatus] = {}
         if approve_all:
             wanted |= {name: "approved" for name, now in status.items() if now == "draft"}

@@ -22,7 +22,7 @@ from clickscape.catalog.split import Split
 from clickscape.clicks.split_half import split_half
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig, RewardConfig
-from clickscape.errors import ModelError, WorkspaceError
+from clickscape.errors import ModelError
 from clickscape.render.scene import SLOTS, Scene
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import judge as reward_judge
@@ -206,9 +206,7 @@ def named_slots(source: Path | str) -> NamedSlots | None:
 def reward_data(workspace: Workspace, held: Split) -> RewardData:
     """The workspace's creatives, their estimates and pairs, as a reward model wants them; pictures are read lazily."""
     products = {product.product_id: product for product in workspace.products()}
-    creatives = workspace.creatives()
-    if not creatives:
-        raise WorkspaceError(f"{workspace.path} has no creatives. Add some, or try `clickscape simulate`.")
+    creatives = workspace.some_creatives()
     estimates = read_estimates(workspace)
     names = estimates["creative_id"].to_pylist()
 

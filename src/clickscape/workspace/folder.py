@@ -177,7 +177,7 @@ class Workspace:
 
     def products(self) -> list[Product]:
         """The catalog, with absolute image paths; WorkspaceError before `ingest`."""
-        table = self.read_table(self.products_path, tables.PRODUCTS, remedy="Run `clickscape ingest` first.")
+        table = self.read_table(self.products_path, tables.PRODUCTS)
         return tables.products_from(table, resolve=self.resolve)
 
     def write_creatives(self, creatives: Sequence[Creative], *, now: datetime | None = None) -> None:
@@ -208,7 +208,7 @@ class Workspace:
     def mark_creatives(self, statuses: Mapping[str, CreativeStatus]) -> None:
         """Change the status of creatives, id → status, all or none; an id that is not there is a WorkspaceError."""
         with self.lock():
-            table = self.read_table(self.creatives_path, tables.CREATIVES, remedy="Run `clickscape generate` first.")
+            table = self.read_table(self.creatives_path, tables.CREATIVES)
             ids = table["creative_id"].to_pylist()
             if missing := sorted(set(statuses) - set(ids)):
                 raise WorkspaceError(
@@ -223,6 +223,13 @@ class Workspace:
         if not self.creatives_path.exists():
             return []
         return tables.creatives_from(self.read_table(self.creatives_path, tables.CREATIVES), resolve=self.resolve)
+
+    def some_creatives(self) -> list[Creative]:
+        """Every creative, as `creatives`; WorkspaceError when there is none, for whoever can do nothing without."""
+        if found := self.creatives():
+            return found
+        name = self.path.name
+        raise WorkspaceError(f"{self.path} has no creatives. Run `clickscape generate {name}` first.")
 
     def save_image(self, creative_id: str, image: np.ndarray) -> Path:
         """Write a creative's pixels, uint8 (height, width, 3) sRGB, without loss; returns the path."""
@@ -251,10 +258,10 @@ class Workspace:
         with self.lock(), atomic_file(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
 
-    def read_table(self, path: Path, schema: pa.Schema | None = None, *, remedy: str = "") -> pa.Table:
+    def read_table(self, path: Path, schema: pa.Schema | None = None) -> pa.Table:
         """Read a table; WorkspaceError when it is missing, unreadable or lacks a column of `schema`."""
         if not path.exists():
-            raise WorkspaceError(f"{path} is missing. {remedy or 'Run the stage that makes it first.'}")
+            raise runs.missing(path)
         try:
             with pq.ParquetFile(path) as file:
                 table = file.read()

@@ -21,6 +21,17 @@ from clickscape.files import atomic_file, fingerprint, to_json
 if TYPE_CHECKING:
     from clickscape.workspace.folder import Workspace
 
+_MADE_BY: Mapping[str, str] = {
+    "catalog/products.parquet": "ingest",
+    "creatives/creatives.parquet": "generate",
+    "clicks/estimates.parquet": "clicks",
+    "clicks/pairs.parquet": "clicks",
+    "models/pretrained": "pretrain",
+    "models/reward": "reward",
+    "models/prompt": "optimize",
+}
+"""File or folder of a workspace → the command that makes it."""
+
 _PACKAGES = ("clickscape", "torch", "transformers", "numpy", "duckdb", "ibis-framework")
 
 
@@ -164,7 +175,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return steps
 
 
+def missing(path: Path) -> WorkspaceError:
+    """Return the error about a file of a workspace that is not there, with the command that makes it."""
+    command = _MADE_BY.get(f"{path.parent.name}/{path.name}")
+    remedy = f"Run `clickscape {command} {path.parent.parent.name}` first." if command else "Run its stage first."
+    return WorkspaceError(f"{path} is missing. {remedy}")
+
+
 def _digests(inputs: Mapping[str, object]) -> dict[str, str]:
+    for value in inputs.values():
+        if isinstance(value, Path) and not value.exists():
+            raise missing(value)
     return {name: fingerprint(value) for name, value in inputs.items()}
 
 

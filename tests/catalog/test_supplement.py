@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 from lxml import etree
 
 from clickscape.catalog import supplement
 from clickscape.catalog.supplement import GOOGLE, Pictures
-from clickscape.errors import FeedError
-from clickscape.stages import feeds_out
+from clickscape.errors import ConfigError, FeedError
+from clickscape.render import placements
 from clickscape.types import Product
 
 BASE = "https://cdn.example.com/ads"
@@ -81,50 +81,69 @@ def test_no_cell_of_a_table_runs_as_a_formula(start: str) -> None:
         assert supplement.unfit(Product("A-1", ODD), file=file) is None
 
 
-def record(product_id: str, placement: str, file: str) -> dict[str, str]:
-    return {"product_id": product_id, "placement": placement, "file": f"{placement}/{file}"}
+@dataclass(frozen=True)
+class File:
+    """A picture for a placement, as an export notes it."""
+
+    product_id: str
+    placement: str
+    file: str
 
 
-def test_placements_fill_the_columns_that_their_pages_name(tmp_path: Path) -> None:
+COLUMNS = {one.name: (one.channel, one.feed_column) for one in placements.load()}
+
+
+def test_placements_fill_the_columns_that_their_pages_name() -> None:
     products = {"A": Product("A", "Tin"), "=B": Product("=B", "Mug")}
-    records = [
-        record("A", "google-image-link", "A%201.jpg"),
-        record("A", "google-image-link", "A%202.jpg"),
-        record("A", "google-additional-image", "A%201.jpg"),
-        record("A", "google-lifestyle-image", "A%201.jpg"),
-        record("A", "google-lifestyle-image", "A%202.jpg"),
-        record("=B", "google-image-link", "B.jpg"),
-        record("A", "meta-feed", "A%201.jpg"),
-        record("A", "meta-stories", "A%201.jpg"),
-        record("A", "google-display-300x250", "A%201.jpg"),
+    files = [
+        File(product_id, placement, f"{placement}/{name}.jpg")
+        for product_id, placement, name in (
+            ("A", "google-image-link", "A%201"),
+            ("A", "google-image-link", "A%202"),
+            ("A", "google-additional-image", "A%201"),
+            ("A", "google-lifestyle-image", "A%201"),
+            ("A", "google-lifestyle-image", "A%202"),
+            ("=B", "google-image-link", "B"),
+            ("A", "meta-feed", "A%201"),
+            ("A", "meta-stories", "A%201"),
+            ("A", "google-display-300x250", "A%201"),
+        )
     ]
-    written, left = feeds_out.write(tmp_path, records, products, base=feeds_out.checked("https://bücher.example/a b,/"))
-    base = "https://xn--bcher-kva.example/a%20b%2C"
-    assert [path.name for path in written] == [
-        "google-supplemental.tsv", "google-supplemental.xml", "meta-supplemental.csv",
-    ]  # fmt: skip
-    (row,) = csv.DictReader(io.StringIO(written[0].read_text(encoding="utf-8")), delimiter="\t")
+    base = supplement.base_address("https://bücher.example/a b,/")
+    assert base == "https://xn--bcher-kva.example/a%20b%2C"
+    texts, left_out = supplement.feed_texts(files, products, base=base, columns=COLUMNS)
+    assert list(texts) == ["google-supplemental.tsv", "google-supplemental.xml", "meta-supplemental.csv"]
+    (row,) = csv.DictReader(io.StringIO(texts["google-supplemental.tsv"]), delimiter="\t")
     assert row["image_link"] == f"{base}/google-image-link/A%25201.jpg"
     assert row["additional_image_link"].split(",") == [
         f"{base}/google-image-link/A%25202.jpg",
         f"{base}/google-additional-image/A%25201.jpg",
     ]
     assert row["lifestyle_image_link"] == f"{base}/google-lifestyle-image/A%25201.jpg"
-    assert list(left) == ["=B"]
-    ids = etree.parse(str(written[1])).getroot().findall(f".//{{{GOOGLE}}}id")
-    assert [one.text for one in ids] == ["A", "=B"]
-    (row,) = csv.DictReader(io.StringIO(written[2].read_text(encoding="utf-8")))
+    assert list(left_out) == ["=B"]
+    root = etree.fromstring(texts["google-supplemental.xml"].encode())
+    assert [one.text for one in root.findall(f".//{{{GOOGLE}}}id")] == ["A", "=B"]
+    (row,) = csv.DictReader(io.StringIO(texts["meta-supplemental.csv"]))
     assert row == {"id": "A", "image_link": f"{base}/meta-feed/A%25201.jpg", "additional_image_link": ""}
 
-    assert feeds_out.write(tmp_path, records, products, base=None) == ((), {})
-    assert not list((tmp_path / "feeds").iterdir()), "feeds that no longer hold are removed"
 
-
-def test_a_link_that_no_platform_takes_is_refused(tmp_path: Path) -> None:
+def test_a_link_that_no_platform_takes_is_refused() -> None:
+    files, products = [File("A", "meta-feed", "meta-feed/a.jpg")], {"A": Product("A", "Tin")}
     with pytest.raises(FeedError, match="2000 are allowed"):
-        feeds_out.write(
-            tmp_path,
-            [record("A", "meta-feed", "a.jpg")],
-            {"A": Product("A", "Tin")},
-            base="https://e.org/" + "x" * 2000,
-        )
+        supplement.feed_texts(files, products, base="https://e.org/" + "x" * 2000, columns=COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "ftp://example.com",
+        "cdn.example.com/ads",
+        "https://",
+        "https://example.com/?a=b",
+        "https://a b/",
+        "https://me:pass@e.org",
+    ],
+)
+def test_what_is_no_address_of_a_folder_is_refused(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="--base-url"):
+        supplement.base_address(wrong)

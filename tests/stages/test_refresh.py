@@ -13,10 +13,11 @@ from PIL import Image
 
 from clickscape import render
 from clickscape.catalog.images import open_image
+from clickscape.catalog.publishable import product_digest, stale
 from clickscape.cli import main
 from clickscape.stages.export import export
 from clickscape.stages.progress import run
-from clickscape.stages.refresh import Refreshed, product_digest, refresh, stale
+from clickscape.stages.refresh import Refreshed, refresh
 from clickscape.types import Creative, Product
 from clickscape.workspace import Workspace
 

@@ -9,18 +9,33 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote, urlsplit
 
+from clickscape.errors import ConfigError, FeedError
 from clickscape.types import Product
 
 GOOGLE = "http://base.google.com/ns/1.0"
 """Namespace of Merchant Center's elements."""
 
 _GOOGLE_MORE, _META_MORE = 10, 20  # additional pictures per product that the platforms take
+_LONGEST = 2000  # characters of a link that every platform takes
 _ALT_TEXT = 512  # characters that Shopify takes
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # spreadsheets read the wide ones, too
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # what no feed's id can be
+
+
+class PictureFile(Protocol):
+    """A picture for a placement; `file` is its path relative to the folder that lies on the web."""
+
+    @property
+    def product_id(self) -> str: ...
+    @property
+    def placement(self) -> str: ...
+    @property
+    def file(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +46,39 @@ class Pictures:
     main: str = ""
     more: tuple[str, ...] = ()
     lifestyle: str = ""
+
+
+def feed_texts(
+    files: Sequence[PictureFile], products: Mapping[str, Product], *, base: str, columns: Mapping[str, tuple[str, str]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the text of each feed that has pictures, by file name, and the products that a feed cannot hold, and why.
+
+    base: see `base_address`. columns: placement → its channel and the column of that channel's feed, "" for none.
+    """
+    texts: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    for name, (channel, text_of) in FEEDS.items():
+        own = [file for file in files if columns.get(file.placement, ("", ""))[0] == channel]
+        rows = _pictures(own, products, base=base, columns=columns)
+        reasons = {row.product.product_id: unfit(row.product, file=name) for row in rows}
+        left_out |= {product_id: f"{name}: {reason}" for product_id, reason in reasons.items() if reason}
+        if fit := [row for row in rows if not reasons[row.product.product_id]]:
+            texts[name] = text_of(fit)
+    return texts, left_out
+
+
+def base_address(base_url: str) -> str:
+    """Return the base address, percent-encoded (RFC 3986) and without a slash at its end; ConfigError for another."""
+    try:
+        parts = urlsplit(base_url)
+        right = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        right = right and not any(letter == "@" or letter.isspace() for letter in parts.netloc)
+        host = parts.netloc.encode("idna").decode() if right else ""
+    except ValueError:
+        right, host = False, ""
+    if not right or not base_url.isprintable():
+        raise ConfigError(f"--base-url {base_url!r} is no address of a folder. Try https://cdn.example.com/ads")
+    return f"{parts.scheme}://{host}{quote(parts.path.rstrip('/'), safe='/%~-._')}"
 
 
 def google_tsv(rows: Sequence[Pictures]) -> str:
@@ -98,6 +146,38 @@ def unfit(product: Product, *, file: str) -> str | None:
     if not file.endswith(".xml") and any(cell.lstrip().startswith(_FORMULA) for cell in cells):
         return "its id or title begins with = + - or @, which a spreadsheet runs as a formula"
     return None
+
+
+def _pictures(
+    files: Iterable[PictureFile], products: Mapping[str, Product], *, base: str, columns: Mapping[str, tuple[str, str]]
+) -> list[Pictures]:
+    """Each product's pictures: a column that takes one gets the first, what is left over becomes additional."""
+    main: dict[str, str] = {}
+    lifestyle: dict[str, str] = {}
+    more: dict[str, list[str]] = {}
+    for one in files:
+        column, product_id = columns[one.placement][1], one.product_id
+        if not column:
+            continue
+        address = _address(base, one.file)
+        own = more.setdefault(product_id, [])
+        if column == "lifestyle_image_link":
+            lifestyle.setdefault(product_id, address)
+        elif column == "additional_image_link" or product_id in main:
+            own.append(address)
+        else:
+            main[product_id] = address
+    return [
+        Pictures(products[name], main.get(name, ""), tuple(own), lifestyle.get(name, "")) for name, own in more.items()
+    ]
+
+
+def _address(base: str, file: str) -> str:
+    """The file's link; a file name's own percent signs are encoded, so that a server finds it under its name."""
+    address = f"{base}/{quote(file)}"
+    if len(address) > _LONGEST:
+        raise FeedError(f"{file}: its link has {len(address)} characters, {_LONGEST} are allowed. Shorten --base-url.")
+    return address
 
 
 def _google_more(row: Pictures) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def review(
     approve_all: Annotated[bool, typer.Option("--approve-all", help="Approve every draft.")] = False,
 ) -> None:
     """List the creatives with their status, after changing it as asked; all changes or none."""
-    from clickscape.stages.refresh import stale
+    from clickscape.catalog.publishable import stale
     from clickscape.stages.review import review as stage
     from clickscape.workspace import Workspace
 
@@ -136,8 +136,8 @@ def export(
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw side by side.")] = 2,
 ) -> None:
     """Draw every creative anew for every placement, within its safe zone and bytes, with feeds that point there."""
+    from clickscape.generation.rendition import OverlayText
     from clickscape.stages.export import export as stage
-    from clickscape.stages.rendition import Words
     from clickscape.workspace import Workspace
 
     made = terminal.run_with_progress(
@@ -147,11 +147,11 @@ def export(
             out=out,
             base_url=base_url,
             approved_only=approved_only,
-            words=Words(tagline, badge, font),
+            text=OverlayText(tagline, badge, font),
             workers=workers,
         )
     )
-    for line in made.summary:
+    for line in made.lines():
         terminal.out.print(line, markup=False)
     if not made.files:
         raise RenderError(f"{out}: no file was exported; the lines above say why. Approve or draw other creatives.")

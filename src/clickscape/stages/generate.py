@@ -24,6 +24,7 @@ from clickscape import config as configuration
 from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.brand import Brand, BrandFile
+from clickscape.catalog.publishable import product_digest
 from clickscape.compute.device import best_device
 from clickscape.config import FidelityConfig, GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
@@ -39,7 +40,6 @@ from clickscape.stages.generation_record import LEFT_OUT, MANIFEST, REFUSED, Cre
 from clickscape.stages.load_feed import FeedOptions, load_cut_out
 from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.refresh import product_digest
 from clickscape.stages.reward import start_source, writer_source
 from clickscape.types import Creative, Product
 from clickscape.vlm.generate import Writer

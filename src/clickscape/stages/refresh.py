@@ -7,12 +7,11 @@ shown by `review` and left out of exports until somebody asks for it anew.  What
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from clickscape import render
 from clickscape.catalog.images import check_image
+from clickscape.catalog.publishable import product_digest, stale
 from clickscape.generation.retry import (
     GatedRendering,
     fidelity_limits,
@@ -22,11 +21,10 @@ from clickscape.generation.retry import (
 )
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Creative, CreativeStatus, Product
-from clickscape.workspace import Workspace, fingerprint
+from clickscape.workspace import Workspace
 
 STAGE = "refresh"
 _LARGEST_SIDE = 4_096  # pixels, as of the setting generate.size
-_NEWS = ("availability",)  # attributes that change from day to day and say nothing about the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +41,6 @@ class Refreshed:
         if not self.drawn and not self.refused:
             return ("no creative is stale: nothing was drawn",)
         return (f"{self.drawn} creatives drawn anew, as drafts", *left_out)
-
-
-def product_digest(product: Product) -> str:
-    """Hex digest of what a creative is made from: the product's words and the content of its picture."""
-    told = {key: value for key, value in product.attributes.items() if key not in _NEWS}
-    picture = Path(product.image)
-    seen = fingerprint(picture) if picture.is_file() else ""
-    return fingerprint([product.product_id, product.title, product.category, product.tags, told, seen])
-
-
-def stale(creatives: Sequence[Creative], products: Mapping[str, Product]) -> frozenset[str]:
-    """Ids of the creatives whose product has changed since; one without a digest, or without a product, is not."""
-    noted = {one.product_id for one in creatives if one.product_digest} & set(products)
-    digests = {product_id: product_digest(products[product_id]) for product_id in noted}
-    return frozenset(
-        one.creative_id
-        for one in creatives
-        if one.product_digest and one.product_digest != digests.get(one.product_id, one.product_digest)
-    )
 
 
 def refresh(workspace: Workspace) -> Stage[Refreshed]:

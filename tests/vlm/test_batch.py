@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from clickscape.errors import ModelError
+from clickscape.types import Product
 from clickscape.vlm import batch as batches
 from clickscape.vlm.batch import IGNORED, Sample, collate
 from clickscape.vlm.prompts import instruction
@@ -134,3 +135,18 @@ def test_image_tokens_in_text_are_refused(small, samples):
 def test_a_sample_that_does_not_fit_is_refused(small):
     with pytest.raises(ModelError, match="too long"):
         collate(small, [Sample("word " * 800)], side="right", answers=False)
+
+
+@pytest.mark.parametrize(
+    "letter", ["\u0e01\u0e34", "\u5317", "\u0b95", "\U0001f375"], ids=["thai", "chinese", "tamil", "emoji"]
+)
+def test_a_product_in_letters_of_many_tokens_is_shortened_and_fits(small, noise, letter) -> None:
+    product = Product("1", letter * 75, (letter * 30,), {letter * n: letter * 30 for n in range(1, 7)})
+    asked = Sample(instruction("describe", product, variant=0), (noise(0),))
+    limit = small.core.config.get_text_config().max_position_embeddings
+    assert len(small.tokenizer(asked.instruction)["input_ids"]) > limit  # as it stands it would not fit
+    (row,) = collate(small, [asked], side="right", answers=False).input_ids
+    assert limit // 2 < len(row) <= limit - limit // 8
+    said = small.tokenizer.decode(row, skip_special_tokens=True)
+    assert f"Title: {letter * 10}" in said
+    assert "\ufffd" not in said

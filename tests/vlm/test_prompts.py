@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickscape.types import Product
-from clickscape.vlm.prompts import INSTRUCTIONS, MAX_TEXT, instruction, product_text
+from clickscape.vlm.prompts import INSTRUCTIONS, MAX_TEXT, fit_product, instruction, product_text, shortened
 
 
 def test_the_product_becomes_one_line():
@@ -43,3 +43,18 @@ def test_whatever_a_feed_says_is_one_bounded_line(title, attributes):
     assert len(text) <= MAX_TEXT
     assert len(text.splitlines()) == 1
     assert "<" not in text
+
+
+def test_a_text_is_shortened_at_a_word_or_between_letters_with_their_marks():
+    assert shortened("red enamel mug", 12) == "red enamel"
+    assert shortened("red enamel mug", 10) == "red enamel"
+    assert shortened("red enamel mug", 14) == "red enamel mug"
+    assert shortened("北の森ホーロー", 4) == "北の森ホ"
+    assert shortened("กิกิกิ", 3) == "กิ"
+
+
+def test_only_the_product_of_a_question_is_shortened():
+    question = 'How well?\nProduct: "Title: Red enamel mug. Category: Kitchen."\nBackground: "a long oak table"'
+    fitted = fit_product(question, fits=lambda text: len(text) <= len(question) - 15)
+    assert fitted == 'How well?\nProduct: "Title: Red enamel mug."\nBackground: "a long oak table"'
+    assert fit_product("Describe this picture.", fits=lambda _: False) == "Describe this picture."

@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from clickscape.errors import ModelError
 from clickscape.vlm.logits import target_log_probs
 from clickscape.vlm.model import VisionLanguageModel
+from clickscape.vlm.prompts import fit_product
 
 IGNORED = -100
 """Label of positions that are not part of an answer."""
@@ -91,7 +92,7 @@ def collate(
 
 def check_length(vlm: VisionLanguageModel, tokens: int) -> None:
     """ModelError for a sample of more tokens than the model has positions for."""
-    limit = getattr(vlm.core.config.get_text_config(), "max_position_embeddings", None)
+    limit = _limit(vlm)
     if limit is not None and tokens > limit:
         raise ModelError(f"a sample of {tokens} tokens is too long for {vlm.model_id} ({limit}). Shorten the text.")
 
@@ -179,7 +180,7 @@ def _questions(
     vlm: VisionLanguageModel, samples: Sequence[Sample], *, pixels: bool
 ) -> tuple[list[list[int]], Tensor | None, dict[str, Tensor]]:
     """Token ids of every question with its image places, the pixels of all pictures, and what else a model wants."""
-    texts = [_chat(vlm, sample.instruction, len(sample.images)) for sample in samples]
+    texts = [_chat(vlm, _fitted(vlm, sample), len(sample.images)) for sample in samples]
     pictures = [picture for sample in samples for picture in sample.images]
     special = _adds_special_tokens(vlm, texts[0])
     if vlm.is_llava or not pictures:
@@ -192,6 +193,26 @@ def _questions(
         row[mask.bool()].tolist() for row, mask in zip(made.pop("input_ids"), made.pop("attention_mask"), strict=True)
     ]
     return rows, made.pop("pixel_values"), dict(made)
+
+
+def _limit(vlm: VisionLanguageModel) -> int | None:
+    """Positions that the model has, where it says so."""
+    return getattr(vlm.core.config.get_text_config(), "max_position_embeddings", None)
+
+
+def _fitted(vlm: VisionLanguageModel, sample: Sample) -> str:
+    """The instruction, its product shortened where pictures and words would leave less than an eighth to an answer."""
+    limit = _limit(vlm)
+    if limit is None:
+        return sample.instruction
+    shown = vlm.image_tokens * sum(1 + _is_wide(picture) for picture in sample.images) if vlm.is_llava else 0
+    room = limit - limit // 8 - shown
+
+    def fits(text: str) -> bool:  # no token is less than a byte
+        text = _chat(vlm, text, 0)
+        return len(text.encode()) <= room or len(vlm.tokenizer(text)["input_ids"]) <= room
+
+    return fit_product(sample.instruction, fits=fits)
 
 
 def _expand(vlm: VisionLanguageModel, row: list[int], pictures: Sequence[np.ndarray]) -> list[int]:

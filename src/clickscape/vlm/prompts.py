@@ -7,8 +7,10 @@ everything is bounded in length. So a title may say what it likes; it stays one 
 
 from __future__ import annotations
 
+import bisect
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from clickscape.brand import Rules
@@ -74,6 +76,7 @@ _UNWANTED = re.compile(
     r"\ud800-\uf8ff\U000e0000-\U0010ffff<>|＜＞｜﹤﹥\s]+"
 )
 _BRACKETED = re.compile(r"\[+(/?[A-Z][A-Z_ ]*)\]+")  # [INST] and its like
+_PRODUCT = re.compile(r'(?<=\bTitle: )[^\n]*?(?="?$)', re.MULTILINE)  # `clean` takes the colon from feeds' own "title:"
 _SPEAKER = re.compile(r"\b(title|category|attributes|user|assistant|system|human|gpt)(?:\s*[:：])+", re.IGNORECASE)
 
 
@@ -89,7 +92,7 @@ def product_text(product: Product) -> str:
     ]
     if attributes:
         parts.append(f"Attributes: {', '.join(attributes)}.")
-    return " ".join(parts)[:MAX_TEXT]
+    return shortened(" ".join(parts), MAX_TEXT)
 
 
 def instruction(task: TaskName, subject: Product | str | None = None, *, variant: int, wishes: str = "") -> str:
@@ -123,4 +126,28 @@ def wishes(rules: Rules) -> str:
 def clean(text: str, *, limit: int) -> str:
     """One line without control characters, what special tokens are made of, and speakers that begin to speak."""
     line = _BRACKETED.sub(r" \1 ", _UNWANTED.sub(" ", text))  # apart, so that no rest becomes another token
-    return " ".join(_SPEAKER.sub(r"\1", line).split())[:limit].rstrip()
+    return shortened(" ".join(_SPEAKER.sub(r"\1", line).split()), limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text, or its first ``limit`` characters at most: whole words, and letters with the marks that they carry."""
+    if len(text) <= limit:
+        return text
+    while limit and unicodedata.category(text[limit]).startswith("M"):
+        limit -= 1
+    space = text.rfind(" ", 0, limit + 1)
+    return text[: space if space > limit // 2 else limit].rstrip()  # scripts without spaces break anywhere
+
+
+def fit_product(question: str, *, fits: Callable[[str], bool]) -> str:
+    """The question with the product's line (`product_text`) shortened just so far that it ``fits``.
+
+    As it is where it fits, or names no product.  Of many scripts every letter takes two or three tokens.
+    """
+    found = _PRODUCT.search(question)
+    if found is None or fits(question):
+        return question
+    before, line, after = question[: found.start()], found[0], question[found.end() :]
+    lengths = range(1, len(line))
+    first = bisect.bisect(lengths, False, key=lambda length: not fits(before + shortened(line, length) + after))
+    return before + shortened(line, first) + after

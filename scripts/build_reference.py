@@ -118,14 +118,14 @@ def _cell(text: str) -> str:
     return re.sub(r"(?<!\$)\{ [^}]* \}", r"`\g<0>`", words)
 
 
-def main() -> None:
-    """Write the four pages."""
-    TARGET.mkdir(parents=True, exist_ok=True)
+def write(folder: Path) -> None:
+    """Write the four pages into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     pages = {"settings": settings_page, "commands": commands_page, "renamed": renamed_page, "python": python_page}
     for name, page in pages.items():
-        (TARGET / f"{name}.md").write_text(page(), encoding="utf-8")
-    print(f"made {TARGET}")
+        (folder / f"{name}.md").write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write(TARGET)
+    print(f"made {TARGET}")

@@ -1,4 +1,4 @@
-"""Hooks of the documentation site: a link that leaves docs/ (to the source) becomes plain text."""
+"""Hooks of the documentation site: links to files outside of docs/ become plain text, and no other server is named."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+_FOREIGN = re.compile(r'"https://unpkg\.com/[^"]*"')  # polyfills of old browsers, and diagrams in Mermaid
 _LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)[^)]*\)")
 
 
@@ -21,6 +22,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
     return _LINK.sub(plain, markdown)
 
 
-def on_post_page(output: str, **_: Any) -> str:
-    """Return the page without the theme's script from another server: the site loads nothing from elsewhere."""
-    return re.sub(r'<script src="?https?://[^>]*></script>', "", output)
+def on_post_build(*, config: Any, **_: Any) -> None:
+    """Take other servers' addresses out of the theme's script, where code that this site never runs names them."""
+    for script in Path(config["site_dir"]).glob("assets/javascripts/bundle.*.js"):
+        script.write_text(_FOREIGN.sub('""', script.read_text(encoding="utf-8")), encoding="utf-8")

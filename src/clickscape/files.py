@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
-from pathlib import Path, PurePath
+from pathlib import Path
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from clickscape.errors import ClickscapeError, WorkspaceError
+from clickscape.errors import WorkspaceError
+from clickscape.regular_files import open_regular
 
 _TEMPORARY, _REPLACED = ".tmp-", ".old-"
+_LEFT = re.compile(r"\.tmp-(.+-)?[0-9a-f]{12}(\.[^.]+)?", re.DOTALL)
 _DEVICE_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 _LONGEST_NAME = 160
 
@@ -44,59 +45,36 @@ def file_name(identifier: str) -> str:
     return name
 
 
-def inside(folder: Path, name: str) -> Path:
-    """Return the path of `name` below `folder`; WorkspaceError when it is absolute, says `..` or passes a symlink."""
-    parts = PurePath(name).parts
-    if not parts or PurePath(name).is_absolute() or ".." in parts or "\0" in name:
-        raise WorkspaceError(f"{name!r} leaves the folder {folder}. Remove what names it, or write elsewhere.")
-    path = folder
-    for part in parts:
-        path = path / part
-        if path.is_symlink():
-            raise WorkspaceError(f"{path} is a symlink, so it may lead elsewhere. Remove it, or write elsewhere.")
-    return path
+@contextmanager
+def temporary_file(folder: Path, *, suffix: str = "") -> Iterator[Path]:
+    """Yield a new, empty file in `folder`, which is removed at the end if it still has that name.
 
-
-def open_regular(path: Path, flags: int, *, error: type[ClickscapeError] = WorkspaceError) -> int:
-    """Open a regular file and return its descriptor; `error` for a folder, a pipe or a device, which could block.
-
-    With O_NOFOLLOW in `flags` a symlink is refused too, as it must be for whatever is written.
+    A lock on it tells `sweep` that its writer lives.
     """
+    path = folder / f"{_TEMPORARY}{secrets.token_hex(6)}{suffix}"
+    descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    except IsADirectoryError:
-        raise error(f"{path} is a folder, expected a file. Remove it.") from None
-    except OSError as problem:
-        if problem.errno in (errno.ELOOP, errno.ENXIO):
-            raise error(f"{path} is a symlink or a pipe, expected a file. Remove it.") from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
         os.close(descriptor)
-        raise error(f"{path} is no regular file. Remove it.")
-    return descriptor
-
-
-def read_bytes(path: Path, *, limit: int = 1 << 28, error: type[ClickscapeError] = WorkspaceError) -> bytes:
-    """Return the content of a regular file; `error` when it is none, or has more than `limit` bytes."""
-    with open(open_regular(path, os.O_RDONLY, error=error), "rb") as stream:
-        data = stream.read(limit + 1)
-    if len(data) > limit:
-        raise error(f"{path} has more than {limit:,} bytes. Delete it.")
-    return data
 
 
 @contextmanager
-def atomic_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; when the block succeeds it takes the target's place."""
+def atomic_file(target: Path, *, flush: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; when the block succeeds it takes the target's place.
+
+    Without `flush` a crash of the machine may lose it: for thousands of small files that a later, flushed one names.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(6)}{target.suffix}"
-    try:
+    with temporary_file(target.parent, suffix=target.suffix) as temporary:
         yield temporary
-        _flush(temporary)
+        if flush:
+            _flush(temporary)
         os.replace(temporary, target)
-        _flush(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if flush:
+            _flush(target.parent)
 
 
 @contextmanager
@@ -110,7 +88,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     _recover(replaced)
     own = f"{_TEMPORARY}{target.name}-"
     for left in target.parent.iterdir():
-        if left.name.startswith(own) and "-" not in left.name.removeprefix(own):
+        if re.fullmatch(f"{re.escape(own)}[0-9a-f]{{12}}", left.name):
             _remove_dead(left)
     temporary = target.parent / f"{own}{secrets.token_hex(6)}"
     temporary.mkdir()
@@ -121,11 +99,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         for path in sorted(temporary.rglob("*"), reverse=True):
             _flush(path)
         _flush(temporary)
-        if target.exists():
+        if os.path.lexists(target):
             os.rename(target, replaced)  # a kill right after this is mended by _recover
         os.rename(temporary, target)
         _flush(target.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
+        _remove(replaced)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         os.close(lock)
@@ -155,40 +133,52 @@ def to_json(value: object) -> str:
     return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed writers left below `folder`; only the holder of the lock may do so."""
+def sweep(folder: Path, *, deep: bool = True) -> None:
+    """Remove what killed writers left in `folder` and, if `deep`, below; what a living one writes stays.
+
+    WorkspaceError for a symlink in the place of a folder below: whatever is written there would land elsewhere.
+    """
     for place, folders, files in os.walk(folder):
-        for name in [name for name in folders if name.startswith(_REPLACED)]:
-            _recover(Path(place, name))
-        for name in [name for name in folders if name.startswith(_TEMPORARY)]:
-            shutil.rmtree(Path(place, name), ignore_errors=True)
-        folders[:] = [name for name in folders if not name.startswith((_TEMPORARY, _REPLACED))]
-        for name in files:
-            if name.startswith(_TEMPORARY):
-                Path(place, name).unlink(missing_ok=True)
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.name.startswith(_REPLACED) and path.is_dir() and not path.is_symlink():
+                _recover(path)
+            elif _LEFT.fullmatch(path.name):
+                _remove_dead(path)
+            elif deep and path.is_symlink() and path.is_dir():
+                raise WorkspaceError(f"{path} is a symlink, and what is written below would land elsewhere. Put the "
+                                     f"folder itself there, or name its path in clickscape.toml.")  # fmt: skip
+        folders[:] = [name for name in folders if deep and not name.startswith((_TEMPORARY, _REPLACED))]
 
 
-def _remove_dead(folder: Path) -> None:
-    """Remove a temporary folder unless its writer lives."""
+def _remove_dead(path: Path) -> None:
+    """Remove a temporary file or folder unless its writer lives."""
     try:
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:  # gone by now, or a file that is none of ours
+        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # gone by now, or a symlink, which is none of ours
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(path)
     except OSError:
         return
     finally:
         os.close(lock)
 
 
+def _remove(path: Path) -> None:
+    """Remove a folder with all that it holds, or a file, or a symlink itself."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _recover(replaced: Path) -> None:
     """Finish or undo an atomic_folder that was killed between its two renames."""
     target = replaced.with_name(replaced.name.removeprefix(_REPLACED))
-    if replaced.exists() and not target.exists():
+    if os.path.lexists(replaced) and not os.path.lexists(target):
         os.rename(replaced, target)
-    shutil.rmtree(replaced, ignore_errors=True)
+    _remove(replaced)
 
 
 def _flush(path: Path) -> None:

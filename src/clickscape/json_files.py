@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from clickscape.errors import ClickscapeError, WorkspaceError
-from clickscape.files import read_bytes
+from clickscape.regular_files import read_bytes
 
 Record = TypeVar("Record")
 

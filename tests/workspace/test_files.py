@@ -72,7 +72,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_temporary_files_of_killed_writers_are_removed_and_of_running_ones_kept(tmp_path: Path) -> None:
     """Left by a kill: a folder that nobody locks. Other targets' folders and other people's files are left alone."""
-    for name in (".tmp-model-0a1b2c", ".tmp-model-2-0a1b2c", ".tmp-other-0a1b2c"):
+    for name in (".tmp-model-0a1b2c3d4e5f", ".tmp-model-2-0a1b2c3d4e5f", ".tmp-other-0a1b2c3d4e5f"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_text("x")
     (tmp_path / ".tmp-model-notes").write_text("a file")
@@ -83,8 +83,8 @@ def test_temporary_files_of_killed_writers_are_removed_and_of_running_ones_kept(
         assert (living / "first").exists()
     assert files(tmp_path) == {
         "model/first": b"1",
-        ".tmp-model-2-0a1b2c/half": b"x",
-        ".tmp-other-0a1b2c/half": b"x",
+        ".tmp-model-2-0a1b2c3d4e5f/half": b"x",
+        ".tmp-other-0a1b2c3d4e5f/half": b"x",
         ".tmp-model-notes": b"a file",
     }
 

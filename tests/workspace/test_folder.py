@@ -53,10 +53,10 @@ def test_create_refuses_a_folder_with_foreign_files(workspace: Workspace, tmp_pa
 
 
 def test_a_create_that_was_killed_can_be_repeated(workspace: Workspace) -> None:
-    workspace.settings_path.rename(workspace.path / ".tmp-0123")
+    workspace.settings_path.rename(workspace.path / ".tmp-0123456789ab.toml")
     (workspace.path / "runs").rmdir()
     assert Workspace.create(workspace.path).settings == Settings()
-    assert not (workspace.path / ".tmp-0123").exists()
+    assert not (workspace.path / ".tmp-0123456789ab.toml").exists()
 
 
 def test_deleting_the_settings_means_the_defaults(workspace: Workspace) -> None:

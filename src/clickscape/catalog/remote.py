@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import random
-import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -29,10 +28,8 @@ from clickscape.catalog.addresses import Network
 from clickscape.catalog.download import BusyError, Limits, RefusedError, download, host_of
 from clickscape.catalog.images import FORMATS, check_image, open_image
 from clickscape.errors import ImageError
-from clickscape.files import atomic_file
+from clickscape.files import atomic_file, sweep, temporary_file
 
-_TEMPORARY = ".tmp-"
-_ABANDONED = 3600.0  # seconds after which a half-written file is nobody's any more
 _QUEUED = 4  # links per thread that wait
 
 
@@ -101,7 +98,7 @@ def fetch(
     """
     for name in ("files", "links"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _sweep(folder / "files")
+    sweep(folder)
     limits = limits or Limits()
     session = _Session(folder, limits, network or Network(), now or datetime.now(UTC), random.Random(seed))
     running: set[Future[Fetched]] = set()
@@ -169,11 +166,10 @@ def _fetch_one(url: str, session: _Session) -> Fetched:
 def _try(url: str, known: _Entry | None, session: _Session) -> Fetched:
     """One attempt; what it brings lies in the cache."""
     files = session.folder / "files"
-    temporary = files / f"{_TEMPORARY}{secrets.token_hex(8)}"
     headers = {} if known is None else {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
     asked = {name: value for name, value in headers.items() if value}
-    try:
-        with temporary.open("w+b") as stream:
+    with temporary_file(files) as temporary:
+        with temporary.open("r+b") as stream:
             answer = download(
                 url,
                 stream,
@@ -194,8 +190,6 @@ def _try(url: str, known: _Entry | None, session: _Session) -> Fetched:
         os.replace(temporary, files / f"{digest}{suffix}")
         _keep(f"{digest}{suffix}", digest, answer.etag, answer.last_modified, url=url, session=session)
         return Fetched(url, files / f"{digest}{suffix}")
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _checked(path: Path, session: _Session, *, whole: bool) -> str:
@@ -241,11 +235,3 @@ def _keep(file: str, sha256: str, etag: str, last_modified: str, *, url: str, se
     entry = _Entry(url, file, sha256, etag, last_modified, session.now.isoformat())
     with atomic_file(_link(url, session)) as temporary:
         temporary.write_text(json.dumps(asdict(entry)), encoding="utf-8")
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed runs left half-written; a file that another run is writing is younger than that."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _ABANDONED:
-                path.unlink()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clickscape.catalog.recolor import Color, recolor
+from clickscape.files import atomic_file
 from clickscape.types import Product
 
 ORIGINAL = "original"
@@ -111,7 +112,6 @@ def write_each(
 ) -> Iterator[Product]:
     """As `write`, one product after the other, for a progress bar."""
     target = Path(folder) / "cutouts"
-    target.mkdir(parents=True, exist_ok=True)
     wanted = None if product_ids is None else frozenset(product_ids)
     for item in objects():
         for number, variant in enumerate(VARIANTS):
@@ -119,7 +119,8 @@ def write_each(
             if wanted is not None and product_id not in wanted:
                 continue
             path = target / f"{product_id}.png"
-            Image.fromarray(cutout(product_id, longest)).save(path, compress_level=1)
+            with atomic_file(path, flush=False) as temporary:
+                Image.fromarray(cutout(product_id, longest)).save(temporary, compress_level=1)
             yield _product(item, number, image=str(path))
 
 

@@ -21,10 +21,11 @@ from clickscape.catalog.publishable import publishable
 from clickscape.catalog.supplement import FEEDS, base_address, feed_texts
 from clickscape.compute.shards import map_shards
 from clickscape.errors import ConfigError, WorkspaceError
-from clickscape.files import inside, read_bytes, sweep
+from clickscape.files import sweep
 from clickscape.generation.export_report import MANIFEST, ExportReport
 from clickscape.generation.rendition import OverlayText, RenditionJob, RenditionRecord, make_rendition
 from clickscape.json_files import read_json
+from clickscape.regular_files import inside, read_bytes
 from clickscape.render import placements as places
 from clickscape.render.text import check_text_allowed
 from clickscape.stages.progress import Progress, Stage

@@ -28,10 +28,12 @@ from clickscape.catalog.publishable import product_digest
 from clickscape.compute.device import best_device
 from clickscape.config import FidelityConfig, GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.files import sweep
 from clickscape.gates.style import Style
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.retry import GatedRendering, fidelity_limits, refusal_reason, render_candidates
 from clickscape.generation.select import CandidateSelector, SelectedCandidate, Selection, scene_key, select
+from clickscape.regular_files import inside
 from clickscape.render import provenance
 from clickscape.render.language.parse import explain
 from clickscape.render.provenance import Provenance
@@ -100,12 +102,13 @@ def generate(
         raise ConfigError("give either a workspace or --catalog, and not both: clickscape generate --catalog my.csv")
     if out.exists() and not out.is_dir():
         raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
+    sweep(out, deep=False)
     brand_options = brand_options or BrandOptions()
     if workspace is None:
         assert catalog is not None
         brand_options.style(Brand())  # wrong rules are an error before a feed is read
         loaded = yield from load_cut_out(
-            catalog, cache=out / "remote", folder=out / "cutouts", options=options, matting=matting
+            catalog, cache=inside(out, "remote"), folder=inside(out, "cutouts"), options=options, matting=matting
         )
         made = yield from _generate(
             None, loaded.products, Settings(), out=out, overrides=overrides or {}, brand_options=brand_options

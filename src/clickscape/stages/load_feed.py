@@ -14,6 +14,7 @@ from clickscape.catalog.feed_report import FeedReport, FeedReportBuilder, FeedWa
 from clickscape.catalog.remote import Fetched, fetch
 from clickscape.compute.shards import map_shards
 from clickscape.errors import FeedError, ImageError
+from clickscape.files import sweep
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Product
 
@@ -95,7 +96,7 @@ def load_cut_out(
     loaded = yield from load_feed(feed, cache=cache, options=options)
     total = len(loaded.products)
     cut = partial(cut_product, folder=folder, matting=matting, model=model_digest(matting) if matting else "")
-    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     cuts: list[CutProduct] = []
     yield Progress(CUTTING, 0, total, "cutting out products")
     for one in map_shards(cut, loaded.products, workers=workers):

@@ -6,7 +6,6 @@ The truth (the log-CTR of every creative) goes to the run's folder, where only r
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from clickscape import render
@@ -30,7 +28,7 @@ from clickscape.simulator.unseen import unseen
 from clickscape.stages import split, truth
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Creative, Product
-from clickscape.workspace import Manifest, Workspace
+from clickscape.workspace import Manifest, Workspace, atomic_file
 
 STAGE = "simulate"
 COPYWRITER = "simulated-copywriter-v1"
@@ -99,7 +97,9 @@ def simulate(
         outputs = _log_clicks(workspace, creatives, chances, config)
         workspace.replace_creatives(creatives, model_id=COPYWRITER)
         truth_path = run.folder / truth.FILE
-        pq.write_table(pa.table({"creative_id": [c.creative_id for c in creatives], "log_ctr": known}), truth_path)
+        workspace.write_table(
+            truth_path, pa.table({"creative_id": [c.creative_id for c in creatives], "log_ctr": known})
+        )
         return run.finish(
             outputs=[truth_path, *outputs],  # the table of creatives also grows by other hands
             result={"creatives": len(creatives), "world": config.world, "spread": _spread(creatives, known)},
@@ -118,9 +118,8 @@ def _draw(job: _Job, *, size: int) -> tuple[Creative, PixelStats]:
     rendering = _renderer().render(job.product, description, size=(size, size), seed=job.seed)
     # Renamed when whole, but not flushed to the disk one by one: thousands of flushes cost more than the drawing, and
     # the stage counts as finished only when the tables that name these files are flushed.
-    temporary = job.image.with_suffix(f".{os.getpid()}.part")
-    Image.fromarray(rendering.image).save(temporary, format="WEBP", lossless=True, method=0)
-    os.replace(temporary, job.image)
+    with atomic_file(job.image, flush=False) as temporary:
+        Image.fromarray(rendering.image).save(temporary, format="WEBP", lossless=True, method=0)
     creative = Creative(
         creative_id=job.creative_id,
         product_id=job.product.product_id,

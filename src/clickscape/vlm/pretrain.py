@@ -10,7 +10,6 @@ never interrupted.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch.nn import functional
 from clickscape.compute.schedules import warmup_cosine
 from clickscape.config import PretrainConfig
 from clickscape.errors import ModelError
+from clickscape.files import atomic_file
 from clickscape.vlm import batch as batches
 from clickscape.vlm import tasks
 from clickscape.vlm.model import VisionLanguageModel, rescale_projector
@@ -334,14 +334,12 @@ def _store(
         for moment in ("exp_avg", "exp_avg_sq"):
             if parameter in optimizer.state:  # a weight that no output depends on has no moments
                 tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    waiting = path.with_suffix(".part")
-    save_file(
-        {name: value.contiguous().clone() for name, value in tensors.items()},
-        waiting,
-        {"step": str(step), "steps": str(steps)},
-    )
-    os.replace(waiting, path)
+    with atomic_file(path) as waiting:
+        save_file(
+            {name: value.contiguous().clone() for name, value in tensors.items()},
+            waiting,
+            {"step": str(step), "steps": str(steps)},
+        )
 
 
 def _restore(

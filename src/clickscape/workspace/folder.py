@@ -21,6 +21,7 @@ from clickscape.config import Settings
 from clickscape.config import load as load_settings
 from clickscape.errors import LogError, WorkspaceError
 from clickscape.files import atomic_file, file_name, sweep
+from clickscape.regular_files import open_regular
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import runs, tables
 
@@ -158,11 +159,11 @@ class Workspace:
         with self._threads:
             if self._depth == 0:
                 self._lock_file = self._take_lock()
+            self._depth += 1
+            try:
                 if not self._swept:
                     sweep(self.path)
                     self._swept = True
-            self._depth += 1
-            try:
                 yield
             finally:
                 self._depth -= 1
@@ -308,7 +309,7 @@ class Workspace:
 
     def _take_lock(self) -> BinaryIO:
         self.path.mkdir(parents=True, exist_ok=True)
-        file = (self.path / _LOCK).open("a+b")
+        file = open(open_regular(self.path / _LOCK, os.O_RDWR | os.O_CREAT), "r+b")  # noqa: SIM115 - held
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -318,7 +319,8 @@ class Workspace:
             raise WorkspaceError(
                 f"{self.path} is being written by another process (id {holder}). Wait until it ends, or stop it."
             ) from None
-        file.truncate(0)
+        file.seek(0)
+        file.truncate()
         file.write(str(os.getpid()).encode())
         file.flush()
         return file

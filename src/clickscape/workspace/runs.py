@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from clickscape.errors import WorkspaceError
 from clickscape.files import atomic_file, fingerprint, to_json
+from clickscape.regular_files import append_line, open_regular
 
 if TYPE_CHECKING:
     from clickscape.workspace.folder import Workspace
@@ -68,8 +69,7 @@ class Run:
 
     def log(self, step: Mapping[str, object]) -> None:
         """Append one step to metrics.jsonl at once; a number that is not finite is written as null."""
-        with self.metrics_path.open("a", encoding="utf-8") as stream:
-            stream.write(to_json(step) + "\n")
+        append_line(self.metrics_path, to_json(step))
 
     def metrics(self) -> list[dict[str, Any]]:
         """What was logged so far, by this run and by the killed one that it goes on from."""
@@ -213,8 +213,8 @@ def _write(folder: Path, manifest: Manifest) -> None:
 
 def _drop_torn_line(path: Path) -> None:
     if path.exists():
-        whole = path.read_bytes().rfind(b"\n") + 1
-        os.truncate(path, whole)
+        with open(open_regular(path, os.O_RDWR), "r+b") as stream:
+            stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
 def _versions() -> dict[str, str]:

@@ -68,6 +68,7 @@ def export(
     _check(workspace, out)
     config = {"placements": [one.name for one in chosen], "base_url": base, "approved_only": approved_only}
     with workspace.start_run(STAGE, config, {"creatives": workspace.creatives_path}) as run:
+        sweep(out, deep=False)
         for name in (*(one.name for one in chosen), RECORDS, FEED_FOLDER):
             sweep(inside(out, name))
         settings, name = workspace.settings, workspace.path.name

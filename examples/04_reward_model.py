@@ -1,21 +1,56 @@
-"""Train and evaluate a reward model on a small workspace of simulated clicks."""
+"""Train a reward model on images and their clicks, which a simulated world gives here."""
 
+import math
 from pathlib import Path
 
-from clickscape.catalog import sample
-from clickscape.config import ClicksConfig, RewardConfig, SimulateConfig
-from clickscape.stages.clicks import clicks
-from clickscape.stages.progress import run
-from clickscape.stages.reward import reward
-from clickscape.stages.simulate import simulate
-from clickscape.workspace import Workspace
+import ibis
+import numpy as np
+import pyarrow as pa
 
+import clickscape
+from clickscape.catalog import sample
+from clickscape.config import RewardConfig
+from clickscape.render.scene import SLOTS
+from clickscape.reward.data import RewardData
+from clickscape.reward.encoders import open_backbone
+from clickscape.reward.model import build
+from clickscape.reward.train import train
+from clickscape.simulator import writer as copywriter
+
+IMPRESSIONS = 2_000
 names = ("running_shoe", "coffee_mug", "soccer_ball", "lipstick", "doughnut", "camera", "jeans", "hammer")
-workspace = Workspace.create(Path("example-shop"), exist_ok=True)
 ids = [f"{name}-{color}" for name in names for color in ("original", "navy")]
-workspace.write_products(sample.write(workspace.path / "cutouts", 128, product_ids=ids))
-run(simulate(workspace, SimulateConfig(creatives_per_product=4, median_impressions=500, size=96)))
-run(clicks(workspace, ClicksConfig()))
-manifest = run(reward(workspace, RewardConfig(epochs=2)))
-print(*manifest.result["summary"], sep="\n")
-print((workspace.models / "reward").resolve())
+products = {one.product_id: one for one in sample.write(Path("example-shop"), 128, product_ids=ids)}
+renderer, world = clickscape.render.load("studio"), clickscape.simulator.load("harmony")
+rng = np.random.default_rng(0)
+
+images, scenes, log = [], [], []
+for product in products.values():
+    for number in range(4):
+        text, scene = copywriter.write(product, rng)
+        images.append(renderer.render(product, text, size=(96, 96), seed=number).image)
+        scenes.append(scene.slots)
+        clicks = rng.binomial(IMPRESSIONS, math.exp(world.log_ctr(product, scene)))
+        log.append({"creative_id": f"{product.product_id}-{number}", "product_id": product.product_id, "position": 1,
+                    "impressions": IMPRESSIONS, "clicks": int(clicks)})  # fmt: skip
+report = clickscape.clicks.estimate(ibis.memtable(pa.Table.from_pylist(log)))
+estimates = {row["creative_id"]: row for row in report.estimates.to_pylist()}
+data = RewardData(
+    products=products,
+    creative_ids=[row["creative_id"] for row in log],
+    product_of=[row["product_id"] for row in log],
+    images=images,
+    pairs=report.pairs,
+    slots=scenes,
+    **{name: np.array([estimates[row["creative_id"]][name] for row in log])
+       for name in ("log_ctr", "clicks", "examinations")},
+)  # fmt: skip
+
+departments = [product.department for product in products.values()]
+model = build(open_backbone("tiny"), slots=SLOTS, departments=departments, products=products.values())
+for step in train(model, data, config=RewardConfig(epochs=2), rng=rng):
+    print(f"step {step.number}: loss {step.loss:.3f}")
+ads = [image for image, row in zip(images, log, strict=True) if row["product_id"] == "lipstick-original"]
+print(*model.rank(products["lipstick-original"], ads), sep="\n")
+model.save(Path("example-reward"))
+print(Path("example-reward").resolve())

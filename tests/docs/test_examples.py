@@ -1,8 +1,9 @@
-"""Every file of examples/ runs as it stands and ends with the path of what it made."""
+"""Every file of examples/ runs as it stands, by the rooms alone, and ends with the path of what it made."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,13 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_examples_use_what_any_program_can_use_without_a_workspace() -> None:
+    for example in EXAMPLES.glob("*.py"):
+        assert not re.findall(r"clickscape\.(?:stages|workspace|cli|demo)", example.read_text(encoding="utf-8")), (
+            example
+        )
 
 
 @pytest.mark.slow

@@ -64,7 +64,9 @@ def test_the_tables_name_what_the_code_has() -> None:
     for said in (
         f"| redirects | {limits.redirects} |",
         f"{limits.bytes / 1e6:g} MB, also after decompression; {limits.pixels / 1e6:g} million pixels",
-        f"{limits.seconds:g} s a try, {limits.idle_seconds:g} s without a byte",
+        f"{limits.seconds:g} s a link from look-up to last byte, after which it is not tried again",
+        f"{limits.idle_seconds:g} s without a byte",
+        f"after {limits.host_failures} links in a row",
         f"{limits.attempts} with doubling waits from {limits.back_off:g} s",
         f"`Retry-After` up to {limits.retry_after:g} s",
         f"{limits.threads} downloads, {limits.per_host} from one host",

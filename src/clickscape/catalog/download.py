@@ -1,28 +1,26 @@
 """Download one image from an untrusted server, within limits of time, bytes and redirects.
 
 The choice made here: the standard library's HTTP client on a socket of our own, because the connection must go to the
-address that was checked.  The socket counts bytes and watches the clock at every read, so that no slow drip, endless
-header, negative chunk or endless body gets past a limit, wherever in the protocol it hides.
+address that was checked, with the limits of `bounded_http` on every read.
 """
 
 from __future__ import annotations
 
 import email.utils
 import http.client
-import io
 import socket
 import ssl
 import threading
-import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from urllib.parse import quote, urljoin, urlsplit
 
+from clickscape.bounded_http import Budget, DeadlineError, TooLargeError, limit
 from clickscape.catalog.addresses import AddressError, Network
 from clickscape.catalog.images import MAX_PIXELS
 
@@ -46,6 +44,7 @@ class Limits:
     retry_after: float = 120.0  # the longest wait that a server may ask for
     threads: int = 8
     per_host: int = 4  # at the same time
+    host_failures: int = 5  # links in a row that fail before a host's other links fail unasked
     fresh_seconds: float = 3600.0  # how long a cached file is used without asking the server again
 
 
@@ -67,11 +66,11 @@ class RefusedError(Exception):
 
 
 class BusyError(Exception):
-    """A failure that may pass; ``wait``: seconds that the server asks for."""
+    """A failure that may pass; ``wait``: seconds that the server asks for, ``again``: whether to try again at all."""
 
-    def __init__(self, problem: str, wait: float | None = None) -> None:
+    def __init__(self, problem: str, wait: float | None = None, *, again: bool = True) -> None:
         super().__init__(problem)
-        self.wait = wait
+        self.wait, self.again = wait, again
 
 
 def download(
@@ -88,9 +87,9 @@ def download(
 
     Redirects are followed, each to an address that is checked anew.  RefusedError or BusyError when it does not work.
     """
-    deadline = time.monotonic() + limits.seconds
+    budget = Budget(limits.seconds, limits.idle_seconds, limits.bytes + _HEADERS, stop)
     for _ in range(limits.redirects + 1):
-        with _asked(url, known, limits, network, deadline, stop) as response:
+        with _asked(url, known, limits, network, budget) as response:
             location = response.headers.get("Location", "")
             if response.status in _REDIRECTS and location:
                 url = _joined(url, location.strip())
@@ -120,7 +119,7 @@ def host_of(url: str) -> str:
 
 @contextmanager
 def _asked(
-    url: str, known: Mapping[str, str], limits: Limits, network: Network, deadline: float, stop: threading.Event
+    url: str, known: Mapping[str, str], limits: Limits, network: Network, budget: Budget
 ) -> Iterator[http.client.HTTPResponse]:
     """The response to one request, its body not read yet; the connection is closed at the end."""
     secure, host, port, path = _parts(url)
@@ -128,19 +127,23 @@ def _asked(
     connection.default_port = 443 if secure else 80  # so that the Host header names only an unusual port
     connection.auto_open = 0  # the checked connection, or none
     raw: socket.socket | None = None
+    response: http.client.HTTPResponse | None = None
     try:
-        with _network_trouble():
-            raw = network.connect(host, port, seconds=max(0.01, min(limits.idle_seconds, deadline - time.monotonic())))
+        with _network_trouble(limits):
+            raw = network.connect(host, port, seconds=budget.wait())
+            raw.settimeout(budget.wait())
             if secure:
                 raw = _trusted().wrap_socket(raw, server_hostname=host)
-            watched = _Watched(raw, limits, deadline, stop)
-            connection.sock = watched  # as much of a socket as HTTPConnection uses
+            connection.sock = raw
+            limit(connection, budget)
             headers = {"User-Agent": "clickscape", "Accept": "image/*", "Accept-Encoding": "identity"}
             connection.request("GET", path, headers={**headers, "Connection": "close", **known})
             response = connection.getresponse()
         yield response
     finally:
         connection.close()
+        if response is not None:
+            response.close()
         if raw is not None:
             raw.close()
 
@@ -169,10 +172,14 @@ def _parts(url: str) -> tuple[bool, str, int, str]:
 
 
 @contextmanager
-def _network_trouble() -> Iterator[None]:
+def _network_trouble(limits: Limits) -> Iterator[None]:
     """Turn what the network and the protocol throw into the two errors of this module."""
     try:
         yield
+    except DeadlineError as error:
+        raise BusyError(str(error), again=False) from error
+    except TooLargeError as error:
+        raise RefusedError(_too_large(limits)) from error
     except AddressError as error:
         raise RefusedError(str(error)) from error
     except ssl.SSLCertVerificationError as error:
@@ -182,7 +189,7 @@ def _network_trouble() -> Iterator[None]:
             raise BusyError("its host cannot be looked up now") from error
         raise RefusedError("its host is not known") from error
     except TimeoutError as error:
-        raise BusyError(_short(error) if str(error).startswith("took") else "no answer in time") from error
+        raise BusyError("no answer in time") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise BusyError(f"the connection failed ({_short(error) or type(error).__name__})") from error
 
@@ -216,16 +223,15 @@ def _retry_after(text: str, now: datetime) -> float | None:
 
 def _body(response: http.client.HTTPResponse, limits: Limits) -> Iterator[bytes]:
     """The decoded body in blocks, never more of it than allowed."""
-    too_large = f"larger than {limits.bytes / 1e6:g} MB"
     if (response.length or 0) > limits.bytes:
-        raise RefusedError(too_large)
+        raise RefusedError(_too_large(limits))
     coding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
         raise RefusedError(f"its content encoding is {_short(coding)}, expected none or gzip")
     inflate = zlib.decompressobj(zlib.MAX_WBITS + 32) if coding not in ("identity", "") else None
     written = 0
     while True:
-        with _network_trouble():
+        with _network_trouble(limits):
             block = response.read(_BLOCK)
         if not block:
             break
@@ -239,53 +245,14 @@ def _body(response: http.client.HTTPResponse, limits: Limits) -> Iterator[bytes]
                 block = b"" if inflate.eof else inflate.unconsumed_tail
             written += len(part)
             if written > limits.bytes:
-                raise RefusedError(too_large)
+                raise RefusedError(_too_large(limits))
             yield part
     if response.length or (inflate is not None and not inflate.eof):
         raise BusyError("it ended too early")
 
 
-class _Watched:
-    """As much of a socket as `http.client` uses, with a limit on bytes and on time at every read."""
-
-    def __init__(self, raw: socket.socket, limits: Limits, deadline: float, stop: threading.Event) -> None:
-        self._raw, self._limits, self._deadline, self._stop = raw, limits, deadline, stop
-
-    def sendall(self, data: Any) -> None:
-        self._raw.settimeout(max(0.01, min(self._limits.idle_seconds, self._deadline - time.monotonic())))
-        self._raw.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002
-        return io.BufferedReader(_Reader(self._raw, self._limits, self._deadline, self._stop))
-
-    def close(self) -> None:
-        """The caller closes the socket; `http.client` does so too early, while the body is still to be read."""
-
-
-class _Reader(io.RawIOBase):
-    def __init__(self, raw: socket.socket, limits: Limits, deadline: float, stop: threading.Event) -> None:
-        self._raw, self._limits, self._deadline, self._stop = raw, limits, deadline, stop
-        self._left = limits.bytes + _HEADERS
-        self._too_long = f"took longer than {limits.seconds:g} s"
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0 or self._stop.is_set():
-            raise TimeoutError(self._too_long)
-        self._raw.settimeout(min(self._limits.idle_seconds, remaining))
-        try:
-            count = self._raw.recv_into(buffer)
-        except TimeoutError:
-            if time.monotonic() < self._deadline:
-                raise
-            raise TimeoutError(self._too_long) from None
-        self._left -= count
-        if self._left < 0:
-            raise RefusedError(f"larger than {self._limits.bytes / 1e6:g} MB")
-        return count
+def _too_large(limits: Limits) -> str:
+    return f"larger than {limits.bytes / 1e6:g} MB"
 
 
 def _printable(header: str) -> str:

@@ -57,10 +57,15 @@ class _Entry:
 
 @dataclass(slots=True)
 class _Host:
-    """One server: how many ask it at the same time, and from when on it may be asked again (monotonic seconds)."""
+    """One server: how many ask it at the same time, and from when on it may be asked again (monotonic seconds).
+
+    ``failures``: links in a row that it did not answer; ``problem``: what was wrong with the last of them.
+    """
 
     gate: threading.Semaphore
     not_before: float = 0.0
+    failures: int = 0
+    problem: str = ""
 
 
 @dataclass(slots=True)
@@ -145,13 +150,22 @@ def _fetch_one(url: str, session: _Session) -> Fetched:
             with host.gate:
                 if session.stop.is_set():
                     break
-                return _try(url, known, session)
+                if host.failures >= limits.host_failures:
+                    return Fetched(url, None, f"given up: {host.failures} links in a row to {host_of(url)} failed "
+                                   f"(the last: {host.problem})")  # fmt: skip
+                found = _try(url, known, session)
+                host.failures = 0
+                return found
         except RefusedError as error:
             return Fetched(url, None, str(error))
         except BusyError as error:
             problem = f"{error}, after {attempt} of {limits.attempts} attempts"
+            if not error.again:
+                problem = str(error)
+                break
             if error.wait is not None and error.wait > limits.retry_after:
-                return Fetched(url, None, f"{error}, and asks to wait {error.wait:.0f} s. Try again later")
+                problem = f"{error}, and asks to wait {error.wait:.0f} s. Try again later"
+                break
             with session.lock:
                 jitter = session.rng.uniform(0.5, 1.5)
             pause = limits.back_off * 2 ** (attempt - 1) * jitter
@@ -160,6 +174,9 @@ def _fetch_one(url: str, session: _Session) -> Fetched:
                 host.not_before = max(host.not_before, time.monotonic() + pause)
             if attempt == limits.attempts or session.stop.wait(pause):
                 break
+    if problem:
+        with session.lock:
+            host.failures, host.problem = host.failures + 1, problem
     return Fetched(url, None, problem or "stopped")
 
 

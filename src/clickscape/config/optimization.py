@@ -109,4 +109,4 @@ class RelevanceConfig(StageConfig):
     model: str = Field("", description="model that the server is asked for; by = server")
     key_variable: str = Field("CLICKSCAPE_API_KEY", description="environment variable with the server's key")
     least_score: float = Field(5.0, ge=0, le=10, description="least score of the server's model, 0 to 10")
-    timeout_seconds: float = Field(60.0, gt=0, description="seconds without an answer after which it is asked again")
+    timeout_seconds: float = Field(60.0, gt=0, description="seconds that one answer may take in all")

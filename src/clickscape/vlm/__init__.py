@@ -36,8 +36,9 @@ def load(
 def connect(address: str, *, model: str = "", seconds: float = 60.0, tries: int = 4) -> ServerWriter:
     """A writer of descriptions that asks a server which speaks OpenAI's protocol, such as http://localhost:8000/v1.
 
-    ``model``: its name there, "" for the only one; ``seconds`` and ``tries`` of one request. The key, if the server
-    wants one, is the environment variable CLICKSCAPE_API_KEY. ModelError for a server that cannot be reached or used.
+    ``model``: its name there, "" for the only one; ``seconds``: of one request in all; ``tries``: of one request. The
+    key, if the server wants one, is the environment variable CLICKSCAPE_API_KEY. ModelError for a server that cannot be
+    reached or used.
     """
     from clickscape.vlm import server
 

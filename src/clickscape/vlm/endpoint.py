@@ -1,8 +1,9 @@
 """HTTP client for servers that speak OpenAI's protocol: descriptions (`server`) and relevance scores (gates).
 
-The choice made here: the standard library's HTTP client, as the catalog's downloads; nothing but the address that the
-user named is ever asked, and redirects are not followed, so that pictures and key go nowhere else. The key comes from
-the environment alone, and travels over https or within this machine only.
+The choice made here: the standard library's HTTP client, as the catalog's downloads, with the limits of `bounded_http`
+on every read; nothing but the address that the user named is ever asked, and redirects are not followed, so that
+pictures and key go nowhere else. The key comes from the environment alone, and travels over https or within this
+machine only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import io
 import json
 import os
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,18 +23,21 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
+from clickscape.bounded_http import Budget, DeadlineError, TooLargeError, limit
 from clickscape.errors import ModelError
 
 _BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _LARGEST_ANSWER = 4 << 20  # bytes
+_LARGEST_HEAD = 1 << 18  # bytes of headers and chunk marks beside the answer
 _LONGEST_WAIT = 60.0  # seconds that a server may ask for
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a server is waited for: seconds per request, tries per request, seconds before the second try.
+    """How long a server is waited for: seconds per request in all, tries per request, seconds before the second try.
 
-    The wait doubles with every further try, unless the server names one; ``threads`` requests are under way at once.
+    A request that took all its seconds is not tried again. The wait doubles with every further try, unless the server
+    names one; ``threads`` requests are under way at once.
     """
 
     seconds: float = 60.0
@@ -59,7 +62,7 @@ class Endpoint:
         if self._key and not self.is_private:
             raise ModelError(f"{self.address}: {key_variable} is set, and a key is not sent in the clear. Use https, "
                              f"or unset {key_variable} for a server that asks for none.")  # fmt: skip
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
+        handlers: list[urllib.request.BaseHandler] = [_EveryStatus(), _Http(), _Https()]
         if _is_here(self.address):
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)
@@ -90,21 +93,27 @@ class Endpoint:
         request = urllib.request.Request(self.address + path, data=data, headers=headers)  # noqa: S310  (_checked)
         try:
             with self._opener.open(request, timeout=self.patience.seconds) as response:
+                status, wait = response.status, _seconds(response.headers.get("Retry-After"))
                 raw = response.read(_LARGEST_ANSWER + 1)
-        except urllib.error.HTTPError as error:
-            said = self._clean(error.read(2_000))
-            if error.code in _BUSY:
-                raise _BusyError(f"HTTP {error.code} {said}", wait=_seconds(error.headers.get("Retry-After"))) from None
-            hint = f" Set {self._key_variable} to its key." if error.code in {401, 403} else ""
-            raise ModelError(f"{self.address}{path}: refused, HTTP {error.code} {said}.{hint}") from None
+        except DeadlineError as error:
+            raise ModelError(f"{self.address}{path}: one answer {error}. Is it the API of a model, and not too busy?"
+                             ) from None  # fmt: skip
+        except TooLargeError:
+            raw = bytes(_LARGEST_ANSWER + 1)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise _BusyError(f"no answer ({reason or type(error).__name__})") from None
+            raise _BusyError(f"no answer ({one_line(str(reason)) or type(error).__name__})") from None
         if len(raw) > _LARGEST_ANSWER:
             raise ModelError(f"{self.address}{path}: answered more than {_LARGEST_ANSWER:,} bytes. Is this its API?")
+        if not 200 <= status < 300:
+            said = self._clean(raw)
+            if status in _BUSY:
+                raise _BusyError(f"HTTP {status} {said}", wait=wait)
+            hint = f" Set {self._key_variable} to its key." if status in {401, 403} else ""
+            raise ModelError(f"{self.address}{path}: refused, HTTP {status} {said}.{hint}")
         try:
             answer = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise ModelError(f"{self.address}{path}: answered something else than a JSON object "
@@ -137,11 +146,34 @@ class _BusyError(Exception):
         self.wait = wait
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is a refusal: pictures and key are for the address that was named."""
+class _EveryStatus(urllib.request.HTTPErrorProcessor):
+    """A status is looked at by whoever asks; a redirect is a refusal: pictures and key are for the named address."""
 
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """None: the answer stays the redirect itself."""
+    def http_response(self, request: urllib.request.Request, response: Any) -> Any:  # noqa: ARG002
+        return response
+
+    https_response = http_response
+
+
+class _Http(urllib.request.HTTPHandler):
+    """Connections whose answers take no longer in all than the time that a request has."""
+
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_connection(http.client.HTTPConnection), req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_connection(http.client.HTTPSConnection), req)
+
+
+def _connection(kind: type[http.client.HTTPConnection]) -> Any:
+    def make(host: str, *, timeout: float, **more: Any) -> http.client.HTTPConnection:
+        connection = kind(host, timeout=timeout, **more)
+        limit(connection, Budget(timeout, timeout, _LARGEST_ANSWER + _LARGEST_HEAD))
+        return connection
+
+    return make
 
 
 def _checked(address: str, *, key_variable: str) -> str:

@@ -1,0 +1,62 @@
+"""A host that does not answer costs a few links' time, not every link's; other hosts do not notice."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections import Counter
+from pathlib import Path
+
+from clickscape.catalog.addresses import Network
+from clickscape.catalog.download import Limits
+from clickscape.catalog.remote import fetch
+
+from .conftest import NOW, PNG, QUICK, Server, drip, whole
+
+
+def by_name(server: Server) -> Network:
+    """A network in which every name leads to the server on this machine."""
+    return Network(
+        allowed=lambda address: str(address) == "127.0.0.1",
+        ports=frozenset({server.port}),
+        resolve=lambda host, port: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))],
+    )
+
+
+def problems(server: Server, folder: Path, links: list[str], limits: Limits) -> dict[str, str]:
+    """What is said of each path, of links as host/path."""
+    urls = [f"http://{link.replace('/', f':{server.port}/', 1)}" for link in links]
+    found = fetch(urls, folder=folder, limits=limits, network=by_name(server), now=NOW)
+    return {one.url.partition("//")[2].replace(f":{server.port}", ""): one.problem for one in found}
+
+
+def test_a_host_of_dripping_links_is_given_up_and_named_and_others_go_on(server: Server, tmp_path: Path) -> None:
+    links = [f"slow.example/{number}" for number in range(30)] + [f"good.example/ok{number}" for number in range(30)]
+    for number in range(30):
+        server.does(f"/{number}", drip)
+        server.says(f"/ok{number}", whole(PNG))
+    limits = dataclasses.replace(QUICK, seconds=0.2, per_host=2, host_failures=3)
+    found = problems(server, tmp_path, links, limits)
+    assert sum(server.asked[f"/{number}"] for number in range(30)) <= 3 + 1  # and one more that was under way
+    slow = Counter(problem for link, problem in found.items() if link.startswith("slow"))
+    assert slow.pop("took longer than 0.2 s") <= 3 + 1
+    assert all(text.startswith("given up: ") and "links in a row to slow.example failed" in text for text in slow)
+    assert all("(the last: took longer than 0.2 s)" in text for text in slow)
+    assert {problem for link, problem in found.items() if link.startswith("good")} == {""}
+
+
+def test_a_picture_in_between_keeps_a_host(server: Server, tmp_path: Path) -> None:
+    for number in range(9):
+        server.says(f"/{number}", whole(PNG) if number % 3 == 2 else b"")
+    limits = dataclasses.replace(QUICK, attempts=1, threads=1, host_failures=3)
+    found = problems(server, tmp_path, [f"shop.example/{number}" for number in range(9)], limits)
+    assert sum(not problem for problem in found.values()) == 3
+    assert all(server.asked[f"/{number}"] == 1 for number in range(9))
+
+
+def test_links_that_lead_nowhere_do_not_end_a_host_that_answers(server: Server, tmp_path: Path) -> None:
+    for number in range(8):
+        server.says(f"/{number}", whole(b"", "404 Not Found") if number < 7 else whole(PNG))
+    limits = dataclasses.replace(QUICK, threads=1, host_failures=3)
+    found = problems(server, tmp_path, [f"shop.example/{number}" for number in range(8)], limits)
+    assert found["shop.example/7"] == ""

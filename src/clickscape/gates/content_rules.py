@@ -29,7 +29,7 @@ class Rule:
     source: str
     checked: date
     phrases: Mapping[str, tuple[str, ...]]
-    minors_only: bool
+    minors_only: bool = False
 
     def __post_init__(self) -> None:
         if not (self.reason.strip() and self.source.strip() and self.phrases.get(ENGLISH)):
@@ -101,15 +101,8 @@ def _phrases(by_language: Mapping[str, tuple[str, ...]], language: str) -> tuple
 def _data() -> tuple[Mapping[str, tuple[str, ...]], tuple[Rule, ...]]:
     text = resources.files("clickscape.gates").joinpath("content_rules.toml").read_text(encoding="utf-8")
     data = tomllib.loads(text)
-    rules = tuple(
-        Rule(
-            name=one["name"],
-            reason=one["reason"],
-            source=one["source"],
-            checked=one["checked"],
-            phrases={language: tuple(phrases) for language, phrases in one["phrases"].items()},
-            minors_only=one.get("minors_only", False),
-        )
-        for one in data["rule"]
-    )
-    return {language: tuple(phrases) for language, phrases in data["minors"].items()}, rules
+    return _tuples(data["minors"]), tuple(Rule(**{**one, "phrases": _tuples(one["phrases"])}) for one in data["rule"])
+
+
+def _tuples(lists: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    return {language: tuple(phrases) for language, phrases in lists.items()}

@@ -161,20 +161,18 @@ def room(product: Bytes, safe_zone: tuple[float, float, float, float]) -> float:
 
     A product that touches the border has no room, whatever the zone.
     """
-    visible = product[..., 3] >= _VISIBLE
-    height, width = visible.shape
-    rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
-    free = ((columns[0], width), (rows[0], height), (width - 1 - columns[-1], width), (height - 1 - rows[-1], height))
+    height, width = product.shape[:2]
+    left, top, wide, tall = cv2.boundingRect((product[..., 3] >= _VISIBLE).astype(np.uint8))
+    free = ((left, width), (top, height), (width - left - wide, width), (height - top - tall, height))
     spare = [(pixels / side if pixels else -1.0) - zone for (pixels, side), zone in zip(free, safe_zone, strict=True)]
     return float(min(spare))
 
 
 def extent(product: Bytes) -> float:
     """Share of the picture's width or height that the product fills, the larger of both."""
-    solid = product[..., 3] >= _SOLID
-    height, width = solid.shape
-    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
-    return float(max((rows[-1] - rows[0] + 1) / height, (columns[-1] - columns[0] + 1) / width))
+    height, width = product.shape[:2]
+    _, _, wide, tall = cv2.boundingRect((product[..., 3] >= _SOLID).astype(np.uint8))
+    return float(max(tall / height, wide / width))
 
 
 def _bytes(picture: tuple[Bytes, Bytes]) -> bytes:

@@ -41,53 +41,53 @@ class Encoded:
         return EXTENSIONS[self.format]
 
 
-def encode(image: npt.NDArray[np.uint8], *, max_bytes: int, formats: Sequence[Format], least: int = LEAST) -> Encoded:
+def encode(image: npt.NDArray[np.uint8], *, max_bytes: int, formats: Sequence[Format]) -> Encoded:
     """Encode a picture (height, width, 3), uint8 sRGB, into at most `max_bytes` in the first of `formats` that can.
 
-    The same picture always gives the same bytes. ImageError when no format fits at quality `least`.
+    The same picture always gives the same bytes. ImageError when no format fits at quality `LEAST`.
     """
     from PIL import Image
 
     picture = Image.fromarray(image)
     smallest: int | None = None
     for name in formats:
-        made = _WAYS[name](picture, max_bytes, least)
+        made = _WAYS[name](picture, max_bytes)
         if len(made.data) <= max_bytes:
             return made
         smallest = min(len(made.data), smallest or len(made.data))
     raise ImageError(
         f"a picture of {picture.width} × {picture.height} pixels needs {smallest:,} bytes at the least acceptable "
-        f"quality ({least} of 100, {' or '.join(formats)}), {max_bytes:,} are allowed. Draw it smaller, or calmer."
+        f"quality ({LEAST} of 100, {' or '.join(formats)}), {max_bytes:,} are allowed. Draw it smaller, or calmer."
     )
 
 
-def _jpeg(picture: Any, max_bytes: int, least: int) -> Encoded:
-    fine = _searched(lambda quality: _saved(picture, "JPEG", quality=quality, subsampling=0), max_bytes, least)
+def _jpeg(picture: Any, max_bytes: int) -> Encoded:
+    fine = _searched(lambda quality: _saved(picture, "JPEG", quality=quality, subsampling=0), max_bytes)
     if len(fine[0]) <= max_bytes and fine[1] >= _FULL_COLOR:
         return Encoded(fine[0], "jpeg", fine[1], full_color=True)
-    coarse = _searched(lambda quality: _saved(picture, "JPEG", quality=quality, subsampling=2), max_bytes, least)
+    coarse = _searched(lambda quality: _saved(picture, "JPEG", quality=quality, subsampling=2), max_bytes)
     return Encoded(coarse[0], "jpeg", coarse[1], full_color=False)
 
 
-def _webp(picture: Any, max_bytes: int, least: int) -> Encoded:
-    data, quality = _searched(lambda quality: _saved(picture, "WEBP", quality=quality, method=4), max_bytes, least)
+def _webp(picture: Any, max_bytes: int) -> Encoded:
+    data, quality = _searched(lambda quality: _saved(picture, "WEBP", quality=quality, method=4), max_bytes)
     return Encoded(data, "webp", quality, full_color=False)
 
 
-def _png(picture: Any, max_bytes: int, least: int) -> Encoded:  # noqa: ARG001 - nothing to search
+def _png(picture: Any, max_bytes: int) -> Encoded:  # noqa: ARG001 - nothing to search
     return Encoded(_saved(picture, "PNG", optimize=True), "png", None, full_color=True)
 
 
-_WAYS: dict[Format, Callable[[Any, int, int], Encoded]] = {"jpeg": _jpeg, "png": _png, "webp": _webp}
+_WAYS: dict[Format, Callable[[Any, int], Encoded]] = {"jpeg": _jpeg, "png": _png, "webp": _webp}
 
 
-def _searched(save: Callable[[int], bytes], max_bytes: int, least: int) -> tuple[bytes, int]:
-    """The file of the highest quality from `least` to BEST that fits, or that of `least` if none does."""
+def _searched(save: Callable[[int], bytes], max_bytes: int) -> tuple[bytes, int]:
+    """The file of the highest quality from LEAST to BEST that fits, or that of LEAST if none does."""
     data = save(BEST)
     if len(data) <= max_bytes:
         return data, BEST
-    best, quality = save(least), least
-    low, high = least, BEST  # low is the best known to fit (or the last resort), high is too large
+    best, quality = save(LEAST), LEAST
+    low, high = LEAST, BEST  # low is the best known to fit (or the last resort), high is too large
     while len(best) <= max_bytes and high - low > 1:
         middle = (low + high) // 2
         data = save(middle)

@@ -16,11 +16,10 @@ from importlib import resources
 from typing import Literal, get_args
 
 from clickscape.errors import ConfigError
-from clickscape.render.renderer import Margins
+from clickscape.render.renderer import LARGEST, SMALLEST, Margins
 
 Channel = Literal["any", "google", "meta", "amazon", "shopify"]
 Format = Literal["jpeg", "png", "webp"]
-_SMALLEST, _LARGEST = 32, 4096  # pixels per side that the studio draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,8 @@ class Placement:
     checked: date
 
     def __post_init__(self) -> None:
-        if not (_SMALLEST <= self.width <= _LARGEST and _SMALLEST <= self.height <= _LARGEST):
-            raise ValueError(f"{self.name}: each side must have {_SMALLEST} to {_LARGEST} pixels, got {self.size}")
+        if not all(SMALLEST <= side <= LARGEST for side in self.size):
+            raise ValueError(f"{self.name}: each side must have {SMALLEST} to {LARGEST} pixels, got {self.size}")
         if self.max_bytes < 1 or not self.formats or set(self.formats) - set(get_args(Format)):
             raise ValueError(f"{self.name}: needs max_bytes > 0 and formats out of {', '.join(get_args(Format))}")
         if self.channel not in get_args(Channel) or not self.source.strip():

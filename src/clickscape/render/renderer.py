@@ -55,6 +55,13 @@ class Margins:
 
 
 NO_MARGINS = Margins()
+SMALLEST, LARGEST = 32, 4096  # pixels per side
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """ValueError for a picture with a side of fewer than `SMALLEST` or more than `LARGEST` pixels."""
+    if not all(SMALLEST <= side <= LARGEST for side in size):
+        raise ValueError(f"each side of a picture must have {SMALLEST} to {LARGEST} pixels, got {size}")
 
 
 @dataclass(frozen=True, slots=True)

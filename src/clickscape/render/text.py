@@ -191,7 +191,7 @@ def _composed(setting: _Setting, badge: str, face: Face, *, side: float) -> _Blo
         baseline = lead + (pill_height + cap * badge_size) / 2
         at = (left + (pill_width - badge_width) / 2, baseline)
         draw_line(glyphs, badge, face, size=badge_size, at=at, tracking=_BADGE_TRACKING)
-    drawn = [_bounds(mask) for mask in (letters, pill) if mask.any()]
+    drawn = [Box(*cv2.boundingRect(mask)) for mask in (letters, pill) if mask.any()]
     left, top = min(box.left for box in drawn), min(box.top for box in drawn)
     right, bottom = max(box.left + box.width for box in drawn), max(box.top + box.height for box in drawn)
     letters, pill, glyphs = (mask[top:bottom, left:right] for mask in (letters, pill, glyphs))
@@ -206,11 +206,6 @@ def _pill(width: int, height: int) -> Bytes:
     picture = Image.new("L", (4 * width, 4 * height))
     ImageDraw.Draw(picture).rounded_rectangle((0, 0, 4 * width - 1, 4 * height - 1), radius=2 * height, fill=255)
     return np.asarray(picture.resize((width, height), Image.Resampling.BOX))
-
-
-def _bounds(mask: Bytes) -> Box:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return Box(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1))
 
 
 def _taken(product: Bytes) -> NDArray[np.int32]:

@@ -24,8 +24,7 @@ from clickscape.render.diffusion import conditions, embed, weights, words
 from clickscape.render.diffusion.frame import Frame, brought_back, frame, placed, widened
 from clickscape.render.diffusion.weights import Weights
 from clickscape.render.physical_size import physical_size
-from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering
-from clickscape.render.studio.engine import LARGEST, SMALLEST
+from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering, check_size
 from clickscape.render.studio.product import over
 from clickscape.types import Product
 
@@ -108,8 +107,7 @@ class DiffusionRenderer:
     def _task(self, product: Product, description: str, *, size: tuple[int, int], seed: int, margins: Margins) -> _Task:
         from clickscape.catalog.cutout import open_cutout
 
-        if not all(SMALLEST <= side <= LARGEST for side in size):
-            raise ValueError(f"each side of a picture must have {SMALLEST} to {LARGEST} pixels, got {size}")
+        check_size(size)
         config = self.config
         cutout = open_cutout(product.image)
         text = words.prompt(description, product, style=config.style, omit_product=config.omit_product_words)
@@ -175,7 +173,7 @@ class DiffusionRenderer:
 
     def _conditions(self, batch: Sequence[_Task]) -> dict[str, list[Image.Image]]:
         config = self.config
-        canvases = [_canvas(task) for task in batch]
+        canvases = [widened(_placed(task, task.frame.window), task.frame) for task in batch]
         masks = [
             conditions.mask(canvas[..., 3], erode=config.mask_erode * config.side, blur=config.mask_blur * config.side)
             for canvas in canvases
@@ -214,11 +212,6 @@ class DiffusionRenderer:
                 "diffusion.safety_tries, or set safety_checker = false."
             )
         return replace(task, tried=tried)
-
-
-def _canvas(task: _Task) -> Bytes:
-    """The product as the model's picture holds it, (height, width, 4)."""
-    return widened(_placed(task, task.frame.window), task.frame)
 
 
 def _placed(task: _Task, size: tuple[int, int]) -> Bytes:

@@ -51,12 +51,7 @@ def placed(
     """The cut-out where the studio would stand it in a picture of `size` (width, height): (height, width, 4)."""
     around = products.bounds(cutout)
     box = products.placement_box((around.height, around.width), size=size, margins=margins, physical_size=physical_size)
-    piece = products.scaled(cutout, box)
-    canvas = np.zeros((size[1], size[0], 4), np.uint8)
-    top, left = max(0, box.top), max(0, box.left)
-    bottom, right = min(size[1], box.top + box.height), min(size[0], box.left + box.width)
-    canvas[top:bottom, left:right] = piece[top - box.top : bottom - box.top, left - box.left : right - box.left]
-    return canvas
+    return products.on_canvas(products.scaled(cutout, box), box, size)
 
 
 def widened(canvas: Bytes, around: Frame) -> Bytes:

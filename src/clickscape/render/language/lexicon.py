@@ -121,9 +121,7 @@ WISHES: dict[str, tuple[str, ...]] = {
 }
 """A wall color that depends on the product's own; a color that is named outright goes first."""
 
-ATTACHED: dict[str, tuple[str, ...]] = {
-    "palette": ("wall", "walls", "backdrop", "background", "tiles"),
-}
+WALL_WORDS = ("wall", "walls", "backdrop", "background", "tiles")
 """A color followed by one of these colors the wall; where no color is, the first color left over does."""
 
 FILLERS = frozenset(

@@ -69,7 +69,7 @@ def parse(description: str) -> ParsedDescription:
         slot, value, length = match
         following = words[position + length] if position + length < len(words) else ""
         if slot == "palette":
-            if following in lexicon.ATTACHED["palette"]:
+            if following in lexicon.WALL_WORDS:
                 found.setdefault(slot, []).append(value)
             elif pending_color is None:
                 pending_color = value

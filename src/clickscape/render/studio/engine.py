@@ -21,7 +21,7 @@ from clickscape.render.color import Bytes, Floats, tone
 from clickscape.render.language.parse import parse
 from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.physical_size import physical_size as physical_size_of
-from clickscape.render.renderer import NO_MARGINS, Box, DigitalSource, Margins, Rendering
+from clickscape.render.renderer import NO_MARGINS, Box, DigitalSource, Margins, Rendering, check_size
 from clickscape.render.scene import Scene
 from clickscape.render.studio import product as products
 from clickscape.render.studio import stage as stages
@@ -34,7 +34,6 @@ from clickscape.render.studio.stage import Fit, Stage, Variation
 from clickscape.types import Product
 
 CACHE_BYTES = 2**30  # a quarter of it holds a finished scene of 1536 px and its product
-SMALLEST, LARGEST = 32, 4096  # pixels per side
 _SHIFT = 0.022  # share of the width by which the product may stand off the center
 _HALF_STEP = 0.12  # world units: products as wide as each other to so much share their set
 _GRAIN = 1.2  # standard deviation, display levels
@@ -73,11 +72,10 @@ class StudioRenderer:
         from clickscape.catalog.cutout import open_cutout
 
         parsed = parse(description)
-        cutout = open_cutout(product.image)
-        scene = parsed.scene if parsed.wish is None else replace(parsed.scene, palette=answer(cutout, parsed.wish))
-        made = self.compose(
-            cutout, scene, size=size, seed=seed, margins=margins, physical_size=physical_size_of(product)
-        )
+        scene = parsed.scene
+        if parsed.wish is not None:
+            scene = replace(scene, palette=answer(open_cutout(product.image), parsed.wish))
+        made = self.render_scene(product, scene, size=size, seed=seed, margins=margins)
         return replace(made, unknown=parsed.unknown, parsed=parsed.is_valid)
 
     def render_scene(
@@ -113,14 +111,14 @@ class StudioRenderer:
         bounds = self.parts.get(("bounds", name), lambda: products.bounds(cutout))
         shape = (bounds.height, bounds.width)
         box = products.placement_box(shape, size=size, offset=offset, margins=margins, physical_size=physical_size)
-        camera = stages.camera_for(size, variation, lowest=products.lowest_foot(margins))
+        camera = Camera(*size, *stages.CAMERAS[variation.camera], lowest=products.lowest_foot(margins))
         placed = self.finished.get(
             ("placed", name, box, size, variation.mirrored, camera.lowest),
             lambda: _place(cutout, box, camera, mirrored=variation.mirrored),
         )
         half = box.width / 2 / camera.pixels_per_unit
         fit = Fit(_HALF_STEP * max(3, math.ceil(half / _HALF_STEP - 1e-6)), physical_size)
-        still = _unmirrored(variation)
+        still = replace(variation, mirrored=False, shift=0)  # what of a variation changes the stage
         stage = self.finished.get(
             ("stage", scene, still, camera, fit),
             lambda: stages.build(scene, still, camera=camera, fit=fit, cache=self.parts, kept=self.kept),
@@ -129,12 +127,7 @@ class StudioRenderer:
         canvas = placed.canvas
         if variation.mirrored:
             picture, canvas = picture[:, ::-1], canvas[:, ::-1]
-        return Rendering(
-            image=np.ascontiguousarray(picture),
-            scene=scene,
-            unknown=(),
-            product=canvas.copy(),
-        )
+        return Rendering(image=np.ascontiguousarray(picture), scene=scene, unknown=(), product=canvas.copy())
 
 
 def vary(scene: Scene, seed: int) -> tuple[Variation, np.random.Generator]:
@@ -186,19 +179,7 @@ def draw(stage: Stage, placed: Placed, *, grain: Floats) -> Bytes:
 def _check(cutout: Bytes, size: tuple[int, int]) -> None:
     if cutout.ndim != 3 or cutout.shape[2] != 4 or cutout.dtype != np.uint8:
         raise ValueError(f"a cut-out is uint8 (height, width, 4), got {cutout.dtype} {cutout.shape}")
-    if not all(SMALLEST <= side <= LARGEST for side in size):
-        raise ValueError(f"each side of a picture must have {SMALLEST} to {LARGEST} pixels, got {size}")
-
-
-def _unmirrored(variation: Variation) -> Variation:
-    """What of a variation changes the stage."""
-    return Variation(
-        camera=variation.camera,
-        view=variation.view,
-        pattern=variation.pattern,
-        layout=variation.layout,
-        jitter=variation.jitter,
-    )
+    check_size(size)
 
 
 def _place(cutout: Bytes, box: Box, camera: Camera, *, mirrored: bool) -> Placed:

@@ -45,7 +45,6 @@ class GBuffer:
 
     camera: Camera
     solids: tuple[Solid, ...]
-    walled: bool
     part: Codes
     face: Codes  # part and orientation; what is smooth together
     position: Floats
@@ -82,7 +81,6 @@ def build(stand: Stand, camera: Camera, *, walled: bool) -> GBuffer:
     return GBuffer(
         camera=camera,
         solids=solids,
-        walled=walled,
         part=part.reshape(shape),
         face=face.reshape(shape),
         position=world.reshape(3, *shape).astype(np.float32),
@@ -106,12 +104,11 @@ def to_arrays(buffer: GBuffer) -> dict[str, npt.NDArray[np.generic]]:
     return {name: getattr(buffer, name) for name in _ARRAYS} | edges
 
 
-def from_arrays(stand: Stand, camera: Camera, arrays: Mapping[str, Any], *, walled: bool) -> GBuffer:
+def from_arrays(stand: Stand, camera: Camera, arrays: Mapping[str, Any]) -> GBuffer:
     """The buffer that `build` made of the same set and camera; KeyError when an array is missing."""
     return GBuffer(
         camera=camera,
         solids=stand.solids,
-        walled=walled,
         edges=Edges(**{name: arrays[f"edge_{name}"] for name in _EDGE_ARRAYS}),
         **{name: arrays[name] for name in _ARRAYS},
     )

@@ -20,7 +20,6 @@ _HIGH = (-0.45, 0.84, -0.42)
 _SIDE = (-0.70, 0.66, -0.50)
 _LOW = (-0.86, 0.42, -0.36)
 PATTERN_SIDE = 384
-PATTERN_VARIANTS = 3
 
 
 @dataclass(frozen=True, slots=True)

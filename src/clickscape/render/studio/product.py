@@ -43,11 +43,10 @@ def map_stride(height: int) -> int:
 
 def bounds(cutout: Bytes) -> Box:
     """The smallest box around the product in a cut-out (height, width, 4); ImageError when there is none."""
-    solid = cutout[..., 3] >= _SOLID
-    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
-    if not rows.size:
+    around = Box(*cv2.boundingRect((cutout[..., 3] >= _SOLID).astype(np.uint8)))
+    if not around.width:
         raise ImageError("the cut-out is fully transparent; give an image whose alpha channel shows the product")
-    return Box(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1))
+    return around
 
 
 def lowest_foot(margins: Margins) -> float:
@@ -98,15 +97,21 @@ def scaled(cutout: Bytes, box: Box) -> Bytes:
     return np.clip(np.concatenate([color, small[..., 3:]], -1) + 0.5, 0, 255).astype(np.uint8)
 
 
-def place(piece: Bytes, box: Box, camera: Camera) -> Placed:
-    """Put a scaled cut-out into an empty picture and derive the maps that shade the set around it."""
-    height, width = camera.height, camera.width
+def on_canvas(piece: Bytes, box: Box, size: tuple[int, int]) -> Bytes:
+    """A scaled cut-out at its box in an empty picture of `size` (width, height): (height, width, 4)."""
+    width, height = size
     canvas = np.zeros((height, width, 4), np.uint8)
     top, left = max(0, box.top), max(0, box.left)
     bottom, right = min(height, box.top + box.height), min(width, box.left + box.width)
     canvas[top:bottom, left:right] = piece[top - box.top : bottom - box.top, left - box.left : right - box.left]
+    return canvas
+
+
+def place(piece: Bytes, box: Box, camera: Camera) -> Placed:
+    """Put a scaled cut-out into an empty picture and derive the maps that shade the set around it."""
+    canvas = on_canvas(piece, box, (camera.width, camera.height))
     alpha = canvas[..., 3].astype(np.float32) * np.float32(1 / 255)
-    stride = map_stride(height)
+    stride = map_stride(camera.height)
     unit = camera.reference / 512 / stride
     return Placed(
         canvas=canvas,

@@ -226,13 +226,8 @@ def draw(
         if standing.prop != "bubbles":
             depth = (standing.z + buffer.camera.distance) / buffer.camera.focal
             _darken(shade, buffer, standing, half=wide * depth / 2, tall=tall * depth, ray=ray)
-    rows = np.flatnonzero(canvas[..., 3].any(1))
-    columns = np.flatnonzero(canvas[..., 3].any(0))
-    if not rows.size:
-        return PropLayer(0, 0, canvas[:0, :0], shade)
-    top, left = int(rows[0]), int(columns[0])
-    piece_shown = np.ascontiguousarray(canvas[top : rows[-1] + 1, left : columns[-1] + 1])
-    return PropLayer(top, left, piece_shown, shade)
+    left, top, wide, tall = cv2.boundingRect((canvas[..., 3] != 0).astype(np.uint8))
+    return PropLayer(top, left, np.ascontiguousarray(canvas[top : top + tall, left : left + wide]), shade)
 
 
 def _hidden(buffer: GBuffer, standing: Standing, *, rows: slice, columns: slice) -> Floats:

@@ -76,11 +76,6 @@ class Stage:
     props: PropLayer | None
 
 
-def camera_for(size: tuple[int, int], variation: Variation, *, lowest: float) -> Camera:
-    eye_height, yaw = CAMERAS[variation.camera]
-    return Camera(size[0], size[1], eye_height, yaw, lowest)
-
-
 def build(
     scene: Scene, variation: Variation, *, camera: Camera, fit: Fit, cache: ByteCache, kept: Path | None = None
 ) -> Stage:
@@ -163,7 +158,7 @@ def _buffer(stand: Stand, camera: Camera, *, walled: bool, kept: Path | None) ->
     def make() -> disk.Arrays:
         return gbuffer.to_arrays(gbuffer.build(stand, camera, walled=walled))
 
-    return gbuffer.from_arrays(stand, camera, disk.keep((stand, walled, camera), make, where=kept), walled=walled)
+    return gbuffer.from_arrays(stand, camera, disk.keep((stand, walled, camera), make, where=kept))
 
 
 def _atlas(name: str, kept: Path | None) -> materials.Atlas:

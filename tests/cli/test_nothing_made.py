@@ -78,3 +78,12 @@ def test_an_export_without_a_file_is_a_failure(shop: Workspace) -> None:
     assert "no file was exported" in done.err
     assert "left out, rejected: 1" in done.out
     assert "made " not in done.out
+
+
+def test_an_export_refuses_a_font_before_it_draws(shop: Workspace) -> None:
+    shop.write_creatives([draft()])
+    arguments = ["export", "shop", "--placement", "meta-feed", "--tagline", "New", "--font"]
+    done = clickscape(*arguments, "gone.ttf", cwd=shop.path.parent)
+    assert done.code == 2
+    assert "gone.ttf: no font that can be read" in done.err
+    assert "export:" not in done.err, "nothing was begun"

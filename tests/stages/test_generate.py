@@ -14,6 +14,7 @@ from PIL import Image
 
 from clickscape import render
 from clickscape.catalog import feeds, sample
+from clickscape.errors import ClickscapeError
 from clickscape.gates import fidelity
 from clickscape.render.language.parse import parse
 from clickscape.stages import generate as stage
@@ -172,3 +173,25 @@ def test_irrelevant_descriptions_are_refused_where_the_settings_ask(
         results = gate.check([products[row["product_id"]] for row in found], [row["description"] for row in found])
         assert {result.passed for result in results} == {passed}
     assert all("limit 1" in row["reason"] for row in irrelevant)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"overrides": {"writer": "nowhere"}}, "nowhere: no such folder"),
+        ({"overrides": {"writer": "nobody/nothing-of-this-name"}}, "nothing-of-this-name"),
+        ({"matting": Path("gone.onnx")}, "gone.onnx: no such matting model"),
+        ({"brand_options": stage.BrandOptions(Path("gone.toml"))}, "gone.toml: cannot be read"),
+    ],
+)
+def test_a_wrong_argument_is_reported_before_the_feed_is_read(
+    tmp_path: Path, asked: dict[str, Any], message: str
+) -> None:
+    begun: list[object] = []
+    with pytest.raises(ClickscapeError, match=message):
+        run(
+            stage.generate(workspace=None, catalog=tmp_path / "gone.csv", out=tmp_path / "ads", **asked),
+            on_progress=begun.append,
+        )
+    assert not begun
+    assert not (tmp_path / "ads").exists()

@@ -98,6 +98,12 @@ def alpha(image: Pixels, model: Path, *, recipe: Recipe | None = None, threads: 
     return np.clip(cv2.resize(answer[:height, :width], back, interpolation=cv2.INTER_LINEAR), 0, 1)
 
 
+def check_model(model: Path) -> None:
+    """Open the model, so that a file that is none is told before any photo; ModelError as of `alpha`."""
+    _entry(model, _session(model, 1))
+    recipe_of(model)
+
+
 def recipe_of(model: Path) -> Recipe:
     """The recipe in ``<model>.json`` beside the file, else the one that its name names; ModelError without either."""
     beside = model.with_suffix(".json")

@@ -29,6 +29,7 @@ from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Box, Renderer, Rendering, SceneRenderer
 from clickscape.render.scene import Scene
 from clickscape.render.text import set_text
+from clickscape.render.typeset import check_glyphs, cleaned, open_face
 from clickscape.types import Creative, Product
 
 _LABEL_SLACK = 256  # bytes by which a label may take more in one format than in another
@@ -44,6 +45,12 @@ class OverlayText:
 
     def __bool__(self) -> bool:
         return bool(self.tagline or self.badge)
+
+    def check(self) -> None:
+        """TextError for a font that cannot be read, words that are too long, and letters that the font lacks."""
+        face = open_face(self.font)
+        for role, text in (("tagline", self.tagline), ("badge", self.badge)):
+            check_glyphs(cleaned(text, role=role), face, role=role)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,8 @@ def export(
     if not placements:
         raise ConfigError("no placement given. Name some: clickscape export my-shop --placement meta-feed")
     chosen, base = places.find(*placements), None if base_url is None else base_address(base_url)
+    if text is not None:
+        text.check()
     for place in chosen if text else ():
         check_text_allowed(place.name, allows_text=place.allows_text)
     _check(workspace, out)

@@ -37,7 +37,7 @@ from clickscape.regular_files import inside
 from clickscape.render import provenance
 from clickscape.render.language.parse import explain
 from clickscape.render.provenance import Provenance
-from clickscape.render.renderer import Rendering
+from clickscape.render.renderer import Renderer, Rendering
 from clickscape.stages.generation_record import LEFT_OUT, MANIFEST, REFUSED, CreativeRecord, Summary
 from clickscape.stages.load_feed import FeedOptions, load_cut_out
 from clickscape.stages.optimize import relevance_gate
@@ -50,6 +50,7 @@ from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint
 
 STAGE = "generate"
 PAGE = "index.html"
+_TRIAL = Product("trial", "Blue Mug", ("Home",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +107,13 @@ def generate(
     brand_options = brand_options or BrandOptions()
     if workspace is None:
         assert catalog is not None
-        brand_options.style(Brand())  # wrong rules are an error before a feed is read
+        parts = _open(
+            None, Settings(), overrides or {}, brand_options
+        )  # what is wrong here is told before a feed is read
         loaded = yield from load_cut_out(
             catalog, cache=inside(out, "remote"), folder=inside(out, "cutouts"), options=options, matting=matting
         )
-        made = yield from _generate(
-            None, loaded.products, Settings(), out=out, overrides=overrides or {}, brand_options=brand_options
-        )
+        made = yield from _generate(None, loaded.products, Settings(), parts, out=out, brand_options=brand_options)
         return replace(made, skipped=loaded.report.skipped)
     if matting is not None or (options is not None and options != FeedOptions()):
         raise ConfigError(
@@ -120,28 +121,41 @@ def generate(
         )
     shop = Workspace.open(workspace)
     with shop.lock():
-        found = shop.products()
-        return (
-            yield from _generate(
-                shop, found, shop.settings, out=out, overrides=overrides or {}, brand_options=brand_options
-            )
-        )
+        found, settings = shop.products(), shop.settings
+        parts = _open(shop, settings, overrides or {}, brand_options)
+        return (yield from _generate(shop, found, settings, parts, out=out, brand_options=brand_options))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a generation is made with, opened before a feed is read: every argument that names one is right by then."""
+
+    config: GenerateConfig
+    style: Style
+    renderer: Renderer
+    source: Path | str
+    writer: Writer | ServerWriter
+
+
+def _open(
+    shop: Workspace | None, settings: Settings, overrides: Mapping[str, int | str], brand_options: BrandOptions
+) -> _Parts:
+    config, style = _settings(settings.generate, overrides), brand_options.style(settings.brand)
+    source = config.writer or ("tiny" if shop is None else _writer_source(shop))
+    return _Parts(config, style, render.load(config.renderer, settings=settings), source, _writer(source, config))
 
 
 def _generate(
     shop: Workspace | None,
     products: Sequence[Product],
     settings: Settings,
+    parts: _Parts,
     *,
     out: Path,
-    overrides: Mapping[str, int | str],
     brand_options: BrandOptions,
 ) -> Stage[Summary]:
-    style = brand_options.style(settings.brand)
+    config, style, renderer = parts.config, parts.style, parts.renderer
     rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
-    config = _settings(settings.generate, overrides)
-    source = config.writer or ("tiny" if shop is None else _writer_source(shop))
-    renderer = render.load(config.renderer, settings=settings)
     drawn_with = renderer.recipe
     gated = shop if settings.relevance.use != "off" else None
     asked: dict[str, object] = {}
@@ -155,7 +169,7 @@ def _generate(
             "for": [brand_options.audience, brand_options.placement],
             "fidelity": settings.fidelity.model_dump(),
             "renderer": drawn_with,
-            "writer": fingerprint(source),  # of a folder, its content
+            "writer": fingerprint(parts.source),  # of a folder, its content
             "reward": None if rewards is None else fingerprint(rewards),
             "provenance": provenance.NAMESPACES["clickscape"],
         }
@@ -163,7 +177,7 @@ def _generate(
     reward = None if rewards is None else reward_room.load(rewards, device=best_device())
     gate = None if gated is None else relevance_gate(gated, products, device=best_device())
     pipeline = AdPipeline(renderer, reward, relevance=gate)
-    selector = CandidateSelector(_writer(source, config), pipeline, config, style)
+    selector = CandidateSelector(parts.writer, pipeline, config, style)
     job = _Job(selector, brand_options, drawn_with, settings.fidelity, out, shop, work)
     out.mkdir(parents=True, exist_ok=True)
     finished = [product for product in products if _finished(job, product)]
@@ -240,7 +254,9 @@ def _writer_source(shop: Workspace) -> Path | str:
 
 def _writer(source: Path | str, config: GenerateConfig) -> Writer | ServerWriter:
     if str(source).startswith(("http://", "https://")):
-        return vlm.connect(str(source), model=config.writer_model)
+        writer = vlm.connect(str(source), model=config.writer_model)
+        writer.describe(_TRIAL, n=1)  # a wrong address, key or name of a model is told now
+        return writer
     return vlm.load(source, device=best_device())
 
 

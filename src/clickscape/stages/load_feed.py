@@ -11,6 +11,7 @@ from clickscape.catalog.addresses import Network
 from clickscape.catalog.checking import is_remote
 from clickscape.catalog.cutout_file import CutProduct, cut_product, model_digest
 from clickscape.catalog.feed_report import FeedReport, FeedReportBuilder, FeedWarning, Skipped
+from clickscape.catalog.matting import check_model
 from clickscape.catalog.remote import Fetched, fetch
 from clickscape.compute.shards import map_shards
 from clickscape.errors import FeedError, ImageError
@@ -93,6 +94,8 @@ def load_cut_out(
     photos none can be cut out; or, where bad rows are skipped, only when that is all of them.
     """
     skip_bad = options is not None and options.skip_bad_rows
+    if matting is not None:
+        check_model(matting)
     loaded = yield from load_feed(feed, cache=cache, options=options)
     total = len(loaded.products)
     cut = partial(cut_product, folder=folder, matting=matting, model=model_digest(matting) if matting else "")

@@ -271,8 +271,9 @@ def test_ads_are_drawn_from_what_a_server_writes(
         assert not stop.value.code, told.getvalue()
         rows = [json.loads(line) for line in (tmp_path / "ads" / "creatives.jsonl").read_text().splitlines()]
         assert {row["model_id"] for row in rows} == {"tiny-served"}
-        assert len(rows) == len(behavior.seen) == 2
+        assert len(rows) == len(behavior.seen) - 1 == 2, "one request more than products: the server is tried first"
         with pytest.raises(SystemExit) as stop:
             main([*command, "--writer", "http://127.0.0.1:1", "--writer-model", "none", "--out", str(tmp_path / "new")])
     assert stop.value.code == 2
     assert "no answer" in told.getvalue().splitlines()[-1]
+    assert not (tmp_path / "new").exists(), "no photo is cut out for a server that is not there"

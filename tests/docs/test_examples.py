@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def test_examples_use_what_any_program_can_use_without_a_workspace() -> None:
     for example in EXAMPLES.glob("*.py"):
-        assert not re.findall(r"clickscape\.(?:stages|workspace|cli|demo)", example.read_text(encoding="utf-8")), (
+        assert not re.findall(r"clickscape\.(?:stages|workspace|cli|demo)\b", example.read_text(encoding="utf-8")), (
             example
         )
 

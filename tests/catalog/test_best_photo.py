@@ -70,3 +70,39 @@ def test_the_order_is_the_order_of_the_scores() -> None:
     pictures = [_picture(160), _cropped(_picture()), _picture(), _blurred(_picture())]
     scores = [score_photo(picture).score for picture in pictures]
     assert choose_photo(pictures).index == int(np.argmax(scores)) == 2
+
+
+def _recolored(cutout: Cutout, channels: tuple[int, int, int]) -> Cutout:
+    return replace(cutout, pixels=np.ascontiguousarray(cutout.pixels[..., [*channels, 3]]))
+
+
+def _chart(paper: tuple[int, int, int]) -> Cutout:
+    """A table of sizes: dark lines and words on a sheet, cut out whole, sharper and larger than any photo."""
+    pixels = np.zeros((1200, 1200, 4), np.uint8)
+    pixels[60:1140, 60:1140] = (*paper, 255)
+    for at in range(60, 1140, 90):
+        pixels[at : at + 5, 60:1140, :3] = 20
+        pixels[at + 30 : at + 60, 100:1100:7, :3] = 30
+    return Cutout(pixels, "plain", 0.99, Flags())
+
+
+def _mug(name: str, size: int) -> Cutout:
+    return Cutout(place(sample.cutout(name, 600), (size, size), fill=0.8), "plain", 0.95, Flags())
+
+
+def test_a_photo_of_another_color_is_not_the_product() -> None:
+    navy = _mug("coffee_mug-navy", 240)
+    red = _recolored(_mug("coffee_mug-navy", 900), (2, 0, 1))
+    assert score_photo(red).score > 1.1 * score_photo(navy).score
+    assert choose_photo([navy, red]).index == 0
+    assert choose_photo([red, navy, red]).index == 0
+    assert choose_photo([navy, red, _mug("coffee_mug-navy", 900)]).index == 2
+
+
+@pytest.mark.parametrize("paper", [(236, 232, 222), (255, 255, 255), (25, 35, 80)], ids=["beige", "white", "navy"])
+@pytest.mark.parametrize("turned", [(0, 1, 2), (2, 0, 1)], ids=["navy", "red"])
+def test_a_size_chart_is_not_the_product(paper: tuple[int, int, int], turned: tuple[int, int, int]) -> None:
+    front = _recolored(_mug("coffee_mug-navy", 240), turned)
+    chart = _chart(paper)
+    assert score_photo(chart).score > 1.1 * score_photo(front).score
+    assert choose_photo([front, chart]).index == 0

@@ -171,8 +171,8 @@ def _tees(shop: Path) -> list[Product]:
     blue = {"color": "Blue", "size": "M", "availability": "out_of_stock"}
     mug = {"brand": "Aurora", "availability": "in_stock", "item_group_id": "mug", "product_type": "Kitchen"}
     return [
-        Product("TEE-R-M", "Classic Tee", apparel, {**red, **shared}, tags, 25.0, None, c, (a, b)),
-        Product("tee-blue-m", "Classic Tee", apparel, {**blue, **shared}, tags, 20.0, None, b, (c, a)),
+        Product("TEE-R-M", "Classic Tee", apparel, {**red, **shared}, tags, 25.0, None, c, (a,)),
+        Product("tee-blue-m", "Classic Tee", apparel, {**blue, **shared}, tags, 20.0, None, b, (a,)),
         Product("MUG", "Mug", ("Kitchen",), mug, (), 9.99, None, a),
     ]
 
@@ -182,6 +182,22 @@ def test_both_generations_of_shopify_give_a_product_per_variant(shop: Path, text
     path = _write(shop, text)
     assert detect(path) == "shopify"
     assert feeds.read(path) == _tees(shop)
+
+
+def test_a_variant_without_a_photo_is_not_shown_as_another_variant(shop: Path) -> None:
+    text = (
+        "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Image Src,Variant Image\n"
+        "mug,Mug,Color,Blue,M-B,b.png,b.png\nmug,,,Red,M-R,a.png,\nmug,,,Green,M-G,c.png,c.png\n"
+    )
+    shown = {one.product_id: (Path(one.image).name, one.more_images) for one in feeds.read(_write(shop, text))}
+    assert shown == {"M-B": ("b.png", ()), "M-R": ("a.png", ()), "M-G": ("c.png", ())}
+
+
+def test_variants_of_one_item_group_keep_their_own_photos(shop: Path) -> None:
+    text = "id\ttitle\timage_link\tadditional_image_link\titem_group_id\tgtin\n"
+    text += "1\tRed mug\ta.png\tb.png,c.png\tmug\t\n2\tBlue mug\tb.png\ta.png,c.png\tmug\t\n3\tCup\tc.png\ta.png\t\t\n"
+    more = [[Path(photo).name for photo in product.more_images] for product in feeds.read(_write(shop, text))]
+    assert more == [["c.png"], ["c.png"], ["a.png"]]
 
 
 def test_a_draft_is_not_for_sale(shop: Path) -> None:
@@ -208,7 +224,8 @@ def test_a_row_that_cannot_be_read_parts_no_variants(shop: Path) -> None:
     lines.insert(2, lines[1].replace("TEE-R-M", "TEE-X") + ",one,too,many")
     first, bad, *rest = feeds.iterate(_write(shop, "\n".join(lines)), skip_bad_rows=True)
     assert [row.problem.partition(".")[0] for row in (first, bad)] == ["more than 25 fields", ""]
-    assert [row.product for row in (bad, *rest)] == _tees(shop)
+    variants = [row.product for row in (bad, *rest) if row.product is not None]
+    assert feeds.own_photos(variants) == _tees(shop)
 
 
 def test_an_item_of_very_many_elements_keeps_each(shop: Path) -> None:

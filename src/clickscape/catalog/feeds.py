@@ -8,8 +8,8 @@ remember which ids and titles were seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -44,7 +44,21 @@ def read(
 ) -> list[Product]:
     """The products of a catalog, in its order, with absolute image paths; see `iterate`."""
     rows = iterate(path, format=format, allow_remote=allow_remote)
-    return [row.product for row in rows if row.product is not None]
+    return own_photos([row.product for row in rows if row.product is not None])
+
+
+def own_photos(products: Sequence[Product]) -> list[Product]:
+    """The products, their further photos without those that another variant of the same item shows first."""
+    first: dict[str | None, set[str]] = {}
+    for product in products:
+        first.setdefault(product.attributes.get("item_group_id"), set()).add(product.image)
+    first.pop(None, None)
+    return [
+        replace(product, more_images=tuple(photo for photo in product.more_images if photo not in others))
+        if (others := first.get(product.attributes.get("item_group_id")))
+        else product
+        for product in products
+    ]
 
 
 def iterate(

@@ -59,6 +59,8 @@ def load_feed(feed: Path, *, cache: Path, options: FeedOptions | None = None) ->
         else:
             found.append((row.place, row.product))
             builder.add_warnings(*row.warnings)
+    places = [place for place, _ in found]
+    found = list(zip(places, feeds.own_photos([product for _, product in found]), strict=True))
     links = [image for _, product in found for image in (product.image, *product.more_images) if is_remote(image)]
     fetched = yield from _download(links, cache, options)
     products: list[Product] = []

@@ -99,6 +99,8 @@ def _variants(handle: str, members: list[tuple[Row, dict[str, str]]]) -> Iterato
     option_names = [_first_filled(members, (f"option{number}_name",)) for number in _OPTIONS]
     photos = _photos(members)
     found = [(row, cells) for row, cells in members if _is_variant(cells)] or members[:1]
+    claimed = {_first(cells, _VARIANT["photo"]) for _, cells in found}
+    first = next((photo for photo in photos if photo not in claimed), photos[0] if photos else "")
     for row, cells in found:
         own = {column: _first(cells, names) for column, names in _VARIANT.items()}
         values = [_first(cells, (f"option{number}_value",)) for number in _OPTIONS]
@@ -108,7 +110,7 @@ def _variants(handle: str, members: list[tuple[Row, dict[str, str]]]) -> Iterato
             if option and value
         }
         options.pop("", None)
-        own_photo = own["photo"] or (photos[0] if photos else "")
+        own_photo = own["photo"] or first
         price, sale = _prices(own["price"], own["compare_at"])
         attributes = {
             **options,

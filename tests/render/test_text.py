@@ -277,6 +277,34 @@ def test_right_to_left_words_stand_on_the_right_and_are_set_in_reading_order() -
     assert line[first > 200].mean() > 180, "the first letter is the rightmost"
 
 
+@pytest.mark.skipif(not HEBREW.exists(), reason="needs a font with Hebrew letters")
+def test_a_latin_name_at_the_start_of_a_line_is_read_leftward_too() -> None:
+    face, line = open_face(HEBREW), "Air קפה!"
+    drawn, name, mark = (np.zeros((80, 400), np.uint8) for _ in range(3))
+    draw_line(drawn, line, face, size=48, at=(20.0, 60.0), leftward=True)
+    end = 20 + line_width(line, face, leftward=True) * 48
+    draw_line(name, "Air", face, size=48, at=(end - line_width("Air", face, tracking=0) * 48, 60.0), tracking=0)
+    draw_line(mark, "!", face, size=48, at=(20.0, 60.0))
+    assert drawn[name > 200].mean() > 180, "the name is rightmost"
+    assert drawn[mark > 200].mean() > 180, "the exclamation mark is leftmost"
+    assert [reads_leftward(text) for text in ("Air קפה טוב", "קפה Northpine", "Northpine קפה")] == [True, True, False]
+
+
+@pytest.mark.skipif(not HEBREW.exists(), reason="needs a font with Hebrew letters")
+def test_right_to_left_lines_end_on_the_right_even_where_they_stand_on_the_left() -> None:
+    before = np.full((SIDE, SIDE, 3), 60, np.uint8)
+    before[:, SIDE // 2 :: 2] = 120  # restless on the right
+    result = set_text(before, product(), safe=WHOLE, tagline="קפה טוב של בוקר יפה", font_path=HEBREW)
+    (box,) = result.boxes
+    assert box.left + box.width < 0.6 * SIDE
+    inked = inside(np.abs(result.image.astype(int) - before).max(2) > 90, box)
+    bands = np.flatnonzero(np.diff(inked.any(1).astype(int), prepend=0, append=0)).reshape(-1, 2)
+    lines = [np.flatnonzero(inked[top:bottom].any(0)) for top, bottom in bands if bottom - top > 4]
+    assert len(lines) > 1
+    assert max(line[-1] for line in lines) - min(line[-1] for line in lines) <= 3
+    assert max(line[0] for line in lines) - min(line[0] for line in lines) > 6, "lines of unlike lengths"
+
+
 def test_a_placement_that_forbids_text_says_so_and_why() -> None:
     check_text_allowed("meta-feed", allows_text=True)
     with pytest.raises(TextError, match=r"google-shopping forbids text .* image_link .* Leave out the tagline"):

@@ -74,6 +74,7 @@ class _Setting:
     size: int
     lines: tuple[str, ...]
     align: Align
+    leftward: bool  # what is read from right to left has its right edge straight wherever it stands
 
     @property
     def cost(self) -> float:
@@ -151,12 +152,12 @@ def set_text(
     )
 
 
-def _settings(tagline: str, face: Face, *, room: Box, side: float) -> list[_Setting]:
+def _settings(tagline: str, face: Face, *, room: Box, side: float, leftward: bool) -> list[_Setting]:
     """Every size, way of breaking lines and alignment whose lines fit into `room`."""
     ways = broken(tagline, face, most=_MOST_LINES) if tagline else [()]
-    widest = {lines: max((line_width(line, face) for line in lines), default=0.0) for lines in ways}
+    widest = {lines: max((line_width(line, face, leftward=leftward) for line in lines), default=0.0) for lines in ways}
     return [
-        _Setting(share, round(share * side), lines, align)
+        _Setting(share, round(share * side), lines, align, leftward)
         for share, lines, align in combinations(_SIZES, ways, get_args(Align))
         if widest[lines] * share * side <= room.width
         and len(lines) * LEADING * share * side <= room.height
@@ -166,11 +167,12 @@ def _settings(tagline: str, face: Face, *, room: Box, side: float) -> list[_Sett
 
 def _composed(setting: _Setting, badge: str, face: Face, *, side: float) -> _Block:
     """The badge in its pill above the lines of the tagline, cropped to what is drawn."""
-    lines, align, size = setting.lines, setting.align, setting.size
+    lines, align, size = setting.lines, "right" if setting.leftward else setting.align, setting.size
     badge_size = round(max(_BADGE * size, _BADGE_LEAST * side, _BADGE_SMALLEST) if lines else _BADGE_ALONE * size)
-    widths = [line_width(line, face) * size for line in lines]
+    widths = [line_width(line, face, leftward=setting.leftward) * size for line in lines]
     pill_height = round(_PILL_HEIGHT * badge_size) if badge else 0
-    badge_width = line_width(badge, face, tracking=_BADGE_TRACKING) * badge_size if badge else 0.0
+    turned = reads_leftward(badge)
+    badge_width = line_width(badge, face, tracking=_BADGE_TRACKING, leftward=turned) * badge_size if badge else 0.0
     pill_width = round(max(badge_width + 2 * _PILL_PADDING * badge_size, pill_height)) if badge else 0
     width = round(max([*widths, pill_width]))
     lead = size  # room on all sides for what reaches over its line
@@ -184,13 +186,14 @@ def _composed(setting: _Setting, badge: str, face: Face, *, side: float) -> _Blo
         return lead + {"left": 0.0, "center": (width - own) / 2, "right": width - own}[align]
 
     for number, (line, own) in enumerate(zip(lines, widths, strict=True)):
-        draw_line(letters, line, face, size=size, at=(start(own), first + number * LEADING * size))
+        at = (start(own), first + number * LEADING * size)
+        draw_line(letters, line, face, size=size, at=at, leftward=setting.leftward)
     if badge:
         left = round(start(pill_width))
         pill[lead : lead + pill_height, left : left + pill_width] = _pill(pill_width, pill_height)
         baseline = lead + (pill_height + cap * badge_size) / 2
         at = (left + (pill_width - badge_width) / 2, baseline)
-        draw_line(glyphs, badge, face, size=badge_size, at=at, tracking=_BADGE_TRACKING)
+        draw_line(glyphs, badge, face, size=badge_size, at=at, tracking=_BADGE_TRACKING, leftward=turned)
     drawn = [Box(*cv2.boundingRect(mask)) for mask in (letters, pill) if mask.any()]
     left, top = min(box.left for box in drawn), min(box.top for box in drawn)
     right, bottom = max(box.left + box.width for box in drawn), max(box.top + box.height for box in drawn)
@@ -222,7 +225,8 @@ def _places(
     lightness = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 0].astype(np.float32) * np.float32(100 / 255)
     detail, side = cv2.integral2(lightness), float(lightness.size) ** 0.5
     composed = cache(lambda setting: _composed(setting, badge, face, side=side))
-    settings = _settings(tagline, face, room=room, side=side)
+    leftward = reads_leftward(tagline or badge)
+    settings = _settings(tagline, face, room=room, side=side, leftward=leftward)
     plans = sorted(
         (
             (setting.cost + (0.4 + 1.6 * shade if shade else 0.0), shade, setting)
@@ -231,7 +235,6 @@ def _places(
         ),
         key=lambda plan: plan[0],
     )
-    leftward = reads_leftward(tagline or badge)
     cheapest = np.inf
     for fixed, shade, setting in plans:
         if fixed >= cheapest:

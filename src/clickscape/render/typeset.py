@@ -127,19 +127,30 @@ def broken(text: str, face: Face, *, most: int) -> list[tuple[str, ...]]:
     return ways
 
 
-def line_width(line: str, face: Face, *, tracking: float = TRACKING) -> float:
-    """Width of a line in em, tracking included."""
-    return face.at(_UNIT).getlength(line) / _UNIT + tracking * _tracked(line)
+def line_width(line: str, face: Face, *, tracking: float = TRACKING, leftward: bool = False) -> float:
+    """Width of a line in em, tracking included; a line of a text that is read leftward has none."""
+    return face.at(_UNIT).getlength(line) / _UNIT + tracking * _tracked(line) * (not leftward)
 
 
 def draw_line(
-    canvas: NDArray[np.uint8], line: str, face: Face, *, size: int, at: tuple[float, float], tracking: float = TRACKING
+    canvas: NDArray[np.uint8],
+    line: str,
+    face: Face,
+    *,
+    size: int,
+    at: tuple[float, float],
+    tracking: float = TRACKING,
+    leftward: bool = False,
 ) -> None:
-    """Draw the coverage of a line, 0..255, into `canvas` (height, width); `at`: left end of its baseline, pixels."""
+    """Draw the coverage of a line, 0..255, into `canvas` (height, width); `at`: left end of its baseline, pixels.
+
+    leftward: the text that the line is of is read from right to left, even if the line begins with a Latin name.
+    """
     font, picture = face.at(size), Image.fromarray(canvas)
     pen, (left, baseline) = ImageDraw.Draw(picture), at
-    if not _tracked(line):
-        pen.text((left, baseline), line, fill=255, font=font, anchor="ls")
+    if leftward or not _tracked(line):
+        direction = "rtl" if leftward else None
+        pen.text((left, baseline), line, fill=255, font=font, anchor="ls", direction=direction)
     else:
         clusters = _clusters(line)
         for number, cluster in enumerate(clusters):
@@ -150,9 +161,9 @@ def draw_line(
 
 
 def reads_leftward(text: str) -> bool:
-    """Whether the first letter that has a direction is read from right to left."""
-    directions = (unicodedata.bidirectional(letter) for letter in text)
-    return next((direction for direction in directions if direction in ("L", "R", "AL")), "L") != "L"
+    """Whether the first letter that has a direction is read from right to left, or most of them are (a name first)."""
+    found = [way != "L" for way in map(unicodedata.bidirectional, text) if way in ("L", "R", "AL")]
+    return bool(found) and (found[0] or 2 * sum(found) > len(found))
 
 
 def _tracked(line: str) -> int:

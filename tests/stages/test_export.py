@@ -26,10 +26,10 @@ from clickscape.generation.rendition import OverlayText
 from clickscape.render import placements, provenance
 from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer
+from clickscape.stages.clicks import served_fingerprint
 from clickscape.stages.export import export
 from clickscape.stages.progress import run
 from clickscape.stages.review import review
-from clickscape.stages.served import served_fingerprint
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import RENDITIONS, Workspace
 

@@ -17,14 +17,14 @@ import pytest
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig
 from clickscape.render.language.parse import parse
+from clickscape.render.scene import Scene, slots_of
 from clickscape.simulator import world
 from clickscape.simulator.unseen import UNSEEN_PROPS, UNSEEN_SURFACES, unseen
 from clickscape.simulator.vocabulary import SLOTS
 from clickscape.stages import split, truth
 from clickscape.stages.clicks import clicks
 from clickscape.stages.progress import Progress, run
-from clickscape.stages.reward import slots_of
-from clickscape.stages.simulate import scene_of, simulate
+from clickscape.stages.simulate import simulate
 from clickscape.workspace import Workspace
 
 from .conftest import SMALL_WORLD
@@ -55,7 +55,7 @@ def test_some_scenes_and_props_are_shown_for_held_out_products_alone(logged_shop
     held = split.read(logged_shop, logged_shop.products())
     kept_back = {True: 0, False: 0}
     for creative in logged_shop.creatives():
-        kept_back[held.is_held_out(creative.product_id)] += unseen(scene_of(creative))
+        kept_back[held.is_held_out(creative.product_id)] += unseen(Scene.of(creative.scene))
     assert kept_back[False] == 0
     assert kept_back[True] > 0
     assert set(UNSEEN_SURFACES) == set(SLOTS["setting"])

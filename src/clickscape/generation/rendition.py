@@ -7,7 +7,6 @@ other seeds, and a rendition that never passes has a record without a file.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -169,7 +168,7 @@ def _gated(job: RenditionJob, renderer: Renderer) -> GatedRendering:
     def rendered(seed: int) -> Rendering:
         size, margins = placement.size, placement.margins
         if isinstance(renderer, SceneRenderer) and creative.scene:
-            scene = Scene.from_json(json.dumps(dict(creative.scene)))
+            scene = Scene.of(creative.scene)
             return renderer.render_scene(job.product, scene, size=size, seed=seed, margins=margins)
         return renderer.render(job.product, creative.description, size=size, seed=seed, margins=margins)
 

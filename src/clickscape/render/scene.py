@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from clickscape.errors import SceneError
+from clickscape.types import Creative
 
 SETTINGS = ("studio", "bathroom", "loft", "kitchen", "living room", "terrace",
             "forest", "meadow", "beach", "desert", "city", "workshop",
@@ -99,6 +100,11 @@ class Scene:
             raise SceneError(f"not a scene: {text[:80]!r} ({error})") from None
 
     @classmethod
+    def of(cls, values: Mapping[str, object]) -> Scene:
+        """Return the scene that a creative notes; SceneError for anything else."""
+        return cls.from_json(json.dumps(dict(values)))
+
+    @classmethod
     def from_slots(cls, slots: Mapping[str, str | None]) -> Scene:
         """Turn `slots` round: one value per slot, NO_PROP for no prop."""
         prop = slots["prop"]
@@ -110,6 +116,11 @@ class Scene:
             palette=slots["palette"],
             props=() if prop in (None, NO_PROP) else (str(prop),),
         )
+
+
+def slots_of(creative: Creative) -> Mapping[str, str | None] | None:
+    """Return the slots of a creative's scene; None when nobody noted a scene."""
+    return Scene.of(creative.scene).slots if creative.scene else None
 
 
 def _check(slot: str, value: object) -> None:

@@ -19,11 +19,11 @@ from clickscape.clicks.report import ClickReport
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.served import served_fingerprint
 from clickscape.types import CreativePair
 from clickscape.workspace import CREATIVES, Manifest, Workspace, fingerprint
 
 STAGE = "clicks"
+_NEVER_SERVED = ("draft", "approved", "rejected")
 
 
 def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
@@ -92,6 +92,17 @@ def read_pairs(workspace: Workspace) -> list[CreativePair]:
     """Read the labeled pairs that the stage wrote; WorkspaceError before it ran."""
     table = workspace.read_table(pairs_path(workspace), pairs.PAIRS)
     return pairs.to_pairs(table)
+
+
+def served_fingerprint(workspace: Workspace) -> str:
+    """Return the fingerprint of the creatives that are or were live, which a log may name; drafts come and go."""
+    return fingerprint(
+        [
+            [one.creative_id, one.product_id, one.description, one.scene]
+            for one in workspace.creatives()
+            if one.status not in _NEVER_SERVED
+        ]
+    )
 
 
 def departments(workspace: Workspace) -> dict[str, str] | None:

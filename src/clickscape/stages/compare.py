@@ -19,14 +19,14 @@ from clickscape.catalog.images import open_image
 from clickscape.catalog.split import Split
 from clickscape.compute.device import best_device
 from clickscape.preference.evaluate import Evaluation, evaluate
-from clickscape.render.scene import Scene
+from clickscape.render.scene import Scene, slots_of
 from clickscape.report.results import ORACLE, PRETRAINED
 from clickscape.reward.baselines import best_scene_per_category
 from clickscape.simulator import evaluation, world, writer
 from clickscape.simulator.evaluation import TrueAd
 from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.reward import slots_of, writer_source
+from clickscape.stages.reward import writer_source
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, atomic_file
 

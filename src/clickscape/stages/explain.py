@@ -25,6 +25,7 @@ from clickscape.compute.device import best_device
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
 from clickscape.files import fingerprint, to_json
+from clickscape.render.scene import slots_of
 from clickscape.reward.explain.creative import CreativeExplanation, PhraseEffect, phrase_effects, why_no_phrases
 from clickscape.reward.explain.elements import Credit, ElementReport, credit
 from clickscape.reward.explain.occlusion import occlude
@@ -34,7 +35,6 @@ from clickscape.reward.model import RewardModel
 from clickscape.stages import split
 from clickscape.stages.clicks import departments, estimates_path, read_estimates
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.reward import slots_of
 from clickscape.types import Creative, Product
 from clickscape.workspace import Manifest, Workspace, atomic_file, file_name
 

@@ -14,10 +14,9 @@ from clickscape.catalog.images import open_image
 from clickscape.config import PretrainConfig
 from clickscape.errors import WorkspaceError
 from clickscape.files import atomic_folder
-from clickscape.render.scene import SLOTS
+from clickscape.render.scene import SLOTS, slots_of
 from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.reward import slots_of
 from clickscape.types import Creative, Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots

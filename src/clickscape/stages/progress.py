@@ -5,7 +5,7 @@ A stage is a generator that yields `Progress` and returns its result; whoever ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,12 +37,13 @@ def run(stage: Stage[Result], *, on_progress: Callable[[Progress], None] | None 
             on_progress(progress)
 
 
-def counted(items: Iterable[Item], *, stage: str, total: int, every: int = 1) -> Generator[Progress, None, list[Item]]:
+def counted(
+    items: Iterable[Item], *, stage: str, total: int, every: int = 1, note: str = ""
+) -> Generator[Progress, None, list[Item]]:
     """Collect `items` into a list and yield a `Progress` after every `every` of them."""
     result: list[Item] = []
-    iterator: Iterator[Item] = iter(items)
-    for item in iterator:
+    for item in items:
         result.append(item)
         if len(result) % every == 0 or len(result) == total:
-            yield Progress(stage, len(result), total)
+            yield Progress(stage, len(result), total, note)
     return result

@@ -11,7 +11,6 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from clickscape.clicks.split_half import split_half
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig, RewardConfig
 from clickscape.errors import ModelError
-from clickscape.render.scene import SLOTS, Scene
+from clickscape.render.scene import SLOTS, slots_of
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import judge as reward_judge
 from clickscape.reward import model as reward_model
@@ -33,10 +32,8 @@ from clickscape.reward.encoders import open_backbone
 from clickscape.reward.judge import Judge, PictureJudge
 from clickscape.reward.scene_judge import SceneJudge
 from clickscape.stages import split, truth
-from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs
+from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs, served_fingerprint
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.served import served_fingerprint
-from clickscape.types import Creative
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots
 from clickscape.vlm.slots import NamedSlots
@@ -226,11 +223,6 @@ def reward_data(workspace: Workspace, held: Split) -> RewardData:
         slots=[slots_of(creative) for creative in creatives],
         groups=held.groups,
     )
-
-
-def slots_of(creative: Creative) -> Mapping[str, str | None] | None:
-    """The slots of a creative's scene; None when nobody noted a scene."""
-    return Scene.from_json(json.dumps(dict(creative.scene))).slots if creative.scene else None
 
 
 def _number(value: float | None) -> float:

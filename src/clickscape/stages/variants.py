@@ -7,8 +7,6 @@ import queue
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
-from itertools import zip_longest
 from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -16,15 +14,11 @@ from pathlib import Path
 from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.compute.device import Processes, best_device, set_threads, thread_environment
-from clickscape.compute.shards import map_shards
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
-from clickscape.generation.pipeline import AdPipeline, cutout_images
-from clickscape.generation.sample import Candidate
-from clickscape.preference import records, rounds
-from clickscape.preference.candidates import sample_passes
-from clickscape.preference.precision import placed
-from clickscape.preference.records import Round
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.preference import rounds
+from clickscape.preference.first_round import sample_first_round
 from clickscape.preference.rounds import RoundReport
 from clickscape.preference.train import Step
 from clickscape.stages import split
@@ -60,7 +54,7 @@ def train_variants(workspace: Workspace, configs: Mapping[str, OptimizeConfig], 
         working: dict[str, SpawnProcess] = {}
         reports: dict[str, list[dict[str, object]]] = {name: [] for name in configs}
         yield Progress(STAGE, 0, 1000, "round 1: sampling and scoring for all")
-        _sample_together(folders, configs, writers, rewards, learned, workers=workers)
+        sample_first_round(folders, configs, writers, rewards, learned, workers=workers)
         try:
             while waiting or working:
                 while waiting and len(working) < workers:
@@ -95,55 +89,6 @@ def train_variants(workspace: Workspace, configs: Mapping[str, OptimizeConfig], 
         for name, target in targets.items():
             rounds.save_policy(folders[name], target)
         return run.finish(outputs=list(targets.values()), result={"rounds": reports})
-
-
-_FIRST_ROUND_SETTINGS = (
-    "start",
-    "seed",
-    "products_per_round",
-    "candidates",
-    "temperature",
-    "max_new_tokens",
-    "render_size",
-    "dtype",
-)
-"""Settings that decide what the first round samples, before any training."""
-
-
-def _sample_together(
-    folders: Mapping[str, Path],
-    configs: Mapping[str, OptimizeConfig],
-    writers: Mapping[str, Path | str],
-    rewards: Path,
-    products: Sequence[Product],
-    *,
-    workers: int,
-) -> None:
-    """Sample the first round once, with all workers, where every variant would sample the same, and copy it to each."""
-    files = [folder / "round-1" / records.CANDIDATES for folder in folders.values()]
-    alike = {tuple(getattr(config, name) for name in _FIRST_ROUND_SETTINGS) for config in configs.values()}
-    if len(configs) < 2 or len(alike) > 1 or all(file.exists() for file in files):
-        return
-    config, writer = next(iter(configs.values())), next(iter(writers.values()))
-    work = partial(_sample, config=config, writer=writer, rewards=rewards, products=products)
-    parts = [Processes(number, workers) for number in range(workers)]
-    shares = list(map_shards(work, parts, workers=workers, chunk=1))
-    passes = [one for some in zip_longest(*shares) for one in some if one is not None]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        records.write_lines(file, [candidate for some in passes for each in some for candidate in each])
-
-
-def _sample(
-    processes: Processes, *, config: OptimizeConfig, writer: Path | str, rewards: Path, products: Sequence[Product]
-) -> list[list[list[Candidate]]]:
-    """Return one worker's passes of the first round."""
-    device = best_device()
-    policy = placed(vlm.load(writer).vlm, config=config, device=device)
-    pipeline = AdPipeline(
-        render.load(config.renderer), reward_room.load(rewards, device=device), cutout_images(policy.image_size)
-    )
-    return list(sample_passes(policy, products, current=Round(Path(), 1, config, processes), pipeline=pipeline))
 
 
 def _work(

@@ -1,0 +1,70 @@
+"""The first round of several optimizations side by side: sampled once, where each of them would sample the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+
+from clickscape import render, vlm
+from clickscape import reward as reward_room
+from clickscape.compute.device import Processes, best_device
+from clickscape.compute.shards import map_shards
+from clickscape.config import OptimizeConfig
+from clickscape.generation.pipeline import AdPipeline, cutout_images
+from clickscape.generation.sample import Candidate
+from clickscape.preference import records
+from clickscape.preference.candidates import sample_passes
+from clickscape.preference.precision import placed
+from clickscape.preference.records import Round
+from clickscape.types import Product
+
+_SETTINGS = (
+    "start",
+    "seed",
+    "products_per_round",
+    "candidates",
+    "temperature",
+    "max_new_tokens",
+    "render_size",
+    "renderer",
+    "dtype",
+)
+"""Settings that decide what the first round samples, before any training."""
+
+
+def sample_first_round(
+    folders: Mapping[str, Path],
+    configs: Mapping[str, OptimizeConfig],
+    writers: Mapping[str, Path | str],
+    rewards: Path,
+    products: Sequence[Product],
+    *,
+    workers: int,
+) -> None:
+    """Sample the first round once, with all workers, where every variant would sample the same, and copy it to each."""
+    files = [folder / "round-1" / records.CANDIDATES for folder in folders.values()]
+    alike = {tuple(getattr(config, name) for name in _SETTINGS) for config in configs.values()}
+    if len(configs) < 2 or len(alike) > 1 or all(file.exists() for file in files):
+        return
+    config, writer = next(iter(configs.values())), next(iter(writers.values()))
+    work = partial(_sample, config=config, writer=writer, rewards=rewards, products=products)
+    parts = [Processes(number, workers) for number in range(workers)]
+    shares = list(map_shards(work, parts, workers=workers, chunk=1))
+    passes = [one for some in zip_longest(*shares) for one in some if one is not None]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        records.write_lines(file, [candidate for some in passes for each in some for candidate in each])
+
+
+def _sample(
+    processes: Processes, *, config: OptimizeConfig, writer: Path | str, rewards: Path, products: Sequence[Product]
+) -> list[list[list[Candidate]]]:
+    """Return one worker's passes of the first round."""
+    device = best_device()
+    policy = placed(vlm.load(writer).vlm, config=config, device=device)
+    pipeline = AdPipeline(
+        render.load(config.renderer), reward_room.load(rewards, device=device), cutout_images(policy.image_size)
+    )
+    return list(sample_passes(policy, products, current=Round(Path(), 1, config, processes), pipeline=pipeline))

@@ -65,8 +65,8 @@ def test_what_never_passes_says_why(mug: Callable[[int], Rendering]) -> None:
     assert (found.rendering, found.seed, found.gate.passed) == (None, 3, False)
     noted = json.loads(json.dumps(asdict(found.gate)))
     assert [one["seed"] for one in noted["rejected"]] == [3, 4]
-    assert retry.refusal_reason(noted).startswith("too_small (0.")
-    assert retry.refusal_reason(noted).endswith(", limit 1) after 2 pictures")
+    assert retry.refusal_reason(found.gate).startswith("too_small (0.")
+    assert retry.refusal_reason(found.gate).endswith(", limit 1) after 2 pictures")
 
 
 def test_seeds_are_the_same_for_the_same_names_and_differ_for_others() -> None:

@@ -16,9 +16,9 @@ from clickscape import render
 from clickscape.catalog import feeds, sample
 from clickscape.errors import ClickscapeError
 from clickscape.gates import fidelity
+from clickscape.generation.creative_record import Summary
 from clickscape.render.language.parse import parse
 from clickscape.stages import generate as stage
-from clickscape.stages.generate import Summary
 from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import run
 from clickscape.workspace import Workspace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from clickscape.generation.rendition import RenditionRecord
@@ -45,9 +45,7 @@ class ExportReport:
     def refused(self) -> tuple[str, ...]:
         """Renditions of which no picture passed the fidelity gate, each with its reason."""
         return tuple(
-            f"{one.creative_id} at {one.placement}: {refusal_reason(asdict(one.gate))}"
-            for one in self.records
-            if not one.file
+            f"{one.creative_id} at {one.placement}: {refusal_reason(one.gate)}" for one in self.records if not one.file
         )
 
     def manifest(self, *, workspace: str) -> dict[str, object]:

@@ -6,9 +6,8 @@ What was refused is noted with its reason: a run that silently renders twice as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from clickscape.config import FidelityConfig
 from clickscape.files import fingerprint
@@ -112,8 +111,8 @@ def retry_seeds(*names: str, first: int, tries: int) -> list[int]:
     return [first, *(int(fingerprint([*names, first, number])[:8], 16) for number in range(1, tries))]
 
 
-def refusal_reason(gate: Mapping[str, Any]) -> str:
-    """Return why no image passed, from a `GateRecord` in its JSON form: the failures of the last one."""
-    last = gate["rejected"][-1]["failures"]
-    listed = "; ".join(f"{one['kind']} ({one['measured']:.3g}, limit {one['limit']:.3g})" for one in last)
-    return f"{listed} after {len(gate['rejected'])} pictures"
+def refusal_reason(gate: GateRecord) -> str:
+    """Return why no image passed: the failures of the last one."""
+    last = gate.rejected[-1].failures
+    listed = "; ".join(f"{one.kind} ({one.measured:.3g}, limit {one.limit:.3g})" for one in last)
+    return f"{listed} after {len(gate.rejected)} pictures"

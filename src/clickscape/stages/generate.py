@@ -9,16 +9,11 @@ or rule of the brand gives new creatives beside the old ones.
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader
-from PIL import Image
 
 from clickscape import config as configuration
 from clickscape import render, vlm
@@ -26,24 +21,31 @@ from clickscape import reward as reward_room
 from clickscape.brand import Brand, BrandFile
 from clickscape.catalog.publishable import product_digest
 from clickscape.compute.device import best_device
-from clickscape.config import FidelityConfig, GenerateConfig, Settings
+from clickscape.config import GenerateConfig, Settings
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.files import sweep
 from clickscape.gates.style import Style
+from clickscape.generation.creative_record import (
+    LEFT_OUT,
+    MANIFEST,
+    REFUSED,
+    CreativeRecord,
+    ProductRecord,
+    Summary,
+    gallery,
+    render_selection,
+)
 from clickscape.generation.pipeline import AdPipeline
-from clickscape.generation.retry import GatedRendering, fidelity_limits, refusal_reason, render_candidates
-from clickscape.generation.select import CandidateSelector, SelectedCandidate, Selection, scene_key, select
+from clickscape.generation.select import CandidateSelector, Refusal, select
+from clickscape.json_files import read_json
 from clickscape.regular_files import inside
 from clickscape.render import provenance
-from clickscape.render.language.parse import explain
-from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import Renderer, Rendering
-from clickscape.stages.generation_record import LEFT_OUT, MANIFEST, REFUSED, CreativeRecord, Summary
 from clickscape.stages.load_feed import FeedOptions, load_cut_out
 from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import start_source, writer_source
-from clickscape.types import Creative, Product
+from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.server import ServerWriter
 from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint
@@ -66,19 +68,6 @@ class BrandOptions:
         if self.brand is not None:
             brand = configuration.read(self.brand, BrandFile).brand
         return Style.of(brand.rules(audience=self.audience, placement=self.placement))
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What is the same for every product of a run."""
-
-    selector: CandidateSelector
-    brand_options: BrandOptions
-    renderer_settings: Mapping[str, object]
-    fidelity: FidelityConfig
-    out: Path
-    shop: Workspace | None
-    work: str
 
 
 def generate(
@@ -107,9 +96,7 @@ def generate(
     brand_options = brand_options or BrandOptions()
     if workspace is None:
         assert catalog is not None
-        parts = _open(
-            None, Settings(), overrides or {}, brand_options
-        )  # what is wrong here is told before a feed is read
+        parts = _open(None, Settings(), overrides or {}, brand_options)  # wrong ones are told before a feed is read
         loaded = yield from load_cut_out(
             catalog, cache=inside(out, "remote"), folder=inside(out, "cutouts"), options=options, matting=matting
         )
@@ -156,7 +143,6 @@ def _generate(
 ) -> Stage[Summary]:
     config, style, renderer = parts.config, parts.style, parts.renderer
     rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
-    drawn_with = renderer.recipe
     gated = shop if settings.relevance.use != "off" else None
     asked: dict[str, object] = {}
     if gated is not None:
@@ -168,7 +154,7 @@ def _generate(
             "brand": style.rules.model_dump(),
             "for": [brand_options.audience, brand_options.placement],
             "fidelity": settings.fidelity.model_dump(),
-            "renderer": drawn_with,
+            "renderer": renderer.recipe,
             "writer": fingerprint(parts.source),  # of a folder, its content
             "reward": None if rewards is None else fingerprint(rewards),
             "provenance": provenance.NAMESPACES["clickscape"],
@@ -176,75 +162,47 @@ def _generate(
     )
     reward = None if rewards is None else reward_room.load(rewards, device=best_device())
     gate = None if gated is None else relevance_gate(gated, products, device=best_device())
-    pipeline = AdPipeline(renderer, reward, relevance=gate)
-    selector = CandidateSelector(parts.writer, pipeline, config, style)
-    job = _Job(selector, brand_options, drawn_with, settings.fidelity, out, shop, work)
+    selector = CandidateSelector(parts.writer, AdPipeline(renderer, reward, relevance=gate), config, style)
     out.mkdir(parents=True, exist_ok=True)
-    finished = [product for product in products if _finished(job, product)]
-    scenes = Counter(scene for product in finished for scene in _scenes(_read(product, out=out)["made"]))
-    wanted = frozenset(product.product_id for product in products) - {product.product_id for product in finished}
-    done = len(finished)
-    yield Progress(STAGE, done, len(products))
-    for selection in select(selector, products, scenes=scenes, wanted=wanted):
-        made = [asdict(one) for one in _render(job, selection)]
-        record = {
-            "work": _work(job, selection.product),
-            "made": made,
-            "refused": [asdict(one) for one in selection.refused],
-        }
-        _write(_record(selection.product, out=out), json.dumps(record))
-        scenes.update(_scenes(made))
-        done += 1
-        yield Progress(STAGE, done, len(products), selection.product.title)
-    records = [_read(product, out=out) for product in products]
-    everything = [row for record in records for row in record["made"]]
-    refused = [row for record in records for row in record["refused"]]
-    rows, left_out = [row for row in everything if row["image"]], [row for row in everything if not row["image"]]
-    _write(out / MANIFEST, _lines(rows))
-    _write_any(out / LEFT_OUT, left_out)
-    _write_any(out / REFUSED, refused)
-    environment = Environment(loader=PackageLoader("clickscape.stages", "."), autoescape=True)
-    page = environment.get_template("gallery.html.j2")
-    _write(out / PAGE, page.render(rows=rows, size=config.size, language=style.rules.language))
-    if shop is not None:
-        _append(shop, rows, {product.product_id: product for product in products})
-    return Summary(
-        len(rows),
-        sum(bool(row["gate"]["rejected"]) for row in rows),
-        tuple(map(_left_out, left_out)),
-        edited=sum(bool(row["written"]) for row in rows),
-        refused=Counter(row["rule"] for row in refused),
-        met={rule: sum(row["rules"][rule] for row in rows) for rule in (rows[0]["rules"] if rows else ())},
-        empty=tuple(
-            product.product_id for product, record in zip(products, records, strict=True) if not record["made"]
-        ),
-    )
-
-
-def _left_out(row: Mapping[str, Any]) -> str:
-    return f"{row['creative_id']}: {refusal_reason(row['gate'])}"
-
-
-def _append(shop: Workspace, rows: Sequence[Mapping[str, Any]], products: Mapping[str, Product]) -> None:
-    """Add those of the rows to the table `creatives` that are not there yet; the others keep their status."""
-    known = {creative.creative_id for creative in shop.creatives()}
-    new = [
-        Creative(
-            creative_id=row["creative_id"],
-            product_id=row["product_id"],
-            image=str(shop.image_path(row["creative_id"])),
-            description=row["description"],
-            scene=json.loads(row["scene"] or "{}"),
-            renderer=row["renderer"],
-            model_id=row["model_id"],
-            seed=row["seed"],
-            product_digest=product_digest(products[row["product_id"]]),
+    digests = {product.product_id: product_digest(product) for product in products}
+    works = {product_id: fingerprint([work, digest]) for product_id, digest in digests.items()}
+    records = {name: found for name, each in works.items() if (found := _finished(name, each, out=out, shop=shop))}
+    scenes = Counter(one.scene_key for found in records.values() for one in found.shown)
+    yield Progress(STAGE, len(records), len(products))
+    for selection in select(selector, products, scenes=scenes, wanted=frozenset(works) - set(records)):
+        product_id = selection.product.product_id
+        made = render_selection(
+            selection,
+            selector=selector,
+            fidelity=settings.fidelity,
+            mark="" if shop is None else f"-{works[product_id][:8]}",
+            audience=brand_options.audience,
+            placement=brand_options.placement,
         )
-        for row in rows
-        if row["creative_id"] not in known
-    ]
-    if new:
-        shop.append_creatives(new)
+        for creative, rendering in made:
+            if rendering is not None:
+                _save(creative, rendering, out=out, shop=shop)
+        record = ProductRecord(works[product_id], tuple(creative for creative, _ in made), selection.refused)
+        _write(_record_path(product_id, out=out), json.dumps(asdict(record)))
+        records[product_id] = record
+        scenes.update(one.scene_key for one in record.shown)
+        yield Progress(STAGE, len(records), len(products), selection.product.title)
+    records = {product_id: records[product_id] for product_id in works}
+    shown = [one for record in records.values() for one in record.shown]
+    _write_rows(out / MANIFEST, shown)
+    _write_rows(out / LEFT_OUT, [one for record in records.values() for one in record.made if not one.image])
+    _write_rows(out / REFUSED, [one for record in records.values() for one in record.refused])
+    _write(out / PAGE, gallery(shown, size=config.size, language=style.rules.language))
+    if shop is not None:
+        known = {creative.creative_id for creative in shop.creatives()}
+        new = [
+            one.creative(image=str(shop.image_path(one.creative_id)), product_digest=digests[one.product_id])
+            for one in shown
+            if one.creative_id not in known
+        ]
+        if new:  # the others keep their status
+            shop.append_creatives(new)
+    return Summary.of(records)
 
 
 def _writer_source(shop: Workspace) -> Path | str:
@@ -266,115 +224,35 @@ def _settings(settings: GenerateConfig, overrides: Mapping[str, int | str]) -> G
     return GenerateConfig.model_validate(wanted)
 
 
-def _render(job: _Job, selection: Selection) -> list[CreativeRecord]:
-    """Render the selected candidates and save those of which an image passes the fidelity gate."""
-    config, renderer = job.selector.config, job.selector.pipeline.renderer
-    gated = render_candidates(
-        selection.product,
-        [one.candidate for one in selection.chosen],
-        renderer=renderer,
-        size=config.size,
-        tries=config.tries,
-        limits=fidelity_limits(job.fidelity, source=renderer.digital_source),
-    )
-    return [
-        _recorded(job, selection.product, chosen, found, number)
-        for number, (chosen, found) in enumerate(zip(selection.chosen, gated, strict=True), start=1)
-    ]
+def _save(creative: CreativeRecord, rendering: Rendering, *, out: Path, shop: Workspace | None) -> None:
+    """Write the labeled PNG, and the creative's picture in the workspace."""
+    if shop is not None:
+        shop.save_image(creative.creative_id, rendering.image)
+    with atomic_file(out / creative.file) as temporary:
+        temporary.write_bytes(creative.png(rendering))
 
 
-def _recorded(
-    job: _Job, product: Product, chosen: SelectedCandidate, found: GatedRendering, number: int
-) -> CreativeRecord:
-    """Save the image that passed the gate, if any, and return the record of the creative."""
-    selector, candidate = job.selector, chosen.candidate
-    renderer, drawn, seed = selector.pipeline.renderer, found.rendering, found.seed
-    made_by = f"-{_work(job, product)[:8]}" if job.shop is not None else ""
-    creative_id = f"{product.product_id}{made_by}-{number}"
-    return CreativeRecord(
-        creative_id=creative_id,
-        product_id=product.product_id,
-        title=product.title,
-        image="" if drawn is None else _save(job, creative_id, candidate.text, drawn, seed),
-        description=candidate.text,
-        written=chosen.written if chosen.written != candidate.text else "",
-        rules=chosen.met,
-        audience=job.brand_options.audience,
-        placement=job.brand_options.placement,
-        scene="" if drawn is None else drawn.content,
-        unknown=() if drawn is None else explain(drawn.unknown),
-        renderer=renderer.name,
-        renderer_settings=job.renderer_settings,
-        digital_source=renderer.digital_source,
-        model_id=selector.writer.model_id,
-        seed=seed,
-        reward=None if selector.pipeline.reward is None else candidate.score,
-        gate=found.gate,
-    )
+def _record_path(product_id: str, *, out: Path) -> Path:
+    return out / f"{file_name(product_id)}.json"
 
 
-def _save(job: _Job, creative_id: str, text: str, drawn: Rendering, seed: int) -> str:
-    """Write the labeled PNG, and the creative's picture in the workspace; returns the file's name."""
-    if job.shop is not None:
-        job.shop.save_image(creative_id, drawn.image)
-    origin = Provenance(
-        creative_id,
-        renderer=job.selector.pipeline.renderer.name,
-        model_id=job.selector.writer.model_id,
-        source=job.selector.pipeline.renderer.digital_source,
-        seed=seed,
-        description=text,
-    )
-    encoded = io.BytesIO()
-    Image.fromarray(drawn.image).save(encoded, "PNG")
-    name = f"{file_name(creative_id)}.png"
-    with atomic_file(job.out / name) as temporary:
-        temporary.write_bytes(provenance.embed(encoded.getvalue(), origin))
-    return name
-
-
-def _scenes(made: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the scene of every image that was made of a product."""
-    return [scene_key(row["scene"], row["description"]) for row in made if row["image"]]
-
-
-def _lines(rows: Sequence[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _record(product: Product, *, out: Path) -> Path:
-    return out / f"{file_name(product.product_id)}.json"
-
-
-def _work(job: _Job, product: Product) -> str:
-    """Fingerprint of what decides a product's creatives: models, settings, its words and its picture."""
-    return fingerprint([job.work, product_digest(product)])
-
-
-def _read(product: Product, *, out: Path) -> dict[str, list[dict[str, Any]]]:
-    return json.loads(_record(product, out=out).read_text(encoding="utf-8"))
-
-
-def _finished(job: _Job, product: Product) -> bool:
-    """Whether this very work was done for the product, and its images are still there."""
-    path = _record(product, out=job.out)
-    if not path.exists():
-        return False
+def _finished(product_id: str, work: str, *, out: Path, shop: Workspace | None) -> ProductRecord | None:
+    """Return the product's record if this very work was done for it, and its images are still there."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        drawn = [row for row in record["made"] if row["gate"]["passed"]]
-        images = [job.out / row["image"] for row in drawn]
-        if job.shop is not None:
-            images += [job.shop.image_path(row["creative_id"]) for row in drawn]
-        return record["work"] == _work(job, product) and all(image.exists() for image in images)
-    except (ValueError, KeyError, TypeError):
-        return False
+        record = read_json(_record_path(product_id, out=out), ProductRecord)
+    except (FileNotFoundError, WorkspaceError):  # not made yet, or damaged: made anew
+        return None
+    images = [out / one.file for one in record.shown]
+    if shop is not None:
+        images += [shop.image_path(one.creative_id) for one in record.shown]
+    own = all(one.image in ("", one.file) and one.product_id == product_id for one in record.made)
+    return record if own and record.work == work and all(image.exists() for image in images) else None
 
 
-def _write_any(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A file of the rows, and no file when there are none."""
-    if rows:
-        _write(path, _lines(rows))
+def _write_rows(path: Path, rows: Sequence[CreativeRecord | Refusal]) -> None:
+    """Write a row per line; only the manifest is written when there are none."""
+    if rows or path.name == MANIFEST:
+        _write(path, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows))
     else:
         path.unlink(missing_ok=True)
 

@@ -71,7 +71,7 @@ def refresh(workspace: Workspace) -> Stage[Refreshed]:
                 outcome = _drawn(new, products[old.product_id], workspace, renderers[old.renderer])
                 run.log({"creative_id": new.creative_id, "seed": outcome.seed, "gate": asdict(outcome.gate)})
                 if outcome.rendering is None:
-                    refused.append(f"{old.creative_id}: {refusal_reason(asdict(outcome.gate))}")
+                    refused.append(f"{old.creative_id}: {refusal_reason(outcome.gate)}")
                     yield Progress(STAGE, number, len(waiting), old.creative_id)
                     continue
                 workspace.save_image(new.creative_id, outcome.rendering.image)

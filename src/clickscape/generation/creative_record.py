@@ -1,0 +1,222 @@
+"""What `generate` made of each product: how to render a creative again, refused descriptions, failed images."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from clickscape.catalog.feed_report import Skipped
+from clickscape.config import FidelityConfig
+from clickscape.files import file_name
+from clickscape.generation.retry import GateRecord, fidelity_limits, refusal_reason, render_candidates
+from clickscape.generation.select import CandidateSelector, Refusal, Selection, scene_key
+from clickscape.render import provenance
+from clickscape.render.language.parse import explain
+from clickscape.render.provenance import Provenance
+from clickscape.render.renderer import DigitalSource, Rendering
+from clickscape.types import Creative
+
+MANIFEST = "creatives.jsonl"
+"""The creatives that were made, a row each."""
+
+LEFT_OUT = "left-out.jsonl"
+"""Creatives of which no picture passed the gate; written only when there are any."""
+
+REFUSED = "refused.jsonl"
+"""Descriptions that were not drawn, each with the rule and the words that broke it; written only when there are any."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreativeRecord:
+    """One creative with all that is needed to render it again; `image` is the file's name, "" when it was left out.
+
+    `written` is what the model wrote where brand rules edited it, "" else; `rules`: each that asks, and whether it is
+    met; `audience` and `placement`: whose rules these are, "" for those of the brand alone.
+    """
+
+    creative_id: str
+    product_id: str
+    title: str
+    image: str
+    description: str
+    written: str
+    rules: dict[str, bool]
+    audience: str
+    placement: str
+    scene: str
+    unknown: tuple[str, ...]
+    renderer: str
+    renderer_settings: dict[str, object]
+    digital_source: DigitalSource
+    model_id: str
+    seed: int
+    reward: float | None
+    gate: GateRecord
+
+    @property
+    def file(self) -> str:
+        """The name that the image has where there is one; another one is not this creative's."""
+        return f"{file_name(self.creative_id)}.png"
+
+    @property
+    def scene_key(self) -> str:
+        """What it has in common with ads that show the same."""
+        return scene_key(self.scene, self.description)
+
+    def creative(self, *, image: str, product_digest: str) -> Creative:
+        """Return the draft that enters a workspace's table."""
+        return Creative(
+            creative_id=self.creative_id,
+            product_id=self.product_id,
+            image=image,
+            description=self.description,
+            scene=json.loads(self.scene or "{}"),
+            renderer=self.renderer,
+            model_id=self.model_id,
+            seed=self.seed,
+            product_digest=product_digest,
+        )
+
+    def png(self, rendering: Rendering) -> bytes:
+        """Return the creative's picture as a labeled PNG."""
+        label = Provenance(
+            self.creative_id,
+            renderer=self.renderer,
+            model_id=self.model_id,
+            source=self.digital_source,
+            seed=self.seed,
+            description=self.description,
+        )
+        encoded = io.BytesIO()
+        Image.fromarray(rendering.image).save(encoded, "PNG")
+        return provenance.embed(encoded.getvalue(), label)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRecord:
+    """What was made of a product and refused on the way; `work`: fingerprint of what decides it."""
+
+    work: str
+    made: tuple[CreativeRecord, ...]
+    refused: tuple[Refusal, ...]
+
+    @property
+    def shown(self) -> tuple[CreativeRecord, ...]:
+        """The creatives that have a picture."""
+        return tuple(one for one in self.made if one.image)
+
+
+def render_selection(
+    selection: Selection,
+    *,
+    selector: CandidateSelector,
+    fidelity: FidelityConfig,
+    mark: str = "",
+    audience: str = "",
+    placement: str = "",
+) -> list[tuple[CreativeRecord, Rendering | None]]:
+    """Render the selected candidates; a record of each, beside its rendering, None where none passed the fidelity gate.
+
+    mark: what stands in the creatives' ids behind the product's. audience, placement: whose rules held.
+    """
+    config, renderer, product = selector.config, selector.pipeline.renderer, selection.product
+    gated = render_candidates(
+        product,
+        [one.candidate for one in selection.chosen],
+        renderer=renderer,
+        size=config.size,
+        tries=config.tries,
+        limits=fidelity_limits(fidelity, source=renderer.digital_source),
+    )
+    made = []
+    for number, (chosen, found) in enumerate(zip(selection.chosen, gated, strict=True), start=1):
+        candidate, drawn = chosen.candidate, found.rendering
+        creative_id = f"{product.product_id}{mark}-{number}"
+        record = CreativeRecord(
+            creative_id=creative_id,
+            product_id=product.product_id,
+            title=product.title,
+            image="" if drawn is None else f"{file_name(creative_id)}.png",
+            description=candidate.text,
+            written=chosen.written if chosen.written != candidate.text else "",
+            rules=dict(chosen.met),
+            audience=audience,
+            placement=placement,
+            scene="" if drawn is None else drawn.content,
+            unknown=() if drawn is None else tuple(explain(drawn.unknown)),
+            renderer=renderer.name,
+            renderer_settings=dict(renderer.recipe),
+            digital_source=renderer.digital_source,
+            model_id=selector.writer.model_id,
+            seed=found.seed,
+            reward=None if selector.pipeline.reward is None else candidate.score,
+            gate=found.gate,
+        )
+        made.append((record, drawn))
+    return made
+
+
+def gallery(creatives: Sequence[CreativeRecord], *, size: int, language: str) -> str:
+    """Return a page of HTML that shows the creatives, whose pictures of `size` pixels lie beside it."""
+    from jinja2 import Environment, PackageLoader
+
+    page = Environment(loader=PackageLoader("clickscape.generation", "."), autoescape=True)
+    return page.get_template("gallery.html.j2").render(rows=creatives, size=size, language=language)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run left in its folder: how many images, how many of them drawn again, and who was left out and why.
+
+    `left_out`: creatives that never passed the gate; `skipped`: products of a catalog file that could not be read.
+    `edited`: images whose description was edited; `refused`: descriptions not drawn, by rule; `met`: images that meet a
+    brand rule, by rule; `empty`: products of which every description was refused.
+    """
+
+    images: int
+    redrawn: int
+    left_out: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+    edited: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    met: Mapping[str, int] = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, records: Mapping[str, ProductRecord]) -> Summary:
+        """Sum up what was made of each product, by id."""
+        shown = [one for record in records.values() for one in record.shown]
+        left_out = [one for record in records.values() for one in record.made if not one.image]
+        return cls(
+            len(shown),
+            sum(bool(one.gate.rejected) for one in shown),
+            tuple(f"{one.creative_id}: {refusal_reason(one.gate)}" for one in left_out),
+            edited=sum(bool(one.written) for one in shown),
+            refused=Counter(one.rule for record in records.values() for one in record.refused),
+            met={rule: sum(one.rules[rule] for one in shown) for rule in (shown[0].rules if shown else ())},
+            empty=tuple(product_id for product_id, record in records.items() if not record.made),
+        )
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The summary in lines for people."""
+        passed = f"{self.images} images, every one through the fidelity gate"
+        lines = [passed if self.images else "no image was made: no description, or no picture of one, passed the gates"]
+        if self.redrawn:
+            lines.append(f"{self.redrawn} of them were drawn again; {MANIFEST} says why")
+        lines += [f"brand rule {rule!r}: met by {count} of {self.images} images" for rule, count in self.met.items()]
+        if self.edited:
+            lines.append(f"{self.edited} descriptions were edited to meet the rules; {MANIFEST} has what was written")
+        if self.refused:
+            counted = ", ".join(f"{count} by {rule!r}" for rule, count in sorted(self.refused.items()))
+            lines.append(f"descriptions not drawn: {counted}; {REFUSED} says why")
+        lines += [f"no image of product {name!r}: every description was refused" for name in self.empty]
+        if self.left_out:
+            lines.append(f"{len(self.left_out)} left out, because no picture passed; {LEFT_OUT} says more:")
+        lines += self.left_out
+        return (*lines, *(f"left out, {one.place}: {one.reason}" for one in self.skipped))

@@ -457,3 +457,17 @@ def test_a_giant_json_list_is_refused_unread(tmp_path: Path) -> None:
     os.truncate(tmp_path / "a.json", 256_000_001)
     with pytest.raises(FeedError, match="a JSON list of over 256 MB"):
         feeds.read(tmp_path / "a.json")
+
+
+def test_of_many_photos_the_first_are_looked_at(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = ["pictures/mug.png", *(f"photo{number}.png" for number in range(100_000))]
+    looked: list[Path] = []
+    monkeypatch.setattr(checking, "check_image", lambda path: looked.append(path))
+    path = _jsonl(shop, [ROWS[1] | {"image": "shoe.png", "more_images": photos * 2}])
+    (row,) = feeds.iterate(path)
+    assert row.product is not None
+    assert row.product.more_images[0].endswith("mug.png")
+    assert len(row.product.more_images) == len(looked) - 1 == 20
+    assert [warning.detail for warning in row.warnings if warning.kind == "photo left out"] == [
+        "only the first 20 further photos are looked at"
+    ]

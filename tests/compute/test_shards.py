@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from clickscape.compute import BACKENDS, map_shards
-from clickscape.errors import ImageError
+from clickscape.errors import ImageError, LaunchError
 
 
 class PeculiarError(Exception):
@@ -45,6 +45,19 @@ def thread_counts(_: int) -> tuple[int, str]:
 
 def vanish(_: int) -> None:
     os._exit(3)
+
+
+def three_and_seven_go_wrong(number: int) -> str:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does for want of memory
+    if number == 7:
+        while True:  # no bytecode of a decoder's loop lets a handler of Python's run, and none is needed
+            pass
+    return str(number)
+
+
+def gone(number: int, reason: str) -> str:
+    return f"{number} {reason}"
 
 
 def test_processes_give_what_this_process_gives_in_the_same_order() -> None:
@@ -79,8 +92,17 @@ def test_a_function_that_cannot_be_pickled_is_refused_with_a_remedy() -> None:
 
 
 def test_a_worker_that_dies_is_an_error_and_no_hang() -> None:
-    with pytest.raises(RuntimeError, match="died"):
+    with pytest.raises(LaunchError, match=r"a worker process died \(exit code 3\)\. Use fewer workers"):
         list(map_shards(vanish, [1], workers=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_an_item_that_kills_its_worker_or_takes_too_long_is_named_and_the_others_are_done(chunk: int) -> None:
+    found = map_shards(three_and_seven_go_wrong, range(12), workers=2, chunk=chunk, seconds=1, lost=gone)
+    expected = [str(number) for number in range(12)]
+    expected[3], expected[7] = "3 was killed, perhaps for want of memory", "7 took longer than 1 s"
+    assert list(found) == expected
 
 
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"chunk": 0}, {"backend": "cloud"}])
@@ -99,6 +121,19 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit "ignored"
     list(map_shards(sleep, range(4), workers=2, chunk=1))
 """
+
+
+_UNGUARDED = """
+from clickscape.compute import map_shards
+print(list(map_shards(abs, range(40), workers=2, chunk=1, lost=lambda item, reason: reason)))
+"""
+
+
+def test_workers_that_cannot_start_are_an_error_and_not_the_items(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(_UNGUARDED)  # without the usual guard every worker starts workers
+    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == ""
+    assert "LaunchError: a worker process cannot start: it died (exit code 1)" in done.stderr
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 from tests.factory import clickscape
+from tests.stages.dying_worker import dies_of_bombs
 
 from clickscape.catalog.addresses import Network
-from clickscape.errors import FeedError
+from clickscape.errors import FeedError, ImageError
 from clickscape.stages.ingest import ingest
 from clickscape.stages.load_feed import FeedOptions, load_feed
 from clickscape.stages.progress import Progress, run
@@ -151,3 +152,24 @@ def test_the_command_line_never_connects_to_a_private_address(tmp_path: Path, we
     (tmp_path / "feed.csv").write_text("id,title,image\nB,Cube,http://127.0.0.1/b.png\n")
     code, _, err = clickscape("ingest", "shop", "feed.csv", "--allow-remote", cwd=tmp_path)
     assert "it leads to 127.0.0.1, which is not a public address" in err
+
+
+@pytest.mark.slow
+def test_a_product_whose_picture_kills_a_worker_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clickscape.stages.load_feed.cut_product", dies_of_bombs)
+    image = Image.new("RGBA", (64, 64))
+    ImageDraw.Draw(image).ellipse((8, 8, 56, 56), fill="red")
+    image.save(tmp_path / "ball.png")
+    titles = ["Ball", "Cube", "Bomb", "Ring"]
+    rows = [ROW.format(id=title, image="ball.png", more="").replace("\tBall\t", f"\t{title}\t") for title in titles]
+    feed = _feed(tmp_path, *rows)
+    shop = Workspace.create(tmp_path / "shop")
+    with pytest.raises(ImageError, match=r"product 'Bomb': .*ball\.png: the process that cut it out was killed"):
+        run(ingest(shop, feed, workers=2))
+    loaded = run(ingest(shop, feed, workers=2, options=FeedOptions(skip_bad_rows=True)))
+    assert [product.product_id for product in loaded.products] == ["Ball", "Cube", "Ring"]
+    (skipped,) = loaded.report.skipped
+    assert "'Bomb'" in skipped.place
+    assert "was killed, perhaps for want of memory" in skipped.reason

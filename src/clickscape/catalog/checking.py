@@ -20,6 +20,7 @@ from clickscape.catalog.seen_ids import SeenIds
 from clickscape.errors import FeedError, ImageError
 from clickscape.types import Product
 
+MOST_PHOTOS = 20  # further ones of a product; no platform takes more, and each is cut out
 _PRICE = re.compile(
     r"(?P<before>[A-Z]{3})?\s*(?P<amount>\d{1,3}(?:,\d{3})+\.\d{2}|\d+(?:\.\d+)?)\s*(?P<after>[A-Z]{3})?"
 )
@@ -139,8 +140,9 @@ def _more_images(value: object, place: str, product_id: str, pictures: Pictures)
         names = [part for entry in value for part in _split(str(entry or ""))]
     else:
         names = _split(str(value or ""))
-    kept, left_out = [], []
-    for photo in names:
+    names = list(dict.fromkeys(names))
+    kept, left_out = [], [f"only the first {MOST_PHOTOS} further photos are looked at"] if names[MOST_PHOTOS:] else []
+    for photo in names[:MOST_PHOTOS]:
         try:
             kept.append(_image(photo, place, product_id, pictures))
         except FeedError as error:

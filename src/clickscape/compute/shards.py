@@ -2,7 +2,8 @@
 
 Workers are spawned, not forked (torch and OpenCV do not survive a fork), take one thread each, ignore Ctrl-C (their
 parent ends them) and end by themselves when their parent dies. A script that uses them needs the usual
-`if __name__ == "__main__":`.
+`if __name__ == "__main__":`. When a worker is killed, for want of memory or for its time, the items that were under
+way are done again one at a time, so that it is known which of them it was.
 """
 
 from __future__ import annotations
@@ -19,19 +20,28 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, Self, TypeVar
 
 from clickscape.compute.device import set_threads, thread_environment
+from clickscape.errors import LaunchError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_Done = tuple[list[Result], Exception | None]
 
 
 class Backend(Protocol):
     """A way to spread work: yields `function(item)` in the order of the items, then raises what an item raised."""
 
     def __call__(
-        self, function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, chunk: int
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        workers: int,
+        chunk: int,
+        seconds: float,
+        lost: Callable[[Item, str], Result],
     ) -> Iterator[Result]:
         """Do the work; `chunk` items travel to a worker at once."""
         ...
@@ -44,18 +54,23 @@ def map_shards(
     workers: int = 2,
     chunk: int = 8,
     backend: str | None = None,
+    seconds: float = 0.0,
+    lost: Callable[[Item, str], Result] | None = None,
 ) -> Iterator[Result]:
     """Yield `function(item)` in the order of `items`; one worker means this process unless `backend` names another.
 
     `items` is read lazily, a few chunks ahead. An exception of a worker is raised here with its class and message,
-    after the results before it; leaving the generator early ends the workers.
+    after the results before it; leaving the generator early ends the workers. An item may take `seconds` in a worker
+    (0: any time); one whose worker is killed gives `lost(item, reason)`, by default a LaunchError with the reason.
     """
     if workers < 1 or chunk < 1:
         raise ValueError(f"workers and chunk must be at least 1, got {workers} and {chunk}")
     name = backend or ("in_process" if workers == 1 else "processes")
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; expected one of {', '.join(BACKENDS)}")
-    return BACKENDS[name](function, items, workers=workers, chunk=chunk)
+    return BACKENDS[name](
+        function, items, workers=workers, chunk=chunk, seconds=seconds, lost=_refuse if lost is None else lost
+    )
 
 
 def _in_process(
@@ -64,12 +79,20 @@ def _in_process(
     *,
     workers: int,  # noqa: ARG001 - part of the protocol
     chunk: int,  # noqa: ARG001
+    seconds: float,  # noqa: ARG001
+    lost: Callable[[Item, str], Result],  # noqa: ARG001
 ) -> Iterator[Result]:
     yield from map(function, items)
 
 
 def _processes(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, chunk: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    chunk: int,
+    seconds: float,
+    lost: Callable[[Item, str], Result],
 ) -> Iterator[Result]:
     try:
         pickle.dumps(function)
@@ -78,56 +101,117 @@ def _processes(
             f"{function!r} cannot be sent to another process ({error}). Use a function at the top of a module, "
             "or functools.partial of one, or workers=1."
         ) from None
-    context = _Context()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     source = iter(items)
-    waiting: deque[Future[tuple[list[Result], Exception | None]]] = deque()
+    again: deque[list[Item]] = deque()  # shards that were under way when a worker was killed
+    while True:
+        with _Workers(workers) as group:
+            waiting: deque[tuple[list[Item], Future[_Done[Result]]]] = deque()
+            while True:
+                while len(waiting) < 2 * workers and (
+                    shard := again.popleft() if again else list(itertools.islice(source, chunk))
+                ):
+                    waiting.append((shard, group.submit(function, shard, seconds)))
+                if not waiting:
+                    return
+                try:
+                    done = waiting[0][1].result()
+                except BrokenProcessPool:
+                    break
+                waiting.popleft()
+                yield from _results(done)
+        first, *others = [shard for shard, _ in waiting]
+        again.extend(others)
+        yield from _one_by_one(function, first, seconds=seconds, lost=lost)
 
-    def refill() -> None:
-        while len(waiting) < 2 * workers and (shard := list(itertools.islice(source, chunk))):
-            with thread_environment(1):  # read when a worker loads its libraries, so it must be there when it starts
-                waiting.append(pool.submit(_work, function, shard))
 
-    finished = False
-    try:
-        refill()
-        while waiting:
-            results, problem = waiting.popleft().result()
-            refill()
-            yield from results
-            if problem is not None:
-                raise problem
-        finished = True
-    except BrokenProcessPool:
-        raise RuntimeError(
-            "a worker process died, perhaps for want of memory. Use fewer workers or a smaller chunk."
-        ) from None
-    finally:
-        if not finished:
-            context.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
+def _one_by_one(
+    function: Callable[[Item], Result], items: Iterable[Item], *, seconds: float, lost: Callable[[Item, str], Result]
+) -> Iterator[Result]:
+    """The results of items of which one has killed a worker, each item alone in a worker."""
+    left = deque(items)
+    while left:
+        with _Workers(1) as worker:
+            worker.start()
+            while left:
+                item = left.popleft()
+                try:
+                    done = worker.submit(function, [item], seconds).result()
+                except BrokenProcessPool:
+                    yield lost(item, worker.fate(seconds))
+                    break
+                yield from _results(done)
+
+
+def _results(done: _Done[Result]) -> Iterator[Result]:
+    results, problem = done
+    yield from results
+    if problem is not None:
+        raise problem
+
+
+def _refuse(_: object, reason: str) -> NoReturn:
+    raise LaunchError(f"a worker process {reason}. Use fewer workers, smaller inputs or a machine of more memory.")
+
+
+class _Workers:
+    """A group of worker processes that ends with its block; a pool of Python 3.11 has no public way to end them."""
+
+    def __init__(self, count: int) -> None:
+        self._context = _Context()
+        self._pool = ProcessPoolExecutor(count, mp_context=self._context, initializer=_start_worker)
+
+    def start(self) -> None:
+        """Start a worker that has nothing to do; when even that fails, the items are not to blame."""
+        try:
+            self._pool.submit(os.getpid).result()
+        except BrokenProcessPool:
+            _refuse(None, f"cannot start: it {self.fate(0)}")
+
+    def submit(self, function: Callable[[Item], Result], shard: list[Item], seconds: float) -> Future[_Done[Result]]:
+        """Give a shard to the next free worker."""
+        with thread_environment(1):  # read when a worker loads its libraries, so it must be there when it starts
+            return self._pool.submit(_work, function, shard, seconds)
+
+    def fate(self, seconds: float) -> str:
+        """How the worker ended that was killed."""
+        self._pool.shutdown(wait=True)
+        codes = [process.exitcode for process in self._context.started]
+        if -signal.SIGALRM in codes:
+            return f"took longer than {seconds:g} s"
+        if -signal.SIGKILL in codes:
+            return "was killed, perhaps for want of memory"
+        return f"died (exit code {next((code for code in codes if code), 0)})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._context.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _Context(SpawnContext):
-    """Spawns processes and remembers them: a pool of Python 3.11 has no public way to end its workers."""
+    """Spawns processes and remembers them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._started: list[SpawnProcess] = []
+        self.started: list[SpawnProcess] = []
 
     def Process(self, *arguments: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
         process = SpawnProcess(*arguments, **options)
-        self._started.append(process)
+        self.started.append(process)
         return process
 
     def terminate(self) -> None:
-        for process in self._started:
+        for process in self.started:
             if process.pid is not None and process.is_alive():
                 process.terminate()
 
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     set_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -139,14 +223,17 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(function: Callable[[Item], Result], shard: Sequence[Item]) -> tuple[list[Result], Exception | None]:
+def _work(function: Callable[[Item], Result], shard: Sequence[Item], seconds: float) -> _Done[Result]:
     results: list[Result] = []
     set_threads(1)  # again: libraries that the function's module imported after the start
-    for item in shard:
-        try:
+    try:
+        for item in shard:
+            signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody handles its signal: it ends even a library's loop
             results.append(function(item))
-        except Exception as error:
-            return results, _portable(error)
+    except Exception as error:
+        return results, _portable(error)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return results, None
 
 

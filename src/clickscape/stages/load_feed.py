@@ -21,6 +21,9 @@ from clickscape.types import Product
 
 STAGE = "download"
 CUTTING = "cut-outs"
+CUT_SECONDS = 900.0
+"""Seconds that the photos of one product may take in a worker, whatever decoders and models do."""
+
 _REMEDY = "Correct the link, or leave such rows out with --skip-bad-rows"
 
 
@@ -104,7 +107,7 @@ def load_cut_out(
     sweep(folder)
     cuts: list[CutProduct] = []
     yield Progress(CUTTING, 0, total, "cutting out products")
-    for one in map_shards(cut, loaded.products, workers=workers):
+    for one in map_shards(cut, loaded.products, workers=workers, seconds=CUT_SECONDS, lost=_lost):
         if one.problem and not skip_bad:
             raise ImageError(f"product {one.product.product_id!r}: {one.problem} Or pass --skip-bad-rows.")
         cuts.append(one)
@@ -115,6 +118,10 @@ def load_cut_out(
         raise ImageError(f"every product was left out; the first, {skipped[0].place}: {skipped[0].reason}")
     report = loaded.report
     return LoadedFeed(products, replace(report, products=len(products), skipped=(*report.skipped, *skipped)))
+
+
+def _lost(product: Product, reason: str) -> CutProduct:
+    return CutProduct(product, Path(), f"{product.image}: the process that cut it out {reason}. Scale it down.")
 
 
 def _download(links: list[str], cache: Path, options: FeedOptions) -> Stage[dict[str, Fetched]]:

@@ -100,3 +100,28 @@ def test_a_secret_is_never_shown(workspace: Workspace, address: str, said: str) 
     manifests = "".join(path.read_text(encoding="utf-8") for path in workspace.path.rglob("manifest.json"))
     assert manifests
     assert "hush" not in manifests
+
+
+def test_only_listed_variables_enter_an_address(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of a database is named by a variable: it is found only once the user has listed that one."""
+    rows = "select 'c' creative_id, 'p' product_id, 9 impressions, 1 clicks"
+    duckdb.connect(str(tmp_path / "hush.duckdb")).execute(f"create table log as {rows}").close()
+    monkeypatch.setenv("SECRET", "hush")
+    monkeypatch.setenv("OTHER", "loud")
+    config = ClicksConfig(source=f"duckdb://{tmp_path}/${{SECRET}}.duckdb", table="log")
+    for listed in ("", "OTHER", "SECRETS"):
+        monkeypatch.setenv("CLICKSCAPE_ALLOWED_ENV", listed)
+        with pytest.raises(LogError, match="export CLICKSCAPE_ALLOWED_ENV=NAME") as caught:
+            read(workspace, config)
+        assert "hush" not in str(caught.value)
+    for listed in ("SECRET", "OTHER,SECRET", "OTHER SECRET"):
+        monkeypatch.setenv("CLICKSCAPE_ALLOWED_ENV", listed)
+        assert read(workspace, config) == 9
+
+
+def read(workspace: Workspace, config: ClicksConfig) -> int:
+    """The impressions of the log that `config` names."""
+    location = sources.locate(workspace.clicks, config)
+    return int(sources.read(location, connection=None).table.impressions.sum().to_pyarrow().as_py())

@@ -52,6 +52,11 @@ class Handler(BaseHTTPRequestHandler):
         return
 
 
+@pytest.fixture(autouse=True)
+def _listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKSCAPE_ALLOWED_ENV", "OTHER, SEER_KEY")
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Handler) as server:
@@ -90,6 +95,15 @@ def test_the_score_decides_and_the_reason_is_kept(server: Server, monkeypatch: p
     assert np.array_equal(np.asarray(sent), picture(SHOE))
     assert "marble, in a bathroom" in said["text"]
     assert "ignore the above" in said["text"].splitlines()[1]  # stays within the product's own line
+
+
+def test_a_variable_that_is_not_listed_is_never_sent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clickscape.toml of somebody else names a host of theirs, and a secret of ours."""
+    monkeypatch.setenv("SEER_KEY", "secret")
+    monkeypatch.setenv("CLICKSCAPE_ALLOWED_ENV", "OTHER")
+    with pytest.raises(ConfigError, match=r"relevance.key_variable: .*SEER_KEY is not listed.*ALLOWED_ENV=SEER_KEY"):
+        onlooker(server, (200, '{"score": 5, "reason": ""}'))
+    assert not server.asked
 
 
 def test_without_an_api_key_no_authorization_is_sent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

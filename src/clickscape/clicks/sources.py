@@ -8,7 +8,6 @@ and addresses come from outside: names are quoted by Ibis, and an address is nev
 from __future__ import annotations
 
 import glob
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 
 from clickscape.clicks.cells import NAMED_STRATA
 from clickscape.config import ClicksConfig
+from clickscape.config.environment import ALLOWED, allowed
 from clickscape.errors import LogError
 
 _EVENT_TEXTS = ("event_id", "kind", "decision_id", "creative_id", "product_id")
@@ -196,9 +196,10 @@ def _table_of(location: LogLocation) -> ibis.Table:
     if scheme not in _databases():
         raise LogError(f"{safe}: no database that Ibis reaches; it knows {', '.join(sorted(_databases()))}.")
     try:
-        address = Template(location.url).substitute(os.environ)
+        address = Template(location.url).substitute(allowed())
     except (KeyError, ValueError):
-        raise LogError(f"{safe}: a ${{NAME}} in it is not set. Export the variable; write $$ for a dollar.") from None
+        raise LogError(f"{safe}: a ${{NAME}} in it is not set, or not listed. Export the variable, and list it, as in: "
+                       f"export {ALLOWED}=NAME; write $$ for a dollar.") from None  # fmt: skip
     parts = urlsplit(address)
     file = Path(parts.netloc + parts.path)
     if scheme in ("duckdb", "sqlite") and not file.is_file():

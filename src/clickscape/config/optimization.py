@@ -107,6 +107,10 @@ class RelevanceConfig(StageConfig):
     others: int = Field(10, ge=2, description="products that a description is compared with; by = model")
     address: str = Field("", description="root of an OpenAI-compatible server, https://…/v1; by = server")
     model: str = Field("", description="model that the server is asked for; by = server")
-    key_variable: str = Field("CLICKSCAPE_API_KEY", description="environment variable with the server's key")
+    key_variable: str = Field(
+        "CLICKSCAPE_API_KEY",
+        description="environment variable with the server's key; another "
+        "one has to be listed in CLICKSCAPE_ALLOWED_ENV",
+    )
     least_score: float = Field(5.0, ge=0, le=10, description="least score of the server's model, 0 to 10")
     timeout_seconds: float = Field(60.0, gt=0, description="seconds that one answer may take in all")

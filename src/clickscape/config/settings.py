@@ -41,7 +41,7 @@ class ClicksConfig(StageConfig):
     source: str = Field(
         "",
         description="log elsewhere: file, glob (.parquet, .csv, .jsonl) or connection URL of a database, in which "
-        "${NAME} is read from the environment; empty: clicks/events/*.parquet or clicks/counts.parquet",
+        "${NAME} is a variable listed in CLICKSCAPE_ALLOWED_ENV; empty: clicks/events/*.parquet or counts.parquet",
     )
     table: str = Field("", description="table of the database that source names, as name or schema.name")
     columns: dict[LogColumn, str] = Field(

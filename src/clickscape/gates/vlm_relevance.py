@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from clickscape.config import RelevanceConfig
+from clickscape.config.environment import check_allowed
 from clickscape.errors import ConfigError, ModelError
 from clickscape.gates.relevance import Pictures
 from clickscape.gates.result import Failure, GateResult
@@ -34,6 +35,7 @@ class VlmRelevance:
     """
 
     def __init__(self, config: RelevanceConfig, *, pictures: Pictures, back_off: float = 1.0) -> None:
+        check_allowed(config.key_variable, setting="relevance.key_variable")
         patience = Patience(seconds=config.timeout_seconds, first_wait=back_off)
         try:
             self._endpoint = Endpoint(config.address, key_variable=config.key_variable, patience=patience)

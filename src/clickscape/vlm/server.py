@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clickscape.config.environment import API_KEY
 from clickscape.errors import ModelError
 from clickscape.types import Product
 from clickscape.vlm.endpoint import Endpoint, Patience, data_url, one_line
@@ -18,7 +19,7 @@ from clickscape.vlm.prompts import instruction
 
 __all__ = ["KEY_VARIABLE", "Patience", "ServerWriter"]
 
-KEY_VARIABLE = "CLICKSCAPE_API_KEY"
+KEY_VARIABLE = API_KEY
 """Environment variable of the key; its own, so that no key for another service goes to a server by accident."""
 
 FORM = (

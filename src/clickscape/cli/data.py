@@ -112,7 +112,7 @@ def clicks(
         str | None,
         typer.Option(
             help="Log elsewhere: file or glob (.parquet, .csv, .jsonl), or connection URL of a database, in which "
-            "${NAME} is a variable listed in CLICKSCAPE_ALLOWED_ENV. Default: clickscape.toml, else the workspace's own."
+            "${NAME} is a variable that CLICKSCAPE_ALLOWED_ENV lists. Default: clickscape.toml, else the own log."
         ),
     ] = None,
     table: Annotated[str | None, typer.Option(help="Table of the database that --log names.")] = None,

@@ -27,10 +27,20 @@ def test_an_old_section_is_read_with_one_warning_per_key_that_names_the_new_one(
     ]
 
 
-def test_the_old_name_of_the_contact_shadow_limit_is_read_with_a_warning(tmp_path: Path) -> None:
-    with pytest.warns(DeprecatedWarning, match=r"fidelity.grounding is now called fidelity.contact_shadow"):
-        settings = config.load(written(tmp_path, "[fidelity]\ngrounding = 0.01\n"))
-    assert settings.fidelity.contact_shadow == 0.01
+@pytest.mark.parametrize(
+    ("old", "value"),
+    [
+        ("fidelity.grounding", 0.01),
+        ("generate.writer", "models/mine"),
+        ("generate.writer_model", "qwen"),
+        ("optimize.start", "models/mine"),
+    ],
+)
+def test_the_old_name_of_a_key_is_read_with_a_warning(tmp_path: Path, old: str, value: object) -> None:
+    section, _, key = old.partition(".")
+    with pytest.warns(DeprecatedWarning, match=f"{old} is now called {RENAMED[old]}"):
+        settings = config.load(written(tmp_path, f"[{section}]\n{key} = {value!r}\n"))
+    assert settings.model_dump()[section][RENAMED[old].partition(".")[2]] == value
 
 
 @pytest.mark.parametrize(("old", "new"), [("seen", "predicted"), ("told", "given")])

@@ -86,7 +86,7 @@ def test_the_settings_say_which_model_an_optimization_starts_from(shop: Workspac
     with torch.no_grad():
         other.core.get_input_embeddings().weight.mul_(1.0001)
     vlm_model.save(other, tmp_path / "other")
-    config = SMALL_OPTIMIZE.model_copy(update={"start": str(tmp_path / "other"), "rounds": 1})
+    config = SMALL_OPTIMIZE.model_copy(update={"model": str(tmp_path / "other"), "rounds": 1})
     manifest = run(optimize(shop, config, target=shop.models / "elsewhere", name="elsewhere"))
     assert "writer" in manifest.inputs
     (folder,) = shop.runs_folder.glob("*-elsewhere/rounds")

@@ -26,10 +26,15 @@ def generate(
         Literal["studio", "diffusion"] | None,
         typer.Option(help="What draws; diffusion has its section in clickscape.toml. Default: clickscape.toml."),
     ] = None,
-    writer: Annotated[
-        str | None, typer.Option(help="Checkpoint folder, or server such as http://localhost:8000/v1, that writes.")
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "--writer", help="Prompt model: checkpoint folder, or server such as http://localhost:8000/v1."
+        ),
     ] = None,
-    writer_model: Annotated[str | None, typer.Option(help="Name of the model on that server.")] = None,
+    server_model: Annotated[
+        str | None, typer.Option("--server-model", "--writer-model", help="Name of the model on that server.")
+    ] = None,
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
     skip_bad_rows: SkipBadRows = False,
@@ -44,8 +49,8 @@ def generate(
     from clickscape.stages import generate as stage
     from clickscape.stages.load_feed import FeedOptions
 
-    given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer, "writer": writer}
-    given["writer_model"] = writer_model
+    given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer, "model": model}
+    given["server_model"] = server_model
     chosen = {key: value for key, value in given.items() if value is not None}
     options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
     made = terminal.run_with_progress(

@@ -15,7 +15,7 @@ class OptimizeConfig(StageConfig):
     objective: Literal["product_centric", "preference_only"] = Field(
         "product_centric", description="with the product-centric term, or without"
     )
-    start: str = Field(
+    model: str = Field(
         "",
         description="folder, hub id in the local cache or preset that the policy begins as; empty: the workspace's "
         "pre-trained model, or tiny",

@@ -14,6 +14,9 @@ from clickscape.errors import ConfigError
 RENAMED: Mapping[str, str] = {
     "watch": "monitor",
     "fidelity.grounding": "fidelity.contact_shadow",
+    "generate.writer": "generate.model",
+    "generate.writer_model": "generate.server_model",
+    "optimize.start": "optimize.model",
 }
 """Old section or "section.key" → the new one; a section stands for all of its keys."""
 

@@ -162,12 +162,12 @@ class GenerateConfig(StageConfig):
     """New creatives for a catalog."""
 
     renderer: Literal["studio", "diffusion"] = Field("studio", description="what draws the images")
-    writer: str = Field(
+    model: str = Field(
         "",
-        description="what writes: a checkpoint folder, a hub id in the local cache, or the address of a server, as "
-        "http://localhost:8000/v1; empty: the workspace's prompt model, or tiny",
+        description="prompt model that writes: a checkpoint folder, a hub id in the local cache, or the address of a "
+        "server, as http://localhost:8000/v1; empty: the workspace's prompt model, or tiny",
     )
-    writer_model: str = Field("", description="name of the model on that server; empty: the only one that it serves")
+    server_model: str = Field("", description="name of the model on that server; empty: the only one that it serves")
     per_product: int = Field(4, ge=1, le=64, description="descriptions sampled per product")
     keep: int = Field(2, ge=1, description="creatives kept per product, best reward first")
     size: int = Field(768, ge=64, le=4_096, description="pixels of the square image")

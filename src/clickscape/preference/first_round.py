@@ -21,7 +21,7 @@ from clickscape.preference.records import Round
 from clickscape.types import Product
 
 _SETTINGS = (
-    "start",
+    "model",
     "seed",
     "products_per_round",
     "candidates",

@@ -128,7 +128,7 @@ def _open(
     shop: Workspace | None, settings: Settings, overrides: Mapping[str, int | str], brand_options: BrandOptions
 ) -> _Parts:
     config, style = _settings(settings.generate, overrides), brand_options.style(settings.brand)
-    source = config.writer or ("tiny" if shop is None else _writer_source(shop))
+    source = config.model or ("tiny" if shop is None else _writer_source(shop))
     return _Parts(config, style, render.load(config.renderer, settings=settings), source, _writer(source, config))
 
 
@@ -212,7 +212,7 @@ def _writer_source(shop: Workspace) -> Path | str:
 
 def _writer(source: Path | str, config: GenerateConfig) -> Writer | ServerWriter:
     if str(source).startswith(("http://", "https://")):
-        writer = vlm.connect(str(source), model=config.writer_model)
+        writer = vlm.connect(str(source), model=config.server_model)
         writer.describe(_TRIAL, n=1)  # a wrong address, key or name of a model is told now
         return writer
     return vlm.load(source, device=best_device())

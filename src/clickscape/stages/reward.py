@@ -181,7 +181,7 @@ def writer_source(workspace: Workspace) -> Path | str:
 
 def start_source(workspace: Workspace, config: OptimizeConfig) -> Path | str:
     """Folder or name of what an optimization starts from: what the settings say, or else the workspace's writer."""
-    return _named(config.start) if config.start else writer_source(workspace)
+    return _named(config.model) if config.model else writer_source(workspace)
 
 
 def backbone_source(workspace: Workspace, config: RewardConfig) -> Path | str:

@@ -102,7 +102,7 @@ class ServerWriter:
         names = [str(one.get("id")) for one in served if isinstance(one, dict)] if isinstance(served, list) else []
         if len(names) != 1:
             raise ModelError(f"{self.address} serves {one_line(', '.join(names)) or 'no models'}; one has to be named. "
-                             f"Set writer_model under [generate].")  # fmt: skip
+                             f"Set server_model under [generate].")  # fmt: skip
         return names[0]
 
     def _lines(self, answer: Mapping[str, Any]) -> list[str]:

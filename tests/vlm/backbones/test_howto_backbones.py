@@ -29,7 +29,7 @@ def test_the_options_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> No
         asked = re.findall(rf"^clickscape {command} .*$", PAGE, flags=re.M)
         assert asked
         assert all(option in told for line in asked for option in re.findall(r"--[\w-]+", line))
-    assert {"writer", "writer_model"} <= set(GenerateConfig.model_fields)
+    assert {"model", "server_model"} <= set(GenerateConfig.model_fields)
 
 
 def test_the_settings_name_the_checkpoint_that_optimize_starts_from(
@@ -38,7 +38,7 @@ def test_the_settings_name_the_checkpoint_that_optimize_starts_from(
     from clickscape.stages.reward import start_source
     from clickscape.workspace import Workspace
 
-    (told,) = (block for block in re.findall(r"```toml\n(.*?)```", PAGE, flags=re.S) if "start" in block)
+    (told,) = (block for block in re.findall(r"```toml\n(.*?)```", PAGE, flags=re.S) if "model" in block)
     monkeypatch.chdir(tmp_path)
     shop = Workspace.create(tmp_path / "my-shop")
     assert start_source(shop, shop.settings.optimize) == "tiny"

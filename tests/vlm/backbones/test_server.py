@@ -267,7 +267,7 @@ def test_ads_are_drawn_from_what_a_server_writes(
     command = ["generate", "--catalog", str(tmp_path / "my.csv"), "--out", str(tmp_path / "ads"), "--size", "192"]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
         with pytest.raises(SystemExit) as stop:
-            main([*command, "--keep", "1", "--writer", address])
+            main([*command, "--keep", "1", "--model", address])
         assert not stop.value.code, told.getvalue()
         rows = [json.loads(line) for line in (tmp_path / "ads" / "creatives.jsonl").read_text().splitlines()]
         assert {row["model_id"] for row in rows} == {"tiny-served"}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from clickscape.clicks.cleaning_report import CleaningReport
 from clickscape.clicks.logs import Log
 from clickscape.config import ClicksConfig
-from clickscape.errors import ConfigError
+from clickscape.errors import ConfigError, LogError
 from clickscape.stages.clicks import read_log
 from clickscape.types import Creative
 from clickscape.workspace import Workspace
@@ -52,7 +52,9 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def cleaned(workspace: Workspace, rows: Iterable[Row], **config: float) -> Log:
     write(workspace.events_folder, rows)
-    return read_log(workspace, config=ClicksConfig(max_unmatched_share=1, **config), by=(), now=NOW)
+    return read_log(
+        workspace, config=ClicksConfig(max_unmatched_share=1, max_untimely_share=1, **config), by=(), now=NOW
+    )
 
 
 def total(log: Log) -> tuple[int, int]:
@@ -82,7 +84,7 @@ RULES: dict[str, tuple[list[Row], dict[str, float], dict[str, int], tuple[int, i
     "60 seconds after now counts": ([event(3, at=10 * 86_400 + 60)], {}, {}, (3, 0)),
     "all events of a bot are left out":
         ([*MINUTE, event(10, "click", at=600, user_key="busy")], {"bot_events_per_minute": 3},
-            {"bots": 1, "bot_events": 5}, (2, 0)),
+            {"bots": 1, "bot_events": 5, "busiest_bot": "busy"}, (2, 0)),
     "as many events as allowed are no bot": (MINUTE, {"bot_events_per_minute": 4}, {}, (6, 0)),
     "events of two minutes are not added up":
         ([{**row, "ts": NOON + timedelta(seconds=118 + n)} for n, row in enumerate(MINUTE)],
@@ -101,6 +103,19 @@ RULES: dict[str, tuple[list[Row], dict[str, float], dict[str, int], tuple[int, i
         ([event(1, "click", at=5), event(7, "click", at=6, decision_id="d1")], {}, {"repeated_clicks": 1}, (2, 1)),
     "a click after a faulty one counts": ([event(7, "click", at=-90, decision_id="d1"), event(1, "click", at=5)], {},
                               {"early_clicks": 1, "out_of_order": 1}, (2, 1)),
+    "an impression logged again under a new id counts once":
+        ([event(2, at=1, event_id="again"), event(2, "click", at=5)], {}, {"relogged": 1}, (2, 1)),
+    "an impression logged again under a new id and later counts once":
+        ([event(2, at=n, event_id=f"again-{n}", received_at=NOON + timedelta(hours=n)) for n in (3, 4)], {},
+                              {"relogged": 2}, (2, 0)),
+    "an impression of the same decision at another position counts":
+        ([event(2, at=1, event_id="other", position=2)], {}, {}, (3, 0)),
+    "an impression of the same decision to another user counts":
+        ([event(2, at=1, event_id="other", user_key="somebody")], {}, {}, (3, 0)),
+    "an impression of the same decision of another creative counts":
+        ([event(2, at=1, event_id="other", creative="b")], {}, {}, (3, 0)),
+    "an impression logged again for an unknown user counts once":
+        ([event(3, at=2, user_key=None), event(3, at=2, user_key=None, event_id="again")], {}, {"relogged": 1}, (3, 0)),
     "a click of a late impression is left out":
         ([event(3, received_at=NOON + timedelta(hours=73)), event(3, "click", at=4)], {},
                                    {"late": 1, "unmatched_clicks": 1}, (2, 0)),
@@ -120,7 +135,7 @@ def test_each_cleaning_rule_leaves_out_exactly_its_events(workspace: Workspace, 
     assert {key: value for key, value in figures.items() if value} == expected
     assert report(log).events == len(BASE) + len(rows)
     assert total(log) == left
-    assert len(report(log).lines()) == len({*expected} - {"bots"}) + bool(report(log).out_of_order)
+    assert len(report(log).lines()) == len({*expected} - {"bots", "busiest_bot"}) + bool(report(log).out_of_order)
 
 
 def test_figures_that_need_a_missing_column_are_none(workspace: Workspace) -> None:
@@ -171,3 +186,81 @@ def test_counts_do_not_depend_on_the_order_repetition_or_files_of_events(
         1,
         1 + again.count(event(4, at=1e6)),
     )
+
+
+def test_impressions_without_position_and_time_are_logged_again_too(workspace: Workspace) -> None:
+    schema = pa.schema([field for field in SCHEMA if field.name not in ("ts", "received_at", "position", "user_key")])
+    rows = [*BASE, event(2, event_id="again"), event(3)]
+    write(workspace.events_folder, [{k: row[k] for k in schema.names} for row in rows], schema=schema)
+    log = read_log(workspace, now=NOW, by=())
+    assert (total(log), report(log).relogged) == ((3, 0), 1)
+
+
+def many(count: int, kind: str = "impression", **other: object) -> list[Row]:
+    return [event(100 + n, kind, **{"at": 10 * n, **other}) for n in range(count)]  # type: ignore[arg-type]
+
+
+DAYS = timedelta(days=4)
+UNTIMELY: dict[str, tuple[list[Row], str]] = {
+    "clicks in a local time behind UTC": (
+        [*many(10), *({**row, "ts": row["ts"] - timedelta(hours=5)} for row in many(10, "click"))],  # type: ignore[operator]
+        r"10 of 10 clicks are left out for their time: 10 before their impression\. Are the times .* one time zone",
+    ),
+    "clicks that happened four days later": (
+        [*many(10), *({**row, "ts": row["ts"] + DAYS} for row in many(10, "click"))],  # type: ignore[operator]
+        r"10 of 10 clicks .*: 10 too long after their impression",
+    ),
+    "clicks that arrived four days later": (
+        [*many(10), *({**row, "received_at": row["ts"] + DAYS} for row in many(10, "click"))],  # type: ignore[operator]
+        r"10 of 10 clicks .*: 10 received too late.*max_untimely_share",
+    ),
+    "clicks of tomorrow and of yesterday": (
+        [*many(10), *many(5, "click"), *many(1, "click", at=-90, event_id="x"), *many(2, "click", at=1e6)][:-1],
+        r"2 of 7 clicks .*: 1 before their impression, 1 in the future",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNTIMELY)
+def test_a_log_that_loses_too_many_clicks_to_rules_about_time_is_refused(workspace: Workspace, name: str) -> None:
+    rows, message = UNTIMELY[name]
+    write(workspace.events_folder, rows)
+    with pytest.raises(LogError, match=message):
+        read_log(workspace, now=NOW)
+    loose = ClicksConfig(max_untimely_share=1)
+    assert total(read_log(workspace, config=loose, now=NOW))[0] == 10
+
+
+def test_a_fifth_of_the_clicks_may_be_left_out_for_their_time(workspace: Workspace) -> None:
+    rows = [*many(10), *many(8, "click"), *many(2, "click", at=-90, event_id="x", decision_id="d109")]
+    write(workspace.events_folder, [{**row, "event_id": f"{n}"} for n, row in enumerate(rows)])
+    log = read_log(workspace, now=NOW)
+    assert (total(log), report(log).early_clicks) == ((10, 8), 2)
+
+
+@pytest.mark.parametrize("shared", ["unknown", "", "null"])
+def test_a_user_key_that_many_share_is_named_where_it_is_left_out_as_a_bot(workspace: Workspace, shared: str) -> None:
+    write(workspace.events_folder, [*BASE, *many(70, user_key=shared, at=1)])
+    log = read_log(workspace, now=NOW)
+    assert (report(log).bot_events, report(log).busiest_bot) == (70, shared)
+    (line,) = [line for line in report(log).lines() if "too busy to be people" in line]
+    assert f"most of {shared!r}; a placeholder for visitors nobody knows is no user: leave it empty" in line
+
+
+NOTHING_LEFT: dict[str, tuple[list[Row], str]] = {
+    "bots": (many(70, user_key="busy", at=1), r"70 of users too busy to be people, most of 'busy'"),
+    "future": (many(7, at=1e6), r"7 in the future"),
+    "late": (many(7, received_at=NOON + DAYS), r"7 received too late"),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING_LEFT)
+def test_a_log_of_which_nothing_is_left_says_what_left_it_out(workspace: Workspace, name: str) -> None:
+    rows, cause = NOTHING_LEFT[name]
+    write(workspace.events_folder, rows)
+    with pytest.raises(LogError, match=rf"none of its {len(rows)} events is an impression that counts: {cause}\. C"):
+        read_log(workspace, now=NOW)
+    write(workspace.events_folder, [*rows, *BASE[:1], *many(5, "click")])
+    if name != "future":
+        with pytest.raises(LogError, match=rf"clicks have no impression, such .*Events were left out besides: {cause}"):
+            read_log(workspace, now=NOW)

@@ -194,3 +194,13 @@ def test_counts_are_estimated_without_a_workspace() -> None:
     (pair,) = report.pairs
     assert pair.preference > 0.99
     assert report.total.clicks == 250
+
+
+def test_more_positions_than_strata_may_have_values_are_not_corrected() -> None:
+    # 401 "positions" are no places on a page: estimating their examinations takes minutes, and says nothing
+    for count, corrected in ((400, True), (401, False)):
+        names = ["a"] * count + ["b"] * count
+        counts = table(names, ["p"] * 2 * count, [*range(1, count + 1)] * 2, [10] * 2 * count, [1] * 2 * count)
+        _, examination = estimate(counts)
+        assert examination.corrected == corrected
+    assert examination.reason == "401 positions; at most 400 are corrected"

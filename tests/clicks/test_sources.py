@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from clickscape.clicks import sources
+from clickscape.clicks import locations, sources
 from clickscape.config import ClicksConfig
 from clickscape.errors import LogError
 from clickscape.stages.clicks import clicks, read_log
@@ -89,7 +89,7 @@ def test_a_count_that_is_no_number_is_refused(workspace: Workspace) -> None:
     ],
 )
 def test_a_secret_is_never_shown(workspace: Workspace, address: str, said: str) -> None:
-    assert sources.redact(address) == said
+    assert locations.redact(address) == said
     config = ClicksConfig(source=address.replace("hush", "${NOT_SET}"), table="log")
     with pytest.raises(LogError) as caught:
         run(clicks(workspace, config.model_copy(update={"source": address, "table": "log"})))
@@ -123,5 +123,5 @@ def test_only_listed_variables_enter_an_address(
 
 def read(workspace: Workspace, config: ClicksConfig) -> int:
     """The impressions of the log that `config` names."""
-    location = sources.locate(workspace.clicks, config)
+    location = locations.locate(workspace.clicks, config)
     return int(sources.read(location, connection=None).table.impressions.sum().to_pyarrow().as_py())

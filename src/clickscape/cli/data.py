@@ -124,7 +124,7 @@ def clicks(
     ] = False,
 ) -> None:
     """Turn the click log into a debiased CTR per creative and pairs of creatives."""
-    from clickscape.clicks.sources import is_address
+    from clickscape.clicks.locations import is_address
     from clickscape.files import to_json
     from clickscape.stages.clicks import clicks as stage
     from clickscape.stages.explain import explain_clicks

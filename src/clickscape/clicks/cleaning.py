@@ -28,12 +28,12 @@ _POSITION_KEY = [*_IMPRESSION_KEY, "position"]
 class Engine:
     """How one engine computes the small intermediate tables; the rows are the same on every engine.
 
-    `repeated`: events → the rows whose event_id appears more than once. `suspects`: events, limit → at least the events
-    in minutes in which a user has more than `limit`. `keep`: a table that is used again → the same one, computed once.
-    `empty`: whether a kept table is known to have no row, so that the log need not be compared with it.
+    `repeated`: events, columns → rows whose values there come more than once. `suspects`: events, limit → at least the
+    events in minutes in which a user has more than `limit`. `keep`: a table that is used again → the same one, computed
+    once. `empty`: whether a kept table is known to have no row, so that the log need not be compared with it.
     """
 
-    repeated: Callable[[ibis.Table], ibis.Table]
+    repeated: Callable[[ibis.Table, list[str]], ibis.Table]
     suspects: Callable[[ibis.Table, int], ibis.Table]
     keep: Callable[[ibis.Table], ibis.Table]
     empty: Callable[[ibis.Table], bool]
@@ -41,7 +41,8 @@ class Engine:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A log after each cleaning step: `timely` less `bots` is `human`; `repeated` are its rows with a shared event_id.
+    """A log after each cleaning step: `timely` less `bots` is `human`; `repeated` are its rows with a shared event_id,
+    `relogged` the ids of impressions that were logged again under another.
 
     `clicks`: every click once, with its `fault` and `skewed` (1 where it came a little before its impression).
     `events`: what counts: kind, creative_id, product_id, position, day (number of days since 1970) and strata.
@@ -51,6 +52,7 @@ class Cleaned:
     bots: ibis.Table | None
     human: ibis.Table
     repeated: ibis.Table
+    relogged: ibis.Table
     clicks: ibis.Table
     events: ibis.Table
 
@@ -64,14 +66,16 @@ def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, eng
     if "user_key" in events.columns and "at" in events.columns:
         bots = engine.keep(busy_users(timely, config, engine))
         human = timely if engine.empty(bots) else timely.anti_join(bots, "user_key")
-    repeated = engine.keep(engine.repeated(human))
+    repeated = engine.keep(engine.repeated(human, ["event_id"]))
     once = first_copies(human, repeated)
     clicks = engine.keep(attribute_clicks(once.filter(once.kind == "click"), human, config, engine))
     kept = clicks.filter(clicks.fault == "")
     impressions = once.filter(once.kind == "impression")
-    return Cleaned(
-        timely, bots, human, repeated, clicks, ibis.union(_countable(impressions), _countable(kept), distinct=False)
-    )
+    relogged = engine.keep(relogged_impressions(impressions, engine))
+    if not engine.empty(relogged):
+        impressions = impressions.anti_join(relogged, "event_id")
+    counted = ibis.union(_countable(impressions), _countable(kept), distinct=False)
+    return Cleaned(timely, bots, human, repeated, relogged, clicks, counted)
 
 
 def is_future(events: ibis.Table, config: ClicksConfig, now: datetime | None) -> Any:
@@ -89,10 +93,10 @@ def is_late(events: ibis.Table, config: ClicksConfig) -> Any:
     return (hours > config.late_after_hours).fill_null(False)
 
 
-def repeated_rows(events: ibis.Table) -> ibis.Table:
-    """Return the rows whose event_id appears more than once."""
-    numbers = events.group_by("event_id").agg(copies=lambda table: table.count())
-    return events.semi_join(numbers.filter(numbers.copies > 1), "event_id")
+def repeated_rows(events: ibis.Table, columns: list[str]) -> ibis.Table:
+    """Return the rows whose values in these columns appear more than once; two nulls are the same."""
+    numbered = events.mutate(copies=events.count().over(group_by=columns))
+    return numbered.filter(numbered.copies > 1).drop("copies")
 
 
 def no_rows(table: ibis.Table) -> bool:
@@ -125,6 +129,18 @@ def first_copies(events: ibis.Table, repeated: ibis.Table) -> ibis.Table:
     numbered = repeated.mutate(copy=ibis.row_number().over(group_by="event_id", order_by=keys))
     first = numbered.filter(numbered["copy"] == 0)
     return ibis.union(events.anti_join(repeated, "event_id").select(columns), first.select(columns), distinct=False)
+
+
+def relogged_impressions(impressions: ibis.Table, engine: Engine) -> ibis.Table:
+    """Return the event_id of impressions that an earlier one of the same decision, creative, position and user repeats.
+
+    A creative is shown at a position of a decision once, so that it can be clicked there once: see `attribute_clicks`.
+    """
+    key = [*_POSITION_KEY, *(["user_key"] if "user_key" in impressions.columns else [])]
+    again = engine.repeated(impressions, key)
+    order = [*([again["at"].isnull().cast("int8"), again["at"]] if "at" in again.columns else []), again.event_id]
+    numbered = again.mutate(copy=ibis.row_number().over(group_by=key, order_by=order))
+    return numbered.filter(numbered["copy"] > 0).select("event_id")
 
 
 def attribute_clicks(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:

@@ -11,11 +11,14 @@ import numpy as np
 from clickscape.clicks.cleaning import EARLY, EXPIRED, REPEATED, UNMATCHED, Cleaned
 
 _LINES = {
+    "respelled": "{:,} events have ids whose accents are encoded in two characters: read as those with one",
     "duplicates": "{:,} events were logged again under the same id: each counts once",
+    "relogged": "{:,} impressions were logged again under a new id (same decision, creative, position, user): each "
+    "counts once",
     "out_of_order": "{:,} events stand after a later one: they count, the order of rows means nothing",
     "late": "{:,} events were received too late: left out",
     "future": "{:,} events lie in the future: left out",
-    "bot_events": "{:,} events of {bots:,} users too busy to be people: left out",
+    "bot_events": "{:,} events of {bots:,} users too busy to be people: left out{busiest}",
     "unmatched_clicks": "{:,} clicks without an impression that counts: left out",
     "early_clicks": "{:,} clicks before their impression: left out",
     "skewed_clicks": "{:,} clicks a little before their impression: they count, clocks differ",
@@ -29,12 +32,15 @@ class CleaningReport:
     """Numbers of events, or of clicks or users where the name says so; None where the log lacks the column."""
 
     events: int
+    respelled: int | None
     duplicates: int
+    relogged: int
     out_of_order: int | None
     late: int | None
     future: int | None
     bot_events: int | None
     bots: int | None
+    busiest_bot: str | None
     unmatched_clicks: int
     early_clicks: int | None
     skewed_clicks: int | None
@@ -44,7 +50,23 @@ class CleaningReport:
     def lines(self) -> list[str]:
         """Return one sentence for every rule that applied to an event."""
         found = {name: getattr(self, name) for name in _LINES}
-        return [_LINES[name].format(number, bots=self.bots) for name, number in found.items() if number]
+        busiest = (
+            f", most of {self.busiest_bot!r}; a placeholder for visitors nobody knows is no user: leave it empty"
+            if self.busiest_bot is not None
+            else ""
+        )
+        return [
+            _LINES[name].format(number, bots=self.bots, busiest=busiest) for name, number in found.items() if number
+        ]
+
+    def left_out(self) -> str:
+        """Return which rules left out whole events, for messages; empty where none did."""
+        causes = {
+            "in the future": self.future,
+            "received too late": self.late,
+            f"of users too busy to be people, most of {self.busiest_bot!r}": self.bot_events,
+        }
+        return ", ".join(f"{number:,} {cause}" for cause, number in causes.items() if number)
 
 
 def report_cleaning(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: int | None) -> CleaningReport:
@@ -57,20 +79,26 @@ def report_cleaning(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: in
     def number(fault: str) -> int:
         return int(faults.get(fault, {"clicks": 0})["clicks"])
 
-    bots = bot_events = None
+    bots = bot_events = busiest = None
     if cleaned.bots is not None:
         bots = bot_events = _row(cleaned.bots.aggregate(users=lambda t: t.count()))["users"]
         if bots:
-            theirs = cleaned.timely.semi_join(cleaned.bots, "user_key")
-            bot_events = _row(theirs.aggregate(rows=lambda t: t.count()))["rows"]
+            theirs = (
+                cleaned.timely.semi_join(cleaned.bots, "user_key").group_by("user_key").agg(rows=lambda t: t.count())
+            )
+            bot_events = _row(theirs.aggregate(rows=lambda t: t.rows.sum()))["rows"]
+            busiest = theirs.order_by([ibis.desc("rows"), "user_key"]).limit(1).to_pyarrow()["user_key"][0].as_py()
     return CleaningReport(
         events=facts["rows"],
+        respelled=facts.get("respelled"),
         duplicates=again["rows"] - again["ids"],
+        relogged=_row(cleaned.relogged.aggregate(rows=lambda t: t.count()))["rows"],
         out_of_order=out_of_order,
         late=facts.get("late"),
         future=facts.get("future"),
         bot_events=bot_events,
         bots=bots,
+        busiest_bot=busiest,
         unmatched_clicks=number(UNMATCHED),
         early_clicks=number(EARLY) if timed else None,
         skewed_clicks=int(faults.get("", {"skewed": 0})["skewed"]) if timed else None,

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from clickscape.clicks.cleaning import Engine, no_rows
+from clickscape.clicks.values import Values
 
 _BUCKETS = 1 << 22
 
@@ -21,8 +22,10 @@ _BUCKETS = 1 << 22
 def engine(connection: Any) -> Engine:
     """Return how the DuckDB at `connection` computes the intermediate tables."""
 
-    def repeated(events: ibis.Table) -> ibis.Table:
-        key = _hash(events.event_id)
+    def repeated(events: ibis.Table, columns: list[str]) -> ibis.Table:
+        key = ibis.literal(0, "uint64")
+        for name in columns:
+            key = _hash_with(events[name].cast("string"), key)
         hashes = np.sort(events.select(key=key).to_pyarrow()["key"].drop_null().to_numpy())
         return _those_in(events, key, np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
 
@@ -41,11 +44,32 @@ def engine(connection: Any) -> Engine:
     return Engine(repeated, suspects, keep=lambda table: table.cache(), empty=no_rows)
 
 
-@ibis.udf.scalar.builtin(name="hash", signature=(("string",), "uint64"))  # type: ignore[untyped-decorator]
-def _hash(text: str) -> int:  # type: ignore[empty-body]
-    """DuckDB's own hash; Ibis' portable `hash()` wraps it in two slow casts."""
+def _seconds(time: Any) -> Any:
+    """A timestamp, or a text that may be one, as whole seconds since 1970."""
+    if time.type().is_string():
+        time = time.try_cast("timestamp('UTC')")
+    return (_epoch_us(time) // 1_000_000).cast("int64")
+
+
+@ibis.udf.scalar.builtin(name="epoch_us", signature=(("timestamp('UTC')",), "int64"))  # type: ignore[untyped-decorator]
+def _epoch_us(time: Any) -> int:  # type: ignore[empty-body]
+    """DuckDB's own microseconds since 1970; Ibis' way casts the time zone away first, a third of the whole reading."""
+
+
+@ibis.udf.scalar.builtin(name="nfc_normalize", signature=(("string",), "string"))  # type: ignore[untyped-decorator]
+def composed(text: str) -> str:  # type: ignore[empty-body]
+    """A text in Unicode's composed form (NFC), in which é is one character."""
+
+
+@ibis.udf.scalar.builtin(name="hash", signature=(("string", "uint64"), "uint64"))  # type: ignore[untyped-decorator]
+def _hash_with(text: str, other: int) -> int:  # type: ignore[empty-body]
+    """DuckDB's own hash of a text and a hash; Ibis' portable `hash()` wraps it in two slow casts."""
 
 
 @ibis.udf.scalar.builtin(name="hash", signature=(("string", "int64"), "uint64"))  # type: ignore[untyped-decorator]
 def _hash_of_two(text: str, number: int) -> int:  # type: ignore[empty-body]
     """The same hash of a text and a number together."""
+
+
+VALUES = Values(_seconds, normalize=composed)
+"""How files are converted: a text that is no time is null, and an accent encoded in two ways is the same."""

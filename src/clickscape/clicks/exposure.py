@@ -16,7 +16,7 @@ from clickscape.clicks.likelihood import Maximum, maximize
 from clickscape.clicks.position import Examination, comparable, uncorrected
 
 MAX_VALUES = 400
-"""Values of a stratum column, at most; with more it is an identifier, not a stratum."""
+"""Positions, and values of a stratum column, at most; with more it is an identifier, not a stratum."""
 
 _PRIOR_PRECISION = 1.0  # log effects of strata are about N(0, 1): e times more or less, far wider than days differ
 _FAINT = 1e-3  # shared errors whose root mean square over the creatives is smaller are dropped
@@ -79,6 +79,8 @@ def _positions(cells: Cells, correct: bool) -> tuple[Examination, tuple | None]:
     positions = tuple(int(value) for value in cells.position.values)
     if not correct:
         return uncorrected(positions, reason="position_correction is off"), None
+    if len(positions) > MAX_VALUES:
+        return uncorrected(positions, reason=f"{len(positions):,} positions; at most {MAX_VALUES} are corrected"), None
     rows = comparable(
         cells.creative, cells.position.code, positions, impressions=cells.impressions, clicks=cells.clicks
     )

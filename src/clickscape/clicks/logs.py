@@ -6,7 +6,7 @@ DuckDB; the same expressions run on any engine that Ibis reaches. What comes out
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -16,11 +16,13 @@ import duckdb
 import ibis
 import pyarrow as pa
 
-from clickscape.clicks import cleaning, duckdb_engine, sources
+from clickscape.clicks import cleaning, duckdb_engine, log_files, sources
 from clickscape.clicks.cells import STRATA, Stratum
-from clickscape.clicks.checks import check_cleaned, check_counts, check_events, check_numbers
+from clickscape.clicks.checks import check_cleaned, check_counts, check_events, check_numbers, check_shares
 from clickscape.clicks.cleaning_report import CleaningReport, out_of_order, report_cleaning
-from clickscape.clicks.sources import LogLocation, Source
+from clickscape.clicks.locations import LogLocation
+from clickscape.clicks.sources import Source
+from clickscape.clicks.spelling import in_known_spelling
 from clickscape.config import ClicksConfig
 from clickscape.errors import ClickscapeError, ConfigError, LogError
 
@@ -29,10 +31,14 @@ _KEYS = ("creative_id", "product_id", "position")
 
 @dataclass(frozen=True)
 class Log:
-    """A checked log: its `counts` and, for a log of events, the report of its cleaning."""
+    """A checked log: its `counts` and, for a log of events, the report of its cleaning.
+
+    `newest`: when the last event happened, in seconds since 1970, None where the log has no times.
+    """
 
     counts: ibis.Table
     cleaning: CleaningReport | None
+    newest: int | None = None
 
 
 def read(
@@ -54,18 +60,20 @@ def read(
     connection = connection or connect()
     location = log if isinstance(log, LogLocation) else LogLocation(table=log.get_name())
     names = {str(name): called for name, called in config.columns.items()}
-    with _reading(location):
+    with _reading(location, names):
         if isinstance(log, LogLocation):
             source = sources.read(location, connection=connection, columns=names)
         else:
             source = sources.as_source(log, where=str(location), columns=names)
-        counted, report = _count(source, location, by=by, config=config, now=now or datetime.now(UTC), duck=connection)
-        local = connection.create_table("counts", counted, temp=True, overwrite=True)
-        known = connection.create_table("creatives", creatives, temp=True, overwrite=True)
-        checked = check_counts(
-            local, known, where=source.where, events=source.table if source.kind == "events" else None
+        counted, report, newest = _count(
+            source, location, by=by, config=config, now=now or datetime.now(UTC), duck=connection
         )
-    return Log(checked, report)
+        known = connection.create_table("creatives", creatives, temp=True, overwrite=True)
+        respelled = in_known_spelling(ibis.memtable(counted), known, where=source.where)
+        local = connection.create_table("counts", respelled, temp=True, overwrite=True)
+        events = source.table if source.kind == "events" else None
+        checked = check_counts(local, known, where=source.where, events=events, report=report)
+    return Log(checked, report, newest)
 
 
 def connect(*, threads: int = 2, memory: str = "1GB") -> Any:
@@ -91,8 +99,8 @@ def counts(
 
 def _count(
     source: Source, location: LogLocation, *, by: Sequence[Stratum], config: ClicksConfig, now: datetime, duck: Any
-) -> tuple[pa.Table, CleaningReport | None]:
-    """The counts of either kind of log, in memory, and the cleaning report of a log of events."""
+) -> tuple[pa.Table, CleaningReport | None, int | None]:
+    """The counts of either kind of log, in memory; of a log of events its cleaning report and newest time."""
     if source.kind == "counts":
         check_numbers(source.table, where=source.where)
         keys = [*_KEYS, *_present(by, source.table)]
@@ -100,15 +108,18 @@ def _count(
             impressions=lambda table: table.impressions.sum().cast("int64"),
             clicks=lambda table: table.clicks.sum().cast("int64"),
         )
-        return added.to_pyarrow(), None
+        return added.to_pyarrow(), None, None
     facts = check_events(source.table, where=source.where, config=config, now=now)
     engine = duckdb_engine.engine(duck) if location.files else cleaning.CACHED
     moment = now if facts.get("future") else None  # nothing to leave out: the comparison is saved in every pass
-    cleaned = cleaning.clean(source.table, config=config, now=moment, engine=engine)
-    check_cleaned(cleaned, where=source.where, config=config)
-    disorder = out_of_order(source.table, connection=duck) if location.files else None
+    checked_only = [name for name in source.table.columns if name.startswith("given_") or name == "respelled"]
+    events = source.table.drop(*checked_only)
+    cleaned = cleaning.clean(events, config=config, now=moment, engine=engine)
+    check_cleaned(cleaned, where=source.where)
+    disorder = out_of_order(events, connection=duck) if location.files else None
     report = report_cleaning(cleaned, facts=facts, out_of_order=disorder)
-    return tally(cleaned.events, by=by).to_pyarrow(), report
+    check_shares(cleaned, report, facts=facts, where=source.where, config=config)
+    return tally(cleaned.events, by=by).to_pyarrow(), report, facts.get("newest")
 
 
 def tally(events: ibis.Table, *, by: Sequence[Stratum]) -> ibis.Table:
@@ -130,13 +141,14 @@ def _present(by: Sequence[Stratum], table: ibis.Table) -> list[str]:
 
 
 @contextmanager
-def _reading(location: LogLocation) -> Iterator[None]:
+def _reading(location: LogLocation, names: Mapping[str, str]) -> Iterator[None]:
     """Engines' own errors as one line; those of a database without its words, which may quote the address."""
     try:
         yield
     except ClickscapeError:
         raise
     except (duckdb.Error, ibis.common.exceptions.IbisError, pa.ArrowException) as error:
+        log_files.explain(location.files, wanted=sources.wanted_columns(names), ids=sources.id_columns(names))
         said = type(error).__name__ if not location.files else str(error).strip().splitlines()[0]
     except Exception as error:
         if location.files:

@@ -1,15 +1,13 @@
-"""Where a click log comes from: files of several formats, or a table of any database that Ibis reaches.
+"""A click log as one table of events or of counts with clickscape's own column names and types.
 
-Whatever it is called there, it becomes a table of events or of counts with clickscape's own column names and types, and
-times become whole seconds since 1970 in UTC, so that no rule after this file depends on an engine's time zone. Files
-and addresses come from outside: names are quoted by Ibis, and an address is never shown with what may be a secret.
+It comes from files of several formats (`log_files`), or from a table of any database that Ibis reaches. Times become
+whole seconds since 1970 in UTC, so that no rule after this file depends on an engine's time zone. Files and addresses
+come from outside: names are quoted by Ibis, and an address is never shown with what may be a secret.
 """
 
 from __future__ import annotations
 
-import glob
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -17,38 +15,23 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import ibis
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from clickscape.clicks import duckdb_engine, log_files, values
 from clickscape.clicks.cells import NAMED_STRATA
-from clickscape.config import ClicksConfig
+from clickscape.clicks.locations import LogLocation, redact
+from clickscape.clicks.values import Values
 from clickscape.config.environment import ALLOWED, allowed
 from clickscape.errors import LogError
 
 _EVENT_TEXTS = ("event_id", "kind", "decision_id", "creative_id", "product_id")
 _TEXTS = ("user_key", *NAMED_STRATA)
 _TIMES = {"ts": "at", "received_at": "received"}
+_IDS = frozenset({"event_id", "decision_id", "creative_id", "product_id", "user_key"})
 _EVENTS = (*_EVENT_TEXTS, "position", *_TIMES, *_TEXTS)
 _COUNTS = ("creative_id", "product_id", "impressions", "clicks", "position", "day", *NAMED_STRATA)
 _COUNT_TEXTS = ("creative_id", "product_id")
 _COUNT_NUMBERS = ("impressions", "clicks")
 _ALIASES = {"impressions": "exp_impression_cnt", "clicks": "exp_click_cnt"}  # the public CreativeRanking lists
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-
-
-@dataclass(frozen=True)
-class LogLocation:
-    """Where a log is stored: `files`, or else the `table` of a database at `url` (as the settings name it)."""
-
-    files: tuple[Path, ...] = ()
-    url: str = ""
-    table: str = ""
-    folder: Path | None = None
-
-    def __str__(self) -> str:
-        if not self.files:
-            return f"{redact(self.url)}, table {self.table}" if self.url else f"table {self.table}"
-        return str(self.folder or self.files[0])
 
 
 @dataclass(frozen=True)
@@ -60,133 +43,117 @@ class Source:
     where: str
 
 
-def locate(folder: Path, config: ClicksConfig) -> LogLocation:
-    """Find the log that `config.source` names, else events/*.parquet or counts.parquet in `folder`.
-
-    A file that `config.source` names is looked for beside `folder`. LogError where there is no log, or two.
-    """
-    if is_address(config.source):
-        if not config.table:
-            raise LogError(f"{redact(config.source)} is a database without a table. Name one with --table or `table`.")
-        return LogLocation(url=config.source, table=config.table)
-    if config.source:
-        pattern = str(folder.parent / Path(config.source).expanduser())
-        found = sorted(path for name in glob.glob(pattern, recursive=True) if (path := Path(name)).is_file())
-        if not found:
-            raise LogError(f"{pattern}: no such file. Correct the path; quote a glob, so that the shell keeps it.")
-        return LogLocation(files=tuple(found), folder=Path(pattern))
-    events, counts = sorted((folder / "events").glob("[!.]*.parquet")), folder / "counts.parquet"
-    if events and counts.exists():
-        raise LogError(f"{folder}: both events/ and counts.parquet would count every click twice. Delete one of them.")
-    if not events and not counts.exists():
-        raise LogError(f"{folder}: no click log. Put Parquet files into events/, or a counts.parquet.")
-    return LogLocation(files=tuple(events), folder=folder / "events") if events else LogLocation((counts,))
-
-
 def read(location: LogLocation, *, connection: Any, columns: Mapping[str, str] | None = None) -> Source:
     """Return the log there as a table; `connection`: the DuckDB that reads files. LogError for missing columns."""
     names = columns or {}
     if location.url:
         return as_source(_table_of(location), where=str(location), columns=names)
-    table, where = _read_files(location.files, connection=connection, columns=names), str(location)
-    if not _is_counts(table, names):
-        for file in location.files:
-            if file.suffix == ".parquet":
-                _require(_EVENT_TEXTS, _parquet_columns(file), names, where=str(file))
-    return as_source(table, where=where, columns=names, seconds=_duckdb_seconds)
+    parts = log_files.read(location, connection=connection, wanted=wanted_columns(names), ids=id_columns(names))
+    read = [as_source(part.table, where=part.where, columns=names, engine=duckdb_engine.VALUES) for part in parts]
+    others = [part.where for part in read if part.kind != read[0].kind]
+    if others:
+        raise LogError(f"{others[0]}: not {read[0].kind} as {read[0].where} holds. Name files of one kind.")
+    return Source(read[0].kind, _union([part.table for part in read]), str(location))
 
 
 def as_source(
-    table: ibis.Table,
-    *,
-    where: str,
-    columns: Mapping[str, str] | None = None,
-    seconds: Callable[[Any], Any] | None = None,
+    table: ibis.Table, *, where: str, columns: Mapping[str, str] | None = None, engine: Values = values.PORTABLE
 ) -> Source:
     """Return events or counts, whichever the columns are of, with clickscape's names and types."""
     names = columns or {}
     if _is_counts(table, names):
-        return Source("counts", counts_of(table, where=where, columns=names), where)
-    return Source("events", events_of(table, where=where, columns=names, seconds=seconds or portable_seconds), where)
+        return Source("counts", counts_of(table, where=where, columns=names, engine=engine), where)
+    return Source("events", events_of(table, where=where, columns=names, engine=engine), where)
+
+
+def wanted_columns(columns: Mapping[str, str]) -> frozenset[str]:
+    """Return what the log may call the columns that are read."""
+    return frozenset(columns.get(name, name) for name in (*_EVENTS, *_COUNTS)) | set(_ALIASES.values())
+
+
+def id_columns(columns: Mapping[str, str]) -> frozenset[str]:
+    """Return what the log calls the columns whose texts say which event, creative, product or user it is."""
+    return frozenset(columns.get(name, name) for name in _IDS)
 
 
 def events_of(
-    table: ibis.Table,
-    *,
-    where: str,
-    columns: Mapping[str, str] | None = None,
-    seconds: Callable[[Any], Any] | None = None,
+    table: ibis.Table, *, where: str, columns: Mapping[str, str] | None = None, engine: Values = values.PORTABLE
 ) -> ibis.Table:
     """Return events with event_id, kind, decision_id, creative_id, product_id and the optional columns of the log.
 
     Optional: position (a column of nulls where the log has none), at and received (whole seconds since 1970, UTC),
-    user_key, placement, device, audience, filename.
+    user_key, placement, device, audience, filename. Where a position or a time came in a type that may hold something
+    else, `given_position`, `given_at` and `given_received` are the texts that came; `respelled`: whether an id was not
+    in Unicode's composed form.
     """
     names = columns or {}
     _require(_EVENT_TEXTS, table.columns, names, where=where)
-    picked = {name: table[names.get(name, name)].cast("string") for name in _EVENT_TEXTS}
-    position = _find("position", table.columns, names)
-    picked["position"] = table[position].cast("int32") if position else ibis.null("int32")
+    picked = _texts(table, (*_EVENT_TEXTS, *_TEXTS), where=where, columns=names, engine=engine)
+    picked |= _position(table, names)
     for name, ours in _TIMES.items():
         if found := _find(name, table.columns, names):
-            picked[ours] = (seconds or portable_seconds)(_timestamp(table[found], where=where))
-    for name in _TEXTS:
-        if found := _find(name, table.columns, names):
-            picked[name] = table[found].cast("string")
-    if "filename" in table.columns:
-        picked["filename"] = table.filename
+            picked[ours] = values.seconds(table[found], where=where, engine=engine)
+            if not table[found].type().is_temporal():
+                picked[f"given_{ours}"] = table[found].cast("string")
+    if log_files.FILE in table.columns:
+        picked["filename"] = table[log_files.FILE]
     return table.select(**picked)
 
 
-def counts_of(table: ibis.Table, *, where: str, columns: Mapping[str, str] | None = None) -> ibis.Table:
+def counts_of(
+    table: ibis.Table, *, where: str, columns: Mapping[str, str] | None = None, engine: Values = values.PORTABLE
+) -> ibis.Table:
     """Return counts: creative_id, product_id, position, impressions, clicks, any of day, placement, device, audience.
 
-    Numbers that are not whole, NaN among them, become null, which the check refuses.
+    Numbers that are not whole, NaN among them, become null, which the check refuses; `given_impressions`,
+    `given_clicks` and `given_position` are the texts that came.
     """
     names = columns or {}
     _require(_COUNTS[:4], table.columns, names, where=where)
-    picked = {name: table[names.get(name, name)].cast("string") for name in _COUNT_TEXTS}
-    position = _find("position", table.columns, names)
-    picked["position"] = table[position].cast("int32") if position else ibis.null("int32")
+    picked = _texts(table, (*_COUNT_TEXTS, *NAMED_STRATA), where=where, columns=names, engine=engine)
+    picked |= _position(table, names)
     for name in _COUNT_NUMBERS:
-        picked[name] = whole(table[_find(name, table.columns, names)])
+        column = table[_find(name, table.columns, names)]
+        picked |= {name: values.whole(column), f"given_{name}": column.cast("string")}
     if found := _find("day", table.columns, names):
-        picked["day"] = table[found].cast("date")
-    for name in NAMED_STRATA:
-        if found := _find(name, table.columns, names):
-            picked[name] = table[found].cast("string")
+        picked["day"] = values.day(table[found], where=where)
+    if log_files.FILE in table.columns:
+        picked["filename"] = table[log_files.FILE]
     return table.select(**picked)
 
 
-def whole(number: Any) -> Any:
-    """Return a numeric column as int64, null where it is not whole (`NaN >= 0` is true in DuckDB, false elsewhere)."""
-    if not number.type().is_floating():
-        return number.cast("int64")
-    usable = ~number.isnan() & ~number.isinf() & (number == number.floor())
-    return ibis.ifelse(usable, number, ibis.null(number.type())).cast("int64")
+def _texts(
+    table: ibis.Table, wanted: tuple[str, ...], *, where: str, columns: Mapping[str, str], engine: Values
+) -> dict[str, Any]:
+    """Those of the wanted columns that are there, as texts; and whether normalizing changed one."""
+    found = {name: called for name in wanted if (called := _find(name, table.columns, columns))}
+    texts = {name: values.text(table[called], where=where) for name, called in found.items()}
+    if not engine.normalize:
+        return texts
+    composed = {name: engine.normalize(text) for name, text in texts.items()}
+    changed = [(composed[name] != texts[name]).fill_null(False) for name in texts if name in _IDS]
+    return {**composed, "respelled": ibis.or_(*changed)}
 
 
-def portable_seconds(time: Any) -> Any:
-    """Return a timestamp as whole seconds since 1970, UTC, rounded down: engines differ in how they cast a fraction."""
-    return time.epoch_seconds().floor().cast("int64")
+def _position(table: ibis.Table, columns: Mapping[str, str]) -> dict[str, Any]:
+    found = _find("position", table.columns, columns)
+    if not found:
+        return {"position": ibis.null("int32")}
+    number = values.whole(table[found])
+    position = {"position": ibis.ifelse(number.abs() < 2**31, number, ibis.null("int64")).cast("int32")}
+    return position | ({} if table[found].type().is_integer() else {"given_position": table[found].cast("string")})
 
 
-def is_address(source: str) -> bool:
-    """Return whether a source is the connection URL of a database rather than a file."""
-    return _URL.match(source) is not None
-
-
-def redact(address: str) -> str:
-    """Return an address without user, password and parameters; only its scheme when it is ambiguous."""
-    scheme = address.split("://", maxsplit=1)[0]
-    try:
-        parts = urlsplit(address)
-        if "@" in parts.path + parts.query + parts.fragment:
-            return f"{scheme}://…"
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return f"{scheme}://…"
-    return f"{scheme}://{parts.hostname or ''}{port}{parts.path}"
+def _union(tables: list[ibis.Table]) -> ibis.Table:
+    """All rows of tables that may lack columns of each other."""
+    kinds = {name: table[name].type() for table in tables for name in table.columns}
+    aligned = [
+        table.select(
+            **{name: table[name] if name in table.columns else ibis.null(kind) for name, kind in kinds.items()}
+        )
+        for table in tables
+    ]
+    return ibis.union(*aligned, distinct=False) if len(aligned) > 1 else tables[0]
 
 
 def _table_of(location: LogLocation) -> ibis.Table:
@@ -223,28 +190,6 @@ def _databases() -> set[str]:
     return {entry.name for entry in ibis.util.backend_entry_points()}
 
 
-def _read_files(files: tuple[Path, ...], *, connection: Any, columns: Mapping[str, str]) -> ibis.Table:
-    suffixes = {file.suffix.lower() for file in files}
-    if len(suffixes) > 1:
-        raise LogError(f"{files[0].parent}: files of several kinds ({', '.join(sorted(suffixes))}). Name one kind.")
-    paths = [glob.escape(str(file)) for file in files]
-    match suffixes.pop():
-        case ".parquet":
-            for file in files:
-                _parquet_columns(file)
-            return connection.read_parquet(paths, filename=True, union_by_name=True)
-        case ".csv" | ".tsv":  # all text, else an id such as 007 would be read as the number 7
-            return connection.read_csv(paths, filename=True, union_by_name=True, header=True, all_varchar=True)
-        case ".jsonl" | ".ndjson":
-            options = {"format": "newline_delimited", "filename": True, "union_by_name": True}
-            found = connection.read_json(paths, **options).columns
-            wanted = {columns.get(name, name) for name in {*_EVENTS, *_COUNTS}} | set(_ALIASES.values())
-            texts = {name: "VARCHAR" for name in found if name in wanted}  # else ids that look like UUIDs change case
-            return connection.read_json(paths, columns=texts, **options) if texts else ibis.memtable({"none": [""]})
-        case other:
-            raise LogError(f"{files[0]}: {other or 'no ending'} is no kind of log. Use .parquet, .csv or .jsonl.")
-
-
 def _is_counts(table: ibis.Table, columns: Mapping[str, str]) -> bool:
     """Whether it has a column of counts, and none that says what kind of event a row is."""
     has_counts = any(_find(name, table.columns, columns) for name in _COUNT_NUMBERS)
@@ -253,11 +198,14 @@ def _is_counts(table: ibis.Table, columns: Mapping[str, str]) -> bool:
 
 def _find(name: str, among: Any, columns: Mapping[str, str]) -> str:
     """What the log calls a column, or an empty string when it has none."""
-    wanted = columns.get(name, name)
-    if wanted in among:
-        return wanted
-    alias = _ALIASES.get(name, "")
-    return alias if alias in among and name not in columns else ""
+    names = [columns.get(name, name)] + ([_ALIASES[name]] if name in _ALIASES and name not in columns else [])
+    for wanted in names:
+        if wanted in among:
+            return wanted
+        for column in among:  # a header " Position" is no other column than position
+            if column.strip().casefold() == wanted.casefold():
+                return str(column)
+    return ""
 
 
 def _require(wanted: tuple[str, ...], among: Any, columns: Mapping[str, str], *, where: str) -> None:
@@ -268,27 +216,3 @@ def _require(wanted: tuple[str, ...], among: Any, columns: Mapping[str, str], *,
             f"{where}: no column {called!r}; expected {', '.join(wanted)}. Add the column, or say in [clicks] columns "
             f"what it is called."
         )
-
-
-def _timestamp(column: Any, *, where: str) -> Any:
-    if column.type().is_string():
-        return column.cast("timestamp('UTC')")
-    if not (column.type().is_timestamp() or column.type().is_date()):
-        raise LogError(f"{where}: column {column.get_name()!r} is {column.type()}, expected a timestamp. Convert it.")
-    return column if column.type().is_timestamp() else column.cast("timestamp")
-
-
-@ibis.udf.scalar.builtin(name="epoch_us", signature=(("timestamp('UTC')",), "int64"))  # type: ignore[untyped-decorator]
-def _epoch_us(time: Any) -> int:  # type: ignore[empty-body]
-    """DuckDB's own microseconds since 1970; Ibis' way casts the time zone away first, a third of the whole reading."""
-
-
-def _duckdb_seconds(time: Any) -> Any:
-    return (_epoch_us(time) // 1_000_000).cast("int64")
-
-
-def _parquet_columns(file: Path) -> list[str]:
-    try:
-        return list(pq.read_schema(file).names)
-    except (pa.ArrowException, OSError) as error:
-        raise LogError(f"{file}: not a Parquet file ({error}). Export it again.") from None

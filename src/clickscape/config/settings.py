@@ -40,8 +40,9 @@ class ClicksConfig(StageConfig):
 
     source: str = Field(
         "",
-        description="log elsewhere: file, glob (.parquet, .csv, .jsonl) or connection URL of a database, in which "
-        "${NAME} is a variable listed in CLICKSCAPE_ALLOWED_ENV; empty: clicks/events/*.parquet or counts.parquet",
+        description="log elsewhere: file, folder, glob (.parquet, .csv, .jsonl) or connection URL of a database, in "
+        "which ${NAME} is a variable listed in CLICKSCAPE_ALLOWED_ENV; empty: files below clicks/events/, or "
+        "clicks/counts.parquet",
     )
     table: str = Field("", description="table of the database that source names, as name or schema.name")
     columns: dict[LogColumn, str] = Field(
@@ -61,6 +62,13 @@ class ClicksConfig(StageConfig):
     )
     max_unmatched_share: float = Field(
         0.2, ge=0, le=1, description="share of clicks without their impression above which the log is refused"
+    )
+    max_untimely_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="share of clicks left out for their time (before or too long after their impression, received too "
+        "late, in the future) above which the log is refused",
     )
     position_correction: bool = Field(True, description="scale impressions to expected examinations")
     within_strata: bool = Field(

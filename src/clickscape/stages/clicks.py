@@ -5,57 +5,59 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 
 from clickscape import clicks as click_room
-from clickscape.clicks import ctr, logs, pairs, sources
+from clickscape.clicks import ctr, locations, logs, pairs
 from clickscape.clicks.cells import STRATA, Stratum
 from clickscape.clicks.cleaning_report import CleaningReport
+from clickscape.clicks.locations import ENDINGS, LogLocation
 from clickscape.clicks.logs import Log
 from clickscape.clicks.report import ClickReport
 from clickscape.config import ClicksConfig
-from clickscape.errors import WorkspaceError
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import CreativePair
 from clickscape.workspace import CREATIVES, Manifest, Workspace, fingerprint
 
 STAGE = "clicks"
 _NEVER_SERVED = ("draft", "approved", "rejected")
+_LISTED = 5  # names in one line, at most
 
 
-def clicks(workspace: Workspace, config: ClicksConfig) -> Stage[Manifest]:
+def clicks(workspace: Workspace, config: ClicksConfig, *, now: datetime | None = None) -> Stage[Manifest]:
     """Write clicks/estimates.parquet and clicks/pairs.parquet; returns the run's manifest.
 
-    A finished run is reused where the log is files; what a database says now is always asked. Its address enters the
-    manifest without user, password and parameters.
+    A finished run is reused where the log is files and no event was, or is at `now` (UTC, the present), in the future;
+    what a database says now is always asked. Its address enters the manifest without user, password and parameters.
     """
-    if not config.source and not workspace.events_folder.exists() and not workspace.counts_path.exists():
-        raise WorkspaceError(f"{workspace.clicks} has no click log. Put events/*.parquet or counts.parquet there.")
-    location = sources.locate(workspace.clicks, config)
+    now = now or datetime.now(UTC)
+    location = locations.locate(workspace.clicks, config)
     categories = departments(workspace)
     inputs = {
-        "log": [fingerprint(file) for file in location.files] or str(location),
+        "log": [[location.name(file), fingerprint(file)] for file in location.files] or str(location),
+        "unread": [location.name(file) for file in location.unread],
         "creatives": served_fingerprint(workspace),
         "categories": categories,
     }
-    noted = config.model_copy(update={"source": sources.redact(config.source)}) if location.url else config
+    noted = config.model_copy(update={"source": locations.redact(config.source)}) if location.url else config
     done = workspace.finished(STAGE, noted, inputs) if location.files else None
-    if done:
+    if done and not _depends_on_time(done, config, now):
         yield Progress(STAGE, 1, 1, "reused")
         return done
     with workspace.start_run(STAGE, noted, inputs) as run:
         yield Progress(STAGE, 0, 1, "counting")
-        log = read_log(workspace, config=config)
+        log = read_log(workspace, config=config, now=now)
         report = click_room.estimate(log.counts, config=config, categories=categories)
         outputs = [estimates_path(workspace), pairs_path(workspace)]
         for path, table in zip(outputs, (report.estimates, report.pair_table), strict=True):
             workspace.write_table(path, table)
         yield Progress(STAGE, 1, 1)
         cleaned = asdict(log.cleaning) if log.cleaning else None
-        result = {**_figures(report), "log": cleaned, "summary": _summary(report, log.cleaning)}
+        result = {**_figures(report), "log": cleaned, "newest": log.newest}
+        result["summary"] = [*_unread(location), *_summary(report, log.cleaning)]
         return run.finish(outputs=outputs, result=result)
 
 
@@ -70,7 +72,7 @@ def read_log(
     config = config or workspace.settings.clicks
     creatives = workspace.read_table(workspace.creatives_path, CREATIVES)
     known = creatives.select(["creative_id", "product_id"])
-    return logs.read(sources.locate(workspace.clicks, config), creatives=known, config=config, by=by, now=now)
+    return logs.read(locations.locate(workspace.clicks, config), creatives=known, config=config, by=by, now=now)
 
 
 def estimates_path(workspace: Workspace) -> Path:
@@ -110,6 +112,23 @@ def departments(workspace: Workspace) -> dict[str, str] | None:
     if not workspace.products_path.exists():
         return None
     return {product.product_id: product.department for product in workspace.products()}
+
+
+def _depends_on_time(done: Manifest, config: ClicksConfig, now: datetime) -> bool:
+    """Return whether events were in the future when a run ended, or are now: the clock alone changes what counts."""
+    if (done.result["log"] or {}).get("future"):
+        return True
+    newest = done.result.get("newest")
+    return newest is not None and newest > now.timestamp() + config.clock_skew_seconds
+
+
+def _unread(location: LogLocation) -> list[str]:
+    """Return a line that names the files beside the log that are not read."""
+    names = [repr(location.name(file)) for file in location.unread]
+    if not names:
+        return []
+    listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else "")
+    return [f"not read below {location.root}: {listed}; files of a log end in {', '.join(ENDINGS)}"]
 
 
 def _figures(report: ClickReport) -> dict[str, object]:

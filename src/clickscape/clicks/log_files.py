@@ -1,0 +1,207 @@
+"""Files of a log as tables of the DuckDB that reads them, one table for all files of the same columns and types.
+
+The columns and types are those of the files' own headers, never guessed from a sample: CSV and JSON are texts, whatever
+they look like, and Parquet files whose types differ are not forced into a common one. Rows stream; only what cannot be
+read is gone through line by line, to say which line it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clickscape.clicks.locations import LogLocation
+from clickscape.errors import LogError
+
+FILE = "clickscape_file"
+"""The column of a part that says which file a row is in; a log may have a column `filename` of its own."""
+
+_BLOCK = 1 << 20
+_HEADER = 1 << 20  # characters of a header line, at most
+_DELIMITERS = ",;\t|"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files of one layout as a table with a column FILE; `where`: the first of them, for messages."""
+
+    table: ibis.Table
+    where: str
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What files of one table share: columns with their types, columns that folders give, how a CSV is split."""
+
+    columns: tuple[tuple[str, str], ...]
+    given: tuple[tuple[str, str | None], ...] = ()
+    delimiter: str = ""
+    strict: bool = True
+
+
+def read(location: LogLocation, *, connection: Any, wanted: frozenset[str], ids: frozenset[str]) -> list[Part]:
+    """Return the files as tables of a DuckDB; `wanted`: columns of a log as it calls them; `ids`: those with ids.
+
+    LogError for a file that cannot be read, a column that is there twice, and ids in JSON such as 7.0.
+    """
+    if location.files[0].suffix.lower() in (".jsonl", ".ndjson"):
+        keys = _json_keys(location.files, connection=connection, ids=ids)
+    layouts: dict[_Layout, list[Path]] = {}
+    for file in location.files:
+        match file.suffix.lower():
+            case ".parquet":
+                layout = _Layout(tuple(sorted((name, kind) for name, kind in _parquet(file) if _known(name, wanted))))
+            case ".csv" | ".tsv":
+                layout = _csv_layout(file, wanted)
+            case _:
+                layout = _Layout(tuple((name, "") for name in sorted(keys[str(file)]) if _known(name, wanted)))
+        names = [name.strip().casefold() for name, _ in layout.columns if _known(name, wanted)]
+        if twice := [one for one, other in pairwise(sorted(names)) if one == other]:
+            raise LogError(f"{file}: column {twice[0]!r} is there twice. Delete or rename one of them.")
+        folders = location.folder_columns(file).items()
+        given = tuple((name, value) for name, value in folders if _known(name, wanted) and name.casefold() not in names)
+        layout = _Layout(layout.columns, given, layout.delimiter, layout.strict)
+        layouts.setdefault(layout, []).append(file)
+    return [Part(_table(layout, files, connection), str(files[0])) for layout, files in layouts.items()]
+
+
+def explain(files: Iterable[Path], *, wanted: frozenset[str], ids: frozenset[str]) -> None:
+    """Raise the LogError of the first row that cannot be read, with its line; return if every row can be."""
+    for file in files:
+        match file.suffix.lower():
+            case ".csv" | ".tsv":
+                _check_csv(file, _csv_layout(file, wanted).delimiter)
+            case ".jsonl" | ".ndjson":
+                _check_json(file, ids)
+
+
+def _known(name: str, wanted: frozenset[str]) -> bool:
+    return name.strip().casefold() in {one.casefold() for one in wanted}
+
+
+def _table(layout: _Layout, files: list[Path], connection: Any) -> ibis.Table:
+    options: dict[str, Any] = {"filename": FILE, "hive_partitioning": False}
+    paths = [str(file) for file in files]
+    texts = {name: "VARCHAR" for name, _ in layout.columns}
+    if layout.delimiter:
+        options |= {"auto_detect": False, "header": True, "delim": layout.delimiter, "quote": '"', "escape": '"'}
+        table = connection.read_csv(paths, columns=texts, strict_mode=layout.strict, **options)
+    elif files[0].suffix.lower() == ".parquet":
+        table = connection.read_parquet(paths, union_by_name=True, **options)
+    elif texts:
+        table = connection.read_json(paths, columns=texts, format="newline_delimited", **options)
+    else:
+        table = ibis.memtable({FILE: paths})
+    return table.mutate(**{name: ibis.literal(value, "string") for name, value in layout.given})
+
+
+def _parquet(file: Path) -> list[tuple[str, str]]:
+    try:
+        schema = pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise LogError(f"{file}: not a Parquet file ({error}). Export it again.") from None
+    return [(field.name, str(field.type)) for field in schema]
+
+
+def _csv_layout(file: Path, wanted: frozenset[str]) -> _Layout:
+    """The header's columns under the delimiter that finds most of the wanted ones in it."""
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            line = stream.readline(_HEADER).rstrip("\n")
+    except UnicodeDecodeError:
+        raise LogError(f"{file}: not UTF-8 text. Save it as CSV in UTF-8.") from None
+    if not line:
+        raise LogError(f"{file}: its first line is empty, expected the names of the columns. Export it again.")
+    delimiters = _DELIMITERS if file.suffix.lower() == ".csv" else "\t" + _DELIMITERS
+    rows = [(next(csv.reader([line], delimiter=delimiter)), delimiter) for delimiter in delimiters]
+    names, delimiter = max(rows, key=lambda row: (sum(_known(name, wanted) for name in row[0]), len(row[0])))
+    if len({name.casefold() for name in names}) < len(names):
+        twice = next(
+            one for one, other in pairwise(sorted(names, key=str.casefold)) if one.casefold() == other.casefold()
+        )
+        raise LogError(f"{file}: column {twice!r} is there twice. Delete or rename one of them.")
+    strict = not _has_mixed_ends(file)
+    if not strict:  # DuckDB reads mixed line ends only in a mode in which it drops surplus fields in silence
+        _check_csv(file, delimiter)
+    return _Layout(tuple((name, "") for name in names), delimiter=delimiter, strict=strict)
+
+
+def _has_mixed_ends(file: Path) -> bool:
+    """Whether lines end in more than one of CR, LF and CR LF."""
+    both = feeds = returns = 0
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            if block.endswith(b"\r"):
+                block += stream.read(1)
+            both, feeds, returns = both + block.count(b"\r\n"), feeds + block.count(b"\n"), returns + block.count(b"\r")
+    return (both > 0) + (feeds > both) + (returns > both) > 1
+
+
+def _check_csv(file: Path, delimiter: str) -> None:
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.reader(stream, delimiter=delimiter, strict=True)
+        width, start = 0, 1
+        try:
+            for row in rows:
+                width = width or len(row)
+                if row and len(row) != width:
+                    raise LogError(
+                        f"{file}, line {start}: {len(row)} fields, but {width} columns. Quote fields that hold "
+                        f"{delimiter!r}; a last line that is cut off means that the export was: repeat it."
+                    )
+                start = rows.line_num + 1
+        except csv.Error as error:
+            raise LogError(f"{file}, line {start}: a quote is not closed ({error}). Export the file again.") from None
+        except UnicodeDecodeError:
+            raise LogError(f"{file}, after line {start}: not UTF-8 text. Save it as CSV in UTF-8.") from None
+
+
+def _json_keys(files: tuple[Path, ...], *, connection: Any, ids: frozenset[str]) -> Mapping[str, set[str]]:
+    """The keys of each file's objects: a key that first comes in a late row is a column as well."""
+    query = r"""
+        SELECT filename, array_to_string(json_keys(json), chr(10)) AS keys, CASE
+            WHEN regexp_matches(json::VARCHAR, ':\s*-?[0-9]+[.eE]') THEN list_contains(json_type(json, $ids), 'DOUBLE')
+            ELSE false END AS fractional
+        FROM read_ndjson_objects($files, filename = true, hive_partitioning = false) GROUP BY ALL
+    """
+    paths = [f"$.{json.dumps(name)}" for name in sorted(ids)]
+    found: dict[str, set[str]] = {str(file): set() for file in files}
+    given = {"files": list(found), "ids": paths}
+    for name, joined, fractional in connection.con.execute(query, given).fetchall():
+        keys = (joined or "").split("\n")
+        if fractional or len(set(keys)) < len(keys):
+            _check_json(Path(name), ids)
+        found[name] |= set(keys)
+    return found
+
+
+def _check_json(file: Path, ids: frozenset[str]) -> None:
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            where = f"{file}, line {number}"
+            try:
+                pairs = json.loads(line, object_pairs_hook=list)
+            except ValueError as error:
+                raise LogError(f"{where}: not a JSON object ({error}). Correct it, or export the file again.") from None
+            if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+                raise LogError(f"{where}: not a JSON object. Write one event, {{…}}, a line.")
+            names = [name for name, _ in pairs]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise LogError(f"{where}: the key {twice[0]!r} is there twice. Delete one of them.")
+            for name, value in pairs:
+                if name in ids and isinstance(value, float):
+                    raise LogError(
+                        f"{where}: {name!r} is {json.dumps(value)}, expected text or a whole number, for 7.0 is "
+                        f"another id than 7. Write it as text."
+                    )

@@ -1,0 +1,114 @@
+"""Every file below the folder of a log counts or is named, whatever its name, depth and the folders above it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from tests.clicks.conftest import add_creatives, click, impression, write_parquet
+
+from clickscape.config import ClicksConfig
+from clickscape.errors import LogError
+from clickscape.stages.clicks import clicks, read_log
+from clickscape.stages.progress import run
+from clickscape.workspace import Workspace
+
+
+def counted(workspace: Workspace, source: str = "", **other: object) -> dict[str, tuple[int, int]]:
+    """Impressions and clicks per creative."""
+    config = ClicksConfig.model_validate({"source": source, **other})
+    rows = read_log(workspace, config=config, by=()).counts.to_pyarrow().to_pylist()
+    return {row["creative_id"]: (row["impressions"], row["clicks"]) for row in rows}
+
+
+def positions(workspace: Workspace, source: str = "") -> list[int | None]:
+    counts = read_log(workspace, config=ClicksConfig(source=source), by=()).counts
+    return sorted(counts.to_pyarrow()["position"].to_pylist(), key=str)
+
+
+@pytest.mark.parametrize(
+    "second", ["day=2026-03-01/part-0.parquet", "2026/03/01/part.parquet", "b.PARQUET", "b.parquet/part-0.Parquet"]
+)
+def test_files_at_any_depth_and_in_capital_letters_are_one_log(workspace: Workspace, second: str) -> None:
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1), click(1)])
+    write_parquet(workspace.events_folder / second, [impression(2), impression(3, "b")])
+    assert counted(workspace) == {"a": (2, 1), "b": (1, 0)}
+    assert counted(workspace, "clicks/events") == {"a": (2, 1), "b": (1, 0)}, "a folder as source"
+    assert counted(workspace, "clicks/events/*") == {"a": (2, 1), "b": (1, 0)}, "a glob that matches folders"
+
+
+def test_events_and_counts_may_be_folders_of_parts_as_spark_writes_them(workspace: Workspace) -> None:
+    row = {"creative_id": "a", "product_id": "p", "impressions": 10, "clicks": 1}
+    write_parquet(workspace.counts_path / "part-0.parquet", [row])
+    write_parquet(workspace.counts_path / "part-1.parquet", [row])
+    (workspace.counts_path / "_SUCCESS").touch()
+    assert counted(workspace) == {"a": (20, 2)}
+
+
+def test_a_file_that_two_names_lead_to_counts_once_and_linked_folders_are_read(workspace: Workspace) -> None:
+    row = {"creative_id": "a", "product_id": "p", "impressions": 10, "clicks": 1}
+    write_parquet(workspace.path / "elsewhere" / "b.parquet", [row])
+    file = write_parquet(workspace.path / "lists" / "a.parquet", [row])
+    os.symlink(file, file.with_name("again.parquet"))
+    os.symlink(workspace.path / "elsewhere", file.parent / "linked")
+    os.symlink(file.parent, file.parent / "loop")
+    assert counted(workspace, "lists") == {"a": (20, 2)}
+    assert counted(workspace, "lists/**") == {"a": (20, 2)}
+
+
+def test_files_that_are_not_read_are_named_and_those_of_spark_are_not(workspace: Workspace) -> None:
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1), click(1)])
+    for name in ("README", "day=1/b.csv.bak", "_SUCCESS", ".a.parquet.crc", "_temporary/0/half.parquet"):
+        path = workspace.events_folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no log")
+    summary = run(clicks(workspace, ClicksConfig())).result["summary"]
+    (line,) = [line for line in summary if "not read" in line]
+    assert "'README', 'day=1/b.csv.bak'; files of a log end in .parquet, .csv" in line
+    (workspace.events_folder / "a.parquet").rename(workspace.events_folder / "a.pq")
+    with pytest.raises(LogError, match=r"events: no file of a log. It holds 'README'"):
+        counted(workspace)
+
+
+def test_a_table_whose_folder_keeps_deleted_rows_is_refused(workspace: Workspace) -> None:
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1)])
+    (workspace.events_folder / "_delta_log").mkdir()
+    with pytest.raises(LogError, match="Delta Lake table keeps the files of deleted rows"):
+        counted(workspace)
+
+
+def test_folders_above_the_log_give_its_events_nothing(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "position=9" / "device=tv" / "shop [1]")
+    add_creatives(workspace, "a")
+    file = write_parquet(workspace.events_folder / "a.parquet", [impression(1, position=2)])
+    assert positions(workspace) == [2]
+    assert positions(workspace, "clicks/events/*.parquet") == [2]
+    bare = [name for name in pq.read_schema(file).names if name != "position"]
+    pq.write_table(pq.read_table(file).select(bare), file)
+    assert positions(workspace) == [None]
+    (workspace.path / "log.csv").write_text("event_id,kind,decision_id,creative_id,product_id\n1,impression,1,a,p\n")
+    assert positions(workspace, "log.csv") == [None]
+
+
+def test_folders_below_the_log_give_the_columns_that_its_files_lack(workspace: Workspace) -> None:
+    rows = [{name: value for name, value in impression(n).items() if name != "position"} for n in range(4)]
+    write_parquet(workspace.events_folder / "position=1/a.parquet", rows[:1])
+    write_parquet(workspace.events_folder / "position=3/device=smart%20tv/a.parquet", rows[1:3])
+    write_parquet(workspace.events_folder / "position=3/b.parquet", [{**rows[3], "position": 2}])
+    counts = read_log(workspace, by=("device",)).counts.order_by("position").to_pyarrow().to_pylist()
+    assert [(row["position"], row["device"], row["impressions"]) for row in counts] == [
+        (1, None, 1),
+        (2, None, 1),
+        (3, "smart tv", 2),
+    ]
+
+
+def test_events_and_counts_are_not_mixed(workspace: Workspace) -> None:
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1)])
+    write_parquet(
+        workspace.events_folder / "b.parquet", [{"creative_id": "a", "product_id": "p", "impressions": 9, "clicks": 1}]
+    )
+    with pytest.raises(LogError, match=r"b\.parquet: not events as .*a\.parquet holds"):
+        counted(workspace)

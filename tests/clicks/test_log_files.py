@@ -1,0 +1,148 @@
+"""Columns and rows of files are read as they are written, or the file and line that cannot be are named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.clicks.conftest import add_creatives, click, impression, write_parquet
+
+from clickscape.config import ClicksConfig
+from clickscape.errors import LogError
+from clickscape.stages.clicks import read_log
+from clickscape.workspace import Workspace
+
+HEAD = "event_id,kind,decision_id,creative_id,product_id,position\n"
+ROW = "{n},impression,d{n},a,p,1"
+
+
+def counted(workspace: Workspace, source: str, **other: object) -> dict[str, tuple[int, int]]:
+    config = ClicksConfig.model_validate({"source": source, **other})
+    rows = read_log(workspace, config=config, by=()).counts.to_pyarrow().to_pylist()
+    return {row["creative_id"]: (row["impressions"], row["clicks"]) for row in rows}
+
+
+def write_json(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_csv(workspace: Workspace, text: str, name: str = "log.csv") -> None:
+    (workspace.path / name).write_bytes(text.encode())
+
+
+@pytest.mark.parametrize("files", [1, 40])
+def test_a_column_that_first_comes_in_a_late_row_or_file_is_read(workspace: Workspace, files: int) -> None:
+    times = {"ts": "2026-03-01T12:00:00Z", "received_at": "2026-03-09T12:00:00Z"}
+    rows = [impression(n) for n in range(25_000)] + [impression(25_000, **times), click(3)]
+    size = -(-len(rows) // files)
+    for number in range(files):
+        write_json(workspace.path / f"{number:02}.jsonl", rows[number * size : (number + 1) * size])
+    log = read_log(workspace, config=ClicksConfig(source="*.jsonl"), by=())
+    assert log.cleaning is not None
+    assert log.cleaning.late == 1
+    assert log.counts.to_pyarrow()["impressions"].to_pylist() == [25_000]
+
+
+def mixed_ends(ends: tuple[str, ...], count: int = 1_600) -> str:
+    """A log of which each part has line ends of its own."""
+    lines = [HEAD.strip(), *(ROW.format(n=n) for n in range(count))]
+    return "".join(line + ends[number * len(ends) // len(lines)] for number, line in enumerate(lines))
+
+
+@pytest.mark.parametrize("ends", [("\r\n", "\n"), ("\n", "\r\n"), ("\r", "\n", "\r\n"), ("\n", "\r"), ("\r",)])
+def test_lines_may_end_in_several_ways(workspace: Workspace, ends: tuple[str, ...]) -> None:
+    write_csv(workspace, mixed_ends(ends))
+    assert counted(workspace, "log.csv") == {"a": (1_600, 0)}
+
+
+BROKEN = {
+    "too many fields": (HEAD + "1,impression,d1,a,p,1\n2,impression,d2,a,p,1,x\n", r"line 3: 7 fields, but 6 columns"),
+    "too many fields and mixed ends": (
+        HEAD + "1,impression,d1,a,p,1\r\n2,impression,d2,a,p,1,x\n",
+        r"line 3: 7 fields, but 6 columns",
+    ),
+    "cut off": (HEAD + "1,impression,d1,a,p,1\n2,impression,d2", r"line 3: 3 fields, but 6 columns.*cut off"),
+    "cut off in quotes": (HEAD + '1,impression,d1,a,p,1\n2,"impression,d2,a,p,1\n', r"line 3: a quote is not closed"),
+    "after a field of two lines": (HEAD + '"1\n1",impression,d1,a,p,1\n2,x\n', r"line 4: 2 fields, but 6 columns"),
+    "a column twice": ("event_id,kind,decision_id,creative_id,product_id,Kind\n", r"column 'kind' is there twice"),
+    "empty": ("", "its first line is empty, expected the names"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_csv_names_file_line_and_what_is_wrong(workspace: Workspace, name: str) -> None:
+    text, message = BROKEN[name]
+    write_csv(workspace, text)
+    with pytest.raises(LogError, match=rf"^\S*log\.csv(: |, ){message}") as caught:
+        counted(workspace, "log.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_whose_columns_stand_in_another_order_or_are_split_otherwise_are_one_log(workspace: Workspace) -> None:
+    write_csv(workspace, HEAD + "1,impression,d1,a,p,1\n", "1.csv")
+    write_csv(workspace, "product_id;creative_id;decision_id;Kind; EVENT_ID;position\np;b;d2;impression;2;1\n", "2.csv")
+    assert counted(workspace, "*.csv") == {"a": (1, 0), "b": (1, 0)}
+
+
+JSON_LINES = {
+    "a key twice": ('{"event_id": "1", "event_id": "2"}', r"line 2: the key 'event_id' is there twice"),
+    "a float as id": (json.dumps(impression(2, decision_id=7.0)), r"line 2: 'decision_id' is 7\.0, expected text"),
+    "no object": ('["event_id"]', r"line 2: not a JSON object"),
+    "cut off": ('{"event_id": "1", "ki', r"line 2: not a JSON object"),
+}
+
+
+@pytest.mark.parametrize("name", JSON_LINES)
+def test_a_broken_json_line_is_named(workspace: Workspace, name: str) -> None:
+    line, message = JSON_LINES[name]
+    (workspace.path / "log.jsonl").write_text(f"{json.dumps(impression(1))}\n{line}\n")
+    with pytest.raises(LogError, match=rf"^\S*log\.jsonl, {message}"):
+        counted(workspace, "log.jsonl")
+
+
+def test_ids_are_texts_with_their_zeros_whatever_other_files_hold(workspace: Workspace) -> None:
+    add_creatives(workspace, "007", "7")
+    for name, rows in (("1", [impression(1, 7)]), ("2", [impression(2, "007"), click(2, "007")])):  # type: ignore[arg-type]
+        write_json(workspace.path / f"{name}.jsonl", rows)
+        write_parquet(workspace.path / f"{name}.parquet", rows)
+    assert pq.read_schema(workspace.path / "1.parquet").field("creative_id").type == pa.int64()
+    for pattern in ("*.parquet", "*.jsonl", "2.*t", "1.*t"):
+        expected = {"7": (1, 0), "007": (1, 1)}
+        found = counted(workspace, pattern)
+        assert found == {name: expected[name] for name in found}, pattern
+        assert len(found) == (2 if pattern.startswith("*") else 1)
+
+
+@pytest.mark.parametrize("column", ["event_id", "decision_id", "creative_id", "product_id"])
+def test_floats_as_ids_are_refused_and_the_file_is_named(workspace: Workspace, column: str) -> None:
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1)])
+    write_parquet(workspace.events_folder / "b.parquet", [impression(2, **{column: 7.0})])
+    with pytest.raises(LogError, match=rf"b\.parquet: column '{column}' is float64.*7\.0.*as text"):
+        read_log(workspace)
+
+
+def test_the_encoding_of_accents_makes_no_second_id(workspace: Workspace) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    add_creatives(workspace, f"{decomposed}-1", f"{composed}-2", product=decomposed)
+    rows = [impression(n, f"{(composed, decomposed)[n % 2]}-{1 + n // 2}", product_id=composed) for n in range(4)]
+    rows += [{**rows[3], "event_id": f"click-{composed}", "kind": "click"}]
+    rows += [{**rows[3], "event_id": f"click-{decomposed}", "kind": "click"}]
+    write_parquet(workspace.events_folder / "a.parquet", rows)
+    log = read_log(workspace, by=())
+    found = {row["creative_id"]: (row["impressions"], row["clicks"]) for row in log.counts.to_pyarrow().to_pylist()}
+    assert found == {f"{decomposed}-1": (2, 0), f"{composed}-2": (2, 1)}
+    assert log.cleaning is not None
+    assert (log.cleaning.respelled, log.cleaning.duplicates) == (4, 1)
+    assert any("accents" in line for line in log.cleaning.lines())
+
+
+def test_two_creatives_that_differ_in_the_encoding_of_accents_alone_are_refused(workspace: Workspace) -> None:
+    add_creatives(workspace, "caf\u00e9", "cafe\u0301")
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1, "caf\u00e9")])
+    with pytest.raises(LogError, match=r"two creatives .* 'café', and differ only in how the accents are encoded"):
+        read_log(workspace)

@@ -52,7 +52,9 @@ class LogLocation:
 
     def folder_columns(self, file: Path) -> Mapping[str, str | None]:
         """Return the columns that folders between the root and the file give it, as Hive and Spark name them."""
-        found = (part.partition("=") for part in self.name(file).split("/")[:-1])
+        if not self.root or not file.is_relative_to(self.root):
+            return {}
+        found = (part.partition("=") for part in file.relative_to(self.root).parts[:-1])
         return {unquote(name): None if value == _NO_VALUE else unquote(value) for name, sign, value in found if sign}
 
 

@@ -52,7 +52,7 @@ def read(
 ) -> Log:
     """Read, check, clean and count a click log; LogError names the file, the fault and the remedy.
 
-    `log`: as `sources.locate` finds it, or a table of any Ibis connection. `creatives`: creative_id and product_id of
+    `log`: as `locations.locate` finds it, or a table of any Ibis connection. `creatives`: creative_id and product_id of
     every creative that may be in it. `by`: columns to count separately, besides creative, product and position; one
     that the log lacks is left out. `connection`: the DuckDB that reads files and keeps the counts. `now` (UTC) defaults
     to the present.

@@ -59,9 +59,10 @@ def _error(shop: Path, text: str | bytes) -> str:
         "sep=;\nid;title;image\n1;Mug;a.png\n2;Cup;b.png\n",
         'id,title,image\n"1", "Mug","a.png"\n"2","Cup" ,b.png\n',
         'ID , Title,"Image\nLink"\r\n1,Mug,a.png\r\n2,Cup,b.png\r\n',
+        '"# Required | an id\nfor ever, and a day",\nid,title,image\n1,Mug,a.png\n2,Cup,b.png\n',
         "id,title,image\r1,Mug,a.png\r2,Cup,b.png\r",
     ],
-    ids=["columns", "rows", "cells", "between", "above", "sep", "spaces", "header", "old-mac"],
+    ids=["columns", "rows", "cells", "between", "above", "sep", "spaces", "header", "comment", "old-mac"],
 )
 def test_what_a_spreadsheet_leaves_behind_is_no_row_and_no_column(shop: Path, text: str) -> None:
     assert _titles(shop, text) == ["Mug", "Cup"]

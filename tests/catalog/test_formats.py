@@ -200,6 +200,14 @@ def test_variants_of_one_item_group_keep_their_own_photos(shop: Path) -> None:
     assert more == [["c.png"], ["c.png"], ["a.png"]]
 
 
+def test_empty_rows_and_those_of_mere_checkboxes_part_no_variants(shop: Path) -> None:
+    first, *rest = OLD_SHOPIFY.splitlines()
+    columns = first.split(",")
+    residue = "," * (len(columns) - 1) + "\n" + ",".join("FALSE" if name == "Published" else "" for name in columns)
+    text = f"\n{residue}\n".join([first, *rest])
+    assert feeds.read(_write(shop, text)) == _tees(shop)
+
+
 def test_a_draft_is_not_for_sale(shop: Path) -> None:
     products = feeds.read(_write(shop, NEW_SHOPIFY.replace("Active,MUG", "Draft,MUG")))
     assert [product.attributes["availability"] for product in products] == ["in_stock", "out_of_stock", "discontinued"]

@@ -102,7 +102,10 @@ def _attributes(row: Row, place: str, product_id: str) -> dict[str, str]:
         fail(place, f'attributes of product {product_id!r}: expected a map {{"name": "value"}}, got {shown(value)}')
     columns = row.columns.get("attribute_columns")
     own = columns if isinstance(columns, dict) else {}
-    named = {words(name): ", ".join(_list(part, "\0")) for name, part in {**value, **own}.items()}
+    named = {
+        words(name): ", ".join(_list(part, "")) if isinstance(part, list) else plain_words(part)
+        for name, part in {**value, **own}.items()
+    }
     kept = {name: text for name, text in named.items() if name and text}
     if "availability" in kept:
         kept["availability"] = availability(kept["availability"])

@@ -1,13 +1,15 @@
 """Delimited text (CSV and TSV) as a stream of cells: one row in memory, however large the file.
 
 The choice made here: a quotation mark quotes where a cell begins and ends with one, and is a letter everywhere else.
-The standard library's reader either refuses such marks or takes the rows behind them for a part of the cell.
+The standard library's reader refuses such marks, or takes the rows behind them for a part of the cell.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,11 +40,11 @@ def header(path: Path) -> Table:
         for line in lines:
             if problem := text_problem(line):
                 fail(f"{path}, line {lines.number}", problem)
+            outside = re.sub('"[^"]*(?:"|$)', "", line)
+            delimiter = max(",\t;|", key=outside.count)  # the first of them where none occurs
+            lines.put_back([line])
+            cells, _ = _record(lines, delimiter, width=0)
             if not _NO_HEADER.fullmatch(line):
-                outside = re.sub('"[^"]*"', "", line)
-                delimiter = max(",\t;|", key=outside.count)  # the first of them where none occurs
-                lines.put_back([line])
-                cells, _ = _record(lines, delimiter, width=0)
                 return Table(tuple(map(spelled, cells)), delimiter, lines.number)
     return Table((), ",", 1)
 
@@ -96,6 +98,9 @@ def _split(text: str, delimiter: str) -> tuple[list[str], tuple[int, int] | None
     """The cells of one line; which of them, if any, opens a quotation mark that stays open, and where it goes on."""
     if '"' not in text:
         return text.split(delimiter), None
+    if f"{delimiter} " not in text:  # the standard library is fast, and right about marks that quote something
+        with suppress(csv.Error):
+            return next(csv.reader([text], delimiter=delimiter, strict=True)), None
     cells: list[str] = []
     opened, at = None, 0
     while at <= len(text):

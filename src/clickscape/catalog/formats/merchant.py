@@ -84,8 +84,8 @@ def _category(cells: Mapping[str, object]) -> object:
     return next((value for value in values if value and not str(value).strip().isdigit()), None)
 
 
-def _attributes(cells: Mapping[str, object]) -> dict[str, str]:
-    found = {column: words(_first(cells, (column,))) for column in _ATTRIBUTES if column in cells}
+def _attributes(cells: Mapping[str, object]) -> dict[str, object]:
+    found = {column: _first(cells, (column,)) for column in _ATTRIBUTES if column in cells}
     description = _first(cells, _DESCRIPTIONS)
     if isinstance(description, str):
         found["description"] = plain_text(description)[:DESCRIPTION_LENGTH].rstrip()

@@ -19,7 +19,7 @@ from clickscape.errors import FeedError
 
 Unit = Literal["line", "row", "item"]
 
-_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")  # colors, titles, links
+_TERMINAL = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")  # colors, titles, links
 _UNSEEN = re.compile(
     "[\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]+"
 )  # directions, spaces of no width
@@ -64,7 +64,8 @@ def words(value: object) -> str:
 
 def plain_words(value: object) -> str:
     """As `words`, of a text that may be HTML: tags dropped, entities decoded."""
-    return words(plain_text(words(value)))
+    text = words(value)
+    return words(plain_text(text)) if "<" in text or "&" in text else text
 
 
 def shown(value: object) -> str:

@@ -46,6 +46,7 @@ _VARIANT = {
     "oversell": ("variant_inventory_policy", "continue_selling_when_out_of_stock"),
 }
 _PHOTO, _PHOTO_PLACE = ("image_src", "product_image_url"), ("image_position",)
+_TELLING = (_HANDLE, _PRODUCT["title"], _VARIANT["sku"], _VARIANT["price"], _PHOTO)  # else a row is residue (FALSE)
 _OPTIONS = (1, 2, 3)
 _OPTION_NAMES = {"colour": "color", "title": ""}  # "Title" with "Default Title" is how Shopify says: no options
 
@@ -65,7 +66,8 @@ def read(path: Path, table: Table) -> Iterator[Row]:
 def products(rows: Iterable[Row]) -> Iterator[Row]:
     """A row for every variant; the rows of one handle must follow each other."""
     bad: list[Row] = []
-    good = ((row, {column: words(value) for column, value in row.columns.items()}) for row in _apart(rows, bad))
+    cells = ((row, {column: words(value) for column, value in row.columns.items()}) for row in _apart(rows, bad))
+    good = (pair for pair in cells if any(_first(pair[1], names) for names in _TELLING))
     for handle, group in itertools.groupby(good, key=lambda pair: _first(pair[1], _HANDLE)):
         members = list(itertools.islice(group, MOST_ROWS))
         problem = ""

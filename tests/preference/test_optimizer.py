@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.damaged_weights import damage_file
 from torch.nn import Parameter
 
 from clickscape.errors import PreferenceError
@@ -72,5 +73,14 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PreferenceError, match="of another model"):
         PreferenceOptimizer({"first": Parameter(torch.ones(3))}).restore(file)
     file.write_bytes(b"no tensors")
-    with pytest.raises(PreferenceError, match="no readable checkpoint"):
+    with pytest.raises(PreferenceError, match=r"damaged.*Delete it"):
+        PreferenceOptimizer(weights()).restore(file)
+
+
+@pytest.mark.parametrize("damage", ["missing", "wrong shape", "NaN", "infinite"])
+def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.safetensors"
+    PreferenceOptimizer(weights()).save(file, number=1)
+    damage_file(file, damage)
+    with pytest.raises(PreferenceError, match="Delete it to start its round anew"):
         PreferenceOptimizer(weights()).restore(file)

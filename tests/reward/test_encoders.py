@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.damaged_weights import damage_file, every_damage
 from transformers import (
     AutoImageProcessor,
     AutoModel,
@@ -237,9 +239,28 @@ def test_damaged_folders_say_what_is_missing(folders: dict[str, Path], tmp_path:
         open_backbone(folder)
     (folder / "preprocessor_config.json").write_text(pixels)
     (folder / "words.safetensors").write_bytes(b"not tensors")
-    with pytest.raises(ModelError, match="cannot be opened as a vision encoder"):
+    with pytest.raises(ModelError, match=r"words\.safetensors: damaged"):
         open_backbone(folder)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     (folder / "words.safetensors").unlink()
     with pytest.raises(ModelError, match=r"no \*\.safetensors here"):
         open_backbone(folder)
+
+
+@every_damage
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_that_do_not_fill_the_encoder_are_refused(
+    folders: dict[str, Path], name: str, damage: str, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folders[name], tmp_path / "encoder")
+    damage_file(copy / "model.safetensors", damage)
+    with pytest.raises(ModelError, match=str(copy)):
+        open_backbone(copy)
+
+
+@pytest.mark.parametrize("damage", ["NaN", "infinite"])
+def test_words_that_are_no_numbers_are_refused(folders: dict[str, Path], damage: str, tmp_path: Path) -> None:
+    save_backbone(open_backbone(folders["siglip"]), tmp_path / "encoder")
+    damage_file(tmp_path / "encoder" / "words.safetensors", damage)
+    with pytest.raises(ModelError, match=r"words\.safetensors: the tensor 'weight' holds NaN or infinity"):
+        open_backbone(tmp_path / "encoder")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.damaged_weights import damage_file, every_damage
 
 from clickscape import reward
 from clickscape.errors import DeprecatedWarning, ModelError
@@ -197,3 +198,14 @@ def test_a_checkpoint_of_release_0_1_is_read_with_one_warning_and_written_anew(
     expected = model.compare_many(products, pictures[:6], pictures[1:])
     for one in (opened, again):
         assert one.compare_many(products, pictures[:6], pictures[1:]) == pytest.approx(expected, abs=1e-6)
+
+
+@every_damage
+@pytest.mark.parametrize("file", ["heads.safetensors", "model.safetensors"])
+def test_weights_that_do_not_fill_heads_or_backbone_are_refused(
+    world: Any, backbone: VisionLanguageModel, file: str, damage: str, tmp_path: Path
+) -> None:
+    build(backbone, slots=world.slots, departments=world.departments).save(tmp_path / "reward")
+    damage_file(tmp_path / "reward" / file, damage)
+    with pytest.raises(ModelError, match=str(tmp_path / "reward")):
+        reward.load(tmp_path / "reward")

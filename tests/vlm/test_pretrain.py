@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from tests.damaged_weights import damage_file, every_damage
 
 from clickscape.config import PretrainConfig
 from clickscape.errors import ModelError
@@ -122,3 +123,12 @@ def test_loudness_scales_what_the_projector_gives_and_nothing_else(build, corpus
     after = training.all_features(vlm, corpus.ads[:4]).float()
     ratio = float(after.norm() / before.norm())
     torch.testing.assert_close(after, before * ratio, atol=2e-3 * float(after.abs().max()), rtol=0.01)
+
+
+@every_damage
+def test_a_damaged_checkpoint_is_refused(build, corpus, damage, tmp_path):
+    path = tmp_path / "text.safetensors"
+    list(training.warm_up_text(build(seed=3), corpus, config=CONFIG, checkpoint=path))
+    damage_file(path, damage)
+    with pytest.raises(ModelError, match="Delete it"):
+        list(training.warm_up_text(build(seed=3), corpus, config=CONFIG, checkpoint=path))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from clickscape import vlm as room
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import product_picture
+from clickscape.errors import ModelError
 from clickscape.render.language.parse import parse
 from clickscape.types import Product
 from clickscape.vlm import batch as batches
+from clickscape.vlm import model as models
 from clickscape.vlm.model import TINY_FOLDER
 
 
@@ -74,3 +80,12 @@ def test_the_words_of_a_product_change_what_is_written(writer):
     settings = [[parse(text).scene.setting for text in own] for own in writer.describe_all([saw, cream], n=60, seed=0)]
     assert settings[0].count("workshop") > settings[1].count("workshop")
     assert settings[1].count("bathroom") > settings[0].count("bathroom")
+
+
+def test_a_checkpoint_that_lacks_tensors_names_how_many_and_is_not_opened(tmp_path: Path) -> None:
+    copy = shutil.copytree(models.TINY_FOLDER, tmp_path / "tiny")
+    tensors = load_file(copy / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if ".mlp." not in name}
+    save_file(kept, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=f"tiny: {len(tensors) - len(kept)} tensors are missing, the first 'model"):
+        models.load(copy)

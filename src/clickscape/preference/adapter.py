@@ -24,10 +24,10 @@ from peft import (
     get_peft_model_state_dict,
     set_peft_model_state_dict,
 )
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
@@ -80,12 +80,8 @@ def save(vlm: VisionLanguageModel, folder: Path) -> None:
 
 def restore(vlm: VisionLanguageModel, folder: Path) -> None:
     """Put saved weights into an attached adapter; ModelError when they are another adapter's."""
-    try:
-        saved = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{folder}: no readable adapter ({error}). Start the optimization in a new folder.") from None
-    if _shapes(saved) != _shapes(_weights(vlm)):
-        raise ModelError(f"{folder}: the adapter of another model or rank. Start the optimization in a new folder.")
+    remedy = "Start the optimization in a new folder: this adapter is damaged, or of another model or rank."
+    saved, _ = read_tensors(folder / WEIGHTS, shapes=_shapes(_weights(vlm)), remedy=remedy)
     set_peft_model_state_dict(vlm.model, saved)
 
 
@@ -103,13 +99,17 @@ def merge(folder: Path, *, base: str | os.PathLike[str] | None = None) -> Vision
     if not (folder / SETTINGS).exists() or not (folder / WEIGHTS).exists():
         raise ModelError(f"{folder}: no LoRA adapter here. Name a folder with {SETTINGS} and {WEIGHTS}.")
     settings = _settings(folder)
+    read_tensors(folder / WEIGHTS)
     named = base if base is not None else _base(folder, settings)
     below = vlm_model.load(named, dtype="stored")
     try:
         with warnings.catch_warnings(), _quiet():
-            warnings.filterwarnings("error", message="Found missing adapter keys")
-            whole = PeftModel.from_pretrained(below.core, folder, config=settings).merge_and_unload()
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, UserWarning, SafetensorError) as error:
+            adapted = PeftModel(below.core, settings)
+            found = adapted.load_adapter(folder, "default")
+            if odd := [*found.missing_keys, *found.unexpected_keys]:
+                raise ValueError(f"{len(odd)} tensors too few or too many, the first {odd[0]!r}")
+            whole = adapted.merge_and_unload()
+    except Exception as error:  # whatever the library raises about files that are not what they should be
         reason = str(error).strip().splitlines()[0][:200]
         raise ModelError(f"{folder}: does not fit {named} ({reason}). Name the base that it was trained on: "
                          f"--base FOLDER.") from error  # fmt: skip

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import Parameter
 
 from clickscape.compute.device import ALONE, Processes
+from clickscape.compute.weights import read_tensors
 from clickscape.errors import PreferenceError
 from clickscape.files import atomic_file
 
@@ -70,17 +70,15 @@ class PreferenceOptimizer:
 
     def restore(self, file: Path) -> int:
         """Go on from a checkpoint: the number of its step; PreferenceError when it is damaged or another model's."""
-        try:
-            with safe_open(file, framework="pt") as stored:
-                number = int((stored.metadata() or {})["number"])
-                saved = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a mapping)
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise PreferenceError(
-                f"{file}: no readable checkpoint ({error}). Delete it to start its round anew."
-            ) from None
+        remedy = "Delete it to start its round anew."
+        saved, metadata = read_tensors(file, error=PreferenceError, remedy=remedy)
+        if not metadata.get("number", "").isdecimal():
+            raise PreferenceError(f"{file}: no checkpoint of an optimization. {remedy}")
         shapes = {name: saved[f"weight/{name}"].shape for name in self._exact if f"weight/{name}" in saved}
-        if shapes != {name: exact.shape for name, exact in self._exact.items()}:
-            raise PreferenceError(f"{file}: the checkpoint of another model. Delete it to start its round anew.")
+        half = [name for name in self._exact if len({f"{part}/{name}" in saved for part in _AVERAGES}) > 1]
+        if half or shapes != {name: exact.shape for name, exact in self._exact.items()}:
+            raise PreferenceError(f"{file}: the checkpoint of another model. {remedy}")
+        number = int(metadata["number"])
         with torch.no_grad():
             for name, exact in self._exact.items():
                 exact.copy_(saved[f"weight/{name}"])

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from clickscape.compute.device import ALONE, Processes
+from clickscape.compute.weights import read_tensors
+from clickscape.errors import ModelError
 from clickscape.files import atomic_file, fingerprint
 from clickscape.preference.loss import AnswerLogProbs
 from clickscape.preference.train import TrainingPairs, score, score_answers
@@ -103,11 +104,10 @@ def _read(file: Path, *, mark: str) -> Reference | None:
     if not file.exists():
         return None
     try:
-        with safe_open(file, framework="pt") as saved:
-            if (saved.metadata() or {}).get(_MARK) != mark:
-                return None
-            values = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError):
+        values, metadata = read_tensors(file)
+    except ModelError:
+        return None
+    if metadata.get(_MARK) != mark or not {"chosen", "rejected", "drawn"} <= set(values):
         return None
     answers = AnswerLogProbs(values["chosen"], values["rejected"], values.get("corrupted"))
     return Reference(answers, values["drawn"])

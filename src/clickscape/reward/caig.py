@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError
 from clickscape.files import atomic_folder
 from clickscape.reward.checkpoint import HEADS_FILE, SETTINGS_FILE
@@ -179,15 +179,13 @@ def load(folder: Path, *, device: str = "cpu") -> CaigRewardModel:
         raise ModelError(f"{file}: version {version!r}, this release reads {VERSION}. {_REMEDY}")
     if not (isinstance(instruction, str) and instruction.strip() and isinstance(side, int) and side > 0):
         raise ModelError(f"{file}: instruction must be words and side a number of pixels > 0. {_REMEDY}")
-    try:
-        heads = load_file(folder / HEADS_FILE)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{folder / HEADS_FILE}: missing or damaged ({error}). {_REMEDY}") from None
+    heads, _ = read_tensors(folder / HEADS_FILE, remedy=_REMEDY)
     backbone = vlm_model.load(folder, dtype="auto" if device == "cpu" else "stored", device=device)
     wanted = (2, backbone.hidden_size)
-    for name in ("score", *(["ctr"] if "ctr" in heads else [])):
+    for name in {"score", *heads}:
         found = tuple(heads[name].shape) if name in heads else None
-        if found != wanted:
-            raise ModelError(f"{folder / HEADS_FILE}: {name!r} has the shape {found}, expected {wanted}. {_REMEDY}")
+        if found != wanted or name not in ("score", "ctr"):
+            raise ModelError(f"{folder / HEADS_FILE}: {name!r} has the shape {found}, expected 'score' and perhaps "
+                             f"'ctr' of {wanted}. {_REMEDY}")  # fmt: skip
     made = CaigHeads(heads["score"], heads.get("ctr")).requires_grad_(False).to(backbone.device)
     return CaigRewardModel(backbone, made, instruction=instruction, side=side)

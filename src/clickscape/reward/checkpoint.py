@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
 
+from clickscape.compute.weights import read_tensors
 from clickscape.errors import DeprecatedWarning, ModelError
 from clickscape.files import atomic_folder
 from clickscape.reward.encoders import Backbone, open_backbone, write_backbone
@@ -97,12 +96,10 @@ def load(folder: Path, *, device: str = "cpu") -> tuple[Backbone, FusionHeads, P
     if expected != {name: getattr(shape, name) for name in WIDTHS}:
         raise ModelError(f"{folder}: the heads were trained on another backbone. Train the reward model again.")
     heads = FusionHeads(shape, seed=0)
-    try:
-        tensors: Mapping[str, Tensor] = load_file(heads_file)
-        heads.load_state_dict({_OLD_TENSORS.get(name, name): tensor for name, tensor in tensors.items()})
-    except (RuntimeError, SafetensorError) as error:
-        message = str(error).splitlines()[0]
-        raise ModelError(f"{heads_file}: damaged ({message}). Train the reward model again.") from None
+    old_names = {new: old for old, new in _OLD_TENSORS.items()} if version == OLD_VERSION else {}
+    shapes = {old_names.get(name, name): value.shape for name, value in heads.state_dict().items()}
+    tensors, _ = read_tensors(heads_file, shapes=shapes, remedy="Train the reward model again.")
+    heads.load_state_dict({_OLD_TENSORS.get(name, name): tensor for name, tensor in tensors.items()})
     return backbone, heads.to(backbone.device), prices
 
 

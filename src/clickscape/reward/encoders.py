@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from clickscape.compute.weights import check_filled, read_tensors
 from clickscape.errors import ModelError
 from clickscape.files import atomic_folder
 from clickscape.vlm import model as vlm_model
@@ -36,8 +36,7 @@ from clickscape.vlm.model import VisionLanguageModel
 PIXELS_FILE, WORDS_FILE = "preprocessor_config.json", "words.safetensors"
 TOKENIZER_FILE = "tokenizer_config.json"
 
-DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError, SafetensorError)
-"""What transformers raises about a folder that it cannot open, or about a picture that a model cannot look at."""
+_UNUSED = ("pooler.",)  # of the tower alone: heads look at patches
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def open_backbone(
     folder, model_id = vlm_model.find(name, allow_download=allow_download)
     try:
         model_type = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
-    except DAMAGE:
+    except Exception:
         model_type = ""  # a folder without a readable config.json: the other loader says what is missing
     if not model_type or model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         dtype: vlm_model.Dtype = "auto" if device == "cpu" else "stored"
@@ -131,15 +130,23 @@ def open_backbone(
         raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
     try:
         with vlm_model.without_bars():
-            whole = AutoModel.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            whole, report = AutoModel.from_pretrained(
+                folder,
+                output_loading_info=True,
+                dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
             )
+        check_filled(whole, report, where=folder, unused=_UNUSED)
         tower = getattr(whole, "vision_model", None)
         tower = tower if isinstance(tower, PreTrainedModel) else whole
         tokenizer, words = _words(folder, whole)
         encoder = VisionEncoder(tower.eval().to(device), _pixels(folder, tower), tokenizer, words.to(device), model_id)
         _try(encoder)
-    except DAMAGE as error:
+    except ModelError:
+        raise
+    except Exception as error:  # whatever libraries raise about files that are not what they should be
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"{name}: cannot be opened as a vision encoder ({reason}). Name a folder with config.json, "
@@ -180,7 +187,7 @@ def _words(folder: Path, whole: PreTrainedModel) -> tuple[Any, nn.Embedding]:
     saved, tower = folder / WORDS_FILE, getattr(whole, "text_model", None)
     if saved.is_file() or (isinstance(tower, PreTrainedModel) and (folder / TOKENIZER_FILE).is_file()):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        table = load_file(saved)["weight"] if saved.is_file() else tower.get_input_embeddings().weight  # type: ignore[union-attr]
+        table = read_tensors(saved)[0]["weight"] if saved.is_file() else tower.get_input_embeddings().weight  # type: ignore[union-attr]
     else:
         tiny = vlm_model.load(vlm_model.TINY)
         tokenizer, table = tiny.tokenizer, tiny.core.get_input_embeddings().weight

@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForImageTextToText,
@@ -37,6 +36,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from clickscape.compute.weights import check_filled
 from clickscape.config import TinyConfig
 from clickscape.errors import ModelError
 from clickscape.files import atomic_folder
@@ -232,8 +232,9 @@ def load(
     wanted = _torch_dtype(dtype, device=device)
     try:
         with without_bars():
-            model = AutoModelForImageTextToText.from_pretrained(
+            model, report = AutoModelForImageTextToText.from_pretrained(
                 folder,
+                output_loading_info=True,
                 dtype=wanted,
                 local_files_only=True,
                 use_safetensors=True,
@@ -241,9 +242,12 @@ def load(
                 **({} if device == "cpu" and quantization is None else {"device_map": device}),
                 **({} if quantization is None else {"quantization_config": _quantized(quantization, wanted)}),
             )
+            check_filled(model, report, where=folder)
             model_type = model.config.model_type
             processor = processors.open_processor(folder, model_type=model_type, family=backbones.family(model_type))
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # whatever libraries raise about files that are not what they should be
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{name}: cannot be opened as an image-text-to-text model ({reason}). Name a folder with "
                          f"config.json, model.safetensors and the processor's files.") from error  # fmt: skip

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from clickscape.compute.schedules import warmup_cosine
+from clickscape.compute.weights import read_tensors
 from clickscape.config import PretrainConfig
 from clickscape.errors import ModelError
 from clickscape.files import atomic_file
@@ -39,6 +39,7 @@ _TOWER, _TEXT, _JOINT = 1, 2, 3
 _SHIFT = 3  # pixels
 _GLOW = 0.12  # brightness and contrast vary by this share
 _UNKNOWN = -100
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 _FLOOR = 0.03  # the learning rate ends at this share
 _LABEL_SMOOTHING = 0.05  # probability spread over the other values of a slot
 _WIDE_SHARE = 0.1  # share of the tower's steps that show pictures two by two, as the pair form will
@@ -331,7 +332,7 @@ def _store(
     """Weights and moments as one safetensors file, which appears whole or not at all."""
     tensors: dict[str, Tensor] = {f"weight.{name}": value.detach() for name, value in parameters.items()}
     for name, parameter in parameters.items():
-        for moment in ("exp_avg", "exp_avg_sq"):
+        for moment in _MOMENTS:
             if parameter in optimizer.state:  # a weight that no output depends on has no moments
                 tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
     with atomic_file(path) as waiting:
@@ -353,20 +354,24 @@ def _restore(
     """Load what `_store` wrote and return the number of finished steps; 0 without a checkpoint."""
     if path is None or not path.exists():
         return 0
-    with safe_open(path, framework="pt") as file, torch.no_grad():
-        metadata = file.metadata()
-        if int(metadata["steps"]) != steps:
-            raise ModelError(f"{path}: belongs to a run of {metadata['steps']} steps, not {steps}. Delete it, or the "
-                             f"folder, to start the {stage} stage again.")  # fmt: skip
-        step, stored = int(metadata["step"]), set(file.keys())
+    remedy = f"Delete it, or the folder, to start the {stage} stage again."
+    saved, metadata = read_tensors(path, remedy=remedy)
+    if metadata.get("steps") != str(steps) or not metadata.get("step", "").isdecimal():
+        raise ModelError(f"{path}: belongs to a run of {metadata.get('steps')} steps, not {steps}. {remedy}")
+    kinds = ("weight", *_MOMENTS)
+    expected = {f"{kind}.{name}": value.shape for name, value in parameters.items() for kind in kinds}
+    odd = [name for name, value in saved.items() if value.shape != expected.get(name)]
+    half = [name for name in parameters if len({f"{kind}.{name}" in saved for kind in _MOMENTS}) > 1]
+    if odd or half or any(f"weight.{name}" not in saved for name in parameters):
+        raise ModelError(f"{path}: the checkpoint of another model. {remedy}")
+    step = int(metadata["step"])
+    with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(file.get_tensor(f"weight.{name}"))
-            if f"exp_avg.{name}" in stored:
-                optimizer.state[parameter] = {
-                    "step": torch.tensor(float(step)),
-                    "exp_avg": file.get_tensor(f"exp_avg.{name}").to(parameter.device),
-                    "exp_avg_sq": file.get_tensor(f"exp_avg_sq.{name}").to(parameter.device),
-                }
+            parameter.copy_(saved[f"weight.{name}"])
+            moments = {kind: saved[f"{kind}.{name}"] for kind in _MOMENTS if f"{kind}.{name}" in saved}
+            if moments:
+                own = {kind: value.to(parameter.device) for kind, value in moments.items()}
+                optimizer.state[parameter] = {"step": torch.tensor(float(step)), **own}
     return step
 
 

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError
+from clickscape.json_files import parse_json
 
+_Names = dict[str, tuple[str, ...]]
 FILE = "slots.safetensors"
 
 DEPARTMENT = "department"
@@ -85,12 +87,13 @@ def read(folder: Path) -> NamedSlots | None:
     path = folder / FILE
     if not path.exists():
         return None
+    remedy = "Restore the file, or delete it to learn without it."
     try:
-        with safe_open(path, framework="pt") as file:
-            values = {slot: tuple(names) for slot, names in json.loads(file.metadata()["slots"]).items()}
-            weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path}: damaged ({error}). Restore the file, or delete it to learn without it.") from None
+        tensors, metadata = read_tensors(path, remedy=remedy)
+        weight, bias = tensors["weight"], tensors["bias"]
+        values = parse_json(metadata["slots"], _Names, where=str(path), error=ModelError, remedy=remedy)
+    except KeyError as missing:
+        raise ModelError(f"{path}: damaged (no {missing}). {remedy}") from None
     count = sum(map(len, values.values()))
     if weight.ndim != 2 or len(weight) != count or bias.shape != (count,):
         raise ModelError(f"{path}: {count} names do not fit weights of {tuple(weight.shape)}. Restore the file.")

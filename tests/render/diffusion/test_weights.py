@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.damaged_weights import damage_file, every_damage
 
 import clickscape.render
 from clickscape.config import DiffusionConfig
@@ -197,3 +198,14 @@ def test_a_pipelines_own_code_is_never_run_nor_asked_about(
     assert "\n" not in str(caught.value)
     assert not marker.exists()
     assert said.tell() == 0
+
+
+@every_damage
+@pytest.mark.parametrize("part", ["sd15/unet", "sd15/vae", "sd15/text_encoder", "sd15/safety_checker", "sd15-canny"])
+def test_weights_that_do_not_fill_a_part_are_refused(pipelines: Path, part: str, damage: str, tmp_path: Path) -> None:
+    for name in ("sd15", "sd15-canny"):
+        shutil.copytree(pipelines / name, tmp_path / name)
+    (file,) = (tmp_path / part).glob("*.safetensors")
+    damage_file(file, damage)
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        weights.load(config(tmp_path, "sd15"))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from tests.damaged_weights import damage_file, every_damage
 from transformers import AutoModelForImageTextToText
 
 from clickscape.cli import main
@@ -165,7 +166,7 @@ def test_what_cannot_be_merged_is_one_line_and_leaves_nothing(folder: Folder, tm
     for arguments, said in (
         ([tmp_path / "nowhere", "--out", tmp_path / "new"], "no LoRA adapter here"),
         ([tmp_path / "pickled", "--out", tmp_path / "new"], "no LoRA adapter here"),
-        ([tmp_path / "cut", "--out", tmp_path / "new"], "does not fit"),
+        ([tmp_path / "cut", "--out", tmp_path / "new"], "damaged"),
         ([good, "--out", tmp_path / "new", "--base", folder("idefics3")], "does not fit"),
         ([good, "--out", good], "would replace what it is made from"),
         ([good, "--out", tmp_path / "notes"], "exists and is no checkpoint"),
@@ -184,3 +185,15 @@ def test_a_model_with_other_names_is_one_clear_error(folder: Folder) -> None:
     other = models.VisionLanguageModel(vlm.core.model.vision_tower, vlm.processor, "towers only")
     with pytest.raises(ModelError, match=r"towers only: no linear map.*lora_rank = 0"):
         adapter.attach(other, rank=2, seed=0)
+
+
+@every_damage
+@pytest.mark.filterwarnings(IGNORE)
+def test_a_damaged_adapter_is_neither_merged_nor_restored(folder: Folder, damage: str, tmp_path: Path) -> None:
+    policy = adapter.attach(models.load(folder("llava")), rank=2, seed=1)
+    adapter.save(policy, tmp_path)
+    damage_file(tmp_path / adapter.WEIGHTS, damage)
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        adapter.merge(tmp_path)
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        adapter.restore(policy, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.damaged_weights import damage_file, every_damage
 
 from clickscape import vlm as room
 from clickscape.errors import ModelError
@@ -164,3 +166,13 @@ def test_features_are_cached_for_llava_alone(opened: Opened, shown: Shown, produ
     for name in FAMILIES[1:]:
         with pytest.raises(ModelError, match="LLaVA models only"):
             batches.image_features(opened(name), [shown(products[0])])
+
+
+@every_damage
+def test_weights_that_do_not_fill_the_model_are_refused(
+    folder: Folder, family: str, damage: str, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folder(family), tmp_path / "model")
+    damage_file(copy / "model.safetensors", damage)
+    with pytest.raises(ModelError, match=str(copy)):
+        models.load(copy)

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.damaged_weights import damage_file, every_damage
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from clickscape import reward, vlm
+from clickscape.errors import ModelError
 from clickscape.reward.caig import CaigRewardModel
 from clickscape.stages.convert import convert
 from clickscape.stages.progress import run
@@ -278,3 +280,11 @@ def test_reward_model_is_the_same_after_saving_and_names_the_product_where_asked
         got = again.one_order([product], [(left, right)])[0, 0]
         assert got == pytest.approx(expected[0] - expected[1], abs=1e-6)
     assert naming.compare(Product("A", "apart"), left, right) != naming.compare(Product("A", "Hat"), left, right)
+
+
+@every_damage
+def test_heads_of_the_papers_form_that_are_damaged_are_refused(reward_model, damage: str, tmp_path: Path) -> None:
+    reward_model.save(tmp_path / "reward")
+    damage_file(tmp_path / "reward" / "heads.safetensors", damage)
+    with pytest.raises(ModelError, match=r"heads\.safetensors"):
+        reward.load(tmp_path / "reward")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from clickscape.compute.weights import check_filled, check_finite, read_tensors
 from clickscape.config import DIFFUSION_FAMILIES, DiffusionConfig
 from clickscape.errors import ConfigError, ModelError
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _PICKLES = frozenset({".ckpt", ".bin", ".pt", ".pth", ".pkl"})
+_LORA_PARTS = ((".lora_A.", ".lora_down.", ".lora.down."), (".lora_B.", ".lora_up.", ".lora.up."))
 _LIBRARIES = ("diffusers", "transformers", "stable_diffusion", None)
 _CHECKER_FILES = ("safety_checker/*.json", "safety_checker/*.safetensors", "feature_extractor/*.json")
 
@@ -144,13 +146,49 @@ def _pipeline(kind: Any, config: DiffusionConfig, controlnet: Any, number: torch
         folder = _folder(config.config, config, patterns=("*.json", "*/*.json", "*/*.txt"))
         _refuse_code(folder)
         with _explained(config.model):
-            return kind.from_single_file(str(Path(config.model)), config=str(folder), **parts)
+            pipeline = kind.from_single_file(str(Path(config.model)), config=str(folder), **parts)
+            for part in pipeline.components.values():
+                if isinstance(part, torch.nn.Module):
+                    check_finite(part.state_dict(), where=config.model)
+            return pipeline
     folder = _pipeline_folder(kind, config)
     _refuse_code(folder)
     with _explained(config.model):
+        parts |= _filled_parts(folder, config, number, besides=parts)
         return kind.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, variant=_variant(folder, config), **parts
         )
+
+
+def _filled_parts(
+    folder: Path, config: DiffusionConfig, number: torch.dtype, *, besides: Collection[str]
+) -> dict[str, Any]:
+    """Open the models of a pipeline one by one, because the pipeline's own loader fills gaps by chance."""
+    import diffusers
+    import transformers
+
+    found = {}
+    for name, part in json.loads((folder / "model_index.json").read_text(encoding="utf-8")).items():
+        library = {"diffusers": diffusers, "transformers": transformers}.get(part[0] if isinstance(part, list) else "")
+        kind = getattr(library, part[1], None) if library is not None else None
+        models = (diffusers.ModelMixin, transformers.PreTrainedModel)
+        if name not in besides and isinstance(kind, type) and issubclass(kind, models):
+            found[name] = _filled(kind, folder / name, config, number)
+    return found
+
+
+def _filled(kind: Any, folder: Path, config: DiffusionConfig, number: torch.dtype) -> Any:
+    """Open a model of diffusers or transformers; ModelError unless its files fill it exactly."""
+    model, report = kind.from_pretrained(
+        folder,
+        output_loading_info=True,
+        dtype=number,
+        use_safetensors=True,
+        local_files_only=True,
+        variant=_variant(folder, config),
+    )
+    check_filled(model, report, where=folder)
+    return model
 
 
 def _refuse_code(folder: Path) -> None:
@@ -181,18 +219,14 @@ def _controlnet(config: DiffusionConfig, number: torch.dtype) -> Any:
     name = config.controlnet
     if _is_single_file(name):
         with _explained(name):
-            return ControlNetModel.from_single_file(
+            model = ControlNetModel.from_single_file(
                 str(Path(name)), **_controlnet_config(config), dtype=number, local_files_only=True
             )
+            check_finite(model.state_dict(), where=name)
+            return model
     folder = _folder(name, config, patterns=("config.json", "*.safetensors", "*.safetensors.index.json"))
     with _explained(name):
-        return ControlNetModel.from_pretrained(
-            folder,
-            dtype=number,
-            use_safetensors=True,
-            local_files_only=True,
-            variant=_variant(folder, config),
-        )
+        return _filled(ControlNetModel, folder, config, number)
 
 
 def _controlnet_config(config: DiffusionConfig) -> dict[str, str]:
@@ -235,6 +269,10 @@ def _add_lora(pipeline: Any, config: DiffusionConfig) -> None:
             )
         path = files[0]
     with _explained(config.lora):
+        tensors, _ = read_tensors(path)
+        downs, ups = (sum(any(part in name for part in parts) for name in tensors) for parts in _LORA_PARTS)
+        if downs != ups:
+            raise ValueError(f"{downs} matrices down and {ups} up; some are missing")
         pipeline.load_lora_weights(
             str(path.parent),
             weight_name=path.name,
@@ -259,13 +297,7 @@ def _checker(config: DiffusionConfig, number: torch.dtype) -> Checker:
     if not (folder / "safety_checker" / "config.json").exists():
         raise ModelError(f"{name}: no folder safety_checker in it. {remedy}")
     with _explained(name):
-        model = StableDiffusionSafetyChecker.from_pretrained(
-            folder / "safety_checker",
-            dtype=number,
-            use_safetensors=True,
-            local_files_only=True,
-            variant=_variant(folder / "safety_checker", config),
-        )
+        model = _filled(StableDiffusionSafetyChecker, folder / "safety_checker", config, number)
         processor = CLIPImageProcessorPil.from_pretrained(folder / "feature_extractor", local_files_only=True)
     return Checker(model.eval(), processor)
 

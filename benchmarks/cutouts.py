@@ -2,6 +2,7 @@
 
     python benchmarks/cutouts.py [--against 102bef8] [--table docs/experiments/cutouts.md]
     python benchmarks/cutouts.py --fit
+    python benchmarks/cutouts.py --bombs [--against d7c3a69]
 
 Prints a table, appends one JSON row to benchmarks/results/cutouts.jsonl and, with --table, writes the page and its
 pictures.  Everything was tuned on the objects of one half; the figures are of the other half.  --fit prints the weights
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import minimize
 
+import _image_bombs
 import photographs as studio
 from clickscape.catalog import cutout as today
 from clickscape.catalog.confidence import FEATURES, SURE, features
@@ -296,10 +298,17 @@ def sheet(after: list[Judged]) -> Image.Image:
     return canvas
 
 
+def append(row: dict[str, object]) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--against", default="102bef8", help="revision of the other side")
     arguments.add_argument("--fit", action="store_true", help="print the weights of the confidence")
+    arguments.add_argument("--bombs", action="store_true", help="what small files of many pixels cost")
     arguments.add_argument("--half", choices=["tune", "report"], default="report")
     arguments.add_argument("--table", type=Path, help="page to write")
     asked = arguments.parse_args()
@@ -307,18 +316,26 @@ def main() -> None:
     if asked.fit:
         fit("tune")
         return
-    before, after = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        module = load_before(asked.against, Path(folder))
-        for photo in studio.photographs(asked.half):
-            before.append(cut_before(module, photo))
-            after.append(cut_today(photo))
     row: dict[str, object] = {
         "benchmark": "cutouts",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()} {platform.system()}",
         "versions": f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}",
         "against": asked.against,
+    }
+    if asked.bombs:
+        with tempfile.TemporaryDirectory() as folder:
+            row["bombs"] = _image_bombs.measure(asked.against, root=ROOT, folder=Path(folder))
+        print(json.dumps(row["bombs"], indent=1))
+        append(row)
+        return
+    before, after = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        module = load_before(asked.against, Path(folder))
+        for photo in studio.photographs(asked.half):
+            before.append(cut_before(module, photo))
+            after.append(cut_today(photo))
+    row |= {
         "half": asked.half,
         "photographs": len(after),
         "flag thin": detection(after, "thin"),
@@ -339,9 +356,7 @@ def main() -> None:
         print(f"{name:30s} {len(new):4d} {cells[0]:>22s} {cells[1]:>22s} {cells[2]:>16s} {cells[3]:>16s} "
               f"{told(now['wrong among sure'])} of {told(now['sure'])}")  # fmt: skip
     print(f"flags: thin {row['flag thin']}, glass {row['flag glass']}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append(row)
     if asked.table:
         asked.table.write_text(page(asked.against, before, after), encoding="utf-8")
         (asked.table.parent / PICTURES).parent.mkdir(exist_ok=True)

@@ -120,7 +120,7 @@ def fingerprint(value: object) -> str:
             name = path.relative_to(value).as_posix().encode()
             if not any(part.startswith(".") for part in path.relative_to(value).parts):
                 digest.update(len(name).to_bytes(8, "big") + name + path.stat().st_size.to_bytes(8, "big"))
-                with path.open("rb") as stream:
+                with open(open_regular(path, os.O_RDONLY), "rb") as stream:
                     while block := stream.read(1 << 20):
                         digest.update(block)
     else:

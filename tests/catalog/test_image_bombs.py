@@ -83,17 +83,20 @@ def test_pictures_of_extreme_proportions_are_bounded_and_cut_out_or_refused(
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from clickscape.catalog.cutout import examine
 from clickscape.catalog.images import open_image
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # of this process alone; getrusage's begins with that of whoever started it
+    return int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
+before = peak()
 print(examine(open_image(Path(sys.argv[1]))).pixels.shape[0])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((peak() - before) // 1024)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says there what a process took at its peak")
 def test_a_picture_at_the_limit_is_cut_out_in_bounded_memory(tmp_path: Path) -> None:
     """62 million pixels in 90 kB; as floats of three channels they would be 750 MB each."""
     picture = Image.new("P", (7_900, 7_900), 1)

@@ -6,6 +6,7 @@ It is named by the content of the photos and of the matting model, so that a kil
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from clickscape.catalog.cutout import Cutout, examine, has_alpha, trim
 from clickscape.catalog.images import open_image
 from clickscape.errors import ImageError, ModelError
 from clickscape.files import atomic_file
+from clickscape.regular_files import open_regular
 from clickscape.types import Product
 
 WAY, CONFIDENCE, FLAGS, PHOTO = "clickscape:way", "clickscape:confidence", "clickscape:flags", "clickscape:photo"
@@ -101,7 +103,7 @@ def flagged(products: Sequence[Product]) -> Mapping[str, list[str]]:
 def model_digest(model: Path) -> str:
     """Return the start of the hex digest of a matting model's file; ModelError when there is none."""
     try:
-        with model.open("rb") as stream:
+        with open(open_regular(model, os.O_RDONLY, error=ModelError), "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     except OSError as error:
         raise ModelError(f"{model}: no such matting model ({error.strerror}). Give the path of an ONNX file.") from None

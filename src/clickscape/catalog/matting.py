@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickscape.errors import ModelError
+from clickscape.regular_files import read_bytes
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -109,10 +110,10 @@ def recipe_of(model: Path) -> Recipe:
     beside = model.with_suffix(".json")
     if beside.is_file():
         try:
-            given = json.loads(beside.read_text(encoding="utf-8"))
+            given = json.loads(read_bytes(beside, error=ModelError).decode())
             known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
             return Recipe(**known)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             names = ", ".join(field.name for field in fields(Recipe))
             raise ModelError(f"{beside}: not a recipe ({_short(error)}). Its keys are {names}.") from None
     for name, recipe in RECIPES.items():
@@ -139,6 +140,8 @@ def _session(model: Path, threads: int) -> InferenceSession:
         status = model.stat()
     except OSError as error:
         raise ModelError(f"{model}: no such matting model ({error.strerror}). Give the path of an ONNX file.") from None
+    if not model.is_file():
+        raise ModelError(f"{model}: no regular file, expected a matting model. Give the path of an ONNX file.")
     return _opened(model, status.st_mtime_ns, status.st_size, threads)
 
 

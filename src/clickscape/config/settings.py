@@ -15,6 +15,7 @@ from clickscape.config.optimization import MonitorConfig, OptimizeConfig, Releva
 from clickscape.config.renamed import translate
 from clickscape.config.stage import StageConfig
 from clickscape.errors import ConfigError, DeprecatedWarning
+from clickscape.regular_files import read_bytes
 
 SETTINGS_PAGE = "docs/reference/settings.md (written by `make docs`)"
 Section = TypeVar("Section", bound=BaseModel)
@@ -357,10 +358,10 @@ def read(path: Path, section: type[Section]) -> Section:
 
 def _tables(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_bytes(path, error=ConfigError).decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(
             f"{path}: not valid TOML ({error}). Fix the line, or delete the file to use defaults."
         ) from None

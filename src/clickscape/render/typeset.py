@@ -59,6 +59,8 @@ class Face:
 
 def open_face(path: Path | None = None) -> Face:
     """The font at `path`, or the bundled one; TextError when it cannot be read."""
+    if path is not None and path.exists() and not path.is_file():
+        raise TextError(f"{path}: no regular file, expected a font. Give a TTF, OTF or TTC file.")
     face = Face(BUNDLED_FONT if path is None else path)
     try:
         face.at(_UNIT)

@@ -20,6 +20,7 @@ import numpy as np
 from clickscape.catalog.formats.row import parse_json, shown, words
 from clickscape.catalog.images import check_image, open_image
 from clickscape.errors import ImageError, LogError
+from clickscape.regular_files import read_bytes
 from clickscape.reward.caig import CaigRewardModel
 from clickscape.reward.model import RewardModel
 from clickscape.stats.accuracy import pair_agreement
@@ -78,7 +79,7 @@ def read(path: Path, *, image_dir: Path | None = None) -> list[ListedPair]:
     LogError with file and row for what cannot be read, pictures that are missing or damaged among it.
     """
     try:
-        items = parse_json(path.read_text(encoding="utf-8-sig"))
+        items = parse_json(read_bytes(path, error=LogError).decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = "no such list" if isinstance(error, FileNotFoundError) else f"cannot be read ({type(error).__name__})"
         raise LogError(f"{path}: {reason}. Name a JSON list in UTF-8.") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from clickscape.errors import ModelError
+from clickscape.vlm.chat_template import around_question
 from clickscape.vlm.logits import target_log_probs
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import fit_product
@@ -241,20 +241,8 @@ def answer_ids(vlm: VisionLanguageModel, answer: str | None) -> list[int]:
 
 
 def _chat(vlm: VisionLanguageModel, text: str, images: int) -> str:
-    before, after = _frame(vlm.processor, images)
+    before, after = around_question(vlm.processor, images=images)
     return f"{before}{text}{after}"
-
-
-@lru_cache(maxsize=64)
-def _frame(processor: Any, images: int) -> tuple[str, str]:
-    """What the chat template puts before and after an instruction with so many images."""
-    mark = "\u2063instruction\u2063"
-    content = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": mark}]
-    text = processor.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-    )
-    before, _, after = text.partition(mark)
-    return before, after
 
 
 def _adds_special_tokens(vlm: VisionLanguageModel, text: str) -> bool:

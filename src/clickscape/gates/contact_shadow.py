@@ -9,6 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float32
 
 from clickscape.gates.outline import Floats
 from clickscape.render.color import to_linear
@@ -36,7 +37,9 @@ def shows_ground(shape: tuple[int, int]) -> bool:
     return min(shape) >= _FEWEST
 
 
-def measure_contact_shadow(image: Floats, product: Floats) -> float | None:
+def measure_contact_shadow(
+    image: Float32[np.ndarray, "height width 3"], product: Float32[np.ndarray, "height width 4"]
+) -> float | None:
     """Return the brightening below the foot, natural logarithm of linear light per pixel, plus a weighted reflection.
 
     `image` (height, width, 3) and `product` (height, width, 4) are 0..1. About 0.06 under a product that stands, about

@@ -11,6 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float32
 
 from clickscape.gates.outline import Floats, Mask
 
@@ -23,7 +24,9 @@ _RARE = 1e-5  # likelihood of a color that was never seen
 _TOUCHING = 3  # pixels of contact that make a region part of the product's outline
 
 
-def extension_share(image: Floats, product: Floats) -> float:
+def extension_share(
+    image: Float32[np.ndarray, "height width 3"], product: Float32[np.ndarray, "height width 4"]
+) -> float:
     """Area of the largest product-like region that grows out of the product, as a share of the product's own area.
 
     `image` (height, width, 3) and `product` (height, width, 4) are 0..1; 0 when the product is not visible.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import UInt8
 
 from clickscape.config import FidelityConfig
 from clickscape.gates.contact_shadow import measure_contact_shadow, shows_ground
@@ -72,7 +73,13 @@ class Measures:
     extent: float
 
 
-def check(image: Bytes, product: Bytes, *, tolerance: float = 0.0, limits: Limits | None = None) -> GateResult:
+def check(
+    image: UInt8[np.ndarray, "height width 3"],
+    product: UInt8[np.ndarray, "height width 4"],
+    *,
+    tolerance: float = 0.0,
+    limits: Limits | None = None,
+) -> GateResult:
     """Check an image (height, width, 3) with its placed cut-out (height, width, 4), uint8 sRGB.
 
     `tolerance` 0: opaque product pixels must be bit-identical, as in a lossless file; else it is the largest 99th
@@ -85,7 +92,11 @@ def check(image: Bytes, product: Bytes, *, tolerance: float = 0.0, limits: Limit
 
 
 def measure(
-    image: Bytes, product: Bytes, *, tolerance: float = 0.0, safe_zone: tuple[float, float, float, float] = (0, 0, 0, 0)
+    image: UInt8[np.ndarray, "height width 3"],
+    product: UInt8[np.ndarray, "height width 4"],
+    *,
+    tolerance: float = 0.0,
+    safe_zone: tuple[float, float, float, float] = (0, 0, 0, 0),
 ) -> Measures:
     """Measure what `check` compares with its limits."""
     _check(image, product)
@@ -139,12 +150,12 @@ def _check(image: Bytes, product: Bytes) -> None:
         )
 
 
-def count_differing(image: Bytes, product: Bytes) -> float:
+def count_differing(image: UInt8[np.ndarray, "height width 3"], product: UInt8[np.ndarray, "height width 4"]) -> float:
     """Opaque product pixels that are not the cut-out's own."""
     return float(((image != product[..., :3]).any(-1) & (product[..., 3] == 255)).sum())
 
 
-def color_error(image: Bytes, product: Bytes) -> float:
+def color_error(image: UInt8[np.ndarray, "height width 3"], product: UInt8[np.ndarray, "height width 4"]) -> float:
     """99th percentile of ΔE2000 over opaque product pixels, a pixel off the edge; 0 when there are none."""
     from skimage.color import deltaE_ciede2000, rgb2lab
 
@@ -156,7 +167,7 @@ def color_error(image: Bytes, product: Bytes) -> float:
     )
 
 
-def room(product: Bytes, safe_zone: tuple[float, float, float, float]) -> float:
+def room(product: UInt8[np.ndarray, "height width 4"], safe_zone: tuple[float, float, float, float]) -> float:
     """Smallest share of the picture's side between the product and the safe zone; negative inside the zone or border.
 
     A product that touches the border has no room, whatever the zone.
@@ -168,7 +179,7 @@ def room(product: Bytes, safe_zone: tuple[float, float, float, float]) -> float:
     return float(min(spare))
 
 
-def extent(product: Bytes) -> float:
+def extent(product: UInt8[np.ndarray, "height width 4"]) -> float:
     """Share of the picture's width or height that the product fills, the larger of both."""
     height, width = product.shape[:2]
     _, _, wide, tall = cv2.boundingRect((product[..., 3] >= _SOLID).astype(np.uint8))
@@ -179,7 +190,9 @@ def _bytes(picture: tuple[Bytes, Bytes]) -> bytes:
     return picture[1].tobytes() + picture[0].tobytes()
 
 
-def at_working_size(image: Bytes, product: Bytes) -> tuple[Floats, Floats]:
+def at_working_size(
+    image: UInt8[np.ndarray, "height width 3"], product: UInt8[np.ndarray, "height width 4"]
+) -> tuple[Floats, Floats]:
     """Image and cut-out, 0..1, with at most WORKING pixels on the shorter side; hidden colors do not come up.
 
     Of a picture and its mirror image the one whose bytes come first is taken: both are measured on the same pixels.

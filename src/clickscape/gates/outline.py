@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float32
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -44,7 +45,12 @@ class Outline:
         return depth - INNER
 
 
-def unroll(image: Floats, product: Floats, *, foot_share: float = 0.12) -> list[Outline]:
+def unroll(
+    image: Float32[np.ndarray, "height width 3"],
+    product: Float32[np.ndarray, "height width 4"],
+    *,
+    foot_share: float = 0.12,
+) -> list[Outline]:
     """The outlines, holes included, of a placed product (height, width, 4) in an image (height, width, 3), both 0..1.
 
     `foot_share` of the product's height above its lowest pixel, and outlines that face down, are not checked.
@@ -92,7 +98,7 @@ def _side(normal: Floats) -> npt.NDArray[np.int8]:
     return np.where(np.abs(across) > np.abs(down), level, np.where(down < 0, 2, -1)).astype(np.int8)
 
 
-def smooth(values: Floats, sigma: float) -> Floats:
+def smooth(values: Float32[np.ndarray, "point ..."], sigma: float) -> Float32[np.ndarray, "point ..."]:
     """Values (point, …) of a closed outline, blurred along it by a Gaussian of `sigma` points."""
     reach = min(round(3 * sigma), len(values) - 1)
     offsets = np.arange(-reach, reach + 1)

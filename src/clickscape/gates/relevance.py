@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 
 from clickscape.config import RelevanceConfig
 from clickscape.errors import ConfigError
@@ -66,7 +67,7 @@ class Contrast:
         """Passed where the contrast reaches the limit."""
         return [check_contrast(float(value), limit=self.limit) for value in self.contrast(products, descriptions)]
 
-    def contrast(self, products: Sequence[Product], descriptions: Sequence[str]) -> np.ndarray:
+    def contrast(self, products: Sequence[Product], descriptions: Sequence[str]) -> Float64[np.ndarray, " description"]:
         """log p(y|x) − mean of log p(y|x̃) over the panel's products of other departments, (description,) nats."""
         own = np.concatenate([np.zeros(0), *self._own(products, descriptions)])
         others = np.array([self._panel_log_probs(other, descriptions) for other in self._panel])

@@ -7,6 +7,7 @@ from functools import cache
 import cv2
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float32
 
 cv2.setNumThreads(1)  # the same bytes whatever the machine; batch work runs in processes
 
@@ -30,14 +31,14 @@ def to_display(linear: npt.ArrayLike) -> Floats:
     return np.where(value <= 0.0031308, value * 12.92, curved).astype(np.float32)
 
 
-def hex_to_linear(code: str) -> Floats:
+def hex_to_linear(code: str) -> Float32[np.ndarray, " 3"]:
     """Color code "#rrggbb" → linear (3,)."""
     digits = code.lstrip("#")
     return to_linear([int(digits[start : start + 2], 16) / 255 for start in (0, 2, 4)])
 
 
 @cache
-def linear_of_byte() -> Floats:
+def linear_of_byte() -> Float32[np.ndarray, " 256"]:
     """Linear light of each sRGB byte, (256,)."""
     table = to_linear(np.arange(256, dtype=np.float32) / 255)
     table.setflags(write=False)
@@ -56,7 +57,7 @@ def _tone_table() -> Floats:
     return table
 
 
-def tone(light: Floats) -> Floats:
+def tone(light: Float32[np.ndarray, "... 3"]) -> Float32[np.ndarray, "... 3"]:
     """Exposed linear light → display values 0..255, same shape."""
     steps = np.clip(light * _TONE_STEPS, 0, BRIGHTEST * _TONE_STEPS).astype(np.uint16)
     return _tone_table()[steps]

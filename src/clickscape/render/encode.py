@@ -17,7 +17,7 @@ from clickscape.render.placements import Format
 
 if TYPE_CHECKING:
     import numpy as np
-    import numpy.typing as npt
+    from jaxtyping import UInt8
 
 BEST, LEAST = 95, 40
 """Quality (0–100): above the first only bytes grow; below the second a product no longer looks like itself."""
@@ -41,7 +41,7 @@ class Encoded:
         return EXTENSIONS[self.format]
 
 
-def encode(image: npt.NDArray[np.uint8], *, max_bytes: int, formats: Sequence[Format]) -> Encoded:
+def encode(image: UInt8[np.ndarray, "height width 3"], *, max_bytes: int, formats: Sequence[Format]) -> Encoded:
     """Encode a picture (height, width, 3), uint8 sRGB, into at most `max_bytes` in the first of `formats` that can.
 
     The same picture always gives the same bytes. ImageError when no format fits at quality `LEAST`.

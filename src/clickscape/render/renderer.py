@@ -16,6 +16,7 @@ from clickscape.types import Product
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from jaxtyping import UInt8
 
     from clickscape.render.scene import Scene
 
@@ -85,7 +86,7 @@ class Rendering:
         return None if self.scene is None else self.scene.slots
 
     @property
-    def product_mask(self) -> npt.NDArray[np.uint8]:
+    def product_mask(self) -> UInt8[np.ndarray, "height width"]:
         """The product's alpha, (height, width)."""
         return self.product[..., 3]
 

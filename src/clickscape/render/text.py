@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -117,8 +118,8 @@ def check_text_allowed(placement: str, *, allows_text: bool) -> None:
 
 
 def set_text(
-    image: Bytes,
-    product: Bytes,
+    image: UInt8[np.ndarray, "height width 3"],
+    product: UInt8[np.ndarray, "height width 4"],
     *,
     safe: Box,
     tagline: str = "",

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont, features
 
 from clickscape.errors import TextError
@@ -135,7 +135,7 @@ def line_width(line: str, face: Face, *, tracking: float = TRACKING, leftward: b
 
 
 def draw_line(
-    canvas: NDArray[np.uint8],
+    canvas: UInt8[np.ndarray, "height width"],
     line: str,
     face: Face,
     *,

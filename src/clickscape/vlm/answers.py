@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from clickscape.vlm.batch import IGNORED, Sample, answer_log_probs, collate
@@ -21,8 +22,8 @@ def log_probs(
     questions: Sequence[Sample],
     answers: Sequence[tuple[int, str]],
     *,
-    features: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    features: Float[Tensor, "image token width"] | None = None,
+) -> tuple[Float[Tensor, " answer"], Int64[Tensor, " answer"]]:
     """log π of every answer in nats, and its number of tokens (end token included): (answer,) twice.
 
     `answers` are (number of the question, text), tokenized exactly as they stand; `features`: (question, token, width).

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -97,7 +98,9 @@ def check_length(vlm: VisionLanguageModel, tokens: int) -> None:
         raise ModelError(f"a sample of {tokens} tokens is too long for {vlm.model_id} ({limit}). Shorten the text.")
 
 
-def pixel_values(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Tensor:
+def pixel_values(
+    vlm: VisionLanguageModel, pictures: Sequence[UInt8[np.ndarray, "height width 3"]]
+) -> Float[Tensor, "image 3 height width"]:
     """What the image processor makes of pictures of one shape, square or 1:2: (image, 3, size, size or 2·size)."""
     wide = {_is_wide(picture) for picture in pictures}
     if len(wide) != 1:
@@ -112,14 +115,18 @@ def pixel_values(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Te
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
 
 
-def image_features(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray]) -> Tensor:
+def image_features(
+    vlm: VisionLanguageModel, pictures: Sequence[UInt8[np.ndarray, "height width 3"]]
+) -> Float[Tensor, "image token width"]:
     """What the language model is given of each picture, projector included: (image, token, width); cacheable."""
     if not vlm.is_llava:
         raise ModelError(f"{vlm.model_id}: image features can be cached for LLaVA models only.")
     return features_of_pixels(vlm, pixel_values(vlm, pictures).to(vlm.device))
 
 
-def features_of_pixels(vlm: VisionLanguageModel, pixels: Tensor) -> Tensor:
+def features_of_pixels(
+    vlm: VisionLanguageModel, pixels: Float[Tensor, "image 3 height width"]
+) -> Float[Tensor, "image token width"]:
     """As `image_features`, from (image, 3, height, width); positions are interpolated where that is not a square."""
     square = pixels.shape[-2:] == (vlm.image_size, vlm.image_size)
     output = vlm.core.get_image_features(
@@ -128,7 +135,9 @@ def features_of_pixels(vlm: VisionLanguageModel, pixels: Tensor) -> Tensor:
     return torch.stack(list(output.pooler_output))
 
 
-def forward(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None = None) -> Tensor:
+def forward(
+    vlm: VisionLanguageModel, batch: Batch, *, features: Float[Tensor, "image token width"] | None = None
+) -> Float[Tensor, "sample token width"]:
     """Hidden states of the last layer, (sample, token, width); ``features`` replace the pass through the tower."""
     inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, **batch.extras}
     if vlm.is_llava:
@@ -143,7 +152,9 @@ def forward(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None =
     return vlm.core.model(**inputs, use_cache=False).last_hidden_state
 
 
-def answer_log_probs(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None = None) -> Tensor:
+def answer_log_probs(
+    vlm: VisionLanguageModel, batch: Batch, *, features: Float[Tensor, "image token width"] | None = None
+) -> Float[Tensor, " sample"]:
     """log P(answer | question), summed over the answer's tokens and the end token: (sample,), nats.
 
     Logits are computed where an answer token is to be predicted, and nowhere else.
@@ -152,7 +163,9 @@ def answer_log_probs(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor
     return log_probs.new_zeros(len(batch.labels)).index_add(0, rows, log_probs)
 
 
-def token_log_probs(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def token_log_probs(
+    vlm: VisionLanguageModel, batch: Batch, *, features: Float[Tensor, "image token width"] | None = None
+) -> tuple[Float[Tensor, " answer_token"], Int64[Tensor, " answer_token"]]:
     """Log-probability of every answer token, and the sample that it belongs to: (answer token,) twice."""
     hidden = forward(vlm, batch, features=features)[:, :-1]
     targets = batch.labels[:, 1:]
@@ -160,13 +173,13 @@ def token_log_probs(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor 
     return target_log_probs(vlm, hidden[asked], targets[asked]), asked.nonzero()[:, 0]
 
 
-def positions(attention_mask: Tensor) -> Tensor:
+def positions(attention_mask: Int64[Tensor, "sample token"]) -> Int64[Tensor, "sample token"]:
     """Position of every real token, counted from the first one, whatever side the padding is on."""
     return (attention_mask.cumsum(1) - 1).clamp(min=0)
 
 
 def encoder_outputs(
-    vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None
+    vlm: VisionLanguageModel, batch: Batch, *, features: Float[Tensor, "image token width"] | None
 ) -> dict[str, BaseModelOutputWithPooling] | None:
     """Image features in the shape in which transformers takes them ready-made; None for a batch without pictures."""
     if features is None and batch.pixel_values is not None:

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from clickscape.bounded_http import Budget, DeadlineError, TooLargeError, limit
@@ -126,7 +127,7 @@ class Endpoint:
         return one_line(text.replace(self._key, "***") if self._key else text)
 
 
-def data_url(picture: np.ndarray) -> str:
+def data_url(picture: UInt8[np.ndarray, "height width 3"]) -> str:
     """A picture, uint8 (height, width, 3), as messages hold one: PNG in base64."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -123,7 +124,7 @@ def sample_ids(
     generator: torch.Generator,
     temperature: float = 1.0,
     max_new_tokens: int = 48,
-    features: Tensor | None = None,
+    features: Float[Tensor, "image token width"] | None = None,
     breaks: frozenset[int] = frozenset(),
 ) -> list[list[int]]:
     """Token ids of ``n`` answers per sample, (sample · n) lists without the end token.

@@ -7,6 +7,7 @@ kept, and the logits are computed again in the backward pass.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
@@ -17,7 +18,13 @@ LOGITS = 2**22
 """Logits in memory at once; 16 MiB in float32."""
 
 
-def target_log_probs(vlm: VisionLanguageModel, hidden: Tensor, targets: Tensor, *, at_once: int = LOGITS) -> Tensor:
+def target_log_probs(
+    vlm: VisionLanguageModel,
+    hidden: Float[Tensor, "place width"],
+    targets: Int64[Tensor, " place"],
+    *,
+    at_once: int = LOGITS,
+) -> Float[Tensor, " place"]:
     """log P of every target after its hidden state, nats, at least float32; hidden (place, width), targets (place,).
 
     More than `at_once` logits are made part by part, and each part again in the backward pass.

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from clickscape.vlm.batch import MODALITIES, Batch, Sample, answer_ids, check_length, collate, encoder_outputs
@@ -80,8 +81,8 @@ def packed_log_probs(
     questions: Sequence[Sample],
     answers: Sequence[tuple[int, str]],
     *,
-    features: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    features: Float[Tensor, "image token width"] | None = None,
+) -> tuple[Float[Tensor, " answer_token"], Int64[Tensor, " answer_token"]]:
     """As `batch.token_log_probs` for answers that share questions or pictures: (answer token,) twice, answer by answer.
 
     `answers` are (number of the question, text); the second tensor numbers the answers.  Questions share a picture when
@@ -131,7 +132,9 @@ def tree(sequences: Sequence[np.ndarray]) -> Tree:
     return Tree(np.array(ids), np.array(depths), tuple(paths), tuple(branches))
 
 
-def mask(trees: Sequence[Tree], *, tokens: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def mask(
+    trees: Sequence[Tree], *, tokens: int, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "tree 1 token token"]:
     """What every token may see of its row, as attention adds it: 0 or the least number, (tree, 1, tokens, tokens).
 
     Padding up to `tokens` sees the first token, so that no softmax is over nothing; nobody looks at it.

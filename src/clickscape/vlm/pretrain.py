@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float16, Int64, UInt8
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -192,7 +193,9 @@ def projector_scale(vlm: VisionLanguageModel) -> float:
 
 
 @torch.inference_mode()
-def match_projector_scale(vlm: VisionLanguageModel, bank: np.ndarray, *, seed: int) -> None:
+def match_projector_scale(
+    vlm: VisionLanguageModel, bank: UInt8[np.ndarray, "picture size size 3"], *, seed: int
+) -> None:
     """Scale the projector so that image tokens have the root mean square of words: else they drown what layers add."""
     rows = np.random.default_rng([seed, _JOINT]).permutation(len(bank))[: 2 * _CHUNK]
     observed = float(all_features(vlm, bank[rows]).float().square().mean().sqrt())
@@ -201,7 +204,9 @@ def match_projector_scale(vlm: VisionLanguageModel, bank: np.ndarray, *, seed: i
 
 
 @torch.inference_mode()
-def all_features(vlm: VisionLanguageModel, pictures: np.ndarray) -> Tensor:
+def all_features(
+    vlm: VisionLanguageModel, pictures: UInt8[np.ndarray, "picture size size 3"]
+) -> Float16[Tensor, "picture token width"]:
     """Image features of many pictures, in chunks, kept in half precision: (picture, token, width) float16."""
     vlm.model.eval()
     parts = [
@@ -215,7 +220,7 @@ def all_features(vlm: VisionLanguageModel, pictures: np.ndarray) -> Tensor:
 def slot_accuracy(
     vlm: VisionLanguageModel,
     heads: SlotHeads,
-    pictures: np.ndarray,
+    pictures: UInt8[np.ndarray, "picture size size 3"],
     slots: Sequence[Mapping[str, str | None]],
     departments: Sequence[str],
 ) -> dict[str, float]:
@@ -235,7 +240,7 @@ def slot_accuracy(
 
 def slot_labels(
     heads: SlotHeads, slots: Sequence[Mapping[str, str | None]], departments: Sequence[str]
-) -> dict[str, Tensor]:
+) -> dict[str, Int64[Tensor, " picture"]]:
     """Index of every picture's value per slot, (picture,) int64; −100 where the slot does not apply."""
     rows = [{**values, DEPARTMENT: department} for values, department in zip(slots, departments, strict=True)]
     places = {slot: {name: place for place, name in enumerate(names)} for slot, names in heads.values.items()}
@@ -246,7 +251,9 @@ def slot_labels(
     return labels
 
 
-def augment(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def augment(
+    pictures: UInt8[np.ndarray, "picture size size 3"], rng: np.random.Generator
+) -> UInt8[np.ndarray, "picture size size 3"]:
     """Mirror half of the pictures, shift each by up to three pixels, vary brightness and contrast a little."""
     count, height, width, _ = pictures.shape
     padded = np.pad(pictures, ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0)), mode="edge")

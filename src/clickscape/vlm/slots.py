@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,7 +42,7 @@ class SlotHeads(nn.Module):
         self.width = width
         self.heads = nn.ModuleDict({slot: nn.Linear(CELLS * CELLS * width, len(v)) for slot, v in values.items()})
 
-    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
+    def forward(self, tokens: Float[Tensor, "picture token width"]) -> dict[str, Float[Tensor, "picture value"]]:
         """Image tokens of one square, (picture, token, width) → logits per slot, (picture, value)."""
         side = math.isqrt(tokens.shape[1])
         grid = tokens.transpose(1, 2).unflatten(2, (side, side))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from jaxtyping import UInt8
 
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample
@@ -78,13 +79,15 @@ class Question:
     answers: tuple[str, ...]
 
 
-def picture_bank(corpus: Corpus) -> np.ndarray:
+def picture_bank(corpus: Corpus) -> UInt8[np.ndarray, "picture size size 3"]:
     """All pictures that a question can show: ads, products, and last a blank one; uint8 (picture, size, size, 3)."""
     blank = np.full((1, *corpus.pictures.shape[1:]), BLANK, np.uint8)
     return np.concatenate([corpus.ads, corpus.pictures, blank])
 
 
-def draw(corpus: Corpus, bank: np.ndarray, rng: np.random.Generator, *, answers: int) -> Question:
+def draw(
+    corpus: Corpus, bank: UInt8[np.ndarray, "picture size size 3"], rng: np.random.Generator, *, answers: int
+) -> Question:
     """One question of the joint training, with as many answers as it has room for."""
     task = _task(rng)
     if task == "rewrite":

@@ -11,6 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import UInt8
 
 from clickscape.render.color import Bytes, Floats
 from clickscape.render.studio.product import over
@@ -23,7 +24,7 @@ _FAR = 0.25  # sigma of the out-of-focus background, as share of the longer side
 _COARSE = 48  # pixels of the longer side at which it is blurred
 
 
-def neutral_gray(canvas: Bytes) -> int:
+def neutral_gray(canvas: UInt8[np.ndarray, "height width 4"]) -> int:
     """The gray (display level) from which nine tenths of the product's rim keep the greatest distance.
 
     Distance is the largest over the color channels; of equally good grays the one nearest to the middle is taken.
@@ -41,7 +42,9 @@ def neutral_gray(canvas: Bytes) -> int:
     return int(best[np.abs(best - 128).argmin()])
 
 
-def edges(canvas: Bytes, *, quantiles: tuple[float, float] = EDGE_QUANTILES) -> Bytes:
+def edges(
+    canvas: UInt8[np.ndarray, "height width 4"], *, quantiles: tuple[float, float] = EDGE_QUANTILES
+) -> UInt8[np.ndarray, "height width 3"]:
     """Return the product's edges, white on black, (height, width, 3); thresholds are quantiles of its own gradients.
 
     A loud pattern cannot raise the thresholds above the outline, which is the edge that counts most.
@@ -62,7 +65,7 @@ def edges(canvas: Bytes, *, quantiles: tuple[float, float] = EDGE_QUANTILES) -> 
     return np.repeat(found[..., None], 3, axis=2)
 
 
-def mask(alpha: Bytes, *, erode: float, blur: float) -> Bytes:
+def mask(alpha: UInt8[np.ndarray, "height width"], *, erode: float, blur: float) -> UInt8[np.ndarray, "height width"]:
     """What the model draws anew, (height, width): 255 the background, 0 the product; soft as the alpha itself.
 
     The product loses a rim of `erode` pixels, so that background grows under its edge, and the step is blurred by a
@@ -77,7 +80,9 @@ def mask(alpha: Bytes, *, erode: float, blur: float) -> Bytes:
     return (255 - np.minimum(kept, alpha)).astype(np.uint8)
 
 
-def start(canvas: Bytes, *, fill: Literal["neutral", "blurred"]) -> Bytes:
+def start(
+    canvas: UInt8[np.ndarray, "height width 4"], *, fill: Literal["neutral", "blurred"]
+) -> UInt8[np.ndarray, "height width 3"]:
     """The picture to start from, (height, width, 3): the product on mid-gray, or on its own colors out of focus."""
     height, width = canvas.shape[:2]
     if fill == "neutral":

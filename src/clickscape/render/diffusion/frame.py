@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
-from clickscape.render.color import Bytes
 from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.renderer import NO_MARGINS, Margins
 from clickscape.render.studio import product as products
@@ -46,22 +46,30 @@ def frame(size: tuple[int, int], *, side: int, multiple: int, margins: Margins =
 
 
 def placed(
-    cutout: Bytes, *, size: tuple[int, int], margins: Margins = NO_MARGINS, physical_size: PhysicalSize = "usual"
-) -> Bytes:
+    cutout: UInt8[np.ndarray, "rows columns 4"],
+    *,
+    size: tuple[int, int],
+    margins: Margins = NO_MARGINS,
+    physical_size: PhysicalSize = "usual",
+) -> UInt8[np.ndarray, "height width 4"]:
     """The cut-out where the studio would stand it in a picture of `size` (width, height): (height, width, 4)."""
     around = products.bounds(cutout)
     box = products.placement_box((around.height, around.width), size=size, margins=margins, physical_size=physical_size)
     return products.on_canvas(products.scaled(cutout, box), box, size)
 
 
-def widened(canvas: Bytes, around: Frame) -> Bytes:
+def widened(
+    canvas: UInt8[np.ndarray, "height width 4"], around: Frame
+) -> UInt8[np.ndarray, "model_height model_width 4"]:
     """A canvas of the window's size with the model's margin around it."""
     (width, height), (wide, tall) = around.window, around.model
     below, right = tall - height - around.top, wide - width - around.left
     return np.pad(canvas, ((around.top, below), (around.left, right), (0, 0)))
 
 
-def brought_back(picture: Bytes, around: Frame) -> Bytes:
+def brought_back(
+    picture: UInt8[np.ndarray, "model_height model_width 3"], around: Frame
+) -> UInt8[np.ndarray, "height width 3"]:
     """The model's picture (height, width, 3) cut to its window and brought to the asked size."""
     width, height = around.window
     window = picture[around.top : around.top + height, around.left : around.left + width]

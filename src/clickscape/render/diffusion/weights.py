@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from clickscape.compute.weights import check_filled, check_finite, read_tensors
 from clickscape.config import DIFFUSION_FAMILIES, DiffusionConfig
@@ -35,7 +36,7 @@ class Checker:
     model: Any
     processor: Any
 
-    def flags(self, pictures: np.ndarray) -> list[bool]:
+    def flags(self, pictures: Float[np.ndarray, "picture height width 3"]) -> list[bool]:
         """Whether each of the pictures, float (picture, height, width, 3) in 0..1, may not be shown."""
         from PIL import Image
 

@@ -10,6 +10,7 @@ from importlib import resources
 
 import cv2
 import numpy as np
+from jaxtyping import Float32
 
 from clickscape.render.color import Floats, hex_to_linear
 from clickscape.render.studio.gbuffer import GBuffer
@@ -51,7 +52,7 @@ VIEWS: dict[str, View] = {
 }
 
 
-def panorama(name: str) -> Floats:
+def panorama(name: str) -> Float32[np.ndarray, "row column 3"]:
     """Linear light (row, column, 3) of one panorama, RGB; its well-lit parts are about 0.45."""
     if name in PAINTED:
         return PAINTED[name]()
@@ -63,7 +64,9 @@ def panorama(name: str) -> Floats:
     return np.minimum(light * np.float32(0.45 / level), np.float32(_HIGHLIGHT))
 
 
-def photograph(buffer: GBuffer, view: View, choice: int, source: Floats) -> Floats:
+def photograph(
+    buffer: GBuffer, view: View, choice: int, source: Float32[np.ndarray, "row column 3"]
+) -> Float32[np.ndarray, "height width 3"]:
     """The backdrop as the set's camera sees it, (height, width, 3), linear and ready for display (white is about 1)."""
     height, width = buffer.part.shape
     stride = 2 if height > 200 else 1

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from clickscape.render.color import Bytes, Floats, tone
 from clickscape.render.language.parse import parse
@@ -91,7 +92,7 @@ class StudioRenderer:
 
     def compose(
         self,
-        cutout: Bytes,
+        cutout: UInt8[np.ndarray, "rows columns 4"],
         scene: Scene,
         *,
         size: tuple[int, int] = (1024, 1024),
@@ -145,7 +146,9 @@ def vary(scene: Scene, seed: int) -> tuple[Variation, np.random.Generator]:
     return variation, rng
 
 
-def draw(stage: Stage, placed: Placed, *, grain: Floats) -> Bytes:
+def draw(
+    stage: Stage, placed: Placed, *, grain: Float32[np.ndarray, "height width 1"]
+) -> UInt8[np.ndarray, "height width 3"]:
     """One picture (height, width, 3) from a stage, a product and grain (height, width, 1) in display levels."""
     height, width = placed.canvas.shape[:2]
     shadow = cv2.remap(

@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float32
 
 from clickscape.render.color import Floats
 from clickscape.render.studio import geometry
@@ -114,7 +115,9 @@ def from_arrays(stand: Stand, camera: Camera, arrays: Mapping[str, Any]) -> GBuf
     )
 
 
-def key_visibility(buffer: GBuffer, toward_light: Floats, *, softness: float) -> Floats:
+def key_visibility(
+    buffer: GBuffer, toward_light: Float32[np.ndarray, " 3"], *, softness: float
+) -> Float32[np.ndarray, "height width"]:
     """Share of a key light in `toward_light` (3,) that the set itself lets through, (height, width), 0..1."""
     stride = max(1, round(buffer.part.shape[0] / SHADOW_GRID))
     face = np.ascontiguousarray(buffer.face[::stride, ::stride])

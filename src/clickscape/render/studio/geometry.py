@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float32
 
 from clickscape.render.color import Floats
 
@@ -123,7 +124,9 @@ class Camera:
         """Picture pixels per world unit at the product."""
         return self.focal / float(np.hypot(self.distance, self.eye_level))
 
-    def rays(self, columns: Floats, rows: Floats) -> Floats:
+    def rays(
+        self, columns: Float32[np.ndarray, " pixel"], rows: Float32[np.ndarray, " pixel"]
+    ) -> Float32[np.ndarray, "3 pixel"]:
         """Unit directions (3, pixel) through the points at `columns`, `rows` (pixels; centers are at .5)."""
         across = (columns - self.width / 2) / self.focal
         upward = -(rows - self.height / 2) / self.focal
@@ -163,7 +166,13 @@ class Hits:
     axis: npt.NDArray[np.int8]
 
 
-def cast_rays(origin: Floats, direction: Floats, solids: tuple[Solid, ...], *, wall: bool) -> Hits:
+def cast_rays(
+    origin: Floats,
+    direction: Floats,
+    solids: tuple[Solid, ...],
+    *,
+    wall: bool,
+) -> Hits:
     """Nearest solid along each ray; origin and direction are (3, ray) in set coordinates, wall at z = WALL_DISTANCE."""
     count = direction.shape[1]
     distance = np.full(count, _NEVER, np.float32)
@@ -234,7 +243,12 @@ def part_of(hits: Hits, solids: tuple[Solid, ...]) -> Codes:
     return np.where(hits.distance > FAR, np.uint8(BACKDROP), parts[hits.solid]).astype(np.uint8)
 
 
-def normals_of(hits: Hits, position: Floats, direction: Floats, solids: tuple[Solid, ...]) -> Floats:
+def normals_of(
+    hits: Hits,
+    position: Floats,
+    direction: Floats,
+    solids: tuple[Solid, ...],
+) -> Floats:
     """Unit normals (3, ray) in set coordinates of the faces met at `position`."""
     normal = np.zeros_like(position)
     for along in range(3):

@@ -11,6 +11,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from jaxtyping import Float32
 
 from clickscape.render.color import Floats, hex_to_linear
 from clickscape.render.studio.gbuffer import GBuffer
@@ -68,7 +69,7 @@ LIGHTS: dict[str, Light] = {
 }  # fmt: skip
 
 
-def toward(light: Light) -> Floats:
+def toward(light: Light) -> Float32[np.ndarray, " 3"]:
     """Unit vector (3,) to the key light."""
     direction = np.asarray(light.direction, np.float32)
     return direction / np.linalg.norm(direction)
@@ -179,7 +180,9 @@ def key_falloff(light: Light, x: Floats, y: Floats) -> Floats:
     return np.asarray(light.edge + (1.25 - light.edge) * np.exp(squared * np.float32(-0.5 / light.pool**2)), np.float32)
 
 
-def rim_light(light: Light, normal: Floats, x: Floats) -> Floats:
+def rim_light(
+    light: Light, normal: Float32[np.ndarray, "3 height width"], x: Float32[np.ndarray, "height width"]
+) -> Float32[np.ndarray, "height width"]:
     """The second light from the other side, (height, width), times its color still to be taken."""
     ray = toward(light)
     direction = np.array([-ray[0], 0.45, -0.45], np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from clickscape.render.color import Floats
 from clickscape.render.studio.gbuffer import GBuffer
@@ -33,7 +34,7 @@ def _fresnel(direction: Floats, gloss: Floats) -> Floats:
     return np.asarray(gloss + (1 - gloss) * grazing**5 * np.float32(0.5) * (gloss > 0.06), np.float32)
 
 
-def mirror_share(buffer: GBuffer, gloss: Floats) -> Floats:
+def mirror_share(buffer: GBuffer, gloss: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width"]:
     """Share of each pixel that mirrors the surroundings, (height, width)."""
     level = buffer.normal[1] > 0.5
     return _fresnel(buffer.direction, gloss) * level * np.float32(0.42)
@@ -100,7 +101,7 @@ def contact_map(buffer: GBuffer) -> dict[str, Floats]:
     }
 
 
-def vignette(camera: Camera, strength: float) -> Floats:
+def vignette(camera: Camera, strength: float) -> Float32[np.ndarray, "height width 1"]:
     """Darkening toward the corners, (height, width, 1)."""
     rows, columns = np.mgrid[0 : camera.height, 0 : camera.width].astype(np.float32)
     across, down = columns / camera.width - np.float32(0.5), rows / camera.height - np.float32(0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from clickscape.render.color import Bytes, Floats
 from clickscape.render.scene import PALETTES, Wish
@@ -24,7 +25,7 @@ _FAMILY = 40.0  # degrees within which hues are kin
 _APART = 16.0  # least difference of lightness by which a product stands out from a wall of its own hue
 
 
-def answer(cutout: Bytes, wish: Wish) -> str:
+def answer(cutout: UInt8[np.ndarray, "height width 4"], wish: Wish) -> str:
     """The palette that a product asks for; cutout: (height, width, 4), sRGB + straight alpha."""
     product = main_color(cutout)
     codes = [tuple(bytes.fromhex(PALETTE_COLORS[name].removeprefix("#"))) for name in PALETTES]
@@ -34,7 +35,7 @@ def answer(cutout: Bytes, wish: Wish) -> str:
     return min(PALETTES, key=lambda name: _discord(product, walls[name]))
 
 
-def main_color(cutout: Bytes) -> Floats:
+def main_color(cutout: UInt8[np.ndarray, "height width 4"]) -> Float32[np.ndarray, " 3"]:
     """CIELAB color (3,) that a viewer would name: the mean of the opaque pixels, the vivid ones counting more."""
     opaque = cutout[..., 3] > 200
     seen = _lab(cutout[..., :3])[opaque if opaque.any() else cutout[..., 3] > 0]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from clickscape.errors import ImageError
 from clickscape.render.color import Bytes, Floats, linear_of_byte, to_display
@@ -41,7 +42,7 @@ def map_stride(height: int) -> int:
     return 2 if height > 200 else 1
 
 
-def bounds(cutout: Bytes) -> Box:
+def bounds(cutout: UInt8[np.ndarray, "height width 4"]) -> Box:
     """The smallest box around the product in a cut-out (height, width, 4); ImageError when there is none."""
     around = Box(*cv2.boundingRect((cutout[..., 3] >= _SOLID).astype(np.uint8)))
     if not around.width:
@@ -84,7 +85,7 @@ def placement_box(
     return Box(max(near, min(left, far - box_width)), bottom - box_height, box_width, box_height)
 
 
-def scaled(cutout: Bytes, box: Box) -> Bytes:
+def scaled(cutout: UInt8[np.ndarray, "rows columns 4"], box: Box) -> UInt8[np.ndarray, "height width 4"]:
     """The trimmed cut-out at the size of `box`, (height, width, 4); colors weigh by alpha: no fringe appears."""
     around = bounds(cutout)
     piece = cutout[around.top : around.top + around.height, around.left : around.left + around.width]
@@ -97,7 +98,7 @@ def scaled(cutout: Bytes, box: Box) -> Bytes:
     return np.clip(np.concatenate([color, small[..., 3:]], -1) + 0.5, 0, 255).astype(np.uint8)
 
 
-def on_canvas(piece: Bytes, box: Box, size: tuple[int, int]) -> Bytes:
+def on_canvas(piece: Bytes, box: Box, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 4"]:
     """A scaled cut-out at its box in an empty picture of `size` (width, height): (height, width, 4)."""
     width, height = size
     canvas = np.zeros((height, width, 4), np.uint8)
@@ -121,7 +122,9 @@ def place(piece: Bytes, box: Box, camera: Camera) -> Placed:
     )
 
 
-def over(background: Bytes, canvas: Bytes) -> Bytes:
+def over(
+    background: UInt8[np.ndarray, "height width 3"], canvas: UInt8[np.ndarray, "height width 4"]
+) -> UInt8[np.ndarray, "height width 3"]:
     """The product (height, width, 4; straight alpha) over a background (height, width, 3), mixed as light, sRGB.
 
     Bytes are copied where alpha is 255 and where it is 0. In between light adds up as it does in a lens, so a bright

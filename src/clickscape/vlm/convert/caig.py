@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import GenerationConfig, LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor
@@ -124,7 +125,7 @@ def write(planned: Plan, folder: Path, *, shard: int = SHARD) -> Iterator[Tensor
     _name_parts(folder, weight_map, parts=len(files) + 1, size=written)
 
 
-def heads(planned: Plan) -> dict[str, Tensor]:
+def heads(planned: Plan) -> dict[str, Float[Tensor, "2 hidden"]]:
     """The reward model's two linear maps, float32 (2, hidden): `score`, and `ctr` where the checkpoint has one."""
     called = {name: short for name, short in ((SCORE, "score"), (CTR, "ctr")) if name in planned.held}
     return {called[name]: tensor.float() for name, tensor in load_tensors(planned.held, list(called))}

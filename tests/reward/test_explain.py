@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from scipy.special import stdtrit
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax, stdtrit
+from scipy.stats import multinomial
 
 from clickscape.errors import ImageError
 from clickscape.reward import model as reward_model
@@ -148,7 +150,7 @@ def test_the_interval_holds_both_heads_and_seeds() -> None:
     assert _estimate(np.array([[1.0, 3.0]]), level=0.95).low == -np.inf
 
 
-def market(seed: int, *, slope: float, products: int = 60, misfit: float = 0.1) -> Scale | None:
+def market(seed: int, *, slope: float, products: int = 60, misfit: float = 0.1) -> list[ProductClicks]:
     """Clicks that follow reward × slope and, as real ones do, something else per slot (three, of four values each)."""
     rng = np.random.default_rng(seed)
     found = []
@@ -162,21 +164,38 @@ def market(seed: int, *, slope: float, products: int = 60, misfit: float = 0.1) 
         rate = 0.05 * np.exp(rng.normal(0, 0.3) + slope * (reward - reward.mean()) + wrong)
         differing = (values[:, None] != values).sum(2).astype(float)
         found.append(ProductClicks(reward, rng.poisson(examined * rate).astype(float), examined, differing))
-    return fit_scale(found)
+    return found
+
+
+def test_the_ctr_scale_is_where_the_multinomial_likelihood_is_largest() -> None:
+    """Slope and error from a likelihood that is written anew, its derivatives taken by differences."""
+    products = market(7, slope=0.4, products=12)
+
+    def likelihood(one: ProductClicks, slope: float) -> float:
+        return multinomial.logpmf(one.clicks, one.clicks.sum(), softmax(np.log(one.examinations) + slope * one.rewards))
+
+    best = minimize_scalar(lambda slope: -sum(likelihood(one, slope) for one in products), tol=1e-12).x
+    step = 1e-4
+    near = np.array([[likelihood(one, best + side * step) for side in (-1, 0, 1)] for one in products])
+    slopes, bend = (near[:, 2] - near[:, 0]) / (2 * step), -np.sum(near @ [1, -2, 1]) / step**2
+    found = fit_scale(products)
+    assert found is not None
+    assert found.slope == pytest.approx(best, abs=1e-6)
+    assert found.error == pytest.approx(np.sqrt(np.sum(slopes**2) * 12 / 11) / bend, rel=1e-4)
 
 
 def test_the_ctr_scale_recovers_the_true_slope() -> None:
     """The slope's 95 % interval covers the truth; the level of a product's rewards means nothing."""
-    found = [scale for seed in range(60) if (scale := market(seed, slope=0.3)) is not None]
+    found = [scale for seed in range(60) if (scale := fit_scale(market(seed, slope=0.3))) is not None]
     assert len(found) == 60
     assert np.mean([abs(scale.slope - 0.3) <= 1.96 * scale.error for scale in found]) >= 0.88
     assert all(scale.known for scale in found)
     assert np.mean([scale.misfit for scale in found]) == pytest.approx(0.1, rel=0.1)
-    right = [scale for seed in range(20) if (scale := market(seed, slope=0.3, misfit=0.0)) is not None]
+    right = [scale for seed in range(20) if (scale := fit_scale(market(seed, slope=0.3, misfit=0.0))) is not None]
     assert np.mean([scale.misfit for scale in right]) < 0.03
-    useless = [market(seed, slope=0.0) for seed in range(40)]
+    useless = [fit_scale(market(seed, slope=0.0)) for seed in range(40)]
     assert np.mean([scale is not None and scale.known for scale in useless]) <= 0.08
-    assert market(0, slope=0.3, products=7) is None
+    assert fit_scale(market(0, slope=0.3, products=7)) is None
 
 
 def test_all_errors_count_in_per_cent() -> None:

@@ -129,7 +129,7 @@ class EffectPrior:
 def fit_effects(table: ClickTable, prior: EffectPrior) -> Effects:
     """Fit effects on log CTR by penalized conditional Poisson regression; return mode and covariance."""
     fitted = np.ones(len(prior.block), bool)
-    known = np.diag(_derivatives(table, np.zeros(len(prior.block)), fitted=fitted).curve)
+    known = np.diag(derivatives(table, np.zeros(len(prior.block)), fitted=fitted).curve)
     fitted = known > _NO_EVIDENCE / SMALL**2
     mode = np.zeros(len(prior.block))
     mode[fitted], covariance, dispersion = _solve(table, replace(prior, block=prior.block[fitted]), fitted=fitted)
@@ -213,7 +213,7 @@ def element_effects(data: RewardData, *, departments: bool = True) -> dict[Eleme
 
 
 @dataclass(frozen=True)
-class _Derivatives:
+class Derivatives:
     """Gradient and Hessian of minus the log-likelihood, (column,) and (column, column).
 
     surprise: squared gaps between clicks and what is expected, each over what chance alone would make of it. free: how
@@ -226,8 +226,8 @@ class _Derivatives:
     free: int
 
 
-def _derivatives(table: ClickTable, effects: Floats, *, fitted: NDArray[np.bool_]) -> _Derivatives:
-    """effects: of the fitted columns."""
+def derivatives(table: ClickTable, effects: Floats, *, fitted: NDArray[np.bool_]) -> Derivatives:
+    """Return the derivatives of minus the log-likelihood at `effects`, those of the fitted columns."""
     slope, curve, surprise, free = np.zeros(len(effects)), np.zeros((len(effects), len(effects))), 0.0, 0
     for rows in _whole_products(table.product):
         matrix = table.design(rows)[:, fitted]
@@ -244,7 +244,7 @@ def _derivatives(table: ClickTable, effects: Floats, *, fitted: NDArray[np.bool_
         clicked = expected > 0
         surprise += float(np.sum((table.clicks[rows] - expected)[clicked] ** 2 / expected[clicked]))
         free += int(clicked.sum()) - len(set(table.product[rows][clicked].tolist()))
-    return _Derivatives(slope, curve, surprise, free)
+    return Derivatives(slope, curve, surprise, free)
 
 
 def _whole_products(product: Integers) -> Iterator[Integers]:
@@ -266,7 +266,7 @@ def _solve(table: ClickTable, prior: EffectPrior, *, fitted: NDArray[np.bool_]) 
     effects, precision, dispersion = np.zeros(len(prior.block)), prior.precision(), 1.0
     covariance = np.diag(1 / precision)
     for step in range(_STEPS):
-        found = _derivatives(table, effects, fitted=fitted)
+        found = derivatives(table, effects, fitted=fitted)
         if step:
             learned = float(np.sum(covariance * found.curve)) / dispersion  # as many as the clicks pin down
             dispersion = max(found.surprise / max(found.free - learned, 1.0), 1.0)

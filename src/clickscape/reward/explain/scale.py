@@ -1,8 +1,8 @@
 """Scale from the reward's log-odds to log CTR, fitted to clicks of products that the reward model was not trained on.
 
-Given all clicks of a product, how they fall on its creatives is multinomial with shares proportional to examinations ×
-exp(slope × reward). The one slope is where that is likeliest; its error is that of the products, which differ by more
-than chance (sandwich, clustered by product). What the clicks do beyond that and beyond chance is what the reward gets
+The likelihood is that of `reward.effects`, with the reward as the one column of its design and no prior: what is wanted
+is the slope itself, not one shrunk to zero. Its error is that of the products, which differ by more than chance
+(sandwich, clustered by product). What the clicks do beyond that and beyond chance is what the reward gets
 wrong; it grows with the number of slots in which two pictures differ. The heads agree on many an error, so their spread
 alone would promise too much.
 """
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickscape.reward.effects import ClickTable, derivatives
 from clickscape.reward.features import Slots
 from clickscape.reward.model import RewardModel
 from clickscape.types import Creative, Estimate, Product
@@ -127,26 +128,28 @@ def fit_scale(products: Sequence[ProductClicks]) -> Scale | None:
     ]
     if len(usable) < LEAST_PRODUCTS:
         return None
-    slope = 0.0
-    slopes = bends = np.zeros(len(usable))
+    whole, fitted, slope = _table(usable), np.ones(1, bool), 0.0
     for _ in range(_STEPS):
-        slopes, bends = np.array([_slope(one, slope=slope) for one in usable]).T
-        step = float(np.clip(slopes.sum() / bends.sum(), -1, 1))
+        found = derivatives(whole, np.array([slope]), fitted=fitted)
+        step = float(np.clip(-found.slope[0] / found.curve[0, 0], -1, 1))
         slope += step
         if abs(step) < 1e-10:
             break
-    error = math.sqrt(float(np.sum(slopes**2)) * len(usable) / (len(usable) - 1)) / float(bends.sum())
+    own = [derivatives(_table([one]), np.array([slope]), fitted=fitted) for one in usable]
+    slopes, bend = np.array([one.slope[0] for one in own]), sum(one.curve[0, 0] for one in own)
+    error = math.sqrt(float(np.sum(slopes**2)) * len(usable) / (len(usable) - 1)) / float(bend)
     return Scale(slope, error, _misfit(usable, slope=slope), len(usable))
 
 
-def _slope(one: ProductClicks, *, slope: float) -> tuple[float, float]:
-    """First derivative of one product's log likelihood, and minus the second."""
-    reward = one.rewards - one.rewards.mean()
-    height = np.log(one.examinations) + slope * reward
-    share = np.exp(height - height.max())
-    share /= share.sum()
-    mean, total = share @ reward, one.clicks.sum()
-    return float(one.clicks @ reward - total * mean), float(total * (share @ (reward - mean) ** 2))
+def _table(products: Sequence[ProductClicks]) -> ClickTable:
+    """The products' clicks with one column of design, the reward beside its product's mean."""
+    rewards = np.concatenate([one.rewards - one.rewards.mean() for one in products])
+    return ClickTable(
+        design=lambda rows: rewards[rows, None],
+        product=np.repeat(np.arange(len(products)), [len(one.rewards) for one in products]),
+        clicks=np.concatenate([one.clicks for one in products]),
+        examinations=np.concatenate([one.examinations for one in products]),
+    )
 
 
 def _misfit(usable: Sequence[ProductClicks], *, slope: float) -> float:

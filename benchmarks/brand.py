@@ -26,9 +26,9 @@ import numpy as np
 
 from _page import write_part
 from clickscape import render, vlm
-from clickscape.brand import BrandFile, Rules
 from clickscape.catalog import sample
 from clickscape.config import GenerateConfig
+from clickscape.config.brand import BrandFile, Rules
 from clickscape.gates.style import Style
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.select import CandidateSelector, Selection, select
@@ -111,7 +111,7 @@ def _judged(choice: Selection, style: Style) -> dict[str, float]:
     for one in choice.chosen:
         scene, text = Scene.from_json(one.candidate.scene), one.candidate.text
         fits = scene.setting in world.FIT[world.department(choice.product)].settings
-        banned = style.breaches(text) or style.shown_breaches(text, scene)
+        banned = style.breaches(text) or style.shown_breaches(scene)
         met = style.met(text, scene)
         found.append({"avoid": not banned, **met, "all": all(met.values()) and not banned, "fits": fits,
                       "parses": parse(text).is_valid, "edited": one.written != text})  # fmt: skip

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from clickscape import config
-from clickscape.brand import BrandFile
 from clickscape.catalog import sample
 from clickscape.config import GenerateConfig
+from clickscape.config.brand import BrandFile
 from clickscape.gates import content_rules
 from clickscape.gates.style import Style
 

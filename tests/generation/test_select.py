@@ -12,9 +12,9 @@ from PIL import Image
 
 from clickscape import render
 from clickscape import vlm as room
-from clickscape.brand import Rules
 from clickscape.catalog import sample
 from clickscape.config import GenerateConfig
+from clickscape.config.brand import Rules
 from clickscape.errors import ConfigError
 from clickscape.gates.style import Style
 from clickscape.generation import select as select_module
@@ -270,3 +270,18 @@ class Painter:
 def test_rules_that_cannot_hold_are_refused_before_anything_is_written(rules: Rules, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         Style.of(rules)
+
+
+def test_a_renderer_without_scenes_is_asked_in_words_alone() -> None:
+    """No color, no phrase and no season is one of the studio's; bans by words hold as ever."""
+    rules = Rules(use=("brushed steel", "oak"), palette=("salmon",), season="winter", avoid=("marble",))
+    style = Style.of(rules, reads_scenes=False)
+    assert style.edited("A calm oak shelf.", rng=np.random.default_rng(0)) == (
+        "A calm oak shelf, brushed steel, salmon wall, winter"
+    )
+    assert style.met("A calm oak shelf", None) == {"use": False, "palette": False, "season": False}
+    said = style.edited("A calm oak shelf", rng=np.random.default_rng(0))
+    assert style.met(said, None) == {"use": True, "palette": True, "season": True}
+    assert style.edited(said, rng=np.random.default_rng(0)) == said
+    assert [one.phrase for one in style.breaches("a marble shelf")] == ["marble"]
+    assert style.shown_breaches(Scene(surface="white marble")) == ()

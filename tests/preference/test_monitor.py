@@ -139,7 +139,7 @@ def test_too_little_diversity_ends_the_run(run: Run, tmp_path: Path) -> None:
 def samples(*rows: tuple[Sequence[float], Sequence[float]]) -> list[HeldOutSample]:
     """One row per product: the scores of its two descriptions by reward model and judge."""
     return [
-        HeldOutSample(f"p{number}", f"oak table number {place}", taught, judged)
+        HeldOutSample(f"p{number}", f"oak table number {place}", "", None, taught, judged)
         for number, (reward_model, judge) in enumerate(rows)
         for place, (taught, judged) in enumerate(zip(reward_model, judge, strict=True))
     ]

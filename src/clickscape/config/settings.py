@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from clickscape.brand import Brand
+from clickscape.config.brand import Brand
 from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.config.renamed import translate
 from clickscape.config.stage import StageConfig

@@ -172,7 +172,7 @@ class _ProductSearch:
         for candidate, (text, written) in zip(scored, asked, strict=True):
             draws_scenes = isinstance(self.selector.pipeline.renderer, SceneRenderer)
             scene = Scene.from_json(candidate.scene) if draws_scenes else None
-            if not self._refuse(text, style.shown_breaches(text, scene)):
+            if not self._refuse(text, style.shown_breaches(scene)):
                 self.pool.append(SelectedCandidate(candidate, written, style.met(text, scene)))
 
     def _relevant(self, asked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -11,8 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from clickscape.render.language.parse import parse
+from typing import Protocol
 
 ORDER = 4
 """Longest n-gram of BLEU, in words and commas."""
@@ -21,6 +20,17 @@ EPSILON = 0.1
 """Matches that an n-gram order without any counts as (Chen & Cherry 2014, method 1)."""
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+class DescribedAd(Protocol):
+    """A description with what the renderer drew of it: `Rendering.content` and `Rendering.slots`."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def scene(self) -> str: ...
+    @property
+    def slots(self) -> Mapping[str, str | None] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +54,22 @@ class Diversity:
         return {kind: now / before for kind, (now, before) in kinds.items() if before > 0}
 
 
-def diversity(texts: Sequence[str], *, departments: Sequence[str]) -> Diversity:
-    """Measure descriptions, one department each; scenes are what the studio's lexicon reads in them."""
-    shelves: dict[str, list[str]] = {}
-    for text, department in zip(texts, departments, strict=True):
-        shelves.setdefault(department, []).append(text)
+def diversity(ads: Sequence[DescribedAd], *, departments: Sequence[str]) -> Diversity:
+    """Measure descriptions and the scenes that the renderer made of them, one department each.
+
+    Where it has no scenes, every description counts as one of its own, and no slot has entropy.
+    """
+    shelves: dict[str, list[DescribedAd]] = {}
+    for ad, department in zip(ads, departments, strict=True):
+        shelves.setdefault(department, []).append(ad)
     if not shelves:
         raise ValueError("the diversity of no description was asked for")
-    scenes = [[parse(text).scene for text in own] for own in shelves.values()]
-    alike = [self_bleu(own) for own in shelves.values() if len(own) > 1]
+    slots = [[ad.slots or {} for ad in own] for own in shelves.values()]
+    alike = [self_bleu([ad.text for ad in own]) for own in shelves.values() if len(own) > 1]
     return Diversity(
-        scenes=_mean([len({scene.to_json() for scene in own}) for own in scenes]),
+        scenes=_mean([len({ad.scene or ad.text for ad in own}) for own in shelves.values()]),
         self_bleu=_mean(alike) if alike else None,
-        entropy={
-            slot: _mean([_entropy([scene.slots[slot] for scene in own]) for own in scenes])
-            for slot in scenes[0][0].slots
-        },
+        entropy={slot: _mean([_entropy([one.get(slot) for one in own]) for own in slots]) for slot in slots[0][0]},
     )
 
 

@@ -41,10 +41,15 @@ PRODUCTS_PER_PASS = 32
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSample:
-    """A description for a held-out product, and its ad's scores by reward model and judge, logits (None: no judge)."""
+    """A description for a held-out product, and its ad's scores by reward model and judge, logits (None: no judge).
+
+    scene, slots: what the renderer drew of it, as JSON and by slot; "" and None where it has no scenes.
+    """
 
     product_id: str
     text: str
+    scene: str
+    slots: Mapping[str, str | None] | None
     reward_model: float
     judge: float | None
 
@@ -159,7 +164,7 @@ class RewardHackingMonitor:
                 [ad.product for ad in ads], [ad.rendering.image for ad in ads], [ad.slots or {} for ad in ads]
             ).tolist()
         return [
-            HeldOutSample(ad.product.product_id, ad.description, ad.score, score)
+            HeldOutSample(ad.product.product_id, ad.description, ad.rendering.content, ad.slots, ad.score, score)
             for ad, score in zip(ads, judged, strict=True)
         ]
 
@@ -200,8 +205,7 @@ def compare(
     if any(one.judge is not None for one in now):
         judge = _comparison([[one.judge or 0.0 for one in some] for some in (now, before, first)], now, groups, config)
     varied, at_first = (
-        diversity([one.text for one in some], departments=[departments[one.product_id] for one in some])
-        for some in (now, first)
+        diversity(some, departments=[departments[one.product_id] for one in some]) for some in (now, first)
     )
     left = varied.shares_of(at_first)
     reason = (_disagreement(reward_model, judge) if judge is not None else "") or _lost_diversity(

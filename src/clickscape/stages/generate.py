@@ -18,10 +18,10 @@ from pathlib import Path
 from clickscape import config as configuration
 from clickscape import render, vlm
 from clickscape import reward as reward_room
-from clickscape.brand import Brand, BrandFile
 from clickscape.catalog.publishable import product_digest
 from clickscape.compute.device import best_device
 from clickscape.config import GenerateConfig, Settings
+from clickscape.config.brand import Brand, BrandFile
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.files import sweep
 from clickscape.gates.style import Style
@@ -40,7 +40,7 @@ from clickscape.generation.select import CandidateSelector, Refusal, select
 from clickscape.json_files import read_json
 from clickscape.regular_files import inside
 from clickscape.render import provenance
-from clickscape.render.renderer import Renderer, Rendering
+from clickscape.render.renderer import Renderer, Rendering, SceneRenderer
 from clickscape.stages.load_feed import FeedOptions, load_cut_out
 from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import Progress, Stage
@@ -63,11 +63,12 @@ class BrandOptions:
     audience: str = ""
     placement: str = ""
 
-    def style(self, brand: Brand) -> Style:
-        """Read the rules that hold; `brand` is what clickscape.toml says."""
+    def style(self, brand: Brand, *, renderer: Renderer) -> Style:
+        """Read the rules that hold as the renderer does; `brand` is what clickscape.toml says."""
         if self.brand is not None:
             brand = configuration.read(self.brand, BrandFile).brand
-        return Style.of(brand.rules(audience=self.audience, placement=self.placement))
+        rules = brand.rules(audience=self.audience, placement=self.placement)
+        return Style.of(rules, reads_scenes=isinstance(renderer, SceneRenderer))
 
 
 def generate(
@@ -127,9 +128,11 @@ class _Parts:
 def _open(
     shop: Workspace | None, settings: Settings, overrides: Mapping[str, int | str], brand_options: BrandOptions
 ) -> _Parts:
-    config, style = _settings(settings.generate, overrides), brand_options.style(settings.brand)
+    config = _settings(settings.generate, overrides)
+    renderer = render.load(config.renderer, settings=settings)
+    style = brand_options.style(settings.brand, renderer=renderer)
     source = config.model or ("tiny" if shop is None else _writer_source(shop))
-    return _Parts(config, style, render.load(config.renderer, settings=settings), source, _writer(source, config))
+    return _Parts(config, style, renderer, source, _writer(source, config))
 
 
 def _generate(

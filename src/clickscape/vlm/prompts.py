@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from clickscape.brand import Rules
+from clickscape.config.brand import Rules
 from clickscape.types import Product
 
 TaskName = Literal["caption", "rewrite", "describe", "describe_from_image"]

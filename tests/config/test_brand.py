@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clickscape import config
-from clickscape.brand import Brand, BrandFile, Rules
+from clickscape.config.brand import Brand, BrandFile, Rules
 from clickscape.errors import ConfigError
 
 BRAND = """

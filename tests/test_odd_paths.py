@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from clickscape.brand import BrandFile
 from clickscape.catalog import feeds
 from clickscape.catalog.cutout_file import model_digest
 from clickscape.catalog.images import check_image, open_image
 from clickscape.catalog.matting import recipe_of
 from clickscape.config import settings
+from clickscape.config.brand import BrandFile
 from clickscape.errors import ClickscapeError
 from clickscape.files import fingerprint
 from clickscape.render.typeset import open_face

@@ -178,8 +178,8 @@ def test_irrelevant_descriptions_are_refused_where_the_settings_ask(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"overrides": {"writer": "nowhere"}}, "nowhere: no such folder"),
-        ({"overrides": {"writer": "nobody/nothing-of-this-name"}}, "nothing-of-this-name"),
+        ({"overrides": {"model": "nowhere"}}, "nowhere: no such folder"),
+        ({"overrides": {"model": "nobody/nothing-of-this-name"}}, "nothing-of-this-name"),
         ({"matting": Path("gone.onnx")}, "gone.onnx: no such matting model"),
         ({"brand_options": stage.BrandOptions(Path("gone.toml"))}, "gone.toml: cannot be read"),
     ],

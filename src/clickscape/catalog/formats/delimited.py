@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def rows(path: Path, table: Table) -> Iterator[Row]:
     A row that cannot be read carries that as its problem; cells without a column's name are left out.
     """
     columns = table.columns
-    repeated = {name for name in columns if name and columns.count(name) > 1}
+    repeated = {name for name, count in Counter(columns).items() if name and count > 1}
     if single := sorted(repeated & _SINGLE):
         fail(f"{path}, line {table.line}", f"the column {single[0]!r} occurs twice. Rename or remove one")
     with open_text(path) as stream:
@@ -72,10 +73,11 @@ def rows(path: Path, table: Table) -> Iterator[Row]:
             elif any(map(str.strip, cells)):
                 named: dict[str, object] = dict(zip(columns, cells, strict=False))
                 named.pop("", None)
-                for name in repeated:
-                    pairs = zip(columns, cells, strict=False)
-                    named[name] = [cell for column, cell in pairs if column == name and cell.strip()]
-                yield Row("line", number, named)
+                lists: dict[str, object] = {name: [] for name in repeated}
+                for name, cell in zip(columns, cells, strict=False) if repeated else ():
+                    if isinstance(several := lists.get(name), list) and cell.strip():
+                        several.append(cell)
+                yield Row("line", number, named | lists)
 
 
 def _record(lines: Lines, delimiter: str, *, width: int) -> tuple[list[str], str]:

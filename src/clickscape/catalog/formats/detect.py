@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from clickscape.catalog.formats import delimited, google, meta, plain, shopify
-from clickscape.catalog.formats.delimited import Table
+from clickscape.catalog.formats import delimited, google, merchant, meta, plain, shopify
 from clickscape.catalog.formats.lines import open_text
 from clickscape.catalog.formats.row import Row, fail
 
@@ -42,32 +41,25 @@ def detect(path: Path) -> str:
         return "json"
     if start.startswith("{"):
         return "jsonl"
-    return _dialect(delimited.header(path))
-
-
-def _dialect(table: Table) -> str:
-    """The format of a delimited file with this header."""
-    if shopify.is_shopify(table.columns):
+    columns = delimited.header(path).columns
+    if shopify.is_shopify(columns):
         return "shopify"
-    if meta.is_meta(table.columns):
+    if meta.is_meta(columns):
         return "meta"
-    if google.is_google(table.columns):
-        return "google-tsv"
-    return "csv"
+    return "google-tsv" if google.is_google(columns) else "csv"
 
 
-def _delimited(read: Callable[[Path, Table], Iterator[Row]]) -> Reader:
-    """A reader that looks at the header first."""
-    return lambda path: read(path, delimited.header(path))
+def _rows(path: Path) -> Iterator[Row]:
+    return delimited.rows(path, delimited.header(path))
 
 
 FORMATS: Mapping[str, Reader] = {
     "google-xml": google.read_xml,
-    "google-tsv": _delimited(google.read_table),
-    "shopify": _delimited(shopify.read),
-    "meta": _delimited(meta.read),
+    "google-tsv": lambda path: map(merchant.translate, _rows(path)),
+    "shopify": lambda path: shopify.products(_rows(path)),
+    "meta": lambda path: map(meta.translate, _rows(path)),
     "jsonl": plain.read_jsonl,
-    "csv": _delimited(plain.read_csv),
+    "csv": plain.read_csv,
     "parquet": plain.read_parquet,
     "json": plain.read_json,
 }

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clickscape.catalog.formats import merchant
-from clickscape.catalog.formats.delimited import Table
-from clickscape.catalog.formats.delimited import rows as delimited_rows
 from clickscape.catalog.formats.row import Row, fail, spelled
 
 if TYPE_CHECKING:
@@ -33,11 +31,6 @@ def is_google(columns: Iterable[str]) -> bool:
     """Whether the header has the id, the title and the image link of a merchant's feed, and a column that says so."""
     names = set(columns)
     return {"id", "title", "image_link"} <= names and bool(names & set(_OWN))
-
-
-def read_table(path: Path, table: Table) -> Iterator[Row]:
-    """Rows of a tab-separated (or comma-separated) feed."""
-    yield from map(merchant.translate, delimited_rows(path, table))
 
 
 def read_xml(path: Path) -> Iterator[Row]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from clickscape.catalog.formats.row import Row, words
 from clickscape.catalog.formats.text import plain_text
@@ -45,21 +46,18 @@ def translate(row: Row) -> Row:
         return row
     cells = {column: value for column, value in row.columns.items() if value not in (None, "", [])}
     given = cells.get("attributes")
-    return Row(
-        row.unit,
-        row.number,
-        {
-            "product_id": _first(cells, _IDS),
-            "title": _first(cells, _TITLES),
-            "category": _category(cells),
-            "attributes": {**(given if isinstance(given, Mapping) else {}), **_attributes(cells)},
-            "tags": _tags(_present(cells, _TAGS)),
-            "price": _first(cells, _PRICES),
-            "currency": cells.get("currency"),
-            "image": _first(cells, _IMAGES),
-            "more_images": _present(cells, _MORE),
-        },
-    )
+    columns = {
+        "product_id": _first(cells, _IDS),
+        "title": _first(cells, _TITLES),
+        "category": _category(cells),
+        "attributes": {**(given if isinstance(given, Mapping) else {}), **_attributes(cells)},
+        "tags": _tags(_present(cells, _TAGS)),
+        "price": _first(cells, _PRICES),
+        "currency": cells.get("currency"),
+        "image": _first(cells, _IMAGES),
+        "more_images": _present(cells, _MORE),
+    }
+    return replace(row, columns=columns)
 
 
 def availability(value: object) -> str:

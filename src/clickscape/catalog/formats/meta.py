@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from clickscape.catalog.formats import merchant
-from clickscape.catalog.formats.delimited import Table
-from clickscape.catalog.formats.delimited import rows as delimited_rows
 from clickscape.catalog.formats.row import Row, words
 
 _FLAT = re.compile(r"(?P<name>image|additional_image|product_tags)\[(?P<place>\d+)\](?:\.url)?")
@@ -21,10 +19,9 @@ def is_meta(columns: Iterable[str]) -> bool:
     return not set(_OWN).isdisjoint(columns)
 
 
-def read(path: Path, table: Table) -> Iterator[Row]:
-    """Rows of a Meta catalog."""
-    for row in delimited_rows(path, table):
-        yield merchant.translate(Row(row.unit, row.number, _unflattened(row.columns), row.problem))
+def translate(row: Row) -> Row:
+    """The row of a Meta catalog with a product's columns."""
+    return merchant.translate(replace(row, columns=_unflattened(row.columns)))
 
 
 def _unflattened(cells: Mapping[str, object]) -> dict[str, object]:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from clickscape.catalog.formats import merchant, shopify
-from clickscape.catalog.formats.delimited import Table
-from clickscape.catalog.formats.delimited import rows as delimited_rows
+from clickscape.catalog.formats import delimited, merchant, shopify
 from clickscape.catalog.formats.lines import Lines, open_text, text_problem
 from clickscape.catalog.formats.row import Row, Unit, Unreadable, fail, parse_json, shown, spelled
 
@@ -21,11 +20,12 @@ LONGEST_LINE = 4_000_000  # characters of one JSON line
 LARGEST_LIST = 256_000_000  # bytes of a JSON list, which takes about ten times as much memory
 
 
-def read_csv(path: Path, table: Table) -> Iterator[Row]:
+def read_csv(path: Path) -> Iterator[Row]:
     """Rows of a CSV with clickscape's own columns."""
+    table = delimited.header(path)
     if table.columns:
         _check_columns(table.columns, f"{path}, line {table.line}")
-    yield from map(_canonical, delimited_rows(path, table))
+    yield from map(_canonical, delimited.rows(path, table))
 
 
 def read_parquet(path: Path) -> Iterator[Row]:
@@ -110,18 +110,15 @@ def _canonical(row: Row) -> Row:
     if row.problem:
         return row
     attributes = {name.removeprefix("attribute:"): columns[name] for name in columns if name.startswith("attribute:")}
-    return Row(
-        row.unit,
-        row.number,
-        {
-            "product_id": first(columns, ID),
-            "title": first(columns, CAPTION),
-            "image": first(columns, IMAGE),
-            "attribute_columns": attributes,
-            "more_images": first(columns, ("more_images", "additional_image_link")),
-            **{name: columns.get(name) for name in ("category", "attributes", "tags", "price", "currency")},
-        },
-    )
+    own = {
+        "product_id": first(columns, ID),
+        "title": first(columns, CAPTION),
+        "image": first(columns, IMAGE),
+        "attribute_columns": attributes,
+        "more_images": first(columns, ("more_images", "additional_image_link")),
+        **{name: columns.get(name) for name in ("category", "attributes", "tags", "price", "currency")},
+    }
+    return replace(row, columns=own)
 
 
 def first(columns: Mapping[str, object], names: Sequence[str]) -> object:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from dataclasses import replace
 
-from clickscape.catalog.formats.delimited import Table
-from clickscape.catalog.formats.delimited import rows as delimited_rows
 from clickscape.catalog.formats.merchant import DESCRIPTION_LENGTH
 from clickscape.catalog.formats.row import Row, shown, words
 from clickscape.catalog.formats.text import plain_text
@@ -58,11 +56,6 @@ def is_shopify(columns: Iterable[str]) -> bool:
     return bool(names & set(_HANDLE)) and bool(names & (telling | {"product_image_url", "variant_image_url"}))
 
 
-def read(path: Path, table: Table) -> Iterator[Row]:
-    """A row for every variant of every product of the file."""
-    yield from products(delimited_rows(path, table))
-
-
 def products(rows: Iterable[Row]) -> Iterator[Row]:
     """A row for every variant; the rows of one handle must follow each other."""
     bad: list[Row] = []
@@ -81,7 +74,7 @@ def products(rows: Iterable[Row]) -> Iterator[Row]:
         yield from bad
         bad.clear()
         if problem:
-            yield from (Row(row.unit, row.number, problem=problem) for row, _ in members)
+            yield from (replace(row, problem=problem) for row, _ in members)
         else:
             yield from _variants(handle, members)
     yield from bad

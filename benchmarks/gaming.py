@@ -43,6 +43,7 @@ from clickscape.simulator.world import World
 from clickscape.stages import split
 from clickscape.stages.optimize import monitored
 from clickscape.stages.reward import JUDGE, writer_source
+from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Estimate, Product
 from clickscape.vlm.generate import Writer
 from clickscape.workspace import Manifest, Workspace
@@ -245,7 +246,7 @@ def _read(
             judge_wins=seen.judge.win_rate,
             uplift=truth.uplift,
             matching=truth.matching_share,
-            overrated=evaluate.mean(shown, objects=now.objects, rng=rng),
+            overrated=ClusterBootstrap.draw(now.objects, rng=rng).mean(shown),
             judge_ends=bool(seen.reason),
             floor_ends=min(seen.left.values()) < monitor.config.diversity,
         )

@@ -71,3 +71,8 @@ class WorkspaceError(ClickscapeError):
 
 class DeprecatedWarning(FutureWarning):
     """A name, value or file of the release before is read once more; the next release reads only the new one."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error of another library, at most 200 characters, or its class if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

@@ -1,10 +1,15 @@
-"""Read JSON that nobody vouches for as the type that it must have; damage is one line that names the place.
+"""Read JSON that nobody vouches for as the type that it must have, and write JSON that is whole or not there.
+
+Damage is one line that names the place.
 
 pydantic's parser bounds the nesting, refuses lone surrogates, and converts nothing: "1" is no number.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -12,6 +17,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from clickscape.errors import ClickscapeError, WorkspaceError
+from clickscape.files import atomic_file
 from clickscape.regular_files import read_bytes
 
 Record = TypeVar("Record")
@@ -43,6 +49,18 @@ def read_json_lines(
         parse_json(line, kind, where=f"{path}, line {number}", error=error, remedy=remedy)
         for number, line in enumerate(lines, start=1)
     ]
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write one value as JSON; a reader sees the old file or the new one, never half of one."""
+    with atomic_file(path) as waiting:
+        waiting.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def write_json_lines(path: Path, records: Iterable[Any]) -> None:
+    """Write dataclasses as JSON Lines; a reader sees the old file or the new one, never half of one."""
+    with atomic_file(path) as waiting:
+        waiting.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records), encoding="utf-8")
 
 
 def parse_json(

@@ -234,7 +234,14 @@ def test_a_folder_of_another_run_is_refused(
         next(optimize(Writer(build(9)), AdPipeline(load("studio"), Brightness()), shelf, folder=folder, config=SMALL))
 
 
-@pytest.mark.parametrize(("text", "message"), [("[]", "damaged"), ("{", "damaged"), (None, "no optimization here")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", r"settings.json: .*dictionary.* Delete"),
+        ("{", r"settings.json: Invalid JSON.* Delete"),
+        (None, "no optimization here"),
+    ],
+)
 def test_a_damaged_folder_says_so(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "settings.json").write_text(text)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from clickscape.errors import LaunchError
+from clickscape.errors import LaunchError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -195,8 +195,7 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise LaunchError(
-            f"another process of this launch ended or cannot be reached ({reason}). Look at what it said; the same "
-            "command goes on from the last checkpoint."
+            f"another process of this launch ended or cannot be reached ({first_line(error)}). Look at what it said; "
+            "the same command goes on from the last checkpoint."
         ) from None

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clickscape.compute.weights import read_tensors
-from clickscape.errors import ModelError
+from clickscape.errors import ModelError, first_line
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 
@@ -100,7 +100,9 @@ def merge(folder: Path, *, base: str | os.PathLike[str] | None = None) -> Vision
         raise ModelError(f"{folder}: no LoRA adapter here. Name a folder with {SETTINGS} and {WEIGHTS}.")
     settings = _settings(folder)
     read_tensors(folder / WEIGHTS)
-    named = base if base is not None else _base(folder, settings)
+    named = base or settings.base_model_name_or_path
+    if not named:
+        raise ModelError(f"{folder / SETTINGS}: names no base model. Name it: --base FOLDER.")
     below = vlm_model.load(named, dtype="stored")
     try:
         with warnings.catch_warnings(), _quiet():
@@ -110,8 +112,7 @@ def merge(folder: Path, *, base: str | os.PathLike[str] | None = None) -> Vision
                 raise ValueError(f"{len(odd)} tensors too few or too many, the first {odd[0]!r}")
             whole = adapted.merge_and_unload()
     except Exception as error:  # whatever the library raises about files that are not what they should be
-        reason = str(error).strip().splitlines()[0][:200]
-        raise ModelError(f"{folder}: does not fit {named} ({reason}). Name the base that it was trained on: "
+        raise ModelError(f"{folder}: does not fit {named} ({first_line(error)}). Name the base that it was trained on: "
                          f"--base FOLDER.") from error  # fmt: skip
     return VisionLanguageModel(whole.eval(), below.processor, below.model_id)
 
@@ -127,12 +128,6 @@ def _settings(folder: Path) -> LoraConfig:
         return cast("LoraConfig", LoraConfig.from_pretrained(str(folder)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder / SETTINGS}: cannot be read ({error!r}). Save the adapter again.") from error
-
-
-def _base(folder: Path, settings: LoraConfig) -> str:
-    if not settings.base_model_name_or_path:
-        raise ModelError(f"{folder / SETTINGS}: names no base model. Name it: --base FOLDER.")
-    return str(settings.base_model_name_or_path)
 
 
 def _weights(vlm: VisionLanguageModel) -> dict[str, Tensor]:

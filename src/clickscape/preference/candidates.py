@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.sample import Candidate, sample_candidates
+from clickscape.json_files import write_json_lines
 from clickscape.preference import records
 from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.pairs import PreferencePair, choose_pairs
@@ -32,7 +33,7 @@ def sample_round(
         yield Sampled(current.number, min(count, processes.count * sum(map(len, passes))), count)
     candidates = [each for some in processes.gather(passes) for each in some]
     if processes.is_main:
-        records.write_lines(file, [candidate for each in candidates for candidate in each])
+        write_json_lines(file, [candidate for each in candidates for candidate in each])
     return candidates
 
 
@@ -90,5 +91,5 @@ def round_pairs(
             for pair in pairs
         ]
     if current.processes.is_main:
-        records.write_lines(current.folder / "pairs.jsonl", pairs)
+        write_json_lines(current.folder / "pairs.jsonl", pairs)
     return pairs

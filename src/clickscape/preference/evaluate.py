@@ -8,26 +8,13 @@ that learns may know a simulated truth.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 
-from clickscape.generation.sample import Candidate, best_of_n
-from clickscape.stats.bootstrap import LEVEL, RESAMPLES, ClusterBootstrap, percentile_interval
+from clickscape.stats.bootstrap import LEVEL, ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate
-
-__all__ = [
-    "Evaluation",
-    "Outcomes",
-    "best_of_n",
-    "distinct_scenes",
-    "evaluate",
-    "outcomes",
-    "uplift",
-    "win_rate",
-]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,26 +59,6 @@ class Evaluation:
     descriptions: int
 
 
-def outcomes(
-    candidates: Sequence[Sequence[Candidate]],
-    *,
-    objects: Sequence[str],
-    values: Sequence[float] | None = None,
-    matching: Sequence[bool] | None = None,
-) -> Outcomes:
-    """Flatten judged candidates, a list per product; `objects`: a cluster key per product, the rest per description."""
-    flat = [candidate for own in candidates for candidate in own]
-    return Outcomes(
-        objects=tuple(key for key, own in zip(objects, candidates, strict=True) for _ in own),
-        product_ids=tuple(candidate.product_id for candidate in flat),
-        parsed=np.array([candidate.parsed for candidate in flat]),
-        scenes=tuple(candidate.scene for candidate in flat),
-        scores=np.array([candidate.score for candidate in flat]),
-        values=None if values is None else np.asarray(values, dtype=np.float64),
-        matching=None if matching is None else np.asarray(matching, dtype=bool),
-    )
-
-
 def evaluate(after: Outcomes, *, before: Outcomes, rng: np.random.Generator) -> Evaluation:
     """All metrics of `after`, against `before` where they compare; both must hold descriptions of the same products."""
     if set(after.product_ids) != set(before.product_ids):
@@ -110,9 +77,7 @@ def evaluate(after: Outcomes, *, before: Outcomes, rng: np.random.Generator) -> 
     )
 
 
-def uplift(
-    after: Outcomes, *, before: Outcomes, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Estimate:
+def uplift(after: Outcomes, *, before: Outcomes, rng: np.random.Generator) -> Estimate:
     """mean(values after) / mean(values before) − 1, objects resampled for both at once; percentile interval.
 
     A product counts once, however many descriptions it has: means are over products' means.
@@ -121,15 +86,13 @@ def uplift(
         raise ValueError("uplift needs the values of both sides")
     objects, later = _product_means(after.values, after)
     _, earlier = _product_means(before.values, before)
-    bootstrap = ClusterBootstrap.draw(objects, rng=rng, resamples=resamples)
+    bootstrap = ClusterBootstrap.draw(objects, rng=rng)
     return percentile_interval(
-        later.sum() / earlier.sum() - 1, bootstrap.sums(later) / bootstrap.sums(earlier) - 1, level=level
+        later.sum() / earlier.sum() - 1, bootstrap.sums(later) / bootstrap.sums(earlier) - 1, level=LEVEL
     )
 
 
-def win_rate(
-    after: Outcomes, *, before: Outcomes, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Estimate:
+def win_rate(after: Outcomes, *, before: Outcomes, rng: np.random.Generator) -> Estimate:
     """Share of (after, before) image pairs of a product that score higher after; ties count half, products equally."""
     if after.scores is None or before.scores is None:
         raise ValueError("a win rate needs the scores of both sides")
@@ -141,10 +104,10 @@ def win_rate(
         others = np.asarray(earlier[product_id])
         wins[row] = ((score > others) + 0.5 * (score == others)).mean()
     objects, per_product = _product_means(wins, after)
-    return ClusterBootstrap.draw(objects, rng=rng, resamples=resamples).mean(per_product, level=level)
+    return ClusterBootstrap.draw(objects, rng=rng).mean(per_product)
 
 
-def distinct_scenes(some: Outcomes, *, level: float = LEVEL) -> Estimate:
+def distinct_scenes(some: Outcomes) -> Estimate:
     """How many different scenes were drawn, with a delete-one-object jackknife interval.
 
     A bootstrap would repeat objects and so can only lose scenes (Efron & Tibshirani 1993, eq. 11.5).
@@ -160,8 +123,8 @@ def distinct_scenes(some: Outcomes, *, level: float = LEVEL) -> Estimate:
     lost = np.array(list(own.values()), dtype=np.float64)
     clusters = len(lost)
     spread = math.sqrt((clusters - 1) / clusters * float(np.square(lost - lost.mean()).sum()))
-    reach = NormalDist().inv_cdf((1 + level) / 2) * spread
-    return Estimate(float(total), max(1.0, total - reach), total + reach, level)
+    reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * spread
+    return Estimate(float(total), max(1.0, total - reach), total + reach, LEVEL)
 
 
 def _mean(values: np.ndarray, some: Outcomes, *, rng: np.random.Generator) -> Estimate:

@@ -14,6 +14,7 @@ from clickscape.compute.shards import map_shards
 from clickscape.config import OptimizeConfig
 from clickscape.generation.pipeline import AdPipeline, cutout_images
 from clickscape.generation.sample import Candidate
+from clickscape.json_files import write_json_lines
 from clickscape.preference import records
 from clickscape.preference.candidates import sample_passes
 from clickscape.preference.precision import placed
@@ -55,7 +56,7 @@ def sample_first_round(
     passes = [one for some in zip_longest(*shares) for one in some if one is not None]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
-        records.write_lines(file, [candidate for some in passes for each in some for candidate in each])
+        write_json_lines(file, [candidate for some in passes for each in some for candidate in each])
 
 
 def _sample(

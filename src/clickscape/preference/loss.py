@@ -9,6 +9,7 @@ it rests where h is the reward's own margin, log p/(1 − p), while DPO pushes a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,11 @@ class AnswerLogProbs:
     chosen: Float[Tensor, " pair"]
     rejected: Float[Tensor, " pair"]
     corrupted: Float[Tensor, " pair"] | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> AnswerLogProbs:
+        """Return the same with `change` applied to what was scored: moved to a device, some rows of it."""
+        corrupted = None if self.corrupted is None else change(self.corrupted)
+        return AnswerLogProbs(change(self.chosen), change(self.rejected), corrupted)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

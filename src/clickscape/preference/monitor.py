@@ -13,9 +13,8 @@ that is kept is the one before.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ import numpy as np
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import MonitorConfig
 from clickscape.errors import PreferenceError
-from clickscape.files import atomic_file
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.score import image_seeds, render_and_score
+from clickscape.json_files import read_json_lines, write_json_lines
 from clickscape.preference.diversity import Diversity, diversity
 from clickscape.reward.judge import Judge
 from clickscape.stats.bootstrap import ClusterBootstrap
@@ -137,8 +136,7 @@ class RewardHackingMonitor:
         shared = [self._pass(writer, some, number) for number, some in processes.share(list(enumerate(passes)))]
         samples = [one for some in processes.gather(shared) for one in some]
         if processes.is_main:
-            with atomic_file(file) as waiting:
-                waiting.write_text("".join(json.dumps(asdict(one)) + "\n" for one in samples), encoding="utf-8")
+            write_json_lines(file, samples)
 
     def _pass(self, writer: Writer, products: Sequence[Product], number: int) -> list[HeldOutSample]:
         """Sample and score one pass; its random numbers do not depend on which process does it."""
@@ -216,29 +214,13 @@ def compare(
     )
 
 
-def read_report(values: Mapping[str, Any]) -> MonitorReport:
-    """Read a `MonitorReport` from its JSON form."""
-
-    def comparison(known: Mapping[str, Any]) -> Comparison:
-        return Comparison(**{name: Estimate(**estimate) for name, estimate in known.items()})
-
-    judge = None if values["judge"] is None else comparison(values["judge"])
-    return MonitorReport(
-        **{
-            **values,
-            "reward_model": comparison(values["reward_model"]),
-            "judge": judge,
-            "diversity": Diversity(**values["diversity"]),
-        }
-    )
-
-
 def read_samples(file: Path) -> list[HeldOutSample]:
     """Read what `RewardHackingMonitor.sample` wrote; PreferenceError where it cannot be read."""
+    remedy = "Delete the folder and optimize again."
     try:
-        return [HeldOutSample(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
-        raise PreferenceError(f"{file}: damaged ({error}). Delete the folder and optimize again.") from None
+        return read_json_lines(file, HeldOutSample, error=PreferenceError, remedy=remedy)
+    except FileNotFoundError:
+        raise PreferenceError(f"{file}: missing. {remedy}") from None
 
 
 def _comparison(

@@ -14,11 +14,10 @@ folder/round-1/report.json      (the round is done)
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,11 +25,10 @@ import torch
 from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
-from clickscape.files import atomic_file, atomic_folder, fingerprint
+from clickscape.files import atomic_folder, fingerprint
 from clickscape.generation.sample import Candidate
+from clickscape.json_files import read_json, read_json_lines, write_json
 from clickscape.preference import adapter
-from clickscape.preference import monitor as monitoring
-from clickscape.preference.corruption import CorruptedInput
 from clickscape.preference.divergence import Divergence
 from clickscape.preference.monitor import MonitorReport, RewardHackingMonitor
 from clickscape.preference.pairs import PreferencePair
@@ -39,8 +37,10 @@ from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 
 VERSION = 2
-CANDIDATES = "candidates.jsonl"
+SETTINGS, CANDIDATES = "settings.json", "candidates.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
+_REMEDY = "Delete the folder and optimize again."
+Record = TypeVar("Record")
 
 PRODUCTS, SAMPLING, CORRUPTING, TRAINING, ADAPTER, MONITORING = range(6)
 """What the random streams of a round are for."""
@@ -154,9 +154,9 @@ def claim_folder(
         "products": fingerprint([product.product_id for product in products]),
         "monitor": None if monitor is None else fingerprint(monitor.settings),
     }
-    file = folder / "settings.json"
+    file = folder / SETTINGS
     if file.exists():
-        known = read_json(file)
+        known = read_settings(folder)
         differing = [key for key in settings if known.get(key) != settings[key]]
         if "config" in differing and isinstance(known.get("config"), dict):
             differing += [key for key, value in settings["config"].items() if known["config"].get(key) != value]
@@ -204,52 +204,29 @@ def save_round(policy: VisionLanguageModel, folder: Path, *, config: OptimizeCon
 
 def read_report(file: Path) -> RoundReport:
     """Read the report of a finished round (report.json)."""
-    values = read_json(file)
-    found = values.get("monitor")
-    return RoundReport(**{**values, "monitor": None if found is None else monitoring.read_report(found)})
+    return _read(file, RoundReport)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings of a run's folder; PreferenceError where nothing or something else is found."""
+    return _read(folder / SETTINGS, dict[str, Any])
 
 
 def read_candidates(file: Path) -> list[list[Candidate]]:
     """Read a round's candidates, a list per product in the order in which they were sampled (candidates.jsonl)."""
     candidates: dict[str, list[Candidate]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        candidate = Candidate(**json.loads(line))
+    for candidate in read_json_lines(file, Candidate, error=PreferenceError, remedy=_REMEDY):
         candidates.setdefault(candidate.product_id, []).append(candidate)
     return list(candidates.values())
 
 
 def read_pairs(file: Path) -> list[PreferencePair]:
     """Read the pairs that a round learned from (pairs.jsonl)."""
-    pairs = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        corrupted = values.pop("corrupted")
-        if corrupted is not None:
-            corrupted = CorruptedInput(hidden=tuple(corrupted["hidden"]), caption_of=corrupted["caption_of"])
-        pairs.append(PreferencePair(**values, corrupted=corrupted))
-    return pairs
+    return read_json_lines(file, PreferencePair, error=PreferenceError, remedy=_REMEDY)
 
 
-def write_lines(file: Path, records: Sequence[Any]) -> None:
-    """Write records as JSON Lines."""
-    with atomic_file(file) as waiting:
-        waiting.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records), encoding="utf-8")
-
-
-def write_json(file: Path, value: Mapping[str, Any]) -> None:
-    """Write one object as JSON."""
-    with atomic_file(file) as waiting:
-        waiting.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote; PreferenceError where nothing or something else is found."""
+def _read(file: Path, kind: type[Record]) -> Record:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file, kind, error=PreferenceError, remedy=_REMEDY)
     except FileNotFoundError:
         raise PreferenceError(f"{file}: no optimization here. Run `clickscape optimize` first.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PreferenceError(f"{file}: damaged ({error}). Delete the folder and optimize again.") from None
-    if not isinstance(values, dict):
-        raise PreferenceError(f"{file}: damaged (an object is expected). Delete the folder and optimize again.")
-    return values

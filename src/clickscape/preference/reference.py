@@ -39,9 +39,7 @@ class Reference:
 
     def on(self, device: torch.device) -> Reference:
         """The same on another device."""
-        corrupted = None if self.answers.corrupted is None else self.answers.corrupted.to(device)
-        answers = AnswerLogProbs(self.answers.chosen.to(device), self.answers.rejected.to(device), corrupted)
-        return Reference(answers, self.drawn.to(device))
+        return Reference(self.answers.each(lambda values: values.to(device)), self.drawn.to(device))
 
 
 def reference_log_probs(
@@ -80,9 +78,7 @@ def _together(own: Reference, *, processes: Processes) -> Reference:
     def whole(values: Tensor) -> Tensor:
         return values.new_tensor(processes.gather(values.tolist()))
 
-    answers = own.answers
-    corrupted = None if answers.corrupted is None else whole(answers.corrupted)
-    return Reference(AnswerLogProbs(whole(answers.chosen), whole(answers.rejected), corrupted), whole(own.drawn))
+    return Reference(own.answers.each(whole), whole(own.drawn))
 
 
 def _mark(training_pairs: TrainingPairs, drawn: Sequence[Sample], *, weights: str, product_centric: bool) -> str:

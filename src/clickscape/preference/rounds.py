@@ -16,6 +16,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
 from clickscape.generation.pipeline import AdPipeline, ProductImages
 from clickscape.generation.sample import Candidate
+from clickscape.json_files import write_json
 from clickscape.preference import adapter, divergence, records
 from clickscape.preference.candidates import round_pairs, sample_round
 from clickscape.preference.corruption import Captions
@@ -123,7 +124,7 @@ def optimize(
         if processes.is_main:
             last = number == config.rounds or report.stopped is not None
             records.save_round(policy, current.folder, config=config, last=last)
-            records.write_json(current.folder / "report.json", asdict(report))
+            write_json(current.folder / "report.json", asdict(report))
             (current.folder / records.CHECKPOINT).unlink(missing_ok=True)
         yield report
         if report.stopped:
@@ -132,7 +133,7 @@ def optimize(
 
 def open_policy(folder: Path, *, round_number: int | None = None) -> Writer:
     """Open the writer after a round (None: the one that is kept; 0: the reference); PreferenceError without one."""
-    settings = records.read_json(folder / "settings.json")
+    settings = records.read_settings(folder)
     if settings.get("version") != records.VERSION:
         raise PreferenceError(f"{folder} was written by another release of clickscape. Optimize again in a new folder.")
     config = OptimizeConfig.model_validate(settings["config"])
@@ -234,7 +235,7 @@ def _reference(
     """Return log π_ref of a round's pairs and of texts that the policy sampled, before any step of the round."""
     config = current.config
     alike = current.number == 1 and not config.lora_rank  # nothing has been learned: the policy is the reference
-    digest = records.read_json(current.run / "settings.json")["model"]
+    digest = records.read_settings(current.run)["model"]
     return reference_log_probs(
         training_pairs,
         drawn,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -272,12 +273,12 @@ def accumulate(
     weight = config.product_weight
     losses = []
     for start in range(0, len(rows), config.pairs_per_pass):
-        some = rows[start : start + config.pairs_per_pass]
+        some = list(rows[start : start + config.pairs_per_pass])
         with recomputed(policy) if config.gradient_checkpointing else nullcontext():
             values, tokens = _log_probs(policy, training_pairs, some, features, weight > 0)
             loss = pcpo_loss(
                 values,
-                _rows(reference, some),
+                reference.each(itemgetter(some)),
                 beta=config.beta,
                 weight=weight,
                 anchor=config.anchor,
@@ -337,15 +338,6 @@ def _log_probs(
     values, tokens = log_probs(vlm, samples, answers, features=images)
     corrupted = values[2 * count :] if product_centric else None
     return AnswerLogProbs(values[:count], values[count : 2 * count], corrupted), tokens[:count]
-
-
-def _rows(log_probs: AnswerLogProbs, rows: Sequence[int]) -> AnswerLogProbs:
-    picked = list(rows)
-    return AnswerLogProbs(
-        log_probs.chosen[picked],
-        log_probs.rejected[picked],
-        None if log_probs.corrupted is None else log_probs.corrupted[picked],
-    )
 
 
 def _probabilities(training_pairs: TrainingPairs, rows: Sequence[int]) -> Tensor:

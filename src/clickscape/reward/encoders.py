@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from clickscape.compute.weights import check_filled, read_tensors
-from clickscape.errors import ModelError
+from clickscape.errors import ModelError, first_line
 from clickscape.files import atomic_folder
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
@@ -147,9 +147,8 @@ def open_backbone(
     except ModelError:
         raise
     except Exception as error:  # whatever libraries raise about files that are not what they should be
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{name}: cannot be opened as a vision encoder ({reason}). Name a folder with config.json, "
+            f"{name}: cannot be opened as a vision encoder ({first_line(error)}). Name a folder with config.json, "
             f"model.safetensors and {PIXELS_FILE} of a SigLIP, CLIP or DINO model."
         ) from error
     tower.requires_grad_(trainable)

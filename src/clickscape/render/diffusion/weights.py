@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from clickscape.compute.weights import check_filled, check_finite, read_tensors
 from clickscape.config import DIFFUSION_FAMILIES, DiffusionConfig
-from clickscape.errors import ConfigError, ModelError
+from clickscape.errors import ConfigError, ModelError, first_line
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _PICKLES = frozenset({".ckpt", ".bin", ".pt", ".pth", ".pkl"})
@@ -122,7 +122,7 @@ def _device(config: DiffusionConfig) -> tuple[torch.device, torch.dtype]:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"diffusion.device: {name!r} is not a device of this machine ({_first_line(error)}). "
+            f"diffusion.device: {name!r} is not a device of this machine ({first_line(error)}). "
             'Set device = "auto", or "cpu".'
         ) from None
     if config.offload and device.type == "cpu":
@@ -198,7 +198,7 @@ def _refuse_code(folder: Path) -> None:
     try:
         parts = json.loads(file.read_text(encoding="utf-8")).items()
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{file}: not the index of a pipeline ({_first_line(error)}). Download it again.") from error
+        raise ModelError(f"{file}: not the index of a pipeline ({first_line(error)}). Download it again.") from error
     for part, named in parts:
         if isinstance(named, str):
             known = part.startswith("_") and (part != "_class_name" or named.isidentifier())
@@ -360,7 +360,7 @@ def _must_be_hub_id(name: str) -> None:
 
 def _not_here(name: str, config: DiffusionConfig, error: Exception) -> ModelError:
     if config.allow_download:
-        return ModelError(f"{name}: cannot be fetched ({_first_line(error)}). Check the name and the connection.")
+        return ModelError(f"{name}: cannot be fetched ({first_line(error)}). Check the name and the connection.")
     return ModelError(
         f"{name}: neither a folder nor a model in the local hub cache. Set allow_download = true under [diffusion] in "
         "clickscape.toml, or name a folder."
@@ -382,9 +382,5 @@ def _explained(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # the loaders raise anything, from KeyError to errors of their own
         raise ModelError(
-            f"{name}: cannot be opened ({_first_line(error)}). Expected complete .safetensors weights of this family."
+            f"{name}: cannot be opened ({first_line(error)}). Expected complete .safetensors weights of this family."
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

@@ -40,6 +40,7 @@ from clickscape.vlm.pretrain import PLAIN_SHARE
 from clickscape.vlm.prompts import INSTRUCTIONS, instruction
 from clickscape.vlm.slots import NamedSlots
 from invented_products import invented_cutout
+from invented_texts import caption, rough, text_product
 
 RENDERED = 128  # pixels of a rendered ad, before it is scaled down for the tower
 CUTOUT = 200  # longest side, pixels, of the cut-outs that are rendered
@@ -74,17 +75,17 @@ class SampleCorpus:
 
     def caption_ad(self, ad: int, rng: np.random.Generator) -> str:
         noun = sample.object_of(self.ad_products[ad].product_id).noun
-        return writer.caption(Scene.from_slots(self.ad_slots[ad]), noun, rng)
+        return caption(Scene.from_slots(self.ad_slots[ad]), noun, rng)
 
     def caption_product(self, product: Product, rng: np.random.Generator) -> str:
         color, noun = product.attributes["color"], sample.object_of(product.product_id).noun
         return (f"{color} {noun}", f"{noun}, {color}", f"product photo of {color} {noun}")[int(rng.integers(3))]
 
     def invent(self, rng: np.random.Generator) -> Product:
-        return writer.text_product(rng)
+        return text_product(rng)
 
     def rough(self, description: str, rng: np.random.Generator) -> str:
-        return writer.rough(description, rng)
+        return rough(description, rng)
 
 
 def _plainly(product: Product, scene: Scene, rng: np.random.Generator) -> str:
@@ -261,10 +262,10 @@ def _start(config: PretrainConfig) -> models.VisionLanguageModel:
     texts = []
     catalog = [item for item in sample.products() if not sample.is_held_out(item.product_id)]
     for number, product in zip(range(8_000), cycle(catalog), strict=False):
-        item = product if number < len(catalog) else writer.text_product(rng)
+        item = product if number < len(catalog) else text_product(rng)
         description, scene = writer.write(item, rng)
         texts += [f"USER: {instruction('describe', item, variant=number)}\nASSISTANT:\n", description]
-        texts += [writer.caption(scene, item.title.split(",")[0].lower(), rng), writer.rough(description, rng)]
+        texts += [caption(scene, item.title.split(",")[0].lower(), rng), rough(description, rng)]
     texts += [words for wordings in INSTRUCTIONS.values() for words in wordings for _ in range(50)]
     settings = TinyConfig()
     return models.build_tiny(settings, models.train_tokenizer(texts, vocabulary=settings.vocabulary), seed=config.seed)
@@ -285,7 +286,7 @@ def measure_writing(vlm: models.VisionLanguageModel, held_out: SampleCorpus) -> 
         result[f"{name}_parse_rate"] = float(np.mean([parsed.is_valid for _, parsed in read]))
         result[f"{name}_fit_share"] = float(np.mean([writer.suits(item, parsed.scene) for item, parsed in read]))
         result[f"{name}_distinct_scenes"] = len({parsed.scene for _, parsed in read}) / len(read)
-    invented = [writer.text_product(np.random.default_rng([9, number])) for number in range(200)]
+    invented = [text_product(np.random.default_rng([9, number])) for number in range(200)]
     texts = Writer(vlm).describe_all(invented, n=2, seed=0)
     read = [(item, parse(text)) for item, own in zip(invented, texts, strict=True) for text in own]
     result["invented_parse_rate"] = float(np.mean([parsed.is_valid for _, parsed in read]))

@@ -40,7 +40,7 @@ from clickscape import reward
 from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
 from clickscape.reward import train as training
-from clickscape.reward.encoders import VisionEncoder, open_backbone, patch_tokens, save_backbone
+from clickscape.reward.encoders import VisionEncoder, open_backbone, patch_tokens, write_backbone
 from clickscape.reward.evaluate import evaluate
 from clickscape.reward.model import RewardModel, build
 from clickscape.vlm.model import VisionLanguageModel
@@ -183,7 +183,8 @@ def test_words_are_the_encoders_own_where_it_has_any(folders: dict[str, Path]) -
 def test_the_folder_needs_no_other(folders: dict[str, Path], tmp_path: Path) -> None:
     """Any program opens the tower; nothing of `tiny` or of the first folder is asked for again."""
     encoder = open_backbone(folders["dinov2"])
-    save_backbone(encoder, tmp_path / "saved")
+    (tmp_path / "saved").mkdir()
+    write_backbone(encoder, tmp_path / "saved")
     names = {path.name for path in (tmp_path / "saved").iterdir()}
     assert {"config.json", "model.safetensors", "preprocessor_config.json", "words.safetensors"} <= names
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in names)
@@ -232,7 +233,8 @@ def test_what_an_encoder_cannot_do_is_refused(world: Any, folders: dict[str, Pat
 
 def test_damaged_folders_say_what_is_missing(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "encoder"
-    save_backbone(open_backbone(folders["siglip"]), folder)
+    folder.mkdir()
+    write_backbone(open_backbone(folders["siglip"]), folder)
     pixels = (folder / "preprocessor_config.json").read_text()
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(ModelError, match=r"preprocessor_config\.json"):

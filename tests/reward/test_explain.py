@@ -74,9 +74,9 @@ def test_with_one_head_nothing_is_marked_certain(backbone, world) -> None:
     product, picture = world.products(1)[0], noise(48, 48)
     alone = occlude(watching(backbone, (0, 0), ensemble=1), product, picture, cells=4)
     assert np.isinf(alone.low).all()
-    assert not alone.certain.any()
     agreed = occlude(watching(backbone, (0, 0), ensemble=6), product, picture, cells=4)
-    assert agreed.certain.mean() > 0.9, "heads that agree up to a tenth are certain wherever there is an effect"
+    certain = (agreed.low > 0) | (agreed.high < 0)
+    assert certain.mean() > 0.9, "heads that agree up to a tenth are certain wherever there is an effect"
 
 
 def test_an_input_that_is_not_a_picture_is_refused(backbone, world) -> None:
@@ -107,7 +107,7 @@ def test_the_colors_are_ordered_in_gray_and_for_every_color_vision() -> None:
 def test_the_page_shows_ad_map_and_legend() -> None:
     """A picture whose left half helps and whose right half hurts: lighter and darker than the middle of the legend."""
     value = np.repeat(np.linspace(1, -1, 64)[None], 64, axis=0)
-    heat = HeatMap(value, value - 0.1, value + 0.1, value[::8, ::8], 0.95)
+    heat = HeatMap(value, value - 0.1, value + 0.1, value[::8, ::8])
     ad = np.full((64, 64, 3), (30, 120, 60), np.uint8)
     page = overlay(ad, heat)
     assert page.dtype == np.uint8
@@ -117,7 +117,6 @@ def test_the_page_shows_ad_map_and_legend() -> None:
     panel = page[24 : 24 + 512, left + 512 + 24 :][:, :512] / 255
     light = lightness(panel[256]).reshape(-1)
     assert light[10] > light[150] > light[256] > light[360] > light[500]
-    assert not np.array_equal(overlay(ad, heat, limit=4.0), page), "a limit fixes the legend"
 
 
 def test_a_phrase_effect_is_the_score_with_minus_without_it(backbone, world) -> None:
@@ -143,11 +142,11 @@ def test_a_phrase_effect_is_the_score_with_minus_without_it(backbone, world) -> 
 
 def test_the_interval_holds_both_heads_and_seeds() -> None:
     """Means over heads 1.5 and 3.5: variance 2, of their mean 1. Means over seeds 2 and 3: variance ½, in full."""
-    found = _estimate(np.array([[1.0, 3.0], [2.0, 4.0]]), level=0.95)
+    found = _estimate(np.array([[1.0, 3.0], [2.0, 4.0]]))
     freedom = 1.5**2 / (1.0**2 / 1 + 0.5**2 / 1)
     assert found.value == 2.5
     assert found.high - 2.5 == pytest.approx(np.sqrt(1.5) * stdtrit(freedom, 0.975))
-    assert _estimate(np.array([[1.0, 3.0]]), level=0.95).low == -np.inf
+    assert _estimate(np.array([[1.0, 3.0]])).low == -np.inf
 
 
 def market(seed: int, *, slope: float, products: int = 60, misfit: float = 0.1) -> list[ProductClicks]:

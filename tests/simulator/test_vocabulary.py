@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from scripts.invented_texts import text_product
 
 from clickscape.render import scene
 from clickscape.render.language import lexicon
@@ -23,7 +24,7 @@ def _digest(values: object) -> str:
 
 def _written(count: int = 300) -> list[tuple[Product, str, Scene]]:
     rng = np.random.default_rng(20)
-    products = [writer.text_product(rng) for _ in range(count)]
+    products = [text_product(rng) for _ in range(count)]
     return [(product, *writer.write(product, rng)) for product in products]
 
 

@@ -37,6 +37,14 @@ def hex_to_linear(code: str) -> Float32[np.ndarray, " 3"]:
     return to_linear([int(digits[start : start + 2], 16) / 255 for start in (0, 2, 4)])
 
 
+def colorfulness(picture: Bytes) -> float:
+    """M of Hasler and Süsstrunk, "Measuring colourfulness in natural images" (2003), of (height, width, 3) sRGB."""
+    red, green, blue = (picture[..., channel].astype(np.float32) for channel in range(3))
+    opponents = np.stack([red - green, 0.5 * (red + green) - blue])
+    spread, offset = np.linalg.norm(opponents.std(axis=(1, 2))), np.linalg.norm(opponents.mean(axis=(1, 2)))
+    return float(spread + 0.3 * offset)
+
+
 @cache
 def linear_of_byte() -> Float32[np.ndarray, " 256"]:
     """Linear light of each sRGB byte, (256,)."""

@@ -29,7 +29,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from clickscape.compute.weights import check_filled, read_tensors
 from clickscape.errors import ModelError, first_line
-from clickscape.files import atomic_folder
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 
@@ -110,22 +109,19 @@ def patch_tokens(encoder: VisionEncoder, pictures: Sequence[np.ndarray]) -> Floa
     return tokens[:, -rows * rows :]
 
 
-def open_backbone(
-    name: str | os.PathLike[str], *, trainable: bool = False, allow_download: bool = False, device: str = "cpu"
-) -> Backbone:
+def open_backbone(name: str | os.PathLike[str], *, device: str = "cpu") -> Backbone:
     """Open "tiny", a checkpoint folder or a hub id in the local cache: an image-text-to-text model or an encoder.
 
     On a GPU a language model keeps the number format of its checkpoint: scores of `tiny` are the same there.
     ModelError if there is no such model here, no safetensors in it, or no tokens of a square picture's patches.
     """
-    folder, model_id = vlm_model.find(name, allow_download=allow_download)
+    folder, model_id = vlm_model.find(name, allow_download=False)
     try:
         model_type = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
     except Exception:
         model_type = ""  # a folder without a readable config.json: the other loader says what is missing
     if not model_type or model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-        dtype: vlm_model.Dtype = "auto" if device == "cpu" else "stored"
-        return vlm_model.load(name, trainable=trainable, allow_download=allow_download, dtype=dtype, device=device)
+        return vlm_model.load(name, dtype="auto" if device == "cpu" else "stored", device=device)
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
     try:
@@ -151,18 +147,12 @@ def open_backbone(
             f"{name}: cannot be opened as a vision encoder ({first_line(error)}). Name a folder with config.json, "
             f"model.safetensors and {PIXELS_FILE} of a SigLIP, CLIP or DINO model."
         ) from error
-    tower.requires_grad_(trainable)
+    tower.requires_grad_(False)
     return encoder
 
 
-def save_backbone(backbone: Backbone, folder: Path) -> None:
-    """Write a backbone as a folder that appears whole or not at all, and that `open_backbone` opens without others."""
-    with atomic_folder(folder) as waiting:
-        write_backbone(backbone, waiting)
-
-
 def write_backbone(backbone: Backbone, folder: Path) -> None:
-    """Write a backbone into a folder that is there, for whoever has more to put into it."""
+    """Write a backbone into a folder that is there; `open_backbone` opens it without others."""
     if isinstance(backbone, VisionLanguageModel):
         vlm_model.write(backbone, folder)
         return

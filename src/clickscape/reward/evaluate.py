@@ -8,7 +8,6 @@ not count.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -23,6 +22,7 @@ from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate
 
 GRAY = 127
+_RESAMPLES = 1_000
 
 
 def evaluate(
@@ -34,8 +34,6 @@ def evaluate(
     split_half: tuple[np.ndarray, np.ndarray] | None = None,
     training: RewardData | None = None,
     baselines: Mapping[str, np.ndarray] | None = None,
-    resamples: int = 1000,
-    level: float = 0.95,
 ) -> RewardReport:
     """Evaluate a model, or ready scores (creative,), on the pairs of held-out products.
 
@@ -57,10 +55,9 @@ def evaluate(
     compared |= {name: _gaps(scores, data) for name, scores in (baselines or {}).items()}
 
     observed = np.array([pair.preference for pair in data.informative]) - 0.5
-    bootstrap = ClusterBootstrap.draw(
-        [data.group(pair.product_id) for pair in data.informative], rng=rng, resamples=resamples
-    )
-    estimate = partial(bootstrap.mean, level=level)
+    groups = [data.group(pair.product_id) for pair in data.informative]
+    bootstrap = ClusterBootstrap.draw(groups, rng=rng, resamples=_RESAMPLES)
+    estimate = bootstrap.mean
     hits = pair_agreement(predicted, observed)
     ceiling = normalized = true_accuracy = oracle = None
     source = "unknown"
@@ -72,17 +69,15 @@ def evaluate(
         normalized = percentile_interval(
             float(normalized_accuracy(hits.mean(), oracle.mean())),
             normalized_accuracy(bootstrap.means(hits), bootstrap.means(oracle)),
-            level=level,
         )
     elif split_half is not None:
         agreed = pair_agreement(_gaps(split_half[0], data), _gaps(split_half[1], data))
         resampled = split_half_ceiling(bootstrap.means(agreed))
         top = float(split_half_ceiling(agreed.mean()))
-        ceiling, source = percentile_interval(top, resampled, level=level), "split halves of the impressions"
+        ceiling, source = percentile_interval(top, resampled), "split halves of the impressions"
         normalized = percentile_interval(
             float(normalized_accuracy(hits.mean(), top)),
             normalized_accuracy(bootstrap.means(hits), resampled),
-            level=level,
         )
 
     def parts(found: Mapping[str, np.ndarray]) -> dict[str, Part]:
@@ -108,9 +103,9 @@ def evaluate(
         baselines={name: estimate(pair_agreement(gaps, observed)) for name, gaps in compared.items()},
         parts=parts(by_novelty(training, data) if training is not None else {}),
         by_gap=parts(_by_gap(np.abs(known if known is not None else np.array([p.gap for p in data.informative])))),
-        evidence=parts(_by_evidence(heads, level=level)) if is_model else {},
+        evidence=parts(_by_evidence(heads)) if is_model else {},
         calibration=estimate(errors) if is_model else None,
-        **_ranked(predicted, data, true_log_ctr, bootstrap=bootstrap, level=level),
+        **_ranked(predicted, data, true_log_ctr, bootstrap=bootstrap),
     )
 
 
@@ -120,21 +115,16 @@ def _by_gap(gaps: np.ndarray) -> dict[str, np.ndarray]:
     return {name: place == number for number, name in enumerate(GAPS) if (place == number).any()}
 
 
-def _by_evidence(heads: np.ndarray, *, level: float) -> dict[str, np.ndarray]:
+def _by_evidence(heads: np.ndarray) -> dict[str, np.ndarray]:
     """Which pairs the heads (head, pair) decide: the interval of their mean log-odds leaves out a tie."""
     if len(heads) < 2:
         return {}
-    clear = np.abs(heads.mean(0)) > reach(heads, level=level)
+    clear = np.abs(heads.mean(0)) > reach(heads)
     return {name: own for name, own in ((DECIDED, clear), (UNDECIDED, ~clear)) if own.any()}
 
 
 def _ranked(
-    predicted: np.ndarray,
-    data: RewardData,
-    true_log_ctr: np.ndarray | None,
-    *,
-    bootstrap: ClusterBootstrap,
-    level: float,
+    predicted: np.ndarray, data: RewardData, true_log_ctr: np.ndarray | None, *, bootstrap: ClusterBootstrap
 ) -> dict[str, Estimate]:
     """NDCG and regrets over products, clusters drawn as for the pairs; nothing where no CTR is known."""
     log_ctr = data.log_ctr if true_log_ctr is None else true_log_ctr
@@ -147,7 +137,7 @@ def _ranked(
     by_product = bootstrap.of([data.group(product) for product in rows])
     found = ranking(scores, np.asarray(log_ctr, dtype=np.float64), list(rows.values()))
     return {
-        name: by_product.mean(values, level=level)
+        name: by_product.mean(values)
         for name, values in (("ndcg", found.ndcg), ("regret", found.regret), ("random_regret", found.random_regret))
     }
 

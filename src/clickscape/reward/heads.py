@@ -290,10 +290,8 @@ class FusionHeads(nn.Module):
         return (total + (self.interaction.square() + SMALL_INTERACTION**2).sqrt().sum()) / len(self.value)
 
 
-def _hide(features: Tensor, noise: torch.Generator | None) -> Tensor:
+def _hide(features: Tensor, noise: torch.Generator) -> Tensor:
     """Dropout whose randomness is an argument."""
-    if noise is None:
-        return features
     kept = torch.rand(features.shape, generator=noise).to(features.device) >= DROPOUT
     return features * kept / (1 - DROPOUT)
 

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clickscape.render.color import colorfulness
+
 STATISTICS = ("brightness", "contrast", "colorfulness", "detail", "prominence")
 """Mean and spread of CIELAB lightness, the M of Hasler and Süsstrunk (2003), lightness per pixel, CIELAB distance."""
 
@@ -39,14 +41,7 @@ def _measure(picture: NDArray[np.uint8]) -> tuple[float, ...]:
     return (
         float(lightness.mean()),
         float(lightness.std()),
-        _colorfulness(small),
+        colorfulness(small),
         float(np.hypot(across, down).mean()),
         float(prominence),
     )
-
-
-def _colorfulness(picture: NDArray[np.uint8]) -> float:
-    red, green, blue = (picture[..., channel].astype(np.float32) for channel in range(3))
-    opponents = np.stack([red - green, 0.5 * (red + green) - blue])
-    spread = np.linalg.norm(opponents.std(axis=(1, 2)))
-    return float(spread + 0.3 * np.linalg.norm(opponents.mean(axis=(1, 2))))

@@ -34,6 +34,7 @@ from clickscape.reward.features import (
 )
 from clickscape.reward.heads import Features, FusionHeads, HeadShape
 from clickscape.reward.prices import Prices, measure
+from clickscape.stats.bootstrap import LEVEL
 from clickscape.types import Estimate, Product, Ranked
 from clickscape.vlm.slots import NamedSlots
 
@@ -140,12 +141,7 @@ class RewardModel:
         return np.asarray(logits[:, :, 0] - logits[:, :, 1])
 
     def rank(
-        self,
-        product: Product,
-        images: Sequence[np.ndarray],
-        scenes: Sequence[Slots | None] | None = None,
-        *,
-        level: float = 0.95,
+        self, product: Product, images: Sequence[np.ndarray], scenes: Sequence[Slots | None] | None = None
     ) -> list[Ranked]:
         """The images, best first; scores are mean log-odds against the others, intervals the spread of the heads."""
         if not images:
@@ -157,12 +153,12 @@ class RewardModel:
             odds = self._all_odds(product, images, scenes)
         against = _against_others(odds)
         heads = len(against)
-        means, away = against.mean(0), reach(against, level=level)
+        means, away = against.mean(0), reach(against)
         order = sorted(range(len(images)), key=lambda index: (-means[index], index))
         nearest = odds[:, order[:-1], order[1:]]
-        ahead = (nearest.mean(0) > reach(nearest, level=level)).tolist() if heads > 1 else [None] * (len(order) - 1)
+        ahead = (nearest.mean(0) > reach(nearest)).tolist() if heads > 1 else [None] * (len(order) - 1)
         return [
-            Ranked(index, _estimate(float(means[index]), float(away[index]), level=level, known=heads > 1), clear)
+            Ranked(index, _estimate(float(means[index]), float(away[index]), known=heads > 1), clear)
             for index, clear in zip(order, [*ahead, None], strict=True)
         ]
 
@@ -294,7 +290,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
     return RewardModel(backbone, heads, prices=prices)
 
 
-def reach(heads: np.ndarray, *, level: float) -> np.ndarray:
+def reach(heads: np.ndarray) -> np.ndarray:
     """How far the interval of the heads' mean reaches to either side: (head, …) → (…).
 
     Each head is one reading of the clicks, a draw from the posterior or learned from its own weighting of the products:
@@ -302,7 +298,7 @@ def reach(heads: np.ndarray, *, level: float) -> np.ndarray:
     """
     count = len(heads)
     spread = heads.std(0, ddof=1) if count > 1 else np.full(heads.shape[1:], np.nan)
-    return np.asarray(spread * stdtrit(max(count - 1, 1), 0.5 + level / 2))
+    return np.asarray(spread * stdtrit(max(count - 1, 1), 0.5 + LEVEL / 2))
 
 
 def _against_others(odds: np.ndarray) -> np.ndarray:
@@ -310,11 +306,11 @@ def _against_others(odds: np.ndarray) -> np.ndarray:
     return np.asarray(odds.sum(2) / max(odds.shape[2] - 1, 1))
 
 
-def _estimate(mean: float, reach: float, *, level: float, known: bool) -> Estimate:
+def _estimate(mean: float, reach: float, *, known: bool) -> Estimate:
     """One head has no spread: its interval is everything."""
     if not known:
-        return Estimate(mean, -np.inf, np.inf, level)
-    return Estimate(mean, mean - reach, mean + reach, level)
+        return Estimate(mean, -np.inf, np.inf, LEVEL)
+    return Estimate(mean, mean - reach, mean + reach, LEVEL)
 
 
 def _check_lengths(

@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -114,7 +113,7 @@ def ask(model: RewardModel, rows: Sequence[ListedPair]) -> np.ndarray:
 
 
 def evaluate(
-    rows: Sequence[ListedPair], odds: np.ndarray, *, orders: bool, rng: np.random.Generator, level: float = 0.95
+    rows: Sequence[ListedPair], odds: np.ndarray, *, orders: bool, rng: np.random.Generator
 ) -> PairwiseListReport:
     """Return how often the log-odds of `ask`, (row, 2), agree with the list; a tie counts half.
 
@@ -122,7 +121,7 @@ def evaluate(
     """
     wanted = np.array([1.0 if row.better == "left" else -1.0 for row in rows])
     bootstrap = ClusterBootstrap.draw([row.product.product_id for row in rows], rng=rng)
-    estimate = partial(bootstrap.mean, level=level)
+    estimate = bootstrap.mean
     left = np.stack([pair_agreement(odds[:, 0], np.ones(len(rows))), pair_agreement(-odds[:, 1], np.ones(len(rows)))])
     return PairwiseListReport(
         rows=len(rows),

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from clickscape.errors import DeprecatedWarning, ModelError
-from clickscape.files import atomic_file
+from clickscape.json_files import write_json
 from clickscape.reward.data import RewardData
 from clickscape.reward.effects import element_effects
 from clickscape.reward.features import Slots
@@ -53,8 +53,7 @@ class SceneJudge:
     def save(self, folder: Path) -> None:
         """Write scenes.json into a folder, whole or not at all."""
         values = {"version": VERSION, "overall": self.overall, "by_department": self.by_department}
-        with atomic_file(folder / FILE) as waiting:
-            waiting.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / FILE, values)
 
 
 def fit(data: RewardData) -> SceneJudge:

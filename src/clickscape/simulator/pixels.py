@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clickscape.render.color import colorfulness
+
 SCALES: dict[str, tuple[float, float]] = {
     "contrast": (52.0, 15.5),
     "clutter": (4.0, 1.3),
@@ -69,17 +71,8 @@ def measure_raw(image: NDArray[np.uint8], product_mask: NDArray[np.generic]) -> 
         "contrast": contrast,
         "clutter": float(steps[outside].mean()) if outside.any() else 0.0,
         "brightness": float(lightness.mean()),
-        "colorfulness": _colorfulness(small),
+        "colorfulness": colorfulness(small),
     }
-
-
-def _colorfulness(image: NDArray[np.uint8]) -> float:
-    """M of Hasler and Süsstrunk, "Measuring colourfulness in natural images" (2003), equation for M^(3)."""
-    red, green, blue = (image[..., channel].astype(np.float32) for channel in range(3))
-    opponents = np.stack([red - green, 0.5 * (red + green) - blue])
-    spread = np.linalg.norm(opponents.std(axis=(1, 2)))
-    offset = np.linalg.norm(opponents.mean(axis=(1, 2)))
-    return float(spread + 0.3 * offset)
 
 
 def _share(mask: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -7,8 +7,6 @@ world pays by this table.
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,7 +16,6 @@ import numpy as np
 from clickscape.render.language import lexicon
 from clickscape.render.language.parse import parse
 from clickscape.render.scene import NO_PROP, Scene
-from clickscape.simulator.nouns import BRANDS, COLORS, DETAILS, NOUNS, SHELVES
 from clickscape.simulator.vocabulary import PALETTES, PHRASES, SLOTS, WALLED
 from clickscape.types import Product
 
@@ -102,7 +99,6 @@ _LEAD_INS: dict[str, str] = {
 _MOODS = ("quiet", "blurred", "calm", "elegant", "simple", "modern", "airy", "sunny", "clean", "cozy")
 _WALLS = ("wall", "wall", "walls", "backdrop", "background")
 _BESIDE = ("with", "beside", "near", "and")
-_STOP = re.compile(r"\b(?:a|an|and|at|in|of|on|the|with|by|under|near|beside|behind|against|some|few)\b|,")
 
 
 def describe(scene: Scene, rng: np.random.Generator) -> str:
@@ -113,16 +109,6 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
         if read.scene == scene and read.is_valid:
             return text
     return _plainly(scene)
-
-
-def caption(scene: Scene, product_noun: str | None, rng: np.random.Generator) -> str:
-    """Describe a whole ad: the product's noun, then the scene in the words of `describe`."""
-    text = describe(scene, rng)
-    if product_noun is None:
-        return text
-    named = product_noun if product_noun.endswith("s") else f"{_article(product_noun)} {product_noun}"
-    opening = _choose(rng, (named, product_noun, f"product photo of {named}"))
-    return f"{opening}, {text}"
 
 
 def write(
@@ -142,14 +128,14 @@ def write(
 def suiting_scene(product: Product, rng: np.random.Generator) -> Scene:
     """A scene whose setting and prop suit the product in the copywriter's opinion; the rest is plausible."""
     taste = SUITS.get(product.department, ANYTHING)
-    setting, prop = _choose(rng, taste.settings), _choose(rng, taste.props)
+    setting, prop = choose(rng, taste.settings), choose(rng, taste.props)
     surfaces, lights = PLAUSIBLE[setting]
     return Scene(
         setting=setting,
-        surface=_choose(rng, surfaces),
-        light=_choose(rng, lights),
-        stand=_choose(rng, SLOTS["stand"]),
-        palette=_choose(rng, PALETTES) if setting in WALLED else None,
+        surface=choose(rng, surfaces),
+        light=choose(rng, lights),
+        stand=choose(rng, SLOTS["stand"]),
+        palette=choose(rng, PALETTES) if setting in WALLED else None,
         props=() if prop == NO_PROP else (prop,),
     )
 
@@ -162,42 +148,8 @@ def suits(product: Product, scene: Scene) -> bool:
 
 def random_scene(rng: np.random.Generator) -> Scene:
     """A scene drawn uniformly over the vocabulary's values of every slot (palette None where no wall is)."""
-    values: dict[str, str | None] = {slot: _choose(rng, choices) for slot, choices in SLOTS.items()}
+    values: dict[str, str | None] = {slot: choose(rng, choices) for slot, choices in SLOTS.items()}
     return Scene.from_slots(values)
-
-
-def text_product(rng: np.random.Generator, *, noun: str | None = None) -> Product:
-    """Invent a product without a picture, in the style of the sample catalog; a random noun unless one is named."""
-    if noun is None:
-        shelf = _choose(rng, tuple(SHELVES))
-        noun = _choose(rng, _choose(rng, tuple(SHELVES[shelf].nouns.values())))
-    department, subcategory = NOUNS[noun]
-    words = SHELVES[department]
-    color = _choose(rng, COLORS)
-    detail = _choose(rng, words.details if rng.random() < 0.7 else DETAILS)
-    title = f"{_choose(rng, BRANDS)} {color} {_capitals(noun)}, {detail}"
-    keys = tuple(words.attributes)
-    named = sorted(int(key) for key in rng.permutation(len(keys))[: 2 + int(rng.integers(2))])
-    attributes = {keys[key]: _choose(rng, words.attributes[keys[key]]) for key in named} | {"color": color.lower()}
-    tags = tuple(words.tags[int(tag)] for tag in rng.permutation(len(words.tags))[:3])
-    return Product(
-        product_id=f"text-{zlib.crc32(title.encode()):08x}-{int(rng.integers(1 << 32)):08x}",
-        title=title,
-        category=(department, subcategory),
-        attributes=attributes,
-        tags=tags,
-        price=round(float(np.exp(rng.normal(3.2, 0.8))), 2),
-        currency="USD",
-    )
-
-
-def rough(description: str, rng: np.random.Generator) -> str:
-    """The rough prompt of the rewrite task: the description's keywords, shuffled, without the small words."""
-    pieces = [piece.strip() for piece in _STOP.split(description) if piece.strip()]
-    order = [int(index) for index in rng.permutation(len(pieces))]
-    if len(order) > 3 and rng.random() < 0.2:
-        order.pop()
-    return (" " if rng.random() < 0.5 else ", ").join(pieces[index] for index in order)
 
 
 class _Words:
@@ -207,7 +159,7 @@ class _Words:
         self.rng = rng
         defaults = lexicon.DEFAULTS[scene.setting]
         setting = _phrase(rng, "setting", scene.setting)
-        self.setting = f"{_choose(rng, _MOODS)} {setting}" if rng.random() < _MOOD_SHARE else setting
+        self.setting = f"{choose(rng, _MOODS)} {setting}" if rng.random() < _MOOD_SHARE else setting
         self.lead_in = _LEAD_INS.get(setting, "in a")
         self.surface = self._unless_default("surface", scene.surface, defaults["surface"])
         self.stand = self._unless_default("stand", scene.stand, defaults["stand"])
@@ -225,7 +177,7 @@ class _Words:
     def place(self) -> str:
         """How the setting is entered: "in a photo studio", "at the beach"."""
         preposition, _, article = self.lead_in.partition(" ")
-        return _spaces(preposition, _article(self.setting) if article == "a" else article, self.setting)
+        return _spaces(preposition, a_or_an(self.setting) if article == "a" else article, self.setting)
 
     @property
     def base(self) -> str | None:
@@ -235,7 +187,7 @@ class _Words:
     @property
     def wall(self) -> str | None:
         """The palette as a wall: "cream wall"."""
-        return f"{self.color} {_choose(self.rng, _WALLS)}" if self.color else None
+        return f"{self.color} {choose(self.rng, _WALLS)}" if self.color else None
 
     @property
     def around(self) -> str | None:
@@ -246,7 +198,7 @@ class _Words:
     def base_and_props(self) -> str | None:
         """Surface, stand and what lies beside it: "oak table with fresh lemons"."""
         if self.base and self.props:
-            return f"{self.base} {_choose(self.rng, _BESIDE)} {self.props}"
+            return f"{self.base} {choose(self.rng, _BESIDE)} {self.props}"
         return _commas(self.base, self.around)
 
 
@@ -281,7 +233,7 @@ def _plainly(scene: Scene) -> str:
 
 def _phrase(rng: np.random.Generator, slot: str, value: str) -> str:
     phrases = _phrases(slot, value)
-    return phrases[0] if rng.random() < _PLAIN_SHARE else _choose(rng, phrases)
+    return phrases[0] if rng.random() < _PLAIN_SHARE else choose(rng, phrases)
 
 
 def _phrases(slot: str, value: str) -> tuple[str, ...]:
@@ -296,13 +248,11 @@ def _unsuiting_scene(product: Product, rng: np.random.Generator) -> Scene:
             return scene
 
 
-def _article(noun: str) -> str:
+def a_or_an(noun: str) -> str:
+    """The indefinite article of a noun."""
     return "an" if noun[0].lower() in "aeiou" else "a"
 
 
-def _capitals(noun: str) -> str:
-    return " ".join(word[0].upper() + word[1:] for word in noun.split())
-
-
-def _choose(rng: np.random.Generator, values: Sequence[Value]) -> Value:
+def choose(rng: np.random.Generator, values: Sequence[Value]) -> Value:
+    """One of the values, each as likely as another."""
     return values[int(rng.integers(len(values)))]

@@ -31,6 +31,7 @@ from clickscape.reward.effects import (
     element_design,
     fit_effects,
 )
+from clickscape.stats.bootstrap import LEVEL
 from clickscape.types import Estimate
 
 Scenes = Mapping[str, Mapping[str, str | None]]
@@ -143,12 +144,10 @@ class _Posterior:
         return float(np.sqrt(np.mean(self.mean[own] ** 2 + np.diag(self.covariance)[own])))
 
 
-def credit(
-    estimates: pa.Table, *, scenes: Scenes, departments: Mapping[str, str], level: float = 0.95
-) -> ElementReport:
+def credit(estimates: pa.Table, *, scenes: Scenes, departments: Mapping[str, str]) -> ElementReport:
     """Credit every element with the clicks of table `ctr.ESTIMATES`; departments: product_id → department.
 
-    Intervals cover at `level` under the learned prior. LogError when no product has two examined creatives of
+    Intervals cover at 95 % under the learned prior. LogError when no product has two examined creatives of
     different scenes and a click.
     """
     log = _read(estimates, scenes, departments)
@@ -166,9 +165,9 @@ def credit(
     posterior = _posterior(columns, effects, prior)
     examined = {name: _totals(log, log.examinations, name) for name in sorted(set(log.departments))}
     slots = list(dict.fromkeys(slot for scene in log.scenes for slot, value in scene.items() if value is not None))
-    found = _credits(log, posterior, examined, None, slots=slots, level=level)
+    found = _credits(log, posterior, examined, None, slots=slots)
     for name in examined:
-        found += _credits(log, posterior, {name: examined[name]}, name, slots=slots, level=level)
+        found += _credits(log, posterior, {name: examined[name]}, name, slots=slots)
     return ElementReport(
         credits=tuple(found),
         overall_sd={slot: posterior.sd(slot, overall=True) for slot in slots},
@@ -234,7 +233,6 @@ def _credits(
     department: str | None,
     *,
     slots: Sequence[str],
-    level: float,
 ) -> list[Credit]:
     """Credits over some departments, best first within their slot; examined: department → (slot, value) → how often."""
     creatives, impressions = (
@@ -255,14 +253,14 @@ def _credits(
                 for group in (None, where):
                     sums[row, posterior.columns[group, slot, peer]] += part
     mean = sums @ posterior.mean
-    reach = ndtri(0.5 + level / 2) * np.sqrt(np.einsum("rc,cd,rd->r", sums, posterior.covariance, sums, optimize=True))
+    reach = ndtri(0.5 + LEVEL / 2) * np.sqrt(np.einsum("rc,cd,rd->r", sums, posterior.covariance, sums, optimize=True))
     order = sorted(range(len(elements)), key=lambda row: (slots.index(elements[row][0]), -mean[row]))
     return [
         Credit(
             department=department,
             slot=elements[row][0],
             element=elements[row][1],
-            percent=_percent(float(mean[row]), float(reach[row]), level=level),
+            percent=_percent(float(mean[row]), float(reach[row])),
             impressions=int(impressions[elements[row]]),
             creatives=int(creatives[elements[row]]),
         )
@@ -270,7 +268,7 @@ def _credits(
     ]
 
 
-def _percent(effect: float, reach: float, *, level: float) -> Estimate:
+def _percent(effect: float, reach: float) -> Estimate:
     """An effect on log CTR as per cent of CTR."""
     value, low, high = (100 * math.expm1(one) for one in (effect, effect - reach, effect + reach))
-    return Estimate(value, low, high, level)
+    return Estimate(value, low, high, LEVEL)

@@ -16,6 +16,7 @@ from scipy.special import stdtrit
 
 from clickscape.errors import ImageError
 from clickscape.reward.model import RewardModel
+from clickscape.stats.bootstrap import LEVEL
 from clickscape.types import Product
 
 CELLS = 8
@@ -40,17 +41,9 @@ class HeatMap:
     low: Floats
     high: Floats
     cells: Floats
-    level: float
-
-    @property
-    def certain(self) -> NDArray[np.bool_]:
-        """Where the interval does not span zero, (height, width)."""
-        return np.asarray((self.low > 0) | (self.high < 0))
 
 
-def occlude(
-    model: RewardModel, product: Product, image: NDArray[np.uint8], *, cells: int = CELLS, level: float = 0.95
-) -> HeatMap:
+def occlude(model: RewardModel, product: Product, image: NDArray[np.uint8], *, cells: int = CELLS) -> HeatMap:
     """Hide every window of one picture, (height, width, 3) sRGB, and compare with the whole picture.
 
     Both forms are asked for the log-odds of the whole picture against the one with a window hidden. ImageError for
@@ -80,8 +73,8 @@ def occlude(
     maps = np.einsum("rh,erc,cw->ehw", down, odds, across, optimize=True) / weight
     value, reach = maps.mean(0), np.full(image.shape[:2], np.inf)
     if len(maps) > 1:
-        reach = maps.std(0, ddof=1) * stdtrit(len(maps) - 1, 0.5 + level / 2)
-    return HeatMap(value=value, low=value - reach, high=value + reach, cells=odds.mean(0), level=level)
+        reach = maps.std(0, ddof=1) * stdtrit(len(maps) - 1, 0.5 + LEVEL / 2)
+    return HeatMap(value=value, low=value - reach, high=value + reach, cells=odds.mean(0))
 
 
 def _windows(side: int, count: int) -> Floats:

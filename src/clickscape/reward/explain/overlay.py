@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clickscape.render.typeset import Face, open_face
 from clickscape.reward.explain.occlusion import HeatMap
+from clickscape.stats.bootstrap import LEVEL
 
 Bytes = NDArray[np.uint8]
 
@@ -28,12 +29,12 @@ _OUTLINED = 0.25  # share of the legend from which a region is outlined
 _LEAST = 1e-3  # log-odds at the ends of the legend, at least: what is smaller is nothing
 
 
-def overlay(image: Bytes, heat: HeatMap, *, limit: float | None = None) -> Bytes:
-    """Draw ad, map and legend side by side, (height, width, 3) sRGB; `limit`: log-odds at the ends of the legend.
+def overlay(image: Bytes, heat: HeatMap) -> Bytes:
+    """Draw ad, map and legend side by side, (height, width, 3) sRGB; the legend ends at the largest value.
 
-    Without a limit it is the largest value of the map. Outlined: strong regions whose interval does not span zero.
+    Outlined: strong regions whose interval does not span zero.
     """
-    longest = max(float(np.abs(heat.value).max()), _LEAST) if limit is None else limit
+    longest = max(float(np.abs(heat.value).max()), _LEAST)
     shrink = _PANEL / max(image.shape[:2])
     size = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
     ad = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrink < 1 else cv2.INTER_CUBIC)
@@ -45,7 +46,7 @@ def overlay(image: Bytes, heat: HeatMap, *, limit: float | None = None) -> Bytes
     edges, _ = cv2.findContours(outlined.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     for color, width in ((_PAPER, 3), (_INK, 1)):  # ink on paper is seen on every color of the map
         cv2.drawContours(panel, edges, -1, color, width, cv2.LINE_AA)
-    return _page(ad, panel, longest=longest, level=heat.level, outlined=bool(edges))
+    return _page(ad, panel, longest=longest, outlined=bool(edges))
 
 
 @cache
@@ -66,7 +67,7 @@ def _panel(ad: Bytes, value: NDArray[np.float64]) -> Bytes:
     return np.asarray(np.clip(color + 255 * _GHOST * light[..., None], 0, 255), np.uint8)
 
 
-def _page(ad: Bytes, panel: Bytes, *, longest: float, level: float, outlined: bool) -> Bytes:
+def _page(ad: Bytes, panel: Bytes, *, longest: float, outlined: bool) -> Bytes:
     """Both pictures on paper, and the legend below them."""
     height, width = ad.shape[:2]
     unit = 24
@@ -87,7 +88,7 @@ def _page(ad: Bytes, panel: Bytes, *, longest: float, level: float, outlined: bo
         pen.text((place, top + unit), _number(share * longest), fill=_INK, font=face.at(13), anchor="ma")
     said = "what the reward loses when a region is hidden, log-odds"
     if outlined:
-        said += f"; outlined: strong, and the {100 * level:.0f} % interval does not span 0"
+        said += f"; outlined: strong, and the {100 * LEVEL:.0f} % interval does not span 0"
     pen.text((page.width // 2, top + unit * 2), said, fill=_FAINT, font=_fitting(face, said, page.width), anchor="ma")
     return np.asarray(page)
 

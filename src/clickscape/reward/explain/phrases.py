@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 
 from clickscape.reward.features import Slots
 from clickscape.reward.model import RewardModel
+from clickscape.stats.bootstrap import LEVEL
 from clickscape.types import Estimate, Product
 
 Draw = Callable[[str, int], NDArray[np.uint8]]
@@ -38,7 +39,6 @@ def phrase_contributions(
     draw: Draw,
     seeds: Sequence[int],
     read: Callable[[str], Slots | None] = lambda _: None,
-    level: float = 0.95,
 ) -> list[Contribution]:
     """Return one contribution per phrase, in order; without: phrase → the description that lacks it.
 
@@ -52,12 +52,12 @@ def phrase_contributions(
     for phrase, rest in without.items():
         drawn = [draw(rest, seed) for seed in seeds]
         scenes = [(read(rest), read(description))] * len(seeds)
-        reward = _estimate(model.log_odds([product] * len(seeds), drawn, whole, scenes), level=level)
+        reward = _estimate(model.log_odds([product] * len(seeds), drawn, whole, scenes))
         contributions.append(Contribution(phrase, reward))
     return contributions
 
 
-def _estimate(odds: NDArray[np.float64], *, level: float) -> Estimate:
+def _estimate(odds: NDArray[np.float64]) -> Estimate:
     """Mean and interval of a (head, seed) table.
 
     Heads differ as other data would make them, so their spread counts in full; a mean over seeds gets better with each.
@@ -66,7 +66,7 @@ def _estimate(odds: NDArray[np.float64], *, level: float) -> Estimate:
     parts = np.array([odds.mean(0).var(ddof=1) / seeds, odds.mean(1).var(ddof=1) if heads > 1 else np.inf])
     variance, value = float(parts.sum()), float(odds.mean())
     if not 0 < variance < np.inf:
-        return Estimate(value, value - variance, value + variance, level)
+        return Estimate(value, value - variance, value + variance, LEVEL)
     freedom = variance**2 / float(np.sum(parts**2 / np.array([seeds - 1, max(heads - 1, 1)])))  # Welch–Satterthwaite
-    reach = float(np.sqrt(variance) * stdtrit(freedom, 0.5 + level / 2))
-    return Estimate(value, value - reach, value + reach, level)
+    reach = float(np.sqrt(variance) * stdtrit(freedom, 0.5 + LEVEL / 2))
+    return Estimate(value, value - reach, value + reach, LEVEL)

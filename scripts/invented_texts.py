@@ -1,11 +1,19 @@
-"""The copywriter's products as plain data: departments with their nouns, and the words that titles are made of.
+"""Products that nobody sells, captions and rough prompts, for `pretrain_tiny.py`: what `tiny` learns to read and write.
 
 Nouns of the sample catalog that are held out are left out here too, so a model that learned from this never met them.
 """
 
 from __future__ import annotations
 
+import re
+import zlib
 from dataclasses import dataclass
+
+import numpy as np
+
+from clickscape.render.scene import Scene
+from clickscape.simulator.writer import a_or_an, choose, describe
+from clickscape.types import Product
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,3 +335,53 @@ NOUNS: dict[str, tuple[str, str]] = {
     for noun in nouns
 }
 """Every noun with its department and subcategory."""
+
+
+_STOP = re.compile(r"\b(?:a|an|and|at|in|of|on|the|with|by|under|near|beside|behind|against|some|few)\b|,")
+
+
+def text_product(rng: np.random.Generator) -> Product:
+    """Invent a product without a picture, in the style of the sample catalog."""
+    shelf = choose(rng, tuple(SHELVES))
+    noun = choose(rng, choose(rng, tuple(SHELVES[shelf].nouns.values())))
+    department, subcategory = NOUNS[noun]
+    words = SHELVES[department]
+    color = choose(rng, COLORS)
+    detail = choose(rng, words.details if rng.random() < 0.7 else DETAILS)
+    title = f"{choose(rng, BRANDS)} {color} {_capitals(noun)}, {detail}"
+    keys = tuple(words.attributes)
+    named = sorted(int(key) for key in rng.permutation(len(keys))[: 2 + int(rng.integers(2))])
+    attributes = {keys[key]: choose(rng, words.attributes[keys[key]]) for key in named} | {"color": color.lower()}
+    tags = tuple(words.tags[int(tag)] for tag in rng.permutation(len(words.tags))[:3])
+    return Product(
+        product_id=f"text-{zlib.crc32(title.encode()):08x}-{int(rng.integers(1 << 32)):08x}",
+        title=title,
+        category=(department, subcategory),
+        attributes=attributes,
+        tags=tags,
+        price=round(float(np.exp(rng.normal(3.2, 0.8))), 2),
+        currency="USD",
+    )
+
+
+def caption(scene: Scene, product_noun: str | None, rng: np.random.Generator) -> str:
+    """Describe a whole ad: the product's noun, then the scene in the words of `describe`."""
+    text = describe(scene, rng)
+    if product_noun is None:
+        return text
+    named = product_noun if product_noun.endswith("s") else f"{a_or_an(product_noun)} {product_noun}"
+    opening = choose(rng, (named, product_noun, f"product photo of {named}"))
+    return f"{opening}, {text}"
+
+
+def rough(description: str, rng: np.random.Generator) -> str:
+    """The rough prompt of the rewrite task: the description's keywords, shuffled, without the small words."""
+    pieces = [piece.strip() for piece in _STOP.split(description) if piece.strip()]
+    order = [int(index) for index in rng.permutation(len(pieces))]
+    if len(order) > 3 and rng.random() < 0.2:
+        order.pop()
+    return (" " if rng.random() < 0.5 else ", ").join(pieces[index] for index in order)
+
+
+def _capitals(noun: str) -> str:
+    return " ".join(word[0].upper() + word[1:] for word in noun.split())

@@ -15,6 +15,8 @@ import numpy as np
 
 from clickscape.cli import main
 from clickscape.config import TinyConfig
+from clickscape.preference.corruption import Captions, draw
+from clickscape.preference.pairs import PreferencePair
 from clickscape.types import Product
 from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
 
@@ -37,6 +39,18 @@ def noise_picture(product: Product, *, side: int = 32) -> np.ndarray:
     """Noise that is the same for the same product, (side, side, 3) uint8."""
     rng = np.random.default_rng(sum(map(ord, product.product_id)))
     return rng.integers(0, 256, (side, side, 3)).astype(np.uint8)
+
+
+def corrupted_pairs(products: Sequence[Product], texts: Sequence[str]) -> list[PreferencePair]:
+    """One pair per product; about half of the corrupted inputs are masked, half have another caption."""
+    rng, captions = np.random.default_rng(1), Captions(products)
+    made = []
+    for product in products:
+        chosen, rejected = (texts[int(row)] for row in rng.permutation(len(texts))[:2])
+        corrupted = draw(product, captions=captions, patches=16, mask_ratio=0.75, caption_swap_share=0.5, rng=rng)
+        made.append(PreferencePair(product.product_id, chosen, rejected, 1.0, corrupted))
+    assert {pair.corrupted.caption_of is None for pair in made if pair.corrupted} == {True, False}
+    return made
 
 
 class Brightness:

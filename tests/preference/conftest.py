@@ -6,13 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tests.factory import noise_picture, tiny_config
+from tests.factory import corrupted_pairs, noise_picture, tiny_config
 
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import open_cutout, product_picture
-from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.pairs import PreferencePair
-from clickscape.preference.train import question
+from clickscape.preference.train import TrainingPairs, prepare, question
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample, answer_log_probs, collate
 from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
@@ -66,15 +65,15 @@ def build(products: list[Product]) -> Callable[..., VisionLanguageModel]:
 
 @pytest.fixture(scope="session")
 def pairs(products: list[Product]) -> list[PreferencePair]:
-    """One pair per product; about half of the corrupted inputs are masked, half have another caption."""
-    rng, captions = np.random.default_rng(1), Captions(products)
-    made = []
-    for product in products[:10]:
-        chosen, rejected = (TEXTS[int(row)] for row in rng.permutation(len(TEXTS))[:2])
-        corrupted = draw(product, captions=captions, patches=16, mask_ratio=0.75, caption_swap_share=0.5, rng=rng)
-        made.append(PreferencePair(product.product_id, chosen, rejected, 1.0, corrupted))
-    assert {pair.corrupted.caption_of is None for pair in made if pair.corrupted} == {True, False}
-    return made
+    return corrupted_pairs(products, TEXTS)[:10]
+
+
+@pytest.fixture
+def training_pairs(
+    build: Callable[..., VisionLanguageModel], pairs: list[PreferencePair], products: list[Product]
+) -> TrainingPairs:
+    by_id = {product.product_id: product for product in products}
+    return prepare(pairs, products=by_id, pictures=noise_picture, vlm=build(0))
 
 
 @pytest.fixture(scope="session")

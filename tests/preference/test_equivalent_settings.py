@@ -5,14 +5,12 @@ A policy that has moved away from its reference, so that no term of the loss is 
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from tests.factory import noise_picture, tiny_vlm
+from tests.factory import corrupted_pairs, noise_picture, tiny_vlm
 from torch.nn.functional import logsigmoid
 
 from clickscape.config import OptimizeConfig
-from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.loss import AnswerLogProbs
 from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import (
@@ -50,14 +48,7 @@ def model(*, moved: bool) -> VisionLanguageModel:
 
 @pytest.fixture(scope="module")
 def pairs() -> list[PreferencePair]:
-    rng, captions = np.random.default_rng(1), Captions(list(PRODUCTS.values()))
-    made = []
-    for product in PRODUCTS.values():
-        chosen, rejected = (TEXTS[int(row)] for row in rng.permutation(len(TEXTS))[:2])
-        corrupted = draw(product, captions=captions, patches=16, mask_ratio=0.75, caption_swap_share=0.5, rng=rng)
-        made.append(PreferencePair(product.product_id, chosen, rejected, 1.0, corrupted))
-    assert {pair.corrupted.caption_of is None for pair in made if pair.corrupted} == {True, False}
-    return made
+    return corrupted_pairs(list(PRODUCTS.values()), TEXTS)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.factory import Brightness
 
 from clickscape.config import MonitorConfig, OptimizeConfig
 from clickscape.errors import PreferenceError
@@ -31,20 +32,13 @@ QUICK = OptimizeConfig(
 SETTINGS = MonitorConfig(products=6, descriptions=6, diversity=0.0)
 
 
-class Hackable:
-    """A reward model that is pleased by anything bright, whatever the product."""
-
-    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
-        return np.array([image.mean() / 25 for image in images])
-
-
 @pytest.fixture(scope="module")
 def brightness(shelf: list[Product], texts: list[str]) -> dict[str, float]:
     """Surface → how bright its scene of `texts` comes out; every text has a surface of its own."""
     renderer, product = load("studio"), shelf[0]
     return {
         str(parse(text).scene.surface): float(
-            Hackable().score([product], [renderer.render(product, text, size=(64, 64), seed=0).image])[0]
+            Brightness().score([product], [renderer.render(product, text, size=(64, 64), seed=0).image])[0]
         )
         for text in texts
     }
@@ -52,7 +46,7 @@ def brightness(shelf: list[Product], texts: list[str]) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Run:
-    pipeline = AdPipeline(load("studio"), Hackable())
+    pipeline = AdPipeline(load("studio"), Brightness())
 
     def go(folder: Path, judge: Judge | None, settings: MonitorConfig = SETTINGS) -> Iterator[RoundReport]:
         monitor = RewardHackingMonitor(
@@ -217,7 +211,7 @@ def test_colors_of_one_object_are_one_observation() -> None:
 def test_held_out_products_of_one_group_are_an_error(shelf: list[Product]) -> None:
     with pytest.raises(PreferenceError, match=r"one group.*judge_share"):
         RewardHackingMonitor(
-            shelf, pipeline=AdPipeline(load("studio"), Hackable()), judge=None,
+            shelf, pipeline=AdPipeline(load("studio"), Brightness()), judge=None,
             groups={product.product_id: "one" for product in shelf}, config=SETTINGS, render_size=64, max_new_tokens=8,
         )  # fmt: skip
 

@@ -11,28 +11,18 @@ import torch
 
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
-from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.precision import placed, recomputed
 from clickscape.preference.train import (
     TrainingPairs,
     accumulate,
-    prepare,
     score,
     tower_features,
     train,
     trainable_parameters,
 )
-from clickscape.types import Product
 from clickscape.vlm.model import VisionLanguageModel
 
 Build = Callable[..., VisionLanguageModel]
-
-
-@pytest.fixture
-def training_pairs(
-    build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Callable[[Product], np.ndarray]
-) -> TrainingPairs:
-    return prepare(pairs, products={one.product_id: one for one in products}, pictures=pictures, vlm=build(0))
 
 
 def gradients(

@@ -17,10 +17,9 @@ from transformers import LlavaForConditionalGeneration
 
 from clickscape.config import OptimizeConfig
 from clickscape.generation.pipeline import AdPipeline
-from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.reference import Reference, reference_log_probs
 from clickscape.preference.rounds import Event, optimize
-from clickscape.preference.train import Step, TrainingPairs, prepare, question, score, score_answers
+from clickscape.preference.train import Step, TrainingPairs, question, score, score_answers
 from clickscape.render import load
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample
@@ -52,14 +51,6 @@ class Asked:
         return reference_log_probs(
             training_pairs, drawn, file=self.file, opened=self.opened, device=torch.device("cpu"), **given
         )
-
-
-@pytest.fixture
-def training_pairs(
-    build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
-) -> TrainingPairs:
-    by_id = {product.product_id: product for product in products}
-    return prepare(pairs, products=by_id, pictures=pictures, vlm=build(0))
 
 
 @pytest.fixture

@@ -32,14 +32,6 @@ Build = Callable[..., VisionLanguageModel]
 Pictures = Callable[[Product], np.ndarray]
 
 
-@pytest.fixture
-def training_pairs(
-    build: Build, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
-) -> TrainingPairs:
-    by_id = {product.product_id: product for product in products}
-    return prepare(pairs, products=by_id, pictures=pictures, vlm=build(0))
-
-
 def test_corrupted_samples_keep_the_answer_and_change_only_the_product(
     training_pairs: TrainingPairs, pairs: list[PreferencePair], products: list[Product], pictures: Pictures
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.render.conftest import bottle, scenes
 
 from clickscape.errors import ImageError
 from clickscape.render import scene
@@ -20,32 +21,6 @@ from clickscape.render.studio.engine import StudioRenderer, vary
 from clickscape.render.studio.geometry import Camera
 
 SIDE = 96
-
-
-def bottle(*, height: int = 360, width: int = 150) -> np.ndarray:
-    """A blue bottle with a soft outline in a larger empty picture."""
-    picture = np.zeros((480, 480, 4), np.uint8)
-    left, top = 240 - width // 2, 440 - height
-    cv2.rectangle(picture, (left, top + height // 4), (left + width - 1, 439), (40, 90, 190, 255), -1)
-    cv2.rectangle(picture, (220, top), (259, top + height // 3), (230, 200, 60, 255), -1)
-    picture[..., 3] = cv2.GaussianBlur(picture[..., 3], (0, 0), 1.0)
-    return picture
-
-
-@pytest.fixture(scope="module")
-def studio() -> StudioRenderer:
-    return StudioRenderer()
-
-
-scenes = st.builds(
-    Scene,
-    setting=st.sampled_from(scene.SETTINGS),
-    surface=st.sampled_from(scene.SURFACES),
-    light=st.sampled_from(scene.LIGHTS),
-    stand=st.sampled_from(scene.STANDS),
-    palette=st.sampled_from(scene.PALETTES),
-    props=st.lists(st.sampled_from(scene.PROPS), max_size=2, unique=True).map(tuple),
-)
 
 
 def test_the_same_arguments_give_the_same_bytes_whatever_was_drawn_before() -> None:

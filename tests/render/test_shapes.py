@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.render.conftest import bottle
 
 from clickscape.render.renderer import NO_MARGINS, Margins
 from clickscape.render.scene import Scene
@@ -22,22 +22,7 @@ BANNERS = ((728, 90), (320, 50), (970, 90), (468, 60))
 SKYSCRAPERS = ((160, 600), (120, 600), (300, 1050))
 
 
-def block(*, height: int, width: int) -> np.ndarray:
-    """A blue block with a yellow cap and a soft outline in a larger empty picture."""
-    picture = np.zeros((480, 480, 4), np.uint8)
-    left, top = 240 - width // 2, 440 - height
-    cv2.rectangle(picture, (left, top + height // 4), (left + width - 1, 439), (40, 90, 190, 255), -1)
-    cv2.rectangle(picture, (220, top), (259, top + height // 3), (230, 200, 60, 255), -1)
-    picture[..., 3] = cv2.GaussianBlur(picture[..., 3], (0, 0), 1.0)
-    return picture
-
-
 PRODUCTS = {"bottle": (360, 90), "box": (300, 300), "shoe": (150, 400), "sofa": (200, 430)}
-
-
-@pytest.fixture(scope="module")
-def studio() -> StudioRenderer:
-    return StudioRenderer()
 
 
 SQUARES = (
@@ -60,7 +45,7 @@ def test_square_images_are_unchanged(
 
     One that was changed on purpose: delete its file, run the test, look at the new one.
     """
-    drawn = studio.compose(block(height=shape[0], width=shape[1]), scene, size=(side, side), seed=seed)
+    drawn = studio.compose(bottle(height=shape[0], width=shape[1]), scene, size=(side, side), seed=seed)
     made = np.dstack([drawn.image, drawn.product_mask])  # the files hold the product's mask as their alpha
     file = KEPT / f"{seed}.png"
     if not file.exists():
@@ -86,7 +71,7 @@ def test_usual_aspect_ratios_keep_the_usual_camera(width: int, height: int) -> N
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_banner_shows_the_product_whole_and_large(studio: StudioRenderer, size: tuple[int, int], name: str) -> None:
     shape = PRODUCTS[name]
-    made = studio.compose(block(height=shape[0], width=shape[1]), Scene(), size=size, seed=1)
+    made = studio.compose(bottle(height=shape[0], width=shape[1]), Scene(), size=size, seed=1)
     rows, columns = np.nonzero(made.product_mask)
     assert rows.min() > 0.05 * size[1]
     assert rows.max() < 0.95 * size[1]
@@ -100,7 +85,7 @@ def test_a_skyscraper_shows_the_product_whole_and_large(
     studio: StudioRenderer, size: tuple[int, int], name: str
 ) -> None:
     shape = PRODUCTS[name]
-    made = studio.compose(block(height=shape[0], width=shape[1]), Scene(), size=size, seed=1)
+    made = studio.compose(bottle(height=shape[0], width=shape[1]), Scene(), size=size, seed=1)
     rows, columns = np.nonzero(made.product_mask)
     assert columns.min() > 0.04 * size[0]
     assert columns.max() < 0.96 * size[0]
@@ -130,7 +115,7 @@ def test_the_product_never_leaves_its_margins(
 
 def test_margins_lift_the_set_with_the_product(studio: StudioRenderer) -> None:
     """The podium's lid lies where the product stands: below its foot is stone, not wall, with margins and without."""
-    scene, cutout = Scene("studio", "white marble", "soft", "podium", "charcoal"), block(height=300, width=200)
+    scene, cutout = Scene("studio", "white marble", "soft", "podium", "charcoal"), bottle(height=300, width=200)
     for margins, foot in ((NO_MARGINS, 0.736), (REELS, 0.65)):
         made = studio.compose(cutout, scene, size=(180, 320), seed=0, margins=margins)
         rows, columns = np.nonzero(made.product_mask > 128)

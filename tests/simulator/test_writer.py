@@ -7,24 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripts.invented_texts import NOUNS, SHELVES, caption, rough, text_product
+from tests.render.conftest import scenes
 
 from clickscape.catalog import sample
-from clickscape.render import scene as studio
 from clickscape.render.language import lexicon
 from clickscape.render.language.parse import parse
 from clickscape.render.scene import Scene
 from clickscape.simulator import writer
 from clickscape.simulator.vocabulary import SETTINGS, SLOTS, WALLED
-
-scenes = st.builds(
-    Scene,
-    setting=st.sampled_from(studio.SETTINGS),
-    surface=st.sampled_from(studio.SURFACES),
-    light=st.sampled_from(studio.LIGHTS),
-    stand=st.sampled_from(studio.STANDS),
-    palette=st.sampled_from(studio.PALETTES),
-    props=st.lists(st.sampled_from(studio.PROPS), max_size=2, unique=True).map(tuple),
-)
 
 
 @given(scene=scenes, seed=st.integers(0, 2**32 - 1))

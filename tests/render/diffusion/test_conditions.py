@@ -50,13 +50,6 @@ def test_a_product_of_any_color_has_its_whole_outline_and_nothing_else(color: st
     assert not found[~near].any()
 
 
-def test_on_a_fixed_black_a_black_product_would_have_none() -> None:
-    """The reason for the gray: what this room does not do."""
-    canvas = canvas_of((0, 0, 0))
-    flat = canvas[..., :3] * (canvas[..., 3:] > 0)
-    assert not cv2.Canny(flat, 50, 100).any()
-
-
 def test_the_gray_keeps_its_distance_from_the_rim() -> None:
     assert conditions.neutral_gray(canvas_of((0, 0, 0))) == 255
     assert conditions.neutral_gray(canvas_of((255, 255, 255))) == 0

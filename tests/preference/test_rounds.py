@@ -237,7 +237,7 @@ def test_a_folder_of_another_run_is_refused(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", r"settings.json: .*dictionary.* Delete"),
+        ("[]", r"settings.json: .*object.* Delete"),
         ("{", r"settings.json: Invalid JSON.* Delete"),
         (None, "no optimization here"),
     ],

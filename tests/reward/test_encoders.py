@@ -262,7 +262,8 @@ def test_weights_that_do_not_fill_the_encoder_are_refused(
 
 @pytest.mark.parametrize("damage", ["NaN", "infinite"])
 def test_words_that_are_no_numbers_are_refused(folders: dict[str, Path], damage: str, tmp_path: Path) -> None:
-    save_backbone(open_backbone(folders["siglip"]), tmp_path / "encoder")
+    (tmp_path / "encoder").mkdir()
+    write_backbone(open_backbone(folders["siglip"]), tmp_path / "encoder")
     damage_file(tmp_path / "encoder" / "words.safetensors", damage)
     with pytest.raises(ModelError, match=r"words\.safetensors: the tensor 'weight' holds NaN or infinity"):
         open_backbone(tmp_path / "encoder")

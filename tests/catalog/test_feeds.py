@@ -388,7 +388,7 @@ def test_an_id_may_hold_what_a_file_name_may_not(shop: Path, product_id: str) ->
 @pytest.mark.parametrize("twin", ["Cafe\u0301", "Caf\u00e9\u200b", "\ufeffCaf\u00e9"], ids=["nfd", "no-width", "bom"])
 def test_ids_that_look_the_same_are_one_id_used_twice(shop: Path, twin: str) -> None:
     message = _error(_jsonl(shop, [ROWS[1] | {"product_id": "Caf\u00e9"}, ROWS[1] | {"product_id": twin}]))
-    assert "or one that looks the same was already used in line 1. Give each product its own id" in message
+    assert "or one that looks the same, was already used in line 1. Give each product its own id" in message
 
 
 @pytest.mark.parametrize("name", ["feed.jsonl", "feed.json"])
@@ -416,6 +416,7 @@ def test_one_bad_object_stops_no_other(shop: Path, name: str) -> None:
 def test_titles_categories_and_attributes_are_plain_text_in_every_format(shop: Path) -> None:
     head = "id,title,category,tags,attribute:material,image\n"
     title = "<b>Salt</b> &amp; pepper &#8211; 2&nbsp;pcs \u202eevil"
+    assert feeds.read(_jsonl(shop, [ROWS[1] | {"title": "Cafe\u0301"}]))[0].title == "Caf\u00e9"
     row = f"1,{title},Home &amp; Garden &gt; Mugs,a &amp; b,<p>Clay</p>,shoe.png\n"
     (product,) = feeds.read(_csv(shop, head + row))
     assert product.title == "Salt & pepper \u2013 2 pcs evil"

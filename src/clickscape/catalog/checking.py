@@ -71,11 +71,6 @@ def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple
     return made, tuple(left_out)
 
 
-def look(product_id: str) -> str:
-    """What a reader can tell of an id: composed (NFC) and without marks that nobody sees."""
-    return unicodedata.normalize("NFC", words(product_id))
-
-
 def is_remote(image: str) -> bool:
     """Whether an image of a product is a link that has to be fetched."""
     return _WEB.match(image) is not None

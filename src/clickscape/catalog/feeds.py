@@ -99,7 +99,7 @@ def iterate(
             product, left_out = checked_product(row, place, pictures=pictures)
             earlier = ids.add(look(product.product_id), row.number)
             if earlier is not None:
-                alike = "" if product.product_id.isascii() else ", or one that looks the same"
+                alike = "" if product.product_id.isascii() else ", or one that looks the same,"
                 raise FeedError(
                     f"{place}: product id {product.product_id!r}{alike} was already used in {row.unit} {earlier}. "
                     "Give each product its own id."

@@ -52,10 +52,10 @@ def spelled(column: str) -> str:
 
 
 def words(value: object) -> str:
-    """The value as one line of text, without control characters, marks of direction and what colors a terminal."""
+    """The value as one line of composed text (NFC) without control characters, marks of direction, terminal colors."""
     if value is None or isinstance(value, (dict, list)):
         return ""
-    text = str(value)
+    text = unicodedata.normalize("NFC", str(value))
     if text.isprintable() and "  " not in text:  # nearly every cell; looking at each character costs most of a feed
         return text.strip()
     text = _UNSEEN.sub("", _TERMINAL.sub("", text))

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-from clickscape.catalog.checking import Pictures, look
+from clickscape.catalog.checking import Pictures
 from clickscape.catalog.checking import product as checked_product
 from clickscape.catalog.feed_report import FeedWarning, Kind
 from clickscape.catalog.formats import FORMATS, Row, detect
 from clickscape.catalog.formats.merchant import AVAILABILITIES
+from clickscape.catalog.formats.row import words
 from clickscape.catalog.seen_ids import SeenIds
 from clickscape.errors import FeedError
 from clickscape.types import Product
@@ -97,7 +98,7 @@ def iterate(
             if row.problem:
                 raise FeedError(f"{place}: {row.problem}.")
             product, left_out = checked_product(row, place, pictures=pictures)
-            earlier = ids.add(look(product.product_id), row.number)
+            earlier = ids.add(words(product.product_id), row.number)  # what a reader can tell of it
             if earlier is not None:
                 alike = "" if product.product_id.isascii() else ", or one that looks the same,"
                 raise FeedError(

@@ -76,6 +76,7 @@ def gamed(run: Run, brightness: dict[str, float], tmp_path_factory: pytest.TempP
     return folder, list(run(folder, scene_judge({surface: -value for surface, value in brightness.items()})))
 
 
+@pytest.mark.slow
 def test_reward_hacking_ends_the_run_and_keeps_the_policy_before(gamed: tuple[Path, list]) -> None:
     folder, reports = gamed
     last = reports[-1].monitor
@@ -92,6 +93,7 @@ def test_reward_hacking_ends_the_run_and_keeps_the_policy_before(gamed: tuple[Pa
     assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
 
 
+@pytest.mark.slow
 def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, brightness: dict[str, float]) -> None:
     folder, reports = gamed
     judge = scene_judge({surface: -value for surface, value in brightness.items()})
@@ -102,6 +104,7 @@ def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, brightness
         next(run(folder, judge, SETTINGS.model_copy(update={"confidence": 0.9})))
 
 
+@pytest.mark.slow
 def test_the_run_goes_on_while_reward_model_and_judge_agree(
     run: Run, brightness: dict[str, float], tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_after_the_block_a_model_samples_with_its_cache_again(build: Build, trai
     torch.testing.assert_close(score(vlm, training_pairs, product_centric=True).chosen, before.chosen, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
 def test_in_bfloat16_policy_and_reference_start_equal_and_training_still_works(
     build: Build, training_pairs: TrainingPairs, rank: int

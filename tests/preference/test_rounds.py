@@ -166,6 +166,7 @@ def test_a_damaged_checkpoint_is_refused_and_names_its_remedy(
     assert isinstance(list(start(tmp_path))[-1], RoundReport)
 
 
+@pytest.mark.slow
 def test_over_its_kl_budget_a_run_ends_in_the_middle_of_a_round(
     start: Callable[..., Iterator[Event]], uninterrupted: tuple[Path, list], tmp_path: Path
 ) -> None:

@@ -172,6 +172,7 @@ def test_training_raises_chosen_over_rejected_and_corrupted(build: Build, traini
     assert gaps["product_centric"] > gaps["preference_only"]  # by 5.7 to 20.8
 
 
+@pytest.mark.slow
 def test_soft_labels_train_to_the_reward_margin(build: Build, training_pairs: TrainingPairs) -> None:
     """Where DPO pushes on and on, soft labels rest: β · margin of the policy = margin of the reward."""
     doubtful = replace(training_pairs, pairs=tuple(replace(one, probability=0.75) for one in training_pairs.pairs))

@@ -39,6 +39,7 @@ def own_shop(logged_shop: Workspace, tmp_path: Path) -> Workspace:
     return Workspace.open(tmp_path / "shop")
 
 
+@pytest.mark.slow
 def test_the_encoder_of_the_settings_is_trained_on_and_saved(own_shop: Workspace, tmp_path: Path) -> None:
     folder = _encoder(tmp_path / "dino", seed=0)
     config = SMALL_REWARD.model_copy(update={"backbone": str(folder)})

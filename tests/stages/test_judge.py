@@ -116,6 +116,7 @@ def test_reward_model_and_judge_learn_from_their_own_products_alone(
     assert changed("judge", "scenes.json") == judge_changes
 
 
+@pytest.mark.slow
 def test_optimize_excludes_the_judges_products_and_monitors_on_them(
     judged: tuple[Workspace, Manifest],
 ) -> None:

@@ -68,6 +68,7 @@ def optimized(shop: Workspace) -> Manifest:
     return run(optimize(shop, SMALL_OPTIMIZE))
 
 
+@pytest.mark.slow
 def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized: Manifest) -> None:
     before, after = vlm.load("tiny").vlm, vlm.load(shop.models / "prompt").vlm
     changed = {
@@ -80,6 +81,7 @@ def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized
     assert [one["round"] for one in optimized.result["rounds"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_settings_say_which_model_an_optimization_starts_from(shop: Workspace, tmp_path: Path) -> None:
     """A copy of `tiny` that says the same in other numbers: its weights are what round 0 holds."""
     other = vlm.load("tiny").vlm
@@ -96,6 +98,7 @@ def test_the_settings_say_which_model_an_optimization_starts_from(shop: Workspac
     assert (shop.models / "elsewhere" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_optimization_is_reused(shop: Workspace, optimized: Manifest) -> None:
     notes: list[Progress] = []
     again = run(optimize(shop, SMALL_OPTIMIZE), on_progress=notes.append)

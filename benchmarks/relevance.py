@@ -28,7 +28,7 @@ from _page import write_part
 from clickscape import vlm as vlm_room
 from clickscape.catalog import sample
 from clickscape.config import RelevanceConfig
-from clickscape.gates.relevance import Contrast, panel
+from clickscape.gates.relevance import ContrastRelevance, panel
 from clickscape.generation.pipeline import cutout_images
 from clickscape.preference.corruption import hide_patches
 from clickscape.render.language.parse import parse
@@ -73,7 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         testing, learned = _catalog(Path(folder))
         vlm = vlm_room.load("tiny").vlm
-        gate = Contrast(
+        gate = ContrastRelevance(
             vlm, panel(learned, size=RelevanceConfig().others), pictures=cutout_images(vlm.image_size), limit=0.0
         )
         choosing = _written(gate, learned[: len(testing)], rng=rng)
@@ -109,7 +109,7 @@ def _catalog(folder: Path) -> tuple[list[Product], list[Product]]:
     return held, panel([product for product in products if not sample.is_held_out(product.product_id)], size=200)
 
 
-def _told(gate: Contrast, products: Sequence[Product], texts: Sequence[str]) -> Told:
+def _told(gate: ContrastRelevance, products: Sequence[Product], texts: Sequence[str]) -> Told:
     """Those of the descriptions that the studio understands: the others lose anyway."""
     pairs = [(product, text) for product, text in zip(products, texts, strict=True) if parse(text).is_valid]
     asked, said = [product for product, _ in pairs], [text for _, text in pairs]
@@ -117,12 +117,12 @@ def _told(gate: Contrast, products: Sequence[Product], texts: Sequence[str]) -> 
     return Told(asked, said, gate.contrast(asked, said), fits)
 
 
-def _written(gate: Contrast, products: Sequence[Product], *, rng: np.random.Generator) -> Told:
+def _written(gate: ContrastRelevance, products: Sequence[Product], *, rng: np.random.Generator) -> Told:
     texts = vlm_room.load("tiny").describe_all(products, n=PER_PRODUCT, seed=int(rng.integers(2**31)))
     return _told(gate, [product for product in products for _ in range(PER_PRODUCT)], [t for own in texts for t in own])
 
 
-def _moved(gate: Contrast, own: Told, *, rng: np.random.Generator) -> Told:
+def _moved(gate: ContrastRelevance, own: Told, *, rng: np.random.Generator) -> Told:
     """Every description told of a product of another department."""
     others = [
         [place for place, other in enumerate(own.products) if other.department != product.department]
@@ -131,7 +131,7 @@ def _moved(gate: Contrast, own: Told, *, rng: np.random.Generator) -> Told:
     return _told(gate, own.products, [own.texts[int(rng.choice(places))] for places in others])
 
 
-def _copywriters(gate: Contrast, products: Sequence[Product], *, rng: np.random.Generator) -> Told:
+def _copywriters(gate: ContrastRelevance, products: Sequence[Product], *, rng: np.random.Generator) -> Told:
     asked = [product for product in products for _ in range(PER_PRODUCT)]
     return _told(gate, asked, [writer.write(product, rng)[0] for product in asked])
 

@@ -143,7 +143,7 @@ def _everything(work: Path, out: Path, *, config: PretrainConfig) -> None:
     for step in training.pretrain(vlm, corpus, config=config, folder=work):
         _show(step, work)
     vlm = replace(vlm, model_id=models.TINY)
-    named = NamedSlots.of(heads).louder(training.projector_scale(vlm) / before)
+    named = NamedSlots.of(heads).rescaled(training.projector_scale(vlm) / before)
     written = measure_writing(vlm, held_out)
     seconds = _cpu_seconds(work)
     models.save(vlm, work / "finished")

@@ -1,4 +1,4 @@
-"""The whole loop on the sample catalog: simulated clicks, honest statistics, a reward model, two objectives, a report.
+"""The demo: the whole loop on the sample catalog with simulated clicks, from feed to report.
 
 Every stage is the one that a shop's workspace uses; only the catalog and the shoppers are made up.
 """
@@ -64,8 +64,8 @@ SCALES: dict[str, Scale] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """Where the report lies, and its headline in lines for people."""
+class DemoResult:
+    """Path of the report, and its headline as lines of text."""
 
     report: Path
     summary: tuple[str, ...]
@@ -85,7 +85,7 @@ def prepare(
     return workspace
 
 
-def demo(out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Scale, workers: int) -> Stage[Made]:
+def demo(out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Scale, workers: int) -> Stage[DemoResult]:
     """Run every stage in the workspace `out` and write its report; a killed demo goes on where it stopped."""
     workspace = yield from prepare(out, world=world, seed=seed, scale=scale, workers=workers)
     clock = _Clock(workspace)
@@ -107,7 +107,7 @@ def demo(out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Sca
         ),
     )
     page = report(workspace)
-    return Made(page, _summary(judged, compared))
+    return DemoResult(page, _summary(judged, compared))
 
 
 def _catalog(workspace: Workspace, scale: Scale) -> Stage[list[Product]]:

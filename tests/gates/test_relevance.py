@@ -13,7 +13,7 @@ from clickscape import vlm as vlm_room
 from clickscape.catalog import sample
 from clickscape.config import RelevanceConfig, load
 from clickscape.errors import ConfigError
-from clickscape.gates.relevance import Contrast, check_contrast, panel
+from clickscape.gates.relevance import ContrastRelevance, check_contrast, panel
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample, answer_log_probs, collate
 from clickscape.vlm.model import VisionLanguageModel
@@ -46,12 +46,12 @@ def gray(product: Product) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def gate(vlm: VisionLanguageModel, products: list[Product]) -> Contrast:
-    return Contrast(vlm, panel(products, size=6), pictures=gray, limit=0.0)
+def gate(vlm: VisionLanguageModel, products: list[Product]) -> ContrastRelevance:
+    return ContrastRelevance(vlm, panel(products, size=6), pictures=gray, limit=0.0)
 
 
 def test_the_contrast_is_own_log_probability_minus_the_mean_of_the_others(
-    vlm: VisionLanguageModel, products: list[Product], gate: Contrast
+    vlm: VisionLanguageModel, products: list[Product], gate: ContrastRelevance
 ) -> None:
     """One by one, each with a question of its own; two descriptions of one product stand together."""
     asked = [products[0], products[0], products[3]]
@@ -71,7 +71,7 @@ def test_the_contrast_is_own_log_probability_minus_the_mean_of_the_others(
     assert gate.contrast([], []).shape == (0,)
 
 
-def test_what_suits_a_department_is_found_to_suit_it_best(gate: Contrast, products: list[Product]) -> None:
+def test_what_suits_a_department_is_found_to_suit_it_best(gate: ContrastRelevance, products: list[Product]) -> None:
     """Recovery of the truth in the plainest cases: every description's own department leads."""
     for department, text in SUITED.items():
         means = {
@@ -83,7 +83,7 @@ def test_what_suits_a_department_is_found_to_suit_it_best(gate: Contrast, produc
         assert means[department] > 0
 
 
-def test_the_limit_decides_and_says_why(gate: Contrast, products: list[Product]) -> None:
+def test_the_limit_decides_and_says_why(gate: ContrastRelevance, products: list[Product]) -> None:
     tool = next(product for product in products if product.department == "Tools")
     values = gate.contrast([tool, tool], [SUITED["Tools"], SUITED["Beauty"]])
     fits, not_at_all = gate.check([tool, tool], [SUITED["Tools"], SUITED["Beauty"]])
@@ -102,7 +102,7 @@ def test_departments_take_turns_on_the_panel() -> None:
 
 def test_one_department_alone_cannot_be_compared_with_others(vlm: VisionLanguageModel) -> None:
     with pytest.raises(ConfigError, match=r"other departments.*use = 'off'"):
-        Contrast(vlm, [Product("a", "a", ("A",)), Product("b", "b", ("A",))], pictures=gray)
+        ContrastRelevance(vlm, [Product("a", "a", ("A",)), Product("b", "b", ("A",))], pictures=gray)
 
 
 def test_the_settings_that_the_docs_show_are_the_defaults(tmp_path: Path) -> None:

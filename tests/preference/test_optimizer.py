@@ -22,7 +22,7 @@ def weights(dtype: torch.dtype = torch.float32) -> dict[str, Parameter]:
 
 
 def step(learner: PreferenceOptimizer, named: dict[str, Parameter], number: int) -> float:
-    learner.clear()
+    learner.zero_grad()
     loss = (named["first"].sum() * (1 + number % 3) - named["second"].square().sum()).float()
     loss.backward()
     return learner.step(rate=1e-3)
@@ -42,7 +42,7 @@ def test_weights_in_16_bits_do_not_lose_small_steps() -> None:
     named = {"one": Parameter(torch.ones(1, dtype=torch.bfloat16))}
     learner = PreferenceOptimizer(named)
     for _ in range(100):  # next to 1, bfloat16 knows steps of 1/256 only
-        learner.clear()
+        learner.zero_grad()
         named["one"].sum().backward()
         learner.step(rate=1e-3)
     assert named["one"].dtype == torch.bfloat16

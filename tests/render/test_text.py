@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from clickscape.errors import TextError
 from clickscape.render.studio.product import Box
 from clickscape.render.text import TextResult, check_text_allowed, set_text
-from clickscape.render.typeset import broken, cleaned, draw_line, line_width, open_face, reads_leftward
+from clickscape.render.typeset import break_lines, cleaned, draw_line, line_width, open_face, reads_leftward
 
 HEBREW = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 JAPANESE = Path(__file__).parent / "fonts" / "NotoSansJP-subset.ttf"
@@ -215,14 +215,14 @@ def test_what_is_drawn_is_the_cleaned_text() -> None:
 
 def test_lines_are_balanced_and_break_where_readers_expect() -> None:
     face = open_face()
-    ways = broken("Slow mornings, better coffee for everyone", face, most=4)
+    ways = break_lines("Slow mornings, better coffee for everyone", face, most=4)
     assert ways[:3] == [
         ("Slow mornings, better coffee for everyone",),
         ("Slow mornings, better", "coffee for everyone"),
         ("Slow mornings,", "better coffee", "for everyone"),
     ]
-    assert broken("Sale", face, most=4) == [("Sale",)]
-    japanese = broken("毎日を、もっと静かに。新品「朝の一杯」限定", open_face(JAPANESE), most=4)
+    assert break_lines("Sale", face, most=4) == [("Sale",)]
+    japanese = break_lines("毎日を、もっと静かに。新品「朝の一杯」限定", open_face(JAPANESE), most=4)
     assert japanese[1] == ("毎日を、もっと静かに。", "新品「朝の一杯」限定")
     for lines in japanese:
         assert "".join(lines) == "毎日を、もっと静かに。新品「朝の一杯」限定"

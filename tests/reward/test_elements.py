@@ -103,7 +103,7 @@ def test_the_intervals_cover_the_true_effects(ads: list[Ad], name: str) -> None:
             (overall if one.department is None else inside).append(covered)
             errors.append(np.log1p(one.percent.value / 100) - true)
             sizes.append(true)
-            if one.enough:
+            if one.significant:
                 sure.append(covered)
                 right.append((one.percent.value > 0) == (true > 0))
     assert np.mean(overall) >= 0.90
@@ -118,7 +118,7 @@ def test_where_no_element_matters_the_report_says_so(ads: list[Ad]) -> None:
     shoppers = world.load("siren")
     log_ctr = np.array([shoppers.base(ad.product) for ad in ads])
     report = credit(estimated(ads, log_ctr, seed=5, shares=None), scenes=scenes_of(ads), departments=DEPARTMENTS)
-    decided = [one for one in report.credits if one.enough]
+    decided = [one for one in report.credits if one.significant]
     assert len(decided) <= 0.02 * len(report.credits)
     assert report.creative_sd < 0.05
     assert max(report.overall_sd.values()) < 0.06
@@ -141,7 +141,7 @@ COLORS = {name: {"wall": name[:-1]} for name, *_ in PLAIN} | {"star": {"wall": "
 
 
 def credits_of(report: ElementReport) -> dict[str, tuple[float, bool]]:
-    return {one.element: (one.percent.value, one.enough) for one in report.of(None)}
+    return {one.element: (one.percent.value, one.significant) for one in report.of(None)}
 
 
 def test_product_popularity_is_not_credited_to_its_scene() -> None:
@@ -184,5 +184,5 @@ def test_an_element_that_the_clicks_say_nothing_of_is_as_uncertain_as_the_prior(
     rows = [*PLAIN, ("green1", "g", 40, 1), ("green2", "g", 40, 0)]
     report = credit(table(rows), scenes=COLORS | {f"green{n}": {"wall": "green"} for n in (1, 2)}, departments={})
     green = next(one for one in report.of(None) if one.element == "green")
-    assert not green.enough
+    assert not green.significant
     assert green.percent.high - green.percent.low > 20

@@ -9,7 +9,7 @@ import pytest
 
 import clickscape
 from clickscape import report as report_room
-from clickscape.demo import POLICIES, SCALES, Made, demo
+from clickscape.demo import POLICIES, SCALES, DemoResult, demo
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.preference import rounds
 from clickscape.stages import compare, split
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Made]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, DemoResult]:
     folder = tmp_path_factory.mktemp("demo") / "demo"
     made = run(demo(folder, world="harmony", seed=0, scale=SCALES["small"], workers=2))
     return Workspace.open(folder), made
 
 
-def test_the_report_holds_every_part(finished: tuple[Workspace, Made]) -> None:
+def test_the_report_holds_every_part(finished: tuple[Workspace, DemoResult]) -> None:
     workspace, made = finished
     page = report_room.load(workspace.path / "report.json")
     assert page.simulated
@@ -48,7 +48,7 @@ def test_the_report_holds_every_part(finished: tuple[Workspace, Made]) -> None:
     assert "<script" not in html
 
 
-def test_the_oracle_wins_and_uplift_is_relative_to_the_pretrained_model(finished: tuple[Workspace, Made]) -> None:
+def test_the_oracle_wins_and_uplift_is_relative_to_the_pretrained_model(finished: tuple[Workspace, DemoResult]) -> None:
     page = report_room.load(finished[0].path / "report.json")
     assert page.comparison is not None
     uplift = {row.name: row.true_uplift for row in page.comparison.rows}
@@ -59,7 +59,7 @@ def test_the_oracle_wins_and_uplift_is_relative_to_the_pretrained_model(finished
     assert all(value.value < oracle.value for value in uplift.values() if value is not None)
 
 
-def test_policies_are_compared_on_the_same_held_out_products_and_seeds(finished: tuple[Workspace, Made]) -> None:
+def test_policies_are_compared_on_the_same_held_out_products_and_seeds(finished: tuple[Workspace, DemoResult]) -> None:
     (folder,) = (path.parent for path in finished[0].runs_folder.glob("*/ads.jsonl"))
     ads = compare.read_ads(folder)
     seeds = {name: [(ad.product_id, ad.seed) for ad in own] for name, own in ads.items()}
@@ -68,7 +68,7 @@ def test_policies_are_compared_on_the_same_held_out_products_and_seeds(finished:
     assert {held["groups"][ad.product_id] for own in ads.values() for ad in own} <= set(held["held_out"])
 
 
-def test_a_finished_demo_is_not_repeated(finished: tuple[Workspace, Made]) -> None:
+def test_a_finished_demo_is_not_repeated(finished: tuple[Workspace, DemoResult]) -> None:
     workspace, made = finished
     before = {path: path.stat().st_mtime_ns for path in workspace.models.rglob("*.safetensors")}
     notes: list[Progress] = []
@@ -80,14 +80,14 @@ def test_a_finished_demo_is_not_repeated(finished: tuple[Workspace, Made]) -> No
     assert before == {path: path.stat().st_mtime_ns for path in workspace.models.rglob("*.safetensors")}
 
 
-def test_the_report_stage_rebuilds_the_same_page(finished: tuple[Workspace, Made]) -> None:
+def test_the_report_stage_rebuilds_the_same_page(finished: tuple[Workspace, DemoResult]) -> None:
     from clickscape.stages.report import report
 
     before = Path(finished[1].report).read_bytes()
     assert report(finished[0]).read_bytes() == before
 
 
-def test_comparison_rows_run_from_learned_policies_to_the_oracle(finished: tuple[Workspace, Made]) -> None:
+def test_comparison_rows_run_from_learned_policies_to_the_oracle(finished: tuple[Workspace, DemoResult]) -> None:
     page = report_room.load(finished[0].path / "report.json")
     assert page.comparison is not None
     names = [row.name for row in page.comparison.rows]
@@ -96,7 +96,7 @@ def test_comparison_rows_run_from_learned_policies_to_the_oracle(finished: tuple
 
 
 def test_the_shared_first_round_equals_the_one_each_variant_would_sample(
-    finished: tuple[Workspace, Made], tmp_path: Path
+    finished: tuple[Workspace, DemoResult], tmp_path: Path
 ) -> None:
     workspace, _ = finished
     first, second = (

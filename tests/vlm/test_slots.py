@@ -27,7 +27,7 @@ def heads() -> SlotHeads:
 def test_the_kept_maps_say_what_the_warm_up_said(heads: SlotHeads, tmp_path: Path) -> None:
     tokens = torch.randn(4, 36, 5, generator=torch.Generator().manual_seed(1))
     said = heads(tokens)
-    NamedSlots.of(heads).louder(3.0).write(tmp_path)
+    NamedSlots.of(heads).rescaled(3.0).write(tmp_path)
     kept = slots.read(tmp_path)
     assert kept is not None
     assert kept.values == {"setting": VALUES["setting"], "prop": VALUES["prop"]}

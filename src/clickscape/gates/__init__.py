@@ -1,4 +1,4 @@
-"""Gates: what a picture must be before anybody sees it. `fidelity.check` asks whether it shows the product as it is."""
+"""Gates: checks that a description and an image must pass before they are served, such as `fidelity.check`."""
 
 from __future__ import annotations
 

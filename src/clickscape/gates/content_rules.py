@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib import resources
 
 from clickscape.errors import ConfigError
-from clickscape.gates.wording import said
+from clickscape.gates.wording import find_phrase
 from clickscape.types import Product
 
 ENGLISH = "en"
@@ -38,7 +38,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """What a description says and may not; `source` and `checked` are empty where the rule is the user's own."""
+    """A forbidden phrase in a description; `source` and `checked` are empty where the rule is the user's own."""
 
     rule: str
     phrase: str
@@ -59,7 +59,7 @@ def check(
     competitors: Sequence[str] = (),
     allow: Collection[str] = (),
 ) -> tuple[Breach, ...]:
-    """Every rule that the description breaks, with the first phrase that breaks it; empty: it may be drawn.
+    """Return every rule that the description breaks, with the first phrase that breaks it; empty: it may be rendered.
 
     `minors`: the product or the audience is one of minors; `avoid` and `competitors` are the user's own words;
     `allow` names platform rules that do not hold. ConfigError for a name that is none.
@@ -72,19 +72,19 @@ def check(
         for rule in load()
         if rule.name not in allow
         and (minors or not rule.minors_only)
-        and (phrase := said(description, _phrases(rule.phrases, language)))
+        and (phrase := find_phrase(description, _phrases(rule.phrases, language)))
     ]
-    if phrase := said(description, competitors):
+    if phrase := find_phrase(description, competitors):
         found.append(Breach("competitors", phrase, "a trademark of somebody else, by your own list"))
-    if phrase := said(description, avoid):
+    if phrase := find_phrase(description, avoid):
         found.append(Breach("avoid", phrase, "a word to avoid, by your own list"))
     return tuple(found)
 
 
 def concerns_minors(product: Product, *, language: str = ENGLISH) -> bool:
-    """Whether the words of the catalog say that a product is one for minors."""
+    """Return whether the product's words in the catalog name minors."""
     told = " / ".join([product.title, *product.category, *product.tags, *product.attributes.values()])
-    return said(told, _phrases(_data()[0], language)) is not None
+    return find_phrase(told, _phrases(_data()[0], language)) is not None
 
 
 def load() -> tuple[Rule, ...]:

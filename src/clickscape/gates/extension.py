@@ -1,4 +1,4 @@
-"""Does the background continue the product past its mask, as inpainting models do when a bottle grows a second neck?
+"""Detect a background that continues the product past its mask, as when inpainting gives a bottle a second neck.
 
 Every color gets a likelihood ratio: how usual it is in the product, against how usual it is in the background. What is
 product-like outside the mask, hangs together and touches it, is an extension. A background in the product's own

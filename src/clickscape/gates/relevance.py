@@ -1,4 +1,4 @@
-"""The relevance gate: does a description suit its product, or would it suit any other just as well?
+"""The relevance gate: check that a description suits its product better than products of other departments.
 
 The pre-trained prompt model has read what stands around which products; how much likelier it finds a description for
 this product than for products of other departments is its opinion of the match, in nats:
@@ -37,15 +37,15 @@ _REMEDY = "nats likelier for this product than for products of other departments
 
 
 class Relevance(Protocol):
-    """Whatever says of descriptions whether they suit their products."""
+    """Protocol of a relevance gate: checks whether descriptions suit their products."""
 
     def check(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
         """Check every description with its product."""
         ...
 
 
-class Contrast:
-    """The gate by the model's own words; `panel` are the products that stand in for all others.
+class ContrastRelevance:
+    """Relevance gate by the prompt model's log-likelihoods; `panel`: the other products to compare with.
 
     ConfigError for a panel of one department: then nothing is another department's.
     """
@@ -64,7 +64,7 @@ class Contrast:
         self.limit = RelevanceConfig().limit if limit is None else limit
 
     def check(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
-        """Passed where the contrast reaches the limit."""
+        """Check every description with its product: it passes where its contrast reaches the limit."""
         return [check_contrast(float(value), limit=self.limit) for value in self.contrast(products, descriptions)]
 
     def contrast(self, products: Sequence[Product], descriptions: Sequence[str]) -> Float64[np.ndarray, " description"]:
@@ -109,7 +109,7 @@ class Contrast:
 
 
 def panel(products: Sequence[Product], *, size: int) -> list[Product]:
-    """At most `size` products that stand in for all others: departments take turns, in the catalog's order."""
+    """Return at most `size` products to compare with: departments take turns, in the catalog's order."""
     shelves: dict[str, list[Product]] = {}
     for product in products:
         shelves.setdefault(product.department, []).append(product)

@@ -1,4 +1,4 @@
-"""A brand's rules applied to a description: what breaks them, how well it meets them, and how it is brought to.
+"""Apply a brand's rules to descriptions: find what breaks them, which are met, and edit a description to meet them.
 
 A small model was never taught to follow rules, so they choose among what it writes, and a description may be edited.
 Where the renderer draws scenes, what is shown counts as much as what is said: "marble" in the list of words to avoid
@@ -16,7 +16,7 @@ from clickscape.config.brand import Rules
 from clickscape.errors import ConfigError
 from clickscape.gates import content_rules
 from clickscape.gates.content_rules import Breach
-from clickscape.gates.wording import said
+from clickscape.gates.wording import find_phrase
 from clickscape.render.language import lexicon
 from clickscape.render.language.parse import parse
 from clickscape.render.language.reword import meaning, reword
@@ -69,7 +69,7 @@ class Style:
         )
 
     def breaches(self, text: str, *, minors: bool = False) -> tuple[Breach, ...]:
-        """What the words of a description break of the platforms' rules and of the brand's bans."""
+        """Return the platform rules and brand bans that a description's words break."""
         return _judged(text, self.rules, minors=minors)
 
     def shown_breaches(self, scene: Scene | None) -> tuple[Breach, ...]:
@@ -81,7 +81,7 @@ class Style:
         )
 
     def met(self, text: str, scene: Scene | None) -> dict[str, bool]:
-        """Rule → whether what is drawn meets it, for each of `use`, `palette` and `season` that asks.
+        """Return rule → whether the image meets it, for each of `use`, `palette` and `season` that is set.
 
         scene: what was drawn of the text; None where the renderer draws no scenes.
         """
@@ -90,11 +90,13 @@ class Style:
         rules = self.rules
         if rules.use:
             named = all(any(meaning(phrase) in shown for phrase in some) for some in self.wanted.values())
-            found["use"] = named and all(said(text, [phrase]) for phrase in self.unread)
+            found["use"] = named and all(find_phrase(text, [phrase]) for phrase in self.unread)
         if rules.palette:
-            found["palette"] = bool(said(text, rules.palette)) if scene is None else self._has_color(scene)
+            found["palette"] = bool(find_phrase(text, rules.palette)) if scene is None else self._has_color(scene)
         if rules.season:
-            found["season"] = bool(said(text, [rules.season])) if scene is None else in_season(scene, rules.season)
+            found["season"] = (
+                bool(find_phrase(text, [rules.season])) if scene is None else in_season(scene, rules.season)
+            )
         return found
 
     def edited(self, text: str, *, rng: np.random.Generator) -> str:
@@ -108,10 +110,10 @@ class Style:
             return text
         if not self.reads_scenes:
             asked = [*rules.use]
-            if rules.palette and not said(text, rules.palette):
+            if rules.palette and not find_phrase(text, rules.palette):
                 asked.append(f"{rules.palette[int(rng.integers(len(rules.palette)))]} wall")
             asked += [rules.season] if rules.season else []
-            return ", ".join([text.rstrip(" ,."), *(phrase for phrase in asked if not said(text, [phrase]))])
+            return ", ".join([text.rstrip(" ,."), *(phrase for phrase in asked if not find_phrase(text, [phrase]))])
         if rules.season and not in_season(parse(text).scene, rules.season):
             text = _put(text, self._props(rules.season), rng)
         if rules.palette and not self._has_color(parse(text).scene):

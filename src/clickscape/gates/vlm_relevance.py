@@ -16,7 +16,7 @@ from clickscape.errors import ConfigError, ModelError
 from clickscape.gates.relevance import Pictures
 from clickscape.gates.result import Failure, GateResult
 from clickscape.types import Product
-from clickscape.vlm.endpoint import Endpoint, Patience, data_url
+from clickscape.vlm.endpoint import Endpoint, RetryPolicy, data_url
 from clickscape.vlm.prompts import clean, product_text
 
 QUESTION = (
@@ -29,14 +29,14 @@ _OBJECT = re.compile(r"\{[^{}]*\}")
 
 
 class VlmRelevance:
-    """The gate by a vision model on a server; ConfigError where the settings do not say which.
+    """Relevance gate by a vision-language model on a server; ConfigError where the settings name none.
 
     `back_off`: seconds before the second attempt, doubled for each further one.
     """
 
     def __init__(self, config: RelevanceConfig, *, pictures: Pictures, back_off: float = 1.0) -> None:
         check_allowed(config.key_variable, setting="relevance.key_variable")
-        patience = Patience(seconds=config.timeout_seconds, first_wait=back_off)
+        patience = RetryPolicy(seconds=config.timeout_seconds, first_wait=back_off)
         try:
             self._endpoint = Endpoint(config.address, key_variable=config.key_variable, patience=patience)
         except ModelError as error:
@@ -52,7 +52,7 @@ class VlmRelevance:
         self._pictures = pictures
 
     def check(self, products: Sequence[Product], descriptions: Sequence[str]) -> list[GateResult]:
-        """Passed where the model's score reaches `least_score`; ModelError when no answer can be had."""
+        """Check every description with its product by the model's score; ModelError when no answer can be had."""
         results = []
         for product, description in zip(products, descriptions, strict=True):
             score, reason = self.score(product, description)

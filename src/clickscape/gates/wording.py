@@ -1,4 +1,4 @@
-"""Whether a text says a phrase: whole words in their order, whatever the case, accents, hyphens, invisible letters."""
+"""Find phrases in a text as whole words in order, ignoring case, accents, hyphens and invisible letters."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _WORD = re.compile(r"[^\W_]+")
 _INVISIBLE = ("Mn", "Cf")  # Unicode's accents of letters taken apart, and its zero-width and direction marks
 
 
-def said(text: str, phrases: Iterable[str]) -> str | None:
-    """The first of the phrases that the text says, None when it says none of them."""
+def find_phrase(text: str, phrases: Iterable[str]) -> str | None:
+    """Return the first of the phrases that the text contains, None when it contains none."""
     told = _words(text)
     return next((phrase for phrase in phrases if _words(phrase) in told), None)
 
 
-def words(text: str) -> tuple[str, ...]:
-    """The words of a text as they are compared: without case, accents and invisible letters."""
+def normalized_words(text: str) -> tuple[str, ...]:
+    """Return the words of a text without case, accents and invisible letters."""
     return tuple(_words(text).split())
 
 

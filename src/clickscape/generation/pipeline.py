@@ -23,7 +23,7 @@ ProductImages = Callable[[Product], np.ndarray]
 
 
 class Reward(Protocol):
-    """Whatever scores images: one number per image, in logits; only differences within one product mean something."""
+    """Protocol of a reward model: one score per image, in logits; only differences within a product are meaningful."""
 
     def score(
         self, products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[Slots | None] | None = None, /

@@ -29,7 +29,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class GateRecord:
-    """What the fidelity gate said: whether an image passed, and those that it refused before."""
+    """Result of the fidelity gate for one creative: whether an image passed, and the refused ones before it."""
 
     passed: bool
     rejected: tuple[Attempt, ...]

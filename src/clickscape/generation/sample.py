@@ -41,7 +41,7 @@ class Candidate:
 
     @property
     def eligible(self) -> bool:
-        """Whether it may be chosen over another: it parsed, and it is relevant."""
+        """Whether it may be the chosen one of a pair: it parsed, and it is relevant."""
         return self.parsed and self.relevant
 
 

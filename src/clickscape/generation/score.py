@@ -1,4 +1,4 @@
-"""Render descriptions and score the images: the one way in which every loop and every benchmark looks at an ad."""
+"""Render descriptions and score the images; every loop and every benchmark uses this one function."""
 
 from __future__ import annotations
 

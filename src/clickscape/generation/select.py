@@ -20,7 +20,7 @@ from clickscape.files import fingerprint
 from clickscape.gates import content_rules
 from clickscape.gates.content_rules import Breach
 from clickscape.gates.style import Style
-from clickscape.gates.wording import words
+from clickscape.gates.wording import normalized_words
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.sample import Candidate, score_candidates
 from clickscape.render.renderer import SceneRenderer
@@ -119,7 +119,7 @@ def select(
 
 
 def scene_key(scene: str, description: str) -> str:
-    """Return what two ads have in common that show the same: the scene, or the words where the renderer has none."""
+    """Return a key that is equal for two ads with the same scene, or the same words if the renderer has no scenes."""
     return scene or description
 
 
@@ -229,7 +229,7 @@ class _ProductSearch:
 
 def overlap(first: str, second: str) -> float:
     """Return the share of the different words of two descriptions that both of them say, 0 to 1."""
-    one, other = set(words(first)), set(words(second))
+    one, other = set(normalized_words(first)), set(normalized_words(second))
     return len(one & other) / max(len(one | other), 1)
 
 

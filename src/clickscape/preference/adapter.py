@@ -64,7 +64,7 @@ def attach(vlm: VisionLanguageModel, *, rank: int, seed: int) -> VisionLanguageM
 
 
 def detached(vlm: VisionLanguageModel) -> AbstractContextManager[None]:
-    """Within the block the model answers as it did before the adapter: as the reference."""
+    """Disable the adapter within the block, so that the model is the reference."""
     return cast("AbstractContextManager[None]", vlm.model.disable_adapter())
 
 

@@ -1,4 +1,4 @@
-"""x̃: the same product with corrupted information, so that nothing but this information differs between two answers.
+"""Corrupted inputs x̃: the product with patches of its picture hidden, or with another product's text.
 
 Either most of the picture is hidden, patch by patch of the vision tower's own grid (half a patch would still be seen),
 or the text is that of a product of another department.  The answer stays y+ (Chen et al. 2025, section 3.3).

@@ -45,7 +45,7 @@ class Diversity:
     entropy: Mapping[str, float]
 
     def shares_of(self, first: Diversity) -> dict[str, float]:
-        """What is left of a first diversity, of each kind as a share; a kind that it had none of is left out."""
+        """Return each measure as a share of the first diversity's; measures that were zero there are left out."""
         kinds = {
             "distinct scenes": (self.scenes, first.scenes),
             "unlikeness (1 − self-BLEU)": (1 - (self.self_bleu or 0.0), 1 - (first.self_bleu or 0.0)),

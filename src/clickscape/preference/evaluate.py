@@ -1,4 +1,4 @@
-"""What optimization changed on products that it never saw, every number with its interval.
+"""Evaluate a policy before and after optimization on held-out products, every metric with its interval.
 
 Color variants of one object are not independent, so intervals resample whole objects (cluster bootstrap), and what is
 compared before and after is resampled together (paired).  True CTRs and matching are judged by the caller: nothing
@@ -19,7 +19,7 @@ from clickscape.types import Estimate
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
-    """What came of some descriptions, one entry each: its cluster, its product, and what was measured.
+    """Measurements of descriptions, one entry each: its cluster, its product, and its metrics.
 
     ``parsed``: by the renderer; ``scenes``: what it drew; ``scores``: reward, logits; ``values``: what has a ratio,
     such as a true CTR; ``matching``: whether the scene suits the product.  None: not known.

@@ -1,4 +1,4 @@
-"""Optimizer steps on the weights of a policy that learn, and a checkpoint of them in the middle of a round.
+"""Optimizer steps on the trainable weights of a policy, and a checkpoint in the middle of a round.
 
 Weights in 16 bits learn through a copy in 32 (a step of 3e-4 would vanish in bfloat16's rounding).  A checkpoint is one
 safetensors file, written whole or not at all: weights, both averages of AdamW, and the number of the step.  No random
@@ -38,8 +38,8 @@ class PreferenceOptimizer:
         }
         self._optimizer = torch.optim.AdamW(self._exact.values(), betas=BETAS, weight_decay=0.0)
 
-    def clear(self) -> None:
-        """Forget the gradients."""
+    def zero_grad(self) -> None:
+        """Set all gradients to None."""
         for tensor in (*self._weights.values(), *self._exact.values()):
             tensor.grad = None
 

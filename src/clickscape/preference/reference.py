@@ -1,4 +1,4 @@
-"""What the reference says of a round, scored once and kept on disk: no second model stands beside a policy that learns.
+"""The reference model's log-probabilities of a round, computed once and kept on disk, not beside the policy in memory.
 
 The file (safetensors, log-probabilities in nats) carries a mark of everything that it depends on.  A run that goes on
 after a kill reads it; with another model, other pairs, pictures or texts it is scored again.  Several processes share
@@ -37,7 +37,7 @@ class Reference:
     answers: AnswerLogProbs
     drawn: Tensor
 
-    def on(self, device: torch.device) -> Reference:
+    def to(self, device: torch.device) -> Reference:
         """The same on another device."""
         return Reference(self.answers.each(lambda values: values.to(device)), self.drawn.to(device))
 
@@ -53,7 +53,7 @@ def reference_log_probs(
     device: torch.device,
     processes: Processes = ALONE,
 ) -> Reference:
-    """Read what the reference said from `file`; if that is not there, or of something else, score and write it.
+    """Read the reference's log-probabilities from `file`; compute and write them if it is missing or of other inputs.
 
     `weights` names the reference's weights (their digest) and their number format.  `opened` gives the model for as
     long as it is asked; it is not called when the file is good.  All `processes` pass the same and get all of it.
@@ -61,7 +61,7 @@ def reference_log_probs(
     mark = _mark(training_pairs, drawn, weights=weights, product_centric=product_centric) if processes.is_main else ""
     known = processes.broadcast(_read(file, mark=mark) if processes.is_main else None)
     if known is not None:
-        return known.on(device)
+        return known.to(device)
     own = training_pairs.part(processes.share(range(len(training_pairs))))
     with opened() as vlm:
         answers = score(vlm, own, product_centric=product_centric)

@@ -237,7 +237,7 @@ def train(
     ]
     for number, rows in enumerate(batches[done:], start=done + 1):
         rate = config.learning_rate * warmup_cosine(number - 1, len(batches), warmup_share=config.warmup_share, floor=1)
-        optimizer.clear()
+        optimizer.zero_grad()
         losses = accumulate(
             policy,
             training_pairs,
@@ -252,7 +252,7 @@ def train(
         yield Step(
             round=round_number, number=number, steps=len(batches), **means, learning_rate=rate, gradient_norm=norm
         )
-    optimizer.clear()
+    optimizer.zero_grad()
 
 
 def accumulate(

@@ -1,4 +1,4 @@
-"""Advertising images: from a product and a description to a picture, by one of the `RENDERERS`."""
+"""Render advertising images from a product and a description, by one of the `RENDERERS`."""
 
 from __future__ import annotations
 

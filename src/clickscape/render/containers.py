@@ -68,7 +68,7 @@ class Container:
 
     @property
     def packets(self) -> tuple[bytes, ...]:
-        """Every XMP packet of a bearable size, as it was written."""
+        """Return every XMP packet up to a size limit, as it was written."""
         return tuple(part.content for part in self.parts if part.role == "packet" and part.content)
 
 

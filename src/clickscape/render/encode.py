@@ -1,4 +1,4 @@
-"""A picture as a file of at most so many bytes, in the best quality that fits.
+"""Encode an image into a file of at most so many bytes, in the best quality that fits.
 
 Bytes grow with quality, so the best one is found by bisection. Between formats and ways of storing color the order is
 given: the first format that reaches the least acceptable quality is taken; JPEG keeps every pixel's color (4:4:4)

@@ -1,4 +1,4 @@
-"""A tagline and a badge over a finished picture: off by default, and only where the placement allows text.
+"""Set a tagline and a badge over an image: off by default, and only where the placement allows text.
 
 The choice made here: every place of a grid inside the safe zone is tried at falling sizes; a place counts when it keeps
 clear of the product and when the worst hundredth of the pixels behind the glyphs still has WCAG contrast 4.5:1.  Among
@@ -26,7 +26,7 @@ from clickscape.render.renderer import Box
 from clickscape.render.typeset import (
     LEADING,
     Face,
-    broken,
+    break_lines,
     check_glyphs,
     cleaned,
     draw_line,
@@ -155,7 +155,7 @@ def set_text(
 
 def _settings(tagline: str, face: Face, *, room: Box, side: float, leftward: bool) -> list[_Setting]:
     """Every size, way of breaking lines and alignment whose lines fit into `room`."""
-    ways = broken(tagline, face, most=_MOST_LINES) if tagline else [()]
+    ways = break_lines(tagline, face, most=_MOST_LINES) if tagline else [()]
     widest = {lines: max((line_width(line, face, leftward=leftward) for line in lines), default=0.0) for lines in ways}
     return [
         _Setting(share, round(share * side), lines, align, leftward)

@@ -1,4 +1,4 @@
-"""Setting words: from text that nobody vouches for to lines of glyphs in a real font.
+"""Typeset untrusted text as lines of glyphs in a font.
 
 The choice made here: lines are balanced rather than filled, glyphs are placed one by one with kerning and tracking, and
 scripts that need shaping are drawn as whole lines.  A letter that the font lacks is an error, never a box.
@@ -94,8 +94,8 @@ def check_glyphs(text: str, face: Face, *, role: str) -> None:
         raise TextError(f"the {role} {text!r} is in a script that needs libraqm and fribidi to be set. Install them.")
 
 
-def broken(text: str, face: Face, *, most: int) -> list[tuple[str, ...]]:
-    """The text in 1, 2, … `most` lines, each way with its longest line as short as can be.
+def break_lines(text: str, face: Face, *, most: int) -> list[tuple[str, ...]]:
+    """Return the text broken into 1, 2, … `most` lines, each with its longest line as short as possible.
 
     Lines break between words and, in Chinese, Japanese and Korean, between letters, but not before closing marks.
     """

@@ -65,7 +65,7 @@ class GalleryItem(_Record):
 
 
 class Gallery(_Record):
-    """Some products before and after; `selection` says how they were chosen, so that nobody thinks of cherries."""
+    """Some products before and after; `selection` says how they were chosen."""
 
     items: tuple[GalleryItem, ...] = Field(min_length=1)
     selection: str
@@ -74,7 +74,7 @@ class Gallery(_Record):
 
 
 class AccuracyRow(_Record):
-    """Pair accuracy of something that is not the reward model: scene only, caption only, product shuffled."""
+    """Pair accuracy of a baseline: scene only, caption only, product shuffled."""
 
     name: str
     accuracy: Measured
@@ -186,7 +186,7 @@ class PositionBias(_Record):
 
 
 class ClickStatistics(_Record):
-    """What the click log holds and what was made of it."""
+    """Figures of the click log: its size, the pairs made of it, and the position bias."""
 
     impressions: int = Field(ge=0)
     clicks: int = Field(ge=0)
@@ -199,7 +199,7 @@ class ClickStatistics(_Record):
 
 
 class StageTiming(_Record):
-    """What a stage cost; `reused` says that an earlier run had finished it."""
+    """CPU and wall seconds of a stage; `reused`: an earlier run had finished it."""
 
     stage: str
     cpu_seconds: float | None = Field(None, ge=0)

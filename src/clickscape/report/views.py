@@ -1,4 +1,4 @@
-"""What each section shows, from its record: strip charts, panels and table cells, as text and SVG."""
+"""Views of the report's sections: strip charts, panels and table cells, as text and SVG."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A small line chart with what stands above it."""
+    """A small line chart with its title and note."""
 
     title: str
     note: str
@@ -60,7 +60,7 @@ class Panel:
 
 
 def accuracy_chart(accuracy: RewardAccuracy) -> Chart:
-    """The reward model among those who know less (baselines) and those who know all (the ceiling)."""
+    """Return a chart of the reward model's accuracy beside its baselines and its noise ceiling."""
     entries: list[tuple[str, Estimate, str]] = [("reward model", accuracy.observed, "model")]
     if accuracy.true_order:
         entries.append(("reward model, on the true order", accuracy.true_order, "model open"))

@@ -62,7 +62,7 @@ class KeyFigure:
 
 
 def headline(report: Report) -> str:
-    """What was achieved, in one sentence that claims nothing the interval denies."""
+    """Return the main result in one sentence, hedged where the interval includes no change."""
     comparison = report.comparison
     best = comparison and (comparison.row("product_centric") or comparison.row("preference_only"))
     if best and best.true_uplift:
@@ -90,7 +90,7 @@ def _change(uplift: Estimate) -> str:
 
 
 def key_figures(report: Report) -> list[KeyFigure]:
-    """At most four numbers with intervals for somebody who reads nothing else."""
+    """Return at most four numbers with intervals for the top of the page."""
     return [*_arm_figures(report.comparison), *_accuracy_figures(report.accuracy)]
 
 

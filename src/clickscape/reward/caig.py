@@ -47,7 +47,7 @@ _REMEDY = "Convert the checkpoint again with `clickscape convert`."
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the model says of pictures as they are shown: logits, ctr: (picture, 2), left and right.
+    """Outputs for side-by-side pictures: logits, ctr: (picture, 2), left and right.
 
     `ctr` is in the unit of the CTRs that the checkpoint was trained on; None for a checkpoint without that branch.
     """
@@ -92,7 +92,7 @@ class CaigRewardModel(RewardModel):
 
     @torch.inference_mode()
     def ask(self, questions: Sequence[str], pictures: Sequence[Pictures]) -> Answers:
-        """What the model says of each (left, right) to a question of yours, in this order only."""
+        """Return logits and CTRs of each (left, right) for a given question, in this order only."""
         output = self.caig_heads(self._features(questions, pictures))
         return Answers(
             logits=np.asarray(output.logits[0].double().cpu().numpy()),
@@ -107,7 +107,7 @@ class CaigRewardModel(RewardModel):
         return self._features([self.question(product) for product in products], pictures)
 
     def question(self, product: Product) -> str:
-        """What is asked about a product: the instruction, with the product's title where it wants one."""
+        """Return the question about a product: the instruction, with the product's title where it wants one."""
         return self.instruction.replace("{product}", clean(product.title, limit=MAX_TITLE))
 
     def save(self, folder: Path) -> None:

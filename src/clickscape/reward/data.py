@@ -1,4 +1,4 @@
-"""What a reward model learns from, laid out as the arrays that training needs.
+"""Training data of a reward model, laid out as arrays.
 
 The unit of everything is the product (or, for held-out and validation sets, its group: color variants of one object
 are not independent). A tie makes no pair; a product without spread makes no regression target.
@@ -81,7 +81,7 @@ class RewardData:
         return self.products[self.product_of[index]]
 
     def group(self, product_id: str) -> str:
-        """What is held out together: the object behind a product where it is known, else the product itself."""
+        """Return the group that is held out together: the object behind a product if known, else the product itself."""
         return self.groups.get(product_id, product_id) if self.groups is not None else product_id
 
     def only(self, product_ids: set[str]) -> RewardData:

@@ -26,7 +26,7 @@ from clickscape.types import Product
 
 
 class Judge(Protocol):
-    """A second opinion of ads, by their pictures, scenes or both; only differences within a product count."""
+    """Protocol of a judge: scores ads by image, scene or both; only differences within a product are meaningful."""
 
     def score(
         self, products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[Slots], /

@@ -1,4 +1,4 @@
-"""What a price says: where it stands among the catalog's prices, and among those of its own department.
+"""Price features of a product: its z-scores among the catalog's prices and among its department's.
 
 Prices are compared as logarithms and within one currency only: 3,000 yen are not a hundred times 30 dollars. A price of
 0 stands in a feed for a price that nobody knows; it, no price, no currency and a currency that training did not meet

@@ -16,7 +16,7 @@ Rows = Sequence[np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Per product, (product,): `ndcg` (1 is the best order), `regret` of the first choice and of a random one, shares.
+    """Ranking metrics per product, (product,): `ndcg` (1 is the best order), regrets of the first and a random choice.
 
     regret: 1 − CTR of what the model puts first / CTR of the product's best.
     """

@@ -1,4 +1,4 @@
-"""What an evaluation of a reward model found, as records and as lines of text."""
+"""Report of a reward model's evaluation, as records and as lines of text."""
 
 from __future__ import annotations
 

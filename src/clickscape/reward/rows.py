@@ -15,7 +15,7 @@ from clickscape.reward.data import RewardData, pair_weights
 
 @dataclass(frozen=True)
 class Rows:
-    """What passes the heads, and the pairs between them.
+    """Inputs of the heads, and the pairs between them.
 
     creatives: index in the data. product: index in `products`. first, second: row and side of the logits. preference:
     P(first better). weight: pairs of one product share one unit.
@@ -30,7 +30,7 @@ class Rows:
     preference: Float32[Tensor, " pair"]
     weight: Float32[Tensor, " pair"]
 
-    def on(self, device: torch.device) -> Rows:
+    def to(self, device: torch.device) -> Rows:
         """Return the same rows on another device."""
         tensors: dict[str, Any] = {
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)

@@ -117,7 +117,7 @@ def train(
                 group["lr"] = group["peak"] * rate
             chosen = torch.from_numpy(np.sort(order[start : start + config.products_per_batch]))
             picked, batch = pick(rows, chosen)
-            batch = batch.on(model.device)
+            batch = batch.to(model.device)
             _set_training(model, config)
             shown = cached.take(picked) if cached is not None else source.at(learning, batch)
             weight = batch.weight * emphasis[:, batch.pair_product] / len(chosen)
@@ -245,7 +245,7 @@ class _Validation:
 
     def __init__(self, source: _FeatureSource, held: RewardData, *, config: RewardConfig) -> None:
         self.source, self.held, model = source, held, source.model
-        self.rows = lay_out(held, form=model.form, rng=np.random.default_rng(0)).on(model.device)
+        self.rows = lay_out(held, form=model.form, rng=np.random.default_rng(0)).to(model.device)
         self.cached = source.all(held, self.rows) if config.trainable == "head" else None
 
     def loss(self, objective: _Objective) -> float:

@@ -1,4 +1,4 @@
-"""Score ads by the reward model and by the world's true CTRs, for reports and benchmarks; nothing learns from this."""
+"""Score ads by the reward model and by the world's true CTRs, for reports and benchmarks only."""
 
 from __future__ import annotations
 

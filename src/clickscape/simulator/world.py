@@ -127,19 +127,19 @@ class World:
         return sum(self.slot_effect(product, slot, value) for slot, value in scene.slots.items() if value is not None)
 
     def slot_effect(self, product: Product, slot: str, value: str) -> float:
-        """What one value of one slot adds for a product; 0 for a value outside of the world's vocabulary."""
+        """Return the effect of one slot value on a product's log CTR; 0 for an unknown value."""
         if value not in self.main[slot]:
             return 0.0
         where = department(product)
         return self.main[slot][value] + self.interactions[where][slot][value] + self._fit_effect(where, slot, value)
 
     def pixel_effect(self, pixels: PixelStats) -> float:
-        """What the picture itself adds, whatever it shows."""
+        """Return the effect of the picture's pixel statistics on log CTR."""
         weights = astuple(self.strengths.pixels)
         return sum(weight * figure for weight, figure in zip(weights, astuple(pixels), strict=True))
 
     def image_effect(self, image_key: str) -> float:
-        """What nothing explains: the same for ever for one creative id."""
+        """Return the random effect of one creative id on log CTR, always the same."""
         return self.strengths.image_sd * self._normal("image", image_key)
 
     def best_scene(self, product: Product) -> Scene:
@@ -198,7 +198,7 @@ def load(name: str, *, version: int = 1) -> World:
 
 
 def department(product: Product) -> str:
-    """The department whose tables judge a product; one that no world knows borrows another's, always the same."""
+    """Return the department whose effects apply to a product; an unknown one gets a fixed known one."""
     if product.department in FIT:
         return product.department
     known = tuple(FIT)
@@ -206,7 +206,7 @@ def department(product: Product) -> str:
 
 
 def matching(product: Product, scene: Scene) -> bool:
-    """Whether shoppers find that scene and product belong together: the setting and every prop fit.
+    """Return whether the scene's setting and every prop fit the product by the shoppers' table.
 
     A setting or prop outside of the vocabulary fits nothing.
     """

@@ -14,7 +14,7 @@ from clickscape import reward as reward_room
 from clickscape.catalog.split import Split
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
-from clickscape.gates.relevance import Contrast, Relevance, panel
+from clickscape.gates.relevance import ContrastRelevance, Relevance, panel
 from clickscape.gates.vlm_relevance import VlmRelevance
 from clickscape.generation.pipeline import AdPipeline, cutout_images
 from clickscape.preference import rounds
@@ -149,7 +149,7 @@ def relevance_gate(workspace: Workspace, products: Sequence[Product], *, device:
     images = cutout_images(pretrained.image_size)
     if settings.by == "server":
         return VlmRelevance(settings, pictures=images)
-    return Contrast(pretrained, panel(products, size=settings.others), pictures=images, limit=settings.limit)
+    return ContrastRelevance(pretrained, panel(products, size=settings.others), pictures=images, limit=settings.limit)
 
 
 def summary(reports: Sequence[RoundReport]) -> list[str]:

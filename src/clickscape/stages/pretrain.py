@@ -53,7 +53,7 @@ def pretrain(workspace: Workspace, config: PretrainConfig) -> Stage[Manifest]:
         with atomic_folder(target) as waiting:
             vlm_model.write(writer.vlm, waiting)
             if named is not None:
-                named.louder(projector_scale(writer.vlm) / before).write(waiting)
+                named.rescaled(projector_scale(writer.vlm) / before).write(waiting)
         return run.finish(outputs=[target], result={"loss": float(np.mean(losses[-20:]))})
 
 

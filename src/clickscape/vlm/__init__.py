@@ -42,4 +42,4 @@ def connect(address: str, *, model: str = "", seconds: float = 60.0, tries: int 
     """
     from clickscape.vlm import server
 
-    return server.ServerWriter(address, model=model, patience=server.Patience(seconds=seconds, tries=tries))
+    return server.ServerWriter(address, model=model, patience=server.RetryPolicy(seconds=seconds, tries=tries))

@@ -14,7 +14,7 @@ _LINEAR = r"(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How models of one kind are taught and shown pictures.
+    """How models of one family are fine-tuned and given pictures.
 
     ``lora_targets``: regular expression over module names, the linear maps of the language model's blocks; tower and
     projector stay as they are. ``max_pixels``: of a picture, where its size decides how many tokens it takes.

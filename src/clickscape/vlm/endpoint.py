@@ -34,8 +34,8 @@ _LONGEST_WAIT = 60.0  # seconds that a server may ask for
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a server is waited for: seconds per request in all, tries per request, seconds before the second try.
+class RetryPolicy:
+    """Timeout and retries of requests: seconds per request in all, tries per request, seconds before the second try.
 
     A request that took all its seconds is not tried again. The wait doubles with every further try, unless the server
     names one; ``threads`` requests are under way at once.
@@ -54,7 +54,7 @@ class Endpoint:
     """
 
     def __init__(
-        self, address: str, *, key_variable: str, patience: Patience, sleep: Callable[[float], None] = time.sleep
+        self, address: str, *, key_variable: str, patience: RetryPolicy, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self.address = _checked(address, key_variable=key_variable)
         self.patience = patience

@@ -306,7 +306,7 @@ def rescale_projector(vlm: VisionLanguageModel, *, rms: float, observed: float) 
 
 
 def find(name: str | os.PathLike[str], *, allow_download: bool) -> tuple[Path, str]:
-    """The folder of a model and what to call it.
+    """Return the folder of a model and its id.
 
     A hub id is looked up here rather than by `from_pretrained`, which asks the network even when told
     not to.

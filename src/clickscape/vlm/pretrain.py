@@ -188,7 +188,7 @@ def train_jointly(
 
 
 def projector_scale(vlm: VisionLanguageModel) -> float:
-    """Size of what the projector gives; whoever reads image tokens must know by how much it was multiplied."""
+    """Return the root mean square of the projector's output, by which readers of image tokens rescale."""
     return float(vlm.core.model.multi_modal_projector.linear_2.weight.detach().norm())
 
 

@@ -81,7 +81,7 @@ _SPEAKER = re.compile(r"\b(title|category|attributes|user|assistant|system|human
 
 
 def product_text(product: Product) -> str:
-    """The product as one line: Title: Mesh Runner. Category: Sports > Shoes. Attributes: color red, material mesh."""
+    """Return the product as one line: Title: Mesh Runner. Category: Sports > Shoes. Attributes: color red, size M."""
     parts = [f"Title: {clean(product.title, limit=MAX_TITLE)}."]
     levels = [clean(level, limit=MAX_WORD) for level in product.category[:MAX_LEVELS]]
     if any(levels):
@@ -96,7 +96,7 @@ def product_text(product: Product) -> str:
 
 
 def instruction(task: TaskName, subject: Product | str | None = None, *, variant: int, wishes: str = "") -> str:
-    """The words of a task: one of its instructions (``variant`` counts round), then product or rough text, if any.
+    """Return the prompt of a task: one of its instructions (``variant`` modulo their number), then product or draft.
 
     ``wishes`` are sentences of `wishes` for a model that can follow them.
     """
@@ -109,7 +109,7 @@ def instruction(task: TaskName, subject: Product | str | None = None, *, variant
 
 
 def wishes(rules: Rules) -> str:
-    """What a brand asks for, in sentences for a model that follows instructions; empty when it asks for nothing."""
+    """Return a brand's rules as sentences for a model that follows instructions; empty when there are none."""
     named = (
         ("Use the words", rules.use),
         ("Avoid", (*rules.avoid, *rules.competitors)),
@@ -124,7 +124,7 @@ def wishes(rules: Rules) -> str:
 
 
 def clean(text: str, *, limit: int) -> str:
-    """One line without control characters, what special tokens are made of, and speakers that begin to speak."""
+    """Return one line without control characters, brackets of special tokens and prefixes such as "user:"."""
     line = _BRACKETED.sub(r" \1 ", _UNWANTED.sub(" ", text))  # apart, so that no rest becomes another token
     return shortened(" ".join(_SPEAKER.sub(r"\1", line).split()), limit)
 

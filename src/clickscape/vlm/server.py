@@ -14,10 +14,10 @@ import numpy as np
 from clickscape.config.environment import API_KEY
 from clickscape.errors import ModelError
 from clickscape.types import Product
-from clickscape.vlm.endpoint import Endpoint, Patience, data_url, one_line
+from clickscape.vlm.endpoint import Endpoint, RetryPolicy, data_url, one_line
 from clickscape.vlm.prompts import instruction
 
-__all__ = ["KEY_VARIABLE", "Patience", "ServerWriter"]
+__all__ = ["KEY_VARIABLE", "RetryPolicy", "ServerWriter"]
 
 KEY_VARIABLE = API_KEY
 """Environment variable of the key; its own, so that no key for another service goes to a server by accident."""
@@ -38,7 +38,7 @@ class ServerWriter:
     """Writes background descriptions for products through a server."""
 
     def __init__(
-        self, address: str, *, model: str, patience: Patience, sleep: Callable[[float], None] = time.sleep
+        self, address: str, *, model: str, patience: RetryPolicy, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._endpoint = Endpoint(address, key_variable=KEY_VARIABLE, patience=patience, sleep=sleep)
         self.address = self._endpoint.address

@@ -64,19 +64,19 @@ class NamedSlots:
 
     @classmethod
     def of(cls, heads: SlotHeads) -> NamedSlots:
-        """The warm-up's classifiers without that of the product's department."""
+        """Return the warm-up's classifiers without that of the product's department."""
         kept = [slot for slot in heads.values if slot != DEPARTMENT]
         maps = [heads.map_of(slot) for slot in kept]
         by_cell = [one.weight.detach().unflatten(1, (heads.width, -1)).transpose(1, 2).flatten(1) for one in maps]
         biases = [one.bias.detach() for one in maps]
         return cls({slot: heads.values[slot] for slot in kept}, torch.cat(by_cell), torch.cat(biases))
 
-    def louder(self, factor: float) -> NamedSlots:
-        """The same for tokens that were multiplied by `factor` since."""
+    def rescaled(self, factor: float) -> NamedSlots:
+        """Return classifiers for tokens that were multiplied by `factor` since."""
         return replace(self, weight=self.weight / factor)
 
     def write(self, folder: Path) -> None:
-        """Put them into a model's folder, as one file."""
+        """Write the classifiers into a model's folder, as one file."""
         tensors = {"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}
         names = json.dumps({slot: list(values) for slot, values in self.values.items()})
         save_file(tensors, folder / FILE, {"slots": names})
@@ -84,7 +84,7 @@ class NamedSlots:
 
 
 def read(folder: Path) -> NamedSlots | None:
-    """What lies in a model's folder; None where it names no slots. ModelError for a damaged file."""
+    """Read a model folder's slot classifiers; None where it has none. ModelError for a damaged file."""
     path = folder / FILE
     if not path.exists():
         return None

@@ -30,7 +30,7 @@ _BLANK = 0.6  # invented products that come with a blank picture; the others com
 
 
 class Corpus(Protocol):
-    """What pre-training learns from."""
+    """Protocol of a pre-training corpus: products, pictures, ads and their texts."""
 
     products: Sequence[Product]
     """Products that have a picture."""

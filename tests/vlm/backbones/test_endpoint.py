@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from clickscape.errors import ModelError
-from clickscape.vlm.endpoint import Endpoint, Patience
+from clickscape.vlm.endpoint import Endpoint, RetryPolicy
 
 Send = Callable[[bytes], None]
 HEAD, CHUNKED = b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
@@ -99,7 +99,7 @@ CASES: dict[str, tuple[Callable[[Send], None], str]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_server_that_misbehaves_costs_one_request_and_is_one_line(server: Server, case: str) -> None:
     server.answer, problem = CASES[case]
-    patience = Patience(seconds=SECONDS if problem == LATE else 30.0, tries=4)
+    patience = RetryPolicy(seconds=SECONDS if problem == LATE else 30.0, tries=4)
     address = f"http://127.0.0.1:{server.server_address[1]}"
     waited: list[float] = []
     with pytest.raises(ModelError, match=problem) as told:
@@ -120,5 +120,5 @@ def test_an_answer_that_comes_slowly_but_in_time_is_read(server: Server) -> None
 
     server.answer = answer
     address = f"http://127.0.0.1:{server.server_address[1]}"
-    asked = Endpoint(address, key_variable="NONE", patience=Patience(seconds=30)).ask("/x", None)
+    asked = Endpoint(address, key_variable="NONE", patience=RetryPolicy(seconds=30)).ask("/x", None)
     assert asked == {"data": ["x" * 20]}

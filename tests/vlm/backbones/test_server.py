@@ -26,7 +26,7 @@ from clickscape.errors import ModelError
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.generate import Writer, sample_ids
-from clickscape.vlm.server import KEY_VARIABLE, Patience, ServerWriter
+from clickscape.vlm.server import KEY_VARIABLE, RetryPolicy, ServerWriter
 
 KEY = "sk-secret-123"
 
@@ -119,7 +119,7 @@ def _write(tiny: Writer, asked: dict[str, Any], behavior: Behavior) -> list[str]
 
 
 def _writer(address: str, waited: list[float] | None = None, **more: Any) -> ServerWriter:
-    patience = Patience(**{"seconds": 5.0, **more})
+    patience = RetryPolicy(**{"seconds": 5.0, **more})
     return ServerWriter(
         address, model="tiny-served", patience=patience, sleep=(waited if waited is not None else []).append
     )

@@ -1,4 +1,4 @@
-"""What the model sees of the product: its edges, the mask of what to draw anew, and the picture to start from.
+"""Inputs of the inpainting model: the product's edges, the mask of what to draw, and the image to start from.
 
 All three come from the placed cut-out alone. Edges are found on a plain gray that keeps its distance from the product's
 rim, so that a black product has an outline as well as a white one.
@@ -66,7 +66,7 @@ def edges(
 
 
 def mask(alpha: UInt8[np.ndarray, "height width"], *, erode: float, blur: float) -> UInt8[np.ndarray, "height width"]:
-    """What the model draws anew, (height, width): 255 the background, 0 the product; soft as the alpha itself.
+    """Return the inpainting mask, (height, width): 255 the background, 0 the product; soft as the alpha itself.
 
     The product loses a rim of `erode` pixels, so that background grows under its edge, and the step is blurred by a
     sigma of `blur` pixels; nothing outside the product is ever kept.

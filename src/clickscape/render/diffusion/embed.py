@@ -14,7 +14,7 @@ from clickscape.render.diffusion.words import chunks
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
-    """What a pipeline is given instead of words: tokens (prompt, chunk · 77, width); pooled (prompt, width), SDXL's.
+    """Prompt embeddings for a pipeline: tokens (prompt, chunk · 77, width); pooled (prompt, width), SDXL's.
 
     Pooled is the first chunk's: descriptions say what matters most first. None stands for "not used by this model".
     """
@@ -51,7 +51,7 @@ def embed(pipeline: Any, prompts: Sequence[Sequence[str]], *, length: int) -> Em
 
 
 def unprompted(pipeline: Any, like: Embeddings) -> Embeddings:
-    """What guidance leads away from when nothing is said against: zeros where the model learned that, else no words."""
+    """Return the embeddings of an empty negative prompt: zeros if the model was trained so, else of no words."""
     count, length = len(like.tokens), like.tokens.shape[1] // _encoded_length(pipeline)
     if like.pooled is not None and pipeline.config.get("force_zeros_for_empty_prompt", False):
         return Embeddings(torch.zeros_like(like.tokens), torch.zeros_like(like.pooled))

@@ -1,4 +1,4 @@
-"""Opening the models: hub ids, diffusers folders or single .safetensors files; no pickle, no download unless asked.
+"""Load the diffusion models: hub ids, diffusers folders or single .safetensors files; never a pickle.
 
 Everything is found on disk first and opened from there, because the loaders of diffusers and transformers ask the
 network even when told not to.  What they say while they work is kept quiet: only the command line talks.

@@ -1,4 +1,4 @@
-"""Words for the model: a description without the product's name, and long prompts cut where a phrase ends.
+"""Prompts for the diffusion model: a description without the product's name, split between phrases where it is long.
 
 A text encoder reads 77 tokens at a time. A longer prompt becomes several texts that each fit, cut between phrases; a
 phrase that is too long by itself is cut between words.
@@ -20,7 +20,7 @@ _END_OF_PHRASE = re.compile(r"(?<=[,;])\s*|(?<=[.!?])\s+")
 
 
 def prompt(description: str, product: Product, *, style: str, omit_product: bool) -> str:
-    """What the model is told: the description, without the product's name if `omit_product`, and words of style."""
+    """Return the prompt: the description, without the product's name if `omit_product`, and the words of style."""
     text = without_name(description, product) if omit_product else description.strip()
     return ", ".join(part for part in (text.strip(" ,;"), style.strip()) if part)
 
@@ -43,7 +43,7 @@ def without_name(description: str, product: Product) -> str:
 
 
 def chunks(text: str, *, fits: Callable[[str], bool]) -> list[str]:
-    """The text as it is if it fits, else in pieces that do; `fits` says whether one text can be read whole."""
+    """Return the text in pieces that fit the tokenizer, one if it fits whole; `fits` checks a piece."""
     if fits(text):
         return [text]
     found: list[str] = []

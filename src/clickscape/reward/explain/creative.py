@@ -25,7 +25,7 @@ from clickscape.types import Creative, Estimate, Product
 
 @dataclass(frozen=True)
 class PhraseEffect:
-    """What changes without a phrase.
+    """Change in reward and CTR when a phrase is removed.
 
     reward: log-odds. ctr: per cent, None where it is not known. instead: slot → what the scene shows (with, without).
     """
@@ -36,8 +36,8 @@ class PhraseEffect:
     instead: Mapping[str, tuple[str | None, str | None]]
 
     @property
-    def enough(self) -> bool:
-        """Whether the interval leaves out zero."""
+    def significant(self) -> bool:
+        """Whether the interval excludes zero."""
         shown = self.ctr or self.reward
         return not shown.low <= 0 <= shown.high
 
@@ -75,7 +75,7 @@ class CreativeExplanation:
             shown = one.ctr or one.reward
             digits = 1 if one.ctr else 2
             low, high = (f"{bound:+z.{digits}f}" for bound in (shown.low, shown.high))
-            known = "" if one.enough else "  (not enough evidence)"
+            known = "" if one.significant else "  (not enough evidence)"
             then = ", ".join(f"{slot} {after or 'none'}" for slot, (_, after) in one.instead.items())
             if one.reward.low == one.reward.high == 0:
                 known = "  (changes nothing)"

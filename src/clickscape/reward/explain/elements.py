@@ -53,14 +53,14 @@ class Credit:
     creatives: int
 
     @property
-    def enough(self) -> bool:
-        """Whether the interval leaves out zero, the slot's average."""
+    def significant(self) -> bool:
+        """Whether the interval excludes zero, the slot's average."""
         return not self.percent.low <= 0 <= self.percent.high
 
     @property
     def conclusion(self) -> str:
         """Whether it earns or costs clicks, in words."""
-        if not self.enough:
+        if not self.significant:
             return "not enough evidence"
         return "earns clicks" if self.percent.value > 0 else "costs clicks"
 

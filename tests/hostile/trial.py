@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from clickscape.cli.failures import FAULT
+
 CPU_SECONDS, WALL_SECONDS, MEMORY_BYTES = 30, 120, 12 << 30
 _OURS = re.compile(r"clickscape: (?!warning: )")
 _EXPECTED = re.compile(r"clickscape: |[\w ,-]+: \d+ of \d+")
@@ -115,7 +117,7 @@ def _command_line(arguments: list[str], *, folder: Path, out: Path, err: Path) -
 
 def _verdict(case: Case, code: int, lines: list[str]) -> Outcome:
     last = lines[-1] if lines else "nothing on stderr"
-    if code not in (0, 2) or any("Traceback" in line for line in lines):
+    if code not in (0, 2) or any("Traceback" in line or FAULT in line for line in lines):
         return Outcome("traceback", f"exit code {code}: {last}")
     if noise := [line for line in lines if not _EXPECTED.match(line)]:
         return Outcome("traceback", f"not our line: {noise[0]}")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from clickscape.catalog import sample, supplement
 from clickscape.catalog.supplement import Pictures
@@ -99,7 +98,7 @@ def test_no_feed_cell_is_a_formula(first: str) -> None:
 def test_terminal_escapes_in_titles_are_not_printed(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
     """Titles are the notes of the bar: rich's markup is no markup in them, and an escape code is spelled out."""
     out = io.StringIO()
-    monkeypatch.setattr(terminal, "err", Console(file=out, force_terminal=is_terminal, width=200))
+    monkeypatch.setattr(terminal, "err", terminal.PlainConsole(file=out, force_terminal=is_terminal, width=200))
 
     def stage_of_one() -> terminal.Stage[None]:
         yield Progress("generate", 1, 1, "[/red] Mug \x1b]0;owned\x07")

@@ -1,10 +1,11 @@
 """The command line: the only room that prints. It parses, calls a stage, draws its bar and names the next command.
 
-Errors that the user can fix are one line on stderr and exit code 2.
+Whatever goes wrong is one line on stderr and exit code 2; --debug, anywhere, adds the traceback.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from clickscape.cli import (  # noqa: F401  (they add their commands, in the ord
     learning,
     publishing,
 )
+from clickscape.cli.failures import describe
 from clickscape.cli.terminal import app, err, escape_missing_letters
 from clickscape.errors import ClickscapeError, DeprecatedWarning
 
@@ -23,19 +25,27 @@ from clickscape.errors import ClickscapeError, DeprecatedWarning
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 0 when it worked, 2 when the user can fix what went wrong, 130 on Ctrl-C."""
     escape_missing_letters()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [one for one in given if one != "--debug"]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("once", DeprecatedWarning)
             warnings.showwarning = _show(warnings.showwarning)
-            code = app(args=(sys.argv[1:] if arguments is None else arguments) or ["--help"], standalone_mode=False)
-    except ClickscapeError as error:
-        err.print(f"clickscape: {error}", markup=False)
-        sys.exit(2)
+            code = app(args=given or ["--help"], standalone_mode=False)
     except Abort:
         sys.exit(130)
     except TyperException as error:
-        err.print(f"clickscape: {error.format_message()}", markup=False)
+        err.print(f"clickscape: {error.format_message()}")
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # who read our output has gone
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (or Python complains when it flushes)
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        err.print(f"clickscape: {error if isinstance(error, ClickscapeError) else describe(error)}")
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -44,7 +54,7 @@ def _show(other: Callable[..., None]) -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
         if issubclass(category, DeprecatedWarning):
-            err.print(f"clickscape: warning: {message}", markup=False)
+            err.print(f"clickscape: warning: {message}")
         else:
             other(message, category, *place, **more)
 

@@ -31,7 +31,7 @@ def demo(
         whole_loop.demo(out, world=world, seed=seed, scale=whole_loop.SCALES[scale], workers=workers)
     )
     for line in made.summary:
-        terminal.out.print(line, markup=False)
+        terminal.out.print(line)
     terminal.print_output(
         made.report, after=f"open {made.report} in a browser, then: clickscape generate {out} --out ads/"
     )
@@ -73,10 +73,10 @@ def ingest(
     made = terminal.run_with_progress(stage(shop, feed, workers=workers, options=options, matting=model))
     terminal.out.print(f"{len(made.products)} products")
     for line in made.report.lines():
-        terminal.out.print(line, markup=False)
+        terminal.out.print(line)
     for flag, names in flagged(made.products).items():
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        terminal.out.print(f"{len(names)} flagged {flag}: {shown}; look at their cut-outs", markup=False)
+        terminal.out.print(f"{len(names)} flagged {flag}: {shown}; look at their cut-outs")
     terminal.print_output(workspace / "catalog", after=f"clickscape generate {workspace} --out ads/")
 
 
@@ -141,8 +141,8 @@ def clicks(
         # Escapes of JSON's own, which every terminal can show.
         record = [json.dumps(json.loads(to_json(explanation.as_record())))] if as_json else None
         for line in record or map(terminal.printable, explanation.lines()):
-            terminal.out.print(line, markup=False)
+            terminal.out.print(line)
         return
     for line in manifest.result["summary"]:
-        terminal.out.print(line, markup=False)
+        terminal.out.print(line)
     terminal.print_output(shop.clicks, after=f"clickscape reward {workspace}")

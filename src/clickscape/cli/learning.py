@@ -69,7 +69,7 @@ def reward(
     settings = shop.settings.reward.model_copy(update={name: value for name, value in given.items() if value})
     manifest = terminal.run_with_progress(stage(shop, settings))
     for line in manifest.result["summary"]:
-        terminal.out.print(line, markup=False)
+        terminal.out.print(line)
     terminal.print_output(shop.models / "reward", after=f"clickscape optimize {workspace}")
 
 
@@ -83,7 +83,7 @@ def evaluate(
     from clickscape.stages import pairwise_list as stage
 
     for line in stage.summary(terminal.run_with_progress(stage.evaluate(pairs, model=model, image_dir=image_dir))):
-        terminal.out.print(line, markup=False)
+        terminal.out.print(line)
 
 
 @app.command(epilog="Example: clickscape convert --from caig downloaded/ --vision-tower clip/ --out models/prompt")
@@ -114,7 +114,7 @@ def merge(
     from clickscape.stages.merge import merge as stage
 
     made = terminal.run_with_progress(stage(adapter, out=out, base=base))
-    terminal.out.print(f"{made.parameters:,} weights on {made.base}", markup=False)
+    terminal.out.print(f"{made.parameters:,} weights on {made.base}")
     terminal.print_output(out, after=f'clickscape.vlm.load("{out}")')
 
 
@@ -142,5 +142,5 @@ def optimize(
         if not processes.is_main:
             return
     for line in manifest.result["summary"]:
-        terminal.out.print(line, markup=False)
+        terminal.out.print(line)
     terminal.print_output(shop.models / "prompt", after=f"clickscape generate {workspace} --out ads/")

@@ -65,7 +65,7 @@ def generate(
         )
     )
     for line in made.lines:
-        terminal.out.print(terminal.printable(line), markup=False)
+        terminal.out.print(terminal.printable(line))
     if not made.images:
         raise RenderError(f"{out}: no image was made; the lines above say why. Change the rules or the writer.")
     then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
@@ -91,7 +91,6 @@ def review(
         status = f"{creative.status}{', stale' if creative.creative_id in old else ''}"
         terminal.out.print(
             f"{status:<15} {terminal.printable(creative.creative_id)}  {terminal.printable(creative.description)}",
-            markup=False,
         )
     terminal.print_output(
         shop.creatives_path, after=f"clickscape export {workspace} --placement 'meta-*' --approved-only --out exports/"
@@ -106,7 +105,7 @@ def refresh(workspace: Folder) -> None:
 
     shop = Workspace.open(workspace)
     for line in terminal.run_with_progress(stage(shop)).lines:
-        terminal.out.print(line, markup=False)
+        terminal.out.print(line)
     terminal.print_output(shop.creatives_path, after=f"clickscape review {workspace} --approve-all")
 
 
@@ -122,8 +121,8 @@ def placements(
         free = " ".join(f"{share:.0%}" for share in edges)
         limits = f"{one.width} x {one.height}, {one.max_bytes:,} bytes, {', '.join(one.formats)}"
         text = "" if one.allows_text else ", no text"
-        terminal.out.print(f"{one.name:<26} {limits}{text}, free edges {free}", markup=False)
-        terminal.out.print(f"{'':<26} {one.checked}: {one.source}", markup=False)
+        terminal.out.print(f"{one.name:<26} {limits}{text}, free edges {free}")
+        terminal.out.print(f"{'':<26} {one.checked}: {one.source}")
 
 
 @app.command(epilog="Example: clickscape export my-shop --placement meta-feed --approved-only --out exports/")
@@ -157,7 +156,7 @@ def export(
         )
     )
     for line in made.lines():
-        terminal.out.print(line, markup=False)
+        terminal.out.print(line)
     if not made.files:
         raise RenderError(f"{out}: no file was exported; the lines above say why. Approve or draw other creatives.")
     terminal.print_output(out / "manifest.json", after=f"clickscape inspect {out}/*/*")
@@ -176,9 +175,7 @@ def score(
     for place, (path, ranked) in enumerate(stage(Workspace.open(workspace), product, images), start=1):
         value = ranked.score
         note = "  (not enough evidence that it beats the next)" if ranked.ahead is False else ""
-        terminal.out.print(
-            f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}{note}", markup=False
-        )
+        terminal.out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}{note}")
 
 
 @app.command(epilog="Example: clickscape explain my-shop --creative A-17-1")
@@ -201,14 +198,14 @@ def explain(
 
         found = explain_elements(shop, category=category)
         for line in found.lines:
-            terminal.out.print(terminal.printable(line), markup=False)
+            terminal.out.print(terminal.printable(line))
         terminal.print_output(found.table, after=f"clickscape generate {workspace} --out ads/")
         return
     from clickscape.stages.explain import explain_creative
 
     made = terminal.run_with_progress(explain_creative(shop, creative))
     for line in made.lines():
-        terminal.out.print(terminal.printable(line), markup=False)
+        terminal.out.print(terminal.printable(line))
     terminal.print_output(made.picture, after=f"clickscape explain {workspace} --elements")
 
 
@@ -226,19 +223,17 @@ def inspect(files: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP 
         try:
             found = stage(path)
         except ClickscapeError as error:
-            terminal.err.print(f"clickscape: {error}", markup=False)
+            terminal.err.print(f"clickscape: {error}")
             code = 2
             continue
         if found is None:
-            terminal.out.print(
-                f"{path}: no provenance of clickscape: made elsewhere, or its metadata was removed", markup=False
-            )
+            terminal.out.print(f"{path}: no provenance of clickscape: made elsewhere, or its metadata was removed")
         else:
             state = "ALTERED since clickscape wrote it" if found.altered else "unaltered"
-            terminal.out.print(f"{path}: {found.format}, {state}", markup=False)
+            terminal.out.print(f"{path}: {found.format}, {state}")
             for key, value in asdict(found.provenance).items():
                 if value not in (None, ""):
-                    terminal.out.print(f"  {key:<12} {terminal.printable(str(value))}", markup=False)
+                    terminal.out.print(f"  {key:<12} {terminal.printable(str(value))}")
         if found is None or found.altered:
             code = max(code, 1)
     raise typer.Exit(code)

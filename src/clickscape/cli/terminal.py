@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 import typer.core
@@ -32,14 +32,26 @@ SkipBadRows = Annotated[
     typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of stopping at the first."),
 ]
 app = typer.Typer(
-    help="Turn a product catalog and its click logs into advertising images that people click.",
+    help="Turn a product catalog and its click logs into advertising images that people click. "
+    "With --debug, an error shows where in the code it arose.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class PlainConsole(Console):
+    """A console that obeys no text: control characters are escaped, and brackets are no markup."""
+
+    def print(self, *parts: Any, **options: Any) -> None:
+        """Print texts, and what rich draws, as they are."""
+        escaped = (errors.printable(part) if isinstance(part, str) else part for part in parts)
+        super().print(*escaped, **{**options, "markup": False})
+
+
+out = PlainConsole(highlight=False, soft_wrap=True)
+err = PlainConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def escape_missing_letters() -> None:
@@ -56,8 +68,8 @@ def printable(text: str) -> str:
 
 def print_output(path: Path, *, after: str) -> None:
     """Print the path that a command wrote and the command to run next."""
-    out.print(f"made {path}", markup=False)
-    out.print(f"next: {after}", markup=False)
+    out.print(f"made {path}")
+    out.print(f"next: {after}")
 
 
 def run_with_progress(stage: Stage[Result]) -> Result:
@@ -86,6 +98,6 @@ def _plain_lines() -> Callable[[Progress], None]:
         if printed.get(progress.stage) != tenth:
             printed[progress.stage] = tenth
             note = f"  {printable(progress.note)}" if progress.note else ""
-            err.print(f"{progress.stage}: {progress.done} of {progress.total}{note}", markup=False)
+            err.print(f"{progress.stage}: {progress.done} of {progress.total}{note}")
 
     return show_progress

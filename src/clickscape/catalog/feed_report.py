@@ -18,6 +18,7 @@ Kind = Literal[
     "photo left out",
 ]
 SHOWN = 5  # places that a report names for each kind
+MOST_SKIPPED = 10_000  # rows left out that a report names; a feed may have any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +41,32 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class FeedReport:
-    """Number of products read, their warnings (of every kind: how many, and the first few), and the rows left out."""
+    """Number of products read, their warnings (of every kind: how many, and the first few), and the rows left out.
+
+    unlisted: rows left out beyond the first `MOST_SKIPPED`.
+    """
 
     products: int = 0
     counts: dict[Kind, int] = field(default_factory=dict)
     first: dict[Kind, tuple[FeedWarning, ...]] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
+    unlisted: int = 0
+
+    @property
+    def left_out(self) -> tuple[Skipped, ...]:
+        """What was left out, for people to read: the last entry may stand for all further ones."""
+        rest = Skipped(f"{self.unlisted:,} further rows", f"after {MOST_SKIPPED:,} that are listed")
+        return (*self.skipped, rest) if self.unlisted else self.skipped
 
     def lines(self) -> Iterator[str]:
         """Yield the report as text, a line for each kind and for each row that was left out."""
-        rows = self.products + len(self.skipped)
+        rows = self.products + len(self.skipped) + self.unlisted
         for kind, count in sorted(self.counts.items(), key=lambda pair: -pair[1]):
             first = self.first[kind]
             places = ", ".join(f"{one.place} ({one.detail})" if one.detail else one.place for one in first)
             more = ", …" if count > len(first) else ""
             yield f"{kind}: {count} of {rows} rows, {places}{more}"
-        for one in self.skipped:
+        for one in self.left_out:
             yield f"left out, {one.place}: {one.reason}"
 
 
@@ -67,6 +78,7 @@ class FeedReportBuilder:
         self._counts: dict[Kind, int] = {}
         self._first: dict[Kind, list[FeedWarning]] = {}
         self._skipped: list[Skipped] = []
+        self._unlisted = 0
 
     def add_product(self, *warnings: FeedWarning) -> None:
         """Count one product and its warnings."""
@@ -83,9 +95,12 @@ class FeedReportBuilder:
 
     def add_skipped(self, place: str, reason: str) -> None:
         """Add a row that was left out."""
-        self._skipped.append(Skipped(place, reason))
+        if len(self._skipped) < MOST_SKIPPED:
+            self._skipped.append(Skipped(place, reason))
+        else:
+            self._unlisted += 1
 
     def build(self) -> FeedReport:
         """Return the report of everything added so far."""
         first = {kind: tuple(found) for kind, found in self._first.items()}
-        return FeedReport(self._products, dict(self._counts), first, tuple(self._skipped))
+        return FeedReport(self._products, dict(self._counts), first, tuple(self._skipped), self._unlisted)

@@ -23,6 +23,7 @@ from clickscape.catalog.seen_ids import SeenIds
 from clickscape.errors import FeedError
 from clickscape.types import Product
 
+MOST_ROWS = 10_000_000
 _PARENTS = 2  # how far above the paper's JSON list its image paths may start
 _MERCHANTS = frozenset({"google-xml", "google-tsv", "meta", "shopify"})
 
@@ -93,6 +94,8 @@ def iterate(
     found = 0
     for row in FORMATS[name](path):
         found += 1
+        if found > MOST_ROWS:
+            raise FeedError(f"{path}, {row.place}: over {MOST_ROWS:,} rows. Split the catalog.")
         place = f"{path}, {row.place}"
         try:
             if row.problem:

@@ -102,7 +102,7 @@ def generate(
             catalog, cache=inside(out, "remote"), folder=inside(out, "cutouts"), options=options, matting=matting
         )
         made = yield from _generate(None, loaded.products, Settings(), parts, out=out, brand_options=brand_options)
-        return replace(made, skipped=loaded.report.skipped)
+        return replace(made, skipped=loaded.report.left_out)
     if matting is not None or (options is not None and options != FeedOptions()):
         raise ConfigError(
             "--format, --allow-remote, --skip-bad-rows and --matting are for a --catalog; a workspace has its cut-outs"

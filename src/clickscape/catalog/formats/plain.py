@@ -9,14 +9,20 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clickscape.catalog.formats import delimited, merchant, shopify
 from clickscape.catalog.formats.lines import Lines, open_text, text_problem
 from clickscape.catalog.formats.row import Row, Unit, Unreadable, fail, parse_json, shown, spelled
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 ID, IMAGE = ("product_id", "id"), ("image", "image_link")
 CAPTION = ("title", "new_caption")  # the paper's lists call the title new_caption
 LONGEST_LINE = 4_000_000  # characters of one JSON line
+LARGEST_ROWS, LARGEST_TABLE = 64_000_000, 16_000_000_000  # bytes, unpacked, of _ROWS rows of Parquet and of all
+_ROWS = 64  # of Parquet in memory at a time
 LARGEST_LIST = 256_000_000  # bytes of a JSON list, which takes about ten times as much memory
 
 
@@ -37,11 +43,32 @@ def read_parquet(path: Path) -> Iterator[Row]:
         with pq.ParquetFile(path) as file:
             _check_columns([spelled(name) for name in file.schema_arrow.names], str(path))
             numbers = itertools.count(1)
-            for batch in file.iter_batches(batch_size=4096):
+            unpacked = 0
+            for batch in file.iter_batches(batch_size=_ROWS):  # a few kilobytes of Parquet may hold any number of rows
+                size = sum(map(_bytes, batch.columns))
+                unpacked += size
+                if size > LARGEST_ROWS or unpacked > LARGEST_TABLE:
+                    at = f"{path}, row {next(numbers)}"
+                    fail(
+                        at, f"over {LARGEST_ROWS:,} bytes in {_ROWS} rows, or {LARGEST_TABLE:,} in all. Split the table"
+                    )
                 for row in batch.to_pylist():
                     yield _canonical(_row("row", next(numbers), row))
     except (pa.ArrowException, OSError, ValueError) as error:
         fail(str(path), f"not a readable Parquet file ({str(error).splitlines()[0][:100]}). Write it again", error)
+
+
+def _bytes(column: pa.Array) -> int:
+    """Bytes of a column as values, at most; one that names its values by number may be far smaller than they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return LARGEST_ROWS + 1 if "dictionary" in str(column.type) else column.nbytes
+    values = column.dictionary
+    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    longest = (pc.max(pc.binary_length(values)).as_py() or 0) if is_text else values.nbytes
+    return column.indices.nbytes + len(column) * longest
 
 
 def read_json(path: Path) -> Iterator[Row]:

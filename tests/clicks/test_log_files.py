@@ -83,6 +83,29 @@ def test_a_broken_csv_names_file_line_and_what_is_wrong(workspace: Workspace, na
     assert "\n" not in str(caught.value)
 
 
+def test_columns_without_a_name_or_of_no_use_may_repeat(workspace: Workspace) -> None:
+    write_csv(workspace, HEAD.strip() + ",,,note,note,filename\n1,impression,d1,a,p,1,,,x,y,z\n")
+    assert counted(workspace, "log.csv") == {"a": (1, 0)}
+
+
+@pytest.mark.parametrize("line", ["null", "5", "[]", '"text"', "", "nonsense"])
+def test_a_line_of_json_lines_that_is_no_object_is_refused_or_empty(workspace: Workspace, line: str) -> None:
+    (workspace.path / "log.jsonl").write_text(f"{json.dumps(impression(1))}\n{line}\n")
+    if line:
+        with pytest.raises(LogError, match=r"log\.jsonl(, line 2: not a JSON object|: event None .* lacks an id)"):
+            counted(workspace, "log.jsonl")
+    else:
+        assert counted(workspace, "log.jsonl") == {"a": (1, 0)}
+
+
+def test_a_csv_that_is_not_utf_8_is_named_with_its_line(workspace: Workspace) -> None:
+    (workspace.path / "log.csv").write_bytes(
+        (HEAD + "1,impression,d1,a,p,1\n2,impression,caf\xe9,a,p,1\n").encode("latin-1")
+    )
+    with pytest.raises(LogError, match=r"log\.csv, line 3: not UTF-8 text"):
+        counted(workspace, "log.csv")
+
+
 def test_files_whose_columns_stand_in_another_order_or_are_split_otherwise_are_one_log(workspace: Workspace) -> None:
     write_csv(workspace, HEAD + "1,impression,d1,a,p,1\n", "1.csv")
     write_csv(workspace, "product_id;creative_id;decision_id;Kind; EVENT_ID;position\np;b;d2;impression;2;1\n", "2.csv")

@@ -18,6 +18,7 @@ from clickscape.errors import LogError
 KINDS = ("impression", "click", "conversion")
 _REQUIRED = ("event_id", "kind", "decision_id", "creative_id", "product_id")
 _CONTENT = ("kind", "decision_id", "creative_id", "product_id", "position")
+_LONGEST = 100  # characters of a value in a message
 _COUNT_IDS = ("creative_id", "product_id")
 
 
@@ -231,7 +232,7 @@ def _refuse(offenders: ibis.Table, message: str, *, where: str) -> None:
     }
     rows = offenders.mutate(**years).limit(1).to_pyarrow().to_pylist()
     if rows:
-        raise LogError(f"{rows[0].get('filename', where)}: {message.format(**rows[0])}")
+        raise LogError(f"{rows[0].get('filename', where)}: {message.format(**_short(rows[0]))}")
 
 
 def _refuse_creative(offenders: ibis.Table, message: str, where: str, events: ibis.Table | None) -> None:
@@ -243,4 +244,12 @@ def _refuse_creative(offenders: ibis.Table, message: str, where: str, events: ib
             file=lambda table: table.filename.min()
         )
         where = files.to_pyarrow()["file"][0].as_py()
-    raise LogError(f"{where}: {message.format(**rows[0])}")
+    raise LogError(f"{where}: {message.format(**_short(rows[0]))}")
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a row for a message, long texts cut."""
+    return {
+        name: f"{value[:_LONGEST]}…" if isinstance(value, str) and len(value) > _LONGEST else value
+        for name, value in row.items()
+    }

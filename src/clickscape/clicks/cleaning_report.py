@@ -51,7 +51,7 @@ class CleaningReport:
         """Return one sentence for every rule that applied to an event."""
         found = {name: getattr(self, name) for name in _LINES}
         busiest = (
-            f", most of {self.busiest_bot!r}; a placeholder for visitors nobody knows is no user: leave it empty"
+            f", most of {self.busiest_bot[:100]!r}; a placeholder for visitors nobody knows is no user: leave it empty"
             if self.busiest_bot is not None
             else ""
         )
@@ -64,7 +64,7 @@ class CleaningReport:
         causes = {
             "in the future": self.future,
             "received too late": self.late,
-            f"of users too busy to be people, most of {self.busiest_bot!r}": self.bot_events,
+            f"of users too busy to be people, most of {(self.busiest_bot or '')[:100]!r}": self.bot_events,
         }
         return ", ".join(f"{number:,} {cause}" for cause, number in causes.items() if number)
 

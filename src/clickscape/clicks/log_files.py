@@ -26,6 +26,7 @@ FILE = "clickscape_file"
 """The column of a part that says which file a row is in; a log may have a column `filename` of its own."""
 
 _BLOCK = 1 << 20
+_LONGEST = 100  # characters of a name in a message
 _HEADER = 1 << 20  # characters of a header line, at most
 _DELIMITERS = ",;\t|"
 
@@ -114,25 +115,25 @@ def _parquet(file: Path) -> list[tuple[str, str]]:
 
 def _csv_layout(file: Path, wanted: frozenset[str]) -> _Layout:
     """The header's columns under the delimiter that finds most of the wanted ones in it."""
+    with file.open("rb") as stream:
+        start = stream.readline(_HEADER).splitlines()
     try:
-        with file.open(encoding="utf-8-sig") as stream:
-            line = stream.readline(_HEADER).rstrip("\n")
+        line = start[0].decode("utf-8-sig") if start else ""
     except UnicodeDecodeError:
-        raise LogError(f"{file}: not UTF-8 text. Save it as CSV in UTF-8.") from None
-    if not line:
+        raise LogError(f"{file}, line 1: not UTF-8 text. Save it as CSV in UTF-8.") from None
+    if not line.strip():
         raise LogError(f"{file}: its first line is empty, expected the names of the columns. Export it again.")
     delimiters = _DELIMITERS if file.suffix.lower() == ".csv" else "\t" + _DELIMITERS
-    rows = [(next(csv.reader([line], delimiter=delimiter)), delimiter) for delimiter in delimiters]
+    try:
+        rows = [(next(csv.reader([line], delimiter=delimiter)), delimiter) for delimiter in delimiters]
+    except csv.Error as error:
+        raise LogError(f"{file}, line 1: not the names of columns ({error}). Export it again.") from None
     names, delimiter = max(rows, key=lambda row: (sum(_known(name, wanted) for name in row[0]), len(row[0])))
-    if len({name.casefold() for name in names}) < len(names):
-        twice = next(
-            one for one, other in pairwise(sorted(names, key=str.casefold)) if one.casefold() == other.casefold()
-        )
-        raise LogError(f"{file}: column {twice!r} is there twice. Delete or rename one of them.")
+    columns = tuple((name if _known(name, wanted) else f"\x1f{number}", "") for number, name in enumerate(names))
     strict = not _has_mixed_ends(file)
     if not strict:  # DuckDB reads mixed line ends only in a mode in which it drops surplus fields in silence
         _check_csv(file, delimiter)
-    return _Layout(tuple((name, "") for name in names), delimiter=delimiter, strict=strict)
+    return _Layout(columns, delimiter=delimiter, strict=strict)
 
 
 def _has_mixed_ends(file: Path) -> bool:
@@ -160,9 +161,22 @@ def _check_csv(file: Path, delimiter: str) -> None:
                     )
                 start = rows.line_num + 1
         except csv.Error as error:
-            raise LogError(f"{file}, line {start}: a quote is not closed ({error}). Export the file again.") from None
+            raise LogError(
+                f"{file}, line {start}: a quote is not closed, or a field is too long ({error}). Export it again."
+            ) from None
         except UnicodeDecodeError:
-            raise LogError(f"{file}, after line {start}: not UTF-8 text. Save it as CSV in UTF-8.") from None
+            raise LogError(f"{file}, line {_undecodable(file)}: not UTF-8 text. Save it as CSV in UTF-8.") from None
+
+
+def _undecodable(file: Path) -> int:
+    """The first line that is not UTF-8."""
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _json_keys(files: tuple[Path, ...], *, connection: Any, ids: frozenset[str]) -> Mapping[str, set[str]]:
@@ -191,14 +205,14 @@ def _check_json(file: Path, ids: frozenset[str]) -> None:
                 continue
             where = f"{file}, line {number}"
             try:
-                pairs = json.loads(line, object_pairs_hook=list)
+                pairs = json.loads(line, object_pairs_hook=tuple)
             except ValueError as error:
                 raise LogError(f"{where}: not a JSON object ({error}). Correct it, or export the file again.") from None
-            if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+            if not isinstance(pairs, tuple):
                 raise LogError(f"{where}: not a JSON object. Write one event, {{…}}, a line.")
             names = [name for name, _ in pairs]
             if twice := [name for name in names if names.count(name) > 1]:
-                raise LogError(f"{where}: the key {twice[0]!r} is there twice. Delete one of them.")
+                raise LogError(f"{where}: the key {twice[0][:_LONGEST]!r} is there twice. Delete one of them.")
             for name, value in pairs:
                 if name in ids and isinstance(value, float):
                     raise LogError(

@@ -26,6 +26,7 @@ from clickscape.clicks.spelling import in_known_spelling
 from clickscape.config import ClicksConfig
 from clickscape.errors import ClickscapeError, ConfigError, LogError
 
+_LONGEST = 500  # characters of an engine's own message
 _KEYS = ("creative_id", "product_id", "position")
 
 
@@ -149,7 +150,7 @@ def _reading(location: LogLocation, names: Mapping[str, str]) -> Iterator[None]:
         raise
     except (duckdb.Error, ibis.common.exceptions.IbisError, pa.ArrowException) as error:
         log_files.explain(location.files, wanted=sources.wanted_columns(names), ids=sources.id_columns(names))
-        said = type(error).__name__ if not location.files else str(error).strip().splitlines()[0]
+        said = type(error).__name__ if not location.files else str(error).strip().splitlines()[0][:_LONGEST]
     except Exception as error:
         if location.files:
             raise

@@ -64,9 +64,10 @@ def test_files_that_are_not_read_are_named_and_those_of_spark_are_not(workspace:
         path = workspace.events_folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("no log")
+    (workspace.events_folder / "empty.csv").touch()
     summary = run(clicks(workspace, ClicksConfig())).result["summary"]
     (line,) = [line for line in summary if "not read" in line]
-    assert "'README', 'day=1/b.csv.bak'; files of a log end in .parquet, .csv" in line
+    assert "'README', 'day=1/b.csv.bak', 'empty.csv'. Files of a log are not empty and end in .parquet, .csv" in line
     (workspace.events_folder / "a.parquet").rename(workspace.events_folder / "a.pq")
     with pytest.raises(LogError, match=r"events: no file of a log. It holds 'README'"):
         counted(workspace)

@@ -70,7 +70,8 @@ BROKEN = {
     "cut off in quotes": (HEAD + '1,impression,d1,a,p,1\n2,"impression,d2,a,p,1\n', r"line 3: a quote is not closed"),
     "after a field of two lines": (HEAD + '"1\n1",impression,d1,a,p,1\n2,x\n', r"line 4: 2 fields, but 6 columns"),
     "a column twice": ("event_id,kind,decision_id,creative_id,product_id,Kind\n", r"column 'kind' is there twice"),
-    "empty": ("", "its first line is empty, expected the names"),
+    "no names": ("\n" + HEAD, "its first line is empty, expected the names"),
+    "empty": ("", r"no file of a log\. It holds 'log\.csv'\. Files of a log are not empty"),
 }
 
 

@@ -71,6 +71,8 @@ def test_numbers_of_any_unit_are_times(workspace: Workspace, unit: int, kind: ty
     log = read_log(workspace, by=("day",))
     assert [(row["day"], row["clicks"]) for row in log.counts.to_pyarrow().to_pylist()] == [(NOON.date(), 1)]
     assert log.newest == _SECONDS
+    assert log.cleaning is not None
+    assert log.cleaning.lines()[0].startswith("2 times are numbers: read as seconds, or as milli-")
 
 
 WRONG = {
@@ -92,6 +94,13 @@ def test_times_in_a_wrong_unit_are_refused_with_their_year(workspace: Workspace,
         write_table(workspace, table)
         with pytest.raises(LogError, match=rf"the {column} of event 'e1' is in the year \d+; a log lies between"):
             read_log(workspace)
+
+
+@pytest.mark.parametrize("day", ["1970-01-21", "2100-01-01"])
+def test_a_day_of_counts_far_from_now_is_refused(workspace: Workspace, day: str) -> None:
+    write_parquet(workspace.counts_path, [{**COUNT, "day": "2026-03-01"}, {**COUNT, "day": day}])
+    with pytest.raises(LogError, match=rf"'a' was shown on {day}; a log lies between 2000 and 2100"):
+        read_log(workspace)
 
 
 def write_table(workspace: Workspace, table: pa.Table) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import ibis
@@ -11,7 +11,7 @@ import ibis
 from clickscape.clicks import cleaning
 from clickscape.clicks.cleaning import UNMATCHED, Cleaned
 from clickscape.clicks.cleaning_report import CleaningReport
-from clickscape.clicks.values import EARLIEST, LATEST
+from clickscape.clicks.values import EARLIEST, LATEST, is_number
 from clickscape.config import ClicksConfig
 from clickscape.errors import LogError
 
@@ -28,13 +28,15 @@ def check_events(
     """Refuse nulls, unknown kinds, bad positions and impossible times; return what one pass over the log counts.
 
     That is: rows; and, where the log has the columns, with_position, late, future, late_clicks, future_clicks,
-    respelled (events with an id in another Unicode form) and newest (seconds since 1970).
+    respelled (events with an id in another Unicode form), epochs (events whose time is a number) and newest (seconds
+    since 1970).
     """
     faults = _faults(events)
     known = {"late": cleaning.is_late(events, config), "future": cleaning.is_future(events, config, now)}
     known = {name: flag for name, flag in known.items() if flag is not None}
     known |= {f"{name}_clicks": flag & (events.kind == "click") for name, flag in known.items()}
     known |= {"respelled": events.respelled} if "respelled" in events.columns else {}
+    known |= {"epochs": is_number(events.given_at)} if "given_at" in events.columns else {}
     facts = (
         events.aggregate(
             rows=events.count(),
@@ -159,6 +161,12 @@ def check_numbers(counts: ibis.Table, *, where: str) -> None:
         _refuse(
             counts.filter(counts[name].isnull()),
             f"creative {{creative_id!r}} has no {name}, or no whole number there: {{given_{name}!r}}. Correct it.",
+            where=where,
+        )
+    if "day" in counts.columns:
+        _refuse(
+            counts.filter((counts.day < date(2000, 1, 1)) | (counts.day >= date(2100, 1, 1))),
+            "creative {creative_id!r} was shown on {day}; a log lies between 2000 and 2100. Correct the day.",
             where=where,
         )
     if "given_position" in counts.columns:

@@ -11,6 +11,8 @@ import numpy as np
 from clickscape.clicks.cleaning import EARLY, EXPIRED, REPEATED, UNMATCHED, Cleaned
 
 _LINES = {
+    "epochs": "{:,} times are numbers: read as seconds, or as milli-, micro- or nanoseconds, since 1970, as their size "
+    "says",
     "respelled": "{:,} events have ids whose accents are encoded in two characters: read as those with one",
     "duplicates": "{:,} events were logged again under the same id: each counts once",
     "relogged": "{:,} impressions were logged again under a new id (same decision, creative, position, user): each "
@@ -32,6 +34,7 @@ class CleaningReport:
     """Numbers of events, or of clicks or users where the name says so; None where the log lacks the column."""
 
     events: int
+    epochs: int | None
     respelled: int | None
     duplicates: int
     relogged: int
@@ -90,6 +93,7 @@ def report_cleaning(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: in
             busiest = theirs.order_by([ibis.desc("rows"), "user_key"]).limit(1).to_pyarrow()["user_key"][0].as_py()
     return CleaningReport(
         events=facts["rows"],
+        epochs=facts.get("epochs"),
         respelled=facts.get("respelled"),
         duplicates=again["rows"] - again["ids"],
         relogged=_row(cleaned.relogged.aggregate(rows=lambda t: t.count()))["rows"],

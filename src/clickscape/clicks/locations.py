@@ -21,6 +21,8 @@ from clickscape.errors import LogError
 ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 """Endings of the files that a log may have, in small or capital letters."""
 
+LOG_FILES = f"Files of a log are not empty and end in {', '.join(ENDINGS)}"
+
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _BOOKKEEPING = re.compile(r"\.|_(SUCCESS|committed|started|metadata|common_metadata|temporary)")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -114,14 +116,19 @@ def _files(paths: Iterable[Path], *, root: Path, shown: Path) -> LogLocation:
     unread = set()
     below = {file for path in paths for file in (_below(path) if path.is_dir() else [path])}
     for path in sorted(below):
-        if path.is_file() and path.suffix.lower() in ENDINGS:
+        # writers leave empty parts, but a Parquet file without a byte is a torn one
+        if (
+            path.is_file()
+            and path.suffix.lower() in ENDINGS
+            and (path.stat().st_size or path.suffix.lower() == ENDINGS[0])
+        ):
             found = path.stat()
             files.setdefault((found.st_dev, found.st_ino), path)
         else:
             unread.add(path)
     if not files:
         found_instead = f" It holds {min(unread).name!r}." if unread else ""
-        raise LogError(f"{shown}: no file of a log.{found_instead} Log files end in {', '.join(ENDINGS)}.")
+        raise LogError(f"{shown}: no file of a log.{found_instead} {LOG_FILES}.")
     kinds = {path.suffix.lower() for path in files.values()}
     if len(kinds) > 1:
         raise LogError(f"{root}: files of several kinds ({', '.join(sorted(kinds))}). Name one kind.")

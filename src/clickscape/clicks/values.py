@@ -85,6 +85,11 @@ def day(column: Any, *, where: str) -> Any:
     return column.cast("date")
 
 
+def is_number(text: Any) -> Any:
+    """Return whether the text of a time is a number, for which `seconds` finds the unit."""
+    return text.re_search(r"^ *[0-9][0-9.e+]*$")
+
+
 def portable_seconds(time: Any) -> Any:
     """Return a timestamp, or a text of one, as whole seconds since 1970: engines differ in how they cast a fraction."""
     if time.type().is_string():

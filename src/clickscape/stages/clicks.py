@@ -14,7 +14,7 @@ from clickscape import clicks as click_room
 from clickscape.clicks import ctr, locations, logs, pairs
 from clickscape.clicks.cells import STRATA, Stratum
 from clickscape.clicks.cleaning_report import CleaningReport
-from clickscape.clicks.locations import ENDINGS, LogLocation
+from clickscape.clicks.locations import LOG_FILES, LogLocation
 from clickscape.clicks.logs import Log
 from clickscape.clicks.report import ClickReport
 from clickscape.config import ClicksConfig
@@ -128,7 +128,7 @@ def _unread(location: LogLocation) -> list[str]:
     if not names:
         return []
     listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else "")
-    return [f"not read below {location.root}: {listed}; files of a log end in {', '.join(ENDINGS)}"]
+    return [f"not read below {location.root}: {listed}. {LOG_FILES}"]
 
 
 def _figures(report: ClickReport) -> dict[str, object]:

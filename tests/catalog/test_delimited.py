@@ -123,7 +123,8 @@ def test_a_line_break_in_quotes_is_no_new_row(shop: Path) -> None:
 def test_an_unclosed_quotation_mark_takes_no_other_row_with_it(shop: Path) -> None:
     text = 'id,title,image\n1,"Mug, large,a.png\n2,Cup,b.png\n3,"Plate",c.png\n4,"Bowl,c.png\n'
     bad, *good = feeds.iterate(_write(shop, text), skip_bad_rows=True)
-    assert (bad.place, bad.problem) == ("line 2", "a quotation mark opens and never closes. Close or remove it.")
+    remedy = "a quotation mark opens and never closes. Close or remove it; the row begins with '1'."
+    assert (bad.place, bad.problem) == ("line 2", remedy)
     assert [row.product and row.product.title for row in good] == ["Cup", "Plate", '"Bowl']
 
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from clickscape.catalog.formats.lines import Lines, open_text, text_problem
-from clickscape.catalog.formats.row import Row, fail, spelled
+from clickscape.catalog.formats.row import Row, fail, shown, spelled
 
 LONGEST_LINE = 1_000_000  # characters; a file without line ends must not fill the memory
 
@@ -92,7 +92,7 @@ def _record(lines: Lines, delimiter: str, *, width: int) -> tuple[list[str], str
     if not problem and width and any(map(str.strip, cells[width:])):
         unclosed = "a quotation mark opens and never closes. Close or remove it"
         many = f"more than {width} fields. Put quotes around texts with commas"
-        problem = unclosed if opened and whole is None else many
+        problem = f"{unclosed if opened and whole is None else many}; the row begins with {shown(cells[0])}"
     return cells, problem
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -98,3 +99,78 @@ def test_an_adapter_is_lora_and_nothing_else(
         adapter.merge(tmp_path / "adapter", base=checkpoint)
     assert "\n" not in str(caught.value)
     assert not marker.exists()
+
+
+TEXT, CONFIG, INDEX = "text_config", "config.json", "model.safetensors.index.json"
+MANY = {str(number): {"content": f"<{number}>"} for number in range(200_000)}
+ODD: dict[str, tuple[str, dict[str, Any], str]] = {
+    "ten million layers": (CONFIG, {TEXT: {"num_hidden_layers": 10**7}}, "num_hidden_layers is 10000000"),
+    "twenty thousand layers": (CONFIG, {TEXT: {"num_hidden_layers": 20_000}}, "more than 20,000 parts"),
+    "ten million labels": (CONFIG, {"num_labels": 10**7}, "num_labels is 10000000"),
+    "wider than its files": (CONFIG, {TEXT: {"hidden_size": 2**20}}, "more weights than its files hold"),
+    "a word list larger than its files": (CONFIG, {TEXT: {"vocab_size": 2**25}}, "more weights than its files hold"),
+    "positions": (CONFIG, {TEXT: {"max_position_embeddings": 10**12}}, "max_position_embeddings is"),
+    "pictures of a million": (CONFIG, {"vision_config": {"image_size": 2**21}}, "more weights than its files hold"),
+    "image tokens": ("processor_config.json", {"num_additional_image_tokens": 10**9}, "num_additional_image_tokens is"),
+    "code of the hub": (CONFIG, {"attn_implementation": "evil/attention"}, "names code of the hub"),
+    "a type nobody knows": (CONFIG, {"model_type": "unheard_of"}, "cannot be opened"),
+    "words for numbers": (CONFIG, {TEXT: {"num_hidden_layers": "two"}}, "cannot be opened"),
+    "a negative number": (CONFIG, {TEXT: {"num_attention_heads": -4}}, "cannot be opened"),
+    "a list for a section": (CONFIG, {TEXT: [1, 2]}, "cannot be opened"),
+    "many added tokens": ("tokenizer_config.json", {"added_tokens_decoder": MANY}, "200,000 added tokens"),
+    "a token without a row": (
+        "tokenizer_config.json", {"added_tokens_decoder": {"9999": {"content": "<new>"}}}, "numbers words up to",
+    ),
+    "a shard elsewhere": (INDEX, {"weight_map": {"a": "../out.safetensors"}}, "names a file outside"),
+    "a shard by its full path": (INDEX, {"weight_map": {"a": "/etc/passwd"}}, "names a file outside"),
+    "a shard that is missing": (INDEX, {"weight_map": {"a": "b.safetensors"}}, "b.safetensors: missing, but"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_a_folder_that_asks_for_too_much_or_makes_no_sense_is_one_line(checkpoint: Path, case: str) -> None:
+    name, changed, message = ODD[case]
+    now = json.loads((checkpoint / name).read_text()) if (checkpoint / name).exists() else {}
+    for key, value in changed.items():
+        whole = {**now[key], **value} if isinstance(value, dict) and isinstance(now.get(key), dict) else value
+        edit(checkpoint / name, **{key: whole})
+    if "shard" in case:
+        (checkpoint.parent / "out.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=message) as caught:
+        models.load(checkpoint)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2_000_000, (
+        "kilobytes; refused before it is made"
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("processor_config.json", "cannot be opened|chat template"),
+        ("tokenizer.json", "cannot be opened"),
+        ("chat_template.jinja", "chat template of the checkpoint cannot be used: there is none"),
+        ("config.json", "cannot be opened"),
+    ],
+)
+def test_a_folder_that_lacks_a_file_is_one_line(checkpoint: Path, missing: str, message: str) -> None:
+    (checkpoint / missing).unlink()
+    with pytest.raises(ModelError, match=message) as caught:
+        models.load(checkpoint)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("template", ["{{ 'a' * 10**10 }}", "{% for m in messages %}{{ m.content }}{% endfor %}"])
+def test_a_chat_template_of_no_use_is_found_out_when_the_model_is_opened(checkpoint: Path, template: str) -> None:
+    (checkpoint / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelError, match="chat template of the checkpoint cannot be used"):
+        models.load(checkpoint)
+
+
+def test_a_backbone_and_an_encoder_are_bounded_like_a_writer(checkpoint: Path) -> None:
+    for model_type in ("llava", "siglip"):
+        edit(checkpoint / "config.json", model_type=model_type, num_labels=10**9)
+        with pytest.raises(ModelError, match="num_labels is 1000000000"):
+            open_backbone(checkpoint)

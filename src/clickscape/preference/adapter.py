@@ -27,6 +27,7 @@ from peft import (
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from clickscape.compute.checkpoint import check_folder, opening
 from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError, first_line
 from clickscape.vlm import model as vlm_model
@@ -98,6 +99,7 @@ def merge(folder: Path, *, base: str | os.PathLike[str] | None = None) -> Vision
     """
     if not (folder / SETTINGS).exists() or not (folder / WEIGHTS).exists():
         raise ModelError(f"{folder}: no LoRA adapter here. Name a folder with {SETTINGS} and {WEIGHTS}.")
+    check_folder(folder)
     settings = _settings(folder)
     read_tensors(folder / WEIGHTS)
     named = base or settings.base_model_name_or_path
@@ -105,7 +107,7 @@ def merge(folder: Path, *, base: str | os.PathLike[str] | None = None) -> Vision
         raise ModelError(f"{folder / SETTINGS}: names no base model. Name it: --base FOLDER.")
     below = vlm_model.load(named, dtype="stored")
     try:
-        with warnings.catch_warnings(), _quiet():
+        with warnings.catch_warnings(), _quiet(), opening(folder):
             adapted = PeftModel(below.core, settings)
             found = adapted.load_adapter(folder, "default")
             if odd := [*found.missing_keys, *found.unexpected_keys]:

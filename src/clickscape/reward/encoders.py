@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from clickscape.compute.checkpoint import check_folder, opening
 from clickscape.compute.weights import check_filled, read_tensors
 from clickscape.errors import ModelError, first_line
 from clickscape.vlm import model as vlm_model
@@ -34,6 +35,9 @@ from clickscape.vlm.model import VisionLanguageModel
 
 PIXELS_FILE, WORDS_FILE = "preprocessor_config.json", "words.safetensors"
 TOKENIZER_FILE = "tokenizer_config.json"
+
+LARGEST_SIDE = 4_096
+"""Pixels of the side of a picture that an encoder may ask for."""
 
 _UNUSED = ("pooler.",)  # of the tower alone: heads look at patches
 
@@ -116,6 +120,7 @@ def open_backbone(name: str | os.PathLike[str], *, device: str = "cpu") -> Backb
     ModelError if there is no such model here, no safetensors in it, or no tokens of a square picture's patches.
     """
     folder, model_id = vlm_model.find(name, allow_download=False)
+    check_folder(folder)
     try:
         model_type = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
     except Exception:
@@ -125,7 +130,7 @@ def open_backbone(name: str | os.PathLike[str], *, device: str = "cpu") -> Backb
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
     try:
-        with vlm_model.without_bars():
+        with vlm_model.without_bars(), opening(folder):
             whole, report = AutoModel.from_pretrained(
                 folder,
                 output_loading_info=True,
@@ -192,6 +197,8 @@ def _pixels(folder: Path, tower: PreTrainedModel) -> Pixels:
     if isinstance(size, dict):
         size = size.get("shortest_edge") or size.get("height")
     patch = int(tower.config.patch_size)
+    if size is not None and int(size) > LARGEST_SIDE:
+        raise ValueError(f"{PIXELS_FILE} asks for pictures of {size} pixels, at most {LARGEST_SIDE}")
     if size is None:  # pictures of any shape: as many patches as the encoder has positions
         size = math.isqrt(int(tower.config.num_patches)) * patch
     return Pixels(

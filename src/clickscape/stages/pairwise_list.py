@@ -19,9 +19,9 @@ CHUNK = 16
 def evaluate(
     path: Path, *, model: Path, image_dir: Path | None = None, seed: int = 0
 ) -> Stage[pairwise_list.PairwiseListReport]:
-    """Open the model, read and check the whole list, ask it about every row in both orders."""
-    loaded = reward_room.load(model, device=best_device())
+    """Read and check the whole list, open the model, ask it about every row in both orders."""
     rows = pairwise_list.read(path, image_dir=image_dir)
+    loaded = reward_room.load(model, device=best_device())
     odds = []
     for start in range(0, len(rows), CHUNK):
         yield Progress(STAGE, start, len(rows))

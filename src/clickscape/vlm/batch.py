@@ -91,6 +91,18 @@ def collate(
     )
 
 
+def check_usable(vlm: VisionLanguageModel) -> None:
+    """Ask a question about a gray picture; ModelError unless processor, chat template and tokenizer fit the model."""
+    rows, largest = len(vlm.core.get_input_embeddings().weight), max(vlm.tokenizer.get_vocab().values(), default=-1)
+    if largest >= rows:
+        raise ModelError(f"the tokenizer numbers words up to {largest}, the model has {rows} of them. The files belong "
+                         f"to different checkpoints: use those that came together.")  # fmt: skip
+    if vlm.tokenizer.eos_token_id is None:
+        raise ModelError("the tokenizer has no end token, so no answer would end. Use the files that came together.")
+    gray = np.full((224, 224, 3), 127, np.uint8)
+    collate(vlm, [Sample("Describe this picture.", (gray,))], side="left", answers=False)
+
+
 def check_length(vlm: VisionLanguageModel, tokens: int) -> None:
     """ModelError for a sample of more tokens than the model has positions for."""
     limit = _limit(vlm)

@@ -36,6 +36,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from clickscape.compute.checkpoint import opening
 from clickscape.compute.weights import check_filled
 from clickscape.config import TinyConfig
 from clickscape.errors import ModelError
@@ -221,6 +222,8 @@ def load(
     Weights take gradients only if ``trainable``. ModelError if there is no such model here, or no safetensors in it,
     and for a quantization without bitsandbytes.
     """
+    from clickscape.vlm import batch  # which knows models
+
     if quantization is not None and importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(f"{name}: {quantization} weights need bitsandbytes, which is not installed. "
                          f"pip install 'clickscape[quantization]', or leave quantization out.")  # fmt: skip
@@ -231,7 +234,7 @@ def load(
         raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
     wanted = _torch_dtype(dtype, device=device)
     try:
-        with without_bars():
+        with without_bars(), opening(folder):
             model, report = AutoModelForImageTextToText.from_pretrained(
                 folder,
                 output_loading_info=True,
@@ -245,8 +248,10 @@ def load(
             check_filled(model, report, where=folder)
             model_type = model.config.model_type
             processor = processors.open_processor(folder, model_type=model_type, family=backbones.family(model_type))
-    except ModelError:
-        raise
+            opened = VisionLanguageModel(model.eval(), processor, model_id)
+            batch.check_usable(opened)
+    except ModelError as error:
+        raise ModelError(str(error) if str(folder) in str(error) else f"{name}: {error}") from error
     except Exception as error:  # whatever libraries raise about files that are not what they should be
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{name}: cannot be opened as an image-text-to-text model ({reason}). Name a folder with "
@@ -255,7 +260,7 @@ def load(
     model.name_or_path = model.config._name_or_path = model_id if "/" in model_id else str(folder.resolve())
     if quantization is None:
         model.requires_grad_(trainable)
-    return VisionLanguageModel(model.eval(), processor, model_id)
+    return opened
 
 
 def _torch_dtype(dtype: Dtype, *, device: str) -> torch.dtype | str:

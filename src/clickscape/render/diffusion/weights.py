@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from clickscape.compute.checkpoint import check_folder, opening
 from clickscape.compute.weights import check_filled, check_finite, read_tensors
 from clickscape.config import DIFFUSION_FAMILIES, DiffusionConfig
 from clickscape.errors import ConfigError, ModelError, first_line
@@ -146,7 +147,7 @@ def _pipeline(kind: Any, config: DiffusionConfig, controlnet: Any, number: torch
             )
         folder = _folder(config.config, config, patterns=("*.json", "*/*.json", "*/*.txt"))
         _refuse_code(folder)
-        with _explained(config.model):
+        with _explained(config.model), opening(folder, weights=Path(config.model)):
             pipeline = kind.from_single_file(str(Path(config.model)), config=str(folder), **parts)
             for part in pipeline.components.values():
                 if isinstance(part, torch.nn.Module):
@@ -154,6 +155,7 @@ def _pipeline(kind: Any, config: DiffusionConfig, controlnet: Any, number: torch
             return pipeline
     folder = _pipeline_folder(kind, config)
     _refuse_code(folder)
+    check_folder(folder)
     with _explained(config.model):
         parts |= _filled_parts(folder, config, number, besides=parts)
         return kind.from_pretrained(
@@ -180,14 +182,15 @@ def _filled_parts(
 
 def _filled(kind: Any, folder: Path, config: DiffusionConfig, number: torch.dtype) -> Any:
     """Open a model of diffusers or transformers; ModelError unless its files fill it exactly."""
-    model, report = kind.from_pretrained(
-        folder,
-        output_loading_info=True,
-        dtype=number,
-        use_safetensors=True,
-        local_files_only=True,
-        variant=_variant(folder, config),
-    )
+    with opening(folder):
+        model, report = kind.from_pretrained(
+            folder,
+            output_loading_info=True,
+            dtype=number,
+            use_safetensors=True,
+            local_files_only=True,
+            variant=_variant(folder, config),
+        )
     check_filled(model, report, where=folder)
     return model
 
@@ -219,10 +222,9 @@ def _controlnet(config: DiffusionConfig, number: torch.dtype) -> Any:
 
     name = config.controlnet
     if _is_single_file(name):
-        with _explained(name):
-            model = ControlNetModel.from_single_file(
-                str(Path(name)), **_controlnet_config(config), dtype=number, local_files_only=True
-            )
+        where = _controlnet_config(config)
+        with _explained(name), opening(Path(where["config"]), weights=Path(name)):
+            model = ControlNetModel.from_single_file(str(Path(name)), **where, dtype=number, local_files_only=True)
             check_finite(model.state_dict(), where=name)
             return model
     folder = _folder(name, config, patterns=("config.json", "*.safetensors", "*.safetensors.index.json"))

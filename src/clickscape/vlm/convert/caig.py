@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import GenerationConfig, LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor
 
+from clickscape.compute.checkpoint import check_folder, opening
 from clickscape.errors import ModelError
 from clickscape.vlm.convert import layout
 from clickscape.vlm.convert.shards import TensorInfo, load_tensors, read_headers
@@ -65,6 +66,8 @@ def plan(source: Path, *, vision_tower: Path) -> Plan:
     original, the tower's weights are those of `source` where its settings say `unfreeze_mm_vision_tower`, else those of
     `vision_tower`. ModelError for another layout, and for any tensor that is missing, too many, or of another shape.
     """
+    check_folder(source)
+    check_folder(vision_tower)
     settings = layout.read_settings(source)
     held = read_headers(source)
     kind: Kind = "reward" if SCORE in held else "prompt"
@@ -79,7 +82,8 @@ def plan(source: Path, *, vision_tower: Path) -> Plan:
     rows = max(words, picture + 1)
     config = layout.config(settings, vision_tower, rows=rows, picture=picture, tied=kind == "reward")
     config.dtype = held[EMBEDDINGS].dtype
-    expected = _expected(config)
+    with opening(source):
+        expected = _expected(config)
     names = _names(held, expected, source, kind=kind)
     own_tower = {name for name, new in names.items() if new.startswith(layout.TOWER)}
     tower: dict[str, TensorInfo] = {}

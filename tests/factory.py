@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.pairs import PreferencePair
 from clickscape.types import Product
 from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
+from clickscape.workspace import Workspace
 
 
 def tiny_config(**changed: int) -> TinyConfig:
@@ -77,3 +80,35 @@ def clickscape(*arguments: str | Path, cwd: Path | str = ".") -> Done:
         except SystemExit as stop:
             return Done(int(stop.code or 0), out.getvalue(), err.getvalue())
     raise AssertionError("the command line must end with an exit code")
+
+
+def copy_of(shop: Workspace, folder: Path, *left_out: str) -> Workspace:
+    """The shop, to write into; left_out: globs of what is not copied."""
+    return Workspace.open(shutil.copytree(shop.path, folder, ignore=shutil.ignore_patterns(*left_out)))
+
+
+def tin(color: tuple[int, int, int]) -> np.ndarray:
+    """A cut-out (150, 90, 4) of a plain box in one color."""
+    cutout = np.zeros((150, 90, 4), np.uint8)
+    cutout[5:145, 5:85] = (*color, 255)
+    return cutout
+
+
+def shop_of_tins(folder: Path, colors: Mapping[str, tuple[int, int, int]]) -> Workspace:
+    """A workspace with a tin of each color, by the product's id."""
+    shop = Workspace.create(folder)
+    for name, color in colors.items():
+        shop.save_cutout(name, tin(color))
+    shop.write_products([Product(name, f"Tin {name}", image=str(shop.cutout_path(name))) for name in colors])
+    return shop
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON Lines file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:
+    """Write a JSON Lines file; returns its path."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path

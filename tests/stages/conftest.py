@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.factory import write_rows
 
 from clickscape.catalog import sample
 from clickscape.config import ClicksConfig, OptimizeConfig, RewardConfig, SimulateConfig
@@ -42,9 +42,7 @@ def feed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         for product in sample.write(folder, 160, product_ids=ids)
     ]
-    path = folder / "catalog.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+    return write_rows(folder / "catalog.jsonl", rows)
 
 
 @pytest.fixture(scope="session")

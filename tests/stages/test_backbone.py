@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.factory import clickscape, copy_of
 from transformers import Dinov2Config, Dinov2Model
 
-from clickscape import cli
 from clickscape import reward as reward_room
 from clickscape.reward.encoders import VisionEncoder
 from clickscape.stages.progress import run
@@ -35,8 +35,7 @@ def _encoder(folder: Path, *, seed: int) -> Path:
 @pytest.fixture
 def own_shop(logged_shop: Workspace, tmp_path: Path) -> Workspace:
     """A copy to which a test may do what it likes."""
-    shutil.copytree(logged_shop.path, tmp_path / "shop", ignore=shutil.ignore_patterns("models", "*-reward*"))
-    return Workspace.open(tmp_path / "shop")
+    return copy_of(logged_shop, tmp_path / "shop", "models", "*-reward*")
 
 
 @pytest.mark.slow
@@ -59,20 +58,15 @@ def test_the_encoder_of_the_settings_is_trained_on_and_saved(own_shop: Workspace
     assert {path for path, _ in score(own_shop, "coffee_mug-navy", own)} == set(own)
 
 
-def test_the_command_line_names_the_encoder_or_refuses(
-    own_shop: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_names_the_encoder_or_refuses(own_shop: Workspace, tmp_path: Path) -> None:
     folder = _encoder(tmp_path / "dino", seed=0)
     for given, said in (
         (["--backbone", str(tmp_path / "nowhere")], "no such folder"),
         (["--backbone", str(folder), "--form", "pair"], "Use the single form"),
     ):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(["reward", str(own_shop.path), *given])
-        assert stop.value.code == 2
-        assert said in capsys.readouterr().err.strip().splitlines()[-1]
+        code, _, error = clickscape("reward", own_shop.path, *given)
+        assert code == 2
+        assert said in error.strip().splitlines()[-1]
         assert not (own_shop.models / "reward").exists()
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["reward", str(own_shop.path), "--backbone", str(folder)])
-    assert not stop.value.code
+    assert clickscape("reward", own_shop.path, "--backbone", folder).code == 0
     assert isinstance(reward_room.load(own_shop.models / "reward").backbone, VisionEncoder)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.factory import rows_of
 
 import clickscape
 from clickscape import report as report_room
@@ -112,7 +113,7 @@ def test_the_shared_first_round_equals_the_one_each_variant_would_sample(
     ):
         if (tmp_path / "alone" / "round-1" / "pairs.jsonl").exists():
             break
-    alone = [json.loads(line) for line in (tmp_path / "alone/round-1/candidates.jsonl").read_text().splitlines()]
-    shared = [json.loads(line) for line in first.read_text().splitlines()]
+    alone = rows_of(tmp_path / "alone/round-1/candidates.jsonl")
+    shared = rows_of(first)
     assert [one.pop("score") for one in alone] == pytest.approx([one.pop("score") for one in shared], abs=1e-4)
     assert alone == shared

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.factory import shop_of_tins
 
 from clickscape.errors import ConfigError, TextError, WorkspaceError
 from clickscape.gates import GateResult, fidelity
@@ -43,12 +44,8 @@ BANNERS = ("google-display-320x50", "google-display-200x200")
 
 def shop_in(folder: Path) -> Workspace:
     """Four products, one creative each: approved, live, a draft, a rejected one."""
-    shop = Workspace.create(folder / "my-shop")
-    for name, color in zip(STATUS, ((200, 30, 30), (30, 60, 200), (30, 160, 60), (90, 90, 90)), strict=True):
-        cutout = np.zeros((150, 90, 4), np.uint8)
-        cutout[5:145, 5:85] = (*color, 255)
-        shop.save_cutout(name, cutout)
-    shop.write_products([Product(name, f"Tin {name}", image=str(shop.cutout_path(name))) for name in STATUS])
+    colors = ((200, 30, 30), (30, 60, 200), (30, 160, 60), (90, 90, 90))
+    shop = shop_of_tins(folder / "my-shop", dict(zip(STATUS, colors, strict=True)))
     shop.write_creatives(
         [
             Creative(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.factory import rows_of
 
 from clickscape import render
 from clickscape.catalog import feeds, sample
@@ -49,14 +50,10 @@ def ads(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads: Path) -> None:
-    (made,) = rows(ads / stage.MANIFEST)
+    (made,) = rows_of(ads / stage.MANIFEST)
     assert (made["creative_id"], made["image"], made["gate"]["passed"]) == ("A-1", "A-1.png", True)
-    (left_out,) = rows(ads / stage.LEFT_OUT)
+    (left_out,) = rows_of(ads / stage.LEFT_OUT)
     assert (left_out["creative_id"], left_out["image"], left_out["gate"]["passed"]) == ("B-1", "", False)
     tries = left_out["gate"]["rejected"]
     assert len({one["seed"] for one in tries}) == len(tries) == 2
@@ -69,12 +66,12 @@ def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads:
     assert named.startswith("B-1: ")
     assert "too_small (0.1" in named
     assert "after 2 pictures" in named
-    assert rows(ads / stage.LEFT_OUT) == [left_out]
+    assert rows_of(ads / stage.LEFT_OUT) == [left_out]
 
 
 def test_the_pictures_on_the_disk_are_those_that_passed(catalog: Path, ads: Path) -> None:
     """The file is lossless: drawn again from its row, the product's pixels in it are the cut-out's own."""
-    (row,) = rows(ads / stage.MANIFEST)
+    (row,) = rows_of(ads / stage.MANIFEST)
     product = next(one for one in feeds.read(catalog) if one.product_id == row["product_id"])
     drawn = render.load("studio").render(product, row["description"], size=(192, 192), seed=row["seed"])
     with Image.open(ads / row["image"]) as file:
@@ -111,7 +108,7 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
             workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options
         )
     )
-    everything = rows(tmp_path / "ads" / stage.MANIFEST)
+    everything = rows_of(tmp_path / "ads" / stage.MANIFEST)
     assert made.images == len(everything) > 0
     for row in everything:
         scene = json.loads(row["scene"])
@@ -124,7 +121,7 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
     assert made.met["use"] == made.images
     assert made.edited == sum(bool(row["written"]) for row in everything) > 0
     assert f"brand rule 'use': met by {made.images} of {made.images} images" in made.lines
-    refused = rows(tmp_path / "ads" / stage.REFUSED)
+    refused = rows_of(tmp_path / "ads" / stage.REFUSED)
     assert made.refused == Counter(row["rule"] for row in refused)
     assert {row["rule"] for row in refused} <= {"avoid", "duplicate"}
 
@@ -142,8 +139,8 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
             workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options
         )
     )
-    assert rows(tmp_path / "ads" / stage.MANIFEST) == everything
-    assert rows(tmp_path / "ads" / stage.REFUSED) == refused
+    assert rows_of(tmp_path / "ads" / stage.MANIFEST) == everything
+    assert rows_of(tmp_path / "ads" / stage.REFUSED) == refused
 
 
 def test_a_product_without_a_description_left_is_named() -> None:
@@ -165,7 +162,7 @@ def test_irrelevant_descriptions_are_refused_where_the_settings_ask(
     products = {product.product_id: product for product in shop.products()}
     gate = relevance_gate(shop, shop.products())
     assert gate is not None
-    drawn, refused = (rows(tmp_path / "ads" / name) for name in (stage.MANIFEST, stage.REFUSED))
+    drawn, refused = (rows_of(tmp_path / "ads" / name) for name in (stage.MANIFEST, stage.REFUSED))
     irrelevant = [row for row in refused if row["rule"] == "irrelevant"]
     assert made.images == len(drawn) > 5
     assert made.refused["irrelevant"] == len(irrelevant) > 5

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from tests.factory import clickscape, write_rows
 
 from clickscape.catalog import cutout_file, sample
 from clickscape.catalog.cutout import open_cutout
 from clickscape.catalog.images import open_image
-from clickscape.cli import main
 from clickscape.stages import generate as generate_stage
 from clickscape.stages.ingest import ingest
 from clickscape.stages.progress import run
@@ -33,8 +32,7 @@ def test_the_best_photo_of_a_product_is_taken(tmp_path: Path) -> None:
         {"id": "A", "title": "Mug", "image": "small.png", "additional_image_link": ["noise.png", "sharp.png"]},
         {"id": "B", "title": "Mug", "image": "sharp.png"},
     ]
-    feed = tmp_path / "catalog.jsonl"
-    feed.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    feed = write_rows(tmp_path / "catalog.jsonl", rows)
     shop = Workspace.create(tmp_path / "shop")
     run(ingest(shop, feed))
     chosen, plain = shop.products()
@@ -55,15 +53,12 @@ def catalog(tmp_path: Path) -> Path:
     return tmp_path / "catalog.csv"
 
 
-def test_a_photo_that_cannot_be_cut_out_stops_the_ingest_with_one_line(
-    catalog: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_photo_that_cannot_be_cut_out_stops_the_ingest_with_one_line(catalog: Path) -> None:
     shop = Workspace.create(catalog.parent / "shop")
     before = sorted(path.name for path in shop.path.rglob("*"))
-    with pytest.raises(SystemExit) as ended:
-        main(["ingest", str(shop.path), str(catalog), "--workers", "1"])
-    assert ended.value.code == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("clickscape: ")]
+    code, _, error = clickscape("ingest", shop.path, catalog, "--workers", "1")
+    assert code == 2
+    (line,) = [line for line in error.splitlines() if line.startswith("clickscape: ")]
     assert f"product 'B': {catalog.parent / 'noise.png'}: the product cannot be separated from its background" in line
     assert "--skip-bad-rows" in line
     assert sorted(path.name for path in shop.path.rglob("*") if path.name != ".lock") == [
@@ -71,14 +66,10 @@ def test_a_photo_that_cannot_be_cut_out_stops_the_ingest_with_one_line(
     ]
 
 
-def test_a_photo_that_cannot_be_cut_out_is_listed_when_bad_rows_are_skipped(
-    catalog: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_photo_that_cannot_be_cut_out_is_listed_when_bad_rows_are_skipped(catalog: Path) -> None:
     shop = Workspace.create(catalog.parent / "shop")
-    with pytest.raises(SystemExit) as ended:
-        main(["ingest", str(shop.path), str(catalog), "--skip-bad-rows"])
-    assert ended.value.code == 0
-    told = capsys.readouterr().out
+    code, told, _ = clickscape("ingest", shop.path, catalog, "--skip-bad-rows")
+    assert code == 0
     assert "2 products" in told
     assert "no category: 3 of 3 rows, line 2, line 3, line 4" in told
     assert f"left out, product 'B': {catalog.parent / 'noise.png'}: the product cannot be separated" in told
@@ -86,15 +77,12 @@ def test_a_photo_that_cannot_be_cut_out_is_listed_when_bad_rows_are_skipped(
     assert not list(shop.path.glob(".staging*"))
 
 
-def test_when_no_product_is_left_the_first_reason_is_reported(
-    catalog: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_when_no_product_is_left_the_first_reason_is_reported(catalog: Path) -> None:
     catalog.write_text("id,title,image\nB,Nothing at all,noise.png\n", encoding="utf-8")
     shop = Workspace.create(catalog.parent / "shop")
-    with pytest.raises(SystemExit) as ended:
-        main(["ingest", str(shop.path), str(catalog), "--skip-bad-rows", "--workers", "1"])
-    assert ended.value.code == 2
-    assert "every product was left out; the first, product 'B': " in capsys.readouterr().err
+    code, _, error = clickscape("ingest", shop.path, catalog, "--skip-bad-rows", "--workers", "1")
+    assert code == 2
+    assert "every product was left out; the first, product 'B': " in error
 
 
 def test_every_photo_is_cut_out_once_and_not_again_after_a_kill(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +94,7 @@ def test_every_photo_is_cut_out_once_and_not_again_after_a_kill(catalog: Path, m
         {"id": "A", "title": "Mug", "image": "0.png", "additional_image_link": ["1.png"]},
         {"id": "B", "title": "Mug", "image": "2.png"},
     ]
-    feed = folder / "feed.jsonl"
-    feed.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    feed = write_rows(folder / "feed.jsonl", rows)
     seen: list[int] = []
     examine = cutout_file.examine
 
@@ -167,6 +154,4 @@ def test_generate_cuts_a_catalogs_photos_out_as_ingest_does(catalog: Path) -> No
     run(generate_stage.generate(workspace=None, catalog=catalog, out=out, overrides=small, matting=model))
     kept = {path.read_bytes() for path in (out / "cutouts").glob("*.png")}
     assert kept == {Path(product.image).read_bytes() for product in shop.products()}
-    with pytest.raises(SystemExit) as ended:
-        main(["generate", str(shop.path), "--out", str(out), "--matting", str(model)])
-    assert ended.value.code == 2
+    assert clickscape("generate", shop.path, "--out", out, "--matting", model).code == 2

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.factory import copy_of, rows_of
 
 from clickscape.errors import ConfigError, ModelError
 from clickscape.reward.scene_judge import SceneJudge
@@ -28,11 +27,7 @@ def copy(logged_shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Ca
     """A function that copies the shop with its clicks: what is trained here is nobody else's."""
 
     def make() -> Workspace:
-        folder = tmp_path_factory.mktemp("judged") / "shop"
-        shutil.copytree(logged_shop.path, folder)
-        for name in ("reward", "judge", "prompt"):
-            shutil.rmtree(folder / "models" / name, ignore_errors=True)
-        return Workspace.open(folder)
+        return copy_of(logged_shop, tmp_path_factory.mktemp("judged") / "shop", "reward", "judge", "prompt")
 
     return make
 
@@ -129,8 +124,7 @@ def test_optimize_excludes_the_judges_products_and_monitors_on_them(
     *_, folder = sorted(path.parent for path in workspace.runs_folder.glob("*-optimize*/rounds"))
 
     def groups(file: str) -> set[str]:
-        lines = next(folder.glob(f"rounds/{file}")).read_text().splitlines()
-        return {held.groups[json.loads(line)["product_id"]] for line in lines}
+        return {held.groups[row["product_id"]] for row in rows_of(folder / "rounds" / file)}
 
     apart = held.reserved_groups(workspace.products(), share=0.4)
     assert groups("round-1/monitor.jsonl") == apart
@@ -155,8 +149,7 @@ def test_a_damaged_judge_is_refused(copy: Callable[[], Workspace]) -> None:
 def test_a_new_reward_model_removes_the_old_judge_and_diversity_is_monitored_without_one(
     judged: tuple[Workspace, Manifest], tmp_path: Path
 ) -> None:
-    shutil.copytree(judged[0].path, tmp_path / "shop")
-    workspace = Workspace.open(tmp_path / "shop")
+    workspace = copy_of(judged[0], tmp_path / "shop")
     assert load_judge(workspace) is not None
     run(reward(workspace, SMALL_REWARD))
     assert load_judge(workspace) is None

@@ -9,58 +9,31 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from tests.factory import clickscape, shop_of_tins, tin
 
 from clickscape import render
 from clickscape.catalog.images import open_image
 from clickscape.catalog.publishable import product_digest, stale
-from clickscape.cli import main
 from clickscape.stages.export import export
 from clickscape.stages.progress import run
 from clickscape.stages.refresh import Refreshed, refresh
-from clickscape.types import Creative, Product
+from clickscape.types import Creative
 from clickscape.workspace import Workspace
 
 DESCRIPTION = "oak podium, soft light, matching wall in a photo studio"
 
 
-def paint(path: Path, color: tuple[int, int, int]) -> None:
-    cutout = np.zeros((90, 60, 4), np.uint8)
-    cutout[10:80, 15:45] = (*color, 255)
-    Image.fromarray(cutout).save(path)
-
-
 @pytest.fixture
 def shop(tmp_path: Path) -> Workspace:
     """Two products with a creative each; the second creative is live."""
-    workspace = Workspace.create(tmp_path / "shop")
-    (workspace.catalog / "cutouts").mkdir()
-    products = []
-    for name, color in (("mug", (200, 30, 40)), ("tin", (30, 90, 200))):
-        paint(workspace.cutout_path(name), color)
-        products.append(Product(name, f"A {name}", ("Home",), image=str(workspace.cutout_path(name))))
-    workspace.write_products(products)
+    workspace = shop_of_tins(tmp_path / "shop", {"mug": (200, 30, 40), "tin": (30, 90, 200)})
     studio = render.load("studio")
-    creatives = []
-    for product, status in zip(products, ("approved", "live"), strict=True):
+    for product, status in zip(workspace.products(), ("approved", "live"), strict=True):
         made = studio.render(product, DESCRIPTION, size=(160, 160), seed=5)
         name = f"{product.product_id}-1"
-        workspace.save_image(name, made.image)
-        creatives.append(
-            Creative(
-                name,
-                product.product_id,
-                str(workspace.image_path(name)),
-                DESCRIPTION,
-                json.loads(made.content),
-                "studio",
-                "m",
-                5,
-                status=status,
-                product_digest=product_digest(product),
-            )
-        )
-    workspace.append_creatives(creatives)
+        image, scene = workspace.save_image(name, made.image), json.loads(made.content)
+        own = Creative(name, product.product_id, str(image), DESCRIPTION, scene, "studio", "m", 5)
+        workspace.append_creatives([replace(own, status=status, product_digest=product_digest(product))])
     return workspace
 
 
@@ -70,20 +43,20 @@ def _stale(shop: Workspace) -> frozenset[str]:
 
 def test_a_changed_title_or_photo_is_noticed_and_stock_is_not(shop: Workspace) -> None:
     assert _stale(shop) == frozenset()
-    mug, tin = shop.products()
-    shop.write_products([replace(mug, title="A larger mug"), replace(tin, attributes={"availability": "in stock"})])
+    mug, can = shop.products()
+    shop.write_products([replace(mug, title="A larger mug"), replace(can, attributes={"availability": "in stock"})])
     assert _stale(shop) == {"mug-1"}
-    shop.write_products([mug, tin])
-    paint(Path(tin.image), (240, 200, 20))
+    shop.write_products([mug, can])
+    shop.save_cutout("tin", tin((240, 200, 20)))
     assert _stale(shop) == {"tin-1"}
     shop.write_products([mug])
     assert _stale(shop) == frozenset(), "a product that is gone is another matter"
 
 
 def test_refreshing_draws_the_same_ad_for_the_product_as_it_is_now(shop: Workspace) -> None:
-    mug, tin = shop.products()
-    paint(Path(mug.image), (20, 60, 160))
-    paint(Path(tin.image), (240, 200, 20))
+    mug, _ = shop.products()
+    shop.save_cutout("mug", tin((20, 60, 160)))
+    shop.save_cutout("tin", tin((240, 200, 20)))
     before = {one.creative_id: one for one in shop.creatives()}
     assert run(refresh(shop)) == Refreshed(2, ())
     after = {one.creative_id: one for one in shop.creatives()}
@@ -99,15 +72,12 @@ def test_refreshing_draws_the_same_ad_for_the_product_as_it_is_now(shop: Workspa
     assert _stale(shop) == {"mug-1", "tin-1"}
 
 
-def test_what_the_gate_refuses_stays_stale_and_is_named(shop: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_gate_refuses_stays_stale_and_is_named(shop: Workspace) -> None:
     """A product that fills a third of its photo cannot fill nine tenths of a picture's side, whatever the seed."""
     shop.settings_path.write_text("[fidelity]\nextent = 0.9\n[generate]\ntries = 2\n", encoding="utf-8")
-    paint(Path(shop.products()[0].image), (20, 60, 160))
+    shop.save_cutout("mug", tin((20, 60, 160)))
     before = shop.creatives()
-    with pytest.raises(SystemExit) as ended:
-        main(["refresh", str(shop.path)])
-    assert ended.value.code == 0
-    told = capsys.readouterr().out
+    told = clickscape("refresh", shop.path).out
     assert "0 creatives drawn anew" in told
     assert "left out and still stale, no picture passed the fidelity gate: mug-1: too_small (0." in told
     assert "after 2 pictures" in told
@@ -121,7 +91,7 @@ def test_what_the_gate_refuses_stays_stale_and_is_named(shop: Workspace, capsys:
 def test_a_kill_before_the_old_creative_is_retired_is_recovered_from(
     shop: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paint(Path(shop.products()[0].image), (20, 60, 160))
+    shop.save_cutout("mug", tin((20, 60, 160)))
     with monkeypatch.context() as patch:
         patch.setattr(Workspace, "mark_creatives", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -132,19 +102,17 @@ def test_a_kill_before_the_old_creative_is_retired_is_recovered_from(
     assert len(again.creatives()) == 3
 
 
-def test_what_is_stale_is_shown_and_not_exported(shop: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    paint(Path(shop.products()[0].image), (20, 60, 160))
+def test_what_is_stale_is_shown_and_not_exported(shop: Workspace) -> None:
+    shop.save_cutout("mug", tin((20, 60, 160)))
     made = run(export(shop, placements=["google-display-300x250"], out=shop.path / "exports"))
     assert made.files == 1
     assert any("stale" in reason and count == 1 for reason, count in made.left_out.items())
-    with pytest.raises(SystemExit):
-        main(["review", str(shop.path)])
-    assert "approved, stale mug-1" in " ".join(capsys.readouterr().out.split())
+    assert "approved, stale mug-1" in " ".join(clickscape("review", shop.path).out.split())
 
 
 def test_a_table_from_before_is_read_and_nothing_in_it_is_stale(shop: Workspace) -> None:
     table = pq.read_table(shop.creatives_path).drop_columns(["product_digest"])
     pq.write_table(table, shop.creatives_path)
-    paint(Path(shop.products()[0].image), (20, 60, 160))
+    shop.save_cutout("mug", tin((20, 60, 160)))
     assert [one.product_digest for one in shop.creatives()] == ["", ""]
     assert _stale(shop) == frozenset()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
+from tests.factory import copy_of
 from tests.stages.conftest import SMALL_OPTIMIZE
 
 from clickscape.stages.progress import Progress, run
@@ -21,7 +21,7 @@ CONFIGS = {
 
 @pytest.mark.slow
 def test_one_worker_samples_the_first_round_once_for_all_variants(shop: Workspace, tmp_path: Path) -> None:
-    together, apart = (Workspace.open(shutil.copytree(shop.path, tmp_path / name)) for name in ("together", "apart"))
+    together, apart = (copy_of(shop, tmp_path / name) for name in ("together", "apart"))
     told: list[Progress] = []
     run(train_variants(together, CONFIGS, workers=1), on_progress=told.append)
     for name, config in CONFIGS.items():

@@ -24,7 +24,7 @@ from clickscape.stages.reward import reward
 from clickscape.stages.simulate import simulate
 from clickscape.stages.variants import train_variants
 from clickscape.types import Product
-from clickscape.workspace import Manifest, Workspace, atomic_file
+from clickscape.workspace import Manifest, Workspace, write_text
 
 Result = TypeVar("Result")
 CUTOUT_SIDE = 400
@@ -154,8 +154,7 @@ class _Clock:
             yield progress
         if not reused:
             self.seconds[name] = {"wall": time.monotonic() - wall, "cpu": _processor_seconds() - processor}
-            with atomic_file(self.path) as temporary:
-                temporary.write_text(json.dumps(self.seconds), encoding="utf-8")
+            write_text(self.path, json.dumps(self.seconds))
         return result
 
 

@@ -77,6 +77,12 @@ def atomic_file(target: Path, *, flush: bool = True) -> Iterator[Path]:
             _flush(target.parent)
 
 
+def write_text(target: Path, text: str) -> None:
+    """Write a file of UTF-8 as `atomic_file` does, line ends as they are."""
+    with atomic_file(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target`; it replaces the whole target when the block succeeds, else it vanishes.

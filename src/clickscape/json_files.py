@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from clickscape.errors import ClickscapeError, WorkspaceError
-from clickscape.files import atomic_file
+from clickscape.files import write_text
 from clickscape.regular_files import read_bytes
 
 Record = TypeVar("Record")
@@ -53,14 +53,12 @@ def read_json_lines(
 
 def write_json(path: Path, value: object) -> None:
     """Write one value as JSON; a reader sees the old file or the new one, never half of one."""
-    with atomic_file(path) as waiting:
-        waiting.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def write_json_lines(path: Path, records: Iterable[Any]) -> None:
     """Write dataclasses as JSON Lines; a reader sees the old file or the new one, never half of one."""
-    with atomic_file(path) as waiting:
-        waiting.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records), encoding="utf-8")
+    write_text(path, "".join(json.dumps(asdict(record)) + "\n" for record in records))
 
 
 def parse_json(

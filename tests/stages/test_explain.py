@@ -152,7 +152,7 @@ def test_bad_input_is_one_line_and_writes_nothing(copy: Workspace, new_shop: Cal
         assert word in error
         assert len(error.strip().splitlines()) == 1
     assert not (copy.path / "explanations").exists()
-    with pytest.raises(WorkspaceError, match="Run `clickscape clicks` first"):
+    with pytest.raises(WorkspaceError, match="Run `clickscape clicks shop` first"):
         explain_elements(new_shop())
     shutil.rmtree(copy.models / "reward")
     with pytest.raises(ModelError, match="Train one with `clickscape reward`"):

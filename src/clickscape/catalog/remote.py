@@ -28,7 +28,7 @@ from clickscape.catalog.addresses import Network
 from clickscape.catalog.download import BusyError, Limits, RefusedError, download, host_of
 from clickscape.catalog.images import FORMATS, check_image, open_image
 from clickscape.errors import ImageError
-from clickscape.files import atomic_file, sweep, temporary_file
+from clickscape.files import sweep, temporary_file, write_text
 
 _QUEUED = 4  # links per thread that wait
 
@@ -250,5 +250,4 @@ def _is_fresh(entry: _Entry, session: _Session) -> bool:
 
 def _keep(file: str, sha256: str, etag: str, last_modified: str, *, url: str, session: _Session) -> None:
     entry = _Entry(url, file, sha256, etag, last_modified, session.now.isoformat())
-    with atomic_file(_link(url, session)) as temporary:
-        temporary.write_text(json.dumps(asdict(entry)), encoding="utf-8")
+    write_text(_link(url, session), json.dumps(asdict(entry)))

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clickscape.errors import WorkspaceError
-from clickscape.files import atomic_file
+from clickscape.files import write_text
 from clickscape.types import Estimate
 
 Role = Literal["pretrained", "preference_only", "product_centric", "search", "oracle"]
@@ -267,8 +267,7 @@ class Report(_Record):
 
 def save(report: Report, path: Path) -> None:
     """Write the report's record as JSON; a reader sees the old file or the new one, never half of one."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(report.to_json(), encoding="utf-8")
+    write_text(path, report.to_json())
 
 
 def load(path: Path) -> Report:

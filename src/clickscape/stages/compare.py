@@ -28,7 +28,7 @@ from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.types import Product
-from clickscape.workspace import Manifest, Workspace, atomic_file
+from clickscape.workspace import Manifest, Workspace, write_text
 
 STAGE = "compare"
 VERSION = 2  # of ads.jsonl
@@ -92,8 +92,7 @@ def compare(
             ads[label if name == PRETRAINED else f"{name}, {label}"] = [[_best(own)] for own in ads[name]]
         rows = _rows(ads, held, seed=seed)
         lines = [json.dumps({"row": name, **asdict(ad)}) for name, own in ads.items() for one in own for ad in one]
-        with atomic_file(run.folder / ADS) as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text(run.folder / ADS, "\n".join(lines) + "\n")
         yield Progress(STAGE, len(jobs), len(jobs))
         return run.finish(
             outputs=[run.folder / ADS],

@@ -36,7 +36,7 @@ from clickscape.stages import split
 from clickscape.stages.clicks import departments, estimates_path, read_estimates
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Creative, Product
-from clickscape.workspace import Manifest, Workspace, atomic_file, file_name
+from clickscape.workspace import Manifest, Workspace, atomic_file, file_name, write_text
 
 STAGE = "explain"
 SEEDS = 4
@@ -86,8 +86,7 @@ def explain_elements(workspace: Workspace, *, category: str | None = None) -> El
             writer = csv.writer(stream)
             writer.writerow(_COLUMNS)
             writer.writerows(_row(one) for one in report.credits)
-        with atomic_file(made.record) as temporary:
-            temporary.write_text(to_json(report.as_record()), encoding="utf-8")
+        write_text(made.record, to_json(report.as_record()))
     return made
 
 
@@ -129,8 +128,7 @@ def explain_creative(workspace: Workspace, creative_id: str, *, seeds: int = SEE
     with workspace.lock():
         with atomic_file(made.picture) as temporary:
             Image.fromarray(overlay(image, heat)).save(temporary)
-        with atomic_file(made.record) as temporary:
-            temporary.write_text(to_json(values), encoding="utf-8")
+        write_text(made.record, to_json(values))
     yield Progress(STAGE, 3, 3)
     return made
 
@@ -163,8 +161,8 @@ def reward_scale(workspace: Workspace, model: RewardModel) -> Scale | None:
         scenes=slots_of,
     )
     scale = fit_scale(clicked)
-    with workspace.lock(), atomic_file(path) as temporary:
-        temporary.write_text(to_json({"of": stamp, "scale": scale}), encoding="utf-8")
+    with workspace.lock():
+        write_text(path, to_json({"of": stamp, "scale": scale}))
     return scale
 
 

@@ -30,7 +30,7 @@ from clickscape.render import placements as places
 from clickscape.render.text import check_text_allowed
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Creative, Product
-from clickscape.workspace import RENDITIONS, Workspace, atomic_file, file_name, fingerprint
+from clickscape.workspace import RENDITIONS, Workspace, atomic_file, file_name, fingerprint, write_text
 
 STAGE = "export"
 RECORDS, FEED_FOLDER = ".renditions", "feeds"
@@ -132,8 +132,7 @@ def _draw(job: RenditionJob, *, out: Path) -> RenditionRecord:
     if record.file:
         with atomic_file(out / record.file) as temporary:
             temporary.write_bytes(data)
-    with atomic_file(path) as temporary:
-        temporary.write_text(record.model_dump_json() + "\n", encoding="utf-8")
+    write_text(path, record.model_dump_json() + "\n")
     if old is not None and old.file != record.file:
         _remove_file(old, out)  # another format took its place
     return record
@@ -215,8 +214,7 @@ def _write_feeds(
     paths = {name: out / FEED_FOLDER / name for name in FEEDS}
     for name, path in paths.items():
         if name in texts:
-            with atomic_file(path) as temporary:
-                temporary.write_text(texts[name], encoding="utf-8", newline="")
+            write_text(path, texts[name])
         else:
             path.unlink(missing_ok=True)
     return tuple(paths[name] for name in texts), unfit

@@ -48,7 +48,7 @@ from clickscape.stages.reward import start_source, writer_source
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.server import ServerWriter
-from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint
+from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint, write_text
 
 STAGE = "generate"
 PAGE = "index.html"
@@ -186,7 +186,7 @@ def _generate(
             if rendering is not None:
                 _save(creative, rendering, out=out, shop=shop)
         record = ProductRecord(works[product_id], tuple(creative for creative, _ in made), selection.refused)
-        _write(_record_path(product_id, out=out), json.dumps(asdict(record)))
+        write_text(_record_path(product_id, out=out), json.dumps(asdict(record)))
         records[product_id] = record
         scenes.update(one.scene_key for one in record.shown)
         yield Progress(STAGE, len(records), len(products), selection.product.title)
@@ -195,7 +195,7 @@ def _generate(
     _write_rows(out / MANIFEST, shown)
     _write_rows(out / LEFT_OUT, [one for record in records.values() for one in record.made if not one.image])
     _write_rows(out / REFUSED, [one for record in records.values() for one in record.refused])
-    _write(out / PAGE, gallery(shown, size=config.size, language=style.rules.language))
+    write_text(out / PAGE, gallery(shown, size=config.size, language=style.rules.language))
     if shop is not None:
         known = {creative.creative_id for creative in shop.creatives()}
         new = [
@@ -255,11 +255,6 @@ def _finished(product_id: str, work: str, *, out: Path, shop: Workspace | None) 
 def _write_rows(path: Path, rows: Sequence[CreativeRecord | Refusal]) -> None:
     """Write a row per line; only the manifest is written when there are none."""
     if rows or path.name == MANIFEST:
-        _write(path, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows))
+        write_text(path, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows))
     else:
         path.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

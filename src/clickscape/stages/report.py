@@ -14,7 +14,7 @@ from clickscape.errors import WorkspaceError
 from clickscape.report import Ad, Gallery, GalleryItem, Provenance, Report, StageTiming, results
 from clickscape.simulator import traffic
 from clickscape.stages import compare, split
-from clickscape.workspace import Manifest, Workspace, atomic_file, read_metrics
+from clickscape.workspace import Manifest, Workspace, atomic_file, read_metrics, write_text
 
 PAGE = "report.html"
 RECORD = "report.json"
@@ -56,8 +56,7 @@ def report(workspace: Workspace) -> Path:
     html = report_room.render(page, workspace=workspace.path)
     with workspace.lock():
         report_room.save(page, workspace.path / RECORD)
-        with atomic_file(workspace.path / PAGE) as temporary:
-            temporary.write_text(html, encoding="utf-8")
+        write_text(workspace.path / PAGE, html)
     return workspace.path / PAGE
 
 

@@ -37,7 +37,7 @@ from clickscape.stages.progress import Progress, Stage
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots
 from clickscape.vlm.slots import NamedSlots
-from clickscape.workspace import Manifest, Workspace, atomic_file
+from clickscape.workspace import Manifest, Workspace, write_text
 
 STAGE = "reward"
 JUDGE = "judge"
@@ -146,8 +146,7 @@ def _train_judge(
             break
         yield Progress(JUDGE, 0, 1, f"loss {step.loss:.3f}")
     judge.save(folder)
-    with atomic_file(folder / _GROUPS) as waiting:
-        waiting.write_text(json.dumps(sorted(groups)) + "\n", encoding="utf-8")
+    write_text(folder / _GROUPS, json.dumps(sorted(groups)) + "\n")
     yield Progress(JUDGE, 1, 1)
     return judge
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from clickscape.catalog.split import Split, split_by_hash
 from clickscape.errors import WorkspaceError
 from clickscape.types import Product
-from clickscape.workspace import Workspace, atomic_file
+from clickscape.workspace import Workspace, write_text
 
 _FILE = "split.json"
 
 
 def write(workspace: Workspace, split: Split) -> None:
     """Keep the split beside the catalog."""
-    with workspace.lock(), atomic_file(workspace.catalog / _FILE) as temporary:
-        temporary.write_text(split.to_json(), encoding="utf-8")
+    with workspace.lock():
+        write_text(workspace.catalog / _FILE, split.to_json())
 
 
 def read(workspace: Workspace, products: Sequence[Product]) -> Split:

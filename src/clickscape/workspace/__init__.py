@@ -6,7 +6,7 @@ file or the new one and nothing between. One process writes at a time (a lock on
 
 from __future__ import annotations
 
-from clickscape.files import atomic_file, atomic_folder, file_name, fingerprint
+from clickscape.files import atomic_file, atomic_folder, file_name, fingerprint, write_text
 from clickscape.workspace.folder import Workspace
 from clickscape.workspace.ingest import replace_catalog
 from clickscape.workspace.runs import Manifest, Run, read_metrics
@@ -27,4 +27,5 @@ __all__ = [
     "fingerprint",
     "read_metrics",
     "replace_catalog",
+    "write_text",
 ]

@@ -20,7 +20,7 @@ from PIL import Image
 from clickscape.config import Settings
 from clickscape.config import load as load_settings
 from clickscape.errors import LogError, WorkspaceError
-from clickscape.files import atomic_file, file_name, sweep
+from clickscape.files import atomic_file, file_name, sweep, write_text
 from clickscape.regular_files import open_regular
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import runs, tables
@@ -34,6 +34,17 @@ class Workspace:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
+        self.settings_path = self.path / _SETTINGS
+        self.catalog = self.path / "catalog"  # products.parquet, split.json and cutouts/
+        self.products_path = self.catalog / "products.parquet"
+        self.remote = self.path / "remote"  # cache of the images that were fetched for `ingest --allow-remote`
+        self.creatives_path = self.path / "creatives" / "creatives.parquet"
+        self.renditions_path = self.path / "creatives" / "renditions.parquet"
+        self.clicks = self.path / "clicks"  # the logs, and what was estimated from them
+        self.events_folder = self.clicks / "events"  # Parquet files of the table `events`
+        self.counts_path = self.clicks / "counts.parquet"
+        self.models = self.path / "models"  # checkpoint folders: models/prompt, models/reward
+        self.runs_folder = self.path / "runs"  # one folder per run of a stage
         self._threads = threading.RLock()
         self._depth = 0
         self._lock_file: BinaryIO | None = None
@@ -56,8 +67,7 @@ class Workspace:
         with workspace.lock():
             for name in _FOLDERS:
                 (workspace.path / name).mkdir(exist_ok=True)
-            with atomic_file(workspace.settings_path) as temporary:
-                temporary.write_text(_commented_defaults(), encoding="utf-8")
+            write_text(workspace.settings_path, _commented_defaults())
         return workspace
 
     @classmethod
@@ -79,64 +89,9 @@ class Workspace:
         return self.settings_path.is_file() or all((self.path / name).is_dir() for name in ("catalog", "runs"))
 
     @property
-    def settings_path(self) -> Path:
-        """clickscape.toml."""
-        return self.path / _SETTINGS
-
-    @property
     def settings(self) -> Settings:
         """What clickscape.toml says now."""
         return load_settings(self.settings_path)
-
-    @property
-    def catalog(self) -> Path:
-        """Folder of products.parquet and cutouts/."""
-        return self.path / "catalog"
-
-    @property
-    def products_path(self) -> Path:
-        """Table `products`."""
-        return self.catalog / "products.parquet"
-
-    @property
-    def remote(self) -> Path:
-        """Cache of the images that were fetched for `ingest --allow-remote`."""
-        return self.path / "remote"
-
-    @property
-    def creatives_path(self) -> Path:
-        """Table `creatives`."""
-        return self.path / "creatives" / "creatives.parquet"
-
-    @property
-    def renditions_path(self) -> Path:
-        """Table `renditions`."""
-        return self.path / "creatives" / "renditions.parquet"
-
-    @property
-    def clicks(self) -> Path:
-        """Folder of the logs and of what was estimated from them."""
-        return self.path / "clicks"
-
-    @property
-    def events_folder(self) -> Path:
-        """Parquet files of the table `events`."""
-        return self.clicks / "events"
-
-    @property
-    def counts_path(self) -> Path:
-        """Table `counts`."""
-        return self.clicks / "counts.parquet"
-
-    @property
-    def models(self) -> Path:
-        """Checkpoint folders: models/prompt, models/reward."""
-        return self.path / "models"
-
-    @property
-    def runs_folder(self) -> Path:
-        """One folder per run of a stage."""
-        return self.path / "runs"
 
     def cutout_path(self, product_id: str) -> Path:
         """PNG of a product's cut-out."""

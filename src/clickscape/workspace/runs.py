@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from clickscape.errors import WorkspaceError
-from clickscape.files import atomic_file, fingerprint, to_json
+from clickscape.files import fingerprint, to_json, write_text
 from clickscape.regular_files import append_line, open_regular
 
 if TYPE_CHECKING:
@@ -207,8 +207,7 @@ def _all(workspace: Workspace, stage: str) -> list[tuple[Path, Manifest]]:
 
 
 def _write(folder: Path, manifest: Manifest) -> None:
-    with atomic_file(folder / "manifest.json") as temporary:
-        temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
 
 
 def _drop_torn_line(path: Path) -> None:

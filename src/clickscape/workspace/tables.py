@@ -87,13 +87,8 @@ def product_table(products: Sequence[Product], *, name_image: Callable[[str], st
     check_unique([product.product_id for product in products], what="product")
     rows = [
         {
-            "product_id": product.product_id,
-            "title": product.title,
-            "category": list(product.category),
+            **{name: getattr(product, name) for name in PRODUCTS.names},
             "attributes": list(product.attributes.items()),
-            "tags": list(product.tags),
-            "price": product.price,
-            "currency": product.currency,
             "image": name_image(product.image),
             "more_images": [name_image(image) for image in product.more_images],
         }
@@ -106,15 +101,14 @@ def products_from(table: pa.Table, *, resolve: Callable[[str], Path]) -> list[Pr
     """Products of the table; `resolve` turns what it says of an image into a path."""
     return [
         Product(
-            product_id=row["product_id"],
-            title=row["title"],
-            category=tuple(row["category"] or ()),
-            attributes=dict(row["attributes"] or ()),
-            tags=tuple(row["tags"] or ()),
-            price=row["price"],
-            currency=row["currency"],
-            image=str(resolve(row["image"])) if row["image"] else "",
-            more_images=tuple(str(resolve(image)) for image in row["more_images"] or ()),
+            **{
+                **row,
+                "category": tuple(row["category"] or ()),
+                "attributes": dict(row["attributes"] or ()),
+                "tags": tuple(row["tags"] or ()),
+                "image": str(resolve(row["image"])) if row["image"] else "",
+                "more_images": tuple(str(resolve(image)) for image in row["more_images"] or ()),
+            }
         )
         for row in table.to_pylist()
     ]
@@ -125,16 +119,9 @@ def creative_table(creatives: Sequence[Creative], *, name_image: Callable[[str],
     check_unique([creative.creative_id for creative in creatives], what="creative")
     rows = [
         {
-            "creative_id": creative.creative_id,
-            "product_id": creative.product_id,
+            **{name: getattr(creative, name) for name in CREATIVES.names if name != "created_at"},
             "image": name_image(creative.image),
-            "description": creative.description,
             "scene": to_json(creative.scene),
-            "renderer": creative.renderer,
-            "model_id": creative.model_id,
-            "seed": creative.seed,
-            "parent_id": creative.parent_id,
-            "status": creative.status,
             "product_digest": creative.product_digest or None,
             "created_at": now.astimezone(UTC),
         }

@@ -146,10 +146,10 @@ def test_renditions_of_rejected_creatives_leave_the_folder(shop: Workspace) -> N
                                                                                sorted(BANNERS)]  # fmt: skip
     assert {row["creative_id"] for row in shop.read_table(shop.renditions_path).to_pylist()} == {"B 1"}
     review(shop, approve=["A 1"])
-    assert [path.name for path in exported(shop, "meta-feed", base_url="https://e.org").feeds] == [
+    assert [path.name for path in exported(shop, "meta-feed-landscape", base_url="https://e.org").feeds] == [
         "meta-supplemental.csv"
     ]
-    assert exported(shop, "meta-feed").feeds == ()
+    assert exported(shop, "meta-feed-landscape").feeds == ()
     assert not list((out / "feeds").iterdir()), "feeds that no longer hold are removed"
 
 

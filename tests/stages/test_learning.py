@@ -143,6 +143,7 @@ def test_pretraining_on_own_creatives_learns_their_words(shop: Workspace, new_sh
         WorkspaceCorpus(new_shop().products(), [], size=96)
 
 
+@pytest.mark.slow
 def test_pretrain_writes_a_model_that_the_next_stages_use(shop: Workspace, new_shop: Callable[[], Workspace]) -> None:
     import shutil
 

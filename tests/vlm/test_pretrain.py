@@ -73,6 +73,7 @@ def test_a_checkpoint_of_another_run_is_refused(build, corpus, tmp_path):
         list(training.warm_up_text(build(seed=3), corpus, config=longer, checkpoint=path))
 
 
+@pytest.mark.slow
 def test_all_stages_lower_their_losses_and_joint_training_leaves_the_tower(build, corpus, tmp_path):
     vlm = build(seed=4)
     config = CONFIG.model_copy(update={"text_steps": 40, "joint_steps": 20, "learning_rate": 5e-3})

@@ -8,24 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from tests.factory import tiny_vlm
 
 from clickscape.config import TinyConfig
 from clickscape.types import Product
 from clickscape.vlm import model as models
 from clickscape.vlm.prompts import INSTRUCTIONS, product_text
 
-SMALL = TinyConfig(
-    patch_size=32,
-    vision_width=32,
-    vision_layers=2,
-    vision_heads=2,
-    text_width=32,
-    text_layers=2,
-    text_heads=4,
-    text_kv_heads=2,
-    text_ffn=64,
-    vocabulary=400,
-)
 PRODUCTS = [
     Product("mug-1", "Everline Blue Coffee Mug, Set of 2", ("Home", "Kitchen"), {"material": "stoneware"}),
     Product("shoe-1", "Mesh Runner", ("Sports", "Shoes"), {"color": "red", "material": "mesh"}),
@@ -71,7 +60,9 @@ def noise() -> Callable[..., np.ndarray]:
 def build_small(*, seed: int) -> models.VisionLanguageModel:
     texts = [*SCENES, *(product_text(product) for product in PRODUCTS)] * 20
     texts += [words for wordings in INSTRUCTIONS.values() for words in wordings]
-    return models.build_tiny(SMALL, models.train_tokenizer(texts, vocabulary=SMALL.vocabulary), seed=seed)
+    full = TinyConfig()
+    sizes = {"image_size": full.image_size, "patch_size": 32, "vision_width": 32, "max_positions": full.max_positions}
+    return tiny_vlm(texts, seed=seed, **sizes)
 
 
 def picture(seed: int, *, height: int = 96, width: int = 96) -> np.ndarray:

@@ -154,7 +154,7 @@ def test_a_real_shop_shows_no_truth_and_no_simulation() -> None:
     assert "simulated" not in text
     assert "true CTR" not in text
     assert "True CTR" not in text
-    assert "judged by reward model" in text
+    assert "scored by reward model" in text
     assert "orders 63% of held-out pairs" in text
 
 

@@ -84,7 +84,10 @@ class MonitorConfig(StageConfig):
     """When reward hacking ends an optimization, as measured after every round on held-out products."""
 
     share: float = Field(
-        0.25, gt=0, lt=1, description="share of the groups learned from that rounds leave out (with a judge: its own)"
+        0.25,
+        gt=0,
+        lt=1,
+        description="share of the training groups kept out of the rounds (with a judge: its own groups)",
     )
     products: int = Field(96, ge=2, description="held-out products that are sampled for after every round, at most")
     descriptions: int = Field(4, ge=2, description="descriptions sampled for each of them")

@@ -135,7 +135,7 @@ class RewardConfig(StageConfig):
     )
     backbone: str = Field(
         "",
-        description="folder or hub id (in the local cache) of a model that sees, or of a vision encoder; empty: the "
+        description="folder or hub id (in the local cache) of a vision-language model or a vision encoder; empty: the "
         "workspace's prompt model, or tiny",
     )
     trainable: Literal["head", "lora", "full"] = Field("head", description="what learns besides the heads")

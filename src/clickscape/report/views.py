@@ -79,7 +79,7 @@ def accuracy_chart(accuracy: RewardAccuracy) -> Chart:
         known = "" if accuracy.normalized else ", the ceiling taken as known"
         note += (
             f" Normalized accuracy, where a coin toss is 0 and the ceiling 1: {words.percent(normalized.value)}"
-            f" ({words.interval(normalized)}{known}). The clicks' own noise lets nobody go past the ceiling."
+            f" ({words.interval(normalized)}{known}). The noise of the clicks keeps every model below the ceiling."
         )
     if accuracy.ceiling and accuracy.ceiling_source:
         note += f" Ceiling from: {accuracy.ceiling_source}."

@@ -104,7 +104,7 @@ def _arm_figures(comparison: Comparison | None) -> list[KeyFigure]:
         figures.append(_figure(estimate, meaning, signed=True))
     if estimate := best.win_rate:
         figures.append(
-            _figure(estimate, f"of contests won against the pre-trained model's ads, judged by {comparison.judge}")
+            _figure(estimate, f"of contests won against the pre-trained model's ads, scored by {comparison.judge}")
         )
     if estimate := best.matching_share:
         before = comparison.row("pretrained")

@@ -53,7 +53,7 @@ def widths(backbone: Backbone, *, last_token: bool) -> dict[str, int]:
         return {**known, "text_width": 3 * width, "hidden_width": width if last_token else 0}
     if last_token:
         raise ModelError(f"{backbone.model_id}: an encoder has no last token that read the words. "
-                         f"Leave last_token out, or take a language model that sees.")  # fmt: skip
+                         f"Leave last_token out, or take a vision-language model.")  # fmt: skip
     return {**known, "text_width": 3 * backbone.words.embedding_dim, "hidden_width": 0}
 
 

@@ -66,7 +66,7 @@ def train(
 ) -> Generator[training.Step, None, SceneJudge | PictureJudge]:
     """Train a judge of form `config.judge` on all of the data; yields steps of descent, returns the judge.
 
-    source: backbone of a judge that sees pictures. ModelError where the data cannot teach one of this form.
+    source: backbone of a judge that reads pictures. ModelError where one of this form cannot learn from the data.
     """
     if config.judge == "scene":
         return scene_judge.fit(data)
@@ -86,7 +86,7 @@ def train(
 
 
 def predictor(judge: SceneJudge | PictureJudge, data: RewardData) -> RewardModel | np.ndarray:
-    """Return what `evaluate` takes: the model of a judge that sees pictures, else its scores of all creatives."""
+    """Return what `evaluate` takes: the model of a judge that reads pictures, else its scores of all creatives."""
     if isinstance(judge, PictureJudge):
         return judge.model
     products = [data.product(index) for index in range(len(data.creative_ids))]

@@ -267,7 +267,7 @@ def build(
     """
     if form == "pair" and isinstance(backbone, VisionEncoder):
         raise ModelError(f"{backbone.model_id}: an encoder sees one picture at a time, so it cannot hold two against "
-                         f"each other. Use the single form, or a language model that sees.")  # fmt: skip
+                         f"each other. Use the single form, or a vision-language model.")  # fmt: skip
     reads_last_token = form == "pair" if last_token is None else last_token
     shape = HeadShape(
         sides=2 if form == "pair" else 1,

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.render.conftest import bottle, scenes
 
+from clickscape.compute.cache import ByteCache
 from clickscape.errors import ImageError
 from clickscape.render import scene
 from clickscape.render.scene import Scene
 from clickscape.render.studio import product, stage
-from clickscape.render.studio.cache import ByteCache
 from clickscape.render.studio.engine import StudioRenderer, vary
 from clickscape.render.studio.geometry import Camera
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clickscape import report as reports
+from clickscape.report import records as reports
 from clickscape.types import Estimate
 
 

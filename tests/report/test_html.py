@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from clickscape import report as reports
-from clickscape.report import html
+from clickscape.report import html, records
 from clickscape.types import Estimate
 
-Whole = Callable[..., reports.Report]
+Whole = Callable[..., records.Report]
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)> javascript:alert(1)'
 BADGE = "simulated clicks · world harmony"
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -127,9 +127,9 @@ def test_a_missing_part_is_left_out(name: str, workspace: Path, whole_report: Wh
 
 def test_curves_run_on_when_steps_are_numbered_anew_in_each_round() -> None:
     def page(numbers: list[int]) -> str:
-        steps = [reports.TrainingStep(number=n, round=1 + k // 3, loss=1 / (k + 1)) for k, n in enumerate(numbers)]
-        curve = reports.LearningCurve(role="product_centric", steps=tuple(steps))
-        return reports.render(reports.Report(title="x", simulated=False, learning=(curve,)))
+        steps = [records.TrainingStep(number=n, round=1 + k // 3, loss=1 / (k + 1)) for k, n in enumerate(numbers)]
+        curve = records.LearningCurve(role="product_centric", steps=tuple(steps))
+        return reports.render(records.Report(title="x", simulated=False, learning=(curve,)))
 
     anew = page([1, 2, 3, 1, 2, 3])
     assert anew == page([1, 2, 3, 4, 5, 6])
@@ -142,13 +142,13 @@ def test_curves_run_on_when_steps_are_numbered_anew_in_each_round() -> None:
 
 
 def test_a_real_shop_shows_no_truth_and_no_simulation() -> None:
-    row = reports.ComparisonRow(name="product-centric", role="product_centric", win_rate=Estimate(0.7, 0.6, 0.8))
-    report = reports.Report(
+    row = records.ComparisonRow(name="product-centric", role="product_centric", win_rate=Estimate(0.7, 0.6, 0.8))
+    report = records.Report(
         title="Corner shop",
         simulated=False,
-        accuracy=reports.RewardAccuracy(observed=Estimate(0.63, 0.6, 0.66), pairs=90, products=9),
-        comparison=reports.Comparison(products=9, judge="reward model", rows=(row,)),
-        clicks=reports.ClickStatistics(impressions=1000, clicks=12),
+        accuracy=records.RewardAccuracy(observed=Estimate(0.63, 0.6, 0.66), pairs=90, products=9),
+        comparison=records.Comparison(products=9, judge="reward model", rows=(row,)),
+        clicks=records.ClickStatistics(impressions=1000, clicks=12),
     )
     text = reports.render(report)
     assert "simulated" not in text

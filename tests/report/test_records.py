@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from clickscape import report as reports
 from clickscape.errors import WorkspaceError
+from clickscape.report import records as reports
 from clickscape.types import Estimate
 
 Whole = Callable[..., reports.Report]

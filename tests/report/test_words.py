@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from clickscape import report as reports
+from clickscape.report import records as reports
 from clickscape.report import words
 from clickscape.types import Estimate
 

@@ -7,8 +7,6 @@ that is likely wrong is an error.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -27,6 +25,7 @@ from clickscape.catalog.grabcut import grab
 from clickscape.catalog.images import open_image
 from clickscape.catalog.mask import Found, find
 from clickscape.catalog.matte import soften
+from clickscape.compute.cache import ByteCache
 from clickscape.errors import ImageError
 
 Pixels = NDArray[np.uint8]
@@ -34,7 +33,7 @@ Way = Literal["alpha", "matting", "plain", "grabcut"]
 
 FAINT = 24  # alpha below this is leftover shadow or glow: it would make the product float
 _WORKING = 800  # longest side, pixels, on which masks are found
-_CACHE_BYTES = 128_000_000
+_CACHE = ByteCache(128_000_000)
 _REMEDY = "Save the picture with a transparent background, or photograph the product on a plain one."
 
 
@@ -147,43 +146,17 @@ def open_cutout(path: str | PathLike[str]) -> Pixels:
     with suppress(OSError):  # open_image says what is wrong
         status = Path(path).stat()
     key = (str(path), status.st_mtime_ns if status else 0, status.st_size if status else 0)
-    cached = _CACHE.get(key)
-    if cached is None:
+
+    def opened() -> Pixels:
         pixels = open_image(path)
         try:
-            cached = np.ascontiguousarray(trim(cut_out(pixels)))
+            cutout = np.ascontiguousarray(trim(cut_out(pixels)))
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from error
-        cached.setflags(write=False)
-        _CACHE.put(key, cached)
-    return cached
+        cutout.setflags(write=False)
+        return cutout
 
-
-class _PictureCache:
-    """The most recently used pictures, up to a number of bytes; safe to share between threads."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.bytes = limit, 0
-        self._pictures: OrderedDict[tuple[str, int, int], Pixels] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[str, int, int]) -> Pixels | None:
-        with self._lock:
-            if key in self._pictures:
-                self._pictures.move_to_end(key)
-            return self._pictures.get(key)
-
-    def put(self, key: tuple[str, int, int], picture: Pixels) -> None:
-        with self._lock:
-            if key in self._pictures or picture.nbytes > self.limit:
-                return
-            self._pictures[key] = picture
-            self.bytes += picture.nbytes
-            while self.bytes > self.limit:
-                self.bytes -= self._pictures.popitem(last=False)[1].nbytes
-
-
-_CACHE = _PictureCache(_CACHE_BYTES)
+    return _CACHE.get(key, opened)
 
 
 def _by_model(image: Pixels, matting: Path) -> Cutout:

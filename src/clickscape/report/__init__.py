@@ -3,48 +3,6 @@
 from __future__ import annotations
 
 from clickscape.report.html import compose, render
-from clickscape.report.records import (
-    AccuracyPart,
-    AccuracyRow,
-    Ad,
-    ClickStatistics,
-    Comparison,
-    ComparisonRow,
-    Gallery,
-    GalleryItem,
-    LearningCurve,
-    PositionBias,
-    Provenance,
-    Report,
-    RewardAccuracy,
-    Role,
-    RoundResult,
-    StageTiming,
-    TrainingStep,
-    load,
-    save,
-)
+from clickscape.report.records import load, save
 
-__all__ = [
-    "AccuracyPart",
-    "AccuracyRow",
-    "Ad",
-    "ClickStatistics",
-    "Comparison",
-    "ComparisonRow",
-    "Gallery",
-    "GalleryItem",
-    "LearningCurve",
-    "PositionBias",
-    "Provenance",
-    "Report",
-    "RewardAccuracy",
-    "Role",
-    "RoundResult",
-    "StageTiming",
-    "TrainingStep",
-    "compose",
-    "load",
-    "render",
-    "save",
-]
+__all__ = ["compose", "load", "render", "save"]

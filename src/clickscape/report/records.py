@@ -12,10 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from clickscape.errors import WorkspaceError
 from clickscape.files import write_text
+from clickscape.json_files import read_json
 from clickscape.types import Estimate
 
 Role = Literal["pretrained", "preference_only", "product_centric", "search", "oracle"]
@@ -255,32 +256,17 @@ class Report(_Record):
         }
         return [name for name, known in held.items() if known]
 
-    def to_json(self) -> str:
-        """The report as JSON; `Report.from_json` reads it back."""
-        return self.model_dump_json(indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> Report:
-        """Read what `to_json` wrote; pydantic's ValidationError for anything else."""
-        return cls.model_validate_json(text)
-
 
 def save(report: Report, path: Path) -> None:
     """Write the report's record as JSON; a reader sees the old file or the new one, never half of one."""
-    write_text(path, report.to_json())
+    write_text(path, report.model_dump_json(indent=1))
 
 
 def load(path: Path) -> Report:
     """Read what `save` wrote; WorkspaceError that names the file and the first wrong key."""
     try:
-        return Report.from_json(path.read_text(encoding="utf-8"))
+        return read_json(path, Report, remedy="Delete it and run the stage again.")
     except FileNotFoundError:
         raise WorkspaceError(
             f"{path}: no report here. Run `clickscape demo`, or another stage that writes one."
         ) from None
-    except UnicodeDecodeError as error:
-        raise WorkspaceError(f"{path}: not UTF-8 ({error.reason}). Delete it and run the stage again.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise WorkspaceError(f"{path}: {key}: {first['msg']}. Delete it and run the stage again.") from None

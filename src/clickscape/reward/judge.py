@@ -35,23 +35,6 @@ class Judge(Protocol):
         ...
 
 
-class PictureJudge:
-    """A reward model of another form than the one that it judges; it ignores scenes."""
-
-    def __init__(self, model: RewardModel) -> None:
-        self.model = model
-
-    def score(
-        self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: Sequence[Slots], /
-    ) -> np.ndarray:
-        """Return the model's score of every image, (ad,) logits."""
-        return self.model.score(products, images)
-
-    def save(self, folder: Path) -> None:
-        """Write the model into a folder, whole or not at all."""
-        self.model.save(folder)
-
-
 def check_form(config: RewardConfig) -> None:
     """Raise ConfigError where reward model and judge would be of one form."""
     if config.judge == config.form:
@@ -63,7 +46,7 @@ def check_form(config: RewardConfig) -> None:
 
 def train(
     data: RewardData, *, config: RewardConfig, source: Path | str, slots: Mapping[str, tuple[str, ...]], device: str
-) -> Generator[training.Step, None, SceneJudge | PictureJudge]:
+) -> Generator[training.Step, None, SceneJudge | RewardModel]:
     """Train a judge of form `config.judge` on all of the data; yields steps of descent, returns the judge.
 
     source: backbone of a judge that reads pictures. ModelError where one of this form cannot learn from the data.
@@ -82,13 +65,13 @@ def train(
     )
     settings = config.model_copy(update={"form": config.judge})
     yield from training.train(model, data, config=settings, rng=np.random.default_rng([config.seed, 1]))
-    return PictureJudge(model)
+    return model
 
 
-def predictor(judge: SceneJudge | PictureJudge, data: RewardData) -> RewardModel | np.ndarray:
+def predictor(judge: SceneJudge | RewardModel, data: RewardData) -> RewardModel | np.ndarray:
     """Return what `evaluate` takes: the model of a judge that reads pictures, else its scores of all creatives."""
-    if isinstance(judge, PictureJudge):
-        return judge.model
+    if isinstance(judge, RewardModel):
+        return judge
     products = [data.product(index) for index in range(len(data.creative_ids))]
     scenes = [scene or {} for scene in data.slots or [{}] * len(products)]
     return judge.score(products, [], scenes)
@@ -99,4 +82,4 @@ def load(folder: Path, *, device: str = "cpu") -> Judge:
     folder = Path(folder)
     if (folder / scene_judge.FILE).exists():
         return scene_judge.load(folder)
-    return PictureJudge(reward_model.load(folder, device=device))
+    return reward_model.load(folder, device=device)

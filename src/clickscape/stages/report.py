@@ -11,7 +11,8 @@ from PIL import Image
 from clickscape import render
 from clickscape import report as report_room
 from clickscape.errors import WorkspaceError
-from clickscape.report import Ad, Gallery, GalleryItem, Provenance, Report, StageTiming, results
+from clickscape.report import results
+from clickscape.report.records import Ad, Gallery, GalleryItem, LearningCurve, Provenance, Report, StageTiming
 from clickscape.simulator import traffic
 from clickscape.stages import compare, split
 from clickscape.workspace import Manifest, Workspace, atomic_file, read_metrics, write_text
@@ -60,7 +61,7 @@ def report(workspace: Workspace) -> Path:
     return workspace.path / PAGE
 
 
-def _curves(folder: Path) -> tuple[report_room.LearningCurve, ...]:
+def _curves(folder: Path) -> tuple[LearningCurve, ...]:
     return results.learning_curves(read_metrics(folder / "metrics.jsonl"))
 
 

@@ -29,7 +29,8 @@ from clickscape.reward import model as reward_model
 from clickscape.reward import train as training
 from clickscape.reward.data import RewardData, divide
 from clickscape.reward.encoders import open_backbone
-from clickscape.reward.judge import Judge, PictureJudge
+from clickscape.reward.judge import Judge
+from clickscape.reward.model import RewardModel
 from clickscape.reward.scene_judge import SceneJudge
 from clickscape.stages import split, truth
 from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs, served_fingerprint
@@ -133,7 +134,7 @@ def load_judge(workspace: Workspace, *, device: str = "cpu") -> tuple[Judge, fro
 
 def _train_judge(
     workspace: Workspace, data: RewardData, *, groups: frozenset[str], config: RewardConfig, source: Path | str
-) -> Stage[SceneJudge | PictureJudge]:
+) -> Stage[SceneJudge | RewardModel]:
     """Train the judge and write models/judge with the names of its groups."""
     folder = workspace.models / JUDGE
     yield Progress(JUDGE, 0, 1, "learning from products of its own")
@@ -142,7 +143,7 @@ def _train_judge(
         try:
             step = next(steps)
         except StopIteration as stop:
-            judge: SceneJudge | PictureJudge = stop.value
+            judge: SceneJudge | RewardModel = stop.value
             break
         yield Progress(JUDGE, 0, 1, f"loss {step.loss:.3f}")
     judge.save(folder)

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from clickscape.compute.cache import ByteCache
 from clickscape.render.color import Bytes, Floats, tone
 from clickscape.render.language.parse import parse
 from clickscape.render.physical_size import PhysicalSize
@@ -26,7 +27,6 @@ from clickscape.render.renderer import NO_MARGINS, Box, DigitalSource, Margins, 
 from clickscape.render.scene import Scene
 from clickscape.render.studio import product as products
 from clickscape.render.studio import stage as stages
-from clickscape.render.studio.cache import ByteCache
 from clickscape.render.studio.geometry import Camera
 from clickscape.render.studio.palette import answer
 from clickscape.render.studio.product import Placed

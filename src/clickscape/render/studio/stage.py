@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from clickscape.compute.cache import ByteCache
 from clickscape.render.color import Floats, hex_to_linear
 from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.scene import WALLED, Scene
 from clickscape.render.studio import backdrop, disk, gbuffer, geometry, lights, materials, props
-from clickscape.render.studio.cache import ByteCache
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import Camera
 from clickscape.render.studio.lookups import Mirror, contact_map, mirror_map, mirror_share, shadow_map, vignette

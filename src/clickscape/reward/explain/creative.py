@@ -123,14 +123,15 @@ def phrase_effects(
     apart = {phrase.text: phrase for phrase in phrases(description)}
     without = {text: phrase.without for text, phrase in apart.items()}
     found = []
-    for one in phrase_contributions(
+    contributions = phrase_contributions(
         model, product, description, without=without, draw=drawing, seeds=seeds, read=drawing.slots.get
-    ):
-        instead = drawing.changed_slots(description, without[one.phrase])
-        slots = len(instead) or len(apart[one.phrase].slots)
-        ctr = scale.percent(one.reward, slots=slots) if scale is not None and scale.known else None
-        unchanged = one.reward.low == one.reward.high == 0
-        found.append(PhraseEffect(one.phrase, one.reward, one.reward if ctr and unchanged else ctr, instead))
+    )
+    for phrase, reward in contributions.items():
+        instead = drawing.changed_slots(description, without[phrase])
+        slots = len(instead) or len(apart[phrase].slots)
+        ctr = scale.percent(reward, slots=slots) if scale is not None and scale.known else None
+        unchanged = reward.low == reward.high == 0
+        found.append(PhraseEffect(phrase, reward, reward if ctr and unchanged else ctr, instead))
     return tuple(found)
 
 

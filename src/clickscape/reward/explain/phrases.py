@@ -7,7 +7,6 @@ disagree, and another seed gives another picture. Both go into the interval.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +21,6 @@ Draw = Callable[[str, int], NDArray[np.uint8]]
 """(description, seed) → picture, (height, width, 3) sRGB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """How the reward changes without a phrase, in log-odds; negative: the model likes the phrase."""
-
-    phrase: str
-    reward: Estimate
-
-
 def phrase_contributions(
     model: RewardModel,
     product: Product,
@@ -39,21 +30,20 @@ def phrase_contributions(
     draw: Draw,
     seeds: Sequence[int],
     read: Callable[[str], Slots | None] = lambda _: None,
-) -> list[Contribution]:
-    """Return one contribution per phrase, in order; without: phrase → the description that lacks it.
+) -> dict[str, Estimate]:
+    """Return how the reward changes without each phrase, in log-odds; negative: the model likes the phrase.
 
-    read: description → the scene that is rendered for it, for a model with given scenes. ValueError for fewer
-    than two seeds: their spread would be unknown.
+    without: phrase → the description that lacks it. read: description → the scene that is rendered for it, for a model
+    with given scenes. ValueError for fewer than two seeds: their spread would be unknown.
     """
     if len(set(seeds)) < 2:
         raise ValueError(f"at least two different seeds are needed for an interval, got {list(seeds)}")
     whole = [draw(description, seed) for seed in seeds]
-    contributions = []
+    contributions = {}
     for phrase, rest in without.items():
         drawn = [draw(rest, seed) for seed in seeds]
         scenes = [(read(rest), read(description))] * len(seeds)
-        reward = _estimate(model.log_odds([product] * len(seeds), drawn, whole, scenes))
-        contributions.append(Contribution(phrase, reward))
+        contributions[phrase] = _estimate(model.log_odds([product] * len(seeds), drawn, whole, scenes))
     return contributions
 
 

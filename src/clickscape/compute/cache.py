@@ -1,4 +1,4 @@
-"""A least-recently-used store that is bounded in bytes, for G-buffers, materials, shadows and finished static scenes.
+"""A least-recently-used store that is bounded in bytes, for cut-outs and for all that the studio keeps of a scene.
 
 One store for everything: what is used most stays, whatever it is, and the peak memory of a renderer is one number.
 """

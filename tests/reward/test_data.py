@@ -44,21 +44,15 @@ def test_pairs_of_one_product_share_one_unit_of_weight() -> None:
 
 def test_regression_targets_are_standardized_within_the_product() -> None:
     data = _data([3, 1, 2, 2], log_ctr=[-3, -2, -1, -4, -3, -3, -2, np.nan])
-    targets = regression_targets(data, target="log_ctr")
+    targets = regression_targets(data)
     third = np.sqrt(1.5)  # (−1, 0, 1) over their standard deviation √(2/3)
     assert targets[:3] == pytest.approx([-third, 0, third])
     # one creative, no spread, one known creative: nothing to learn, and no division by zero
     assert np.isnan(targets[3:]).all()
 
 
-def test_raw_ctr_is_a_setting() -> None:
-    targets = regression_targets(_data([2], log_ctr=[np.log(0.02), np.nan]), target="raw_ctr")
-    assert targets[0] == pytest.approx(0.02)
-    assert np.isnan(targets[1])
-
-
 def test_without_ctr_there_is_no_regression_target() -> None:
-    assert np.isnan(regression_targets(_data([2]), target="log_ctr")).all()
+    assert np.isnan(regression_targets(_data([2]))).all()
 
 
 def test_a_subset_holds_no_label_of_other_products() -> None:

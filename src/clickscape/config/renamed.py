@@ -39,6 +39,7 @@ REMOVED: Mapping[str, str] = {
     "clicks.full_gap": "pairs weighted by their gap made the reward model no better",
     "clicks.stable_order": "it made the reward model no better",
     "reward.bucket_epochs": "it made the reward model no better",
+    "reward.regression_target": "the squared error of a raw CTR is about 1e-4, as good as no target",
     "reward.worths": "effects are fitted to counts wherever the log has them",
 }
 """Old "section.key" → why it is gone; the value is ignored."""

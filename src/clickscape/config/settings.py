@@ -145,9 +145,6 @@ class RewardConfig(StageConfig):
     regression_weight: float = Field(
         0.5, ge=0, description="λ2 of L = λ1·CE + λ2·MSE; without use where effects are fitted to counts"
     )
-    regression_target: Literal["log_ctr", "raw_ctr"] = Field(
-        "log_ctr", description="log-CTR standardized within the product, or the paper's raw CTR"
-    )
     scene: Literal["predicted", "given"] = Field(
         "predicted", description="the scene of an image as the model predicts it, or the one it was drawn from"
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
@@ -141,19 +140,16 @@ def pair_weights(pairs: Sequence[CreativePair]) -> np.ndarray:
     return np.array([weight / totals[pair.product_id] for pair, weight in zip(pairs, weights, strict=True)])
 
 
-def regression_targets(data: RewardData, *, target: Literal["log_ctr", "raw_ctr"]) -> np.ndarray:
+def regression_targets(data: RewardData) -> np.ndarray:
     """Return the targets of the regression branch, (creative,); NaN where there are none.
 
-    `log_ctr` is standardized within the product (mean 0, sd 1), because click rates of different products differ by
-    far more than those of one product's creatives; a product with one creative, or without spread, has no target.
-    `raw_ctr` is the paper's: the CTR itself, whose squared error is about 1e-4.
+    Log CTR standardized within the product (mean 0, sd 1), because click rates of different products differ by far more
+    than those of one product's creatives; a product with one creative, or without spread, has no target.
     """
     targets = np.full(len(data.creative_ids), np.nan)
     if data.log_ctr is None:
         return targets
     log_ctr = np.asarray(data.log_ctr, dtype=np.float64)
-    if target == "raw_ctr":
-        return np.exp(log_ctr)
     rows: dict[str, list[int]] = {}
     for row, product_id in enumerate(data.product_of):
         if np.isfinite(log_ctr[row]):

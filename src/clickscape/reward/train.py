@@ -176,7 +176,7 @@ class _Objective:
         # A frozen backbone with named slots leaves the regression branch nothing that the scores would share with it.
         acts = bool(config.regression_weight) and (config.trainable != "head" or not model.slots)
         self.regression_weight = config.regression_weight if acts else 0.0
-        targets = torch.from_numpy(regression_targets(data, target=config.regression_target)).float()
+        targets = torch.from_numpy(regression_targets(data)).float()
         self._targets = targets.to(model.device)
         self._labels = _labels(model, data).to(model.device)
         self._departments = _departments(model, learning, rows).to(model.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -18,6 +17,7 @@ from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.score import render_and_score
 from clickscape.preference.evaluate import Outcomes
 from clickscape.simulator import world
+from clickscape.simulator.creatives import creative_seed
 from clickscape.simulator.pixels import measure
 from clickscape.types import Product
 
@@ -71,7 +71,7 @@ def outcomes(ads: Sequence[Sequence[TrueAd]], *, cluster: Callable[[str], str]) 
 def _score(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path, size: int, seed: int) -> list[TrueAd]:
     product, texts = job
     shoppers = world.load(world_name)
-    seeds = [zlib.crc32(f"{seed}/{product.product_id}/{number}".encode()) for number in range(len(texts))]
+    seeds = [creative_seed(seed, product.product_id, number) for number in range(len(texts))]
     ads = render_and_score([product] * len(texts), texts, pipeline=_pipeline(reward), size=size, seeds=seeds)
     scored = []
     for ad in ads:

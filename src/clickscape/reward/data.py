@@ -134,10 +134,8 @@ def divide(data: RewardData, *, held_out: frozenset[str], judge: frozenset[str])
 def pair_weights(pairs: Sequence[CreativePair]) -> np.ndarray:
     """Return weights, (pair,): the pairs of one product share one unit, as dependent pairs are no new observations."""
     weights = np.array([pair.weight for pair in pairs], dtype=np.float64)
-    totals: dict[str, float] = {}
-    for pair, weight in zip(pairs, weights, strict=True):
-        totals[pair.product_id] = totals.get(pair.product_id, 0.0) + weight
-    return np.array([weight / totals[pair.product_id] for pair, weight in zip(pairs, weights, strict=True)])
+    product = np.unique([pair.product_id for pair in pairs], return_inverse=True)[1]
+    return np.asarray(weights / np.bincount(product, weights)[product])
 
 
 def regression_targets(data: RewardData) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 from collections.abc import Callable
 
@@ -24,13 +22,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture
 def command() -> Callable[..., str]:
     """Runs a command line that has to work, and gives what it printed."""
-    from clickscape.cli import main  # here, because `make test-spark` has not all that it needs
+    from tests.factory import clickscape  # here, because `make test-spark` has not all that it needs
 
     def run(*arguments: str) -> str:
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        assert not stop.value.code, arguments
-        return out.getvalue()
+        done = clickscape(*arguments)
+        assert done.code == 0, (arguments, done.err)
+        return done.out
 
     return run
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where models go down to float32 (norms, softmax), stay in float64: to see the arithmetic, not the rounding."""
+    import torch  # here, because `make test-spark` has none
+
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    monkeypatch.setattr(torch, "float32", torch.float64)

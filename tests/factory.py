@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clickscape.catalog import sample
 from clickscape.cli import main
 from clickscape.config import TinyConfig
 from clickscape.preference.corruption import Captions, draw
@@ -42,6 +43,21 @@ def noise_picture(product: Product, *, side: int = 32) -> np.ndarray:
     """Noise that is the same for the same product, (side, side, 3) uint8."""
     rng = np.random.default_rng(sum(map(ord, product.product_id)))
     return rng.integers(0, 256, (side, side, 3)).astype(np.uint8)
+
+
+def write_feed(folder: Path, *, side: int, product_ids: Sequence[str]) -> Path:
+    """Write products of the sample catalog as JSON Lines, with cut-outs of `side` pixels beside it."""
+    rows = [
+        {
+            "id": product.product_id,
+            "title": product.title,
+            "category": list(product.category),
+            "attributes": {**product.attributes, "item_group_id": product.product_id.rpartition("-")[0]},
+            "image": product.image,
+        }
+        for product in sample.write(folder, side, product_ids=product_ids)
+    ]
+    return write_rows(folder / "catalog.jsonl", rows)
 
 
 def corrupted_pairs(products: Sequence[Product], texts: Sequence[str]) -> list[PreferencePair]:

@@ -126,3 +126,11 @@ def drip(send: Send, request: str, count: int) -> None:
     for _ in range(200):
         send(b"x")
         time.sleep(0.05)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A folder with three pictures."""
+    for name in "abc":
+        Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / f"{name}.png")
+    return tmp_path

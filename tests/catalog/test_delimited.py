@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from clickscape.catalog import feeds
 from clickscape.catalog.formats.delimited import header, rows
@@ -17,14 +16,6 @@ from clickscape.errors import FeedError
 from clickscape.types import Product
 
 TSV = "id\ttitle\timage_link\tprice\tavailability\tcondition\n"
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """A folder with three pictures."""
-    for name in "abc":
-        Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / f"{name}.png")
-    return tmp_path
 
 
 def _write(shop: Path, text: str | bytes) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from clickscape.catalog import feeds
 from clickscape.catalog.formats import FORMATS, detect
@@ -44,14 +43,6 @@ ITEM = """<item>
 <g:condition>new</g:condition><g:item_group_id>A</g:item_group_id>
 <g:shipping><g:country>DE</g:country><g:price>4.90 EUR</g:price></g:shipping>
 </item>"""
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """A folder with three pictures."""
-    for name in "abc":
-        Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / f"{name}.png")
-    return tmp_path
 
 
 def _write(shop: Path, text: str | bytes, name: str = "feed") -> Path:

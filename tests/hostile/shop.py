@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,8 +10,9 @@ IDS = tuple(f"{name}-{color}" for name in ("running_shoe", "coffee_mug") for col
 
 def build(folder: Path) -> int:
     """Write `catalog.jsonl`, `pictures/`, a workspace `shop`, its `exports/` and the checkpoint `writer/`; return 0."""
+    from tests.factory import write_feed
+
     from clickscape import vlm
-    from clickscape.catalog import sample
     from clickscape.config import ClicksConfig, RewardConfig, SimulateConfig
     from clickscape.stages.clicks import clicks
     from clickscape.stages.export import export
@@ -22,17 +22,7 @@ def build(folder: Path) -> int:
     from clickscape.stages.simulate import simulate
     from clickscape.workspace import Workspace
 
-    rows = [
-        {
-            "id": product.product_id,
-            "title": product.title,
-            "category": list(product.category),
-            "attributes": {**product.attributes, "item_group_id": product.product_id.rpartition("-")[0]},
-            "image": product.image,
-        }
-        for product in sample.write(folder, 96, product_ids=IDS)
-    ]
-    (folder / "catalog.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_feed(folder, side=96, product_ids=IDS)
     shop = Workspace.create(folder / "shop")
     run(ingest(shop, folder / "catalog.jsonl", workers=1))
     run(simulate(shop, SimulateConfig(creatives_per_product=3, median_impressions=300, size=96, seed=3), workers=1))

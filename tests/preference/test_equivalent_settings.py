@@ -56,13 +56,6 @@ def training_pairs(pairs: list[PreferencePair]) -> TrainingPairs:
     return prepare(pairs, products=PRODUCTS, pictures=noise_picture, vlm=model(moved=False))
 
 
-@pytest.fixture
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where models go down to float32 (norms, softmax), stay in float64: to see the arithmetic, not the rounding."""
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    monkeypatch.setattr(torch, "float32", torch.float64)
-
-
 def gradients(
     vlm: VisionLanguageModel,
     training_pairs: TrainingPairs,

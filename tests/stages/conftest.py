@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.factory import write_rows
+from tests.factory import write_feed
 
-from clickscape.catalog import sample
 from clickscape.config import ClicksConfig, OptimizeConfig, RewardConfig, SimulateConfig
 from clickscape.stages.clicks import clicks
 from clickscape.stages.ingest import ingest
@@ -32,17 +31,7 @@ def feed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A catalog of 18 products as JSON Lines, with transparent PNGs beside it."""
     folder = tmp_path_factory.mktemp("feed")
     ids = [f"{name}-{color}" for name in OBJECTS for color in COLORS]
-    rows = [
-        {
-            "id": product.product_id,
-            "title": product.title,
-            "category": list(product.category),
-            "attributes": {**product.attributes, "item_group_id": product.product_id.rpartition("-")[0]},
-            "image": product.image,
-        }
-        for product in sample.write(folder, 160, product_ids=ids)
-    ]
-    return write_rows(folder / "catalog.jsonl", rows)
+    return write_feed(folder, side=160, product_ids=ids)
 
 
 @pytest.fixture(scope="session")

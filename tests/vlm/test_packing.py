@@ -29,13 +29,6 @@ def questions(products, noise) -> list[Sample]:
     ]
 
 
-@pytest.fixture
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where models go down to float32 (norms, softmax), stay in float64: to see the arithmetic, not the rounding."""
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    monkeypatch.setattr(torch, "float32", torch.float64)
-
-
 def answers() -> list[tuple[int, str]]:
     """Not in order of the questions."""
     pairs = [(number, text) for number, own in enumerate(TEXTS) for text in own]

@@ -118,10 +118,21 @@ def _cell(text: str) -> str:
     return re.sub(r"(?<!\$)\{ [^}]* \}", r"`\g<0>`", words)
 
 
+def security_page() -> str:
+    """Return SECURITY.md, which lies where hosts of repositories look for it."""
+    return (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+
+
 def write(folder: Path) -> None:
-    """Write the four pages into a folder."""
+    """Write the five pages into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {"settings": settings_page, "commands": commands_page, "renamed": renamed_page, "python": python_page}
+    pages = {
+        "settings": settings_page,
+        "commands": commands_page,
+        "renamed": renamed_page,
+        "python": python_page,
+        "security": security_page,
+    }
     for name, page in pages.items():
         (folder / f"{name}.md").write_text(page(), encoding="utf-8")
 

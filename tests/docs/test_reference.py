@@ -44,3 +44,22 @@ def test_people_find_every_command_in_a_written_page_and_no_other() -> None:
     )
     assert typed - COMMANDS == set()
     assert COMMANDS - typed == set()
+
+
+def test_the_security_page_is_on_the_site_and_speaks_of_every_input(reference: ModuleType) -> None:
+    page = reference.security_page()
+    for source in (
+        "Pictures",
+        "Feeds",
+        "Titles",
+        "Click logs",
+        "Checkpoints",
+        "Workspaces",
+        "clickscape.toml",
+        "Servers",
+    ):
+        assert f"**{source}" in page
+    assert "## How to report" in page
+    assert len(page.splitlines()) <= 90
+    assert "reference/security.md" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "](SECURITY.md)" in (ROOT / "README.md").read_text(encoding="utf-8")

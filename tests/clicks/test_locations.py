@@ -113,3 +113,35 @@ def test_events_and_counts_are_not_mixed(workspace: Workspace) -> None:
     )
     with pytest.raises(LogError, match=r"b\.parquet: not events as .*a\.parquet holds"):
         counted(workspace)
+
+
+def test_a_glob_through_links_that_lead_back_ends(workspace: Workspace) -> None:
+    row = {"creative_id": "a", "product_id": "p", "impressions": 10, "clicks": 1}
+    file = write_parquet(workspace.path / "lists" / "a.parquet", [row])
+    for name in ("one", "two"):  # as in /proc, where every process leads to the root: 2^40 paths, none too long
+        os.symlink(file.parent, file.parent / name)
+    assert counted(workspace, "lists/**/*.parquet") == {"a": (10, 1)}
+    with pytest.raises(LogError, match=r"no such file"):
+        counted(workspace, "lists/**/*.csv")
+
+
+def test_pipes_and_devices_are_no_files_of_a_log(workspace: Workspace) -> None:
+    workspace.events_folder.mkdir(parents=True)
+    os.mkfifo(workspace.events_folder / "a.parquet")
+    os.symlink("/dev/zero", workspace.events_folder / "b.csv")
+    for source in ("", "clicks/events", "clicks/events/*", "clicks/events/a.parquet", "/dev/zero"):
+        with pytest.raises(LogError, match=r"no file of a log"):
+            counted(workspace, source)
+
+
+def test_a_folder_of_too_many_files_and_an_odd_glob_are_one_clear_error(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clickscape.clicks.locations.MOST_FILES", 3)
+    for number in range(4):
+        write_parquet(workspace.events_folder / f"{number}.parquet", [impression(number)])
+    for source in ("", "clicks/events", "clicks/events/*", "clicks/*"):
+        with pytest.raises(LogError, match=r"over 3 files\. Name a smaller folder"):
+            counted(workspace, source)
+    with pytest.raises(LogError, match=r"no glob that is understood"):
+        counted(workspace, "clicks/events**")

@@ -236,7 +236,7 @@ def _find(url: str, session: _Session) -> _Entry | None:
         entry = _Entry(**json.loads(_link(url, session).read_bytes()))
         with (session.folder / "files" / Path(entry.file).name).open("rb") as stream:
             unharmed = hashlib.file_digest(stream, "sha256").hexdigest() == entry.sha256
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     return entry if unharmed and entry.url == url else None
 

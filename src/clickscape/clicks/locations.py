@@ -7,7 +7,6 @@ never shown with what may be a secret.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +21,9 @@ ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 """Endings of the files that a log may have, in small or capital letters."""
 
 LOG_FILES = f"Files of a log are not empty and end in {', '.join(ENDINGS)}"
+
+MOST_FILES = 200_000
+"""Files that a log may have, and files beside them."""
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _BOOKKEEPING = re.compile(r"\.|_(SUCCESS|committed|started|metadata|common_metadata|temporary)")
@@ -75,15 +77,17 @@ def locate(folder: Path, config: ClicksConfig) -> LogLocation:
         root = next(place for place in (named, *named.parents) if place.exists())
         if root == named:
             return _files([named], root=named if named.is_dir() else named.parent, shown=named)
-        pattern = os.path.join(glob.escape(str(root)), str(named.relative_to(root)))
-        found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
+        try:  # pathlib's globs follow no link to a folder, which may lead back to where it was
+            found = sorted(_not_too_many(root.glob(str(named.relative_to(root))), named))
+        except (ValueError, NotImplementedError) as error:
+            raise LogError(f"{named}: no glob that is understood ({error}). Name a folder.") from None
         if not found:
             raise LogError(f"{named}: no such file. Correct the path; quote a glob, so that the shell keeps it.")
-        return _files([path for path in found if not _BOOKKEEPING.match(path.name)], root=root, shown=named)
+        return _files([path for path in found if _is_log(path.relative_to(root))], root=root, shown=named)
     there = sorted(folder.iterdir()) if folder.is_dir() else []
     counts = [path for path in there if path.name.lower() == "counts.parquet"]
     events = folder / "events"
-    if not events.is_dir() or not (holds := list(_below(events))):
+    if not events.is_dir() or not (holds := list(_not_too_many(_below(events), events))):
         if not counts:
             raise LogError(f"{folder} has no click log. Put Parquet files into events/, or a counts.parquet.")
         return _files(counts, root=counts[0] if counts[0].is_dir() else folder, shown=counts[0])
@@ -114,7 +118,7 @@ def _files(paths: Iterable[Path], *, root: Path, shown: Path) -> LogLocation:
     """The files among `paths` and below the folders among them; a file that two names lead to is taken once."""
     files: dict[tuple[int, int], Path] = {}
     unread = set()
-    below = {file for path in paths for file in (_below(path) if path.is_dir() else [path])}
+    below = {file for path in paths for file in (_not_too_many(_below(path), path) if path.is_dir() else [path])}
     for path in sorted(below):
         # writers leave empty parts, but a Parquet file without a byte is a torn one
         if (
@@ -133,6 +137,17 @@ def _files(paths: Iterable[Path], *, root: Path, shown: Path) -> LogLocation:
     if len(kinds) > 1:
         raise LogError(f"{root}: files of several kinds ({', '.join(sorted(kinds))}). Name one kind.")
     return LogLocation(tuple(files.values()), root=root, unread=tuple(sorted(unread)), shown=shown)
+
+
+def _is_log(path: Path) -> bool:
+    return not any(map(_BOOKKEEPING.match, path.parts))
+
+
+def _not_too_many(paths: Iterable[Path], where: Path) -> Iterator[Path]:
+    for number, path in enumerate(paths):
+        if number == MOST_FILES:
+            raise LogError(f"{where}: over {MOST_FILES:,} files. Name a smaller folder.")
+        yield path
 
 
 def _below(folder: Path) -> Iterator[Path]:

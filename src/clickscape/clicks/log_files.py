@@ -206,7 +206,7 @@ def _check_json(file: Path, ids: frozenset[str]) -> None:
             where = f"{file}, line {number}"
             try:
                 pairs = json.loads(line, object_pairs_hook=tuple)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise LogError(f"{where}: not a JSON object ({error}). Correct it, or export the file again.") from None
             if not isinstance(pairs, tuple):
                 raise LogError(f"{where}: not a JSON object. Write one event, {{…}}, a line.")

@@ -55,7 +55,7 @@ def test_the_page_names_the_settings_and_the_rules_as_they_are() -> None:
     assert f"`rewrites` = {defaults.rewrites}" in PAGE
     assert f"`max_overlap` = {defaults.max_overlap}" in PAGE
     assert defaults.max_same_scene == 0
-    listed = PAGE[PAGE.index("## What is refused") : PAGE.index("The lists are data")]
+    listed = PAGE[PAGE.index("## What the content rules refuse") : PAGE.index("The lists are data")]
     for rule in content_rules.load():
         word = {"hate": "hatred", "text": "text in the picture"}.get(rule.name, rule.name)
         assert word in listed

@@ -21,6 +21,7 @@ from clickscape.config import ClicksConfig
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import CreativePair
 from clickscape.workspace import CREATIVES, Manifest, Workspace, fingerprint
+from clickscape.workspace.tables import records
 
 STAGE = "clicks"
 _NEVER_SERVED = ("draft", "approved", "rejected")
@@ -92,8 +93,9 @@ def read_estimates(workspace: Workspace) -> pa.Table:
 
 def read_pairs(workspace: Workspace) -> list[CreativePair]:
     """Read the labeled pairs that the stage wrote; WorkspaceError before it ran."""
-    table = workspace.read_table(pairs_path(workspace), pairs.PAIRS)
-    return pairs.to_pairs(table)
+    path = pairs_path(workspace)
+    found = records(workspace.read_table(path, pairs.PAIRS).to_pylist(), CreativePair, where=path)
+    return sorted(found, key=lambda pair: (pair.product_id, pair.first, pair.second))
 
 
 def served_fingerprint(workspace: Workspace) -> str:

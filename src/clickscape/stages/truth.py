@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from clickscape.workspace import Workspace
 
 FILE = "truth.parquet"
+_TRUTH = pa.schema({"creative_id": pa.string(), "log_ctr": pa.float64()})
 
 
 def read(workspace: Workspace) -> dict[str, float] | None:
@@ -14,5 +15,5 @@ def read(workspace: Workspace) -> dict[str, float] | None:
     found = sorted(workspace.runs_folder.glob(f"*-simulate*/{FILE}"))
     if not found:
         return None
-    table = pq.read_table(found[-1])
+    table = workspace.read_table(found[-1], _TRUTH)
     return dict(zip(table["creative_id"].to_pylist(), table["log_ctr"].to_pylist(), strict=True))

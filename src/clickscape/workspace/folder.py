@@ -134,7 +134,7 @@ class Workspace:
     def products(self) -> list[Product]:
         """The catalog, with absolute image paths; WorkspaceError before `ingest`."""
         table = self.read_table(self.products_path, tables.PRODUCTS)
-        return tables.products_from(table, resolve=self.resolve)
+        return tables.products_from(table, resolve=self.resolve, where=self.products_path)
 
     def write_creatives(self, creatives: Sequence[Creative], *, now: datetime | None = None) -> None:
         """Replace the table `creatives`; `now` (UTC) is noted as the time of making."""
@@ -178,7 +178,8 @@ class Workspace:
         """Every creative, with absolute image paths; an empty list when none was made yet."""
         if not self.creatives_path.exists():
             return []
-        return tables.creatives_from(self.read_table(self.creatives_path, tables.CREATIVES), resolve=self.resolve)
+        table = self.read_table(self.creatives_path, tables.CREATIVES)
+        return tables.creatives_from(table, resolve=self.resolve, where=self.creatives_path)
 
     def some_creatives(self) -> list[Creative]:
         """Every creative, as `creatives`; WorkspaceError when there is none, for whoever can do nothing without."""
@@ -219,11 +220,15 @@ class Workspace:
         if not path.exists():
             raise runs.missing(path)
         try:
-            with pq.ParquetFile(path) as file:
+            with open(open_regular(path, os.O_RDONLY), "rb") as stream, pq.ParquetFile(stream) as file:
                 table = file.read()
+            table.validate(full=True)
         except (pa.ArrowException, OSError) as error:
             raise WorkspaceError(f"{path} cannot be read ({error}). Delete it and run its stage again.") from None
-        return table if schema is None else tables.conform(table, schema, where=str(path), error=WorkspaceError)
+        if schema is not None:
+            table = tables.conform(table, schema, where=str(path), error=WorkspaceError)
+        tables.check_filled(table, where=path)
+        return table
 
     def start_run(
         self, stage: str, config: object, inputs: Mapping[str, object], *, now: datetime | None = None

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
 
 from clickscape.errors import ClickscapeError, WorkspaceError
 from clickscape.files import to_json
+from clickscape.json_files import parse_json
 from clickscape.types import Creative, Product
 
+Record = TypeVar("Record")
 _TIME = pa.timestamp("us", tz="UTC")
+_REMEDY = "Delete the file and run its stage again."
 _LATER = frozenset({"more_images", "product_digest"})
+_REQUIRED = frozenset(
+    """product_id creative_id rendition_id title image file description renderer model_id seed status
+    placement impressions clicks first second preference gap weight""".split()
+)
 PRODUCTS = pa.schema(
     {
         "product_id": pa.string(),
@@ -97,21 +105,20 @@ def product_table(products: Sequence[Product], *, name_image: Callable[[str], st
     return pa.Table.from_pylist(rows, schema=PRODUCTS)
 
 
-def products_from(table: pa.Table, *, resolve: Callable[[str], Path]) -> list[Product]:
+def products_from(table: pa.Table, *, resolve: Callable[[str], Path], where: object) -> list[Product]:
     """Products of the table; `resolve` turns what it says of an image into a path."""
-    return [
-        Product(
-            **{
-                **row,
-                "category": tuple(row["category"] or ()),
-                "attributes": dict(row["attributes"] or ()),
-                "tags": tuple(row["tags"] or ()),
-                "image": str(resolve(row["image"])) if row["image"] else "",
-                "more_images": tuple(str(resolve(image)) for image in row["more_images"] or ()),
-            }
-        )
+    rows = [
+        {
+            **row,
+            "category": row["category"] or (),
+            "attributes": dict(row["attributes"] or ()),
+            "tags": row["tags"] or (),
+            "image": str(resolve(row["image"])) if row["image"] else "",
+            "more_images": [str(resolve(image)) for image in row["more_images"] or () if image],
+        }
         for row in table.to_pylist()
     ]
+    return records(rows, Product, where=where)
 
 
 def creative_table(creatives: Sequence[Creative], *, name_image: Callable[[str], str], now: datetime) -> pa.Table:
@@ -130,19 +137,30 @@ def creative_table(creatives: Sequence[Creative], *, name_image: Callable[[str],
     return pa.Table.from_pylist(rows, schema=CREATIVES)
 
 
-def creatives_from(table: pa.Table, *, resolve: Callable[[str], Path]) -> list[Creative]:
+def creatives_from(table: pa.Table, *, resolve: Callable[[str], Path], where: object) -> list[Creative]:
     """Creatives of the table; `resolve` turns what it says of an image into a path."""
-    return [
-        Creative(
-            **{
-                **row,
-                "scene": json.loads(row["scene"] or "{}"),
-                "image": str(resolve(row["image"])),
-                "product_digest": row["product_digest"] or "",
-            }
-        )
-        for row in table.drop_columns(["created_at"]).to_pylist()
-    ]
+    rows = [
+        {
+            **row,
+            "scene": parse_json(row["scene"] or "{}", dict[str, Any], where=f"{where}, row {number}, scene",
+                                error=WorkspaceError, remedy=_REMEDY),
+            "image": str(resolve(row["image"])),
+            "product_digest": row["product_digest"] or "",
+        }
+        for number, row in enumerate(table.drop_columns(["created_at"]).to_pylist(), start=1)
+    ]  # fmt: skip
+    return records(rows, Creative, where=where)
+
+
+def records(rows: Sequence[Mapping[str, object]], kind: type[Record], *, where: object) -> list[Record]:
+    """Rows of a table as records; WorkspaceError names the row and column of the first wrong value."""
+    try:
+        return TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]  # a type that is a value
+    except ValidationError as damage:
+        row, *column = damage.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+        problem = damage.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
+        place = f"row {int(row) + 1}" + "".join(f", {step}" for step in column)
+        raise WorkspaceError(f"{where}, {place}: {problem}. {_REMEDY}") from None
 
 
 def check_unique(identifiers: Sequence[str], *, what: str) -> None:
@@ -169,6 +187,14 @@ def conform(table: pa.Table, schema: pa.Schema, *, where: str, error: type[Click
     for field in schema:
         try:
             columns.append(table[field.name].cast(field.type))
-        except pa.ArrowException as problem:
+        except (pa.ArrowException, KeyError) as problem:
             raise error(f"{where}: column {field.name!r} is not {field.type} ({problem}). Convert it.") from None
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def check_filled(table: pa.Table, *, where: object) -> None:
+    """Raise WorkspaceError where a column that no table can do without has no value."""
+    for name in sorted(_REQUIRED.intersection(table.column_names)):
+        if table[name].null_count:
+            row = table[name].is_null().to_pylist().index(True) + 1
+            raise WorkspaceError(f"{where}, row {row}: no {name}. {_REMEDY}")

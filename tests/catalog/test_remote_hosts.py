@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from clickscape.catalog.addresses import Network
 from clickscape.catalog.download import Limits
 from clickscape.catalog.remote import fetch
 
-from .conftest import NOW, PNG, QUICK, Server, drip, whole
+from .conftest import NOW, PNG, QUICK, Send, Server, drip, head, whole
 
 
 def by_name(server: Server) -> Network:
@@ -60,3 +61,14 @@ def test_links_that_lead_nowhere_do_not_end_a_host_that_answers(server: Server, 
     limits = dataclasses.replace(QUICK, threads=1, host_failures=3)
     found = problems(server, tmp_path, [f"shop.example/{number}" for number in range(8)], limits)
     assert found["shop.example/7"] == ""
+
+
+def test_attempts_together_take_no_longer_than_one_may(server: Server, tmp_path: Path) -> None:
+    def hang_up_late(send: Send, request: str, count: int) -> None:
+        send(head(Content_Length=100))
+        time.sleep(0.25)
+
+    server.does("/late", hang_up_late)
+    limits = dataclasses.replace(QUICK, attempts=20, seconds=0.4, idle_seconds=0.4)
+    assert problems(server, tmp_path, ["shop.example/late"], limits)["shop.example/late"]
+    assert server.asked["/late"] <= 2

@@ -127,6 +127,7 @@ def test_transient_server_errors_are_retried(server: Server) -> None:
         ((200, None), 1, "something else than a JSON object"),
         ((200, "I like it."), 1, "gave no score"),
         ((200, "[" * 200_000), 1, "gave no score"),
+        ((200, f'{{"score": {10**400}}}'), 1, "gave no score"),
         ((200, '{"score": "high"}'), 1, "gave no score"),
         ((200, '{"score": 11}'), 1, r"score of 11, expected 0 to 10"),
         ((200, '{"score": NaN}'), 1, r"score of nan"),

@@ -141,7 +141,7 @@ def _fetch_one(url: str, session: _Session) -> Fetched:
     known = _find(url, session)
     if known is not None and _is_fresh(known, session):
         return Fetched(url, session.folder / "files" / known.file, cached=True)
-    host, limits, problem = session.host(url), session.limits, ""
+    host, limits, problem, spent = session.host(url), session.limits, "", 0.0
     for attempt in range(1, limits.attempts + 1):
         pause = host.not_before - time.monotonic()
         if pause > 0 and session.stop.wait(pause):
@@ -153,7 +153,11 @@ def _fetch_one(url: str, session: _Session) -> Fetched:
                 if host.failures >= limits.host_failures:
                     return Fetched(url, None, f"given up: {host.failures} links in a row to {host_of(url)} failed "
                                    f"(the last: {host.problem})")  # fmt: skip
-                found = _try(url, known, session)
+                started = time.monotonic()
+                try:
+                    found = _try(url, known, session)
+                finally:
+                    spent += time.monotonic() - started
                 host.failures = 0
                 return found
         except RefusedError as error:
@@ -172,7 +176,7 @@ def _fetch_one(url: str, session: _Session) -> Fetched:
             if error.wait is not None:  # the whole host asked for rest, not only this link
                 pause = max(pause, error.wait)
                 host.not_before = max(host.not_before, time.monotonic() + pause)
-            if attempt == limits.attempts or session.stop.wait(pause):
+            if attempt == limits.attempts or spent >= limits.seconds or session.stop.wait(pause):
                 break
     if problem:
         with session.lock:

@@ -84,7 +84,7 @@ class VlmRelevance:
             found = _OBJECT.search(content)
             values = json.loads(found.group() if found else content)
             score, reason = float(values["score"]), clean(str(values.get("reason", "")), limit=200)
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError):
             raise ModelError(
                 self._problem("gave no score. Choose a model that takes images and answers in JSON.")
             ) from None

@@ -169,7 +169,9 @@ def _question(item: Mapping[str, object]) -> str | None:
 
 def _better(item: Mapping[str, object], where: str) -> Literal["left", "right"]:
     ctrs = [item.get(f"{side}_ctr") for side in ("left", "right")]
-    numbers = [float(ctr) for ctr in ctrs if isinstance(ctr, int | float) and not isinstance(ctr, bool)]
+    numbers = [
+        float(ctr) for ctr in ctrs if isinstance(ctr, int | float) and not isinstance(ctr, bool) and abs(ctr) <= 1
+    ]
     if any(ctr is not None for ctr in ctrs) and not (
         len(numbers) == 2 and all(math.isfinite(number) and 0 <= number <= 1 for number in numbers)
     ):

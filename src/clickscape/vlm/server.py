@@ -30,6 +30,9 @@ FORM = (
 )
 """What a model that was never taught this form is told before the question."""
 
+LONGEST_LINE = 2_000
+"""Characters of a description that are read; a server may write more than it was asked for."""
+
 PICTURE_SIZE = 512
 """Pixels of the square that a server is shown."""
 
@@ -109,7 +112,8 @@ class ServerWriter:
         """The first line of every choice that is not empty."""
         try:
             written = [choice["message"]["content"] or "" for choice in answer["choices"]]
-            return [line for line in (text.strip().partition("\n")[0].strip() for text in written) if line]
+            lines = (text.strip().partition("\n")[0][:LONGEST_LINE].strip() for text in written)
+            return [line for line in lines if line]
         except (KeyError, TypeError, AttributeError):
             said = one_line(json.dumps(answer))
             raise ModelError(f"{self.address}: answered without choices[].message.content, as OpenAI's protocol has it "

@@ -195,6 +195,12 @@ def test_a_server_that_is_silent_or_absent_is_one_clear_error(shelf: list[Produc
         _writer(silent, tries=3).describe(shelf[0])
 
 
+def test_a_description_of_endless_length_is_cut(address: str, behavior: Behavior, shelf: list[Product]) -> None:
+    behavior.text = "marble podium, " * 50_000
+    (text,) = _writer(address).describe(shelf[0], n=1)
+    assert text == behavior.text[:2_000].strip()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

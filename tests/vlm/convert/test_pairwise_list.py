@@ -73,6 +73,7 @@ BAD = {
     "no number": ({**GOOD, "left_ctr": "5 %"}, "expected two numbers from 0 to 1"),
     "one number": ({"image": "pair.png", "left_ctr": 0.1, "target": "left"}, "expected two numbers"),
     "a percentage": ({**GOOD, "left_ctr": 5.0}, "expected two numbers from 0 to 1"),
+    "a giant number": ({**GOOD, "left_ctr": 10**400}, "expected two numbers from 0 to 1"),
 }
 
 

@@ -51,7 +51,7 @@ def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple
     if len(product_id) > _LONGEST_ID or any(unicodedata.category(letter) in _UNLIKE for letter in product_id):
         remedy = f"Use at most {_LONGEST_ID} letters, digits and signs on one line"
         fail(place, f"product id {shown(product_id)} is too long or holds control characters. {remedy}")
-    title = plain_words(columns.get("title"))
+    title = plain_words(columns.get("title")) or words(columns.get("title"))  # what is markup only is the title
     if not title:
         fail(place, f"product {product_id!r} has no title. Fill the column title")
     price, currency = _price(row, place, product_id)

@@ -78,6 +78,8 @@ def test_a_checkpoints_own_code_is_never_run_nor_asked_about(
         ({"megatron_config": {"a": 1}, "megatron_core": "evil"}, "megatron"),
         ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}, "PROMPT_TUNING"),
         ({"layer_replication": [[0, 1]] * 1_000}, "layer_replication"),
+        ({"r": 10**9}, "r is 1000000000"),
+        ({"r": 2**21}, "more weights than its files hold"),
     ],
 )
 def test_an_adapter_is_lora_and_nothing_else(

@@ -26,7 +26,11 @@ MOST_ADDED_TOKENS = 50_000
 
 _LARGEST = 1 << 25  # of any whole number in a settings file: pixels, positions, words
 _LARGEST_COUNT = 30_000  # of what libraries make one by one
-_COUNTS = ("layer", "depth", "label", "block", "stage", "expert", "head", "image_seq", "image_tokens")
+_COUNTS = (
+    "layer", "layers", "depth", "depths", "labels", "per_block", "blocks", "stages", "experts", "head", "heads",
+    "beams", "sequences", "image_seq_len", "image_seq_length", "image_tokens",
+)  # fmt: skip
+"""How the names of numbers end that libraries count up to."""
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _LARGEST_FILE = 1 << 26  # bytes of one of these
 _ADDED = ("added_tokens", "added_tokens_decoder", "additional_special_tokens", "extra_special_tokens")
@@ -110,7 +114,7 @@ def _check_settings(file: Path, value: object, key: str) -> None:
         for one in value:
             _check_settings(file, one, key)
     elif isinstance(value, int) and "theta" not in key:
-        limit = _LARGEST_COUNT if any(word in key for word in _COUNTS) else _LARGEST
+        limit = _LARGEST_COUNT if key.endswith(_COUNTS) else _LARGEST
         if abs(value) > limit:
             raise ModelError(f"{file}: {printable(key[:80])} is {str(value)[:20]}, at most {limit:,}. {_REMEDY}")
     elif isinstance(value, str) and key.endswith("_implementation") and "/" in value:

@@ -8,7 +8,8 @@ cache nobody has proven here go through their own `generate`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, GenerationConfig
 
 from clickscape.errors import ModelError
 from clickscape.types import Product
@@ -250,7 +251,7 @@ def _generate(
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, **batch.extras}
     if batch.pixel_values is not None:
         inputs["pixel_values"] = batch.pixel_values
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _own_sampling_alone(vlm):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator, device=generator.device)))
         output = vlm.model.generate(
             **inputs,
@@ -263,6 +264,18 @@ def _generate(
         output = output.repeat_interleave(n, 0)
     ends = set(_end_tokens(vlm).tolist())
     return [_until_end(row, ends, breaks) for row in output[:, batch.input_ids.shape[1] :].tolist()]
+
+
+@contextmanager
+def _own_sampling_alone(vlm: VisionLanguageModel) -> Iterator[None]:
+    """Set aside how a checkpoint would have itself sampled: its number of beams, penalties and lengths."""
+    kept = vlm.core.generation_config
+    ends = {name: getattr(kept, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    vlm.core.generation_config = GenerationConfig(**ends)
+    try:
+        yield
+    finally:
+        vlm.core.generation_config = kept
 
 
 def _until_end(row: list[int], ends: set[int], breaks: frozenset[int]) -> list[int]:

@@ -209,3 +209,29 @@ def test_weights_that_do_not_fill_a_part_are_refused(pipelines: Path, part: str,
     damage_file(file, damage)
     with pytest.raises(ModelError, match=str(tmp_path)):
         weights.load(config(tmp_path, "sd15"))
+
+
+@pytest.mark.parametrize(
+    ("file", "changed", "message"),
+    [
+        ("unet/config.json", {"layers_per_block": 10**7}, r"layers_per_block is|more than 20,000 parts"),
+        ("unet/config.json", {"block_out_channels": [2**20, 2**20]}, "more weights than its files hold"),
+        ("text_encoder/config.json", {"num_hidden_layers": 10**7}, "num_hidden_layers is 10000000"),
+        (
+            "vae/diffusion_pytorch_model.safetensors.index.json",
+            {"weight_map": {"a": "../../x"}},
+            "outside of its folder",
+        ),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**9}, "num_train_timesteps is"),
+    ],
+)
+def test_a_pipeline_that_asks_for_too_much_is_refused_before_it_is_made(
+    pipelines: Path, tmp_path: Path, file: str, changed: dict[str, object], message: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(pipelines / "sd15", folder)
+    now = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    (folder / file).write_text(json.dumps({**now, **changed}))
+    with pytest.raises(ModelError, match=message) as caught:
+        weights.load(config(pipelines, "sd15", model=str(folder)))
+    assert "\n" not in str(caught.value)

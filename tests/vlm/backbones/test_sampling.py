@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from clickscape.types import Product
 from clickscape.vlm import batch as batches
@@ -151,3 +152,19 @@ def test_a_pass_holds_as_many_products_as_its_cache_may_take(
         sizes.clear()
         writer.describe_all(many, n=2, seed=0, max_new_tokens=16)
         assert sizes == expected
+
+
+def test_how_a_checkpoint_would_have_itself_sampled_is_set_aside(opened: Opened, questions: list[Sample]) -> None:
+    """Beams cost their number of memory; penalties and lengths would make other texts than were asked for."""
+    vlm = opened("vipllava")
+    arguments = {"n": 2, "temperature": 1.0, "max_new_tokens": 6}
+    plain = sample_ids(vlm, questions, **arguments, generator=torch.Generator().manual_seed(5))
+    kept = vlm.core.generation_config
+    vlm.core.generation_config = GenerationConfig(
+        eos_token_id=kept.eos_token_id, num_beams=7, repetition_penalty=9.0, min_new_tokens=5, num_return_sequences=3
+    )
+    try:
+        assert sample_ids(vlm, questions, **arguments, generator=torch.Generator().manual_seed(5)) == plain
+        assert vlm.core.generation_config.num_beams == 7, "what is saved with the model stays"
+    finally:
+        vlm.core.generation_config = kept

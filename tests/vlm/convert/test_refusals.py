@@ -87,6 +87,21 @@ def test_another_layout_is_told_from_its_settings(original, tmp_path: Path, name
     assert words in line
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"num_hidden_layers": 10**7}, "num_hidden_layers is 10000000"),
+        ({"intermediate_size": 2**24, "hidden_size": 2**24}, "more weights than its files hold"),
+    ],
+)
+def test_settings_that_ask_for_too_much_are_refused_before_a_model_is_made(
+    original, tmp_path: Path, changed: dict[str, int], words: str
+) -> None:
+    made = original(reward=False)
+    (made.folder / "config.json").write_text(json.dumps({**made.settings, **changed}))
+    assert words in refused(made, tmp_path / "out")
+
+
 class Bomb:
     """A pickle that runs a command when it is opened carelessly."""
 

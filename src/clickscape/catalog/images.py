@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageOps, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from clickscape.errors import ImageError
+from clickscape.errors import ImageError, first_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 64_000_000
@@ -54,7 +54,7 @@ def open_image(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> ND
             raise
         except Exception as error:  # decoders of damaged files throw nearly anything
             raise ImageError(
-                f"{path}: the picture is truncated or damaged ({_short(error)}). Export or download it again."
+                f"{path}: the picture is truncated or damaged ({first_line(error)}). Export or download it again."
             ) from error
     height, width = rgb.shape[:2]
     pixels = np.empty((height, width, 4), np.uint8)
@@ -87,13 +87,13 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         try:
             image = Image.open(path, formats=FORMATS)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ImageError(f"{path}: {_short(error)}. {_size_remedy(max_pixels)}") from error
+            raise ImageError(f"{path}: {first_line(error)}. {_size_remedy(max_pixels)}") from error
         except UnidentifiedImageError as error:
             raise ImageError(
                 f"{path}: not an image of a known format. Save it as one of {', '.join(FORMATS)}."
             ) from error
         except Exception as error:
-            raise ImageError(f"{path}: the image cannot be read ({_short(error)}). Export it again.") from error
+            raise ImageError(f"{path}: the image cannot be read ({first_line(error)}). Export it again.") from error
         with image:
             for width, height in (image.size, _tile(image)):
                 if width * height > max_pixels:
@@ -125,11 +125,6 @@ def _check_scans(path: Path, image: Image.Image) -> None:
 
 def _size_remedy(max_pixels: int) -> str:
     return f"At most {max_pixels / 1e6:g} million are opened; scale the picture down."
-
-
-def _short(error: BaseException) -> str:
-    """First line of an error, at most 120 characters, so that a hostile file cannot fill the terminal."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def _bounded(size: tuple[int, int]) -> tuple[int, int]:

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickscape.errors import ModelError
+from clickscape.errors import ModelError, first_line
 from clickscape.regular_files import read_bytes
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def alpha(image: Pixels, model: Path, *, recipe: Recipe | None = None, threads: 
         outputs = session.run(None, {entry.name: np.ascontiguousarray(picture[None])})
     except Exception as error:  # the runtime throws classes of its own, and which ones is no promise of it
         raise ModelError(
-            f"{model}: the model fails on a picture of {size[1]} × {size[0]} ({_short(error)}). Try another recipe."
+            f"{model}: the model fails on a picture of {size[1]} × {size[0]} ({first_line(error)}). Try another recipe."
         ) from error
     answer = _map(model, outputs, recipe)
     # the window's share of the answer, which may be smaller than what went in
@@ -115,7 +115,7 @@ def recipe_of(model: Path) -> Recipe:
             return Recipe(**known)
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             names = ", ".join(field.name for field in fields(Recipe))
-            raise ModelError(f"{beside}: not a recipe ({_short(error)}). Its keys are {names}.") from None
+            raise ModelError(f"{beside}: not a recipe ({first_line(error)}). Its keys are {names}.") from None
     for name, recipe in RECIPES.items():
         if name in model.name.lower().replace("-", "").replace("_", ""):
             return recipe
@@ -161,7 +161,8 @@ def _opened(model: Path, _changed: int, _bytes: int, threads: int) -> InferenceS
         return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelError(
-            f"{model}: not an ONNX model that can be run ({_short(error)}). Export it again, weights inside its folder."
+            f"{model}: not an ONNX model that can be run ({first_line(error)}). Export it again, weights inside its "
+            "folder."
         ) from error
 
 
@@ -218,7 +219,3 @@ def _map(model: Path, outputs: list[np.ndarray], recipe: Recipe) -> Floats:
     if logits is None:
         logits = bool(plane.min() < -0.01 or plane.max() > 1.01)
     return 1 / (1 + np.exp(-np.clip(plane, -60, 60))) if logits else plane
-
-
-def _short(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

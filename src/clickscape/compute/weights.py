@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from clickscape.errors import ClickscapeError, ModelError
+from clickscape.errors import ClickscapeError, ModelError, first_line
 
 _COMPUTED = ("position_ids", "inv_freq")  # older checkpoints hold what models compute
 _AGAIN = "Download or save the checkpoint again, all of its files."
@@ -59,7 +59,7 @@ def read_tensors(
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a mapping)
             metadata = dict(stored.metadata() or {})
     except (OSError, SafetensorError, ValueError) as damage:
-        raise error(f"{file}: damaged ({str(damage).splitlines()[0][:160]}). {remedy}") from None
+        raise error(f"{file}: damaged ({first_line(damage)}). {remedy}") from None
     if shapes is not None:
         wrong = [
             name for name, tensor in tensors.items() if tuple(tensor.shape) != tuple(shapes.get(name, tensor.shape))

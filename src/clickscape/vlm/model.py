@@ -39,7 +39,7 @@ from transformers.utils import logging as transformers_logging
 from clickscape.compute.checkpoint import opening
 from clickscape.compute.weights import check_filled
 from clickscape.config import TinyConfig
-from clickscape.errors import ModelError
+from clickscape.errors import ModelError, first_line
 from clickscape.files import atomic_folder
 from clickscape.vlm import backbones, processors
 from clickscape.vlm.backbones import Family
@@ -253,9 +253,10 @@ def load(
     except ModelError as error:
         raise ModelError(str(error) if str(folder) in str(error) else f"{name}: {error}") from error
     except Exception as error:  # whatever libraries raise about files that are not what they should be
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{name}: cannot be opened as an image-text-to-text model ({reason}). Name a folder with "
-                         f"config.json, model.safetensors and the processor's files.") from error  # fmt: skip
+        raise ModelError(
+            f"{name}: cannot be opened as an image-text-to-text model ({first_line(error)}). Name a folder with "
+            "config.json, model.safetensors and the processor's files."
+        ) from error
     # An adapter's file names its base: an id that is the same everywhere, or a place that is the same from everywhere.
     model.name_or_path = model.config._name_or_path = model_id if "/" in model_id else str(folder.resolve())
     if quantization is None:

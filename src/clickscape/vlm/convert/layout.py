@@ -24,7 +24,7 @@ from transformers import (
     LlavaNextProcessor,
 )
 
-from clickscape.errors import ModelError
+from clickscape.errors import ModelError, first_line
 
 IMAGE = "<image>"
 TOWER = "model.vision_tower."
@@ -111,9 +111,8 @@ def tokenizer(folder: Path) -> tuple[Any, int]:
             folder, config=LlamaConfig(), local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # whatever a broken tokenizer file makes of its reader
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise ModelError(f"{folder}: no tokenizer that can be opened ({reason}). Expected tokenizer.model or "
-                         f"tokenizer.json, with tokenizer_config.json; download them again.") from error  # fmt: skip
+        raise ModelError(f"{folder}: no tokenizer that can be opened ({first_line(error)}). Expected tokenizer.model "
+                         f"or tokenizer.json, with tokenizer_config.json; download them again.") from error  # fmt: skip
     found.add_tokens([IMAGE], special_tokens=True)
     if found.pad_token is None:
         found.pad_token = found.unk_token or found.eos_token

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from clickscape.errors import ModelError
+from clickscape.errors import ModelError, first_line
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 PATTERNS = ("*.safetensors", "pytorch_model*.bin")
@@ -96,7 +96,7 @@ def _contents(file: Path) -> Iterator[tuple[str, tuple[int, ...], torch.dtype]]:
                                      f"{', '.join(_DTYPES)}. Use the checkpoint before it was quantized.")  # fmt: skip
                 yield name, tuple(piece.get_shape()), _DTYPES[piece.get_dtype()]
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file}: damaged ({_first_line(error)}). Download the file again.") from error
+        raise ModelError(f"{file}: damaged ({first_line(error)}). Download the file again.") from error
 
 
 def _unpickled(file: Path) -> dict[str, Tensor]:
@@ -113,10 +113,10 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{file}: this pickle holds more than tensors, and opening it would run its code; refused "
-            f"({_first_line(error)}). Save the weights as safetensors where you trust it."
+            f"({first_line(error)}). Save the weights as safetensors where you trust it."
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise ModelError(f"{file}: damaged ({_first_line(error)}). Download the file again.") from error
+        raise ModelError(f"{file}: damaged ({first_line(error)}). Download the file again.") from error
     if not isinstance(state, dict):
         raise ModelError(f"{file}: expected a dictionary of tensors, found a {type(state).__name__}. "
                          f"Save `model.state_dict()`.")  # fmt: skip
@@ -125,7 +125,3 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
             raise ModelError(f"{file}: {str(name)[:80]!r} is a {type(tensor).__name__}, expected a tensor. "
                              f"Save `model.state_dict()` alone.")  # fmt: skip
     return dict(state)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

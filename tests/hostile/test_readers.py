@@ -141,7 +141,7 @@ def test_a_manifest_with_any_value_is_read_or_counts_for_nothing(key: str, value
     whole = json.loads(path.read_bytes())
     path.write_text(json.dumps({**whole, key: value}), encoding="utf-8")
     try:
-        _one_line(lambda: _shop().finished("clicks", "x"))
+        _one_line(lambda: _shop().finished("clicks", "x", {}))
     finally:
         path.write_text(json.dumps(whole), encoding="utf-8")
 

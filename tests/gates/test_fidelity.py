@@ -181,7 +181,7 @@ def test_a_reflection_below_the_foot_is_no_extension(box: Scene) -> None:
     assert extension_share(*floats(mirror)) == 0
 
 
-def test_grounding_is_the_brightening_per_pixel(box: Scene) -> None:
+def test_contact_shadow_is_the_brightening_per_pixel(box: Scene) -> None:
     """Light below the box grows by e^0.04 per pixel, so that is what is measured; on a bare wall it is 0."""
     assert measure_contact_shadow(*floats(box)) == pytest.approx(FADE, rel=0.1)
     bare = box.over(np.full((SIDE, SIDE, 3), WALL, np.uint8))
@@ -189,7 +189,7 @@ def test_grounding_is_the_brightening_per_pixel(box: Scene) -> None:
     assert kinds(bare) == ("floating",)
 
 
-def test_a_reflection_counts_as_grounding(box: Scene) -> None:
+def test_a_reflection_counts_as_a_contact_shadow(box: Scene) -> None:
     """Half of the way from gray to the product's chroma: 0.15 × (0.5 − 0.15) = 0.0525."""
     half = (np.array([190, 40, 50]) + WALL) // 2
     bare = box.over(np.full((SIDE, SIDE, 3), WALL, np.uint8))
@@ -198,7 +198,7 @@ def test_a_reflection_counts_as_grounding(box: Scene) -> None:
     assert kinds(mirror) == ()
 
 
-def test_grounding_is_unknown_at_the_lower_border(box: Scene) -> None:
+def test_the_contact_shadow_is_unknown_at_the_lower_border(box: Scene) -> None:
     cut = Scene(np.ascontiguousarray(box.image[: BOTTOM + 4]), np.ascontiguousarray(box.product[: BOTTOM + 4]))
     assert measure_contact_shadow(*floats(cut)) is None
     assert "floating" not in kinds(cut)
@@ -217,7 +217,7 @@ def test_grounding_is_unknown_at_the_lower_border(box: Scene) -> None:
         ((600, 300), True),
     ],
 )
-def test_a_contact_shadow_thinner_than_a_pixel_is_not_judged(size: tuple[int, int], shows: bool) -> None:
+def test_a_contact_shadow_thinner_than_a_pixel_is_not_measured(size: tuple[int, int], shows: bool) -> None:
     """A box in a picture of that (height, width): what it stands on is said where there are pixels enough."""
     height, width = size
     product = np.zeros((height, width, 4), np.uint8)
@@ -226,7 +226,7 @@ def test_a_contact_shadow_thinner_than_a_pixel_is_not_judged(size: tuple[int, in
     assert (fidelity.measure(image, product).contact_shadow is not None) == shows
 
 
-def test_room_by_hand(box: Scene) -> None:
+def test_free_room_by_hand(box: Scene) -> None:
     """Free: 200 of 512 left, 150 above, 200 right, 102 below; the smallest but the zone is what counts."""
     assert fidelity.room(box.product, (0, 0, 0, 0)) == pytest.approx(102 / 512)
     assert fidelity.room(box.product, (0, 0.2, 0, 0)) == pytest.approx(150 / 512 - 0.2)
@@ -251,7 +251,7 @@ def test_an_input_that_is_not_a_picture_is_refused(box: Scene) -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_left_and_right_do_not_matter(seed: int) -> None:
+def test_a_mirrored_image_measures_the_same(seed: int) -> None:
     """Blobs of chance on a background of chance: what is measured stays the same when the picture is turned round."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:160, :160]
@@ -267,7 +267,7 @@ def test_left_and_right_do_not_matter(seed: int) -> None:
     assert fidelity.measure(scene.image, scene.product) == fidelity.measure(turned.image, turned.product)
 
 
-def test_an_outline_of_any_length_is_looked_at() -> None:
+def test_outlines_of_any_length_are_checked() -> None:
     """A comb of 2 × 500 pixels a tooth: more outline than OpenCV looks up at once."""
     product = np.zeros((512, 512, 4), np.float32)
     product[4:504, 4:508:6] = 1

@@ -71,7 +71,9 @@ def test_the_contrast_is_own_log_probability_minus_the_mean_of_the_others(
     assert gate.contrast([], []).shape == (0,)
 
 
-def test_what_suits_a_department_is_found_to_suit_it_best(gate: ContrastRelevance, products: list[Product]) -> None:
+def test_descriptions_of_a_department_have_the_highest_contrast_there(
+    gate: ContrastRelevance, products: list[Product]
+) -> None:
     """Recovery of the truth in the plainest cases: every description's own department leads."""
     for department, text in SUITED.items():
         means = {

@@ -1,4 +1,4 @@
-"""The onlooker against a real HTTP server on this machine: what is asked, what is understood, what is refused."""
+"""The relevance gate by a vision model, against a real HTTP server: its requests, the answers it reads, its errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def onlooker(server: Server, *answers: tuple[int, str | None], **settings: Any) -> VlmRelevance:
+def relevance(server: Server, *answers: tuple[int, str | None], **settings: Any) -> VlmRelevance:
     server.answers = list(answers)
     address = f"http://127.0.0.1:{server.server_port}/v1/"
     config = RelevanceConfig(address=address, model="seer", key_variable="SEER_KEY", timeout_seconds=5, **settings)
@@ -77,12 +77,12 @@ def onlooker(server: Server, *answers: tuple[int, str | None], **settings: Any) 
 
 def test_the_score_decides_and_the_reason_is_kept(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEER_KEY", "secret")
-    judge = onlooker(
+    gate = relevance(
         server,
         (200, '```json\n{"score": 8, "reason": "a meadow is where one runs"}\n```'),
         (200, '{"score": 2.5, "reason": "nobody\\nruns in a <bath>"}'),
     )
-    good, bad = judge.check([SHOE, SHOE], ["grass, on a meadow", "marble, in a bathroom"])
+    good, bad = gate.check([SHOE, SHOE], ["grass, on a meadow", "marble, in a bathroom"])
     assert good.passed
     assert bad.kinds == ("irrelevant",)
     assert str(bad.failures[0]) == "irrelevant: measured 2.5, limit 5. of 10 by seer: nobody runs in a bath"
@@ -102,19 +102,19 @@ def test_a_variable_that_is_not_listed_is_never_sent(server: Server, monkeypatch
     monkeypatch.setenv("SEER_KEY", "secret")
     monkeypatch.setenv("CLICKSCAPE_ALLOWED_ENV", "OTHER")
     with pytest.raises(ConfigError, match=r"relevance.key_variable: .*SEER_KEY is not listed.*ALLOWED_ENV=SEER_KEY"):
-        onlooker(server, (200, '{"score": 5, "reason": ""}'))
+        relevance(server, (200, '{"score": 5, "reason": ""}'))
     assert not server.asked
 
 
 def test_without_an_api_key_no_authorization_is_sent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEER_KEY", raising=False)
-    onlooker(server, (200, '{"score": 5, "reason": ""}')).score(SHOE, "grass")
+    relevance(server, (200, '{"score": 5, "reason": ""}')).score(SHOE, "grass")
     assert "Authorization" not in server.asked[0][1]
 
 
 def test_transient_server_errors_are_retried(server: Server) -> None:
-    judge = onlooker(server, (503, "busy"), (429, "later"), (200, '{"score": 7, "reason": "fine"}'))
-    assert judge.score(SHOE, "grass") == (7.0, "fine")
+    gate = relevance(server, (503, "busy"), (429, "later"), (200, '{"score": 7, "reason": "fine"}'))
+    assert gate.score(SHOE, "grass") == (7.0, "fine")
     assert len(server.asked) == 3
 
 
@@ -138,7 +138,7 @@ def test_an_answer_without_a_score_is_an_error(
 ) -> None:
     monkeypatch.setenv("SEER_KEY", "secret")
     with pytest.raises(ModelError, match=message) as caught:
-        onlooker(server, answer).score(SHOE, "grass")
+        relevance(server, answer).score(SHOE, "grass")
     assert len(server.asked) == asked
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -92,7 +92,7 @@ def test_without_rules_the_first_that_were_written_are_drawn(decide) -> None:
     assert texts(decide([OAK, MARBLE, SAND])) == [OAK, MARBLE]
 
 
-def test_what_platforms_forbid_is_refused_with_page_and_date_and_another_is_written(decide) -> None:
+def test_a_forbidden_description_is_refused_with_its_rules_page_and_another_is_written(decide) -> None:
     choice = decide(["oak table with a gun, soft light, loft", OAK], [MARBLE, SAND])
     assert texts(choice) == [OAK, MARBLE]
     (refused,) = choice.refused
@@ -120,7 +120,7 @@ def test_alcohol_is_kept_from_toys_and_from_audiences_of_minors(decide, mug: Pro
     assert wine not in texts(decide([wine, OAK], rules=Rules(minors=True)))
 
 
-def test_what_is_avoided_is_not_shown_either(decide) -> None:
+def test_things_to_avoid_are_not_shown_either(decide) -> None:
     """The second description names no surface: the studio would put white marble there."""
     unsaid = "podium, noon sun, fresh lemons, studio"
     choice = decide([MARBLE, unsaid, OAK], rules=Rules(avoid=("marble",)), rewrites=0)
@@ -168,7 +168,7 @@ def test_an_edit_keeps_what_was_written(decide) -> None:
     assert as_written.chosen[0].met == {"use": False, "palette": False, "season": False}
 
 
-def test_words_that_the_studio_lacks_are_ranked_and_never_put_in(decide) -> None:
+def test_words_that_the_studio_lacks_are_ranked_and_never_inserted(decide) -> None:
     said = "oak table, soft light, heirloom, loft"
     choice = decide([SLATE, said], rules=Rules(use=("heirloom",)), keep=2, rewrites=0)
     assert all(one.written == one.candidate.text for one in choice.chosen)
@@ -222,7 +222,7 @@ def test_a_product_is_written_for_with_its_neighbors_whatever_is_left_to_do(stud
         assert texts(alone) == whole[name]
 
 
-def test_only_a_model_that_can_follow_is_told_the_rules(
+def test_only_a_model_that_can_follow_rules_gets_them_in_its_prompt(
     studio: Renderer, mug: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = Rules(use=("oak",), avoid=("neon",), competitors=("Acme",), palette=("mint",), season="winter")
@@ -238,7 +238,7 @@ def test_only_a_model_that_can_follow_is_told_the_rules(
     assert wishes(Rules()) == ""
 
 
-def test_a_language_that_nobody_here_writes_is_one_clear_error(studio: Renderer) -> None:
+def test_an_unsupported_language_is_one_clear_error(studio: Renderer) -> None:
     german = Style.of(Rules(language="de"))
     with pytest.raises(ConfigError, match="the studio reads English only"):
         CandidateSelector(Scripted([OAK]), AdPipeline(studio, None), GenerateConfig(), german)

@@ -32,7 +32,7 @@ def test_the_best_wins_over_the_worst() -> None:
         [("a", False, 1.0), ("b", False, 3.0)],  # nothing that parsed
     ],
 )
-def test_candidates_that_make_no_pair(rows: list[tuple[str, bool, float]]) -> None:
+def test_which_candidates_make_no_pair(rows: list[tuple[str, bool, float]]) -> None:
     assert choose_pairs([candidates(*rows)], min_margin=0.1) == []
 
 
@@ -58,7 +58,7 @@ def test_several_pairs_go_from_both_ends_of_the_ranking_inwards() -> None:
     assert texts_of(choose_pairs([twice], min_margin=0.1, per_product=2)) == ["ba"]
 
 
-def test_losers_that_did_not_parse_are_limited_where_the_least_is_lost() -> None:
+def test_unparsed_losers_are_limited_where_the_margin_loss_is_least() -> None:
     def own(unparsed: bool, gap: float) -> list[Candidate]:
         return candidates(("x", not unparsed, -9.0), ("a", True, 0.0), ("b", True, gap))
 

@@ -53,7 +53,7 @@ def test_vivid_pixels_decide_the_main_color() -> None:
 
 
 @pytest.mark.parametrize("phrase", [phrase for phrases in lexicon.WISHES.values() for phrase in phrases])
-def test_every_palette_word_is_understood(phrase: str) -> None:
+def test_every_palette_word_parses(phrase: str) -> None:
     parsed = parse(f"{phrase} wall in a photo studio, oak podium")
     assert parsed.wish in lexicon.WISHES
     assert "palette" in parsed.named

@@ -26,7 +26,7 @@ def _sigmoid(odds: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
-def test_temperature_takes_back_what_made_the_odds_too_large(factor: float) -> None:
+def test_temperature_undoes_a_known_scale_of_the_log_odds(factor: float) -> None:
     """Soft labels are the true probabilities of the odds; a model that says them `factor` times as loud needs that."""
     rng = np.random.default_rng(0)
     odds = rng.normal(0, 1.5, 5000)
@@ -100,7 +100,7 @@ def test_a_trained_model_is_calibrated_and_says_when_it_does_not_know(world: Any
     assert sum(part.pairs for part in report.evidence.values()) == report.pairs
 
 
-def test_temperature_is_what_validation_products_say(world: Any, backbone: Any) -> None:
+def test_temperature_is_fitted_on_validation_products(world: Any, backbone: Any) -> None:
     """Multiply the scores of a trained model by anything, fit again: the probabilities are the same."""
     model, _, _ = _report(world, backbone)
     data = world.data(world.products(24))

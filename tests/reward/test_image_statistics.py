@@ -23,7 +23,7 @@ def test_a_plain_picture_is_as_bright_as_it_is_and_nothing_else() -> None:
         assert white[figure] == pytest.approx(0, abs=0.05)
 
 
-def test_what_stands_out_in_the_middle_is_prominent() -> None:
+def test_a_middle_that_stands_out_is_prominent() -> None:
     picture = _plain(255, 100)
     picture[30:70, 30:70] = 0
     assert image_statistics([picture])[0, PROMINENCE] == pytest.approx(100, abs=5)

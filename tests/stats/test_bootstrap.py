@@ -28,7 +28,7 @@ def test_other_entries_of_the_same_clusters_share_the_draws() -> None:
     assert bootstrap.of(["c", "b", "b"]).sums(np.array([1.0, 10.0, 100.0])).tolist() == [0, 221]
 
 
-def test_what_moves_together_has_no_uncertain_difference() -> None:
+def test_equal_entries_have_a_difference_without_uncertainty() -> None:
     rng = np.random.default_rng(0)
     clusters, before = np.repeat(np.arange(20), 3), rng.normal(size=60)
     bootstrap = ClusterBootstrap.draw(clusters, rng=rng)
@@ -36,7 +36,7 @@ def test_what_moves_together_has_no_uncertain_difference() -> None:
     assert (change.min(), change.max()) == pytest.approx((0.5, 0.5))
 
 
-def test_an_interval_holds_its_value_and_refuses_nothing_to_count() -> None:
+def test_an_interval_holds_its_value_and_no_entries_are_an_error() -> None:
     assert percentile_interval(2.0, np.array([0.0, 1.0])).high == 2.0
     assert percentile_interval(1.0, np.array([])).low == 1.0
     with pytest.raises(ValueError, match="nothing is left"):

@@ -117,7 +117,7 @@ def test_augmented_pictures_are_the_pictures_moved_and_mirrored(noise):
     assert np.array_equal(made, again)
 
 
-def test_loudness_scales_what_the_projector_gives_and_nothing_else(build, corpus):
+def test_the_projector_scale_changes_the_projectors_output_alone(build, corpus):
     vlm = build(seed=6)
     before = training.all_features(vlm, corpus.ads[:4]).float()
     training.match_projector_scale(vlm, tasks.picture_bank(corpus), seed=0)

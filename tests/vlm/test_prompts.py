@@ -13,7 +13,7 @@ def test_the_product_becomes_one_line():
     assert product_text(product) == expected
 
 
-def test_what_a_catalog_does_not_say_is_left_out():
+def test_missing_fields_of_a_product_are_left_out():
     assert product_text(Product("a", "Mesh Runner")) == "Title: Mesh Runner."
 
 

@@ -1,4 +1,4 @@
-"""Names of slots: what the warm-up's classifiers say is what the kept maps say, also after the tokens grew louder."""
+"""Names of slots: the saved maps predict as the classifiers of the warm-up, also after the tokens were rescaled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def heads() -> SlotHeads:
 
 
 @torch.no_grad()
-def test_the_kept_maps_say_what_the_warm_up_said(heads: SlotHeads, tmp_path: Path) -> None:
+def test_the_saved_maps_predict_as_the_warm_ups_classifiers(heads: SlotHeads, tmp_path: Path) -> None:
     tokens = torch.randn(4, 36, 5, generator=torch.Generator().manual_seed(1))
     said = heads(tokens)
     NamedSlots.of(heads).rescaled(3.0).write(tmp_path)

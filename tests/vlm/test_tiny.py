@@ -56,7 +56,7 @@ def test_pictures_take_36_tokens_and_wide_ones_72(writer):
         assert batches.image_features(writer.vlm, [wide]).shape[1] == 72
 
 
-def test_what_it_writes_for_unseen_objects_is_understood_and_varied(writer, held_out):
+def test_descriptions_of_unseen_objects_parse_and_vary(writer, held_out):
     shown = {item.product_id: product_picture(sample.cutout(item.product_id, 200)) for item in held_out}
     texts = writer.describe_all(held_out, n=4, seed=1, pictures=lambda item: shown[item.product_id])
     read = [parse(text) for own in texts for text in own]

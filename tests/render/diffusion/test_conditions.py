@@ -60,7 +60,7 @@ def test_the_gray_keeps_its_distance_from_the_rim() -> None:
     assert covered(half[..., 3], conditions.edges(half)[..., 0]) > 0.97
 
 
-def test_a_loud_pattern_does_not_drown_the_outline() -> None:
+def test_a_strong_pattern_does_not_hide_the_outline() -> None:
     canvas = canvas_of((128, 128, 128))
     stripes = (np.arange(160) // 3 % 2 * 255).astype(np.uint8)
     inner = cv2.erode(canvas[..., 3], np.ones((13, 13), np.uint8)) == 255

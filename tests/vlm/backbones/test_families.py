@@ -93,7 +93,7 @@ def test_a_saved_copy_is_the_same_model(folder: Folder, family: str, samples: li
     assert torch.equal(first, second)
 
 
-def test_the_class_decides_what_is_particular() -> None:
+def test_the_model_class_decides_the_family() -> None:
     assert backbones.family("qwen2_5_vl").max_pixels == 1_003_520
     assert not backbones.family("smolvlm").splits_pictures
     assert backbones.family("vipllava") is backbones.OTHER

@@ -38,7 +38,7 @@ def listed(folder: Path, *rows: object) -> Path:
     return folder / "pairs.json"
 
 
-def test_rows_of_the_papers_code_are_understood(folder: Path) -> None:
+def test_rows_of_the_papers_code_are_read(folder: Path) -> None:
     rows = pairwise_list.read(
         listed(
             folder,
@@ -160,7 +160,7 @@ def leftright_model(folder: Path):
     return reward.load(folder)
 
 
-def test_models_of_this_package_are_judged_as_well(tmp_path: Path, folder: Path) -> None:
+def test_models_of_this_package_are_evaluated_as_well(tmp_path: Path, folder: Path) -> None:
     from clickscape import vlm
     from clickscape.reward.model import build
 

@@ -78,7 +78,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_another_layout_is_told_from_its_settings(original, tmp_path: Path, name: str) -> None:
+def test_another_layout_is_recognized_by_its_settings(original, tmp_path: Path, name: str) -> None:
     made = original(reward=False)
     value, words = SETTINGS[name]
     (made.folder / "config.json").write_text(json.dumps({**made.settings, name: value}))

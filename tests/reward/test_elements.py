@@ -84,6 +84,7 @@ def true_credits(ads: Sequence[Ad], estimates: pa.Table, name: str) -> dict[tupl
     return truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["harmony", "siren"])
 def test_the_intervals_cover_the_true_effects(ads: list[Ad], name: str) -> None:
     """Over four draws of clicks: nominal 95 %, and where the report takes a side, it is the right one."""

@@ -212,7 +212,9 @@ def test_gradients_reach_the_tower(
     assert again == pytest.approx(model.score([product] * 3, pictures), abs=1e-6)
 
 
-def test_the_pair_form_and_models_without_patches_are_refused(world: Any, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_the_pair_form_and_models_without_patches_are_refused(
+    world: Any, folders: dict[str, Path], tmp_path: Path
+) -> None:
     encoder = open_backbone(folders["clip"])
     with pytest.raises(ModelError, match="Use the single form"):
         build(encoder, form="pair")

@@ -81,6 +81,7 @@ def _priced(world: Any, count: int) -> Any:
     return replace(data, pairs=pairs, log_ctr=None)
 
 
+@pytest.mark.slow
 def test_the_price_decides_where_the_clicks_say_so(world: Any, backbone: Any, tmp_path: Path) -> None:
     seen, unseen = _priced(world, 48), _priced(world, 24)
     products = list(seen.products.values())

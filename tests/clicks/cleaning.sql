@@ -69,6 +69,60 @@ FROM (
     "t5"."copy" = 0
 ) AS "t6";
 
+-- impressions logged again
+SELECT
+  "t5"."event_id"
+FROM (
+  SELECT
+    "t4"."event_id",
+    "t4"."at",
+    "t4"."decision_id",
+    "t4"."creative_id",
+    "t4"."position",
+    "t4"."user_key",
+    ROW_NUMBER() OVER (
+      PARTITION BY "t4"."decision_id", "t4"."creative_id", "t4"."position", "t4"."user_key"
+      ORDER BY CAST("t4"."at" IS NULL AS TINYINT) ASC, "t4"."at" ASC, "t4"."event_id" ASC
+      ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    ) - 1 AS "copy"
+  FROM (
+    SELECT
+      "t3".*
+      EXCLUDE ("copies")
+    FROM (
+      SELECT
+        *
+      FROM (
+        SELECT
+          "t1"."event_id",
+          "t1"."at",
+          "t1"."decision_id",
+          "t1"."creative_id",
+          "t1"."position",
+          "t1"."user_key",
+          COUNT(*) OVER (
+            PARTITION BY "t1"."decision_id", "t1"."creative_id", "t1"."position", "t1"."user_key"
+            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+          ) AS "copies"
+        FROM (
+          SELECT
+            "t0"."event_id",
+            "t0"."at",
+            "t0"."decision_id",
+            "t0"."creative_id",
+            "t0"."position",
+            "t0"."user_key"
+          FROM "impressions" AS "t0"
+        ) AS "t1"
+      ) AS "t2"
+      WHERE
+        "t2"."copies" > 1
+    ) AS "t3"
+  ) AS "t4"
+) AS "t5"
+WHERE
+  "t5"."copy" > 0;
+
 -- clicks with their fault
 SELECT
   "t11"."event_id",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def log() -> pa.Table:
             ("click", 3, "ann", 90_000),
             ("click", 6, "bot", 400),
             ("click", 99, "ann", 70),
+            ("impression", 12, None, 86_405),  # logged again under a new id
         ]
     ):
         time = datetime.fromtimestamp(1_772_366_400 + second, UTC)
@@ -44,6 +46,13 @@ def log() -> pa.Table:
         rows += [{**row, "position": 1 + decision % 3}] * (1 + (number in (1, 14)))
     types = [*((name, pa.string()) for name in _TEXT), ("position", pa.int32())]
     return pa.Table.from_pylist(rows, schema=pa.schema([*types, *((n, pa.timestamp("us", tz="UTC")) for n in _TIMES)]))
+
+
+def as_texts(table: pa.Table) -> pa.Table:
+    """Return the same events with positions as texts and times as texts of milliseconds."""
+    milliseconds = [str(round(1_000 * time.timestamp())) for time in table["ts"].to_pylist()]
+    table = table.set_column(table.column_names.index("ts"), "ts", pa.array(milliseconds))
+    return table.set_column(table.column_names.index("position"), "position", table["position"].cast(pa.string()))
 
 
 def sorted_rows(table: pa.Table) -> list[dict[str, object]]:
@@ -60,6 +69,9 @@ def steps() -> dict[str, ibis.Table]:
     return {
         "users too busy to be people": cleaning.busy_users(ibis.table(users, name="timely"), CONFIG, cleaning.PORTABLE),
         "every event once": cleaning.first_copies(ibis.table(once, name="human"), ibis.table(once, name="repeated")),
+        "impressions logged again": cleaning.relogged_impressions(
+            ibis.table({**once, "user_key": "string"}, name="impressions"), cleaning.PORTABLE
+        ),
         "clicks with their fault": cleaning.attribute_clicks(
             clicks, ibis.table({**ids, "kind": "string"}, name="human"), CONFIG, cleaning.PORTABLE
         ),
@@ -81,8 +93,9 @@ def test_the_whole_cleaning_is_one_query_in_every_dialect(dialect: str) -> None:
     assert "epoch_us" not in sql.lower(), "a function of DuckDB's alone"
 
 
-def test_the_counts_of_the_whole_expression_by_hand() -> None:
-    table = logs.connect(threads=1).create_table("events", log())
+@pytest.mark.parametrize("written", [log, lambda: as_texts(log())], ids=["typed", "texts"])
+def test_the_counts_of_the_whole_expression_by_hand(written: Callable[[], pa.Table]) -> None:
+    table = logs.connect(threads=1).create_table("events", written())
     counted = logs.counts(table, config=CONFIG, now=NOW, by=("day", "device")).to_pyarrow()
     assert sum(counted["impressions"].to_pylist()) == 7  # six of Ann's and one of nobody known
     assert sum(counted["clicks"].to_pylist()) == 2  # Ann's first on decision 0, and 30 s early on decision 1
@@ -94,7 +107,8 @@ def test_spark_counts_what_duckdb_counts(tmp_path: Path) -> None:
     pytest.importorskip("pyspark")
     import pyarrow.parquet as pq
 
-    pq.write_table(log(), tmp_path / "events.parquet")
+    for name, table in (("typed", log()), ("texts", as_texts(log()))):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Spark's own, about versions of pandas
         from pyspark.sql import SparkSession
@@ -104,10 +118,12 @@ def test_spark_counts_what_duckdb_counts(tmp_path: Path) -> None:
         session = builder.config(map=settings).getOrCreate()
         try:
             spark = ibis.pyspark.connect(session)
-            events = spark.read_parquet(str(tmp_path / "events.parquet"))
-            far = logs.counts(events, config=CONFIG, now=NOW, by=("day", "device")).to_pyarrow()
+            found = []
+            for name in ("typed", "texts"):
+                events = spark.read_parquet(str(tmp_path / f"{name}.parquet"))
+                found.append(logs.counts(events, config=CONFIG, now=NOW, by=("day", "device")).to_pyarrow())
         finally:
             session.stop()
     near = logs.connect(threads=1).create_table("events", log())
     here = logs.counts(near, config=CONFIG, now=NOW, by=("day", "device")).to_pyarrow()
-    assert sorted_rows(far.select(here.column_names)) == sorted_rows(here)
+    assert [sorted_rows(far.select(here.column_names)) for far in found] == [sorted_rows(here)] * 2

@@ -137,8 +137,9 @@ def relogged_impressions(impressions: ibis.Table, engine: Engine) -> ibis.Table:
     A creative is shown at a position of a decision once, so that it can be clicked there once: see `attribute_clicks`.
     """
     key = [*_POSITION_KEY, *(["user_key"] if "user_key" in impressions.columns else [])]
-    again = engine.repeated(impressions, key)
-    order = [*([again["at"].isnull().cast("int8"), again["at"]] if "at" in again.columns else []), again.event_id]
+    at = ["at"] if "at" in impressions.columns else []
+    again = engine.repeated(impressions.select("event_id", *at, *key), key)
+    order = [*([again["at"].isnull().cast("int8"), again["at"]] if at else []), again.event_id]
     numbered = again.mutate(copy=ibis.row_number().over(group_by=key, order_by=order))
     return numbered.filter(numbered["copy"] > 0).select("event_id")
 

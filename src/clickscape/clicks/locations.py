@@ -74,7 +74,7 @@ def locate(folder: Path, config: ClicksConfig) -> LogLocation:
         return LogLocation(url=config.source, table=config.table)
     if config.source:
         named = folder.parent / Path(config.source).expanduser()
-        root = next(place for place in (named, *named.parents) if place.exists())
+        root = next(place for place in (named, *named.parents) if os.path.exists(place))
         if root == named:
             return _files([named], root=named if named.is_dir() else named.parent, shown=named)
         try:  # pathlib's globs follow no link to a folder, which may lead back to where it was

@@ -152,7 +152,7 @@ def _reading(location: LogLocation, names: Mapping[str, str]) -> Iterator[None]:
         log_files.explain(location.files, wanted=sources.wanted_columns(names), ids=sources.id_columns(names))
         said = type(error).__name__ if not location.files else str(error).strip().splitlines()[0][:_LONGEST]
     except Exception as error:
-        if location.files:
+        if location.files and not isinstance(error, OSError):
             raise
         said = type(error).__name__
     else:

@@ -238,8 +238,6 @@ def _read(
         assert seen.judge is not None
         now, rng = outcomes(samples[number]), np.random.default_rng(config.seed)
         truth = evaluate.evaluate(now, before=first, rng=rng)
-        assert truth.uplift is not None
-        assert truth.matching_share is not None
         shown = np.array([overrated(Scene.from_json(scene).slots, elements) for scene in now.scenes])
         yield After(
             reward_wins=seen.reward_model.win_rate,

@@ -22,20 +22,20 @@ class Outcomes:
     """Measurements of descriptions, one entry each: its cluster, its product, and its metrics.
 
     ``parsed``: by the renderer; ``scenes``: what it drew; ``scores``: reward, logits; ``values``: what has a ratio,
-    such as a true CTR; ``matching``: whether the scene suits the product.  None: not known.
+    such as a true CTR; ``matching``: whether the scene suits the product.
     """
 
     objects: tuple[str, ...]
     product_ids: tuple[str, ...]
     parsed: np.ndarray
     scenes: tuple[str, ...]
-    scores: np.ndarray | None = None
-    values: np.ndarray | None = None
-    matching: np.ndarray | None = None
+    scores: np.ndarray
+    values: np.ndarray
+    matching: np.ndarray
 
     def __post_init__(self) -> None:
         given = (self.product_ids, self.parsed, self.scenes, self.scores, self.values, self.matching)
-        if any(column is not None and len(column) != len(self.objects) for column in given):
+        if any(len(column) != len(self.objects) for column in given):
             raise ValueError("outcomes need as many entries in every column as there are descriptions")
         if not self.objects:
             raise ValueError("no description to evaluate")
@@ -43,15 +43,15 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Metrics over held-out products; uplift is relative to before (0.4 = +40 %). None where the caller knew nothing.
+    """Metrics over held-out products; uplift is relative to before (0.4 = +40 %).
 
     ``win_rate``: share of image pairs (after, before) of one product that the reward model gives to after, ties half.
     ``parse_rate``: share of descriptions that the renderer parsed. ``distinct_scenes``: a count.
     """
 
-    uplift: Estimate | None
-    win_rate: Estimate | None
-    matching_share: Estimate | None
+    uplift: Estimate
+    win_rate: Estimate
+    matching_share: Estimate
     parse_rate: Estimate
     distinct_scenes: Estimate
     products: int
@@ -63,12 +63,10 @@ def evaluate(after: Outcomes, *, before: Outcomes, rng: np.random.Generator) -> 
     """All metrics of `after`, against `before` where they compare; both must hold descriptions of the same products."""
     if set(after.product_ids) != set(before.product_ids):
         raise ValueError("before and after must describe the same products")
-    compare_values = after.values is not None and before.values is not None
-    compare_scores = after.scores is not None and before.scores is not None
     return Evaluation(
-        uplift=uplift(after, before=before, rng=rng) if compare_values else None,
-        win_rate=win_rate(after, before=before, rng=rng) if compare_scores else None,
-        matching_share=None if after.matching is None else _mean(after.matching, after, rng=rng),
+        uplift=uplift(after, before=before, rng=rng),
+        win_rate=win_rate(after, before=before, rng=rng),
+        matching_share=_mean(after.matching, after, rng=rng),
         parse_rate=_mean(after.parsed, after, rng=rng),
         distinct_scenes=distinct_scenes(after),
         products=len(set(after.product_ids)),
@@ -82,20 +80,14 @@ def uplift(after: Outcomes, *, before: Outcomes, rng: np.random.Generator) -> Es
 
     A product counts once, however many descriptions it has: means are over products' means.
     """
-    if after.values is None or before.values is None:
-        raise ValueError("uplift needs the values of both sides")
     objects, later = _product_means(after.values, after)
     _, earlier = _product_means(before.values, before)
     bootstrap = ClusterBootstrap.draw(objects, rng=rng)
-    return percentile_interval(
-        later.sum() / earlier.sum() - 1, bootstrap.sums(later) / bootstrap.sums(earlier) - 1, level=LEVEL
-    )
+    return percentile_interval(later.sum() / earlier.sum() - 1, bootstrap.sums(later) / bootstrap.sums(earlier) - 1)
 
 
 def win_rate(after: Outcomes, *, before: Outcomes, rng: np.random.Generator) -> Estimate:
     """Share of (after, before) image pairs of a product that score higher after; ties count half, products equally."""
-    if after.scores is None or before.scores is None:
-        raise ValueError("a win rate needs the scores of both sides")
     earlier: dict[str, list[float]] = {}
     for product_id, score in zip(before.product_ids, before.scores, strict=True):
         earlier.setdefault(product_id, []).append(float(score))

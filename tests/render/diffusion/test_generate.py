@@ -35,6 +35,7 @@ def settings(shop: Path, pipelines: Path, *, steps: int) -> None:
     (shop / "shop" / "clickscape.toml").write_text(f"{generate}[diffusion]\n{text}")
 
 
+@pytest.mark.slow
 def test_images_are_drawn_as_the_settings_say_and_never_twice(shop: Path, pipelines: Path) -> None:
     settings(shop, pipelines, steps=2)
     command = ("generate", "shop", "--renderer", "diffusion", "--size", "72", "--out", "ads")

@@ -19,6 +19,7 @@ from clickscape.types import Product
 from .conftest import config
 
 
+@pytest.mark.slow
 def test_a_round_is_optimized_on_images_of_a_diffusion_renderer(
     pipelines: Path, products: list[Product], tmp_path: Path
 ) -> None:

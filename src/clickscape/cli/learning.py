@@ -94,7 +94,7 @@ def convert(
     layout: Annotated[Literal["caig"], typer.Option("--from", help="Layout of the checkpoint.")] = "caig",
 ) -> None:
     """Convert a checkpoint of the paper's code, prompt model or reward model, to a Hugging Face folder."""
-    from clickscape.stages.convert import convert as stage
+    from clickscape.stages.checkpoints import convert as stage
 
     made = terminal.run_with_progress(stage(source, vision_tower=vision_tower, out=out))
     terminal.out.print(f"{layout} {made.kind} model, {made.tensors} tensors")
@@ -111,7 +111,7 @@ def merge(
     ] = None,
 ) -> None:
     """Fold a LoRA adapter into its base model: one checkpoint that any program opens with `transformers`."""
-    from clickscape.stages.merge import merge as stage
+    from clickscape.stages.checkpoints import merge as stage
 
     made = terminal.run_with_progress(stage(adapter, out=out, base=base))
     terminal.out.print(f"{made.parameters:,} weights on {made.base}")

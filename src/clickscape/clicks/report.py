@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import ibis
 import pyarrow as pa
@@ -38,6 +40,48 @@ class ClickReport:
     def pairs(self) -> list[CreativePair]:
         """Return the pairs as records."""
         return pairing.to_pairs(self.pair_table)
+
+    def figures(self) -> dict[str, object]:
+        """Return what the log holds and what was made of it, as JSON can say it."""
+        sizes = Counter(self.estimates["product_id"].to_pylist())
+        return {
+            "impressions": self.total.impressions,
+            "clicks": self.total.clicks,
+            "creatives": self.estimates.num_rows,
+            "products": len(sizes),
+            "median_impressions": statistics.median(self.estimates["impressions"].to_pylist()),
+            "pairs_possible": sum(size * (size - 1) // 2 for size in sizes.values()),
+            "pairs_kept": self.pair_table.num_rows,
+            "positions": list(self.examination.positions),
+            "examination": list(self.examination.probability),
+            "examination_log_se": list(self.examination.log_se),
+            "uncorrected_because": self.examination.reason,
+            "model": asdict(self.model),
+        }
+
+    def lines(self) -> list[str]:
+        """Return the report in lines for people: counts, positions, strata and the prior."""
+        known, examination = self.figures(), self.examination
+        counted = f"{known['impressions']:,} impressions, {known['clicks']:,} clicks, {known['creatives']:,} creatives"
+        pairs = f"{known['pairs_kept']:,} of {known['pairs_possible']:,} pairs kept"
+        lines = [f"{counted} of {known['products']:,} products; {pairs}"]
+        if examination.reason:
+            lines.append(f"positions not corrected: {examination.reason}")
+        else:
+            rows = zip(examination.positions, examination.probability, examination.log_se, strict=True)
+            shown = (f"{position}: {value:.2f} ± {1.96 * error * value:.2f}" for position, value, error in rows)
+            lines.append(f"examination by position: {', '.join(shown)}")
+        lines += [
+            f"{stratum.name}: from {min(stratum.effect):.2f} to {max(stratum.effect):.2f} times the average CTR"
+            for stratum in self.model.strata
+            if stratum.reason is None
+        ]
+        if prior := self.model.prior:
+            lines.append(
+                f"the sd of log CTR is {prior.creative_sd:.2f} between creatives of a product, "
+                f"{prior.product_sd:.2f} between products"
+            )
+        return lines
 
 
 def estimate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,10 +12,8 @@ import pyarrow as pa
 from clickscape import clicks as click_room
 from clickscape.clicks import ctr, locations, logs, pairs
 from clickscape.clicks.cells import STRATA, Stratum
-from clickscape.clicks.cleaning_report import CleaningReport
 from clickscape.clicks.locations import LOG_FILES, LogLocation
 from clickscape.clicks.logs import Log
-from clickscape.clicks.report import ClickReport
 from clickscape.config import ClicksConfig
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import CreativePair
@@ -57,8 +54,8 @@ def clicks(workspace: Workspace, config: ClicksConfig, *, now: datetime | None =
             workspace.write_table(path, table)
         yield Progress(STAGE, 1, 1)
         cleaned = asdict(log.cleaning) if log.cleaning else None
-        result = {**_figures(report), "log": cleaned, "newest": log.newest}
-        result["summary"] = [*_unread(location), *_summary(report, log.cleaning)]
+        result = {**report.figures(), "log": cleaned, "newest": log.newest}
+        result["summary"] = [*_unread(location), *(log.cleaning.lines() if log.cleaning else []), *report.lines()]
         return run.finish(outputs=outputs, result=result)
 
 
@@ -131,54 +128,3 @@ def _unread(location: LogLocation) -> list[str]:
         return []
     listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else "")
     return [f"not read below {location.root}: {listed}. {LOG_FILES}"]
-
-
-def _figures(report: ClickReport) -> dict[str, object]:
-    examination = report.examination
-    sizes: dict[str, int] = {}
-    for product_id in report.estimates["product_id"].to_pylist():
-        sizes[product_id] = sizes.get(product_id, 0) + 1
-    return {
-        "impressions": report.total.impressions,
-        "clicks": report.total.clicks,
-        "creatives": report.estimates.num_rows,
-        "products": len(sizes),
-        "median_impressions": statistics.median(report.estimates["impressions"].to_pylist()),
-        "pairs_possible": sum(size * (size - 1) // 2 for size in sizes.values()),
-        "pairs_kept": report.pair_table.num_rows,
-        "positions": list(examination.positions),
-        "examination": list(examination.probability),
-        "examination_log_se": list(examination.log_se),
-        "uncorrected_because": examination.reason,
-        "model": asdict(report.model),
-    }
-
-
-def _summary(report: ClickReport, cleaning: CleaningReport | None) -> list[str]:
-    figures = _figures(report)
-    examination = report.examination
-    counted = (
-        f"{figures['impressions']:,} impressions, {figures['clicks']:,} clicks, {figures['creatives']:,} creatives "
-        f"of {figures['products']:,} products; {figures['pairs_kept']:,} of {figures['pairs_possible']:,} pairs kept"
-    )
-    cleaned, model = cleaning.lines() if cleaning else [], _model_lines(report)
-    if examination.reason:
-        return [*cleaned, counted, f"positions not corrected: {examination.reason}", *model]
-    rows = zip(examination.positions, examination.probability, examination.log_se, strict=True)
-    shown = ", ".join(f"{position}: {value:.2f} ± {1.96 * error * value:.2f}" for position, value, error in rows)
-    return [*cleaned, counted, f"examination by position: {shown}", *model]
-
-
-def _model_lines(report: ClickReport) -> list[str]:
-    """Return the effects of strata and the prior as lines of text."""
-    lines = [
-        f"{stratum.name}: from {min(stratum.effect):.2f} to {max(stratum.effect):.2f} times the average CTR"
-        for stratum in report.model.strata
-        if stratum.reason is None
-    ]
-    if prior := report.model.prior:
-        lines.append(
-            f"the sd of log CTR is {prior.creative_sd:.2f} between creatives of a product, "
-            f"{prior.product_sd:.2f} between products"
-        )
-    return lines

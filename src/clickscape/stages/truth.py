@@ -12,8 +12,7 @@ _TRUTH = pa.schema({"creative_id": pa.string(), "log_ctr": pa.float64()})
 
 def read(workspace: Workspace) -> dict[str, float] | None:
     """creative_id → true log-CTR at full examination, newest simulation; None where clicks are real."""
-    found = sorted(workspace.runs_folder.glob(f"*-simulate*/{FILE}"))
-    if not found:
+    if (simulated := workspace.newest("simulate")) is None:
         return None
-    table = workspace.read_table(found[-1], _TRUTH)
+    table = workspace.read_table(simulated[0] / FILE, _TRUTH)
     return dict(zip(table["creative_id"].to_pylist(), table["log_ctr"].to_pylist(), strict=True))

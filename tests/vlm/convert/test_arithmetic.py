@@ -23,7 +23,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from clickscape import reward, vlm
 from clickscape.errors import ModelError
 from clickscape.reward.caig import CaigRewardModel
-from clickscape.stages.convert import convert
+from clickscape.stages.checkpoints import convert
 from clickscape.stages.progress import run
 from clickscape.types import Product
 from clickscape.vlm import batch as batches

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from clickscape import reward, vlm
 from clickscape.errors import ModelError
-from clickscape.stages.convert import convert
+from clickscape.stages.checkpoints import convert
 from clickscape.stages.progress import run
 from clickscape.vlm.convert import caig
 from clickscape.vlm.convert.shards import load_tensors, read_headers

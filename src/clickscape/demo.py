@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 from clickscape.catalog import sample
 from clickscape.catalog.split import Split
 from clickscape.config import ClicksConfig, OptimizeConfig, RewardConfig, SimulateConfig
+from clickscape.json_files import read_json
 from clickscape.stages import split
 from clickscape.stages.clicks import clicks
 from clickscape.stages.compare import compare
@@ -138,7 +139,7 @@ class _Clock:
         self.path = workspace.runs_folder / TIMINGS
         self.seconds: dict[str, dict[str, float]] = {}
         if self.path.exists():
-            self.seconds = json.loads(self.path.read_text(encoding="utf-8"))
+            self.seconds = read_json(self.path, dict[str, dict[str, float]], remedy="Delete it.")
 
     def timed(self, name: str, stage: Stage[Result]) -> Stage[Result]:
         """The same stage; what a reused one cost is known from the run that made it."""

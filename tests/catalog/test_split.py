@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clickscape.catalog.split import Split, split_by_hash
+from clickscape.errors import WorkspaceError
+from clickscape.json_files import parse_json
 from clickscape.types import Product
 
 
@@ -58,4 +60,4 @@ def test_a_share_of_every_department_is_kept_apart() -> None:
 @given(st.dictionaries(st.text(), st.text(), max_size=4), st.sets(st.text(), max_size=3))
 def test_a_split_is_read_as_it_was_written(groups: dict[str, str], held_out: set[str]) -> None:
     made = Split(groups, frozenset(held_out))
-    assert Split.from_json(made.to_json()) == made
+    assert parse_json(made.to_json(), Split, where="", error=WorkspaceError, remedy="") == made

@@ -136,7 +136,7 @@ def test_damaged_checkpoints_say_what_to_do(world: Any, backbone: VisionLanguage
     with pytest.raises(ModelError, match="version 99"):
         reward.load(folder)
     (folder / "reward.json").write_text(json.dumps(settings | {"form": "triple"}))
-    with pytest.raises(ModelError, match=r"damaged.*triple"):
+    with pytest.raises(ModelError, match=r"reward\.json: form: Input should be"):
         reward.load(folder)
     (folder / "reward.json").write_text(json.dumps(settings | {"ensemble": 3}))
     with pytest.raises(ModelError, match="damaged"):
@@ -209,3 +209,21 @@ def test_weights_that_do_not_fill_heads_or_backbone_are_refused(
     damage_file(tmp_path / "reward" / file, damage)
     with pytest.raises(ModelError, match=str(tmp_path / "reward")):
         reward.load(tmp_path / "reward")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ensemble": 10**9}, {"ensemble": 0}, {"ensemble": "6"}, {"vision_width": -1}, {"vision_width": 10**23},
+        {"slots": []}, {"slots": {"setting": "cafe"}}, {"departments": [1]}, {"scene": ["given"]},
+        {"prices": {"EUR": 1}}, {"prices": {"EUR": {"Toys": [1.0]}}}, {"form": None}, {"version": [5]},
+    ],
+)  # fmt: skip
+def test_settings_of_another_type_or_size_are_one_line(
+    world: Any, backbone: VisionLanguageModel, change: dict[str, Any], tmp_path: Path
+) -> None:
+    build(backbone, slots=world.slots, departments=world.departments).save(tmp_path)
+    settings = json.loads((tmp_path / "reward.json").read_text())
+    (tmp_path / "reward.json").write_text(json.dumps(settings | change))
+    with pytest.raises(ModelError, match=r"reward\.json: .*Train the reward model again"):
+        reward.load(tmp_path)

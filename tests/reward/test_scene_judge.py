@@ -82,9 +82,16 @@ def test_a_saved_scene_judge_scores_the_same_after_loading(learned: SceneJudge, 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(None, "no judge here"), ("{", "damaged"), ("[]", "damaged"), ('{"version": 9}', "version 9"),
-     ('{"version": 1, "main": {"light": {"soft": "much"}}, "own": {}}', "damaged")],
-)  # fmt: skip
+    [
+        (None, "no judge here"),
+        ("{", "Invalid JSON"),
+        ("[]", "scenes.json: Input should be"),
+        ("[" * 9_999, "Invalid JSON"),
+        ('{"version": 9}', "version 9"),
+        ('{"version": 1, "main": {"light": {"soft": "much"}}, "own": {}}', "soft: Input should be a valid number"),
+        ('{"version": 2, "overall": {"light": {"soft": NaN}}, "by_department": {}}', "soft: Input should be a finite"),
+    ],
+)
 def test_a_folder_that_is_no_judge_is_refused(text: str | None, message: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "scenes.json").write_text(text)

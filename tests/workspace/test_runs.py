@@ -67,7 +67,7 @@ def test_a_run_that_failed_goes_on_in_its_folder_without_its_torn_line(workspace
 
 def test_damage_in_the_middle_of_metrics_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\noops\n{"step": 3}\n')
-    with pytest.raises(WorkspaceError, match="line 2: not JSON"):
+    with pytest.raises(WorkspaceError, match="line 2: Invalid JSON"):
         read_metrics(tmp_path / "metrics.jsonl")
     assert read_metrics(tmp_path / "none.jsonl") == []
 
@@ -78,3 +78,12 @@ def test_a_run_holds_the_lock_until_its_end(workspace: Workspace) -> None:
         other.start_run("reward", {}, {})
     with other.start_run("optimize", {}, {}):
         pass
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, '{"stage": 3}'])
+def test_a_damaged_manifest_is_named(workspace: Workspace, text: str) -> None:
+    with workspace.start_run("clicks", None, {}) as run:
+        run.finish()
+    (run.folder / "manifest.json").write_text(text)
+    with pytest.raises(WorkspaceError, match=r"manifest\.json: .*Delete the run's folder"):
+        workspace.newest("clicks")

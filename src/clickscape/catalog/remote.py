@@ -27,8 +27,10 @@ from PIL import Image
 from clickscape.catalog.addresses import Network
 from clickscape.catalog.download import BusyError, Limits, RefusedError, download, host_of
 from clickscape.catalog.images import FORMATS, check_image, open_image
-from clickscape.errors import ImageError
+from clickscape.errors import ImageError, WorkspaceError
 from clickscape.files import sweep, temporary_file, write_text
+from clickscape.json_files import read_json
+from clickscape.regular_files import inside, read_bytes
 
 _QUEUED = 4  # links per thread that wait
 
@@ -237,10 +239,10 @@ def _link(url: str, session: _Session) -> Path:
 def _find(url: str, session: _Session) -> _Entry | None:
     """What the cache knows of the link, if its file is still there as it was written."""
     try:
-        entry = _Entry(**json.loads(_link(url, session).read_bytes()))
-        with (session.folder / "files" / Path(entry.file).name).open("rb") as stream:
-            unharmed = hashlib.file_digest(stream, "sha256").hexdigest() == entry.sha256
-    except (OSError, ValueError, TypeError, RecursionError):
+        entry = read_json(_link(url, session), _Entry)
+        content = read_bytes(inside(session.folder / "files", entry.file))
+        unharmed = hashlib.sha256(content).hexdigest() == entry.sha256
+    except (OSError, WorkspaceError):
         return None
     return entry if unharmed and entry.url == url else None
 

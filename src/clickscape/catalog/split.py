@@ -46,17 +46,8 @@ class Split:
         return frozenset(names[int((number + 0.5) * len(names) / count)] for number in range(count))
 
     def to_json(self) -> str:
-        """The split as JSON; `Split.from_json` reads it back."""
+        """The split as JSON, which pydantic reads back."""
         return json.dumps({"groups": self.groups, "held_out": sorted(self.held_out)})
-
-    @classmethod
-    def from_json(cls, text: str) -> Split:
-        """Read what `to_json` wrote; ValueError for anything else."""
-        values = json.loads(text)
-        try:
-            return cls(dict(values["groups"]), frozenset(values["held_out"]))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"groups and held_out expected, {error!r}") from None
 
 
 def split_by_hash(products: Sequence[Product], *, share: float = HELD_OUT_SHARE) -> Split:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image
 
 from clickscape.catalog.feed_report import Skipped
 from clickscape.config import FidelityConfig
+from clickscape.errors import SceneError
 from clickscape.files import file_name
 from clickscape.generation.retry import GateRecord, fidelity_limits, refusal_reason, render_candidates
 from clickscape.generation.select import CandidateSelector, Refusal, Selection, scene_key
+from clickscape.json_files import parse_json
 from clickscape.render import provenance
 from clickscape.render.language.parse import explain
 from clickscape.render.provenance import Provenance
@@ -75,7 +77,13 @@ class CreativeRecord:
             product_id=self.product_id,
             image=image,
             description=self.description,
-            scene=json.loads(self.scene or "{}"),
+            scene=parse_json(
+                self.scene or "{}",
+                dict[str, Any],
+                where=f"the scene of creative {self.creative_id!r}",
+                error=SceneError,
+                remedy="Delete its record and generate again.",
+            ),
             renderer=self.renderer,
             model_id=self.model_id,
             seed=self.seed,

@@ -7,7 +7,6 @@ ours and `merge` folds in whoever's.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import warnings
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 from clickscape.compute.checkpoint import check_folder, opening
 from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError, first_line
+from clickscape.json_files import read_json
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 
@@ -122,7 +122,7 @@ def merge(folder: Path, *, base: str | os.PathLike[str] | None = None) -> Vision
 def _settings(folder: Path) -> LoraConfig:
     """The adapter's settings; only plain LoRA: what PEFT does for other kinds imports modules and asks the network."""
     try:
-        given = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        given = read_json(folder / SETTINGS, dict[str, Any], error=ModelError, remedy="Save the adapter again.")
         odd = [name for name in _MORE_THAN_LORA if given.get(name)]
         if given["peft_type"] != "LORA" or odd:
             kind = f"sets {odd[0]}" if odd else f"is of the kind {str(given['peft_type'])[:40]}"

@@ -96,7 +96,7 @@ class Scene:
         try:
             values = json.loads(text)
             return cls(**{**values, "props": tuple(values.get("props", ()))})
-        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+        except (TypeError, AttributeError, ValueError, RecursionError) as error:
             raise SceneError(f"not a scene: {text[:80]!r} ({error})") from None
 
     @classmethod

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clickscape.compute.weights import read_tensors
-from clickscape.errors import ModelError
+from clickscape.errors import ModelError, WorkspaceError
 from clickscape.files import atomic_folder
+from clickscape.json_files import read_json
 from clickscape.reward.checkpoint import HEADS_FILE, SETTINGS_FILE
 from clickscape.reward.features import Pictures, Scenes
 from clickscape.reward.heads import Features, HeadOutput, HeadShape
@@ -161,19 +163,18 @@ def write_heads(
 def is_caig(folder: Path) -> bool:
     """Whether a folder's settings say that it is of this form; False for anything that cannot be read."""
     try:
-        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / SETTINGS_FILE, dict[str, Any]).get("form") == FORM
+    except (OSError, WorkspaceError):
         return False
-    return isinstance(settings, dict) and settings.get("form") == FORM
 
 
 def load(folder: Path, *, device: str = "cpu") -> CaigRewardModel:
     """Open what `clickscape convert` wrote. ModelError for anything missing, damaged or of another kind."""
     file = folder / SETTINGS_FILE
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = read_json(file, dict[str, Any], error=ModelError, remedy=_REMEDY)
         version, instruction, side = settings["version"], settings["instruction"], settings["side"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, KeyError) as error:
         raise ModelError(f"{file}: damaged ({error}). {_REMEDY}") from None
     if version != VERSION:
         raise ModelError(f"{file}: version {version!r}, this release reads {VERSION}. {_REMEDY}")

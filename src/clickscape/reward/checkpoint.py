@@ -9,13 +9,15 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, Field, FiniteFloat
 from safetensors.torch import save_file
 
 from clickscape.compute.weights import read_tensors
 from clickscape.errors import DeprecatedWarning, ModelError
 from clickscape.files import atomic_folder
+from clickscape.json_files import parse_json, read_json
 from clickscape.reward.encoders import Backbone, open_backbone, write_backbone
 from clickscape.reward.features import widths
 from clickscape.reward.heads import FusionHeads, HeadShape
@@ -34,6 +36,25 @@ _OLD_TENSORS = {
     "perception": "slot_map",
     "perception_bias": "slot_bias",
 }
+
+_REMEDY = "Train the reward model again."
+_Width = Annotated[int, Field(ge=0, le=1 << 20)]
+
+
+class _Settings(BaseModel, frozen=True):
+    """reward.json; sizes are bounded because tensors are made of them."""
+
+    form: Literal["single", "pair"]
+    slots: dict[str, tuple[str, ...]]
+    vision_width: _Width
+    text_width: _Width
+    hidden_width: _Width
+    fact_width: _Width
+    statistic_width: _Width
+    prices: dict[str, dict[str, tuple[FiniteFloat, FiniteFloat]]]
+    departments: tuple[str, ...]
+    ensemble: int = Field(ge=1, le=1000)
+    scene: Literal["predicted", "given"]
 
 
 def save(backbone: Backbone, heads: FusionHeads, prices: Prices, folder: Path) -> None:
@@ -63,34 +84,25 @@ def load(folder: Path, *, device: str = "cpu") -> tuple[Backbone, FusionHeads, P
     if not (settings_file.is_file() and heads_file.is_file()):
         raise ModelError(f"{folder}: no reward model here ({SETTINGS_FILE} and {HEADS_FILE} are expected). "
                          f"Train one with `clickscape reward`.")  # fmt: skip
-    try:
-        settings = json.loads(settings_file.read_text(encoding="utf-8"))
-        version = settings["version"]
-        if version not in (VERSION, OLD_VERSION):
-            raise ModelError(f"{settings_file}: version {version!r}, this release reads {VERSION}. "
-                             f"Train the reward model again.")  # fmt: skip
-        if version == OLD_VERSION:
-            settings = _renamed(settings)
-            warnings.warn(
-                f"{settings_file}: version {OLD_VERSION} of release 0.1 is read until the next release. "
-                f"Run `clickscape reward` to write version {VERSION}.",
-                DeprecatedWarning,
-                stacklevel=2,
-            )
-        shape = HeadShape(
-            sides={"single": 1, "pair": 2}[settings["form"]],  # type: ignore[arg-type]
-            **{name: int(settings[name]) for name in WIDTHS},
-            slots={slot: tuple(values) for slot, values in settings["slots"].items()},
-            departments=tuple(settings["departments"]),
-            ensemble=int(settings["ensemble"]),
-            given_scenes={"predicted": False, "given": True}[settings["scene"]],
+    raw = read_json(settings_file, dict[str, Any], error=ModelError, remedy=_REMEDY)
+    version = raw.get("version")
+    if version not in (VERSION, OLD_VERSION):
+        raise ModelError(f"{settings_file}: version {version!r}, this release reads {VERSION}. {_REMEDY}")
+    if version == OLD_VERSION:
+        raw = _renamed(raw)
+        warnings.warn(
+            f"{settings_file}: version {OLD_VERSION} of release 0.1 is read until the next release. "
+            f"Run `clickscape reward` to write version {VERSION}.",
+            DeprecatedWarning,
+            stacklevel=2,
         )
-        prices = Prices({
-            currency: {department: (float(mean), float(sd)) for department, (mean, sd) in scales.items()}
-            for currency, scales in settings["prices"].items()
-        })  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{settings_file}: damaged ({error}). Train the reward model again.") from None
+    settings = parse_json(json.dumps(raw), _Settings, where=str(settings_file), error=ModelError, remedy=_REMEDY)
+    shape = HeadShape(
+        sides=1 if settings.form == "single" else 2,
+        **settings.model_dump(include={*WIDTHS, "slots", "departments", "ensemble"}),
+        given_scenes=settings.scene == "given",
+    )
+    prices = Prices(settings.prices)
     backbone = open_backbone(folder, device=device)
     expected = widths(backbone, last_token=shape.hidden_width > 0)
     if expected != {name: getattr(shape, name) for name in WIDTHS}:
@@ -98,7 +110,7 @@ def load(folder: Path, *, device: str = "cpu") -> tuple[Backbone, FusionHeads, P
     heads = FusionHeads(shape, seed=0)
     old_names = {new: old for old, new in _OLD_TENSORS.items()} if version == OLD_VERSION else {}
     shapes = {old_names.get(name, name): value.shape for name, value in heads.state_dict().items()}
-    tensors, _ = read_tensors(heads_file, shapes=shapes, remedy="Train the reward model again.")
+    tensors, _ = read_tensors(heads_file, shapes=shapes, remedy=_REMEDY)
     heads.load_state_dict({_OLD_TENSORS.get(name, name): tensor for name, tensor in tensors.items()})
     return backbone, heads.to(backbone.device), prices
 
@@ -106,4 +118,5 @@ def load(folder: Path, *, device: str = "cpu") -> tuple[Backbone, FusionHeads, P
 def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of version 4 in the words of version 5."""
     renamed = {_OLD_SETTINGS.get(name, name): value for name, value in settings.items()}
-    return {**renamed, "scene": _OLD_SCENES[settings["scene"]]}
+    scene = settings.get("scene")
+    return {**renamed, "scene": _OLD_SCENES.get(scene, scene) if isinstance(scene, str) else scene}

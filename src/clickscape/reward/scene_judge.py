@@ -14,21 +14,24 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import FiniteFloat
 
 from clickscape.errors import DeprecatedWarning, ModelError
-from clickscape.json_files import write_json
+from clickscape.json_files import parse_json, read_json, write_json
 from clickscape.reward.data import RewardData
 from clickscape.reward.effects import element_effects
 from clickscape.reward.features import Slots
 from clickscape.types import Product
 
+_REMEDY = "Train the judge again."
 VERSION = 2
 FILE = "scenes.json"
 _OLD_KEYS = {"main": "overall", "own": "by_department"}  # version 1, of release 0.1, in logits
 
-SlotEffects = Mapping[str, Mapping[str, float]]
+SlotEffects = Mapping[str, Mapping[str, FiniteFloat]]
 """Slot → value → effect on log CTR."""
 
 
@@ -76,17 +79,15 @@ def load(folder: Path) -> SceneJudge:
     """Open what `SceneJudge.save` wrote; ModelError for anything missing, damaged or of another kind."""
     file = Path(folder) / FILE
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        if values["version"] not in (1, VERSION):
-            raise ModelError(f"{file}: version {values['version']!r}, this release reads {VERSION}. Train it again.")
-        values = {_OLD_KEYS.get(name, name): value for name, value in values.items()}
-        by_department = {str(name): _read(effects) for name, effects in values["by_department"].items()}
-        judge = SceneJudge(_read(values["overall"]), by_department)
+        values = read_json(file, dict[str, Any], error=ModelError, remedy=_REMEDY)
     except FileNotFoundError:
         raise ModelError(f"{file}: no judge here. Train one with `clickscape reward --judge scene`.") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{file}: damaged ({error}). Train the judge again.") from None
-    if values["version"] == 1:
+    version = values.pop("version", None)
+    if version not in (1, VERSION):
+        raise ModelError(f"{file}: version {version!r}, this release reads {VERSION}. {_REMEDY}")
+    text = json.dumps({_OLD_KEYS.get(name, name): value for name, value in values.items()})
+    judge = parse_json(text, SceneJudge, where=str(file), error=ModelError, remedy=_REMEDY)
+    if version == 1:
         said = (
             f"{file}: version 1 of release 0.1 is read until the next release. Run `clickscape reward --judge scene`."
         )
@@ -96,7 +97,3 @@ def load(folder: Path) -> SceneJudge:
 
 def _sum(table: SlotEffects, scene: Slots) -> float:
     return sum(table.get(slot, {}).get(value, 0.0) for slot, value in scene.items() if value is not None)
-
-
-def _read(effects: SlotEffects) -> dict[str, dict[str, float]]:
-    return {slot: {value: float(effect) for value, effect in table.items()} for slot, table in effects.items()}

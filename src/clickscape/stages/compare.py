@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from clickscape import vlm
 from clickscape.catalog.images import open_image
 from clickscape.catalog.split import Split
 from clickscape.compute.device import best_device
+from clickscape.json_files import read_json_lines
 from clickscape.preference.evaluate import Evaluation, evaluate
 from clickscape.render.scene import Scene, slots_of
 from clickscape.report.results import ORACLE, PRETRAINED
@@ -100,12 +101,18 @@ def compare(
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line(TrueAd):
+    """One ad and the row that it belongs to."""
+
+    row: str
+
+
 def read_ads(folder: Path) -> dict[str, list[TrueAd]]:
     """Read the ads that `compare` scored, by row."""
     found: dict[str, list[TrueAd]] = {}
-    for line in (folder / ADS).read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        found.setdefault(values.pop("row"), []).append(TrueAd(**values))
+    for line in read_json_lines(folder / ADS, _Line, remedy=f"Delete {folder} and compare again."):
+        found.setdefault(line.row, []).append(TrueAd(*(getattr(line, part.name) for part in fields(TrueAd))))
     return found
 
 

@@ -6,7 +6,6 @@ Reads the workspace, asks `clicks.explain` and `reward.explain`, and writes expl
 from __future__ import annotations
 
 import csv
-import json
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from clickscape.compute.device import best_device
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
 from clickscape.files import fingerprint, to_json
+from clickscape.json_files import read_json
 from clickscape.render.scene import slots_of
 from clickscape.reward.explain.creative import CreativeExplanation, PhraseEffect, phrase_effects, why_no_phrases
 from clickscape.reward.explain.elements import Credit, ElementReport, credit
@@ -133,6 +133,14 @@ def explain_creative(workspace: Workspace, creative_id: str, *, seeds: int = SEE
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class _KeptScale:
+    """The scale, and the fingerprint of what it was learned from."""
+
+    of: str
+    scale: Scale | None
+
+
 def reward_scale(workspace: Workspace, model: RewardModel) -> Scale | None:
     """Return the scale from this reward model's log-odds to log CTR, None where the clicks are too few.
 
@@ -145,10 +153,10 @@ def reward_scale(workspace: Workspace, model: RewardModel) -> Scale | None:
     reading = "given" if model.heads.shape.given_scenes else "predicted"
     stamp = fingerprint([fingerprint(workspace.models / "reward"), fingerprint(estimates), reading])
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["of"] == stamp:
-            return None if kept["scale"] is None else Scale(**kept["scale"])
-    except (OSError, ValueError, KeyError, TypeError):  # not learned yet, or by another release: learn it
+        kept = read_json(path, _KeptScale)
+        if kept.of == stamp:
+            return kept.scale
+    except (OSError, WorkspaceError):  # not learned yet, or by another release: learn it
         pass
     products = workspace.products()
     held_out = split.read(workspace, products).testing(products)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
+from pydantic import BaseModel
 
 from clickscape import render
 from clickscape import report as report_room
 from clickscape.errors import WorkspaceError
+from clickscape.json_files import read_json
 from clickscape.report import results
 from clickscape.report.records import Ad, Gallery, GalleryItem, LearningCurve, Provenance, Report, StageTiming
 from clickscape.simulator import traffic
@@ -98,12 +99,17 @@ def _gallery(workspace: Workspace, folder: Path) -> Gallery | None:
     return Gallery(items=tuple(items), selection=SELECTION, before="Pre-trained", after="Product-centric")
 
 
+class _Seconds(BaseModel):
+    """What one stage took."""
+
+    cpu: float
+    wall: float
+
+
 def _timing(workspace: Workspace) -> tuple[StageTiming, ...]:
     path = workspace.runs_folder / TIMINGS
-    seconds: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return tuple(
-        StageTiming(stage=name, cpu_seconds=own["cpu"], wall_seconds=own["wall"]) for name, own in seconds.items()
-    )
+    seconds = read_json(path, dict[str, _Seconds], remedy="Delete it.") if path.exists() else {}
+    return tuple(StageTiming(stage=name, cpu_seconds=own.cpu, wall_seconds=own.wall) for name, own in seconds.items())
 
 
 def _provenance(made: Mapping[str, Manifest]) -> Provenance:

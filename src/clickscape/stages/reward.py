@@ -22,6 +22,7 @@ from clickscape.clicks.split_half import split_half
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig, RewardConfig
 from clickscape.errors import ModelError
+from clickscape.json_files import read_json
 from clickscape.render.scene import SLOTS, slots_of
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import judge as reward_judge
@@ -126,8 +127,9 @@ def load_judge(workspace: Workspace, *, device: str = "cpu") -> tuple[Judge, fro
     if not folder.exists():
         return None
     try:
-        names = frozenset(json.loads((folder / _GROUPS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        remedy = "Run `clickscape reward --judge` again."
+        names = read_json(folder / _GROUPS, frozenset[str], error=ModelError, remedy=remedy)
+    except OSError as error:
         raise ModelError(f"{folder / _GROUPS}: damaged ({error}). Run `clickscape reward --judge` again.") from None
     return reward_judge.load(folder, device=device), names
 

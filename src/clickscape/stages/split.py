@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from clickscape.catalog.split import Split, split_by_hash
 from clickscape.errors import WorkspaceError
+from clickscape.json_files import read_json
 from clickscape.types import Product
 from clickscape.workspace import Workspace, write_text
 
@@ -24,12 +25,10 @@ def read(workspace: Workspace, products: Sequence[Product]) -> Split:
     WorkspaceError when it lacks a product: to split anew would test models on products that they learned from.
     """
     path = workspace.catalog / _FILE
-    if not path.exists():
-        return split_by_hash(products)
     try:
-        split = Split.from_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WorkspaceError(f"{path}: not a split ({error}). Delete the file to split by hash.") from None
+        split = read_json(path, Split, remedy="Delete the file to split by hash.")
+    except FileNotFoundError:
+        return split_by_hash(products)
     if missing := [product.product_id for product in products if product.product_id not in split.groups]:
         raise WorkspaceError(
             f"{path} has no group for product {missing[0]!r}. Add it, ingest the catalog again, or delete the file "

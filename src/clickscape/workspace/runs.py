@@ -13,11 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from clickscape.errors import WorkspaceError
 from clickscape.files import fingerprint, to_json, write_text
-from clickscape.regular_files import append_line, open_regular
+from clickscape.json_files import parse_json, read_json
+from clickscape.regular_files import append_line, open_regular, read_bytes
 
 if TYPE_CHECKING:
     from clickscape.workspace.folder import Workspace
@@ -165,14 +166,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Lines of a metrics.jsonl; a last line that a kill tore off is left out, any other damage is a WorkspaceError."""
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    steps = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            steps.append(json.loads(line))
-        except ValueError:
-            raise WorkspaceError(f"{path}, line {number}: not JSON. Delete the line, or the run's folder.") from None
-    return steps
+    lines = read_bytes(path).split(b"\n")[:-1]
+    remedy = "Delete the line, or the run's folder."
+    return [
+        parse_json(line, dict[str, Any], where=f"{path}, line {number}", error=WorkspaceError, remedy=remedy)
+        for number, line in enumerate(lines, start=1)
+    ]
 
 
 def missing(path: Path) -> WorkspaceError:
@@ -194,13 +193,10 @@ def _fingerprint(stage: str, config: object, digests: Mapping[str, str]) -> str:
 
 
 def _all(workspace: Workspace, stage: str) -> list[tuple[Path, Manifest]]:
-    """Readable manifests of a stage, newest first; a folder that was killed before its manifest counts for nothing."""
+    """Manifests of a stage, newest first; a folder that was killed before its manifest counts for nothing."""
     found = []
     for path in workspace.runs_folder.glob("*/manifest.json"):
-        try:
-            manifest = Manifest.model_validate_json(path.read_bytes())
-        except (ValidationError, OSError):
-            continue
+        manifest = read_json(path, Manifest, remedy="Delete the run's folder, so that the stage runs again.")
         if manifest.stage == stage:
             found.append((path.parent, manifest))
     return sorted(found, key=lambda pair: (pair[1].started, pair[0].name), reverse=True)

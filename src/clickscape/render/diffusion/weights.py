@@ -6,7 +6,6 @@ network even when told not to.  What they say while they work is kept quiet: onl
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from clickscape.compute.checkpoint import check_folder, opening
 from clickscape.compute.weights import check_filled, check_finite, read_tensors
 from clickscape.config import DIFFUSION_FAMILIES, DiffusionConfig
 from clickscape.errors import ConfigError, ModelError, first_line
+from clickscape.json_files import read_json
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _PICKLES = frozenset({".ckpt", ".bin", ".pt", ".pth", ".pkl"})
@@ -171,7 +171,7 @@ def _filled_parts(
     import transformers
 
     found = {}
-    for name, part in json.loads((folder / "model_index.json").read_text(encoding="utf-8")).items():
+    for name, part in _index(folder).items():
         library = {"diffusers": diffusers, "transformers": transformers}.get(part[0] if isinstance(part, list) else "")
         kind = getattr(library, part[1], None) if library is not None else None
         models = (diffusers.ModelMixin, transformers.PreTrainedModel)
@@ -195,14 +195,19 @@ def _filled(kind: Any, folder: Path, config: DiffusionConfig, number: torch.dtyp
     return model
 
 
+def _index(folder: Path) -> dict[str, Any]:
+    """The parts of a pipeline, by name."""
+    file = folder / "model_index.json"
+    try:
+        return read_json(file, dict[str, Any], error=ModelError, remedy="Download it again.")
+    except OSError as error:
+        raise ModelError(f"{file}: not the index of a pipeline ({first_line(error)}). Download it again.") from error
+
+
 def _refuse_code(folder: Path) -> None:
     """ModelError for a pipeline of which a part is not a class of the libraries that draw."""
     file = folder / "model_index.json"
-    try:
-        parts = json.loads(file.read_text(encoding="utf-8")).items()
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{file}: not the index of a pipeline ({first_line(error)}). Download it again.") from error
-    for part, named in parts:
+    for part, named in _index(folder).items():
         if isinstance(named, str):
             known = part.startswith("_") and (part != "_class_name" or named.isidentifier())
         else:

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from clickscape.errors import ModelError, first_line
+from clickscape.json_files import read_json
 
 IMAGE = "<image>"
 TOWER = "model.vision_tower."
@@ -233,11 +234,6 @@ def _side(seen: Mapping[str, Any], folder: Path) -> int:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file, dict[str, Any], error=ModelError, remedy="Download it again.")
     except OSError as error:
         raise ModelError(f"{file}: missing. Expected beside the weights; download it again.") from error
-    except ValueError as error:
-        raise ModelError(f"{file}: not JSON ({error}). Download it again.") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{file}: expected an object of settings. Download it again.")
-    return value

@@ -49,6 +49,14 @@ def test_what_is_no_file_is_refused_and_nothing_waits(tmp_path: Path, reader: st
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="Linux shows its messages as a file")
+@pytest.mark.parametrize("reader", sorted(READERS.keys() - {"settings"}))  # empty settings are the defaults
+def test_the_systems_messages_are_an_empty_file_and_are_not_waited_for(tmp_path: Path, reader: str) -> None:
+    (tmp_path / "odd").symlink_to("/proc/kmsg")  # a regular file of 0 bytes: who reads to its end waits for the next
+    with pytest.raises(ClickscapeError, match=r"odd"):
+        READERS[reader](tmp_path / "odd")
+
+
 @pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
 def test_what_a_fingerprint_is_taken_of_is_a_file(tmp_path: Path, target: str) -> None:
     os.mkfifo(tmp_path / "pipe")

@@ -48,7 +48,7 @@ def open_regular(path: Path, flags: int, *, error: type[ClickscapeError] = Works
 def read_bytes(path: Path, *, error: type[ClickscapeError] = WorkspaceError) -> bytes:
     """Return the content of a regular file of at most 256 MiB; `error` for any other."""
     with open(open_regular(path, os.O_RDONLY, error=error), "rb") as stream:
-        data = stream.read(_LARGEST + 1)
+        data = stream.read(_LARGEST + 1) or b""  # None: the system will write more of it one day, as of /proc/kmsg
     if len(data) > _LARGEST:
         raise error(f"{path} has more than {_LARGEST:,} bytes. Delete it.")
     return data

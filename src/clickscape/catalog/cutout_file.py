@@ -102,6 +102,8 @@ def flagged(products: Sequence[Product]) -> Mapping[str, list[str]]:
 
 def model_digest(model: Path) -> str:
     """Return the start of the hex digest of a matting model's file; ModelError when there is none."""
+    if model.is_file() and not model.stat().st_size:
+        raise ModelError(f"{model}: an empty file, expected a matting model. Give the path of an ONNX file.")
     try:
         with open(open_regular(model, os.O_RDONLY, error=ModelError), "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

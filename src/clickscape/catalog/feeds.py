@@ -73,10 +73,10 @@ def iterate(
     """The rows of a catalog one by one.
 
     ``format`` is one of `formats.FORMATS` (google-xml, google-tsv, shopify, meta, jsonl, csv, parquet, json), else it
-    is told from the content.  Columns of csv, parquet and jsonl: product_id (or id), title, category ("A > B > C" or a
-    list), attributes (a map, JSON text, or columns attribute:<name>), tags (comma-separated or a list), price ("12.99"
-    or "12.99 USD"), currency, image (or image_link; relative to the catalog's folder), more_images.  A JSON list holds
-    {"id", "image", "new_caption"}; its images may also be relative to one of the two folders above.  With
+    is recognized by the content.  Columns of csv, parquet and jsonl: product_id (or id), title, category ("A > B > C"
+    or a list), attributes (a map, JSON text, or columns attribute:<name>), tags (comma-separated or a list), price
+    ("12.99" or "12.99 USD"), currency, image (or image_link; relative to the catalog's folder), more_images.  A JSON
+    list holds {"id", "image", "new_caption"}; its images may also be relative to one of the two folders above.  With
     ``allow_remote`` an http(s) link stays in the product as it is, for `catalog.remote` to fetch.  Raises FeedError
     with file, line and remedy; with ``skip_bad_rows`` only for what breaks the whole file.
     """

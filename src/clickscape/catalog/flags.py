@@ -1,6 +1,7 @@
 """Flag cut-outs that a person should review: thin products and glass.
 
-Thin is told from the alpha; glass from the photograph: its inside is the background seen through it, its rim is not.
+Thin is recognized by the alpha; glass by the photograph: its inside is the background seen through it, its rim is
+not.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def flag(cutout: Pixels, *, ground: Ground | None = None, lab: Floats | None = N
     """The flags of a cut-out (height, width, 4).
 
     ``ground`` and ``lab`` (height, width, 3), of the photograph that it came from at any size, tell opaque glass;
-    without them glass is told from its alpha alone.
+    without them glass is recognized by its alpha alone.
     """
     alpha = cutout[..., 3]
     solid = alpha > 127

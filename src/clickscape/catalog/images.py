@@ -187,7 +187,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _to_8_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Gray values 0..255 of deeper ones; the range is told from the type, or else from the values."""
+    """Gray values 0..255 of deeper ones; the range is recognized by the type, or else from the values."""
     numbers = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
     highest = float(numbers.max(initial=0))
     if values.dtype == np.uint16:

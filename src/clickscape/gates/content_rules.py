@@ -83,8 +83,8 @@ def check(
 
 def concerns_minors(product: Product, *, language: str = ENGLISH) -> bool:
     """Return whether the product's words in the catalog name minors."""
-    told = " / ".join([product.title, *product.category, *product.tags, *product.attributes.values()])
-    return find_phrase(told, _phrases(_data()[0], language)) is not None
+    text = " / ".join([product.title, *product.category, *product.tags, *product.attributes.values()])
+    return find_phrase(text, _phrases(_data()[0], language)) is not None
 
 
 def load() -> tuple[Rule, ...]:

@@ -47,7 +47,7 @@ class Style:
 
         reads_scenes: whether the renderer is a `SceneRenderer`.
         """
-        content_rules.check("", allow=rules.allow)  # a wrong name is told before anything is written
+        content_rules.check("", allow=rules.allow)  # a wrong name is an error before anything is written
         named = {phrase: meaning(phrase) if reads_scenes else None for phrase in (*rules.use, *rules.avoid)}
         wanted: dict[str, list[str]] = {}
         for phrase in rules.use:

@@ -12,8 +12,8 @@ _INVISIBLE = ("Mn", "Cf")  # Unicode's accents of letters taken apart, and its z
 
 def find_phrase(text: str, phrases: Iterable[str]) -> str | None:
     """Return the first of the phrases that the text contains, None when it contains none."""
-    told = _words(text)
-    return next((phrase for phrase in phrases if _words(phrase) in told), None)
+    words = _words(text)
+    return next((phrase for phrase in phrases if _words(phrase) in words), None)
 
 
 def normalized_words(text: str) -> tuple[str, ...]:

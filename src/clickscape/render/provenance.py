@@ -1,8 +1,9 @@
 """Where a picture comes from, written into its file as XMP, and read back with whether it is still the same picture.
 
 The choice made here: the packet holds a hash of the compressed picture without its metadata, so that a re-encoded,
-scaled or retouched file is told from one whose title was edited.  It is a label, not a signature: who means to forge it
-can.  Packets come from anywhere: entities, DTDs, deep nesting and size are refused; what does not parse is nobody's.
+scaled or retouched file is distinct from one whose title was edited.  It is a label, not a signature: who means to
+forge it can.  Packets come from anywhere: entities, DTDs, deep nesting and size are refused; what does not parse is
+nobody's.
 """
 
 from __future__ import annotations

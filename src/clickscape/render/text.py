@@ -39,7 +39,7 @@ CONTRAST = 4.5
 """WCAG 2.2, success criterion 1.4.3, level AA."""
 
 WORST = 0.01
-"""Share of the pixels behind the glyphs by which the contrast is told: the worst ones."""
+"""Share of the pixels behind the glyphs from which the contrast is computed: the worst ones."""
 
 Align = Literal["left", "center", "right"]
 

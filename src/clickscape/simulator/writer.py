@@ -220,7 +220,7 @@ _SHAPES: tuple[Callable[[_Words], str], ...] = (
     lambda w: _commas(w.light, w.base_and_props, _spaces(w.place, f"with {w.wall}" if w.wall else None)),
     lambda w: _commas(w.around, w.base, w.wall, w.light, w.setting),
 )
-"""The orders in which a description may be told."""
+"""The orders of the phrases of a description."""
 
 
 def _plainly(scene: Scene) -> str:

@@ -29,7 +29,7 @@ _REMEDY = "Correct the link, or leave such rows out with --skip-bad-rows"
 
 @dataclass(frozen=True, slots=True)
 class FeedOptions:
-    """How a feed is read: its format (None: told from the content), and what is done about links and bad rows."""
+    """How a feed is read: its format (None: recognized by the content), and what is done about links and bad rows."""
 
     format: str | None = None
     allow_remote: bool = False

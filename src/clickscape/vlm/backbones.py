@@ -1,7 +1,7 @@
 """Table of backbone families and what is particular about each; everything else goes through the Auto classes.
 
-A family is told from `model_type` in config.json, so a fine-tuned folder needs no name; a name (`PRESETS`) only says
-where on the hub a model is. Chat templates are always the processor's own.
+A family is recognized by `model_type` in config.json, so a fine-tuned folder needs no name; a name (`PRESETS`) only
+says where on the hub a model is. Chat templates are always the processor's own.
 """
 
 from __future__ import annotations

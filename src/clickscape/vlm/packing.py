@@ -91,11 +91,11 @@ def packed_log_probs(
     """
     asked = collate(vlm, questions, side="right", answers=False, pixels=not vlm.is_llava)
     lengths = asked.attention_mask.sum(1).tolist()
-    told = [row[:length] for row, length in zip(asked.input_ids.cpu().numpy(), lengths, strict=True)]
+    question_ids = [row[:length] for row, length in zip(asked.input_ids.cpu().numpy(), lengths, strict=True)]
     replies = [answer_ids(vlm, text) for _, text in answers]
     first = np.cumsum([0, *(len(question.images) for question in questions)])
     hidden, targets, owners = [], [], []
-    for rows in _passes(_rows(vlm, questions, told, answers, replies)):
+    for rows in _passes(_rows(vlm, questions, question_ids, answers, replies)):
         roots = [questions[row.question] for row in rows]
         shown = None
         if features is not None:
@@ -167,21 +167,21 @@ def _shared(one: np.ndarray, other: np.ndarray) -> int:
 def _rows(
     vlm: VisionLanguageModel,
     questions: Sequence[Sample],
-    told: Sequence[np.ndarray],
+    question_ids: Sequence[np.ndarray],
     answers: Sequence[tuple[int, str]],
     replies: Sequence[list[int]],
 ) -> list[_Row]:
     """One tree per picture; questions join only if they are the same up to the end of it."""
     grouped: dict[tuple[object, ...], list[int]] = {}
     for answer, (question, _) in enumerate(answers):
-        pictured = np.flatnonzero(told[question] == vlm.image_token_id)
+        pictured = np.flatnonzero(question_ids[question] == vlm.image_token_id)
         key: tuple[object, ...] = (question,)
         if len(pictured):
-            key = (*map(id, questions[question].images), told[question][: pictured[-1] + 1].tobytes())
+            key = (*map(id, questions[question].images), question_ids[question][: pictured[-1] + 1].tobytes())
         grouped.setdefault(key, []).append(answer)
     rows = []
     for own in grouped.values():
-        read = [np.concatenate([told[answers[one][0]], np.array(replies[one][:-1], np.int64)]) for one in own]
+        read = [np.concatenate([question_ids[answers[one][0]], np.array(replies[one][:-1], np.int64)]) for one in own]
         check_length(vlm, max(map(len, read)) + 1)
         rows.append(_Row(tree(read), answers[own[0]][0], tuple(own)))
     return rows

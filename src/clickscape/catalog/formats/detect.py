@@ -1,4 +1,4 @@
-"""Which format a catalog is in, told from its content: the first bytes, the root element, or the header's columns."""
+"""Detect the format of a catalog from its content: the first bytes, the root element, or the header's columns."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The plain catalogs: CSV and Parquet with clickscape's own columns, JSON Lines, and the paper's JSON lists.
 
-JSON Lines are taken with any names: clickscape's own, Google's and Meta's, or Shopify's, told from the first line.
+JSON Lines are taken with any names: clickscape's own, Google's and Meta's, or Shopify's, recognized by the first line.
 """
 
 from __future__ import annotations

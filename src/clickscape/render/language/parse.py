@@ -100,15 +100,15 @@ def spans(description: str) -> list[Span]:
     """The phrases of the lexicon in a description, as `parse` takes them, in their order."""
     found = list(_WORD.finditer(description[:MAX_CHARACTERS]))
     words = [match.group().lower() for match in found]
-    told: list[Span] = []
+    found_spans: list[Span] = []
     position = 0
     while position < len(words):
         match = _longest(words, position)
         if match is not None:
             slot, value, length = match
-            told.append(Span(slot, value, found[position].start(), found[position + length - 1].end()))
+            found_spans.append(Span(slot, value, found[position].start(), found[position + length - 1].end()))
         position += match[2] if match is not None else 1
-    return told
+    return found_spans
 
 
 def nearest(word: str) -> str | None:

@@ -17,14 +17,16 @@ from clickscape.catalog.images import open_image
 from clickscape.config import PretrainConfig
 from clickscape.errors import PreferenceError, WorkspaceError
 from clickscape.preference.rounds import open_policy
+from clickscape.render.scene import SLOTS, slots_of
 from clickscape.stages import split
 from clickscape.stages.optimize import optimize
-from clickscape.stages.pretrain import WorkspaceCorpus, pretrain
+from clickscape.stages.pretrain import pretrain
 from clickscape.stages.progress import Progress, run
 from clickscape.stages.reward import reward
 from clickscape.stages.score import score
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
+from clickscape.vlm.creative_corpus import CreativeCorpus
 from clickscape.workspace import Manifest, Workspace
 
 from .conftest import SMALL_OPTIMIZE, SMALL_REWARD
@@ -133,14 +135,14 @@ def test_no_other_caption_can_be_drawn_from_one_product_or_one_category(
 
 
 def test_pretraining_on_own_creatives_learns_their_words(shop: Workspace, new_shop: Callable[[], Workspace]) -> None:
-    products = shop.products()
-    corpus = WorkspaceCorpus(split.read(shop, products).training(products), shop.creatives(), size=96)
+    products, asked = shop.products(), {"size": 96, "slots": SLOTS, "slots_of": slots_of}
+    corpus = CreativeCorpus(split.read(shop, products).training(products), shop.creatives(), **asked)
     written = {creative.description for creative in shop.creatives()}
     rng = np.random.default_rng(0)
     assert all(corpus.describe(product, rng) in written for product in corpus.products)
     assert corpus.ads.shape[1:] == (96, 96, 3)
     with pytest.raises(WorkspaceError, match="no creative of a training product has a description"):
-        WorkspaceCorpus(new_shop().products(), [], size=96)
+        CreativeCorpus(new_shop().products(), [], **asked)
 
 
 @pytest.mark.slow

@@ -123,6 +123,7 @@ ODD: dict[str, tuple[str, dict[str, Any], str]] = {
     "a token without a row": (
         "tokenizer_config.json", {"added_tokens_decoder": {"9999": {"content": "<new>"}}}, "numbers words up to",
     ),
+    "another token for pictures": (CONFIG, {"image_token_index": 7, "image_token_id": 7}, "stands in no question"),
     "a shard elsewhere": (INDEX, {"weight_map": {"a": "../out.safetensors"}}, "names a file outside"),
     "a shard by its full path": (INDEX, {"weight_map": {"a": "/etc/passwd"}}, "names a file outside"),
     "a shard that is missing": (INDEX, {"weight_map": {"a": "b.safetensors"}}, "b.safetensors: missing, but"),

@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # who read our output has gone
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (or Python complains when it flushes)
         sys.exit(1)
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # libraries in Rust panic with what is no Exception
         if debug:
             raise
         err.print(f"clickscape: {error if isinstance(error, ClickscapeError) else describe(error)}")

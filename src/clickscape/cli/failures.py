@@ -19,7 +19,7 @@ _REMEDIES = {
 FAULT = "This may be a fault of clickscape: --debug shows where."
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Return what happened and what to do, as text without line breaks of its own."""
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename is not None else ""

@@ -100,7 +100,11 @@ def check_usable(vlm: VisionLanguageModel) -> None:
     if vlm.tokenizer.eos_token_id is None:
         raise ModelError("the tokenizer has no end token, so no answer would end. Use the files that came together.")
     gray = np.full((224, 224, 3), 127, np.uint8)
-    collate(vlm, [Sample("Describe this picture.", (gray,))], side="left", answers=False)
+    ids = collate(vlm, [Sample("Describe this picture.", (gray,))], side="left", answers=False).input_ids
+    image = getattr(vlm.core.config, "image_token_id", None)
+    if int(ids.max()) >= rows or (image is not None and not bool((ids == image).any())):
+        raise ModelError(f"a picture stands in no question: config.json says that the token {image} is its place, and "
+                         f"processor and tokenizer write another. Use the files that came together.")  # fmt: skip
 
 
 def check_length(vlm: VisionLanguageModel, tokens: int) -> None:

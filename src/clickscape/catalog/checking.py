@@ -15,6 +15,7 @@ from pathlib import Path
 
 from clickscape.catalog.formats.merchant import availability
 from clickscape.catalog.formats.row import Row, fail, parse_json, plain_words, shown, words
+from clickscape.catalog.formats.text import has_code
 from clickscape.catalog.images import check_image
 from clickscape.catalog.seen_ids import SeenIds
 from clickscape.errors import FeedError, ImageError
@@ -51,7 +52,8 @@ def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple
     if len(product_id) > _LONGEST_ID or any(unicodedata.category(letter) in _UNLIKE for letter in product_id):
         remedy = f"Use at most {_LONGEST_ID} letters, digits and signs on one line"
         fail(place, f"product id {shown(product_id)} is too long or holds control characters. {remedy}")
-    title = plain_words(columns.get("title")) or words(columns.get("title"))  # what is markup only is the title
+    written = words(columns.get("title"))  # what is nothing but markup, or code, stays as it is, and is escaped
+    title = written if has_code(written) else plain_words(written) or written
     if not title:
         fail(place, f"product {product_id!r} has no title. Fill the column title")
     price, currency = _price(row, place, product_id)

@@ -30,12 +30,17 @@ def plain_text(html: str) -> str:
 def _once(html: str) -> str:
     if "<" not in html:
         return _unescaped(html)
-    if not _ODD.search(html):  # a real parser costs half of a feed's time, and plain tags need none
+    if not has_code(html):  # a real parser costs half of a feed's time, and plain tags need none
         return _unescaped(_TAG.sub(lambda tag: " " if tag[1].lower() in _BREAKS else "", html))
     reader = _Reader(convert_charrefs=True)
     reader.feed(html)
     reader.close()
     return "".join(reader.parts)
+
+
+def has_code(html: str) -> bool:
+    """Whether an HTML text holds scripts, styles, comments or other things that a reader of the page does not see."""
+    return _ODD.search(html) is not None
 
 
 def _unescaped(text: str) -> str:

@@ -72,3 +72,10 @@ def test_attempts_together_take_no_longer_than_one_may(server: Server, tmp_path:
     limits = dataclasses.replace(QUICK, attempts=20, seconds=0.4, idle_seconds=0.4)
     assert problems(server, tmp_path, ["shop.example/late"], limits)["shop.example/late"]
     assert server.asked["/late"] <= 2
+
+
+def test_a_server_that_asks_for_patience_again_and_again_gets_it_once(server: Server, tmp_path: Path) -> None:
+    server.says("/later", whole(b"", "503 Later", Retry_After=1))
+    limits = dataclasses.replace(QUICK, attempts=20, retry_after=1.5)
+    assert "503 Later" in problems(server, tmp_path, ["shop.example/later"], limits)["shop.example/later"]
+    assert server.asked["/later"] <= 2

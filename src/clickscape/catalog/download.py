@@ -41,7 +41,7 @@ class Limits:
     redirects: int = 5
     attempts: int = 4
     back_off: float = 1.0  # before the second attempt; doubled for each further one, ± 50 %
-    retry_after: float = 120.0  # the longest wait that a server may ask for
+    retry_after: float = 120.0  # the longest that a server may have a link wait, in all
     threads: int = 8
     per_host: int = 4  # at the same time
     host_failures: int = 5  # links in a row that fail before a host's other links fail unasked

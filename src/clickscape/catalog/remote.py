@@ -143,10 +143,12 @@ def _fetch_one(url: str, session: _Session) -> Fetched:
     known = _find(url, session)
     if known is not None and _is_fresh(known, session):
         return Fetched(url, session.folder / "files" / known.file, cached=True)
-    host, limits, problem, spent = session.host(url), session.limits, "", 0.0
+    host, limits, problem = session.host(url), session.limits, ""
+    spent = waited = 0.0  # seconds in attempts, and between them
     for attempt in range(1, limits.attempts + 1):
-        pause = host.not_before - time.monotonic()
-        if pause > 0 and session.stop.wait(pause):
+        pause = max(0.0, host.not_before - time.monotonic())
+        waited += pause
+        if pause and session.stop.wait(pause):
             break
         try:
             with host.gate:
@@ -178,7 +180,10 @@ def _fetch_one(url: str, session: _Session) -> Fetched:
             if error.wait is not None:  # the whole host asked for rest, not only this link
                 pause = max(pause, error.wait)
                 host.not_before = max(host.not_before, time.monotonic() + pause)
-            if attempt == limits.attempts or spent >= limits.seconds or session.stop.wait(pause):
+            waited += pause
+            if attempt == limits.attempts or spent >= limits.seconds or waited > limits.retry_after:
+                break
+            if session.stop.wait(pause):
                 break
     if problem:
         with session.lock:

@@ -34,6 +34,10 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ("[fidelity]\nextent = 30\n", r"fidelity.extent: Input should be less than or equal to 1"),
         ("[fidelity]\nsafe_zone = 0.1\n", r"fidelity.safe_zone: Extra inputs"),
         ("[optimize]\nmask_ratio = nan\n", r"optimize.mask_ratio"),
+        ("[generate]\nseed = 1" + "0" * 23 + "\n", r"generate.seed: .*64 bits"),
+        ("[simulate]\nseed = -1\n", r"simulate.seed: Input should be greater than or equal to 0"),
+        ("[simulate]\nmedian_impressions = 1" + "0" * 23 + "\n", r"simulate.median_impressions"),
+        ("a = " + "[" * 100_000, r"not valid TOML"),
     ],
 )
 def test_anything_wrong_is_one_line(tmp_path: Path, text: str, message: str) -> None:

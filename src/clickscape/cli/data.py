@@ -17,7 +17,7 @@ from clickscape.cli.terminal import AllowRemote, FeedFormat, Folder, SkipBadRows
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo's workspace.")] = Path("demo-workspace"),
     world: Annotated[Literal["harmony", "siren"], typer.Option(help="Simulated click world.")] = "harmony",
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn by chance.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything that is drawn by chance.")] = 0,
     scale: Annotated[
         Literal["full", "small", "long"],
         typer.Option(help="`small` shows every stage in about a minute; `long` optimizes for as long as a shop would."),
@@ -84,7 +84,7 @@ def ingest(
 def simulate(
     workspace: Folder,
     world: Annotated[Literal["harmony", "siren"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Default: clickscape.toml.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Default: clickscape.toml.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw side by side.")] = 2,
 ) -> None:
     """Draw a copywriter's creatives for the catalog and log the clicks of a simulated world. For trying things out."""

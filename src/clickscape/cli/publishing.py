@@ -21,7 +21,9 @@ def generate(
     out: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("ads"),
     size: Annotated[int | None, typer.Option(min=64, max=4096, help="Pixels of the square image.")] = None,
     keep: Annotated[int | None, typer.Option(min=1, help="Creatives kept per product.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the descriptions and the images.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of the descriptions and the images.")
+    ] = None,
     renderer: Annotated[
         Literal["studio", "diffusion"] | None,
         typer.Option(help="What draws; diffusion has its section in clickscape.toml. Default: clickscape.toml."),

@@ -72,7 +72,7 @@ class OptimizeConfig(StageConfig):
     lora_rank: int = Field(0, ge=0, description="0 trains all weights of the language model")
     renderer: Literal["studio", "diffusion"] = Field("studio", description="what draws the ads that are compared")
     render_size: int = Field(128, ge=64, description="pixels of the square images that the reward model looks at")
-    seed: int = Field(0, description="seed of everything that is drawn by chance")
+    seed: int = Field(0, ge=0, description="seed of everything that is drawn by chance")
 
     @property
     def product_weight(self) -> float:
@@ -96,7 +96,7 @@ class MonitorConfig(StageConfig):
     )
     diversity: float = Field(0.3, ge=0, le=1, description="least share of the first round's diversity, of any kind")
     without_judge: bool = Field(False, description="monitor diversity where there is no judge, too")
-    seed: int = Field(0, description="seed of everything that is drawn by chance")
+    seed: int = Field(0, ge=0, description="seed of everything that is drawn by chance")
 
 
 class RelevanceConfig(StageConfig):

@@ -124,7 +124,7 @@ class PretrainConfig(StageConfig):
     answers: int = Field(4, ge=1, description="answers per question where there are several")
     learning_rate: float = Field(2e-3, gt=0, description="of the language model")
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
-    seed: int = Field(0, description="seed of everything that is drawn by chance")
+    seed: int = Field(0, ge=0, description="seed of everything that is drawn by chance")
 
 
 class RewardConfig(StageConfig):
@@ -161,7 +161,7 @@ class RewardConfig(StageConfig):
         description="form of a second reward model, which checks optimizations; it learns from products of its own",
     )
     judge_share: float = Field(0.25, gt=0, lt=1, description="share of the groups learned from that the judge gets")
-    seed: int = Field(0, description="seed of everything that is drawn by chance")
+    seed: int = Field(0, ge=0, description="seed of everything that is drawn by chance")
 
 
 class GenerateConfig(StageConfig):
@@ -191,7 +191,7 @@ class GenerateConfig(StageConfig):
         0.8, gt=0, le=1, description="share of their words that two descriptions of one product may have in common"
     )
     max_same_scene: int = Field(0, ge=0, description="creatives in a catalog that may show one scene, 0: any number")
-    seed: int = Field(0, description="seed of everything that is drawn by chance")
+    seed: int = Field(0, ge=0, description="seed of everything that is drawn by chance")
 
     @model_validator(mode="after")
     def _keep_what_is_made(self) -> GenerateConfig:
@@ -315,7 +315,7 @@ class SimulateConfig(StageConfig):
     size: int = Field(128, ge=64, le=4_096, description="pixels of the square creatives")
     hold_out_scenes: bool = Field(True, description="training products never show the scenes and props held out")
     log: Literal["events", "counts"] = Field("events", description="one row per event, or per creative and position")
-    seed: int = Field(0, description="seed of everything that is drawn by chance")
+    seed: int = Field(0, ge=0, description="seed of everything that is drawn by chance")
 
 
 class Settings(StageConfig):

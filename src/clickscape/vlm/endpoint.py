@@ -26,6 +26,7 @@ from PIL import Image
 
 from clickscape.bounded_http import Budget, DeadlineError, TooLargeError, limit
 from clickscape.errors import ModelError
+from clickscape.json_files import parse_json
 
 _BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _LARGEST_ANSWER = 4 << 20  # bytes
@@ -113,13 +114,10 @@ class Endpoint:
             hint = f" Set {self._key_variable} to its key." if status in {401, 403} else ""
             raise ModelError(f"{self.address}{path}: refused, HTTP {status} {said}.{hint}")
         try:
-            answer = json.loads(raw)
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
+            return parse_json(raw, dict[str, Any], where=path, error=ModelError, remedy="")
+        except ModelError:
             raise ModelError(f"{self.address}{path}: answered something else than a JSON object "
-                             f"({self._clean(raw[:200])}). Is this the address of its API?")  # fmt: skip
-        return answer
+                             f"({self._clean(raw[:200])}). Is this the address of its API?") from None  # fmt: skip
 
     def _clean(self, raw: bytes) -> str:
         """What a server said, on one line and without the key."""

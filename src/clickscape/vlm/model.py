@@ -339,10 +339,12 @@ def find(name: str | os.PathLike[str], *, allow_download: bool) -> tuple[Path, s
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Only the command line draws progress."""
-    shown = transformers_logging.is_progress_bar_enabled()
+    shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # what is wrong with weights is said by us, on one line
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(level)
         if shown:
             transformers_logging.enable_progress_bar()

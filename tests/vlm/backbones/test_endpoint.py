@@ -92,6 +92,7 @@ CASES: dict[str, tuple[Callable[[Send], None], str]] = {
     "endless error": (_flood(b"HTTP/1.1 400 No\r\n\r\n", b"x" * 65536), MANY),
     "redirects to itself": (_once(b"HTTP/1.1 302 No\r\nLocation: /v1/x\r\n\r\n"), "refused, HTTP 302"),
     "nested": (_once(HEAD + b"\r\n" + b'{"a":[' * 200_000), ODD),
+    "half a letter": (_once(HEAD + b"\r\n" + rb'{"choices": [{"message": {"content": "oak \ud800"}}]}'), ODD),
     "packed": (_once(HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"{}")), ODD),
 }  # fmt: skip
 

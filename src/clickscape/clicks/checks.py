@@ -1,9 +1,9 @@
-"""Checks of a click log against itself and the creatives; every LogError is one line with the file and the remedy."""
+"""Checks of the events of a click log against themselves; every LogError is one line with the file and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 import ibis
@@ -19,7 +19,6 @@ KINDS = ("impression", "click", "conversion")
 _REQUIRED = ("event_id", "kind", "decision_id", "creative_id", "product_id")
 _CONTENT = ("kind", "decision_id", "creative_id", "product_id", "position")
 _LONGEST = 100  # characters of a value in a message
-_COUNT_IDS = ("creative_id", "product_id")
 
 
 def check_events(
@@ -52,9 +51,9 @@ def check_events(
         raise LogError(f"{where}: the click log is empty: it has no event. Put events there, or export it again.")
     for number, (flag, message) in enumerate(faults):
         if facts.pop(f"fault_{number}"):
-            _refuse(events.filter(flag), message, where=where)
+            refuse(events.filter(flag), message, where=where)
     if 0 < facts["with_position"] < facts["rows"]:
-        _refuse(
+        refuse(
             events.filter(events.position.isnull()),
             "event {event_id!r} has no position though others have one. Fill it in, or drop the column.",
             where=where,
@@ -109,7 +108,7 @@ def check_cleaned(cleaned: Cleaned, *, where: str) -> None:
     contradictions = (
         twice.mutate(content=contents).group_by("event_id").agg(contents=lambda table: table.content.nunique(), **file)
     )
-    _refuse(
+    refuse(
         contradictions.filter(contradictions.contents > 1),
         "two different events share the id {event_id!r}. Give every event a unique id.",
         where=where,
@@ -140,7 +139,7 @@ def check_shares(
             f"max_untimely_share."
         )
     if report.unmatched_clicks > config.max_unmatched_share * matched:
-        _refuse(
+        refuse(
             cleaned.clicks.filter(cleaned.clicks.fault == UNMATCHED).order_by("event_id"),
             f"{report.unmatched_clicks:,} of {matched:,} clicks have no impression, such as {{event_id!r}} on "
             f"{{creative_id!r}}.{also.replace('{', '{{').replace('}', '}}')} Export the impressions of the same period "
@@ -149,114 +148,18 @@ def check_shares(
         )
 
 
-def check_numbers(counts: ibis.Table, *, where: str) -> None:
-    """Refuse counts that are missing, not whole or negative, and positions that are no whole number."""
-    for name in _COUNT_IDS:
-        _refuse(
-            counts.filter(counts[name].isnull()),
-            f"a row of creative {{creative_id!r}} has no {name}. Fill it in.",
-            where=where,
-        )
-    for name in ("impressions", "clicks"):
-        _refuse(
-            counts.filter(counts[name].isnull()),
-            f"creative {{creative_id!r}} has no {name}, or no whole number there: {{given_{name}!r}}. Correct it.",
-            where=where,
-        )
-    if "day" in counts.columns:
-        _refuse(
-            counts.filter((counts.day < date(2000, 1, 1)) | (counts.day >= date(2100, 1, 1))),
-            "creative {creative_id!r} was shown on {day}; a log lies between 2000 and 2100. Correct the day.",
-            where=where,
-        )
-    if "given_position" in counts.columns:
-        _refuse(
-            counts.filter(counts.position.isnull() & counts.given_position.notnull()),
-            "creative {creative_id!r} is at position {given_position!r}, expected a whole number. Correct it.",
-            where=where,
-        )
-    _refuse(
-        counts.filter((counts.impressions < 0) | (counts.clicks < 0)),
-        "creative {creative_id!r} has a negative count. Counts start at 0; export them again.",
-        where=where,
-    )
-
-
-def check_counts(
-    counted: ibis.Table,
-    known: ibis.Table,
-    *,
-    where: str,
-    events: ibis.Table | None = None,
-    report: CleaningReport | None = None,
-) -> ibis.Table:
-    """Return the counts unchanged if they match the table `creatives` (`known`) and every click has an impression.
-
-    `events`, when given, lets the error name the file that the creative is in; `report` lets it say what left nothing.
-    """
-    if not counted.aggregate(total=counted.impressions.sum().fill_null(0)).to_pyarrow()["total"][0].as_py():
-        if report and (left_out := report.left_out()):
-            raise LogError(
-                f"{where}: none of its {report.events:,} events is an impression that counts: {left_out}. Correct "
-                f"the log, or the settings of [clicks] that leave them out."
-            )
-        raise LogError(f"{where}: the click log is empty: it has no impression. Export the log again.")
-    unknown = counted.anti_join(known, "creative_id")
-    _refuse_creative(
-        unknown,
-        "an event for the unknown creative {creative_id!r}. Add it to creatives/ or drop its events.",
-        where,
-        events,
-    )
-    joined = counted.join(known, "creative_id", rname="{name}_known")
-    mismatched = joined.filter(joined.product_id != joined.product_id_known)
-    _refuse_creative(
-        mismatched,
-        "creative {creative_id!r} is logged for product {product_id!r}, but is of {product_id_known!r}. "
-        "Correct the log.",
-        where,
-        events,
-    )
-    _refuse_creative(
-        counted.filter(counted.clicks > counted.impressions),
-        "creative {creative_id!r} has {clicks} clicks, but only {impressions} impressions at position {position}. "
-        "Export clicks and impressions of the same period.",
-        where,
-        events,
-    )
-    if events is None:
-        _refuse_creative(
-            counted.filter(counted.position < 1),
-            "creative {creative_id!r} is at position {position}; positions count from 1. Add 1 to all of them.",
-            where,
-            None,
-        )
-    return counted
-
-
-def _refuse(offenders: ibis.Table, message: str, *, where: str) -> None:
+def refuse(offenders: ibis.Table, message: str, *, where: str) -> None:
+    """Raise the LogError of the first of these rows, if there is one; the message names its columns in braces."""
     years = {
         f"{name}_year": 1970 + offenders[name] // 31_556_952 for name in ("at", "received") if name in offenders.columns
     }
     rows = offenders.mutate(**years).limit(1).to_pyarrow().to_pylist()
     if rows:
-        raise LogError(f"{rows[0].get('filename', where)}: {message.format(**_short(rows[0]))}")
+        raise LogError(f"{rows[0].get('filename', where)}: {message.format(**short(rows[0]))}")
 
 
-def _refuse_creative(offenders: ibis.Table, message: str, where: str, events: ibis.Table | None) -> None:
-    rows = offenders.order_by("creative_id").limit(1).to_pyarrow().to_pylist()
-    if not rows:
-        return
-    if events is not None and "filename" in events.columns:
-        files = events.filter(events.creative_id == rows[0]["creative_id"]).aggregate(
-            file=lambda table: table.filename.min()
-        )
-        where = files.to_pyarrow()["file"][0].as_py()
-    raise LogError(f"{where}: {message.format(**_short(rows[0]))}")
-
-
-def _short(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a row for a message, long texts cut."""
+def short(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a row for a message, long texts cut."""
     return {
         name: f"{value[:_LONGEST]}…" if isinstance(value, str) and len(value) > _LONGEST else value
         for name, value in row.items()

@@ -135,7 +135,10 @@ def _files(paths: Iterable[Path], *, root: Path, shown: Path) -> LogLocation:
         raise LogError(f"{shown}: no file of a log.{found_instead} {LOG_FILES}.")
     kinds = {path.suffix.lower() for path in files.values()}
     if len(kinds) > 1:
-        raise LogError(f"{root}: files of several kinds ({', '.join(sorted(kinds))}). Name one kind.")
+        other = next(path for path in files.values() if path.suffix.lower() != min(kinds))
+        raise LogError(
+            f"{root}: files of several kinds ({', '.join(sorted(kinds))}), such as {other.name!r}. Name one kind."
+        )
     return LogLocation(tuple(files.values()), root=root, unread=tuple(sorted(unread)), shown=shown)
 
 

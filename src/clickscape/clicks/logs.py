@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from clickscape.clicks import cleaning, duckdb_engine, log_files, sources
 from clickscape.clicks.cells import STRATA, Stratum
-from clickscape.clicks.checks import check_cleaned, check_counts, check_events, check_numbers, check_shares
+from clickscape.clicks.checks import check_cleaned, check_events, check_shares
 from clickscape.clicks.cleaning_report import CleaningReport, out_of_order, report_cleaning
+from clickscape.clicks.count_checks import check_counts, check_numbers
 from clickscape.clicks.locations import LogLocation
 from clickscape.clicks.sources import Source
 from clickscape.clicks.spelling import in_known_spelling

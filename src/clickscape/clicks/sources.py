@@ -1,26 +1,21 @@
 """A click log as one table of events or of counts with clickscape's own column names and types.
 
-It comes from files of several formats (`log_files`), or from a table of any database that Ibis reaches. Times become
-whole seconds since 1970 in UTC, so that no rule after this file depends on an engine's time zone. Files and addresses
-come from outside: names are quoted by Ibis, and an address is never shown with what may be a secret.
+It comes from files of several formats (`log_files`), or from a table of any database that Ibis reaches (`databases`).
+Times become whole seconds since 1970 in UTC, so that no rule after this file depends on an engine's time zone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from string import Template
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import ibis
 
-from clickscape.clicks import duckdb_engine, log_files, values
+from clickscape.clicks import databases, duckdb_engine, log_files, values
 from clickscape.clicks.cells import NAMED_STRATA
-from clickscape.clicks.locations import LogLocation, redact
+from clickscape.clicks.locations import LogLocation
 from clickscape.clicks.values import Values
-from clickscape.config.environment import ALLOWED, allowed
 from clickscape.errors import LogError
 
 _EVENT_TEXTS = ("event_id", "kind", "decision_id", "creative_id", "product_id")
@@ -47,7 +42,7 @@ def read(location: LogLocation, *, connection: Any, columns: Mapping[str, str] |
     """Return the log there as a table; `connection`: the DuckDB that reads files. LogError for missing columns."""
     names = columns or {}
     if location.url:
-        return as_source(_table_of(location), where=str(location), columns=names)
+        return as_source(databases.table_of(location), where=str(location), columns=names)
     parts = log_files.read(location, connection=connection, wanted=wanted_columns(names), ids=id_columns(names))
     read = [as_source(part.table, where=part.where, columns=names, engine=duckdb_engine.VALUES) for part in parts]
     others = [part.where for part in read if part.kind != read[0].kind]
@@ -154,40 +149,6 @@ def _union(tables: list[ibis.Table]) -> ibis.Table:
         for table in tables
     ]
     return ibis.union(*aligned, distinct=False) if len(aligned) > 1 else tables[0]
-
-
-def _table_of(location: LogLocation) -> ibis.Table:
-    """The table of a database; LogErrors hold no word of the driver's own messages, which may quote the password."""
-    safe = redact(location.url)
-    scheme = location.url.split("://", maxsplit=1)[0].replace("postgresql", "postgres")
-    if scheme not in _databases():
-        raise LogError(f"{safe}: no database that Ibis reaches; it knows {', '.join(sorted(_databases()))}.")
-    try:
-        address = Template(location.url).substitute(allowed())
-    except (KeyError, ValueError):
-        raise LogError(f"{safe}: a ${{NAME}} in it is not set, or not listed. Export the variable, and list it, as in: "
-                       f"export {ALLOWED}=NAME; write $$ for a dollar.") from None  # fmt: skip
-    parts = urlsplit(address)
-    file = Path(parts.netloc + parts.path)
-    if scheme in ("duckdb", "sqlite") and not file.is_file():
-        raise LogError(f"{safe}: no such file. Correct the path.")
-    try:
-        connection = ibis.connect(address, **({"read_only": True} if scheme == "duckdb" else {}))
-    except ImportError:
-        raise LogError(f"{safe}: no driver for it. Run: pip install 'ibis-framework[{scheme}]'") from None
-    except Exception as error:
-        raise LogError(
-            f"{safe}: no connection ({type(error).__name__}). Check address, user, password and network."
-        ) from None
-    schema, _, name = location.table.rpartition(".")
-    try:
-        return connection.table(name, database=schema or None)
-    except Exception as error:
-        raise LogError(f"{safe}: no table {location.table!r} ({type(error).__name__}). Check --table.") from None
-
-
-def _databases() -> set[str]:
-    return {entry.name for entry in ibis.util.backend_entry_points()}
 
 
 def _is_counts(table: ibis.Table, columns: Mapping[str, str]) -> bool:

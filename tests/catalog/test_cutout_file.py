@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import Cutout
@@ -48,3 +48,29 @@ def test_a_product_is_cut_out_once_and_anew_for_another_photo_or_model(tmp_path:
     assert "0.png" in bad.problem
     with pytest.raises(ModelError, match=r"gone.onnx: no such matting model"):
         model_digest(tmp_path / "gone.onnx")
+
+
+@pytest.mark.parametrize("number", [None, "", "-1", "7", "x", "9" * 5_000])
+def test_a_file_that_was_not_made_here_is_made_anew(tmp_path: Path, number: str | None) -> None:
+    """Another program's picture, or one that speaks of a photo that the product does not have."""
+    Image.fromarray(sample.cutout("coffee_mug-navy", 60)).save(tmp_path / "0.png")
+    mug = Product("A", "Mug", image=str(tmp_path / "0.png"))
+    made = cut_product(mug, folder=tmp_path / "cut")
+    good = made.file.read_bytes()
+    texts = PngImagePlugin.PngInfo()
+    if number is not None:
+        texts.add_itxt("clickscape:photo", number)
+    Image.new("RGBA", (9, 9)).save(made.file, pnginfo=texts)
+    assert cut_product(mug, folder=tmp_path / "cut") == made
+    assert made.file.read_bytes() == good
+
+
+def test_a_symlink_in_the_place_of_a_cut_out_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    Image.fromarray(sample.cutout("coffee_mug-navy", 60)).save(tmp_path / "0.png")
+    mug = Product("A", "Mug", image=str(tmp_path / "0.png"))
+    made = cut_product(mug, folder=tmp_path / "cut")
+    moved = made.file.rename(tmp_path / "victim.png").read_bytes()
+    made.file.symlink_to(tmp_path / "victim.png")
+    assert cut_product(mug, folder=tmp_path / "cut") == made
+    assert not made.file.is_symlink()
+    assert (tmp_path / "victim.png").read_bytes() == moved

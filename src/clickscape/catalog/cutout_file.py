@@ -46,7 +46,8 @@ def cut_product(product: Product, *, folder: Path, matting: Path | None = None, 
     """
     photos = (product.image, *product.more_images)
     file = folder / f"{_digest(photos)}{model and '-'}{model}.png"
-    if not file.exists():
+    shown = _photo_shown(file, count=len(photos))
+    if shown is None:
         cutouts: dict[int, Cutout] = {}
         problems: list[str] = []
         for number, photo in enumerate(photos):
@@ -63,10 +64,19 @@ def cut_product(product: Product, *, folder: Path, matting: Path | None = None, 
                 problems.append(f"{photo}: {error}")
         if not cutouts:
             return CutProduct(product, file, problems[0])
-        best = list(cutouts)[choose_photo(list(cutouts.values())).index]
-        save(cutouts[best], file, photo=best)
-    image = photos[int(notes_of(file)[PHOTO])]
+        shown = list(cutouts)[choose_photo(list(cutouts.values())).index]
+        save(cutouts[shown], file, photo=shown)
+    image = photos[shown]
     return CutProduct(replace(product, image=image, more_images=tuple(one for one in photos if one != image)), file)
+
+
+def _photo_shown(file: Path, *, count: int) -> int | None:
+    """Which of `count` photos the cut-out in a file shows; None for no file, and for one that was not made here."""
+    try:
+        noted = notes_of(file).get(PHOTO, "") if file.is_file() and not file.is_symlink() else ""
+    except ImageError:
+        return None
+    return next((number for number in range(count) if str(number) == noted), None)
 
 
 def save(cutout: Cutout, file: Path, *, photo: int = 0) -> None:

@@ -90,7 +90,7 @@ def demo(out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Sca
     """Run every stage in the workspace `out` and write its report; a killed demo goes on where it stopped."""
     workspace = yield from prepare(out, world=world, seed=seed, scale=scale, workers=workers)
     clock = _Clock(workspace)
-    judged = yield from clock.timed("reward", reward(workspace, scale.reward.model_copy(update={"seed": seed})))
+    evaluated = yield from clock.timed("reward", reward(workspace, scale.reward.model_copy(update={"seed": seed})))
     configs = {
         name: scale.optimize.model_copy(update={"objective": objective, "seed": seed})
         for name, objective in POLICIES.items()
@@ -108,7 +108,7 @@ def demo(out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Sca
         ),
     )
     page = report(workspace)
-    return DemoResult(page, _summary(judged, compared))
+    return DemoResult(page, _summary(evaluated, compared))
 
 
 def _catalog(workspace: Workspace, scale: Scale) -> Stage[list[Product]]:
@@ -163,9 +163,9 @@ def _processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def _summary(judged: Manifest, compared: Manifest) -> tuple[str, ...]:
+def _summary(evaluated: Manifest, compared: Manifest) -> tuple[str, ...]:
     lines = [
-        *judged.result["summary"],
+        *evaluated.result["summary"],
         "held-out products, true CTR of simulated clicks against the pre-trained model:",
     ]
     for name, row in compared.result["rows"].items():

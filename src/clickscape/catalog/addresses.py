@@ -41,7 +41,7 @@ class AddressError(Exception):
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address belongs to the public internet; an IPv4 address inside an IPv6 one is judged by itself."""
+    """Whether the address belongs to the public internet; an IPv4 address inside an IPv6 one is checked by itself."""
     if isinstance(address, IPv4Address):
         return not any(address in closed for closed in _CLOSED_4)
     if address.ipv4_mapped is not None:

@@ -1,7 +1,7 @@
 """The held-out split: whole groups of products, by a hash of their name.
 
 A group is what must not be torn apart: all color variants of one object, all variants of one feed item. The reward
-model is judged on held-out products, and the prompt model's uplift is measured on them.
+model is evaluated on held-out products, and the prompt model's uplift is measured on them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Evaluate a policy before and after optimization on held-out products, every metric with its interval.
 
 Color variants of one object are not independent, so intervals resample whole objects (cluster bootstrap), and what is
-compared before and after is resampled together (paired).  True CTRs and matching are judged by the caller: nothing
+compared before and after is resampled together (paired).  True CTRs and matching are given by the caller: nothing
 that learns may know a simulated truth.
 """
 

@@ -156,14 +156,14 @@ class RewardHackingMonitor:
             size=self._size,
             seeds=image_seeds(len(flat), rng=rng),
         )
-        judged: Sequence[float | None] = [None] * len(ads)
+        judge_scores: Sequence[float | None] = [None] * len(ads)
         if self._judge is not None:
-            judged = self._judge.score(
+            judge_scores = self._judge.score(
                 [ad.product for ad in ads], [ad.rendering.image for ad in ads], [ad.slots or {} for ad in ads]
             ).tolist()
         return [
             HeldOutSample(ad.product.product_id, ad.description, ad.rendering.content, ad.slots, ad.score, score)
-            for ad, score in zip(ads, judged, strict=True)
+            for ad, score in zip(ads, judge_scores, strict=True)
         ]
 
     def after(self, writer: Writer, folder: Path, *, round_number: int, processes: Processes = ALONE) -> MonitorReport:
@@ -253,14 +253,14 @@ def _wins(after: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 def _disagreement(reward_model: Comparison, judge: Comparison) -> str:
     """Return why the run ends: the new ads win by the reward model and lose by the judge; empty where they do not."""
-    for name, taught, judged in (
+    for name, by_reward, by_judge in (
         ("the round before", reward_model.since_before, judge.since_before),
         ("the start", reward_model.since_start, judge.since_start),
     ):
-        if taught.low > 0 and judged.high < 0:
+        if by_reward.low > 0 and by_judge.high < 0:
             return (
-                f"reward model and judge disagree: against ads of {name}, the new ones win {_percent(taught)} "
-                f"by the reward model and {_percent(judged)} by the judge"
+                f"reward model and judge disagree: against ads of {name}, the new ones win {_percent(by_reward)} "
+                f"by the reward model and {_percent(by_judge)} by the judge"
             )
     return ""
 

@@ -1,6 +1,6 @@
 """Scenes and props held out of simulated logs: plain data, one surface per setting and two props.
 
-Creatives of training products never show them, those of held-out products do.  A reward model is so judged on scenes
+Creatives of training products never show them, those of held-out products do.  A reward model is so evaluated on scenes
 that no click ever taught, beside those that it knows.
 """
 

@@ -31,14 +31,14 @@ def evaluate(
     return pairwise_list.evaluate(rows, np.concatenate(odds), orders=orders, rng=np.random.default_rng(seed))
 
 
-def summary(judged: pairwise_list.PairwiseListReport) -> list[str]:
+def summary(report: pairwise_list.PairwiseListReport) -> list[str]:
     """The evaluation in lines for people."""
     named = [
-        ("pair accuracy, both orders" if judged.as_shown else "pair accuracy", judged.accuracy),
-        ("pair accuracy, as shown", judged.as_shown),
-        ("takes the left (0.5: unbiased)", judged.takes_left),
+        ("pair accuracy, both orders" if report.as_shown else "pair accuracy", report.accuracy),
+        ("pair accuracy, as shown", report.as_shown),
+        ("takes the left (0.5: unbiased)", report.takes_left),
     ]
     return [
-        f"{judged.rows} pairs of {judged.products} products; the list says left for {judged.left_targets:.1%}",
+        f"{report.rows} pairs of {report.products} products; the list says left for {report.left_targets:.1%}",
         *(f"{name:34s} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for name, one in named if one is not None),
     ]

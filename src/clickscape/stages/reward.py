@@ -95,7 +95,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         yield Progress(STAGE, total, total, "evaluating on held-out products")
         known = truth.read(workspace)
         true_log_ctr = None if known is None else np.array([_number(known.get(name)) for name in testing.creative_ids])
-        judged = evaluation.evaluate(
+        report = evaluation.evaluate(
             model,
             testing,
             rng=np.random.default_rng(config.seed + 1),
@@ -103,7 +103,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             split_half=None if known is not None else _split_half(workspace, testing, seed=config.seed),
             training=learning,
         )
-        result = {**json.loads(json.dumps(asdict(judged))), "summary": judged.lines()}
+        result = {**json.loads(json.dumps(asdict(report))), "summary": report.lines()}
         outputs = [workspace.models / "reward"]
         if second is not None:
             opinion = evaluation.evaluate(

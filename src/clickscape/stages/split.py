@@ -1,4 +1,4 @@
-"""The split of a workspace into products to learn from and products to judge by, in catalog/split.json."""
+"""The split of a workspace into products to learn from and products held out, in catalog/split.json."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ Panoramas are 360° × the band from +45° to −22.5°, Radiance HDR, so that h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 
 import cv2
 import numpy as np
 from jaxtyping import Float32
 
 from clickscape.render.color import Floats, hex_to_linear
+from clickscape.render.studio.asset_files import read_picture
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.painted import BAND, PAINTED, TOP
 
@@ -56,9 +56,7 @@ def panorama(name: str) -> Float32[np.ndarray, "row column 3"]:
     """Linear light (row, column, 3) of one panorama, RGB; its well-lit parts are about 0.45."""
     if name in PAINTED:
         return PAINTED[name]()
-    data = resources.files(__package__).joinpath(f"assets/panoramas/{name}.hdr").read_bytes()
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
-    assert picture is not None
+    picture = read_picture(f"panoramas/{name}.hdr", flags=cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
     light = np.ascontiguousarray(picture[..., ::-1], np.float32)
     level = float(np.percentile(light[: int(len(light) * 0.9)].mean(2), 60))
     return np.minimum(light * np.float32(0.45 / level), np.float32(_HIGHLIGHT))

@@ -7,13 +7,13 @@ of the set stands before a prop hides it; the picture's border cuts none.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib import resources
 
 import cv2
 import numpy as np
 
 from clickscape.render.color import Floats, linear_of_byte
 from clickscape.render.physical_size import PhysicalSize
+from clickscape.render.studio.asset_files import read_picture
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import STAND, Camera
 from clickscape.render.studio.stand import Stand
@@ -93,9 +93,7 @@ def sprite(name: str) -> Sprite:
 
 
 def _layer(file: str) -> np.typing.NDArray[np.uint8]:
-    data = resources.files(__package__).joinpath(f"assets/props/{file}").read_bytes()
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert picture is not None
+    picture = read_picture(f"props/{file}", flags=cv2.IMREAD_UNCHANGED)
     return np.ascontiguousarray(picture[..., [2, 1, 0, 3]], np.uint8)
 
 

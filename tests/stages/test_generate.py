@@ -96,6 +96,7 @@ use = ["no props"]
 """
 
 
+@pytest.mark.slow
 def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
     catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

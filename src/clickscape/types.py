@@ -13,6 +13,9 @@ from typing import Literal
 
 CreativeStatus = Literal["draft", "approved", "rejected", "live", "retired"]
 
+COPYWRITER = "simulated-copywriter-v1"
+"""`model_id` of what the simulator draws; the simulator alone writes it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Product:
@@ -73,6 +76,11 @@ class Creative:
     parent_id: str | None = None
     status: CreativeStatus = "draft"
     product_digest: str = ""
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether `clickscape simulate` drew it for trying things out; such a creative is never published."""
+        return self.model_id == COPYWRITER
 
 
 @dataclass(frozen=True, slots=True)

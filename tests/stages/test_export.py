@@ -31,7 +31,7 @@ from clickscape.stages.clicks import served_fingerprint
 from clickscape.stages.export import export
 from clickscape.stages.progress import run
 from clickscape.stages.review import review
-from clickscape.types import Creative, CreativeStatus, Product
+from clickscape.types import COPYWRITER, Creative, CreativeStatus, Product
 from clickscape.workspace import RENDITIONS, Workspace
 
 SCENES = (
@@ -73,6 +73,10 @@ def shop(tmp_path: Path) -> Workspace:
 def exported(shop: Workspace, *names: str, approved_only: bool = True, base_url: str | None = None) -> ExportReport:
     out = shop.path.parent / "exports"
     return run(export(shop, placements=names, out=out, approved_only=approved_only, base_url=base_url))
+
+
+def simulated(creative: Creative, name: str, status: CreativeStatus) -> Creative:
+    return replace(creative, creative_id=name, model_id=COPYWRITER, status=status)
 
 
 def visible(folder: Path) -> dict[str, int]:
@@ -351,3 +355,29 @@ def test_words_that_a_placement_forbids_or_has_no_room_for_are_refused(shop: Wor
                 text=OverlayText(tagline="Made to last " * 8),
             )
         )
+
+
+def test_what_the_simulator_drew_is_neither_approved_nor_published(shop: Workspace) -> None:
+    first = shop.creatives()[0]
+    shop.append_creatives([simulated(first, "A s1", "draft"), simulated(first, "A s2", "live")])
+    status = {one.creative_id: one.status for one in review(shop, approve_all=True)}
+    assert (status["A s1"], status["A s2"], status["C 1"]) == ("draft", "live", "approved")
+    for approved_only in (True, False):
+        made = exported(shop, BANNERS[0], approved_only=approved_only)
+        assert [one.creative_id for one in made.renditions] == ["B 1", "A 1", "C 1"]
+        assert dict(made.left_out) == {
+            "rejected": 1,
+            "simulated: `clickscape simulate` drew it for trying things out, not for shoppers": 2,
+        }
+
+
+def test_a_simulated_creative_cannot_be_approved_by_name(shop: Workspace) -> None:
+    shop.append_creatives([simulated(shop.creatives()[0], "A s1", "draft")])
+    with pytest.raises(WorkspaceError, match=r"'A s1' is simulated: .* `clickscape generate my-shop --out ads/`"):
+        review(shop, approve=["A s1"])
+
+
+def test_a_shop_with_nothing_but_simulated_creatives_is_told_to_draw_some(shop: Workspace) -> None:
+    shop.write_creatives([simulated(one, one.creative_id, "live") for one in shop.creatives()])
+    with pytest.raises(WorkspaceError, match=r"4 .* simulated.*`clickscape generate my-shop --out ads/`"):
+        exported(shop, BANNERS[0])

@@ -12,6 +12,9 @@ from pathlib import Path
 from clickscape.files import fingerprint
 from clickscape.types import Creative, Product
 
+SIMULATED = "simulated: `clickscape simulate` drew it for trying things out, not for shoppers"
+"""Why a creative of the simulator is not published."""
+
 _NEWS = ("availability",)  # attributes that change from day to day and say nothing about the picture
 
 
@@ -43,7 +46,9 @@ def publishable(
     left_out: Counter[str] = Counter()
     for creative in creatives:
         product = products.get(creative.product_id)
-        if creative.status in ("rejected", "retired"):
+        if creative.is_simulated:
+            left_out[SIMULATED] += 1
+        elif creative.status in ("rejected", "retired"):
             left_out[creative.status] += 1
         elif approved_only and creative.status == "draft":
             left_out["draft, not approved"] += 1

@@ -79,10 +79,12 @@ def review(
     workspace: Folder,
     approve: Annotated[list[str] | None, typer.Option(help="Id of a creative that may be shown.")] = None,
     reject: Annotated[list[str] | None, typer.Option(help="Id of a creative that may not.")] = None,
-    approve_all: Annotated[bool, typer.Option("--approve-all", help="Approve every draft.")] = False,
+    approve_all: Annotated[
+        bool, typer.Option("--approve-all", help="Approve every draft, but none of the simulator's.")
+    ] = False,
 ) -> None:
     """List the creatives with their status, after changing it as asked; all changes or none."""
-    from clickscape.catalog.publishable import stale
+    from clickscape.catalog.publishable import SIMULATED, stale
     from clickscape.stages.review import review as stage
     from clickscape.workspace import Workspace
 
@@ -90,10 +92,13 @@ def review(
     creatives = stage(shop, approve=approve or (), reject=reject or (), approve_all=approve_all)
     old = stale(creatives, {product.product_id: product for product in shop.products()})
     for creative in creatives:
-        status = f"{creative.status}{', stale' if creative.creative_id in old else ''}"
+        mark = ", simulated" if creative.is_simulated else ", stale" if creative.creative_id in old else ""
+        status = f"{creative.status}{mark}"
         terminal.out.print(
-            f"{status:<15} {terminal.printable(creative.creative_id)}  {terminal.printable(creative.description)}",
+            f"{status:<16} {terminal.printable(creative.creative_id)}  {terminal.printable(creative.description)}",
         )
+    if simulated := sum(creative.is_simulated for creative in creatives):
+        terminal.out.print(f"{simulated} creatives are never approved or exported, {SIMULATED}")
     terminal.print_output(
         shop.creatives_path, after=f"clickscape export {workspace} --placement 'meta-*' --approved-only --out exports/"
     )

@@ -20,9 +20,7 @@ from clickscape.simulator import writer
 from clickscape.simulator.pixels import PixelStats, measure
 from clickscape.simulator.unseen import unseen
 from clickscape.simulator.world import World
-from clickscape.types import Creative, Product
-
-COPYWRITER = "simulated-copywriter-v1"
+from clickscape.types import COPYWRITER, Creative, Product
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel
 
-from clickscape.catalog.publishable import publishable
+from clickscape.catalog.publishable import SIMULATED, publishable
 from clickscape.catalog.supplement import FEEDS, base_address, feed_texts
 from clickscape.compute.shards import map_shards
 from clickscape.errors import ConfigError, WorkspaceError
@@ -54,11 +54,11 @@ def export(
 ) -> Stage[ExportReport]:
     """Draw the creatives at the placements (names or globs) into `out`, write its manifest and feeds, note renditions.
 
-    Drafts are exported too unless `approved_only`; rejected and retired ones, and those whose product is gone or out of
-    stock or has changed since (see `catalog.publishable`), never. `text` is set over every picture. Feeds need absolute
-    links, so there are none without `base_url`, where `out` will lie on the web. A picture that fails the fidelity gate
-    is drawn again with other seeds; a rendition that never passes is left out and named. Raises ConfigError,
-    ImageError, WorkspaceError, and TextError where a placement forbids text, or has no room for it.
+    Drafts are exported too unless `approved_only`; rejected and retired ones, those whose product is gone or out of
+    stock or has changed since (see `catalog.publishable`), and the simulator's, never. `text` is set over every
+    picture. Feeds need absolute links, so there are none without `base_url`, where `out` will lie on the web. A picture
+    that fails the fidelity gate is drawn again with other seeds; a rendition that never passes is left out and named.
+    Raises ConfigError, ImageError, WorkspaceError, and TextError where a placement forbids text, or has no room for it.
     """
     if not placements:
         raise ConfigError("no placement given. Name some: clickscape export my-shop --placement meta-feed")
@@ -76,7 +76,10 @@ def export(
         settings, name = workspace.settings, workspace.path.name
         products = {product.product_id: product for product in workspace.products()}
         creatives, left_out = publishable(workspace.creatives(), products, approved_only=approved_only)
-        if not creatives and set(left_out) == {"draft, not approved"}:
+        if not creatives and set(left_out) == {SIMULATED}:
+            remedy = f"Run `clickscape generate {name} --out ads/` first."
+            raise WorkspaceError(f"all {left_out[SIMULATED]} creatives of {name} are {SIMULATED}. {remedy}")
+        if not creatives and set(left_out) - {SIMULATED} == {"draft, not approved"}:
             remedy = f"Run `clickscape review {name} --approve-all` first."
             raise WorkspaceError(f"no creative of {name} is approved. {remedy}")
         pictures = {one: fingerprint(Path(products[one].image)) for one in {one.product_id for one in creatives}}

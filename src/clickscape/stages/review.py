@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clickscape.catalog.publishable import SIMULATED
 from clickscape.errors import WorkspaceError
 from clickscape.types import Creative, CreativeStatus
 from clickscape.workspace import Workspace
@@ -21,16 +22,24 @@ def review(
 ) -> list[Creative]:
     """Approve and reject creatives by id, all or none, and return every creative as it stands then.
 
-    `approve_all` approves what is still a draft and not rejected by name. WorkspaceError for an unknown id, for one
-    that is both approved and rejected, and for one that is live or retired: where it runs, it is stopped first.
+    `approve_all` approves what is still a draft, not rejected by name and not simulated. WorkspaceError for an unknown
+    id, for one that is both approved and rejected, for a simulated one that is approved, and for one that is live or
+    retired: where it runs, it is stopped first.
     """
     if both := sorted(set(approve) & set(reject)):
         raise WorkspaceError(f"creative {both[0]!r} is both approved and rejected. Name it once.")
     with workspace.lock():
-        status = {creative.creative_id: creative.status for creative in workspace.some_creatives()}
+        creatives = workspace.some_creatives()
+        status = {creative.creative_id: creative.status for creative in creatives}
+        simulated = {creative.creative_id for creative in creatives if creative.is_simulated}
+        if named := sorted(simulated & set(approve)):
+            raise WorkspaceError(
+                f"creative {named[0]!r} is {SIMULATED}; it is never published. Draw ads for shoppers with "
+                f"`clickscape generate {workspace.path.name} --out ads/` and approve those."
+            )
         wanted: dict[str, CreativeStatus] = {}
         if approve_all:
-            wanted |= {name: "approved" for name, now in status.items() if now == "draft"}
+            wanted |= {name: "approved" for name, now in status.items() if now == "draft" and name not in simulated}
         wanted |= dict.fromkeys(approve, _APPROVED) | dict.fromkeys(reject, _REJECTED)
         for name in (*approve, *reject):
             if status.get(name) in ("live", "retired"):

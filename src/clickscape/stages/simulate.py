@@ -17,7 +17,6 @@ from clickscape.compute.shards import map_shards
 from clickscape.config import SimulateConfig
 from clickscape.simulator import traffic, world
 from clickscape.simulator.creatives import (
-    COPYWRITER,
     CreativeJob,
     creative_seed,
     make_creative,
@@ -26,7 +25,7 @@ from clickscape.simulator.creatives import (
 )
 from clickscape.stages import split, truth
 from clickscape.stages.progress import Progress, Stage, counted
-from clickscape.types import Creative
+from clickscape.types import COPYWRITER, Creative
 from clickscape.workspace import Manifest, Workspace
 
 STAGE = "simulate"
@@ -45,7 +44,7 @@ def simulate(
     held = split.read(workspace, catalog)
     inputs = {"products": workspace.products_path, "fewer": fewer, "held_out": sorted(held.held_out)}
     done = workspace.finished(STAGE, config, inputs)
-    if done and done.result["creatives"] == sum(one.model_id == COPYWRITER for one in workspace.creatives()):
+    if done and done.result["creatives"] == sum(one.is_simulated for one in workspace.creatives()):
         yield Progress(STAGE, 1, 1, "reused")
         return done
     with workspace.start_run(STAGE, config, inputs) as run:

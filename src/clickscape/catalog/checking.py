@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clickscape.catalog.formats.merchant import availability
+from clickscape.catalog.formats.price import CURRENCY, read_price, sign
 from clickscape.catalog.formats.row import Row, fail, parse_json, plain_words, shown, words
 from clickscape.catalog.formats.text import has_code
 from clickscape.catalog.images import check_image
@@ -22,9 +23,6 @@ from clickscape.errors import FeedError, ImageError
 from clickscape.types import Product
 
 MOST_PHOTOS = 20  # further ones of a product; no platform takes more, and each is cut out
-_PRICE = re.compile(
-    r"(?P<before>[A-Z]{3})?\s*(?P<amount>\d{1,3}(?:,\d{3})+\.\d{2}|\d+(?:\.\d+)?)\s*(?P<after>[A-Z]{3})?"
-)
 _LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _UNLIKE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # what no id holds: control characters, halves, ends of lines
@@ -112,26 +110,23 @@ def _attributes(row: Row, place: str, product_id: str) -> dict[str, str]:
 def _price(row: Row, place: str, product_id: str) -> tuple[float | None, str | None]:
     """Amount and currency; the currency may stand beside the amount or in its own column, but not two unlike."""
     remedy = 'Write it as "12.99" or "12.99 USD"'
-    currency = words(row.columns.get("currency")).upper() or None
-    if currency and not re.fullmatch(r"[A-Z]{3}", currency):
+    currency = sign(words(row.columns.get("currency")).upper()) or None
+    if currency and not CURRENCY.fullmatch(currency):
         fail(place, f"currency {shown(currency)} of product {product_id!r} is not a code of three letters such as USD")
-    text = words(row.columns.get("price"))
+    value = row.columns.get("price")
+    text = words(value)
     if not text:
         return None, currency
-    match = _PRICE.fullmatch(text.upper())
-    if isinstance(row.columns.get("price"), float):
-        amount, beside = float(text), set()
-    elif match:
-        amount = float(match["amount"].replace(",", ""))
-        beside = {code for code in (match["before"], match["after"]) if code}
-    else:
+    found = read_price(value)
+    if not found:
         fail(place, f"price {shown(text)} of product {product_id!r} cannot be read. {remedy}")
+    amount, beside = found
     if not math.isfinite(amount) or amount < 0:
         fail(place, f"price {shown(text)} of product {product_id!r} is not an amount. {remedy}")
     currencies = beside | ({currency} if currency else set())
     if len(currencies) > 1:
         fail(place, f"product {product_id!r} has two currencies, {' and '.join(sorted(currencies))}. Keep one")
-    return amount, currencies.pop() if currencies else None
+    return amount, next(iter(currencies), None)
 
 
 def _more_images(value: object, place: str, product_id: str, pictures: Pictures) -> tuple[list[str], list[str]]:

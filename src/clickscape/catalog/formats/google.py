@@ -1,8 +1,7 @@
 """Google Merchant Center: RSS 2.0 and Atom XML as a stream of items, and tab-separated text.
 
-The choice made here: lxml's pull parser with entities, DTDs and the network off.  An item is freed as soon as it was
-read, a document type declaration is refused before anything else, and the bytes between two items are counted, so that
-neither a giant item nor endless rubbish between items can fill the memory.
+The choice made here: a document type declaration is refused before anything else, and lxml's entities, DTDs and network
+are off.  Items are read one by one (`xml_items`), so that neither a giant item nor endless rubbish fills the memory.
 """
 
 from __future__ import annotations
@@ -10,20 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from clickscape.catalog.formats import merchant
 from clickscape.catalog.formats.row import Row, fail, spelled
-
-if TYPE_CHECKING:
-    from lxml import etree
+from clickscape.catalog.formats.xml_items import BLOCK, LARGEST_ITEM, SAFE, items
 
 NAMESPACE = "http://base.google.com/ns/1.0"
-LARGEST_ITEM = 4_000_000  # bytes; the longest that Google allows is about a hundredth of it
-
-_BLOCK = 1 << 16
 _ROOTS = ("rss", "feed", "RDF", "channel")
-_SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 _OWN = ("google_product_category", "product_type", "availability", "condition", "gtin", "additional_image_link", "mpn")
 
 
@@ -35,34 +28,10 @@ def is_google(columns: Iterable[str]) -> bool:
 
 def read_xml(path: Path) -> Iterator[Row]:
     """Items of an RSS 2.0 or Atom feed; constant memory."""
-    for item in _items(path):
-        yield merchant.translate(Row("line", item.sourceline, _cells(item)))
-
-
-def _items(path: Path) -> Iterator[Any]:
-    """Every <item> or <entry>, freed when the next one is asked for; FeedError with the line of what is broken."""
-    from lxml import etree
-
     _check_root(path)
-    parser = etree.XMLPullParser(events=("end",), tag=("{*}item", "{*}entry"), **_SAFE)
-    waiting = 0
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            _feed(parser, block, path)
-            waiting += len(block)
-            for _, item in parser.read_events():
-                waiting = 0
-                yield item
-                item.clear()
-                parent = item.getparent()
-                while parent is not None and item.getprevious() is not None:
-                    del parent[0]
-            if waiting > LARGEST_ITEM:
-                fail(str(path), f"no <item> or <entry> ends within {LARGEST_ITEM:,} bytes. Fix the feed, or split it")
-    try:
-        parser.close()
-    except etree.XMLSyntaxError as error:
-        _broken(path, parser, error)
+    for item in items(path, namespaces={"g": NAMESPACE}):
+        cells = {} if item.element is None else _cells(item.element)
+        yield merchant.translate(Row("line", item.line, cells, problem=item.problem))
 
 
 def _check_root(path: Path) -> None:
@@ -70,11 +39,11 @@ def _check_root(path: Path) -> None:
     from lxml import etree
 
     head = _Head()
-    parser = etree.XMLParser(target=head, **_SAFE)
+    parser = etree.XMLParser(target=head, **SAFE)
     data = b""
     with path.open("rb") as stream:
         while head.root is None and not head.doctyped:
-            block = stream.read(_BLOCK)
+            block = stream.read(BLOCK)
             if not block:
                 return  # whoever reads on says what is wrong
             data += block
@@ -117,27 +86,6 @@ class _Head:
 def _line(data: bytes, start: str) -> int:
     """The line on which ``start`` stands first, in any encoding that writes ASCII as ASCII with or without NULs."""
     return data.replace(b"\0", b"").partition(start.encode())[0].count(b"\n") + 1
-
-
-def _feed(parser: etree.XMLPullParser, block: bytes, path: Path) -> None:
-    from lxml import etree
-
-    try:
-        parser.feed(block)
-    except etree.XMLSyntaxError as error:
-        _broken(path, parser, error)
-    if parser.feed_error_log:  # an unknown entity is only logged, and the parser begins again behind it
-        _broken(path, parser, None)
-
-
-def _broken(path: Path, parser: etree.XMLPullParser, error: etree.XMLSyntaxError | None) -> NoReturn:
-    entries = list(parser.feed_error_log)
-    if entries:
-        line, message = entries[0].line, entries[0].message
-    else:
-        line, message = (error.lineno or 1, error.msg) if error is not None else (1, "unknown problem")
-    what = " ".join((message or "not well-formed").split())[:120]
-    fail(f"{path}, line {line}", f"broken XML ({what}). Fix it, or export the feed again", error)
 
 
 def _cells(item: Any) -> dict[str, object]:

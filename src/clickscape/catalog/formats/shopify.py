@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from clickscape.catalog.formats.merchant import DESCRIPTION_LENGTH
+from clickscape.catalog.formats.price import read_price
 from clickscape.catalog.formats.row import Row, shown, words
 from clickscape.catalog.formats.text import plain_text
 
@@ -154,10 +155,8 @@ def _photos(members: list[tuple[Row, dict[str, str]]]) -> list[str]:
 
 def _prices(price: str, compare_at: str) -> tuple[str, str]:
     """The regular price and the reduced one: Shopify's price is what is paid now, compare-at what it was."""
-    try:
-        reduced = bool(compare_at) and float(compare_at) > float(price)
-    except ValueError:
-        reduced = False  # what is wrong with the price is said when the row is checked
+    now, before = read_price(price), read_price(compare_at)  # what is wrong with one is said when the row is checked
+    reduced = bool(now and before and before[0] > now[0])
     return (compare_at, price) if reduced else (price, "")
 
 

@@ -75,7 +75,7 @@ def items(path: Path, *, namespaces: dict[str | None, str]) -> Iterator[Item]:
 
     with path.open("rb") as stream:
         head = stream.read(BLOCK)
-        blocks = chain([head], iter(lambda: stream.read(BLOCK), b""))
+        blocks: Iterator[bytes] = chain([head], iter(lambda: stream.read(BLOCK), b""))
         encoding = next((wide for start, wide in _WIDE.items() if head.startswith(start)), "")
         if encoding:
             blocks, encoding = _as_utf_8(blocks, encoding), "utf-8"

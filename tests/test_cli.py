@@ -134,7 +134,7 @@ def test_a_file_that_is_not_a_matting_model_changes_nothing(folder: Path) -> Non
     assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
     before = snapshot(folder / "shop")
     line = refused(clickscape("ingest", "shop", "photos.csv", "--matting", "gone.onnx", cwd=folder))
-    assert "gone.onnx: no such matting model" in line
+    assert "gone.onnx: no such file. Correct the path of --matting." in line
     (folder / "u2net.onnx").write_text("not a model")
     line = refused(clickscape("ingest", "shop", "photos.csv", "--matting", "u2net.onnx", "--workers", "1", cwd=folder))
     assert "u2net.onnx: not an ONNX model that can be run" in line

@@ -85,5 +85,5 @@ def test_an_export_refuses_a_font_before_it_draws(shop: Workspace) -> None:
     arguments = ["export", "shop", "--placement", "meta-feed", "--tagline", "New", "--font"]
     done = clickscape(*arguments, "gone.ttf", cwd=shop.path.parent)
     assert done.code == 2
-    assert "gone.ttf: no font that can be read" in done.err
+    assert "gone.ttf: no such file. Correct the path of --font." in done.err
     assert "export:" not in done.err, "nothing was begun"

@@ -10,7 +10,8 @@ import typer
 import typer.core
 
 from clickscape.cli import terminal
-from clickscape.cli.terminal import AllowRemote, FeedFormat, Folder, SkipBadRows, app
+from clickscape.cli.arguments import AllowRemote, FeedFormat, Folder, SkipBadRows, existing_file
+from clickscape.cli.terminal import app
 
 
 @app.command(epilog="Example: clickscape demo --out demo-workspace")
@@ -38,7 +39,9 @@ def demo(
 
 
 @app.command(epilog="Example: clickscape new my-shop")
-def new(workspace: Folder) -> None:
+def new(
+    workspace: Annotated[Path, typer.Argument(help="Folder of the workspace.", show_default=False)],
+) -> None:
     """Make an empty workspace with a commented clickscape.toml."""
     from clickscape.workspace import Workspace
 
@@ -50,14 +53,22 @@ def new(workspace: Folder) -> None:
 def ingest(
     workspace: Folder,
     feed: Annotated[
-        Path, typer.Argument(help="Feed of Google, Shopify or Meta, or CSV, JSON Lines, Parquet.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Feed of Google, Shopify or Meta, or CSV, JSON Lines, Parquet.",
+            show_default=False,
+            callback=existing_file,
+        ),
     ],
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
     skip_bad_rows: SkipBadRows = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side.")] = 2,
     matting: Annotated[
-        Path | None, typer.Option(help="ONNX matting model for photos without alpha. Default: clickscape.toml.")
+        Path | None,
+        typer.Option(
+            help="ONNX matting model for photos without alpha. Default: clickscape.toml.", callback=existing_file
+        ),
     ] = None,
 ) -> None:
     """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing."""
@@ -127,7 +138,6 @@ def clicks(
     from clickscape.clicks.locations import is_address
     from clickscape.files import to_json
     from clickscape.stages.clicks import clicks as stage
-    from clickscape.stages.explain import explain_clicks
     from clickscape.workspace import Workspace
 
     if (product is not None or as_json) and not explain:
@@ -137,6 +147,8 @@ def clicks(
     chosen = {key: value for key, value in (("source", source), ("table", table)) if value is not None}
     manifest = terminal.run_with_progress(stage(shop, shop.settings.clicks.model_copy(update=chosen)))
     if explain:
+        from clickscape.stages.explain import explain_clicks
+
         explanation = explain_clicks(shop, manifest, product_id=product, whole=as_json)
         # Escapes of JSON's own, which every terminal can show.
         record = [json.dumps(json.loads(to_json(explanation.as_record())))] if as_json else None

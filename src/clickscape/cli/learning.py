@@ -9,7 +9,8 @@ import typer
 import typer.core
 
 from clickscape.cli import terminal
-from clickscape.cli.terminal import Folder, app
+from clickscape.cli.arguments import Folder, existing_file, existing_folder
+from clickscape.cli.terminal import app
 
 
 @app.command(epilog="Example: clickscape pretrain my-shop --steps 500")
@@ -75,9 +76,13 @@ def reward(
 
 @_reward.command("evaluate", epilog="Example: clickscape reward evaluate pairs.json --model my-shop/models/reward")
 def evaluate(
-    pairs: Annotated[Path, typer.Argument(help="JSON list of the paper's code.", show_default=False)],
-    model: Annotated[Path, typer.Option(help="Folder of the reward model.")],
-    image_dir: Annotated[Path | None, typer.Option(help="Folder of the pictures. Default: the list's own.")] = None,
+    pairs: Annotated[
+        Path, typer.Argument(help="JSON list of the paper's code.", show_default=False, callback=existing_file)
+    ],
+    model: Annotated[Path, typer.Option(help="Folder of the reward model.", callback=existing_folder)],
+    image_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures. Default: the list's own.", callback=existing_folder)
+    ] = None,
 ) -> None:
     """Evaluate a reward model on a left/right test list (image, left_ctr, right_ctr, target)."""
     from clickscape.stages import pairwise_list as stage
@@ -88,8 +93,12 @@ def evaluate(
 
 @app.command(epilog="Example: clickscape convert --from caig downloaded/ --vision-tower clip/ --out models/prompt")
 def convert(
-    source: Annotated[Path, typer.Argument(help="Folder of the checkpoint.", show_default=False)],
-    vision_tower: Annotated[Path, typer.Option(help="Folder of the checkpoint's CLIP vision tower.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of the checkpoint.", show_default=False, callback=existing_folder)
+    ],
+    vision_tower: Annotated[
+        Path, typer.Option(help="Folder of the checkpoint's CLIP vision tower.", callback=existing_folder)
+    ],
     out: Annotated[Path, typer.Option(help="Folder to make; an older checkpoint there is replaced.")],
     layout: Annotated[Literal["caig"], typer.Option("--from", help="Layout of the checkpoint.")] = "caig",
 ) -> None:
@@ -104,7 +113,10 @@ def convert(
 
 @app.command(epilog="Example: clickscape merge my-adapter/ --out models/prompt")
 def merge(
-    adapter: Annotated[Path, typer.Argument(help="Folder of a LoRA adapter in PEFT's format.", show_default=False)],
+    adapter: Annotated[
+        Path,
+        typer.Argument(help="Folder of a LoRA adapter in PEFT's format.", show_default=False, callback=existing_folder),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to make; an older checkpoint there is replaced.")],
     base: Annotated[
         str | None, typer.Option(help="Folder or hub id of its base model. Default: what the adapter names.")

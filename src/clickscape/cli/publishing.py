@@ -10,15 +10,30 @@ import typer
 import typer.core
 
 from clickscape.cli import terminal
-from clickscape.cli.terminal import AllowRemote, FeedFormat, Folder, SkipBadRows, app
+from clickscape.cli.arguments import (
+    AllowRemote,
+    FeedFormat,
+    Folder,
+    SkipBadRows,
+    existing_file,
+    existing_workspace,
+    known_placements,
+    output_folder,
+)
+from clickscape.cli.terminal import app
 from clickscape.errors import ClickscapeError, RenderError
 
 
 @app.command(epilog="Example: clickscape generate --catalog my.csv --out ads/")
 def generate(
-    workspace: Annotated[Path | None, typer.Argument(help="Workspace; or give --catalog.", show_default=False)] = None,
-    catalog: Annotated[Path | None, typer.Option(help="Catalog file, with nothing but the shipped model.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("ads"),
+    workspace: Annotated[
+        Path | None,
+        typer.Argument(help="Workspace; or give --catalog.", show_default=False, callback=existing_workspace),
+    ] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(help="Catalog file, with nothing but the shipped model.", callback=existing_file)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the images.", callback=output_folder)] = Path("ads"),
     size: Annotated[int | None, typer.Option(min=64, max=4096, help="Pixels of the square image.")] = None,
     keep: Annotated[int | None, typer.Option(min=1, help="Creatives kept per product.")] = None,
     seed: Annotated[
@@ -40,21 +55,28 @@ def generate(
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
     skip_bad_rows: SkipBadRows = False,
-    matting: Annotated[Path | None, typer.Option(help="ONNX matting model for photos without alpha.")] = None,
+    matting: Annotated[
+        Path | None, typer.Option(help="ONNX matting model for photos without alpha.", callback=existing_file)
+    ] = None,
     brand: Annotated[
-        Path | None, typer.Option(help="TOML file with a section [brand]. Default: that of clickscape.toml.")
+        Path | None,
+        typer.Option(
+            help="TOML file with a section [brand]. Default: that of clickscape.toml.", callback=existing_file
+        ),
     ] = None,
     audience: Annotated[str, typer.Option(help="Audience whose rules hold, as [brand.audience.NAME].")] = "",
     placement: Annotated[str, typer.Option(help="Placement whose rules hold, as [brand.placement.NAME].")] = "",
 ) -> None:
     """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
+    from clickscape.stages.load_feed import FeedOptions, check_source
+
+    options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
+    check_source(workspace, catalog, options=options, matting=matting)
     from clickscape.stages import generate as stage
-    from clickscape.stages.load_feed import FeedOptions
 
     given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer, "model": model}
     given["server_model"] = server_model
     chosen = {key: value for key, value in given.items() if value is not None}
-    options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
     made = terminal.run_with_progress(
         stage.generate(
             workspace=workspace,
@@ -135,15 +157,22 @@ def placements(
 @app.command(epilog="Example: clickscape export my-shop --placement meta-feed --approved-only --out exports/")
 def export(
     workspace: Folder,
-    placement: Annotated[list[str], typer.Option(help="Name or glob of a placement; may be given several times.")],
-    out: Annotated[Path, typer.Option(help="Folder for the files, the manifest and the feeds.")] = Path("exports"),
+    placement: Annotated[
+        list[str],
+        typer.Option(help="Name or glob of a placement; may be given several times.", callback=known_placements),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the files, the manifest and the feeds.", callback=output_folder)
+    ] = Path("exports"),
     base_url: Annotated[
         str | None, typer.Option(help="Address of that folder on the web; without it no feeds are written.")
     ] = None,
     approved_only: Annotated[bool, typer.Option("--approved-only", help="Approved and live ones, no drafts.")] = False,
     tagline: Annotated[str, typer.Option(help="Line set over every picture, where the placement allows text.")] = "",
     badge: Annotated[str, typer.Option(help="A few words in a pill, such as 'New'.")] = "",
-    font: Annotated[Path | None, typer.Option(help="Font file with letters that the own font lacks.")] = None,
+    font: Annotated[
+        Path | None, typer.Option(help="Font file with letters that the own font lacks.", callback=existing_file)
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw side by side.")] = 2,
 ) -> None:
     """Draw every creative anew for every placement, within its safe zone and bytes, with feeds that point there."""
@@ -172,7 +201,9 @@ def export(
 @app.command(epilog="Example: clickscape score my-shop --product A-17 ad-1.png ad-2.png")
 def score(
     workspace: Folder,
-    images: Annotated[list[Path], typer.Argument(help="Images of one product.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(help="Images of one product.", show_default=False, callback=existing_file)
+    ],
     product: Annotated[str, typer.Option(help="Id of the product that the images advertise.")],
 ) -> None:
     """Rank images of one product by the reward model, best first."""

@@ -1,4 +1,4 @@
-"""What every command shares: the app, its two consoles, the arguments that several take, and the bar of a stage."""
+"""What every command shares: the app, its two consoles, and the bar of a stage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import typer
 import typer.core
@@ -18,19 +18,6 @@ from clickscape import errors
 from clickscape.stages.progress import Progress, Stage, run
 
 Result = TypeVar("Result")
-Folder = Annotated[Path, typer.Argument(help="Folder of the workspace.", show_default=False)]
-FeedFormat = Annotated[
-    Literal["google-xml", "google-tsv", "shopify", "meta", "jsonl", "csv", "parquet", "json"] | None,
-    typer.Option("--format", help="Format of the feed. Default: detected from its content."),
-]
-AllowRemote = Annotated[
-    bool,
-    typer.Option("--allow-remote", help="Fetch images that the feed links to, from public http(s) addresses only."),
-]
-SkipBadRows = Annotated[
-    bool,
-    typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of stopping at the first."),
-]
 app = typer.Typer(
     help="Turn a product catalog and its click logs into advertising images that people click. "
     "With --debug, an error shows where in the code it arose.",

@@ -8,15 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from clickscape.config import FidelityConfig
 from clickscape.files import fingerprint
 from clickscape.gates import fidelity
 from clickscape.gates.fidelity import Limits
 from clickscape.gates.result import Failure
-from clickscape.generation.sample import Candidate
 from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Renderer, Rendering, render_all
 from clickscape.types import Product
+
+if TYPE_CHECKING:
+    from clickscape.generation.sample import Candidate  # brings models along, which an export does not need
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from clickscape.catalog.publishable import product_digest
 from clickscape.compute.device import best_device
 from clickscape.config import GenerateConfig, Settings
 from clickscape.config.brand import Brand, BrandFile
-from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.errors import WorkspaceError
 from clickscape.files import sweep
 from clickscape.gates.style import Style
 from clickscape.generation.creative_record import (
@@ -41,7 +41,7 @@ from clickscape.json_files import read_json
 from clickscape.regular_files import inside
 from clickscape.render import provenance
 from clickscape.render.renderer import Renderer, Rendering, SceneRenderer
-from clickscape.stages.load_feed import FeedOptions, load_cut_out
+from clickscape.stages.load_feed import FeedOptions, check_source, load_cut_out
 from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import start_source, writer_source
@@ -89,8 +89,7 @@ def generate(
     photos out, as in `ingest`. `brand_options` says which brand rules hold. Raises ConfigError unless exactly one
     source is given.
     """
-    if (workspace is None) == (catalog is None):
-        raise ConfigError("give either a workspace or --catalog, and not both: clickscape generate --catalog my.csv")
+    check_source(workspace, catalog, options=options, matting=matting)
     if out.exists() and not out.is_dir():
         raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
     sweep(out, deep=False)
@@ -103,10 +102,6 @@ def generate(
         )
         made = yield from _generate(None, loaded.products, Settings(), parts, out=out, brand_options=brand_options)
         return replace(made, skipped=loaded.report.left_out)
-    if matting is not None or (options is not None and options != FeedOptions()):
-        raise ConfigError(
-            "--format, --allow-remote, --skip-bad-rows and --matting are for a --catalog; a workspace has its cut-outs"
-        )
     shop = Workspace.open(workspace)
     with shop.lock():
         found, settings = shop.products(), shop.settings

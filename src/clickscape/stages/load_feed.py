@@ -14,7 +14,7 @@ from clickscape.catalog.feed_report import FeedReport, FeedReportBuilder, FeedWa
 from clickscape.catalog.matting import check_model
 from clickscape.catalog.remote import Fetched, fetch
 from clickscape.compute.shards import map_shards
-from clickscape.errors import FeedError, ImageError
+from clickscape.errors import ConfigError, FeedError, ImageError
 from clickscape.files import sweep
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Product
@@ -43,6 +43,18 @@ class LoadedFeed:
 
     products: list[Product]
     report: FeedReport
+
+
+def check_source(
+    workspace: Path | None, catalog: Path | None, *, options: FeedOptions | None = None, matting: Path | None = None
+) -> None:
+    """Raise ConfigError unless `generate` gets one of a workspace and a catalog file, and options that fit it."""
+    if (workspace is None) == (catalog is None):
+        raise ConfigError("give either a workspace or --catalog, and not both: clickscape generate --catalog my.csv")
+    if workspace is not None and (matting is not None or (options or FeedOptions()) != FeedOptions()):
+        raise ConfigError(
+            "--format, --allow-remote, --skip-bad-rows and --matting are for a --catalog; a workspace has its cut-outs"
+        )
 
 
 def load_feed(feed: Path, *, cache: Path, options: FeedOptions | None = None) -> Stage[LoadedFeed]:

@@ -518,3 +518,13 @@ def test_the_number_of_rows_and_of_those_left_out_that_are_listed_is_bounded(
     monkeypatch.setattr(feeds, "MOST_ROWS", 30)
     with pytest.raises(FeedError, match="line 32: over 30 rows"):
         list(feeds.iterate(path, skip_bad_rows=True))
+
+
+def test_a_bad_row_names_the_option_that_leaves_it_out(shop: Path) -> None:
+    (shop / "broken.png").write_bytes(b"no picture")
+    (shop / "feed.csv").write_text("id,title,image\nA-17,Mug,broken.png\n")
+    said = _error(shop / "feed.csv")
+    assert "line 2" in said
+    assert said.endswith("Or pass --skip-bad-rows (in Python: skip_bad_rows=True) to leave such rows out.")
+    (row,) = feeds.iterate(shop / "feed.csv", skip_bad_rows=True)
+    assert "--skip-bad-rows" not in row.problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_one_altered_pixel_is_found(box: Scene) -> None:
     box.image[200, 220:223] += 1
     (failure,) = fidelity.check(box.image, box.product).failures
     assert (failure.kind, failure.measured, failure.limit) == ("altered", 3, 0)
-    assert "put the cut-out's own pixels back" in str(failure)
+    assert "the picture changes the product itself. Draw it with" in str(failure)
 
 
 def test_soft_pixels_may_differ(box: Scene) -> None:
@@ -325,3 +326,15 @@ def test_each_measure_is_held_to_its_published_limit(name: str, kind: str, passe
     fine = fidelity.Measures(altered=0, edge=0, seam=0, extension=0, contact_shadow=0.1, room=0.1, extent=0.5)
     assert fidelity.check_measures(replace(fine, **{name: passes})).failures == ()
     assert [one.kind for one in fidelity.check_measures(replace(fine, **{name: fails})).failures] == [kind]
+
+
+def test_every_failure_says_in_words_what_is_wrong_and_what_to_do() -> None:
+    """No figure stands alone: a sentence about the picture, then one about what its owner can do."""
+    worst = fidelity.Measures(altered=9, edge=99, seam=99, extension=1, contact_shadow=-0.002, room=-1, extent=0.01)
+    for tolerance in (0.0, 1.0):
+        failures = fidelity.check_measures(worst, tolerance=tolerance).failures
+        assert len(failures) == 7
+        for one in failures:
+            problem, remedy = one.remedy.split(". ", 1)
+            assert problem.startswith(("the pic", "the product"))
+            assert re.match(r"(Draw|Give|Choose|Look|Lower) ", remedy)

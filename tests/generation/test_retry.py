@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -65,8 +66,10 @@ def test_an_image_that_never_passes_says_why(mug: Callable[[int], Rendering]) ->
     assert (found.rendering, found.seed, found.gate.passed) == (None, 3, False)
     noted = json.loads(json.dumps(asdict(found.gate)))
     assert [one["seed"] for one in noted["rejected"]] == [3, 4]
-    assert retry.refusal_reason(found.gate).startswith("too_small (0.")
-    assert retry.refusal_reason(found.gate).endswith(", limit 1) after 2 pictures")
+    said = retry.refusal_reason(found.gate)
+    assert said.startswith("the product is too small in the picture")
+    assert "Give a photo in which it is larger" in said
+    assert re.search(r"\(too_small: 0\.\d+, at least 1\); 2 pictures were tried$", said)
 
 
 def test_seeds_are_the_same_for_the_same_names_and_differ_for_others() -> None:

@@ -64,8 +64,8 @@ def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads:
     assert again.images == 1
     (named,) = again.left_out
     assert named.startswith("B-1: ")
-    assert "too_small (0.1" in named
-    assert "after 2 pictures" in named
+    assert "too_small: 0.1" in named
+    assert "; 2 pictures were tried" in named
     assert rows_of(ads / stage.LEFT_OUT) == [left_out]
 
 

@@ -23,6 +23,7 @@ from clickscape.catalog.seen_ids import SeenIds
 from clickscape.errors import FeedError
 from clickscape.types import Product
 
+_LEAVE_OUT = "Or pass --skip-bad-rows (in Python: skip_bad_rows=True) to leave such rows out."
 MOST_ROWS = 10_000_000
 _PARENTS = 2  # how far above the paper's JSON list its image paths may start
 _MERCHANTS = frozenset({"google-xml", "google-tsv", "meta", "shopify"})
@@ -110,7 +111,7 @@ def iterate(
                 )
         except FeedError as error:
             if not skip_bad_rows:
-                raise
+                raise FeedError(f"{error} {_LEAVE_OUT}") from error
             yield FeedRow(row.place, None, problem=str(error).removeprefix(f"{place}: "))
             continue
         yield FeedRow(row.place, product, tuple(_warnings(product, row, name, titles, left_out)))

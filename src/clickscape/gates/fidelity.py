@@ -27,13 +27,18 @@ _VISIBLE = 24  # alpha from which a pixel shows: less is a breath of shadow in t
 _SOLID = 128  # alpha from which a pixel counts for the product's extent
 _PERCENTILE = 99.0  # of ΔE2000 over the product's interior, after lossy encoding
 _REMEDIES: dict[Kind, str] = {
-    "altered": "opaque product pixels differ: put the cut-out's own pixels back on top.",
-    "edge": "ΔE2000 from a clean composite at the edge: composite the cut-out with its own soft alpha, or draw again.",
-    "seam": "units of lightness jump around the product: blend the background up to the edge, or draw again.",
-    "extended": "of the product's area go on past its mask: draw again, or tie the renderer closer to the outline.",
-    "floating": "of contact shadow below the product: give it one, or draw again.",
-    "out_of_frame": "of the side is left beyond the safe zone: place the product smaller or nearer the center.",
-    "too_small": "of width or height is all that the product fills: place it larger.",
+    "altered": "the picture changes the product itself. Draw it with the studio renderer, or again with another seed.",
+    "edge": "the product's edge shows a fringe (ΔE2000 from a clean one). Look at its cut-out, and give a photo with a "
+    "plain background or transparency.",
+    "seam": "the picture jumps in lightness around the product, as if it were pasted in. Draw again with another seed.",
+    "extended": "the picture adds something to the product (share of its area). Draw it with the studio renderer, or "
+    "again with another seed.",
+    "floating": "the product seems to float: too little shadow where it meets the ground. Draw again with another "
+    "seed, or give a photo that shows the product down to its base.",
+    "out_of_frame": "the product is too near the picture's border or cut off by it (share of the side left free). Draw "
+    "again with another seed, or at a wider size.",
+    "too_small": "the product is too small in the picture (share of width or height). Give a photo in which it is "
+    "larger, or lower `extent` under [fidelity] in clickscape.toml.",
 }
 _DEFAULTS = FidelityConfig()
 
@@ -135,7 +140,7 @@ def check_measures(measured: Measures, *, tolerance: float = 0.0, limits: Limits
 
 def _remedy(kind: Kind, tolerance: float) -> str:
     if kind == "altered" and tolerance:
-        return "99th percentile of ΔE2000 on the product: encode the picture at a higher quality."
+        return "the product's colors were lost in saving (ΔE2000). Choose a placement with more bytes or fewer pixels."
     return _REMEDIES[kind]
 
 

@@ -115,7 +115,11 @@ def retry_seeds(*names: str, first: int, tries: int) -> list[int]:
 
 
 def refusal_reason(gate: GateRecord) -> str:
-    """Return why no image passed: the failures of the last one."""
+    """Return why no image passed, and what to do: the failures of the last one."""
     last = gate.rejected[-1].failures
-    listed = "; ".join(f"{one.kind} ({one.measured:.3g}, limit {one.limit:.3g})" for one in last)
-    return f"{listed} after {len(gate.rejected)} pictures"
+    listed = "; ".join(
+        f"{one.remedy.rstrip('.')} ({one.kind}: {one.measured:.3g}, "
+        f"at {'most' if one.measured > one.limit else 'least'} {one.limit:.3g})"
+        for one in last
+    )
+    return f"{listed}; {len(gate.rejected)} pictures were tried"

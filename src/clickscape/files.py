@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from clickscape.errors import WorkspaceError
 from clickscape.regular_files import open_regular
 
-_TEMPORARY, _REPLACED = ".tmp-", ".old-"
+_TEMPORARY, _REPLACED = ".tmp-", ".tmp-replaced-"
 _LEFT = re.compile(r"\.tmp-(.+-)?[0-9a-f]{12}(\.[^.]+)?", re.DOTALL)
 _DEVICE_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 _LONGEST_NAME = 160
@@ -153,7 +153,7 @@ def sweep(folder: Path, *, deep: bool = True) -> None:
             elif deep and path.is_symlink() and path.is_dir():
                 raise WorkspaceError(f"{path} is a symlink, and what is written below would land elsewhere. Put the "
                                      f"folder itself there, or name its path in clickscape.toml.")  # fmt: skip
-        folders[:] = [name for name in folders if deep and not name.startswith((_TEMPORARY, _REPLACED))]
+        folders[:] = [name for name in folders if deep and not name.startswith(_TEMPORARY)]
 
 
 def _remove_dead(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path, PurePath
 
 from clickscape.errors import ClickscapeError, WorkspaceError
@@ -23,6 +24,17 @@ def inside(folder: Path, name: str) -> Path:
         if path.is_symlink():
             raise WorkspaceError(f"{path} is a symlink, so it may lead elsewhere. Remove it, or write elsewhere.")
     return path
+
+
+def check_ours(folder: Path, *, marks: Collection[str]) -> None:
+    """Raise WorkspaceError where a folder shows files but has none of `marks`, which each folder made here holds."""
+    if not folder.exists() or any((folder / mark).exists() for mark in marks):
+        return
+    if not folder.is_dir():
+        raise WorkspaceError(f"{folder} is a file, expected a folder to write to. Choose another --out.")
+    if foreign := sorted(name for name in os.listdir(folder) if not name.startswith(".")):
+        raise WorkspaceError(f"{folder} holds {foreign[0]!r}, which was not made here and could be replaced. Choose a "
+                             f"new or an empty folder with --out.")  # fmt: skip
 
 
 def open_regular(path: Path, flags: int, *, error: type[ClickscapeError] = WorkspaceError) -> int:

@@ -57,6 +57,26 @@ def test_descriptions_are_the_first_line_of_a_library_and_name_files() -> None:
     assert describe(MemoryError()).startswith("out of memory")
 
 
+def test_a_text_that_is_no_unicode_is_named_and_no_fault() -> None:
+    with pytest.raises(UnicodeEncodeError) as told:
+        ("a long path " * 50 + "shop-\udcff.parquet").encode()
+    said = describe(told.value)
+    assert said.startswith("'...")
+    assert r"a long path shop-\udcff.parquet' is not valid Unicode. Rename" in said
+    assert len(said) < 200
+    assert FAULT not in said
+
+
+@pytest.mark.parametrize("name", ["x" * 100_000, "a\udcff"])
+def test_a_very_long_or_odd_argument_is_one_line_that_a_person_can_read(tmp_path: Path, name: str) -> None:
+    done = clickscape("report", name, cwd=tmp_path)
+    (line,) = done.err.splitlines()
+    assert done.code == 2
+    assert len(line) < 2_000
+    assert line.startswith("clickscape: ")
+    assert "Make one with `clickscape new" in line or "shorter path" in line
+
+
 def test_no_name_reaches_the_terminal_with_its_control_characters(tmp_path: Path) -> None:
     name = "shop\x1b]0;owned\x07\n[red]\u202e\udc80"
     done = clickscape("new", name, cwd=tmp_path)

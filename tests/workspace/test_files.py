@@ -91,7 +91,7 @@ def test_temporary_files_of_killed_writers_are_removed_and_of_running_ones_kept(
 
 @pytest.mark.parametrize("target_there", [True, False])
 def test_a_kill_between_the_two_renames_is_recovered_from(workspace: Workspace, target_there: bool) -> None:
-    replaced = workspace.models / ".old-reward"
+    replaced = workspace.models / ".tmp-replaced-reward"
     replaced.mkdir()
     (replaced / "weights").write_text("old")
     if target_there:

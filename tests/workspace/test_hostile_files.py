@@ -93,13 +93,17 @@ def test_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path,
     foreign = [".tmp-notes", ".tmp-0123.png", ".tmp-0123456789AB", "a.tmp-0123456789ab", ".old-file", "a.part"]
     for name in foreign:
         (folder / name).write_text("precious")
+    for name in ("backup", ".old-backup"):
+        (folder / name).mkdir()
+        (folder / name / "own").write_text("precious")
     os.mkfifo(folder / ".tmp-0123456789cd")
     (folder / ".tmp-0123456789ef").symlink_to(victim)
     (folder / "below").mkdir()
     (folder / "below" / ".tmp-0123456789ab.png").write_text("half")
     sweep(folder, deep=False)
     left = {path.name for path in folder.iterdir()}
-    assert left - {".tmp-0123456789cd"} == {*foreign, "below", ".tmp-0123456789ef"}
+    assert left - {".tmp-0123456789cd"} == {*foreign, "backup", ".old-backup", "below", ".tmp-0123456789ef"}
+    assert (folder / ".old-backup" / "own").exists()
     assert (folder / "below" / ".tmp-0123456789ab.png").exists()
     sweep(folder)
     assert not list((folder / "below").iterdir())

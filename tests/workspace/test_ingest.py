@@ -30,6 +30,14 @@ def test_the_whole_catalog_moves_in_and_the_old_one_is_gone(workspace: Workspace
     assert np.asarray(Image.open(moved[5].image))[0, 0].tolist() == [5, 0, 0, 255]
 
 
+def test_a_catalog_folder_that_holds_a_feed_of_the_user_is_not_replaced(workspace: Workspace, tmp_path: Path) -> None:
+    feed = workspace.catalog / "feed.csv"
+    feed.write_text("precious")
+    with pytest.raises(WorkspaceError, match=r"catalog holds 'feed.csv'.*Move it"):
+        replace_catalog(workspace, cut_outs(tmp_path / "staged"))
+    assert files(workspace.catalog) == {"feed.csv": b"precious"}
+
+
 def test_one_bad_product_leaves_the_workspace_as_it_was(workspace: Workspace, tmp_path: Path) -> None:
     replace_catalog(workspace, cut_outs(tmp_path / "staged", number=2))
     before = files(workspace.path)

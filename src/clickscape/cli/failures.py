@@ -26,5 +26,9 @@ def describe(error: BaseException) -> str:
         return f"{where}{error.strerror}. {_REMEDIES.get(error.errno, 'Check the path, and the disk.')}"
     if isinstance(error, MemoryError):
         return f"out of memory. {_REMEDIES[errno.ENOMEM]}"
+    if isinstance(error, UnicodeEncodeError):
+        before = error.object[max(error.start - 40, 0) : error.start]
+        odd = f"{'...' if error.start > 40 else ''}{before}{error.object[error.start : error.end + 40]}"
+        return f"{odd!r} is not valid Unicode. Rename it, or write it in another way."
     said = (str(error).strip().splitlines() or [""])[0][:300]
     return f"{type(error).__name__}{': ' if said else ''}{said}. {FAULT}"

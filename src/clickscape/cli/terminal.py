@@ -18,6 +18,7 @@ from clickscape import errors
 from clickscape.stages.progress import Progress, Stage, run
 
 Result = TypeVar("Result")
+_HALF = 900  # letters of a message that is cut in two: what came stands first, what to do last
 app = typer.Typer(
     help="Turn a product catalog and its click logs into advertising images that people click. "
     "With --debug, an error shows where in the code it arose.",
@@ -29,16 +30,22 @@ app = typer.Typer(
 
 
 class PlainConsole(Console):
-    """A console that obeys no text: control characters are escaped, and brackets are no markup."""
+    """A console that obeys no text: control characters are escaped, and brackets are no markup; a message is short."""
 
     def print(self, *parts: Any, **options: Any) -> None:
-        """Print texts, and what rich draws, as they are."""
+        """Print texts, and what rich draws, as they are; of a very long message on stderr the beginning and the end."""
         escaped = (errors.printable(part) if isinstance(part, str) else part for part in parts)
+        if self.stderr:
+            escaped = (_shorten(part) if isinstance(part, str) else part for part in escaped)
         super().print(*escaped, **{**options, "markup": False})
 
 
 out = PlainConsole(highlight=False, soft_wrap=True)
 err = PlainConsole(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 2 * _HALF else f"{text[:_HALF]} ... {text[-_HALF:]}"
 
 
 def escape_missing_letters() -> None:

@@ -66,7 +66,8 @@ def merge(folder: Path, *, out: Path, base: str | os.PathLike[str] | None = None
 
 
 def _check(out: Path, *sources: Path) -> None:
-    if out.resolve() in {source.resolve() for source in sources}:
+    if any(source.resolve().is_relative_to(out.resolve()) for source in sources):
         raise ModelError(f"{out}: the new folder would replace what it is made from. Name another with --out.")
-    if out.exists() and not (out.is_dir() and ((out / "config.json").is_file() or not any(out.iterdir()))):
+    older = (out / "config.json").is_file() and any(out.glob("*.safetensors"))
+    if out.exists() and not older and not (out.is_dir() and not any(out.iterdir())):
         raise ModelError(f"{out}: exists and is no checkpoint. Name a new folder with --out.")

@@ -25,7 +25,7 @@ from clickscape.files import sweep
 from clickscape.generation.export_report import MANIFEST, ExportReport
 from clickscape.generation.rendition import OverlayText, RenditionJob, RenditionRecord, make_rendition
 from clickscape.json_files import read_json
-from clickscape.regular_files import inside, read_bytes
+from clickscape.regular_files import check_ours, inside, read_bytes
 from clickscape.render import placements as places
 from clickscape.render.text import check_text_allowed
 from clickscape.stages.progress import Progress, Stage
@@ -90,6 +90,7 @@ def export(
             for place in chosen
             for one in creatives
         ]
+        (out / RECORDS).mkdir(parents=True, exist_ok=True)  # from now on the folder is known to be an export
         open_jobs = [job for job in jobs if not _finished(job, out)]
         done, drawn = len(jobs) - len(open_jobs), 0
         yield Progress(STAGE, done, len(jobs))
@@ -114,8 +115,7 @@ def export(
 
 
 def _check(workspace: Workspace, out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise WorkspaceError(f"{out} is a file, expected a folder for the exported files. Choose another --out.")
+    check_ours(out, marks=(MANIFEST, RECORDS))
     workspace.some_creatives()
     try:
         owner = read_json(out / MANIFEST, _Owner, remedy="Choose another --out, or delete the file.").workspace

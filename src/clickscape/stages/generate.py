@@ -38,7 +38,7 @@ from clickscape.generation.creative_record import (
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.select import CandidateSelector, Refusal, select
 from clickscape.json_files import read_json
-from clickscape.regular_files import inside
+from clickscape.regular_files import check_ours, inside
 from clickscape.render import provenance
 from clickscape.render.renderer import Renderer, Rendering, SceneRenderer
 from clickscape.stages.load_feed import FeedOptions, check_source, load_cut_out
@@ -52,6 +52,7 @@ from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint,
 
 STAGE = "generate"
 PAGE = "index.html"
+_MARK = ".clickscape"
 _TRIAL = Product("trial", "Blue Mug", ("Home",))
 
 
@@ -90,16 +91,19 @@ def generate(
     source is given.
     """
     check_source(workspace, catalog, options=options, matting=matting)
-    if out.exists() and not out.is_dir():
-        raise WorkspaceError(f"{out} is a file, expected a folder for the images. Choose another --out.")
+    check_ours(out, marks=(MANIFEST, _MARK))
     sweep(out, deep=False)
     brand_options = brand_options or BrandOptions()
     if workspace is None:
         assert catalog is not None
         parts = _open(None, Settings(), overrides or {}, brand_options)  # wrong ones are told before a feed is read
-        loaded = yield from load_cut_out(
+        loading = load_cut_out(
             catalog, cache=inside(out, "remote"), folder=inside(out, "cutouts"), options=options, matting=matting
         )
+        read = next(loading)  # the feed is; nothing is written before
+        _claim(out)
+        yield read
+        loaded = yield from loading
         made = yield from _generate(None, loaded.products, Settings(), parts, out=out, brand_options=brand_options)
         return replace(made, skipped=loaded.report.left_out)
     shop = Workspace.open(workspace)
@@ -161,7 +165,7 @@ def _generate(
     reward = None if rewards is None else reward_room.load(rewards, device=best_device())
     gate = None if gated is None else relevance_gate(gated, products, device=best_device())
     selector = CandidateSelector(parts.writer, AdPipeline(renderer, reward, relevance=gate), config, style)
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out)
     digests = {product.product_id: product_digest(product) for product in products}
     works = {product_id: fingerprint([work, digest]) for product_id, digest in digests.items()}
     records = {name: found for name, each in works.items() if (found := _finished(name, each, out=out, shop=shop))}
@@ -201,6 +205,12 @@ def _generate(
         if new:  # the others keep their status
             shop.append_creatives(new)
     return Summary.of(records)
+
+
+def _claim(out: Path) -> None:
+    """Make the folder with a mark by which the next start knows it, if this one is killed before its manifest."""
+    if not (out / _MARK).exists():
+        write_text(out / _MARK, "")
 
 
 def _writer_source(shop: Workspace) -> Path | str:

@@ -9,7 +9,7 @@ from clickscape.catalog.split import split_by_hash
 from clickscape.stages import split
 from clickscape.stages.load_feed import FeedOptions, LoadedFeed, load_cut_out
 from clickscape.stages.progress import Stage
-from clickscape.workspace import Workspace, replace_catalog
+from clickscape.workspace import Workspace, check_catalog, replace_catalog
 
 _STAGING = ".staging-cutouts"
 
@@ -31,6 +31,7 @@ def ingest(
     """
     folder = workspace.path / _STAGING
     with workspace.lock():
+        check_catalog(workspace)
         try:
             loaded = yield from load_cut_out(
                 feed, cache=workspace.remote, folder=folder, options=options, matting=matting, workers=workers

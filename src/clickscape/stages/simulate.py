@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from clickscape.compute.shards import map_shards
 from clickscape.config import SimulateConfig
+from clickscape.errors import WorkspaceError
 from clickscape.simulator import traffic, world
 from clickscape.simulator.creatives import (
     CreativeJob,
@@ -47,6 +48,10 @@ def simulate(
     if done and done.result["creatives"] == sum(one.is_simulated for one in workspace.creatives()):
         yield Progress(STAGE, 1, 1, "reused")
         return done
+    for log in (*workspace.events_folder.glob("*"), workspace.counts_path):
+        if log.exists() and not workspace.made_by(STAGE, log):
+            raise WorkspaceError(f"{log} is no log that `simulate` wrote, and would be replaced by an invented one. "
+                                 f"Move it, or simulate in a workspace of its own.")  # fmt: skip
     with workspace.start_run(STAGE, config, inputs) as run:
         products = {product.product_id: product for product in catalog}
         jobs = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from clickscape.files import atomic_file, atomic_folder, file_name, fingerprint, write_text
 from clickscape.workspace.folder import Workspace
-from clickscape.workspace.ingest import replace_catalog
+from clickscape.workspace.ingest import check_catalog, replace_catalog
 from clickscape.workspace.runs import Manifest, Run, read_metrics
 from clickscape.workspace.tables import COUNTS, CREATIVES, EVENTS, PRODUCTS, RENDITIONS
 
@@ -23,6 +23,7 @@ __all__ = [
     "Workspace",
     "atomic_file",
     "atomic_folder",
+    "check_catalog",
     "file_name",
     "fingerprint",
     "read_metrics",

@@ -246,6 +246,10 @@ class Workspace:
         """
         return runs.finished(self, stage, config, inputs)
 
+    def made_by(self, stage: str, path: Path) -> bool:
+        """Whether a finished run of the stage made the file as it is, or a killed run of it may have begun to."""
+        return runs.made_by(self, stage, path)
+
     def newest(self, stage: str) -> tuple[Path, runs.Manifest] | None:
         """Folder and manifest of the newest finished run of a stage, None when there is none."""
         return runs.newest(self, stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,16 @@ from clickscape.types import Product
 from clickscape.workspace import tables
 from clickscape.workspace.folder import Workspace
 
+_OURS = frozenset({"products.parquet", "split.json", "cutouts"})
+
+
+def check_catalog(workspace: Workspace) -> None:
+    """Raise WorkspaceError where the folder of the catalog, which is replaced as a whole, holds a file of the user."""
+    found = os.listdir(workspace.catalog) if workspace.catalog.is_dir() else []
+    if foreign := sorted(name for name in found if name not in _OURS and not name.startswith(".")):
+        raise WorkspaceError(f"{workspace.catalog} holds {foreign[0]!r}, and `ingest` replaces that folder. Move it "
+                             f"out of it.")  # fmt: skip
+
 
 def replace_catalog(workspace: Workspace, products: Sequence[Product]) -> list[Product]:
     """Replace the workspace's catalog by products whose images are cut-outs; return them with the files' new paths.
@@ -21,6 +32,7 @@ def replace_catalog(workspace: Workspace, products: Sequence[Product]) -> list[P
     On any error the workspace stays as it was: WorkspaceError for no product or an id that appears twice, ImageError
     for an image that cannot be copied.
     """
+    check_catalog(workspace)
     if not products:
         raise WorkspaceError("the catalog is empty. Give a feed with at least one product.")
     moved = [replace(product, image=str(workspace.cutout_path(product.product_id))) for product in products]

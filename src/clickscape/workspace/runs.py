@@ -150,6 +150,15 @@ def newest(workspace: Workspace, stage: str) -> tuple[Path, Manifest] | None:
     return next((found for found in _all(workspace, stage) if found[1].status == "done"), None)
 
 
+def made_by(workspace: Workspace, stage: str, path: Path) -> bool:
+    """Whether a file is the output of a run; see `Workspace.made_by`."""
+    name, manifests = path.relative_to(workspace.path).as_posix(), [manifest for _, manifest in _all(workspace, stage)]
+    if any(manifest.status == "running" for manifest in manifests):
+        return True
+    made = {manifest.outputs[name] for manifest in manifests if name in manifest.outputs}
+    return bool(made) and fingerprint(path) in made
+
+
 def finished(workspace: Workspace, stage: str, config: object, inputs: Mapping[str, object]) -> Manifest | None:
     """Newest finished run of the same work, if its outputs are still there; see `Workspace.finished`."""
     wanted = _fingerprint(stage, config, _digests(inputs))

@@ -153,7 +153,7 @@ def relevance_gate(workspace: Workspace, products: Sequence[Product], *, device:
 
 
 def summary(reports: Sequence[RoundReport]) -> list[str]:
-    """Return what the monitor measured, a line per round, and why the run ended before its last step."""
+    """Return what the monitor measured, a line per round, why the run ended early, and what got better or worse."""
     lines = []
     for report in reports:
         if (found := report.monitor) is not None:
@@ -165,6 +165,50 @@ def summary(reports: Sequence[RoundReport]) -> list[str]:
             lines.append(
                 f"stopped in round {report.round}: {report.stopped}; kept: the policy after round {report.kept}"
             )
+    return [*lines, *_outcome(reports)]
+
+
+def _outcome(reports: Sequence[RoundReport]) -> list[str]:
+    """Return start → end on the products learned from and on held-out ones, and one warning of all that fell."""
+    first, last = reports[0], reports[-1]
+    figures = [
+        ("parsed", first.parse_rate, last.parse_rate, ".0%"),
+        (
+            "different scenes",
+            first.distinct_scenes / max(first.candidates, 1),
+            last.distinct_scenes / max(last.candidates, 1),
+            ".0%",
+        ),
+        ("relevant", first.relevant_rate, last.relevant_rate, ".0%"),
+        ("mean reward", first.reward, last.reward, "+.2f"),
+    ]
+    if first.relevant_rate == last.relevant_rate == 1:
+        del figures[2]  # no gate was asked
+    shown = [
+        (f"{name} {before:{style}} → {after:{style}}", after < before - 0.005) for name, before, after, style in figures
+    ]
+    lines, worse = [], [text for text, fell in shown if fell]
+    if last.round > first.round:
+        span = f"its own products, sampled before round {first.round} → before round {last.round}"
+        lines.append(f"{span}: {', '.join(text for text, _ in shown)}")
+    found = next((report.monitor for report in reports if report.round == last.kept), None)
+    if last.monitor is None:
+        lines.append(
+            "held-out products: not measured. Train a judge with `clickscape reward --judge scene` to have it."
+        )
+    elif found is None:
+        return [*lines, "held-out products: no round was kept; the model is the one before"]
+    else:
+        gain, left = found.reward_model.reward, min(found.left.values(), default=1.0)
+        verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "no clear change"
+        change = f"{verdict} by the reward model ({gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] logits)"
+        lines.append(f"held-out products, start → round {last.kept}: {change}, variety 100% → {left:.0%}")
+        worse += [f"reward on held-out products {gain.value:+.2f}"] if verdict == "worse" else []
+        worse += [f"variety on held-out products 100% → {left:.0%}"] if left < 0.995 else []
+    if worse:
+        lines.append(
+            f"warning: worse than at the start: {', '.join(worse)}. Look at its ads before you use this model."
+        )
     return lines
 
 

@@ -50,7 +50,10 @@ class RewardReport:
     random_regret: Estimate | None = None
 
     def lines(self) -> list[str]:
-        """Return a table for people: every accuracy with its interval, beside its ceiling and its baselines."""
+        """Return a table for people: every accuracy with its interval, beside its ceiling and its baselines.
+
+        A baseline that is level with the model, or above it, is a warning in the last line.
+        """
         lines = [f"held out: {self.pairs} pairs of {self.products} products ({self.clusters} groups)"]
         rows: list[tuple[str, Estimate | None]] = [
             ("pair accuracy", self.accuracy),
@@ -67,6 +70,14 @@ class RewardReport:
         for name, part in {**self.parts, **self.by_gap, **self.evidence}.items():
             known = "" if part.ceiling is None else f" of {part.ceiling.value:.3f}"
             lines.append(f"{_line(name, part.accuracy)}{known}, {part.pairs} pairs")
+        level = [
+            f"{name} ({one.value:.3f})" for name, one in self.baselines.items() if one.value >= self.accuracy.value
+        ]
+        if level:
+            lines.append(
+                f"warning: {', '.join(level)} is as accurate as the model ({self.accuracy.value:.3f}) or more: it "
+                "learned little beyond that. Give it more clicks and products before you optimize for it."
+            )
         return lines
 
     def judge_lines(self, *, form: str, groups: int) -> list[str]:

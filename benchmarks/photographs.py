@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -92,6 +93,41 @@ def photographs(half: Half, *, backgrounds: int = 2) -> Iterator[Photograph]:
         drawn = list(_PROFILES)[index % len(_PROFILES)]
         background = BACKGROUNDS[index % 6]
         yield _draw(_glass(drawn, rng), f"glass {drawn}", f"glass {index}", "glass", background, rng, glass=True)
+
+
+def composites(half: Half, folder: Path) -> Iterator[Photograph]:
+    """Transparent product photos of a folder before ten backgrounds each; the halves share no product.
+
+    A soft shadow in a photo's alpha is left out: the product is where alpha is near 1 and connected.
+    """
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".webp", ".png"))
+    groups = sorted({_product_of(file) for file in files})
+    for index, file in enumerate(files):
+        if groups.index(_product_of(file)) % 2 == (half == "report"):
+            thing = _photographed(file)
+            for turn, background in enumerate((*BACKGROUNDS, "white", "off-white", "white", "light gray")):
+                rng = np.random.default_rng([5, index, turn])
+                kind, touching = (background, False) if turn < 8 else ("touching", True)
+                yield _draw(thing, file.stem, _product_of(file), kind, background, rng, touching=touching)
+
+
+def _product_of(file: Path) -> str:
+    """The product that a file shows: its name without the number of the view."""
+    return file.stem.rstrip("-_0123456789")
+
+
+def _photographed(file: Path) -> Thing:
+    with Image.open(file) as picture:
+        pixels = np.asarray(picture.convert("RGBA"))
+    alpha = pixels[..., 3].astype(np.float32) / 255
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats((alpha > 0.75).astype(np.uint8))
+    areas = statistics[1:, cv2.CC_STAT_AREA]
+    parts = [part for part in range(1, count) if areas[part - 1] > 0.02 * areas.max()]
+    near = cv2.dilate(np.isin(labels, parts).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    cover = np.where(near, alpha, 0).astype(np.float32)
+    rows, columns = np.flatnonzero((cover > 0.5).any(1)), np.flatnonzero((cover > 0.5).any(0))
+    inside = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    return Thing(cover[inside], cover[inside], pixels[inside][..., :3].astype(np.float32))
 
 
 def _of_object(

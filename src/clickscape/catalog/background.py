@@ -16,6 +16,7 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _FIT_SIDE = 96  # longest side, pixels, on which the surface is fitted
+_LEAST_BORDER = 0.15  # share of the border that must show the background, or the product there is not left out
 _BETTER = 0.6  # a surface must leave less than this share of the constant's spread, or the constant is kept
 
 
@@ -31,14 +32,19 @@ class Ground:
     noise: float
 
 
-def fit(lab: Floats, smooth: Floats) -> Ground:
-    """The background of a picture (height, width, 3) in LAB; its noise is measured on the smoothed picture."""
+def fit(lab: Floats, smooth: Floats, *, product: Mask) -> Ground:
+    """The background of a picture (height, width, 3) in LAB; its noise is measured on the smoothed picture.
+
+    ``product`` (height, width): where the border shows what is probably the product, which says nothing about the
+    background, unless hardly anything else is left of the border.
+    """
     height, width = lab.shape[:2]
     scale = min(1.0, _FIT_SIDE / max(height, width))
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
-    coefficients, spread = _surface(cv2.resize(lab, size, interpolation=cv2.INTER_AREA))
+    beside = cv2.resize(product.astype(np.float32), size, interpolation=cv2.INTER_AREA) < 0.5
+    coefficients, spread = _surface(cv2.resize(lab, size, interpolation=cv2.INTER_AREA), beside)
     color = _terms(height, width)[..., : len(coefficients)] @ coefficients
-    ring = _ring(height, width, max(2, round(0.03 * max(height, width))))
+    ring = _without(_ring(height, width, max(2, round(0.03 * max(height, width)))), ~product)
     distance = np.linalg.norm((smooth - color)[ring], axis=1)
     usual = distance < 3 * max(0.7, 1.5 * float(np.median(distance)))
     return Ground(np.asarray(color, np.float32), spread, float(np.quantile(distance[usual], 0.95)))
@@ -74,10 +80,10 @@ def cleaned(mask: Mask) -> Mask:
     return np.asarray((areas >= 0.02 * areas.max())[labels] & mask) if count > 1 else mask
 
 
-def _surface(lab: Floats) -> tuple[Floats, float]:
-    """Coefficients (term, 3) of the simplest surface that will do, and its spread."""
+def _surface(lab: Floats, beside: Mask) -> tuple[Floats, float]:
+    """Coefficients (term, 3) of the simplest surface that will do, and its spread; ``beside`` the product."""
     height, width = lab.shape[:2]
-    border = _ring(height, width, max(1, round(0.04 * max(height, width))))
+    border = _without(_ring(height, width, max(1, round(0.04 * max(height, width)))), beside)
     start = np.median(lab[border], 0).astype(np.float32)
     best, least = start[None], float(np.quantile(np.linalg.norm(lab[border] - start, axis=1), 0.8))
     for count in (1, 6):
@@ -112,6 +118,12 @@ def _terms(height: int, width: int) -> Floats:
     across = np.linspace(-1, 1, width, dtype=np.float32)[None]
     terms = (np.float32(1), across, down, across * across, across * down, down * down)
     return np.stack([np.broadcast_to(term, (height, width)) for term in terms], -1)
+
+
+def _without(ring: Mask, beside: Mask) -> Mask:
+    """The part of the ring beside the product, or all of it where that part is small."""
+    part = ring & beside
+    return part if part.sum() > _LEAST_BORDER * ring.sum() else ring
 
 
 def _ring(height: int, width: int, thickness: int) -> Mask:

@@ -1,7 +1,7 @@
 """Confidence that a cut-out mask is right: a logistic regression on features of `mask.find`.
 
-Fitted by `python benchmarks/cutouts.py --fit` on one half of the sample catalog's objects; docs/experiments/cutouts.md
-has the results on the other half.
+Fitted by `python benchmarks/cutouts.py --fit --photos FOLDER` on one half of the sample catalog's objects and of 40
+real product photos; docs/experiments/cutouts.md has the results on the other half.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from clickscape.catalog.mask import Found
 SURE = 0.9  # a cut-out below this confidence is doubtful
 LEAST = 0.05  # and below this one it is refused
 
-FEATURES = ("sure", "supported", "undecided", "kept", "blank", "noise", "area", "thin", "touching")
-_WEIGHTS = (2.84, 3.76, -3.03, 6.77, -5.13, -0.61, 2.02, 0.99, -0.68)
-_OFFSET = -9.53
+FEATURES = ("sure", "supported", "undecided", "kept", "blank", "noise", "area", "thin", "touching", "agreed")
+_WEIGHTS = (2.67, 5.48, -1.12, 4.90, -7.52, 0.83, 2.51, 0.49, -1.12, 2.31)
+_OFFSET = -11.26
 
 
 def confidence(found: Found) -> float:
@@ -41,6 +41,7 @@ def features(found: Found) -> tuple[float, ...]:
         math.sqrt(float(mask.mean())),
         thinness(_trimmed(mask)),
         max(float(line.mean()) for line in (mask[0], mask[-1], mask[:, 0], mask[:, -1])),
+        found.agreed,
     )
 
 

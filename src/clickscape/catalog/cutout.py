@@ -25,13 +25,14 @@ from clickscape.catalog.grabcut import grab
 from clickscape.catalog.images import open_image
 from clickscape.catalog.mask import Found, find
 from clickscape.catalog.matte import soften
+from clickscape.catalog.matting import alpha, saliency
+from clickscape.catalog.remnants import FAINT, without_remnants
 from clickscape.compute.cache import ByteCache
 from clickscape.errors import ImageError
 
 Pixels = NDArray[np.uint8]
 Way = Literal["alpha", "matting", "plain", "grabcut"]
 
-FAINT = 24  # alpha below this is leftover shadow or glow: it would make the product float
 _WORKING = 800  # longest side, pixels, on which masks are found
 _CACHE = ByteCache(128_000_000)
 _REMEDY = "Save the picture with a transparent background, or photograph the product on a plain one."
@@ -70,7 +71,8 @@ def examine(image: Pixels, *, matting: Path | None = None) -> Cutout:
     model, nor a plain background, nor GrabCut gives a plausible product; ModelError when the model cannot be used.
     """
     if has_alpha(image):
-        return Cutout(image, "alpha", 1.0, flag(image))
+        pixels = without_remnants(image)
+        return Cutout(pixels, "alpha", 1.0, flag(pixels))
     if image.shape[2] == 4 and image[..., 3].min() == 255:
         image = np.ascontiguousarray(image[..., :3])
     elif image.shape[2] == 4:
@@ -83,12 +85,13 @@ def examine(image: Pixels, *, matting: Path | None = None) -> Cutout:
     small_size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA) if scale < 1 else image
 
-    found = find(small)
+    salient = saliency(small)
+    found = find(small, salient)
     probability = confidence(found) if found is not None and _plausible(found.mask) else 0.0
     if found is not None and probability >= LEAST:
         pixels = soften(image, _enlarged(found.mask, image), band=max(1, round(1 / scale)))
         return Cutout(pixels, "plain", probability, _flags_of(pixels, small, found))
-    mask = grab(small) if found is None else None  # on a plain background GrabCut knows no better
+    mask = grab(small, salient) if found is None else None  # on a plain background GrabCut knows no better
     if mask is None or not _plausible(mask):
         raise ImageError(f"the product cannot be separated from its background. {_REMEDY}")
     pixels = soften(image, _enlarged(mask, image), band=max(1, round(1 / scale)), least_contrast=50)
@@ -96,11 +99,16 @@ def examine(image: Pixels, *, matting: Path | None = None) -> Cutout:
 
 
 def has_alpha(image: Pixels) -> bool:
-    """Whether the picture has an alpha channel that cuts something out: part clearly visible, part clearly not."""
+    """Whether the picture has an alpha channel that cuts something out: part visible, part or two corners clear.
+
+    Clear corners tell a box with round ones, which fills its picture, from an opaque photo with a few stray pixels.
+    """
     if image.shape[2] != 4:
         return False
-    clear, solid = float((image[..., 3] < 64).mean()), float((image[..., 3] > 128).mean())
-    return clear > 0.005 and solid > 0.001
+    alpha = image[..., 3]
+    corners = int((alpha[[0, 0, -1, -1], [0, -1, 0, -1]] < FAINT).sum())
+    clear, visible = float((alpha < 64).mean()), float((alpha > FAINT).mean())
+    return visible > 0.001 and (clear > 0.005 or (corners >= 2 and clear > 0))
 
 
 def trim(cutout: Pixels, *, faint: int = FAINT) -> Pixels:
@@ -160,8 +168,6 @@ def open_cutout(path: str | PathLike[str]) -> Pixels:
 
 
 def _by_model(image: Pixels, matting: Path) -> Cutout:
-    from clickscape.catalog.matting import alpha
-
     share = alpha(image, matting)
     if not _plausible(share > 0.5):
         raise ImageError(f"the matting model {matting.name} finds no product. {_REMEDY}")

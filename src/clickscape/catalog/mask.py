@@ -25,6 +25,9 @@ _LEAKED = 0.6  # share of what stands out that a shadow cannot be: the flood has
 _CHEAPEST = 0.03  # cost of a boundary along the clearest edge
 _NOISELESS = 0.2  # LAB units; backgrounds below it are clipped or drawn
 _HALF = 0.45  # share of the largest distance nearby from which a pixel is more product than background
+_SALIENT = np.float32(0.45)  # weight of the saliency where it is certain
+_UNSEEN = 0.05  # saliency of what the network is sure is nothing
+_SEEN = 0.5  # mean saliency of what is surely product, below which the network does not know such products
 _RINGING = 9  # pixels from an edge that JPEG's blocks carry its color
 _STEPS = 110  # of the primal-dual iteration; more change no mask
 
@@ -35,7 +38,7 @@ class Found:
 
     ``sure``: of the mask, color that is no shadow's; ``supported``: of its boundary, edges; ``undecided``: pixels that
     the least boundary runs through, relative to the mask; ``kept``: of what stands out from the background, the mask;
-    ``blank``: of the mask, what looks like the background.
+    ``blank``: of the mask, what looks like the background; ``agreed``: IoU of the mask and what is salient.
     """
 
     mask: Mask
@@ -45,6 +48,7 @@ class Found:
     undecided: float
     kept: float
     blank: float
+    agreed: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,15 +73,19 @@ class _View:
         return self.difference[..., 0]
 
 
-def find(image: Pixels) -> Found | None:
-    """The product in a picture (height, width, 3) sRGB; None when its background is not plain or nothing stands out."""
+def find(image: Pixels, saliency: Floats) -> Found | None:
+    """The product in a picture (height, width, 3) sRGB; None when its background is not plain or nothing stands out.
+
+    ``saliency``: probability 0..1 (height, width) that a pixel is product, as a network sees it that knows shapes and
+    no exact edges: it decides where color and edges do not.
+    """
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
-    ground = fit(lab, smooth)
+    ground = fit(lab, smooth, product=saliency > 0.5)
     if ground.spread >= BUSY:
         return None
     view = _look(lab, smooth, ground)
-    weight, sure, faint, outside = _evidence(view)
+    weight, sure, faint, outside = _evidence(view, saliency)
     foot = _foot(view.difference, ~outside)
     if foot is not None:
         weight[foot:], sure[foot:] = np.maximum(weight[foot:], 0.4), False
@@ -87,7 +95,7 @@ def find(image: Pixels) -> Found | None:
     mask = cleaned(mask | thin | sure)
     if not mask.any() or mask.all():
         return None
-    return _judged(mask, ground, view, share, sure=sure, background=outside | (weight > 0.3))
+    return _judged(mask, ground, view, share, saliency, sure=sure, background=outside | (weight > 0.3))
 
 
 def _look(lab: Floats, smooth: Floats, ground: Ground) -> _View:
@@ -112,7 +120,7 @@ def _tolerance(peak: Floats, noise: float) -> Floats:
     return np.asarray(max(0.5, 1.35 * noise) + 0.09 * peak, np.float32)
 
 
-def _evidence(view: _View) -> tuple[Floats, Mask, Mask, Mask]:
+def _evidence(view: _View, saliency: Floats) -> tuple[Floats, Mask, Mask, Mask]:
     """Weight for the background (negative: for the product), and what is surely product, faint beside it, outside."""
     noise, gap = view.noise, max(2, max(view.distance.shape) // 130)
     near = view.distance < _tolerance(view.peak, noise)
@@ -146,8 +154,9 @@ def _evidence(view: _View) -> tuple[Floats, Mask, Mask, Mask]:
     weight[squeezed] = np.where(exact[squeezed], 0.08, -0.02)
     weight[outside] = np.where(exact[outside], 0.35, 0.12)
     weight = weight * (1 - clear) - clear
+    opened = np.zeros_like(near)
     if noise > _NOISELESS or not view.white:  # there, a hole looks like a white label: the product stays whole
-        _open_holes(weight, near & ~outside, view)
+        opened = _open_holes(weight, near & ~outside, view)
     # the edge of something clear runs at half its contrast; what is fainter beside it is ringing or shadow
     strong = view.distance > _HALF * view.peak
     sure = (clear > 0.9) & strong & (weight < 0)
@@ -155,6 +164,11 @@ def _evidence(view: _View) -> tuple[Floats, Mask, Mask, Mask]:
     beyond = weight > 0
     faint &= reached(beyond | faint, gap=0) & (cv2.dilate(beyond.astype(np.uint8), disc(_RINGING)) > 0)
     weight[faint] = np.maximum(weight[faint], 0.03)
+    if not clear.any() or np.average(saliency, weights=clear) > _SEEN:
+        pull = _SALIENT * (1 - 2 * saliency)
+        # a white label is faint to the network where a hole is nothing, and an opened hole needs no second opinion
+        pull[printed & (saliency > _UNSEEN)] = np.minimum(pull[printed & (saliency > _UNSEEN)], 0)
+        weight += np.where(opened, 0, pull)
     return weight, sure, faint, outside
 
 
@@ -195,8 +209,9 @@ def _ends_softly(region: Mask, outside: Mask, view: _View) -> Mask:
     return np.asarray(softly[labels])
 
 
-def _open_holes(weight: Floats, enclosed: Mask, view: _View) -> None:
+def _open_holes(weight: Floats, enclosed: Mask, view: _View) -> Mask:
     """Give to the background what is enclosed by the product but is the background, color and noise (in place)."""
+    opened = np.zeros_like(enclosed)
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(enclosed.astype(np.uint8), connectivity=4)
     for part in range(1, count):
         left, top, width, height, area = statistics[part]
@@ -211,7 +226,8 @@ def _open_holes(weight: Floats, enclosed: Mask, view: _View) -> None:
         offset, stray = np.linalg.norm(np.median(colors, 0)), np.linalg.norm(colors.std(0))
         if offset > 0.3 + 0.4 * view.noise or stray > 0.4 + view.noise:
             continue
-        weight[window][inside] = 0.35
+        weight[window][inside], opened[window][inside] = 0.35, True
+    return opened
 
 
 def _foot(difference: Floats, found: Mask) -> int | None:
@@ -305,7 +321,9 @@ def _thin(lightness: Floats) -> Floats:
     return np.asarray(np.maximum(dark, cv2.morphologyEx(lightness, cv2.MORPH_TOPHAT, brush)))
 
 
-def _judged(mask: Mask, ground: Ground, view: _View, share: Floats, *, sure: Mask, background: Mask) -> Found:
+def _judged(
+    mask: Mask, ground: Ground, view: _View, share: Floats, saliency: Floats, *, sure: Mask, background: Mask
+) -> Found:
     """The mask with what a confidence is made of."""
     solid = mask.astype(np.uint8)
     border = mask & (cv2.erode(solid, disc(2), borderValue=1) == 0)
@@ -320,4 +338,5 @@ def _judged(mask: Mask, ground: Ground, view: _View, share: Floats, *, sure: Mas
         undecided=min(1.0, undecided),
         kept=min(1.0, float(mask.sum()) / standing_out),
         blank=float((view.distance[mask] < 0.3 + 0.4 * view.noise).mean()),
+        agreed=float((mask & (saliency > 0.5)).sum() / (mask | (saliency > 0.5)).sum()),
     )

@@ -125,8 +125,15 @@ def test_thin_products_are_flagged_once_they_are_in(folder: Path) -> None:
     _thin_and_plain(folder)
     done = clickscape("ingest", "shop", "photos.csv", "--workers", "1", cwd=folder)
     assert done.code == 0, done.err
-    assert "flagged thin: R; look at their cut-outs" in done.out
-    assert "D" not in done.out.split("flagged thin:")[1].split(";")[0]
+    assert "1 flagged thin: R (Gold Ring)" in done.out
+    assert "look at their cut-outs, all of which are listed in shop/flagged-cutouts.jsonl" in done.out
+    (row,) = [json.loads(line) for line in (folder / "shop/flagged-cutouts.jsonl").read_text().splitlines()]
+    assert (row["product_id"], row["title"]) == ("R", "Gold Ring")
+    assert "thin" in row["flags"]
+    assert 0 <= row["confidence"] <= 1
+    assert (folder / "shop" / row["cutout"]).is_file()
+    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
+    assert not (folder / "shop/flagged-cutouts.jsonl").exists(), "the list is of the catalog that lies there now"
 
 
 def test_a_file_that_is_not_a_matting_model_changes_nothing(folder: Path) -> None:

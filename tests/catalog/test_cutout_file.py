@@ -11,7 +11,16 @@ from PIL import Image, PngImagePlugin
 
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import Cutout
-from clickscape.catalog.cutout_file import CONFIDENCE, FLAGS, cut_product, flagged, model_digest, notes_of, save
+from clickscape.catalog.cutout_file import (
+    CONFIDENCE,
+    FLAGS,
+    FlaggedProduct,
+    cut_product,
+    flagged,
+    model_digest,
+    notes_of,
+    save,
+)
 from clickscape.catalog.flags import Flags
 from clickscape.errors import ImageError, ModelError
 from clickscape.types import Product
@@ -25,7 +34,9 @@ def test_what_is_noted_about_a_cut_out_stays_with_it(tmp_path: Path) -> None:
     assert notes_of(file)[FLAGS] == "doubtful"
     own = Product("A", "Box", image=str(file))
     Image.fromarray(box).save(tmp_path / "other.png")
-    assert flagged([own, replace(own, product_id="B", image=str(tmp_path / "other.png"))]) == {"doubtful": ["A"]}
+    assert flagged([own, replace(own, product_id="B", image=str(tmp_path / "other.png"))]) == [
+        FlaggedProduct("A", own.title, ("doubtful",), 0.5, own.image)
+    ]
     file.write_bytes(b"torn")
     with pytest.raises(ImageError, match=r"box.png: the cut-out cannot be read"):
         notes_of(file)

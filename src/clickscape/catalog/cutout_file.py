@@ -39,6 +39,20 @@ class CutProduct:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class FlaggedProduct:
+    """A product to look at: its flags (doubtful, thin, glass), the cut-out's file, and how likely that is right.
+
+    `confidence` is None for a photo that came with its own transparency.
+    """
+
+    product_id: str
+    title: str
+    flags: tuple[str, ...]
+    confidence: float | None
+    cutout: str
+
+
 def cut_product(product: Product, *, folder: Path, matting: Path | None = None, model: str = "") -> CutProduct:
     """Cut a product out of all its photos and save the best cut-out in `folder`, unless it is there already.
 
@@ -101,12 +115,16 @@ def notes_of(file: Path) -> Mapping[str, str]:
         raise ImageError(f"{file}: the cut-out cannot be read ({error}). Run `clickscape ingest` again.") from None
 
 
-def flagged(products: Sequence[Product]) -> Mapping[str, list[str]]:
-    """Return flag (doubtful, thin, glass) → ids of the products whose cut-out carries it."""
-    found: dict[str, list[str]] = {}
+def flagged(products: Sequence[Product]) -> list[FlaggedProduct]:
+    """Return the products whose cut-out carries a flag, in their order."""
+    found = []
     for product in products:
-        for name in notes_of(Path(product.image)).get(FLAGS, "").split():
-            found.setdefault(name, []).append(product.product_id)
+        notes = notes_of(Path(product.image))
+        if flags := tuple(notes.get(FLAGS, "").split()):
+            noted = notes.get(CONFIDENCE)
+            found.append(
+                FlaggedProduct(product.product_id, product.title, flags, float(noted) if noted else None, product.image)
+            )
     return found
 
 

@@ -73,6 +73,7 @@ def ingest(
 ) -> None:
     """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing."""
     from clickscape.catalog.cutout_file import flagged
+    from clickscape.stages.ingest import FLAGGED
     from clickscape.stages.ingest import ingest as stage
     from clickscape.stages.load_feed import FeedOptions
     from clickscape.workspace import Workspace
@@ -85,9 +86,13 @@ def ingest(
     terminal.out.print(f"{len(made.products)} products")
     for line in made.report.lines():
         terminal.out.print(line)
-    for flag, names in flagged(made.products).items():
-        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        terminal.out.print(f"{len(names)} flagged {flag}: {shown}; look at their cut-outs")
+    doubted = flagged(made.products)
+    for flag in dict.fromkeys(flag for one in doubted for flag in one.flags):
+        names = [f"{one.product_id} ({one.title})" for one in doubted if flag in one.flags]
+        shown = ", ".join(map(terminal.printable, names[:3])) + (", …" if len(names) > 3 else "")
+        terminal.out.print(f"{len(names)} flagged {flag}: {shown}")
+    if doubted:
+        terminal.out.print(f"look at their cut-outs, all of which are listed in {workspace / FLAGGED}")
     terminal.print_output(workspace / "catalog", after=f"clickscape generate {workspace} --out ads/")
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+from clickscape.catalog.cutout_file import flagged
 from clickscape.catalog.split import split_by_hash
+from clickscape.json_files import write_json_lines
 from clickscape.stages import split
 from clickscape.stages.load_feed import FeedOptions, LoadedFeed, load_cut_out
 from clickscape.stages.progress import Stage
 from clickscape.workspace import Workspace, check_catalog, replace_catalog
+
+FLAGGED = "flagged-cutouts.jsonl"
+"""The products whose cut-out is to be looked at, a row each; in the workspace's folder, only when there are any."""
 
 _STAGING = ".staging-cutouts"
 
@@ -42,4 +48,9 @@ def ingest(
             raise
         shutil.rmtree(folder, ignore_errors=True)
         split.write(workspace, split_by_hash(moved))
+        if rows := flagged(moved):
+            named = [replace(row, cutout=workspace.name_image(row.cutout)) for row in rows]
+            write_json_lines(workspace.path / FLAGGED, named)
+        else:
+            (workspace.path / FLAGGED).unlink(missing_ok=True)
     return LoadedFeed(moved, loaded.report)

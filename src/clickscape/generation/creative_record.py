@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,14 +167,6 @@ def render_selection(
         )
         made.append((record, drawn))
     return made
-
-
-def gallery(creatives: Sequence[CreativeRecord], *, size: int, language: str) -> str:
-    """Return a page of HTML that shows the creatives, whose pictures of `size` pixels lie beside it."""
-    from jinja2 import Environment, PackageLoader
-
-    page = Environment(loader=PackageLoader("clickscape.generation", "."), autoescape=True)
-    return page.get_template("gallery.html.j2").render(rows=creatives, size=size, language=language)
 
 
 @dataclass(frozen=True, slots=True)

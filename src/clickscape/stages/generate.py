@@ -32,9 +32,9 @@ from clickscape.generation.creative_record import (
     CreativeRecord,
     ProductRecord,
     Summary,
-    gallery,
     render_selection,
 )
+from clickscape.generation.gallery import CUTOUTS, gallery, preview_name, save_preview
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.select import CandidateSelector, Refusal, select
 from clickscape.json_files import read_json
@@ -171,7 +171,8 @@ def _generate(
     records = {name: found for name, each in works.items() if (found := _finished(name, each, out=out, shop=shop))}
     scenes = Counter(one.scene_key for found in records.values() for one in found.shown)
     yield Progress(STAGE, len(records), len(products))
-    for selection in select(selector, products, scenes=scenes, wanted=frozenset(works) - set(records)):
+    wanted = frozenset(works) - set(records)
+    for selection in select(selector, products, scenes=scenes, wanted=wanted):
         product_id = selection.product.product_id
         made = render_selection(
             selection,
@@ -194,7 +195,12 @@ def _generate(
     _write_rows(out / MANIFEST, shown)
     _write_rows(out / LEFT_OUT, [one for record in records.values() for one in record.made if not one.image])
     _write_rows(out / REFUSED, [one for record in records.values() for one in record.refused])
-    write_text(out / PAGE, gallery(shown, size=config.size, language=style.rules.language))
+    previews = inside(out, CUTOUTS)
+    sweep(previews)
+    for product in products:
+        if product.product_id in wanted or not (previews / preview_name(product)).exists():
+            save_preview(product, previews)
+    write_text(out / PAGE, gallery(products, records, size=config.size, language=style.rules.language))
     if shop is not None:
         known = {creative.creative_id for creative in shop.creatives()}
         new = [

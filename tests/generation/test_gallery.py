@@ -1,0 +1,46 @@
+"""The page of `generate` shows every product with its cut-out, what is doubtful about it, and its ads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from clickscape.catalog.cutout import Cutout
+from clickscape.catalog.cutout_file import save
+from clickscape.catalog.flags import Flags
+from clickscape.generation.creative_record import ProductRecord
+from clickscape.generation.gallery import CUTOUTS, gallery, save_preview
+from clickscape.types import Product
+
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=y>'
+
+
+def product(folder: Path, product_id: str, title: str, *, confidence: float, flags: Flags) -> Product:
+    file = folder / f"{len(list(folder.iterdir()))}.png"
+    save(Cutout(np.full((80, 60, 4), 255, np.uint8), "plain", confidence, flags), file)
+    return Product(product_id, title, image=str(file))
+
+
+def test_products_show_their_cut_out_their_flags_and_that_they_have_no_ad(tmp_path: Path) -> None:
+    mug = product(tmp_path, "A 17", "Blue Mug", confidence=0.5, flags=Flags(glass=True))
+    ball = product(tmp_path, HOSTILE, HOSTILE, confidence=1.0, flags=Flags())
+    for one in (mug, ball):
+        save_preview(one, tmp_path / CUTOUTS)
+    page = gallery(
+        [mug, ball], {one.product_id: ProductRecord("", (), ()) for one in (mug, ball)}, size=96, language="en"
+    )
+    first, second = page.split("<section>")[1:]
+    assert "Blue Mug" in first
+    assert "product A 17" in first
+    assert "doubtful cut-out" in first
+    assert "glass:" in first
+    assert 'class="flag"' not in second
+    assert page.count("No ad") == 2
+    assert "1 products have a cut-out to look at" in page
+    assert "<script" not in page
+    assert "onerror=y>" not in page
+    for source in re.findall(r'<img src="([^"]+)"', page):
+        assert source.startswith(f"{CUTOUTS}/")
+    assert (tmp_path / CUTOUTS / "A 17.png").is_file()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.factory import write_feed
 
 from clickscape.types import Creative, Product
+from clickscape.vlm.model import TINY_FOLDER
 from clickscape.workspace import COUNTS, Workspace
 
 POOR = {
@@ -69,3 +73,16 @@ def test_a_poor_terminal_gets_escapes_and_the_work_is_done(shop: Workspace, term
     assert NAME in json.dumps(json.loads(shown), ensure_ascii=False)
     shown = run("ingest", "shop", "feed.csv", "--skip-bad-rows", "--workers", "1", cwd=folder, terminal=terminal)
     assert "1 products" in shown
+
+
+@pytest.mark.slow
+def test_what_transformers_says_of_odd_settings_of_a_checkpoint_is_not_printed(tmp_path: Path) -> None:
+    write_feed(tmp_path, side=96, product_ids=("running_shoe-original",))
+    writer = shutil.copytree(TINY_FOLDER, tmp_path / "writer")
+    path = writer / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "clean_up_tokenization_spaces": True}))
+    command = [sys.executable, "-m", "clickscape", "generate", "--catalog", "catalog.jsonl", "--model", "writer"]
+    asked = [*command, "--size", "64", "--keep", "1"]
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(re.match(r"[\w-]+: \d+ of \d+", line) for line in done.stderr.splitlines()), done.stderr

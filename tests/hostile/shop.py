@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 IDS = tuple(f"{name}-{color}" for name in ("running_shoe", "coffee_mug") for color in ("original", "crimson"))
@@ -28,6 +29,8 @@ def build(folder: Path) -> int:
     run(simulate(shop, SimulateConfig(creatives_per_product=3, median_impressions=300, size=96, seed=3), workers=1))
     run(clicks(shop, ClicksConfig()))
     run(reward(shop, RewardConfig(epochs=1, products_per_batch=8, seed=1)))
+    # Simulated creatives are exported nowhere; these count as a writer's from here on.
+    shop.write_creatives([replace(one, model_id="tiny") for one in shop.creatives()])
     run(export(shop, placements=["google-display-300x50"], out=folder / "exports"))
     shutil.copytree(Path(vlm.__file__).parent / "tiny", folder / "writer")
     pictures = folder / "pictures"

@@ -48,6 +48,7 @@ class Outcome:
 
 def preload() -> None:
     """Import every stage once, so that a forked trial starts within milliseconds."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # as the command line does before it imports anything
     stages = importlib.import_module("clickscape.stages")
     for module in pkgutil.iter_modules(stages.__path__, "clickscape.stages."):
         importlib.import_module(module.name)

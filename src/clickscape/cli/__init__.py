@@ -25,6 +25,9 @@ from clickscape.errors import ClickscapeError, DeprecatedWarning
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 0 when it worked, 2 when the user can fix what went wrong, 130 on Ctrl-C."""
     escape_missing_letters()
+    os.environ.setdefault(
+        "TRANSFORMERS_VERBOSITY", "error"
+    )  # what is wrong with a checkpoint is said by us, on one line
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [one for one in given if one != "--debug"]

@@ -203,6 +203,7 @@ def _without(name: str) -> dict[str, object]:
         (ROWS[1] | {"Title": "Cup"}, "two keys that differ only in capitals or spaces. Remove one"),
         (ROWS[1] | {"price": "cheap"}, "price 'cheap' of product 'B-2' cannot be read. Write it as \"12.99\" or"),
         (ROWS[1] | {"price": "1,299"}, "price '1,299' of product 'B-2' cannot be read"),
+        (ROWS[1] | {"price": {"value": 5, "currency": "USD"}}, "of product 'B-2' is no text and no number. Write it"),
         (ROWS[1] | {"price": -1.5}, "is not an amount"),
         (ROWS[1] | {"price": "3 EUR", "currency": "USD"}, "two currencies, EUR and USD. Keep one"),
         (ROWS[1] | {"currency": "dollars"}, "is not a code of three letters such as USD"),

@@ -113,3 +113,10 @@ def test_where_the_bytes_are_parted_does_not_matter(shop: Path, size: int) -> No
 def test_a_feed_of_nothing_but_marks_ends(shop: Path, before: str, part: str) -> None:
     with pytest.raises(FeedError):
         feeds.read(_write(shop, before, part * (600_000 // len(part))))
+
+
+def test_namespaces_without_end_are_refused_once(shop: Path) -> None:
+    many = " ".join(f'xmlns:a{number}="http://shop.example/{number}"' for number in range(1_000))
+    (shop / "feed.xml").write_text(f"<rss {many}><channel>{_item('1')}</channel></rss>")
+    with pytest.raises(FeedError, match=r"namespaces take over 10,000 bytes\. Declare those that it uses"):
+        _read(shop / "feed.xml")

@@ -170,3 +170,38 @@ def test_two_creatives_that_differ_in_the_encoding_of_accents_alone_are_refused(
     write_parquet(workspace.events_folder / "a.parquet", [impression(1, "caf\u00e9")])
     with pytest.raises(LogError, match=r"two creatives .* 'café', and differ only in how the accents are encoded"):
         read_log(workspace)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("name", ["a[1]", "*", "a?", "[!b]"])
+def test_a_file_whose_name_reads_as_a_glob_is_read_and_no_other(workspace: Workspace, name: str, ending: str) -> None:
+    for creative, called in (("a", name), ("b", "a1")):
+        row = {"creative_id": creative, "product_id": "p", "impressions": 10, "clicks": 1}
+        file = workspace.path / "logs" / f"{called}.{ending}"
+        file.parent.mkdir(exist_ok=True)
+        if ending == "parquet":
+            write_parquet(file, [row])
+        elif ending == "jsonl":
+            write_json(file, [row])
+        else:
+            file.write_text(f"{','.join(row)}\n{','.join(map(str, row.values()))}\n")
+    assert counted(workspace, "logs") == {"a": (10, 1), "b": (10, 1)}
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_an_empty_text_is_no_id_and_no_user_in_every_format(workspace: Workspace, ending: str) -> None:
+    write = {"parquet": write_parquet, "jsonl": write_json}
+    times = {"ts": "2026-03-01T12:00:00Z"}
+
+    def write_rows(rows: list[dict[str, object]]) -> None:
+        if ending == "csv":
+            lines = [",".join(map(str, row.values())) for row in rows]
+            write_csv(workspace, "\n".join([",".join(rows[0]), *lines, ""]), "log.csv")
+        else:
+            write[ending](workspace.path / f"log.{ending}", rows)
+
+    write_rows([impression(n, **times, user_key="") for n in range(100)])
+    assert counted(workspace, f"log.{ending}") == {"a": (100, 0)}
+    write_rows([impression(1, **times), impression(2, **{**times, "decision_id": ""})])
+    with pytest.raises(LogError, match=r"event 'e2' .* lacks an id"):
+        counted(workspace, f"log.{ending}")

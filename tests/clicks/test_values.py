@@ -20,7 +20,21 @@ from clickscape.stages.clicks import read_log
 from clickscape.workspace import Workspace
 
 COUNT: dict[str, Any] = {"creative_id": "a", "product_id": "p", "impressions": 1_200, "clicks": 60}
-NOT_WHOLE = [48.6, Decimal("48.60"), "48.6", "60.4", "1e3", "1,200", "many", "0x10", float("inf"), float("nan"), True]
+NOT_WHOLE = [
+    48.6,
+    Decimal("48.60"),
+    "48.6",
+    "60.4",
+    "1e3",
+    "1,200",
+    "many",
+    "0x10",
+    "1.000",
+    "-20.000",
+    float("inf"),
+    float("nan"),
+    True,
+]
 
 
 def csv_of(row: dict[str, Any]) -> str:
@@ -43,7 +57,9 @@ def test_a_count_or_position_that_is_not_whole_is_refused_in_every_type(
             read_log(workspace, config=ClicksConfig(source="log.csv"))
 
 
-@pytest.mark.parametrize("value", [48, 48.0, Decimal("48.00"), "48", "48.0", " 48 ", "+48"], ids=repr)
+@pytest.mark.parametrize(
+    "value", [48, 48.0, Decimal("48.00"), Decimal("48.000"), "48", "48.0", "48.000000", " 48 ", "+48"], ids=repr
+)
 def test_a_whole_number_is_read_in_every_type(workspace: Workspace, value: Any) -> None:
     write_parquet(workspace.counts_path, [{**COUNT, "clicks": value, "position": value}])
     (row,) = read_log(workspace, by=()).counts.to_pyarrow().to_pylist()
@@ -124,3 +140,27 @@ def test_a_text_is_the_number_that_it_says_or_null(texts: list[str]) -> None:
             assert Decimal(text.strip()) == number
         elif text.strip().isdecimal():
             assert len(text.strip()) > 15
+
+
+@pytest.mark.parametrize("zone", ["EST", "BST", "CST", "IST", "cet"])
+def test_letters_that_name_several_time_zones_are_refused(workspace: Workspace, zone: str) -> None:
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1, ts=f"2026-03-01 12:00:00 {zone}")])
+    with pytest.raises(LogError, match=f"event 'e1' has ts '2026-03-01 12:00:00 {zone}', expected a time such as"):
+        read_log(workspace)
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("", 12), (" UTC", 12), (" GMT", 12), ("Z", 12), (" Europe/Berlin", 11)])
+def test_a_zone_that_is_clear_is_read(workspace: Workspace, zone: str, hour: int) -> None:
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1, ts=f"2026-03-01 12:00:00{zone}")])
+    assert read_log(workspace).newest == _SECONDS + (hour - 12) * 3_600
+
+
+def test_a_decimal_of_more_digits_than_are_read_is_refused(workspace: Workspace) -> None:
+    table = pa.Table.from_pylist([impression(1)]).drop_columns(["position"])
+    for digits in (38, 50):
+        column = pa.array([Decimal(3)], pa.decimal256(digits, 2))
+        write_table(workspace, table.append_column("position", column))
+        if digits == 38:
+            assert read_log(workspace).counts.to_pyarrow()["position"].to_pylist() == [3]
+    with pytest.raises(LogError, match=r"column 'position' is decimal256\(50, 2\), of which 38 digits are read"):
+        read_log(workspace)

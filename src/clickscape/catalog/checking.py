@@ -114,6 +114,8 @@ def _price(row: Row, place: str, product_id: str) -> tuple[float | None, str | N
     if currency and not CURRENCY.fullmatch(currency):
         fail(place, f"currency {shown(currency)} of product {product_id!r} is not a code of three letters such as USD")
     value = row.columns.get("price")
+    if value and isinstance(value, (dict, list)):
+        fail(place, f"price {shown(value)} of product {product_id!r} is no text and no number. {remedy}")
     text = words(value)
     if not text:
         return None, currency

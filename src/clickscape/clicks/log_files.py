@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -60,7 +61,7 @@ def read(location: LogLocation, *, connection: Any, wanted: frozenset[str], ids:
     for file in location.files:
         match file.suffix.lower():
             case ".parquet":
-                layout = _Layout(tuple(sorted((name, kind) for name, kind in _parquet(file) if _known(name, wanted))))
+                layout = _Layout(tuple(sorted(_parquet(file, wanted))))
             case ".csv" | ".tsv":
                 layout = _csv_layout(file, wanted)
             case _:
@@ -91,7 +92,7 @@ def _known(name: str, wanted: frozenset[str]) -> bool:
 
 def _table(layout: _Layout, files: list[Path], connection: Any) -> ibis.Table:
     options: dict[str, Any] = {"filename": FILE, "hive_partitioning": False}
-    paths = [str(file) for file in files]
+    paths = [_literal(file) for file in files]
     texts = {name: "VARCHAR" for name, _ in layout.columns}
     if layout.delimiter:
         options |= {"auto_detect": False, "header": True, "delim": layout.delimiter, "quote": '"', "escape": '"'}
@@ -101,16 +102,24 @@ def _table(layout: _Layout, files: list[Path], connection: Any) -> ibis.Table:
     elif texts:
         table = connection.read_json(paths, columns=texts, format="newline_delimited", **options)
     else:
-        table = ibis.memtable({FILE: paths})
+        table = ibis.memtable({FILE: [str(file) for file in files]})
     return table.mutate(**{name: ibis.literal(value, "string") for name, value in layout.given})
 
 
-def _parquet(file: Path) -> list[tuple[str, str]]:
+def _literal(file: Path) -> str:
+    """The path for DuckDB, which takes every path for a glob: a[1].csv would be a1.csv."""
+    return re.sub(r"([*?\[])", r"[\1]", str(file))
+
+
+def _parquet(file: Path, wanted: frozenset[str]) -> list[tuple[str, str]]:
     try:
         schema = pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
         raise LogError(f"{file}: not a Parquet file ({error}). Export it again.") from None
-    return [(field.name, str(field.type)) for field in schema]
+    for field in schema:
+        if pa.types.is_decimal256(field.type) and field.type.precision > 38 and _known(field.name, wanted):
+            raise LogError(f"{file}: column {field.name!r} is {field.type}, of which 38 digits are read. Write fewer.")
+    return [(field.name, str(field.type)) for field in schema if _known(field.name, wanted)]
 
 
 def _csv_layout(file: Path, wanted: frozenset[str]) -> _Layout:
@@ -189,7 +198,7 @@ def _json_keys(files: tuple[Path, ...], *, connection: Any, ids: frozenset[str])
     """
     paths = [f"$.{json.dumps(name)}" for name in sorted(ids)]
     found: dict[str, set[str]] = {str(file): set() for file in files}
-    given = {"files": list(found), "ids": paths}
+    given = {"files": [_literal(file) for file in files], "ids": paths}
     for name, joined, fractional in connection.con.execute(query, given).fetchall():
         keys = (joined or "").split("\n")
         if fractional or len(set(keys)) < len(keys):

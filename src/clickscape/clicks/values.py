@@ -19,6 +19,8 @@ EARLIEST, LATEST = 946_684_800, 4_102_444_800
 
 _EXACT = 2.0**53  # a float beyond it is no count
 _WHOLE = r"^[+-]?[0-9]{1,15}([.]0*)?$"
+_THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}[.]000$"  # 1.000 is one to some and a thousand to others
+_ZONE = r"[ 0-9][A-Za-z]{2,5}$"  # BST, CST and IST are several zones each
 _EPOCH = r"^[0-8]?[0-9]{9,18}([.][0-9]*)?$"
 
 
@@ -31,10 +33,13 @@ class Values:
 
 
 def text(column: Any, *, where: str) -> Any:
-    """Return ids or names as texts; LogError for numbers with a fraction, of which 7 and 7.0 are two spellings."""
+    """Return ids or names as texts, null for empty ones as in a CSV.
+
+    LogError for numbers with a fraction, of which 7 and 7.0 are two spellings.
+    """
     kind = column.type()
     if kind.is_string():
-        return column
+        return column.nullif("")
     if kind.is_integer() or kind.is_boolean() or kind.is_uuid() or kind.is_null() or _is_whole_decimal(kind):
         return column.cast("string")
     raise LogError(
@@ -51,7 +56,10 @@ def whole(column: Any) -> Any:
     if kind.is_floating():  # NaN >= 0 is true in DuckDB, false elsewhere
         usable = ~column.isnan() & ~column.isinf() & (column == column.floor()) & (column.abs() < _EXACT)
         return ibis.ifelse(usable, column, ibis.null(kind)).cast("int64")
-    return _digits(column.cast("string").strip(), _WHOLE)
+    number = column.cast("string").strip()
+    if kind.is_string():
+        number = ibis.ifelse(number.re_search(_THOUSANDS), ibis.null("string"), number)
+    return _digits(number, _WHOLE)
 
 
 def seconds(column: Any, *, where: str, engine: Values) -> Any:
@@ -67,7 +75,8 @@ def seconds(column: Any, *, where: str, engine: Values) -> Any:
         return engine.seconds(column.cast("timestamp"))
     if kind.is_string():
         number = _digits(column.strip(), _EPOCH)
-        time = engine.seconds(ibis.ifelse(number.isnull(), column, ibis.null("string")))
+        clear = number.isnull() & (~column.re_search(_ZONE) | column.endswith("UTC") | column.endswith("GMT"))
+        time = engine.seconds(ibis.ifelse(clear, column, ibis.null("string")))
         return ibis.coalesce(_from_epoch(number), time)
     if kind.is_integer():
         return _from_epoch(column.cast("int64"))

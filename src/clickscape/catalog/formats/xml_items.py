@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LARGEST_ITEM = 4_000_000  # bytes; the longest that Google allows is about a hundredth of it
 BLOCK = 1 << 16
+_LONGEST_WRAPPER = 10_000  # bytes of a feed's namespaces
 SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 
 _NAME = rb"(?:[\w.-]{1,40}:)?(?:item|entry)"
@@ -94,7 +95,7 @@ def items(path: Path, *, namespaces: dict[str | None, str]) -> Iterator[Item]:
                 lines += piece.data.count(b"\n")
             else:
                 _feed(outside, b"\n" * lines + with_characters(piece.data), path)  # keeps the count of lines
-                before, lines = before or _wrapper(piece.data, encoding, namespaces), 0
+                before, lines = before or _wrapper(piece.data, encoding, namespaces, path), 0
             if piece.is_item:
                 yield _item(piece, parser, before)
     _feed(outside, b"\n" * lines, path)
@@ -206,7 +207,7 @@ def _item(piece: Piece, parser: etree.XMLParser, before: bytes) -> Item:
     return last
 
 
-def _wrapper(head: bytes, encoding: str, namespaces: dict[str | None, str]) -> bytes:
+def _wrapper(head: bytes, encoding: str, namespaces: dict[str | None, str], path: Path) -> bytes:
     """The start tag around an item, with the namespaces that the feed declares before its first one."""
     from lxml import etree
 
@@ -214,7 +215,10 @@ def _wrapper(head: bytes, encoding: str, namespaces: dict[str | None, str]) -> b
     known = dict(namespaces)
     for element in root.iter() if root is not None else ():
         known |= element.nsmap
-    return etree.tostring(etree.Element("items", nsmap=known)).removesuffix(b"/>") + b">"
+    made = etree.tostring(etree.Element("items", nsmap=known)).removesuffix(b"/>") + b">"
+    if len(made) > _LONGEST_WRAPPER:  # it is read again with every item
+        fail(str(path), f"its namespaces take over {_LONGEST_WRAPPER:,} bytes. Declare those that it uses")
+    return made
 
 
 def _as_utf_8(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:

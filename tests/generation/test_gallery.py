@@ -38,7 +38,7 @@ def test_products_show_their_cut_out_their_flags_and_that_they_have_no_ad(tmp_pa
     assert "glass:" in first
     assert 'class="flag"' not in second
     assert page.count("No ad") == 2
-    assert "1 products have a cut-out to look at" in page
+    assert "Look at the cut-outs of 1 of 2 products" in page
     assert "<script" not in page
     assert "onerror=y>" not in page
     for source in re.findall(r'<img src="([^"]+)"', page):

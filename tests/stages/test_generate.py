@@ -177,6 +177,7 @@ def test_irrelevant_descriptions_are_refused_where_the_settings_ask(
     ("asked", "message"),
     [
         ({"overrides": {"model": "nowhere"}}, "nowhere: no such folder"),
+        ({"overrides": {"keep": 10**11}}, r"(keep|per_product): Input should be .* Give another value"),
         ({"overrides": {"model": "nobody/nothing-of-this-name"}}, "nothing-of-this-name"),
         ({"matting": Path("gone.onnx")}, "gone.onnx: no such matting model"),
         ({"brand_options": stage.BrandOptions(Path("gone.toml"))}, "gone.toml: cannot be read"),

@@ -164,7 +164,7 @@ def test_what_cannot_be_merged_is_one_line_and_leaves_nothing(folder: Folder, tm
     (tmp_path / "notes" / "mine.txt").write_text("keep me")
     before = sorted(path.name for path in tmp_path.iterdir())
     for arguments, said in (
-        ([tmp_path / "nowhere", "--out", tmp_path / "new"], "no LoRA adapter here"),
+        ([tmp_path / "nowhere", "--out", tmp_path / "new"], "no such folder. Correct the path of ADAPTER."),
         ([tmp_path / "pickled", "--out", tmp_path / "new"], "no LoRA adapter here"),
         ([tmp_path / "cut", "--out", tmp_path / "new"], "damaged"),
         ([good, "--out", tmp_path / "new", "--base", folder("idefics3")], "does not fit"),

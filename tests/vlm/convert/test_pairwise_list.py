@@ -144,12 +144,10 @@ def test_the_command_line_converts_and_evaluates(reward_original, tmp_path: Path
     assert lines[2].startswith(f"pair accuracy, as shown            {shown:.3f} [")
     assert lines[3].startswith("takes the left (0.5: unbiased)")
 
-    code, out, err = clickscape(
-        "reward", "evaluate", listed(folder, *rows, {"image": "gone.png"}), "--model", "nowhere"
-    )
+    code, out, err = clickscape("reward", "evaluate", listed(folder, *rows, {"image": "gone.png"}), "--model", tmp_path)
     assert (code, out) == (2, "")
     assert err.startswith(f"clickscape: {path}, row 5: ")
-    code, out, err = clickscape("reward", "evaluate", listed(folder, *rows), "--model", tmp_path / "nowhere")
+    code, out, err = clickscape("reward", "evaluate", listed(folder, *rows), "--model", tmp_path)
     assert (code, out) == (2, "")
     assert "no reward model here" in err
 

@@ -11,7 +11,7 @@ from clickscape.catalog.background import cleaned, fit, reached
 
 def _fitted(lab: np.ndarray):
     lab = lab.astype(np.float32)
-    return fit(lab, cv2.GaussianBlur(lab, (0, 0), 0.8))
+    return fit(lab, cv2.GaussianBlur(lab, (0, 0), 0.8), product=np.zeros(lab.shape[:2], np.bool_))
 
 
 def _surface(side: int = 200) -> np.ndarray:

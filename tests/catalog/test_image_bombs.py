@@ -108,7 +108,7 @@ def test_a_picture_at_the_limit_is_cut_out_in_bounded_memory(tmp_path: Path) -> 
     )
     side, megabytes = map(int, found.stdout.split())
     assert side == MAX_SIDE
-    assert megabytes < 450
+    assert megabytes < 1_000  # two thirds of it are the saliency network and its runtime, whatever the picture
 
 
 def _progressive(scans: int) -> bytes:

@@ -267,7 +267,8 @@ def test_a_rendition_that_never_passes_is_left_out_recorded_and_tried_no_more(sh
     shop.settings_path.write_text("[fidelity]\nextent = 1.0\n[generate]\ntries = 3\n", encoding="utf-8")
     made = exported(shop, place, base_url="https://cdn.example.com/ads")
     assert (made.files, made.drawn, len(made.refused)) == (0, 0, 2)
-    assert made.refused[0].startswith(f"B 1 at {place}: too_small (0.")
+    assert made.refused[0].startswith(f"B 1 at {place}: the product is too small in the picture")
+    assert "(too_small: 0." in made.refused[0]
     assert "left out, no picture passed the fidelity gate: " + made.refused[0] in made.lines()
     assert not [name for name in visible(out) if name.endswith(".jpg")], "files of looser limits are gone"
     told = json.loads((out / "manifest.json").read_text(encoding="utf-8"))

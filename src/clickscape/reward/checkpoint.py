@@ -102,7 +102,10 @@ def load(folder: Path, *, device: str = "cpu") -> tuple[Backbone, FusionHeads, P
         **settings.model_dump(include={*WIDTHS, "slots", "departments", "ensemble"}),
         given_scenes=settings.scene == "given",
     )
-    prices = Prices(settings.prices)
+    try:
+        prices = Prices(settings.prices)
+    except ValueError as error:
+        raise ModelError(f"{settings_file} is damaged ({error}). {_REMEDY}") from None
     backbone = open_backbone(folder, device=device)
     expected = widths(backbone, last_token=shape.hidden_width > 0)
     if expected != {name: getattr(shape, name) for name in WIDTHS}:

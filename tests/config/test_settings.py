@@ -82,3 +82,10 @@ def test_settings_with_a_table_among_them_are_keys_of_caches() -> None:
     assert hash(one) == hash(other)
     assert hash(Settings(clicks=one)) == hash(Settings(clicks=other))
     assert {one: 1}[other] == 1
+
+
+@pytest.mark.parametrize("steps", [-1, 10**20])
+def test_settings_of_the_command_line_are_checked_as_those_of_the_file(steps: int) -> None:
+    with pytest.raises(ConfigError, match=r"^joint_steps: .*Give another value, on the command line"):
+        Settings().pretrain.changed(joint_steps=steps)
+    assert Settings().pretrain.changed(joint_steps=7).joint_steps == 7

@@ -109,9 +109,7 @@ def simulate(
 
     shop = Workspace.open(workspace)
     chosen = {key: value for key, value in (("world", world), ("seed", seed)) if value is not None}
-    manifest = terminal.run_with_progress(
-        stage(shop, shop.settings.simulate.model_copy(update=chosen), workers=workers)
-    )
+    manifest = terminal.run_with_progress(stage(shop, shop.settings.simulate.changed(**chosen), workers=workers))
     terminal.out.print(
         f"{manifest.result['creatives']} creatives, simulated clicks of the world {manifest.result['world']}"
     )
@@ -150,7 +148,7 @@ def clicks(
     shop = Workspace.open(workspace)
     source = log if log is None or is_address(log) else str(Path(log).absolute())
     chosen = {key: value for key, value in (("source", source), ("table", table)) if value is not None}
-    manifest = terminal.run_with_progress(stage(shop, shop.settings.clicks.model_copy(update=chosen)))
+    manifest = terminal.run_with_progress(stage(shop, shop.settings.clicks.changed(**chosen)))
     if explain:
         from clickscape.stages.explain import explain_clicks
 

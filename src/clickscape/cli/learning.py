@@ -23,7 +23,7 @@ def pretrain(
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    settings = shop.settings.pretrain.model_copy(update={"joint_steps": steps})
+    settings = shop.settings.pretrain.changed(joint_steps=steps)
     manifest = terminal.run_with_progress(stage(shop, settings))
     terminal.out.print(f"loss {manifest.result['loss']:.3f} nats per answer token")
     terminal.print_output(shop.models / "pretrained", after=f"clickscape optimize {workspace}")
@@ -67,7 +67,7 @@ def reward(
 
     shop = Workspace.open(workspace)
     given = {"form": form, "backbone": backbone, "judge": judge}
-    settings = shop.settings.reward.model_copy(update={name: value for name, value in given.items() if value})
+    settings = shop.settings.reward.changed(**{name: value for name, value in given.items() if value})
     manifest = terminal.run_with_progress(stage(shop, settings))
     for line in manifest.result["summary"]:
         terminal.out.print(line)
@@ -148,7 +148,7 @@ def optimize(
 
     shop = Workspace.open(workspace)
     given = {"objective": objective, "preference": preference}
-    settings = shop.settings.optimize.model_copy(update={name: value for name, value in given.items() if value})
+    settings = shop.settings.optimize.changed(**{name: value for name, value in given.items() if value})
     with launched() as processes:
         manifest = terminal.run_with_progress(stage(shop, settings, processes=processes))
         if not processes.is_main:

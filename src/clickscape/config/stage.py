@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from clickscape.errors import ConfigError
 
 
 class StageConfig(BaseModel):
@@ -21,3 +25,14 @@ class StageConfig(BaseModel):
     def __hash__(self) -> int:
         """Equal settings, equal hash; tables among them, too (settings are keys of caches)."""
         return hash(self.model_dump_json())
+
+    def changed(self, **values: object) -> Self:
+        """Return these settings with other values, checked as those of clickscape.toml; ConfigError for a wrong one."""
+        try:
+            return type(self).model_validate({**self.model_dump(), **values})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            name = ".".join(map(str, first["loc"])) or type(self).__name__
+            raise ConfigError(
+                f"{name}: {first['msg']}. Give another value, on the command line or in clickscape.toml."
+            ) from None

@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from clickscape import config as configuration
 from clickscape import render, vlm
 from clickscape import reward as reward_room
@@ -24,7 +22,7 @@ from clickscape.catalog.publishable import product_digest
 from clickscape.compute.device import best_device
 from clickscape.config import GenerateConfig, Settings
 from clickscape.config.brand import Brand, BrandFile
-from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.errors import WorkspaceError
 from clickscape.files import sweep
 from clickscape.gates.style import Style
 from clickscape.generation.creative_record import (
@@ -235,15 +233,9 @@ def _writer(source: Path | str, config: GenerateConfig) -> Writer | ServerWriter
 
 
 def _settings(settings: GenerateConfig, overrides: Mapping[str, int | str]) -> GenerateConfig:
-    wanted = {**settings.model_dump(), **overrides}
-    wanted["per_product"] = max(wanted["per_product"], wanted["keep"])
-    try:
-        return GenerateConfig.model_validate(wanted)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        name = ".".join(map(str, first["loc"])) or "generate"
-        raise ConfigError(f"{name}: {first['msg']}. Give another value, on the command line or under [generate] in "
-                          f"clickscape.toml.") from None  # fmt: skip
+    keep = overrides.get("keep", settings.keep)
+    more = {"per_product": keep} if isinstance(keep, int) and keep > settings.per_product else {}
+    return settings.changed(**{**more, **overrides})
 
 
 def _save(creative: CreativeRecord, rendering: Rendering, *, out: Path, shop: Workspace | None) -> None:

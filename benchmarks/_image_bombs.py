@@ -11,10 +11,11 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 from PIL import Image
+
+from _revision import ROOT, unpack
 
 SIDE = 7_900
 _MEASURE = """
@@ -33,19 +34,14 @@ print(json.dumps({"cpu s": round(time.process_time() - start, 2), "peak MiB": ro
 """
 
 
-def measure(revision: str, *, root: Path, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+def measure(revision: str, *, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
     """CPU seconds of one thread, and MiB added to the process at the peak, of each file at a revision and now."""
-    archive = subprocess.run(
-        ["git", "archive", revision, "src"],  # noqa: S607
-        cwd=root, capture_output=True, check=True,
-    ).stdout  # fmt: skip
-    with tarfile.open(fileobj=io.BytesIO(archive)) as source:
-        source.extractall(folder / "before", filter="data")
+    before = unpack(revision, folder / "before")
     return {
         file.name: {
             "bytes": {"of the file": file.stat().st_size},
-            "before": _cost(file, folder / "before" / "src"),
-            "now": _cost(file, root / "src"),
+            "before": _cost(file, before),
+            "now": _cost(file, ROOT / "src"),
         }
         for file in _files(folder)
     }

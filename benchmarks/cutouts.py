@@ -13,13 +13,11 @@ thread.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import platform
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +33,7 @@ from scipy.optimize import minimize
 
 import _image_bombs
 import photographs as studio
+from _revision import ROOT, unpack
 from clickscape.catalog import cutout as today
 from clickscape.catalog.confidence import FEATURES, SURE, features
 from clickscape.catalog.mask import find
@@ -43,7 +42,6 @@ from clickscape.errors import ImageError
 from clickscape.stats.bootstrap import ClusterBootstrap
 from photographs import Half, Photograph
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cutouts.jsonl"
 PICTURES = "../pictures/cutouts.webp"
 EXACT = 0.95  # IoU from which hardly anybody sees a fault
@@ -92,16 +90,11 @@ class Before:
     """The code of another revision in a process of its own, which cuts out one picture after the other."""
 
     def __init__(self, revision: str, folder: Path) -> None:
-        archive = subprocess.run(
-            ["git", "archive", revision, "src"],  # noqa: S607
-            cwd=ROOT, capture_output=True, check=True,
-        ).stdout  # fmt: skip
-        with tarfile.open(fileobj=io.BytesIO(archive)) as source:
-            source.extractall(folder, filter="data")
+        source = unpack(revision, folder)
         self._folder = folder
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BEFORE],
-            env={**os.environ, "PYTHONPATH": str(folder / "src")}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(source)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True,
         )  # fmt: skip
 
@@ -376,7 +369,7 @@ def main() -> None:
     }
     if asked.bombs:
         with tempfile.TemporaryDirectory() as folder:
-            row["bombs"] = _image_bombs.measure(asked.against, root=ROOT, folder=Path(folder))
+            row["bombs"] = _image_bombs.measure(asked.against, folder=Path(folder))
         print(json.dumps(row["bombs"], indent=1))
         append(row)
         return

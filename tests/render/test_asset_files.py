@@ -1,35 +1,39 @@
-"""The studio's own pictures are decoded, or one line says what the machine lacks."""
+"""The studio's own pictures are decoded, or one line says that the installation is damaged."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
-from clickscape.render.studio.asset_files import read_picture
+from clickscape.errors import RenderError
+from clickscape.render.studio import asset_files
+from clickscape.render.studio.backdrop import BAND, BRIGHTEST, VIEWS, panorama
 
 
-def test_a_panorama_has_light_in_three_channels() -> None:
-    picture = read_picture("panoramas/city.hdr", flags=cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
-    assert (picture.dtype.name, picture.shape[2]) == ("float32", 3)
-    assert float(picture.max()) > 1
+@pytest.mark.parametrize("name", sorted({view.panorama for view in VIEWS.values()}))
+def test_a_panorama_goes_all_around_and_holds_light_brighter_than_white(name: str) -> None:
+    light = panorama(name)
+    assert light.dtype == np.float32
+    assert light.shape[0] == pytest.approx(light.shape[1] * BAND / 360, abs=1)
+    assert 1 < float(light.max()) <= BRIGHTEST
 
 
-@pytest.mark.slow
-def test_a_limit_of_file_sizes_is_an_error_that_names_the_remedy() -> None:
-    """OpenCV decodes panoramas from a temporary file; under the limit it cannot write one."""
-    code = (
-        "import cv2, resource\n"
-        "from clickscape.errors import RenderError\n"
-        "from clickscape.render.studio.asset_files import read_picture\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
-        "try:\n"
-        "    read_picture('panoramas/city.hdr', flags=cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)\n"
-        "except RenderError as error:\n"
-        "    print(error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "panoramas/city.hdr of the studio cannot be decoded" in done.stdout
-    assert "ulimit -f unlimited" in done.stdout
+def test_no_panorama_is_kept_that_no_setting_shows() -> None:
+    folder = Path(asset_files.__file__).parent / "assets/panoramas"
+    assert {path.stem for path in folder.iterdir()} == {view.panorama for view in VIEWS.values()}
+
+
+def test_a_damaged_picture_is_an_error_that_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "damaged_studio"
+    (package / "assets").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "assets/torn.webp").write_bytes(b"RIFF")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(asset_files, "__package__", package.name)
+    with pytest.raises(RenderError, match="Install clickscape again"):
+        asset_files.read_picture("torn.webp", flags=cv2.IMREAD_COLOR)
+    sys.modules.pop(package.name, None)

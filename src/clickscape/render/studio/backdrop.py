@@ -1,6 +1,7 @@
-"""Photographed backdrops: a piece of a panorama (or a painted place), enlarged and blurred like an open lens blurs it.
+"""Photographed backdrops: a piece of a panorama, enlarged and blurred like an open lens blurs it.
 
-Panoramas are 360° × the band from +45° to −22.5°, Radiance HDR, so that highlights stay highlights under the blur.
+Panoramas are 360° × the band from +45° to −22.5°. They hold more light than a screen's white, so that highlights stay
+highlights under the blur; `scripts/build_panoramas.py` made them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from jaxtyping import Float32
 from clickscape.render.color import Floats, hex_to_linear
 from clickscape.render.studio.asset_files import read_picture
 from clickscape.render.studio.gbuffer import GBuffer
-from clickscape.render.studio.painted import BAND, PAINTED, TOP
 
-_HIGHLIGHT = 10.0  # brightest value kept, in units of the picture's white
+TOP, BAND = 45.0, 67.5  # degrees: elevation of a panorama's first row, height of the band that is kept
+BRIGHTEST = 10.0  # light that a panorama can hold, in units of the picture's white
 _STEP_BACK = 0.3  # power of the lens by which a backdrop shows more: whole, it would be a few blurred shapes
 
 
@@ -35,31 +36,28 @@ class View:
 
 
 VIEWS: dict[str, View] = {
-    "kitchen": View("kitchen", (4.0, -16.0), blur=6, zoom=2.0),
-    "living room": View("living room", (18.0, 36.0), blur=5.5, zoom=2.2),
-    "terrace": View("courtyard", (56.0, 112.0), "#ffffff", 0.95, 1.1, blur=6, zoom=1.9),
-    "forest": View("forest", (-48.0, 62.0), "#e2f5c4", 0.85, 1.5, blur=5.5, zoom=2.0),
-    "meadow": View("park", (-70.0, 118.0), "#ffffff", 1.05, 1.25, blur=6, zoom=2.2, lift=3),
-    "beach": View("beach", (75.0, -60.0), "#ffffff", 1.1, 1.15, blur=4, zoom=2.2, lift=3.5),
-    "desert": View("dawn", (-122.0, -25.0), "#ffc890", 2.1, 1.15, blur=5, zoom=2.0, lift=4),
-    "city": View("city", (-118.0, 58.0), "#d6e6ff", 1.05, 1.25, blur=4.5, zoom=2.4, lift=6),
-    "workshop": View("warehouse", (20.0, 60.0), "#f4f0dc", 0.62, 1.35, blur=5.5, zoom=2.0, lift=6),
-    "cafe": View("cafe", (8.0, -26.0), gain=1.15, blur=6, zoom=2.2),
-    "snow": View("snow", (12.0, -40.0), blur=6.5, zoom=2.1, lift=5),
-    "night city": View("night city", (0.0, 70.0), blur=9, zoom=2.2, lift=6),
-    "festive": View("festive", (12.0, -44.0), blur=8, zoom=2.3),
-    "pool": View("lake", (10.0, 120.0), "#ffffff", 1.0, 1.2, blur=4, zoom=2.2, lift=4),
+    "kitchen": View("kitchen", (166.0, -160.0), "#fff2e2", 1.5, 1.25, zoom=2.0, lift=3),
+    "living room": View("living-room", (-46.0, -18.0), "#fff0dd", 1.35, 1.3, zoom=2.1, lift=1),
+    "terrace": View("courtyard", (56.0, 112.0), gain=0.95, saturation=1.1, zoom=1.9),
+    "forest": View("forest", (-48.0, 62.0), "#fffbe8", 1.3, 1.2, zoom=2.0, lift=2),
+    "meadow": View("meadow", (-70.0, 118.0), "#fff8ea", 1.1, zoom=2.0, lift=1),
+    "beach": View("beach", (75.0, -60.0), gain=1.1, saturation=1.15, zoom=2.2, lift=3.5, blur=5),
+    "desert": View("desert", (-25.0, -122.0), "#ffd08a", 1.75, 0.8, zoom=2.0, lift=1.5),
+    "city": View("city", (52.0, 0.0), "#fff4e6", 1.3, 1.3, zoom=2.2, lift=4),
+    "workshop": View("workshop", (-60.0, 0.0), "#fff6ea", 0.75, 1.15, zoom=2.0, lift=4),
+    "cafe": View("cafe", (84.0, -66.0), gain=1.1, zoom=2.1, lift=4, blur=8),
+    "snow": View("snow", (-30.0, 148.0), "#fffaf2", 1.35, zoom=2.1, lift=2),
+    "night city": View("night-city", (50.0, 110.0), gain=1.2, saturation=1.2, zoom=2.2, lift=3.5, blur=9),
+    "festive": View("festive", (168.0, -96.0), gain=1.2, saturation=1.1, zoom=2.2, lift=2, blur=9),
+    "pool": View("pond", (-28.0, 125.0), gain=1.1, saturation=1.1, zoom=2.0, lift=1.5, blur=6),
 }
 
 
 def panorama(name: str) -> Float32[np.ndarray, "row column 3"]:
     """Linear light (row, column, 3) of one panorama, RGB; its well-lit parts are about 0.45."""
-    if name in PAINTED:
-        return PAINTED[name]()
-    picture = read_picture(f"panoramas/{name}.hdr", flags=cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
-    light = np.ascontiguousarray(picture[..., ::-1], np.float32)
-    level = float(np.percentile(light[: int(len(light) * 0.9)].mean(2), 60))
-    return np.minimum(light * np.float32(0.45 / level), np.float32(_HIGHLIGHT))
+    stored = read_picture(f"panoramas/{name}.webp", flags=cv2.IMREAD_COLOR)
+    steps = (np.arange(256, dtype=np.float32) / np.float32(255)) ** 3 * np.float32(BRIGHTEST)
+    return np.ascontiguousarray(steps[stored[..., ::-1]])
 
 
 def photograph(

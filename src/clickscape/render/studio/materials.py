@@ -52,7 +52,7 @@ MATERIALS: dict[str, Material] = {
     "walnut": Material(partial(tiles.wood, light="#6b3d22", dark="#331a0d", planks=4), 0.07, 0.45, 0.25, 1.7),
     "sand": Material(partial(tiles.sand, color="#f0d29c"), 0, 1, 1.3, 1.9),
     "linen": Material(partial(tiles.linen, color="#e6dcc8", stripe="#6f86a8"), 0, 1, 0.8, 1.2),
-    "grass": Material(partial(tiles.grass, soil="#24451a", low="#3c8226", high="#a4cf4e"), 0, 1, 0.5, 1.1),
+    "grass": Material(partial(tiles.grass, soil="#1d2c14", low="#3d6a26", high="#9db65a"), 0, 1, 0.3, 1.5),
     "water": Material(partial(tiles.water, deep="#0f7fa6", bright="#8fe0ea"), 0.22, 0.15, 0.45, 1.7),
     "slate": Material(partial(tiles.slate, color="#4c5762", rust="#7a5a44"), 0.04, 0.6, 0.8, 1.6),
     "snow": Material(partial(tiles.snow, color="#eef3f9"), 0.02, 0.7, 0.9, 1.8),

@@ -15,6 +15,7 @@ from clickscape.render.color import Floats, hex_to_linear
 from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.scene import WALLED, Scene
 from clickscape.render.studio import backdrop, disk, gbuffer, geometry, lights, materials, props
+from clickscape.render.studio.focus import defocused
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import Camera
 from clickscape.render.studio.lookups import Mirror, contact_map, mirror_map, mirror_share, shadow_map, vignette
@@ -138,9 +139,10 @@ def build(
         key_light *= 1 - cover
         fill *= 1 - cover
     columns, rows, weights = shadow_map(buffer, light, ray)
+    key_light, fill = defocused(buffer, key_light.astype(np.float32), fill.astype(np.float32))
     return Stage(
-        key=key_light.astype(np.float32),
-        fill=fill.astype(np.float32),
+        key=key_light,
+        fill=fill,
         backdrop=picture,
         edges=buffer.edges,
         exposure=exposure,

@@ -154,20 +154,21 @@ def terrazzo(rng: np.random.Generator, *, base: str, chips: tuple[str, ...]) -> 
 
 
 def grass(rng: np.random.Generator, *, soil: str, low: str, high: str) -> Tile:
-    """Blades drawn from dark to light."""
+    """Blades drawn from dark to light, six times as long as wide apart: the ground is seen nearly along its level."""
+    clumps = noise(rng, slope=2.6)
     canvas = np.ascontiguousarray(_level(soil))
-    blades = 9000
+    blades = 7000
     place = rng.random((blades, 2)) * SIDE
-    length, lean = rng.uniform(9, 22, blades), rng.normal(size=blades) * 0.6 - np.pi / 2
-    light = np.clip(np.arange(blades) / blades * 0.75 + rng.normal(size=blades) * 0.12, 0, 1)[:, None]
-    colors = (hex_to_linear(low) * (1 - light) + hex_to_linear(high) * light) * (0.7 + 0.5 * rng.random((blades, 1)))
-    tips = place + np.stack([np.cos(lean), np.sin(lean)], 1) * length[:, None]
-    thickness = np.where(rng.random(blades) < 0.4, 2, 1)
-    for start, end, color, wide in zip(place, tips, colors, thickness, strict=True):
-        for down in (0, SIDE) if start[1] < 26 else (0,):
-            first = (int(start[0] * 8), int((start[1] + down) * 8))
-            last = (int(end[0] * 8), int((end[1] + down) * 8))
-            cv2.line(canvas, first, last, [float(value) for value in color], int(wide), cv2.LINE_AA, 3)
+    length = rng.uniform(30, 105, blades) * (1 + 0.2 * clumps[place[:, 1].astype(int), place[:, 0].astype(int)])
+    across = rng.normal(size=blades) * 9
+    light = np.clip(np.arange(blades) / blades * 0.7 + rng.normal(size=blades) * 0.16, 0, 1)[:, None]
+    colors = (hex_to_linear(low) * (1 - light) + hex_to_linear(high) * light) * (0.6 + 0.6 * rng.random((blades, 1)))
+    colors = np.where(rng.random((blades, 1)) < 0.05, hex_to_linear("#b7a867"), colors)  # a dry one here and there
+    for (x, y), tall, aside, color, wide in zip(place, length, across, colors, rng.integers(1, 4, blades), strict=True):
+        for down in (0, SIDE) if y < 2 * tall else (0,):
+            bend = np.array([[x, y + down], [x + 0.3 * aside, y + down - 0.6 * tall], [x + aside, y + down - tall]])
+            points = [(bend * 8).astype(np.int32)]
+            cv2.polylines(canvas, points, False, [float(value) for value in color], int(wide), cv2.LINE_AA, 3)
     return canvas, (cv2.GaussianBlur(canvas[..., 1], (0, 0), 1) * 2).astype(np.float32)
 
 

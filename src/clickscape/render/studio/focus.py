@@ -1,0 +1,38 @@
+"""Depth of field: the lens is focused on the product, so the set blurs before and behind it as the backdrop does.
+
+The set's light is blurred once per scene, before any product is known, by two strengths between which each pixel takes
+its own. The circle of confusion of a thin lens grows with |z| / (z + distance) (Potmesil and Chakravarty 1981).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from clickscape.render.studio.gbuffer import GBuffer
+
+_APERTURE = 9.0  # radius of the circle of confusion at an endless distance, pixels at 512
+_STEPS = (1.2, 4.0)  # sigmas of the blurs between which a pixel takes its own, pixels at 512
+_SIGMA = 0.5  # sigma of the Gaussian that stands for a disc of radius 1
+
+
+def defocused(
+    buffer: GBuffer, *layers: Float32[np.ndarray, "height width 3"]
+) -> list[Float32[np.ndarray, "height width 3"]]:
+    """Layers of light on the empty set as a lens focused on z = 0 sees them."""
+    height, width = buffer.part.shape
+    unit = buffer.camera.reference / 512
+    z = buffer.position[2]
+    away = np.maximum(z + np.float32(buffer.camera.distance), np.float32(0.5))
+    sigma = np.abs(z) / away * np.float32(_APERTURE * _SIGMA)
+    first = np.minimum(sigma / np.float32(_STEPS[0]), 1)[..., None]
+    second = np.clip((sigma - _STEPS[0]) / np.float32(_STEPS[1] - _STEPS[0]), 0, 1)[..., None]
+    made = []
+    for light in layers:
+        soft = cv2.GaussianBlur(light, (0, 0), _STEPS[0] * unit, borderType=cv2.BORDER_REFLECT)
+        small = cv2.resize(light, (max(8, width // 2), max(8, height // 2)), interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(small, (0, 0), _STEPS[1] * unit / 2, borderType=cv2.BORDER_REFLECT)
+        soft += (cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR) - soft) * second
+        made.append(np.asarray(light + (soft - light) * first, np.float32))
+    return made

@@ -47,6 +47,18 @@ def _whole_report(*, title: str = "Night cream") -> reports.Report:
         simulated=True,
         world="harmony",
         created=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+        next_steps=reports.NextSteps(
+            advice=(
+                reports.Advice(
+                    department=title,
+                    earns=(reports.ElementEffect(slot="setting", element=title, effect=around(0.18)),),
+                    costs=(reports.ElementEffect(slot="light", element="neon", effect=around(-0.12)),),
+                    product=title,
+                    ad=ads[1],
+                ),
+            ),
+            unknown=(title,),
+        ),
         gallery=reports.Gallery(
             items=(
                 reports.GalleryItem(

@@ -88,7 +88,7 @@ def test_every_figure_and_table_says_that_clicks_are_simulated(workspace: Path, 
 def test_pictures_have_alternative_texts_and_tables_have_headers(workspace: Path, whole_report: Whole) -> None:
     text = reports.render(whole_report(), workspace=workspace)
     page = Page(text)
-    assert len(page.named("img")) == 3
+    assert len(page.named("img")) == 4
     assert all(
         image["alt"] and (image["src"] or "").startswith("data:image/webp;base64,") for image in page.named("img")
     )
@@ -101,6 +101,15 @@ def test_pictures_have_alternative_texts_and_tables_have_headers(workspace: Path
         assert 'scope="col"' in table
 
 
+def test_the_page_speaks_to_a_marketer(workspace: Path, whole_report: Whole) -> None:
+    """Words of the laboratory stay in the documentation."""
+    page = reports.render(whole_report(), workspace=workspace)
+    text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
+    assert not re.findall(r"\bnats?\b|\boracle\b|\bparse rate\b", text, re.IGNORECASE)
+    assert "Show setting: Night cream (+18%, +15 to +21%)" in re.sub(r"\s+", " ", text)
+    assert "Leave out light: neon" in re.sub(r"\s+", " ", text)
+
+
 def test_same_report_same_bytes_also_after_a_round_trip(workspace: Path, tmp_path: Path, whole_report: Whole) -> None:
     report = whole_report(title=HOSTILE)
     reports.save(report, tmp_path / "runs" / "report.json")
@@ -111,13 +120,19 @@ def test_same_report_same_bytes_also_after_a_round_trip(workspace: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["gallery", "accuracy", "learning", "comparison", "clicks", "timing", "provenance", "notes"]
+    "name", ["next_steps", "gallery", "accuracy", "learning", "comparison", "clicks", "timing", "provenance", "notes"]
 )
 def test_a_missing_part_is_left_out(name: str, workspace: Path, whole_report: Whole) -> None:
     empty: object = () if name in {"learning", "timing", "notes"} else None
     report = whole_report()
     text = reports.render(report.model_copy(update={name: empty}), workspace=workspace)
-    anchors = {"accuracy": "reward", "timing": "making", "provenance": "making", "notes": "limits"}
+    anchors = {
+        "next_steps": "next",
+        "accuracy": "reward",
+        "timing": "making",
+        "provenance": "making",
+        "notes": "limits",
+    }
     kept = name in {"timing", "provenance", "notes"}  # they share a section with others
     anchor = anchors.get(name, name)
     assert (f'id="{anchor}"' in text) == kept

@@ -28,6 +28,7 @@ def render(report: Report, *, workspace: Path = Path()) -> str:
     """The page, with the pictures of `workspace` embedded. WorkspaceError for a picture that cannot be read."""
     items = report.gallery.items if report.gallery else ()
     ads = [path for item in items for path in (item.before.image, item.after.image)]
+    ads += [one.ad.image for one in report.next_steps.advice] if report.next_steps else []
     cutouts = [item.cutout for item in items if item.cutout]
     pictures = {path: data_uri(path, folder=workspace, side=AD_SIDE) for path in ads}
     pictures |= {path: data_uri(path, folder=workspace, side=CUTOUT_SIDE) for path in cutouts}
@@ -35,7 +36,7 @@ def render(report: Report, *, workspace: Path = Path()) -> str:
 
 
 def compose(report: Report, *, pictures: Mapping[str, str]) -> str:
-    """The page from values alone; `pictures` maps each path of the gallery to a data: URI."""
+    """The page from values alone; `pictures` maps each path of a picture to a data: URI."""
     if strange := [path for path, uri in pictures.items() if not uri.startswith("data:image/")]:
         raise ValueError(f"a report embeds its pictures as data:image/ URIs; {strange[0]!r} is none")
     style = (_FOLDER / "style.css").read_text(encoding="utf-8")

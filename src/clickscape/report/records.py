@@ -27,7 +27,7 @@ ROLE_NAMES: Mapping[str, str] = {
     "preference_only": "preference only",
     "product_centric": "product-centric",
     "search": "search",
-    "oracle": "oracle",
+    "oracle": "best possible",
 }
 
 Setting = str | int | float | bool | None
@@ -72,6 +72,31 @@ class Gallery(_Record):
     selection: str
     before: str = "Before"
     after: str = "After"
+
+
+class ElementEffect(_Record):
+    """What an element of a scene does to CTR against the average of its slot; effect: 0.18 = +18 %."""
+
+    slot: str
+    element: str
+    effect: Measured
+
+
+class Advice(_Record):
+    """What to show a department's shoppers and what to leave out, as the clicks say, and an ad that shows it."""
+
+    department: str
+    earns: tuple[ElementEffect, ...] = Field(min_length=1)
+    costs: tuple[ElementEffect, ...] = ()
+    product: str
+    ad: Ad
+
+
+class NextSteps(_Record):
+    """Advice by department, and the departments whose clicks tell nothing yet."""
+
+    advice: tuple[Advice, ...]
+    unknown: tuple[str, ...] = ()
 
 
 class AccuracyRow(_Record):
@@ -224,6 +249,7 @@ class Report(_Record):
     simulated: bool
     world: str | None = None
     created: datetime | None = None
+    next_steps: NextSteps | None = None
     gallery: Gallery | None = None
     accuracy: RewardAccuracy | None = None
     learning: tuple[LearningCurve, ...] = ()

@@ -67,7 +67,7 @@ def accuracy_chart(accuracy: RewardAccuracy) -> Chart:
     entries += [(f"… {part.name}{_ceiling_of(part)}", part.accuracy, "model open") for part in accuracy.parts]
     entries += [(row.name, row.accuracy, "baseline") for row in accuracy.baselines]
     if accuracy.ceiling:
-        entries.append(("noise ceiling: an oracle on the same pairs", accuracy.ceiling, "oracle"))
+        entries.append(("noise ceiling: the best that anyone could do on these pairs", accuracy.ceiling, "oracle"))
     marks = [Mark(0.5, "chance", "coin toss")]
     if accuracy.ceiling:
         marks.append(Mark(accuracy.ceiling.value, "ceiling", "ceiling"))
@@ -97,7 +97,7 @@ def comparison_charts(comparison: Comparison) -> list[Chart]:
     """Uplift and matching share, one chart each; a measure that no row has gives no chart."""
     charts = []
     tested = words.held_out(comparison.products, comparison.objects)
-    uplift = [(row.name, row.true_uplift, row.role) for row in comparison.rows if row.true_uplift]
+    uplift = [(words.shown(row), row.true_uplift, row.role) for row in comparison.rows if row.true_uplift]
     if uplift:
         scale = Scale.around([end for _, one, _ in uplift for end in (one.low, one.high)], include=(0.0,))
         charts.append(_chart(
@@ -105,7 +105,7 @@ def comparison_charts(comparison: Comparison) -> list[Chart]:
             note=f"{tested}; bars are {words.level(one for _, one, _ in uplift)} intervals.",
             subject="Ads from", measure="Uplift", scale=scale, marks=[Mark(0.0, "zero", "pre-trained")], signed=True,
         ))  # fmt: skip
-    share = [(row.name, row.matching_share, row.role) for row in comparison.rows if row.matching_share]
+    share = [(words.shown(row), row.matching_share, row.role) for row in comparison.rows if row.matching_share]
     if share:
         before = comparison.row("pretrained")
         marks = [Mark(before.matching_share.value, "zero", "pre-trained")] if before and before.matching_share else []
@@ -169,14 +169,14 @@ def comparison_table(comparison: Comparison) -> Table:
         "True CTR uplift": (lambda row: row.true_uplift, lambda one: _share_cell(one, signed=True)),
         "Win rate": (lambda row: row.win_rate, _share_cell),
         "Matching share": (lambda row: row.matching_share, _share_cell),
-        "Parse rate": (lambda row: row.parse_rate, _share_cell),
+        "Drawn as written": (lambda row: row.parse_rate, _share_cell),
         "Distinct scenes": (lambda row: row.distinct_scenes, _count_cell),
     }
     known = {name: both for name, both in columns.items() if any(both[0](row) for row in comparison.rows)}
     rows = []
     for row in comparison.rows:
         estimates = [(take(row), write) for take, write in known.values()]
-        rows.append((row.name, row.role, tuple(write(one) if one else None for one, write in estimates)))
+        rows.append((words.shown(row), row.role, tuple(write(one) if one else None for one, write in estimates)))
     levels = words.level(take(row) for row in comparison.rows for take, _ in known.values())
     return Table(tuple(known), tuple(rows), levels)
 
@@ -196,8 +196,8 @@ def learning_panels(learning: Sequence[LearningCurve]) -> list[Panel]:
                      lambda result: result.true_uplift, lambda tick: words.percent(tick, signed=True), zero=True),
         _round_panel("Reward, per round", "mean score of the reward model; bars are {level} intervals", learning,
                      lambda result: result.reward, _plain, zero=False),
-        _step_panel("Loss", "nats per pair", learning, lambda step: step.loss, zero=False),
-        _step_panel("Margin", "Δ(y+|x) − Δ(y−|x), nats", learning, lambda step: step.margin, zero=True),
+        _step_panel("Loss", "per pair", learning, lambda step: step.loss, zero=False),
+        _step_panel("Margin", "Δ(y+|x) − Δ(y−|x)", learning, lambda step: step.margin, zero=True),
     ]  # fmt: skip
     panels += [_delta_panel(curve) for curve in learning]
     return [one for one in panels if one is not None]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clickscape.report.records import Comparison, Report, RewardAccuracy
+from clickscape.report.records import Comparison, ComparisonRow, ElementEffect, Report, RewardAccuracy
 from clickscape.types import Estimate
 
 MINUS = "\N{MINUS SIGN}"
@@ -44,6 +44,19 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def shown(row: ComparisonRow) -> str:
+    """The name of a row of the comparison as people read it."""
+    return "best possible (knows every true CTR)" if row.role == "oracle" else row.name
+
+
+def listed(effects: Sequence[ElementEffect]) -> str:
+    """As in "setting: bathroom (+18%, +7 to +31%), light: soft (+6%, +1 to +11%)"."""
+    return ", ".join(
+        f"{one.slot}: {one.element} ({percent(one.effect.value, signed=True)}, {interval(one.effect, signed=True)})"
+        for one in effects
+    )
 
 
 def held_out(products: int, objects: int | None) -> str:

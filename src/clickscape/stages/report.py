@@ -10,12 +10,28 @@ from pydantic import BaseModel
 
 from clickscape import render
 from clickscape import report as report_room
-from clickscape.errors import WorkspaceError
+from clickscape.errors import LogError, WorkspaceError
 from clickscape.json_files import read_json
+from clickscape.render.scene import slots_of
 from clickscape.report import results
-from clickscape.report.records import Ad, Gallery, GalleryItem, LearningCurve, Provenance, Report, StageTiming
+from clickscape.report.records import (
+    Ad,
+    Advice,
+    ElementEffect,
+    Gallery,
+    GalleryItem,
+    LearningCurve,
+    NextSteps,
+    Provenance,
+    Report,
+    StageTiming,
+)
+from clickscape.reward.explain.advice import advise
+from clickscape.reward.explain.elements import Credit, credit
 from clickscape.simulator import traffic
 from clickscape.stages import compare, split
+from clickscape.stages.clicks import read_estimates
+from clickscape.types import Estimate
 from clickscape.workspace import Manifest, Workspace, atomic_file, read_metrics, write_text
 
 PAGE = "report.html"
@@ -46,6 +62,7 @@ def report(workspace: Workspace) -> Path:
         simulated=simulated,
         world=measured["simulate"]["world"] if simulated else None,
         created=max((one.ended for one in made.values() if one.ended), default=None),
+        next_steps=_next_steps(workspace) if "clicks" in made else None,
         gallery=_gallery(workspace, folders["compare"]) if "compare" in made else None,
         accuracy=results.reward_accuracy(measured["reward"]) if "reward" in made else None,
         learning=_curves(folders["variants"]) if "variants" in made else (),
@@ -60,6 +77,42 @@ def report(workspace: Workspace) -> Path:
         report_room.save(page, workspace.path / RECORD)
         write_text(workspace.path / PAGE, html)
     return workspace.path / PAGE
+
+
+def _next_steps(workspace: Workspace) -> NextSteps | None:
+    """What the clicks advise; None where they compare no two scenes of a product."""
+    creatives = {one.creative_id: one for one in workspace.creatives()}
+    products = {one.product_id: one for one in workspace.products()}
+    scenes = {name: slots for name, one in creatives.items() if (slots := slots_of(one)) is not None}
+    departments = {name: product.department for name, product in products.items()}
+    try:
+        found = credit(read_estimates(workspace), scenes=scenes, departments=departments)
+    except LogError:
+        return None
+    of_creative = {name: departments.get(one.product_id, "") for name, one in creatives.items()}
+    advice, unknown = advise(found, scenes=scenes, departments=of_creative)
+    return NextSteps(
+        advice=tuple(
+            Advice(
+                department=one.department,
+                earns=tuple(map(_effect, one.earns)),
+                costs=tuple(map(_effect, one.costs)),
+                product=products[creatives[one.creative_id].product_id].title,
+                ad=Ad(
+                    image=Path(creatives[one.creative_id].image).relative_to(workspace.path).as_posix(),
+                    description=creatives[one.creative_id].description,
+                ),
+            )
+            for one in advice
+        ),
+        unknown=tuple(unknown),
+    )
+
+
+def _effect(one: Credit) -> ElementEffect:
+    percent = one.percent
+    share = Estimate(percent.value / 100, percent.low / 100, percent.high / 100, percent.level)
+    return ElementEffect(slot=one.slot, element=one.element, effect=share)
 
 
 def _curves(folder: Path) -> tuple[LearningCurve, ...]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
     from clickscape.render.scene import Scene
+    from clickscape.render.staging import Staging
 
 DigitalSource = Literal["compositeSynthetic", "trainedAlgorithmicMedia"]
 """IPTC DigitalSourceType: elements put together, some of them synthetic; or made by a trained model."""
@@ -71,7 +72,8 @@ class Rendering:
 
     `scene`: None for a renderer that takes the words as they are. `parsed`: whether the picture shows what the
     description says. `unknown`: words that the renderer ignored. `product`: the placed cut-out (height, width, 4), sRGB
-    and straight alpha, as it went on top of the picture.
+    and straight alpha, as it went on top of the picture. `staging`: how the product is shown, None where the renderer
+    decided nothing.
     """
 
     image: npt.NDArray[np.uint8]
@@ -79,6 +81,7 @@ class Rendering:
     unknown: tuple[str, ...]
     product: npt.NDArray[np.uint8]
     parsed: bool = True
+    staging: Staging | None = None
 
     @property
     def slots(self) -> dict[str, str | None] | None:

@@ -7,7 +7,6 @@ turned round at the end, so one stage serves both.
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,19 +23,22 @@ from clickscape.render.language.parse import parse
 from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.physical_size import physical_size as physical_size_of
 from clickscape.render.renderer import NO_MARGINS, Box, DigitalSource, Margins, Rendering, check_size
-from clickscape.render.scene import Scene
+from clickscape.render.scene import WALLED, Scene
+from clickscape.render.silhouette import silhouette
+from clickscape.render.staging import STANDING, Staging
+from clickscape.render.staging import staging as staging_of
 from clickscape.render.studio import product as products
 from clickscape.render.studio import stage as stages
 from clickscape.render.studio.geometry import Camera
+from clickscape.render.studio.layout import lay_out
 from clickscape.render.studio.palette import answer
 from clickscape.render.studio.product import Placed
 from clickscape.render.studio.props import PropLayer
-from clickscape.render.studio.stage import Fit, Stage, Variation
+from clickscape.render.studio.stage import Stage, Variation
 from clickscape.types import Product
 
 CACHE_BYTES = 2**30  # a quarter of it holds a finished scene of 1536 px and its product
 _SHIFT = 0.022  # share of the width by which the product may stand off the center
-_HALF_STEP = 0.12  # world units: products as wide as each other to so much share their set
 _GRAIN = 1.2  # standard deviation, display levels
 
 
@@ -87,7 +89,13 @@ class StudioRenderer:
 
         cutout = open_cutout(product.image)
         return self.compose(
-            cutout, scene, size=size, seed=seed, margins=margins, physical_size=physical_size_of(product)
+            cutout,
+            scene,
+            size=size,
+            seed=seed,
+            margins=margins,
+            physical_size=physical_size_of(product),
+            staging=staging_of(product, self.parts.get(("outline", _name(cutout)), lambda: silhouette(cutout)), scene),
         )
 
     def compose(
@@ -99,36 +107,47 @@ class StudioRenderer:
         seed: int,
         margins: Margins = NO_MARGINS,
         physical_size: PhysicalSize = "usual",
+        staging: Staging = STANDING,
     ) -> Rendering:
         """Draw `scene` around a cut-out (height, width, 4), sRGB + straight alpha; `size` is (width, height).
 
         The product keeps the `margins` free; what surrounds it fills the whole picture. `physical_size`: how large
-        it is in the world, which `render` finds out from its words.
+        it is in the world, `staging`: how it is shown; `render` finds both out from its words and its outline.
         """
         _check(cutout, size)
         variation, rng = vary(scene, seed)
-        offset = _SHIFT * variation.shift
-        name = (zlib.crc32(np.ascontiguousarray(cutout).data), cutout.shape)
+        name = _name(cutout)
         bounds = self.parts.get(("bounds", name), lambda: products.bounds(cutout))
-        shape = (bounds.height, bounds.width)
-        box = products.placement_box(shape, size=size, offset=offset, margins=margins, physical_size=physical_size)
-        camera = Camera(*size, *stages.CAMERAS[variation.camera], lowest=products.lowest_foot(margins))
-        placed = self.finished.get(
-            ("placed", name, box, size, variation.mirrored, camera.lowest),
-            lambda: _place(cutout, box, camera, mirrored=variation.mirrored),
+        place = lay_out(
+            (bounds.height, bounds.width),
+            staging,
+            size=size,
+            view=stages.CAMERAS[variation.camera],
+            offset=_SHIFT * variation.shift,
+            walled=scene.setting in WALLED,
+            margins=margins,
+            physical_size=physical_size,
         )
-        half = box.width / 2 / camera.pixels_per_unit
-        fit = Fit(_HALF_STEP * max(3, math.ceil(half / _HALF_STEP - 1e-6)), physical_size)
+        box, camera, fit = place.box, place.camera, place.fit
+        foot = staging.seen == "front" and not fit.hangs
+        placed = self.finished.get(
+            ("placed", name, box, size, variation.mirrored, camera.lowest, foot),
+            lambda: _place(cutout, box, camera, mirrored=variation.mirrored, foot=foot),
+        )
+        on_floor = staging.on_floor or staging.pose in ("hangs", "leans")
+        drawn = replace(scene, stand="floor") if on_floor else scene
         still = replace(variation, mirrored=False, shift=0)  # what of a variation changes the stage
         stage = self.finished.get(
-            ("stage", scene, still, camera, fit),
-            lambda: stages.build(scene, still, camera=camera, fit=fit, cache=self.parts, kept=self.kept),
+            ("stage", drawn, still, camera, fit),
+            lambda: stages.build(drawn, still, camera=camera, fit=fit, cache=self.parts, kept=self.kept),
         )
         picture = draw(stage, placed, grain=_grain(size, rng))
         canvas = placed.canvas
         if variation.mirrored:
             picture, canvas = picture[:, ::-1], canvas[:, ::-1]
-        return Rendering(image=np.ascontiguousarray(picture), scene=scene, unknown=(), product=canvas.copy())
+        return Rendering(
+            image=np.ascontiguousarray(picture), scene=scene, unknown=(), product=canvas.copy(), staging=staging
+        )
 
 
 def vary(scene: Scene, seed: int) -> tuple[Variation, np.random.Generator]:
@@ -185,11 +204,15 @@ def _check(cutout: Bytes, size: tuple[int, int]) -> None:
     check_size(size)
 
 
-def _place(cutout: Bytes, box: Box, camera: Camera, *, mirrored: bool) -> Placed:
+def _name(cutout: Bytes) -> tuple[int, tuple[int, ...]]:
+    return zlib.crc32(np.ascontiguousarray(cutout).data), cutout.shape
+
+
+def _place(cutout: Bytes, box: Box, camera: Camera, *, mirrored: bool, foot: bool) -> Placed:
     piece = products.scaled(cutout, box)
     if mirrored:
         piece, box = piece[:, ::-1], Box(camera.width - box.left - box.width, box.top, box.width, box.height)
-    return products.place(piece, box, camera)
+    return products.place(piece, box, camera, foot=foot)
 
 
 @lru_cache(maxsize=8)

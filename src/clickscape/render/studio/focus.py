@@ -1,7 +1,7 @@
 """Depth of field: the lens is focused on the product, so the set blurs before and behind it as the backdrop does.
 
 The set's light is blurred once per scene, before any product is known, by two strengths between which each pixel takes
-its own. The circle of confusion of a thin lens grows with |z| / (z + distance) (Potmesil and Chakravarty 1981).
+its own. The circle of confusion of a thin lens grows with |z − focus| / (z + distance) (Potmesil and Chakravarty 1981).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _SIGMA = 0.5  # sigma of the Gaussian that stands for a disc of radius 1
 
 
 def defocused(
-    buffer: GBuffer, *layers: Float32[np.ndarray, "height width 3"]
+    buffer: GBuffer, *layers: Float32[np.ndarray, "height width 3"], focus: float = 0.0
 ) -> list[Float32[np.ndarray, "height width 3"]]:
-    """Layers of light on the empty set as a lens focused on z = 0 sees them."""
+    """Layers of light on the empty set as a lens focused on z = `focus` sees them."""
     height, width = buffer.part.shape
     unit = buffer.camera.reference / 512
     z = buffer.position[2]
     away = np.maximum(z + np.float32(buffer.camera.distance), np.float32(0.5))
-    sigma = np.abs(z) / away * np.float32(_APERTURE * _SIGMA)
+    sigma = np.abs(z - np.float32(focus)) / away * np.float32(_APERTURE * _SIGMA)
     first = np.minimum(sigma / np.float32(_STEPS[0]), 1)[..., None]
     second = np.clip((sigma - _STEPS[0]) / np.float32(_STEPS[1] - _STEPS[0]), 0, 1)[..., None]
     made = []

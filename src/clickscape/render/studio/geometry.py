@@ -62,7 +62,8 @@ class Camera:
 
     It stands 6.2 units away, and `eye_height` above the product's foot. For banners and skyscrapers it steps back and
     takes a longer `lens`, which would otherwise see half of the room, bent. `lowest`: share of the height below which
-    the product's foot may not come.
+    the product's foot may not come. `above`: it hangs over the product instead and looks straight down, the picture's
+    upper border away from it; the origin falls on `middle`, a share of the height.
     """
 
     width: int
@@ -70,6 +71,8 @@ class Camera:
     eye_height: float = 1.05
     yaw: float = 0.0
     lowest: float = 1.0
+    above: bool = False
+    middle: float = 0.5
 
     DISTANCE = 6.2
     FIELD = 24.0  # degrees that `reference` pixels span from there
@@ -96,7 +99,7 @@ class Camera:
 
     @property
     def distance(self) -> float:
-        """World units along z from the eye to the product."""
+        """World units along z from the eye to the product, along y where it looks down."""
         return self.DISTANCE * self.lens
 
     @property
@@ -116,13 +119,15 @@ class Camera:
 
     @property
     def pitch(self) -> float:
+        if self.above:
+            return -np.pi / 2
         down = np.arctan2(-self.eye_level, self.distance)
         return float(down + np.arctan((self.base_row - self.height / 2) / self.focal))
 
     @property
     def pixels_per_unit(self) -> float:
         """Picture pixels per world unit at the product."""
-        return self.focal / float(np.hypot(self.distance, self.eye_level))
+        return self.focal / (self.distance if self.above else float(np.hypot(self.distance, self.eye_level)))
 
     def rays(
         self, columns: Float32[np.ndarray, " pixel"], rows: Float32[np.ndarray, " pixel"]
@@ -137,12 +142,15 @@ class Camera:
 
     @property
     def eye(self) -> Floats:
+        if self.above:  # over the product, and as far behind the origin as brings that to `middle`
+            return np.array([0.0, self.distance, (self.middle - 0.5) * self.height / self.pixels_per_unit], np.float32)
         return np.array([0.0, self.eye_level, -self.distance], np.float32)
 
     def project(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
         """World points → picture columns and rows; points behind the camera land far outside."""
         cosine, sine = np.float32(np.cos(self.pitch)), np.float32(np.sin(self.pitch))
-        above, away = y - np.float32(self.eye_level), z + np.float32(self.distance)
+        _, eye_y, eye_z = self.eye
+        above, away = y - eye_y, z - eye_z
         depth = np.maximum(above * sine + away * cosine, np.float32(1e-3))
         focal = np.float32(self.focal)
         columns = x * focal / depth + np.float32(self.width / 2)

@@ -15,6 +15,7 @@ from jaxtyping import Float32
 
 from clickscape.render.color import Floats, hex_to_linear
 from clickscape.render.studio.gbuffer import GBuffer
+from clickscape.render.studio.geometry import WALL
 
 Pattern = Literal["spot", "window", "leaves", "blinds"]
 _HIGH = (-0.45, 0.84, -0.42)
@@ -192,14 +193,20 @@ def rim_light(
     return np.asarray(facing * pool * np.float32(light.rim_power), np.float32)
 
 
-def exposure(light: Light, key: Floats, ambient: Floats, buffer: GBuffer) -> float:
-    """Factor that brings a white card, where the set is well lit, to `light.white`."""
+def exposure(light: Light, key: Floats, ambient: Floats, buffer: GBuffer, *, on_wall: bool = False) -> float:
+    """Factor that brings a white card, where the set is well lit, to `light.white`.
+
+    `on_wall`: nearer to that of a card on the wall, before which the product hangs.
+    """
     weights = np.array([0.2126, 0.7152, 0.0722], np.float32)
     key_weight = float(hex_to_linear(light.key) @ weights) * light.power
     fill_weight = float(hex_to_linear(light.ambient) @ weights) * light.fill
     stride = max(1, key.shape[0] // 48)
     lit = (key * np.float32(key_weight) + ambient * np.float32(fill_weight))[::stride, ::stride]
     x, _, z = buffer.position[:, ::stride, ::stride]
-    near = (buffer.part[::stride, ::stride] > 0) & (z < 3.0) & (np.abs(x) < 1.5)  # the same in pictures of any shape
+    part = buffer.part[::stride, ::stride]
+    near = (part > 0) & (z < 3.0) & (np.abs(x) < 1.5)  # the same in pictures of any shape
     level = float(np.percentile(lit[near], 72)) if near.any() else 1.0
+    if on_wall and (wall := near & (part == WALL)).any():
+        level = level**0.3 * float(np.percentile(lit[wall], 72)) ** 0.7
     return float(np.clip(light.white / max(level, 1e-3), 0.2, 3.0))

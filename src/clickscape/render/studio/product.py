@@ -108,16 +108,20 @@ def on_canvas(piece: Bytes, box: Box, size: tuple[int, int]) -> UInt8[np.ndarray
     return canvas
 
 
-def place(piece: Bytes, box: Box, camera: Camera) -> Placed:
-    """Put a scaled cut-out into an empty picture and derive the maps that shade the set around it."""
+def place(piece: Bytes, box: Box, camera: Camera, *, foot: bool = True) -> Placed:
+    """Put a scaled cut-out into an empty picture and derive the maps that shade the set around it.
+
+    `foot`: it stands, and darkens the ground below its lowest pixels; else what it lies on or hangs before, all around.
+    """
     canvas = on_canvas(piece, box, (camera.width, camera.height))
     alpha = canvas[..., 3].astype(np.float32) * np.float32(1 / 255)
     stride = map_stride(camera.height)
     unit = camera.reference / 512 / stride
+    shadows = _blurs(_shrunk(alpha, stride), unit)
     return Placed(
         canvas=canvas,
-        shadows=_blurs(_shrunk(alpha, stride), unit),
-        contact=_contact(alpha, camera),
+        shadows=shadows,
+        contact=_contact(alpha, camera) if foot else np.einsum("hwc,c->hw", shadows, _HALO),
         mirror=_shrunk(np.dstack([linear_of_byte()[canvas[..., :3]] * alpha[..., None], alpha]), stride),
     )
 
@@ -164,6 +168,8 @@ def _blurs(alpha: Floats, unit: float) -> Floats:
         layers.append(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR) if shrink > 1 else small)
     return np.asarray(cv2.merge(layers), np.float32)
 
+
+_HALO = np.array([0.35, 0.55, 0.50, 0.0], np.float32)  # weights of the shadows' blurs around what lies or hangs
 
 _CONTACT_LAYERS = ((0.008, 0.010, 0.90), (0.030, 0.045, 0.75), (0.085, 0.180, 0.75))
 """Blur and reach of the gap under a column, both as share of the picture's reference side, and weight."""

@@ -12,17 +12,25 @@ import numpy as np
 
 from clickscape.compute.cache import ByteCache
 from clickscape.render.color import Floats, hex_to_linear
-from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.scene import WALLED, Scene
 from clickscape.render.studio import backdrop, disk, gbuffer, geometry, lights, materials, props
 from clickscape.render.studio.focus import defocused
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import Camera
-from clickscape.render.studio.lookups import Mirror, contact_map, mirror_map, mirror_share, shadow_map, vignette
+from clickscape.render.studio.layout import Fit
+from clickscape.render.studio.lookups import (
+    Mirror,
+    contact_map,
+    mirror_map,
+    mirror_share,
+    plane_of,
+    shadow_map,
+    vignette,
+)
 from clickscape.render.studio.palette import PALETTE_COLORS
 from clickscape.render.studio.product import map_stride
 from clickscape.render.studio.props import PropLayer
-from clickscape.render.studio.stand import Stand, spread_of, stand_for
+from clickscape.render.studio.stand import Stand, Tray, spread_of, stand_for, tray_for
 
 CAMERAS = ((1.05, 0.0), (0.86, -0.09), (1.26, 0.11))  # eye height, yaw in radians
 _WALL_MATERIAL = {"studio": "paint", "bathroom": "ceramic", "loft": "concrete"}
@@ -30,6 +38,8 @@ _GROUND = {"kitchen": "oak", "living room": "oak", "terrace": "pavement", "fores
            "beach": "sand", "desert": "red sand", "city": "pavement", "workshop": "concrete",
            "cafe": "walnut", "snow": "snow", "night city": "asphalt", "festive": "walnut", "pool": "water"}  # fmt: skip
 _PALE = "#e9e4dc"
+_POOL = 0.5  # world units by which the key's pool lies above the middle of what is seen from above
+_OPEN, _OPEN_EDGE = 0.34, 4.5  # world units around a product that no pattern of light reaches, and how sharp they end
 _LOOKED_UP = 30_000  # points in one look-up: OpenCV's maps have fewer than 32,767 rows
 
 
@@ -44,14 +54,6 @@ class Variation:
     layout: int = 0
     jitter: int = 0
     shift: int = 0  # −1, 0, 1: the product's offset from the center
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """What of a product its set is built to: world units that it reaches left and right, in steps, and its size."""
-
-    half: float
-    physical_size: PhysicalSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,18 @@ def build(
 
     `kept`: folder in which sets outlive the process.
     """
-    walled = scene.setting in WALLED
-    stand = stand_for(scene.stand, half=fit.half, physical_size=fit.physical_size)
+    walled = scene.setting in WALLED and not camera.above
+    stand: Stand | Tray
+    if camera.above:
+        stand = tray_for(scene.stand, half=fit.half, tall=fit.tall)
+    else:
+        stand = stand_for(scene.stand, half=fit.half, physical_size=fit.physical_size)
     where = (stand, walled, camera)
     buffer = cache.get(("buffer", *where), partial(_buffer, stand, camera, walled=walled, kept=kept))
     light = lights.LIGHTS[scene.light]
     ray = lights.toward(light)
+    if camera.above:  # what is behind the camera of a standing product is below that of a lying one
+        ray = ray * np.array([1, 1, -1], np.float32)
     key_color = hex_to_linear(light.key) * np.float32(light.power)
     fill_color = hex_to_linear(light.ambient) * np.float32(light.fill)
 
@@ -98,21 +106,22 @@ def build(
         ("visible", light.direction, light.softness, *where),
         lambda: gbuffer.key_visibility(buffer, ray, softness=light.softness),
     )
-    x, y, _ = buffer.position
-    visible = visible * lights.key_falloff(light, x, y)
+    x, y, z = buffer.position
+    visible = visible * lights.key_falloff(light, x, z + np.float32(_POOL) if camera.above else y)
     tile = None
     if light.pattern is not None:
         tile = cache.get(
             ("pattern", light.pattern, variation.pattern), lambda: lights.pattern_tile(light, variation.pattern)
         )
-        visible *= _patterned(light, tile, buffer)
+        passed = _patterned(light, tile, buffer)
+        visible *= passed if fit.gap is None else np.maximum(passed, _open_light(camera, fit))
     facing = np.maximum(normal[0] * ray[0] + normal[1] * ray[1] + normal[2] * ray[2], 0)
     key = facing * visible
     ambient = buffer.ambient
-    exposure = lights.exposure(light, key, ambient, buffer)
+    exposure = lights.exposure(light, key, ambient, buffer, on_wall=walled and fit.hangs)
 
     layer = None
-    if scene.props:
+    if scene.props and isinstance(stand, Stand):
         layer = _props(scene, variation, buffer, stand, fit, key_color, fill_color, ray, cache)
         key = key * layer.shade
         ambient = ambient * (np.float32(0.35) + np.float32(0.65) * layer.shade)
@@ -126,20 +135,22 @@ def build(
     sheen = _sheen(buffer, normal, ray, gloss, rough) * visible
     key_light = (albedo * key[..., None] + sheen[..., None]) * key_color
 
-    picture, cover = (None, None) if walled else _backdrop(scene, variation, light, tile, buffer, cache)
+    picture, cover = (None, None) if walled or camera.above else _backdrop(scene, variation, light, tile, buffer, cache)
     mirror = None
     if gloss.any():
         around = _surrounding(picture, albedo, buffer, key_color, fill_color, exposure)
         share = mirror_share(buffer, gloss)[..., None]
         key_light *= 1 - share
         fill = fill * (1 - share) + around * (share * ambient[..., None])
-        mirror = mirror_map(buffer, normal, gloss, rough)
+        mirror = None if camera.above else mirror_map(buffer, normal, gloss, rough, plane=plane_of(fit))
     if picture is not None and cover is not None:
         picture *= cover
         key_light *= 1 - cover
         fill *= 1 - cover
-    columns, rows, weights = shadow_map(buffer, light, ray)
-    key_light, fill = defocused(buffer, key_light.astype(np.float32), fill.astype(np.float32))
+    columns, rows, weights = shadow_map(buffer, light, ray, fit)
+    key_light, fill = key_light.astype(np.float32), fill.astype(np.float32)
+    if not camera.above:  # from above all is as far away as the product
+        key_light, fill = defocused(buffer, key_light, fill, focus=plane_of(fit))
     return Stage(
         key=key_light,
         fill=fill,
@@ -150,13 +161,13 @@ def build(
         shadow_columns=columns,
         shadow_rows=rows,
         shadow_weights=weights,
-        **contact_map(buffer),
+        **contact_map(buffer, fit),
         mirror=mirror,
         props=layer,
     )
 
 
-def _buffer(stand: Stand, camera: Camera, *, walled: bool, kept: Path | None) -> GBuffer:
+def _buffer(stand: Stand | Tray, camera: Camera, *, walled: bool, kept: Path | None) -> GBuffer:
     def make() -> disk.Arrays:
         return gbuffer.to_arrays(gbuffer.build(stand, camera, walled=walled))
 
@@ -242,11 +253,25 @@ def _patterned(light: lights.Light, tile: Floats | None, buffer: GBuffer) -> Flo
     passed = _full(passed, buffer)
     around = np.ones((2 * stride + 1, 2 * stride + 1), np.uint8)
     border = cv2.dilate(buffer.face, around) != cv2.erode(buffer.face, around)
+    if not border.any():
+        return passed
     # enlarging mixes the light of two faces, which draws dots along the outline of the nearer one
     points = buffer.position[:, border]
     parts = np.array_split(points, max(1, math.ceil(points.shape[1] / _LOOKED_UP)), axis=1)
     passed[border] = np.concatenate([lights.transmission(light, tile, *part[..., None])[:, 0] for part in parts])
     return passed
+
+
+def _open_light(camera: Camera, fit: Fit) -> Floats:
+    """Share of light, 0..1, that no pattern takes from around a product that lies or hangs.
+
+    What falls around it would fall on it as well, and its pixels stay as they are.
+    """
+    unit = camera.pixels_per_unit
+    rows, columns = np.ogrid[0 : camera.height, 0 : camera.width]
+    across = (columns - camera.width / 2) / (unit * (fit.half + _OPEN))
+    down = (rows - fit.row * camera.height) / (unit * (fit.tall + _OPEN))
+    return np.asarray(np.clip(_OPEN_EDGE * (1.0 - (across**8 + down**8) ** 0.125), 0, 1), np.float32)
 
 
 def _full(coarse: Floats, buffer: GBuffer) -> Floats:

@@ -1,0 +1,211 @@
+"""Staging: what cannot stand lies or hangs, seen from where it was photographed, with its shadow where it belongs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from tests.render.conftest import bottle
+
+from clickscape.render.renderer import NO_MARGINS, Margins
+from clickscape.render.scene import STANDS, Scene
+from clickscape.render.silhouette import Silhouette, silhouette
+from clickscape.render.staging import STANDING, Staging, staging
+from clickscape.render.studio.engine import StudioRenderer, vary
+from clickscape.types import Product
+
+WALL = Scene("studio", "white marble", "soft", "podium", "cream")
+TERRACE = Scene("terrace", "slate", "soft", "slab", None)
+BOX = Silhouette(aspect=1.0, fill=0.8, foot=(0.1, 0.9), mass=0.5)
+LIES = Staging("lies", "above", thickness=0.05)
+HANGS = Staging("hangs", thickness=0.05)
+
+
+def tee() -> np.ndarray:
+    """A T-shirt with a broad straight hem, (row, column, 4)."""
+    picture = np.zeros((420, 460, 4), np.uint8)
+    outline = [(130, 20), (330, 20), (450, 110), (390, 190), (340, 150), (340, 400), (120, 400), (120, 150), (70, 190),
+               (10, 110)]  # fmt: skip
+    cv2.fillPoly(picture, [np.array(outline)], (40, 60, 150, 255))
+    return picture
+
+
+def hammer() -> np.ndarray:
+    """A heavy head at the upper right of a thin handle that ends at the lower left."""
+    picture = np.zeros((400, 400, 4), np.uint8)
+    cv2.line(picture, (30, 380), (300, 110), (150, 100, 60, 255), 26)
+    cv2.line(picture, (220, 40), (370, 190), (90, 90, 95, 255), 70)
+    return picture
+
+
+def posed(title: str, outline: Silhouette = BOX, scene: Scene = WALL, category: tuple[str, ...] = ()) -> Staging:
+    return staging(Product("A", title, category=category), outline, scene)
+
+
+@pytest.mark.parametrize(
+    ("title", "category", "on_terrace", "before_wall"),
+    [
+        ("Dash T-Shirt, Gray", (), "lies", "hangs"),
+        ("Everline Blue Hoodie", ("Apparel", "Hoodies"), "lies", "hangs"),
+        ("Alpine Classic", ("Apparel", "Polo Shirts"), "lies", "hangs"),
+        ("Poster of the Moon, A2", (), "lies", "hangs"),
+        ("Canvas Tote Bag", (), "lies", "hangs"),
+        ("White Pendant Lamp", (), "hangs", "hangs"),
+        ("Steel Wrist Watch", (), "lies", "lies"),
+        ("Silver Bracelet", (), "lies", "lies"),
+        ("Striped Cushion", ("Home",), "lies", "lies"),
+        ("Round Sticker", (), "lies", "lies"),
+        ("Jump Rope with Wooden Handles", (), "lies", "lies"),
+        ("Leather Handbag", (), "stands", "stands"),
+        ("Knitted Hat", ("Clothing", "Hats"), "stands", "stands"),
+        ("Shirt Box", (), "stands", "stands"),
+        ("Oak Bed Frame", (), "stands", "stands"),
+        ("Apple Juice, 330 ml", ("Drinks",), "stands", "stands"),
+    ],
+)
+def test_words_say_what_cannot_stand(title: str, category: tuple[str, ...], on_terrace: str, before_wall: str) -> None:
+    assert posed(title, scene=TERRACE, category=category).pose == on_terrace
+    assert posed(title, scene=WALL, category=category).pose == before_wall
+
+
+def test_what_lies_is_seen_from_above_but_for_a_folded_garment() -> None:
+    assert posed("T-Shirt", scene=TERRACE).seen == "above"
+    folded = posed("T-Shirt", replace(BOX, aspect=0.4), TERRACE)
+    assert (folded.pose, folded.seen) == ("lies", "front")
+
+
+def test_shoes_from_above_lie_and_from_the_side_stand() -> None:
+    assert posed("Canvas Sneakers", replace(BOX, aspect=1.3)).seen == "above"
+    assert posed("Canvas Sneakers", replace(BOX, aspect=0.45)) == STANDING
+    assert posed("Rubber Boots", replace(BOX, aspect=1.3)) == STANDING
+
+
+def test_a_cover_lies_and_a_book_that_stands_askew_stands() -> None:
+    assert posed("Paperback", replace(BOX, fill=1.0)).pose == "lies"
+    assert posed("Paperback", replace(BOX, fill=0.8)).pose == "stands"
+
+
+def test_what_would_fall_over_lies_but_furniture_stands_on_the_floor() -> None:
+    falls = silhouette(hammer())
+    assert not falls.stable
+    assert posed("Claw Hammer", falls).pose == "lies"
+    chair = posed("Dining Chair", falls)
+    assert (chair.pose, chair.on_floor) == ("stands", True)
+
+
+def test_a_silhouette_by_hand() -> None:
+    """An L: its foot is the whole width of 100, its mass, twice 10,000 pixels at columns 10 and 50, at 30."""
+    picture = np.zeros((600, 100, 4), np.uint8)
+    picture[:500, :20, 3] = 255  # 10,000 pixels, middle column 10
+    picture[500:600, :, 3] = 255  # 10,000 pixels, middle column 50
+    seen = silhouette(picture)
+    assert seen.aspect == 6.0
+    assert seen.mass == pytest.approx(0.30, abs=0.01)
+    assert seen.foot == pytest.approx((0.0, 1.0), abs=0.03)
+    assert seen.fill == pytest.approx(20_000 / 60_000, abs=0.01)
+    assert seen.stable
+    assert silhouette(bottle()).stable
+    assert not silhouette(picture[::-1]).stable, "on its short leg"
+
+
+def test_the_renderer_reports_how_it_staged(tmp_path: Path) -> None:
+    file = tmp_path / "tee.png"
+    Image.fromarray(tee()).save(file)
+    product = Product("A", "Blue T-Shirt", image=str(file))
+    studio = StudioRenderer()
+    on_wall, lying = (studio.render_scene(product, scene, size=(96, 96), seed=0).staging for scene in (WALL, TERRACE))
+    assert on_wall is not None
+    assert lying is not None
+    assert (on_wall.pose, lying.pose, lying.seen) == ("hangs", "lies", "above")
+    assert "hem" in lying.reason
+    assert studio.compose(tee(), WALL, size=(96, 96), seed=0).staging == STANDING
+
+
+@pytest.mark.parametrize("pose", [LIES, HANGS, Staging("leans"), Staging("hangs")], ids=lambda pose: pose.pose)
+@pytest.mark.parametrize("size", [(128, 128), (90, 160), (160, 90), (240, 50)])
+@pytest.mark.parametrize("margins", [NO_MARGINS, Margins(top=0.14, right=0.06, bottom=0.35, left=0.06)])
+@pytest.mark.parametrize("scene", [WALL, TERRACE])
+def test_product_pixels_are_exact_and_whole_in_every_pose(
+    studio: StudioRenderer, pose: Staging, size: tuple[int, int], margins: Margins, scene: Scene
+) -> None:
+    made = studio.compose(tee(), scene, size=size, seed=3, margins=margins, staging=pose)
+    rows, columns = np.nonzero(made.product_mask)
+    left, top, right, bottom = margins.inside(size)
+    assert left <= columns.min()
+    assert columns.max() < right
+    assert top <= rows.min()
+    assert rows.max() < bottom
+    opaque = made.product[..., 3] == 255
+    assert np.array_equal(made.image[opaque], made.product[..., :3][opaque])
+    assert {tuple(color) for color in made.product[opaque][:, :3].tolist()} == {(40, 60, 150)}
+
+
+def _without(scene: Scene, pose: Staging, *, seed: int, side: int = 256) -> np.ndarray:
+    """The same set around a speck that is hardly there."""
+    speck = tee()
+    speck[..., 3] = 0
+    speck[::419, ::459, 3] = 60  # the corners keep its box
+    return StudioRenderer().compose(speck, scene, size=(side, side), seed=seed, staging=pose).image
+
+
+@pytest.mark.parametrize("pose", [LIES, HANGS], ids=lambda pose: pose.pose)
+def test_what_lies_or_hangs_darkens_what_is_right_behind_it(studio: StudioRenderer, pose: Staging) -> None:
+    """A ring of four pixels around the outline is darker than the bare set, most on the side away from the light."""
+    scene = Scene("studio", "white marble", "soft", "floor", "cream")
+    made = studio.compose(tee(), scene, size=(256, 256), seed=1, staging=pose)
+    bare = _without(scene, pose, seed=1).astype(float)
+    mask = made.product_mask
+    ring = (cv2.dilate(mask, np.ones((9, 9), np.uint8)) > 0) & (mask == 0)
+    darker = bare.mean(-1) - made.image.mean(-1)
+    assert darker[ring].mean() > 8
+    middle = np.flatnonzero((mask > 0).any(0)).mean()
+    toward_right = not vary(scene, 1)[0].mirrored  # unmirrored keys come from the left
+    halves = [darker[:, : int(middle)][ring[:, : int(middle)]], darker[:, int(middle) :][ring[:, int(middle) :]]]
+    away, near = halves[::-1] if toward_right else halves
+    assert away.mean() > near.mean() + 3
+
+
+def test_the_surface_fills_the_frame_or_is_a_tray_on_the_settings_ground(studio: StudioRenderer) -> None:
+    """On black marble before a red wall: hardly any red (a vein) on a floor or table, red around a podium's disc."""
+    for stand in STANDS:
+        scene = Scene("studio", "black marble", "soft", stand, "red")
+        made = studio.compose(tee(), scene, size=(128, 128), seed=0, staging=LIES).image.astype(int)
+        red = (made[..., 0] > made[..., 2] + 60).mean()
+        assert red < 0.001 if stand in ("floor", "table") else 0.02 < red < 0.6, (stand, red)
+
+
+def test_patterns_of_light_stay_off_what_lies(studio: StudioRenderer) -> None:
+    """Blinds draw stripes at the border, and none within two pixels of the product, which they could not fall on."""
+    scenes = [Scene("studio", "oak", light, "floor", "cream") for light in ("blinds", "golden hour")]
+    views = [[vary(scene, seed)[0] for scene in scenes] for seed in range(100)]
+    seed = next(
+        n for n, (a, b) in enumerate(views) if (a.mirrored, a.camera, a.shift) == (b.mirrored, b.camera, b.shift)
+    )
+    striped, plain = (
+        studio.compose(bottle(width=300), scene, size=(256, 256), seed=seed, staging=LIES) for scene in scenes
+    )
+    mask = striped.product_mask
+    ring = (cv2.dilate(mask, np.ones((13, 13), np.uint8)) > 0) & (cv2.dilate(mask, np.ones((5, 5), np.uint8)) == 0)
+    border = np.ones_like(ring)
+    border[14:-14, 14:-14] = False
+    ratio = striped.image.mean(-1) / plain.image.mean(-1)
+    assert ratio[border].std() > 2 * ratio[ring].std()
+
+
+def test_furniture_stands_on_the_floor_whatever_the_stand(studio: StudioRenderer) -> None:
+    on_floor = Staging(on_floor=True)
+    pictures = [
+        studio.compose(bottle(width=330), replace(WALL, stand=stand), size=(96, 96), seed=0, staging=on_floor)
+        for stand in ("podium", "floor")
+    ]
+    straight = [
+        made.image[:, ::-1] if vary(replace(WALL, stand=stand), 0)[0].mirrored else made.image
+        for made, stand in zip(pictures, ("podium", "floor"), strict=True)
+    ]
+    below = [image[80:].astype(float).mean() for image in straight]
+    assert below[0] == pytest.approx(below[1], abs=6), "marble in both"
+    assert pictures[0].scene == WALL, "the scene is reported as it was asked for"

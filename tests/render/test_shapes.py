@@ -93,6 +93,26 @@ def test_a_skyscraper_shows_the_product_whole_and_large(
     assert wide > 0.78 or tall > 1.1, "as wide as the margins allow, or a slim product higher than the picture is wide"
 
 
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_portraits_and_landscapes_show_the_product_larger_than_a_square_does(name: str) -> None:
+    def share(width: int, height: int) -> tuple[float, float]:
+        box = product.placement_box(PRODUCTS[name], size=(width, height))
+        return box.width / width, box.height / height
+
+    square, portrait, landscape = share(1080, 1080), share(1080, 1920), share(1200, 628)
+    assert portrait[0] > 1.1 * square[0] or portrait[0] > 0.75
+    assert landscape[1] > 1.1 * square[1] or landscape[0] > 0.65
+
+
+def test_a_tall_picture_ends_in_the_tabletop_and_a_square_shows_its_edge(studio: StudioRenderer) -> None:
+    """Walnut before a red wall: below the foot of a tall picture there is wood alone, down to the last row."""
+    scene = Scene("studio", "walnut", "soft", "table", "red")
+    for size, wooden in (((270, 480), True), ((300, 300), False)):
+        image = studio.compose(bottle(), scene, size=size, seed=0).image.astype(int)
+        red = image[-2:, :, 0] - image[-2:, :, 1]
+        assert (red.mean() < 60) == wooden
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     width=st.integers(32, 2000),

@@ -41,7 +41,7 @@ VIEWS: dict[str, View] = {
     "terrace": View("courtyard", (56.0, 112.0), gain=0.95, saturation=1.1, zoom=1.9),
     "forest": View("forest", (-48.0, 62.0), "#fffbe8", 1.3, 1.2, zoom=2.0, lift=2),
     "meadow": View("meadow", (-70.0, 118.0), "#fff8ea", 1.1, zoom=2.0, lift=1),
-    "beach": View("beach", (75.0, -60.0), gain=1.1, saturation=1.15, zoom=2.2, lift=3.5, blur=5),
+    "beach": View("beach", (75.0, -60.0), gain=1.1, saturation=1.15, zoom=2.2, lift=3.5, blur=6.5),
     "desert": View("desert", (-25.0, -122.0), "#ffd08a", 1.75, 0.8, zoom=2.0, lift=1.5),
     "city": View("city", (52.0, 0.0), "#fff4e6", 1.3, 1.3, zoom=2.2, lift=4),
     "workshop": View("workshop", (-60.0, 0.0), "#fff6ea", 0.75, 1.15, zoom=2.0, lift=4),

@@ -21,6 +21,7 @@ from clickscape.render.studio.geometry import Camera
 SHARES: dict[PhysicalSize, tuple[float, float]] = {"small": (0.42, 0.48), "usual": (0.55, 0.70), "large": (0.60, 0.80)}
 """Of the picture's reference side and of its width, that a product of each physical_size may fill."""
 _TALLER, _WIDER = 0.75, 0.17  # what a skyscraper adds to them: slim products may rise, all may come nearer to its edges
+_PORTRAIT, _NEARER, _LANDSCAPE = 0.30, 0.15, 0.14  # what a portrait (9 : 16) and a landscape (1.91 : 1) add: no bands
 SINK = 0.006  # share of the height by which the lowest pixel lies below the base row: no gap under round bottoms
 _SOLID = 48  # alpha from which a pixel counts as product when its bounds are sought
 _DUST = 10  # alpha below which a pixel is leftover
@@ -66,23 +67,31 @@ def placement_box(
     """Where a trimmed product of `shape` (height, width) goes in a picture of `size` (width, height).
 
     It stands on the camera's base row (0.80 of the height, higher in narrow pictures and above the bottom margin),
-    `offset` of the width right of the center, as large as the SHARES of its physical size (more in a skyscraper) and
-    the margins allow.
+    `offset` of the width right of the center, as large as the SHARES of its physical size (more where the picture is no
+    square) and the margins allow.
     """
     width, height = size
     high, wide = SHARES[physical_size]
     camera = Camera(width, height, lowest=lowest_foot(margins))
+    portrait, landscape = _toward(height / width, 16 / 9), _toward(width / height, 1.91)
+    taller = max(_TALLER * camera.skyscraper, _PORTRAIT * portrait, _LANDSCAPE * landscape * (1 - camera.banner))
+    wider = max(_WIDER * camera.skyscraper, _NEARER * portrait)
     near, above, far, below = margins.inside(size)
     bottom = min(round(camera.base_row + SINK * height), below)
     scale = min(
-        high * (1 + _TALLER * camera.skyscraper) * camera.reference / shape[0],
-        min(wide * (1 + _WIDER * camera.skyscraper), 0.9) * width / shape[1],
+        high * (1 + taller) * camera.reference / shape[0],
+        min(wide * (1 + wider), 0.9) * width / shape[1],
         (bottom - above) / shape[0],
         (far - near) / shape[1],
     )
     box_height, box_width = max(2, round(shape[0] * scale)), max(2, round(shape[1] * scale))
     left = round(width / 2 + offset * width - box_width / 2)
     return Box(max(near, min(left, far - box_width)), bottom - box_height, box_width, box_height)
+
+
+def _toward(ratio: float, end: float) -> float:
+    """How far a ratio of sides is on its way from 1 to `end`, 0 to 1."""
+    return min(1.0, max(0.0, (ratio - 1) / (end - 1)))
 
 
 def scaled(cutout: UInt8[np.ndarray, "rows columns 4"], box: Box) -> UInt8[np.ndarray, "height width 4"]:

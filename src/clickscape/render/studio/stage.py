@@ -40,6 +40,7 @@ _GROUND = {"kitchen": "oak", "living room": "oak", "terrace": "pavement", "fores
 _PALE = "#e9e4dc"
 _POOL = 0.5  # world units by which the key's pool lies above the middle of what is seen from above
 _OPEN, _OPEN_EDGE = 0.34, 4.5  # world units around a product that no pattern of light reaches, and how sharp they end
+_MUCH_BEFORE = 0.75  # share of the height: a product that stands higher has so much before it that a table fills it
 _LOOKED_UP = 30_000  # points in one look-up: OpenCV's maps have fewer than 32,767 rows
 
 
@@ -91,7 +92,8 @@ def build(
     if camera.above:
         stand = tray_for(scene.stand, half=fit.half, tall=fit.tall)
     else:
-        stand = stand_for(scene.stand, half=fit.half, physical_size=fit.physical_size)
+        deep = camera.base_row < _MUCH_BEFORE * camera.height
+        stand = stand_for(scene.stand, half=fit.half, physical_size=fit.physical_size, deep=deep)
     where = (stand, walled, camera)
     buffer = cache.get(("buffer", *where), partial(_buffer, stand, camera, walled=walled, kept=kept))
     light = lights.LIGHTS[scene.light]

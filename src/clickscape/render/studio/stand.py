@@ -20,16 +20,21 @@ _HALVES = ((0.36, 0.56), (0.60, _USUAL), (0.96, 1.08), (math.inf, 1.24))
 _RISE: dict[PhysicalSize, float] = {"small": 1.2, "usual": 1.0, "large": 0.45}
 """A plinth of one height is tall beside a ring and low beside a sofa."""
 
+_DEEP = -5.0  # z to which a deep table comes
 _ON_TOP = 1.0  # a stand that reaches farther than this leaves props no ground in the picture: they stand on it
 
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """A kind of stand; `half`: how far its top reaches left and right, `rise`: its height, both of the usual's."""
+    """A kind of stand; `half`: how far its top reaches left and right, `rise`: its height, both of the usual's.
+
+    `deep`: a table comes all the way to the camera, so that a tall picture does not end in its edge and a dark floor.
+    """
 
     kind: str
     half: float = _USUAL
     rise: float = 1.0
+    deep: bool = False
 
     @property
     def solids(self) -> tuple[Solid, ...]:
@@ -65,8 +70,8 @@ class Stand:
             ground = -0.13 * rise
             return (Plane(GROUND, ground), Box(STAND, (-half - 0.26, ground, -0.72), (half + 0.26, 0.0, 0.72)))
         if rise < 1:  # nobody puts a sofa on a table: a deck of the table's wood
-            return (Plane(GROUND, -0.14), Box(STAND, (-9.0, -0.14, -1.05), (9.0, 0.0, 1.15)))
-        return (Plane(GROUND, -1.3), Box(STAND, (-9.0, -0.24, -0.92), (9.0, 0.0, 1.15)))
+            return (Plane(GROUND, -0.14), Box(STAND, (-9.0, -0.14, _DEEP if self.deep else -1.05), (9.0, 0.0, 1.15)))
+        return (Plane(GROUND, -1.3), Box(STAND, (-9.0, -0.24, _DEEP if self.deep else -0.92), (9.0, 0.0, 1.15)))
 
     def spot(self, *, tall: bool) -> Spot:
         """Where a low or a tall prop stands to the right of the product; mirrored on the left."""
@@ -119,10 +124,12 @@ _SPOTS: dict[str, tuple[Spot, Spot]] = {  # for low and for tall props beside a 
 }
 
 
-def stand_for(kind: str, *, half: float, physical_size: PhysicalSize) -> Stand:
-    """The stand of that kind for a product that reaches `half` world units left and right."""
-    if kind in ("floor", "table"):
-        return Stand(kind, rise=_RISE["large"] if kind == "table" and physical_size == "large" else 1.0)
+def stand_for(kind: str, *, half: float, physical_size: PhysicalSize, deep: bool = False) -> Stand:
+    """The stand of that kind for a product that reaches `half` world units left and right; `deep` counts for tables."""
+    if kind == "floor":
+        return Stand(kind)
+    if kind == "table":
+        return Stand(kind, rise=_RISE["large"] if physical_size == "large" else 1.0, deep=deep)
     return Stand(kind, next(reach for most, reach in _HALVES if half <= most), _RISE[physical_size])
 
 

@@ -76,8 +76,7 @@ def _batched(vlm: VisionLanguageModel, questions: Sequence[Sample], tokens: int)
 
 
 def _ours(vlm: VisionLanguageModel, questions: Sequence[Sample], tokens: int) -> int:
-    generator = torch.Generator(vlm.device).manual_seed(0)
-    ids = sample_ids(vlm, questions, n=K, generator=generator, max_new_tokens=tokens)
+    ids = sample_ids(vlm, questions, n=K, seeds=range(len(questions)), max_new_tokens=tokens)
     return sum(map(len, ids))
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ def questions(products, noise):
 
 @torch.inference_mode()
 def test_greedy_writing_equals_generate(small, questions):
-    ours = sample_ids(small, questions, n=2, generator=torch.Generator(), temperature=0, max_new_tokens=16)
+    ours = sample_ids(small, questions, n=2, seeds=range(len(questions)), temperature=0, max_new_tokens=16)
     for number, question in enumerate(questions):
         batch = collate(small, [question], side="left", answers=False)
         theirs = small.model.generate(
@@ -37,9 +39,8 @@ def test_greedy_writing_equals_generate(small, questions):
 
 @torch.inference_mode()
 def test_words_come_with_the_probability_that_training_gives_them(small, questions):
-    generator = torch.Generator().manual_seed(1)
     n = 4_000
-    first = [ids[:1] for ids in sample_ids(small, questions[:1], n=n, generator=generator, max_new_tokens=1)]
+    first = [ids[:1] for ids in sample_ids(small, questions[:1], n=n, seeds=[1], max_new_tokens=1)]
     states = batches.forward(small, collate(small, questions[:1], side="right", answers=False))
     expected = small.model.get_output_embeddings()(states[0, -1]).softmax(-1)
     token = int(expected.argmax())
@@ -51,6 +52,13 @@ def test_a_seed_gives_the_same_texts_and_another_gives_others(small, products):
     writer = Writer(small)
     assert writer.describe(products[0], n=3, seed=4) == writer.describe(products[0], n=3, seed=4)
     assert writer.describe(products[0], n=3, seed=4) != writer.describe(products[0], n=3, seed=5)
+
+
+def test_products_that_read_the_same_get_texts_of_their_own(small, products):
+    """Same words, same picture, one seed: only the id differs, as with eight white plates of a catalog."""
+    twins = [replace(products[0], product_id=f"plate-{number}") for number in range(6)]
+    texts = Writer(small).describe_all(twins, n=2, seed=0)
+    assert len({text for own in texts for text in own}) == 12
 
 
 def test_writing_leaves_the_global_random_state_alone(small, products):
@@ -67,12 +75,12 @@ def test_texts_come_in_the_order_of_the_products(small, products):
 
 def test_candidates_that_end_early_leave_and_change_nothing(small, questions):
     """The end token, made likely, ends candidates at different steps; each is as if it were written alone."""
-    long = sample_ids(small, questions, n=1, generator=torch.Generator(), temperature=0, max_new_tokens=24)
+    long = sample_ids(small, questions, n=1, seeds=range(len(questions)), temperature=0, max_new_tokens=24)
     ends = sorted({ids[5] for ids in long} | {long[0][2]})
     before = small.model.generation_config.eos_token_id
     small.model.generation_config.eos_token_id = ends
     try:
-        cut = sample_ids(small, questions, n=1, generator=torch.Generator(), temperature=0, max_new_tokens=24)
+        cut = sample_ids(small, questions, n=1, seeds=range(len(questions)), temperature=0, max_new_tokens=24)
     finally:
         small.model.generation_config.eos_token_id = before
     expected = [ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))] for ids in long]
@@ -91,8 +99,6 @@ def test_given_pictures_and_features_agree(small, products, noise):
 
 
 def test_the_picture_is_the_cut_out(small, products, tmp_path):
-    from dataclasses import replace
-
     from PIL import Image
 
     from clickscape.catalog.cutout import open_cutout, product_picture

@@ -1,9 +1,11 @@
 """Writing descriptions: many products at once, several candidates each.
 
 A product's picture and instruction are read once; its K candidates share that work, because the key/value cache is
-copied instead of computed again. Prompts of similar length share a batch, and finished candidates leave it. A
-description is one line: it ends at the model's end token, at a line break, or after `max_new_tokens`. Families whose
-cache nobody has proven here go through their own `generate`.
+copied instead of computed again. Prompts of similar length share a batch, and finished candidates leave it. Every
+product has noise of its own, from the seed and its id, so that its texts depend neither on its neighbors nor on the
+batch, and no two products are written for with the same luck. A description is one line: it ends at the model's end
+token, at a line break, or after `max_new_tokens`. Families whose cache nobody has proven here go through their own
+`generate`.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from clickscape.errors import ModelError
+from clickscape.files import fingerprint
 from clickscape.types import Product
 from clickscape.vlm import batch as batches
 from clickscape.vlm.batch import Batch, Sample
@@ -75,7 +78,6 @@ class Writer:
             raise ValueError(f"at least one description per product is needed, got n={n}")
         if temperature < 0:
             raise ValueError(f"the temperature must be ≥ 0, got {temperature}")
-        generator = torch.Generator(device=self.vlm.device).manual_seed(seed)
         questions = [
             instruction("describe", product, variant=instruction_variant, wishes=wishes) for product in products
         ]
@@ -96,7 +98,7 @@ class Writer:
                 self.vlm,
                 samples,
                 n=n,
-                generator=generator,
+                seeds=[_seed_of(products[index], seed=seed) for index in chosen],
                 temperature=temperature,
                 max_new_tokens=max_new_tokens,
                 features=ready,
@@ -122,21 +124,22 @@ def sample_ids(
     samples: Sequence[Sample],
     *,
     n: int,
-    generator: torch.Generator,
+    seeds: Sequence[int],
     temperature: float = 1.0,
     max_new_tokens: int = 48,
     features: Float[Tensor, "image token width"] | None = None,
     breaks: frozenset[int] = frozenset(),
 ) -> list[list[int]]:
-    """Token ids of ``n`` answers per sample, (sample · n) lists without the end token.
+    """Token ids of ``n`` answers per sample, (sample · n) lists without the end token; ``seeds``: one per sample.
 
     An answer also ends with the first of ``breaks`` after its first token; that one belongs to it.
     """
     vlm.model.eval()
+    noise = _noise(seeds, n=n, steps=max_new_tokens).to(vlm.device)
     batch = batches.collate(vlm, samples, side="left", answers=False, pixels=features is None)
     if not vlm.family.shares_prefill:
         return _generate(
-            vlm, batch, n=n, temperature=temperature, max_new_tokens=max_new_tokens, generator=generator, breaks=breaks
+            vlm, batch, n=n, temperature=temperature, max_new_tokens=max_new_tokens, noise=noise, breaks=breaks
         )
     mask, cache = batch.attention_mask, DynamicCache(config=vlm.core.config.get_text_config())
     places, position = _positions(vlm, batch)
@@ -157,7 +160,7 @@ def sample_ids(
     ids: list[list[int]] = [[] for _ in rows]
     ends, stops = _end_tokens(vlm), torch.tensor(sorted(breaks), dtype=torch.long, device=mask.device)
     for step in range(max_new_tokens):
-        token = _draw(logits, temperature=temperature, generator=generator)
+        token = _draw(logits, temperature=temperature, noise=noise[rows, step])
         ended = ended | torch.isin(token, ends)
         for row, value, over in zip(rows.tolist(), token.tolist(), ended.tolist(), strict=True):
             if not over:
@@ -228,10 +231,35 @@ def _first_line(text: str) -> str:
     return line or rest.partition("\n")[0]
 
 
-def _draw(logits: Tensor, *, temperature: float, generator: torch.Generator) -> Tensor:
+def _seed_of(product: Product, *, seed: int) -> int:
+    """The product's own seed: the same id and seed always give the same, in any batch and on any machine."""
+    return int(fingerprint([seed, product.product_id])[:16], 16)
+
+
+def _noise(seeds: Sequence[int], *, n: int, steps: int) -> Float[Tensor, "row step"]:
+    """Uniform numbers in [0, 1) for every token of the ``n`` answers to each sample, (sample · n, step)."""
+    drawn = [np.random.default_rng(seed).random((n, steps), dtype=np.float32) for seed in seeds]
+    return torch.from_numpy(np.concatenate(drawn))
+
+
+def _draw(logits: Tensor, *, temperature: float, noise: Float[Tensor, " row"]) -> Tensor:
+    """The token at which the probabilities, added up in the order of the vocabulary, pass the row's noise: (row,)."""
     if temperature == 0:
         return logits.argmax(-1)
-    return torch.multinomial((logits.float() / temperature).softmax(-1), 1, generator=generator)[:, 0]
+    passed = (logits.float() / temperature).softmax(-1).cumsum(-1)
+    return torch.searchsorted(passed, noise[:, None] * passed[:, -1:], right=True)[:, 0]
+
+
+class _Drawn(LogitsProcessor):
+    """Leaves the token that our noise draws as the only one that can be sampled."""
+
+    def __init__(self, noise: Float[Tensor, "row step"], *, start: int, temperature: float) -> None:
+        self._noise, self._start, self._temperature = noise, start, temperature
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        step = input_ids.shape[1] - self._start
+        token = _draw(scores, temperature=self._temperature, noise=self._noise[:, step])
+        return torch.full_like(scores, -torch.inf).scatter(1, token[:, None], 0.0)
 
 
 def _generate(
@@ -241,18 +269,18 @@ def _generate(
     n: int,
     temperature: float,
     max_new_tokens: int,
-    generator: torch.Generator,
+    noise: Float[Tensor, "row step"],
     breaks: frozenset[int],
 ) -> list[list[int]]:
-    """The same through the model's own `generate`, which knows only the global random state: it is put back after."""
-    sampling = {"do_sample": False} if temperature == 0 else {
-        "do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0
-    }  # fmt: skip
+    """The same through the model's own `generate`, which also draws from the global random state: it is put back."""
+    sampling: dict[str, Any] = {"do_sample": False}
+    if temperature > 0:
+        drawn = _Drawn(noise, start=batch.input_ids.shape[1], temperature=temperature)
+        sampling = {"do_sample": True, "top_k": 0, "top_p": 1.0, "logits_processor": LogitsProcessorList([drawn])}
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, **batch.extras}
     if batch.pixel_values is not None:
         inputs["pixel_values"] = batch.pixel_values
     with torch.random.fork_rng(), _own_sampling_alone(vlm):
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator, device=generator.device)))
         output = vlm.model.generate(
             **inputs,
             **sampling,

@@ -19,6 +19,7 @@ from clickscape.vlm.prompts import instruction
 
 from .conftest import FAMILIES, SHARING
 
+SEEDS = (7, 8, 9)
 Opened = Callable[[str], VisionLanguageModel]
 
 
@@ -52,7 +53,7 @@ def test_greedy_writing_is_that_of_generate_question_by_question(
     opened: Opened, family: str, questions: list[Sample]
 ) -> None:
     vlm = opened(family)
-    ours = sample_ids(vlm, questions, n=2, generator=torch.Generator(), temperature=0, max_new_tokens=12)
+    ours = sample_ids(vlm, questions, n=2, seeds=SEEDS, temperature=0, max_new_tokens=12)
     for number, question in enumerate(questions):
         assert ours[2 * number] == ours[2 * number + 1] == _plain(vlm, question, tokens=12)
 
@@ -60,21 +61,35 @@ def test_greedy_writing_is_that_of_generate_question_by_question(
 @pytest.mark.parametrize("family", SHARING)
 @torch.inference_mode()
 def test_sampling_with_the_cache_is_sampling_without_any(opened: Opened, family: str, questions: list[Sample]) -> None:
-    """Every token is drawn again from what training says of its beginning, each row alone, with the same generator."""
+    """Every token is drawn again from what training says of its beginning, each row alone, with the same noise."""
     vlm, n, tokens = opened(family), 2, 5
-    ours = sample_ids(vlm, questions, n=n, generator=torch.Generator().manual_seed(7), max_new_tokens=tokens)
+    ours = sample_ids(vlm, questions, n=n, seeds=SEEDS, max_new_tokens=tokens)
     ends = vlm.tokenizer.eos_token_id
     assert all(len(row) == tokens and ends not in row for row in ours)  # no row leaves: every draw is of all rows
     asked = [question for question in questions for _ in range(n)]
     written: list[list[int]] = [[] for _ in asked]
-    generator = torch.Generator().manual_seed(7)
-    for _ in range(tokens):
+    noise = torch.cat([torch.from_numpy(np.random.default_rng(s).random((n, tokens), np.float32)) for s in SEEDS])
+    for step in range(tokens):
         logits = torch.stack([_next(vlm, *row) for row in zip(asked, written, strict=True)])
-        drawn = torch.multinomial(logits.float().softmax(-1), 1, generator=generator)[:, 0]
+        below = logits.float().softmax(-1).cumsum(-1) <= noise[:, step, None]
+        drawn = below.sum(-1)
         for row, token in zip(written, drawn.tolist(), strict=True):
             row.append(token)
     assert ours == written
     assert len({tuple(row) for row in ours}) == len(ours)
+
+
+@pytest.mark.parametrize("family", ["llava", "vipllava"])
+def test_a_products_texts_do_not_depend_on_its_neighbors(
+    opened: Opened, family: str, products: list[Product], shown: Callable[[Product], np.ndarray]
+) -> None:
+    """Alone, with others or behind others, with the cache or through `generate`: the seed and the id decide."""
+    writer = Writer(opened(family))
+    asked = {"n": 2, "max_new_tokens": 6, "pictures": shown}
+    together = writer.describe_all(products, seed=4, **asked)
+    assert writer.describe_all(products[::-1], seed=4, **asked) == together[::-1]
+    assert [writer.describe_all([product], seed=4, **asked)[0] for product in products] == together
+    assert writer.describe_all(products, seed=5, **asked) != together
 
 
 def _next(vlm: VisionLanguageModel, question: Sample, before: list[int]) -> torch.Tensor:
@@ -94,10 +109,10 @@ def test_candidates_that_end_early_leave_and_change_nothing(
     opened: Opened, family: str, questions: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vlm = opened(family)
-    long = sample_ids(vlm, questions, n=1, generator=torch.Generator(), temperature=0, max_new_tokens=12)
+    long = sample_ids(vlm, questions, n=1, seeds=SEEDS, temperature=0, max_new_tokens=12)
     ends = sorted({long[0][2], long[1][5]})
     monkeypatch.setattr(vlm.core.generation_config, "eos_token_id", ends)
-    cut = sample_ids(vlm, questions, n=1, generator=torch.Generator(), temperature=0, max_new_tokens=12)
+    cut = sample_ids(vlm, questions, n=1, seeds=SEEDS, temperature=0, max_new_tokens=12)
     expected = [ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))] for ids in long]
     assert cut == expected
     assert len({len(ids) for ids in cut}) > 1
@@ -109,12 +124,10 @@ def test_an_answer_ends_with_a_line_break_after_its_first_token(
     opened: Opened, family: str, questions: list[Sample]
 ) -> None:
     vlm = opened(family)
-    long = sample_ids(vlm, questions[:1], n=1, generator=torch.Generator(), temperature=0, max_new_tokens=12)[0]
+    long = sample_ids(vlm, questions[:1], n=1, seeds=SEEDS[:1], temperature=0, max_new_tokens=12)[0]
     place = next(place for place in range(2, 12) if long[place] not in long[1:place])
     breaks = frozenset({long[0], long[place]} - set(long[1:place]))
-    cut = sample_ids(
-        vlm, questions[:1], n=1, generator=torch.Generator(), temperature=0, max_new_tokens=12, breaks=breaks
-    )[0]
+    cut = sample_ids(vlm, questions[:1], n=1, seeds=SEEDS[:1], temperature=0, max_new_tokens=12, breaks=breaks)[0]
     assert cut == long[: place + 1]
 
 
@@ -158,13 +171,13 @@ def test_how_a_checkpoint_would_have_itself_sampled_is_set_aside(opened: Opened,
     """Beams cost their number of memory; penalties and lengths would make other texts than were asked for."""
     vlm = opened("vipllava")
     arguments = {"n": 2, "temperature": 1.0, "max_new_tokens": 6}
-    plain = sample_ids(vlm, questions, **arguments, generator=torch.Generator().manual_seed(5))
+    plain = sample_ids(vlm, questions, **arguments, seeds=SEEDS)
     kept = vlm.core.generation_config
     vlm.core.generation_config = GenerationConfig(
         eos_token_id=kept.eos_token_id, num_beams=7, repetition_penalty=9.0, min_new_tokens=5, num_return_sequences=3
     )
     try:
-        assert sample_ids(vlm, questions, **arguments, generator=torch.Generator().manual_seed(5)) == plain
+        assert sample_ids(vlm, questions, **arguments, seeds=SEEDS) == plain
         assert vlm.core.generation_config.num_beams == 7, "what is saved with the model stays"
     finally:
         vlm.core.generation_config = kept

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from clickscape import vlm as room
@@ -113,8 +112,7 @@ def _write(tiny: Writer, asked: dict[str, Any], behavior: Behavior) -> list[str]
         assert kind == "data:image/png;base64"
         images.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))))
     question = Sample(words["text"], tuple(images))
-    generator = torch.Generator().manual_seed(asked["seed"])
-    ids = sample_ids(tiny.vlm, [question], n=n, generator=generator, max_new_tokens=asked["max_tokens"])
+    ids = sample_ids(tiny.vlm, [question], n=n, seeds=[asked["seed"]], max_new_tokens=asked["max_tokens"])
     return [f"{text}\n\nShall I write more?" for text in tiny.vlm.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 

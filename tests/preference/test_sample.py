@@ -95,8 +95,16 @@ def test_sampling_is_reproducible_and_truncated_descriptions_never_win(
     assert [own[0].product_id for own in first] == [product.product_id for product in shelf]
     assert {len(own) for own in first} == {3}
     assert np.mean([candidate.parsed for own in first for candidate in own]) > 0.5
-    shortest = min(len(writer.vlm.tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
-    assert not any(candidate.parsed for own in draw(0, shortest - 2) for candidate in own)
+    lengths = [len(writer.vlm.tokenizer(text, add_special_tokens=False).input_ids) for text in texts]
+    limit = min(lengths) - 2
+    cut = [
+        candidate
+        for own in draw(0, limit)
+        for candidate in own
+        if len(writer.vlm.tokenizer(candidate.text, add_special_tokens=False).input_ids) >= limit
+    ]
+    assert len(cut) > len(first)
+    assert not any(candidate.parsed for candidate in cut)
 
 
 class Refusing:

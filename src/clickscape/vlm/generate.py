@@ -237,9 +237,12 @@ def _seed_of(product: Product, *, seed: int) -> int:
 
 
 def _noise(seeds: Sequence[int], *, n: int, steps: int) -> Float[Tensor, "row step"]:
-    """Uniform numbers in [0, 1) for every token of the ``n`` answers to each sample, (sample · n, step)."""
-    drawn = [np.random.default_rng(seed).random((n, steps), dtype=np.float32) for seed in seeds]
-    return torch.from_numpy(np.concatenate(drawn))
+    """Uniform numbers in [0, 1) for every token of the ``n`` answers to each sample, (sample · n, step).
+
+    Every answer has a stream of its own: more answers or longer ones leave those before as they were.
+    """
+    drawn = [np.random.default_rng([seed, row]).random(steps, dtype=np.float32) for seed in seeds for row in range(n)]
+    return torch.from_numpy(np.stack(drawn))
 
 
 def _draw(logits: Tensor, *, temperature: float, noise: Float[Tensor, " row"]) -> Tensor:

@@ -68,7 +68,8 @@ def test_sampling_with_the_cache_is_sampling_without_any(opened: Opened, family:
     assert all(len(row) == tokens and ends not in row for row in ours)  # no row leaves: every draw is of all rows
     asked = [question for question in questions for _ in range(n)]
     written: list[list[int]] = [[] for _ in asked]
-    noise = torch.cat([torch.from_numpy(np.random.default_rng(s).random((n, tokens), np.float32)) for s in SEEDS])
+    streams = [np.random.default_rng([seed, row]) for seed in SEEDS for row in range(n)]
+    noise = torch.stack([torch.from_numpy(stream.random(tokens, np.float32)) for stream in streams])
     for step in range(tokens):
         logits = torch.stack([_next(vlm, *row) for row in zip(asked, written, strict=True)])
         below = logits.float().softmax(-1).cumsum(-1) <= noise[:, step, None]
@@ -90,6 +91,8 @@ def test_a_products_texts_do_not_depend_on_its_neighbors(
     assert writer.describe_all(products[::-1], seed=4, **asked) == together[::-1]
     assert [writer.describe_all([product], seed=4, **asked)[0] for product in products] == together
     assert writer.describe_all(products, seed=5, **asked) != together
+    more = writer.describe_all(products, seed=4, **{**asked, "n": 3})
+    assert [own[:2] for own in more] == together, "what was asked for beside them changes nothing either"
 
 
 def _next(vlm: VisionLanguageModel, question: Sample, before: list[int]) -> torch.Tensor:

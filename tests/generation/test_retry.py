@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -16,6 +16,7 @@ from clickscape.gates.fidelity import Limits
 from clickscape.generation import retry
 from clickscape.render.renderer import Margins, Rendering
 from clickscape.render.scene import Scene
+from clickscape.render.staging import STANDING, Staging
 from clickscape.render.studio.engine import StudioRenderer
 
 SCENE = Scene("studio", "oak", "soft", "table", "mint")
@@ -70,6 +71,18 @@ def test_an_image_that_never_passes_says_why(mug: Callable[[int], Rendering]) ->
     assert said.startswith("the product is too small in the picture")
     assert "Give a photo in which it is larger" in said
     assert re.search(r"\(too_small: 0\.\d+, at least 1\); 2 pictures were tried$", said)
+
+
+def test_what_hangs_needs_no_shadow_below_and_what_stands_does() -> None:
+    """A mug before the sky of a meadow: nothing is dark below it, and nobody who hangs it expects that."""
+    cutout, studio = sample.cutout("coffee_mug-navy", 160), StudioRenderer()
+    scene, hung = Scene("meadow", "grass", "soft", "floor", None), Staging("hangs")
+    drawn = studio.compose(cutout, scene, size=(256, 256), seed=1, staging=hung)
+    limits = retry.fidelity_limits(FidelityConfig(), source="compositeSynthetic")
+    for staging, floats in ((hung, False), (STANDING, True)):
+        shown = replace(drawn, staging=staging)
+        gate = retry.render_until_pass(lambda _, shown=shown: shown, seeds=[1], limits=limits).gate  # type: ignore[misc]
+        assert ("floating" in {one.kind for attempt in gate.rejected for one in attempt.failures}) == floats
 
 
 def test_seeds_are_the_same_for_the_same_names_and_differ_for_others() -> None:

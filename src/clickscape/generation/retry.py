@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clickscape.config import FidelityConfig
@@ -57,11 +57,17 @@ def render_until_pass(render: Callable[[int], Rendering], *, seeds: Sequence[int
     refused: list[Attempt] = []
     for seed in seeds:
         rendered = render(seed)
-        result = fidelity.check(rendered.image, rendered.product, limits=limits)
+        result = fidelity.check(rendered.image, rendered.product, limits=_limits_of(rendered, limits))
         if result.passed:
             return GatedRendering(rendered, seed, GateRecord(True, tuple(refused)))
         refused.append(Attempt(seed, result.failures))
     return GatedRendering(None, seeds[0], GateRecord(False, tuple(refused)))
+
+
+def _limits_of(rendered: Rendering, limits: Limits) -> Limits:
+    """What hangs touches no ground, so none needs to be dark below it."""
+    hangs = rendered.staging is not None and rendered.staging.pose == "hangs"
+    return replace(limits, contact_shadow=-math.inf) if hangs else limits
 
 
 def render_candidates(

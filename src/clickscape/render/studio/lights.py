@@ -15,7 +15,8 @@ from jaxtyping import Float32
 
 from clickscape.render.color import Floats, hex_to_linear
 from clickscape.render.studio.gbuffer import GBuffer
-from clickscape.render.studio.geometry import WALL
+from clickscape.render.studio.geometry import WALL, Camera
+from clickscape.render.studio.layout import Fit
 
 Pattern = Literal["spot", "window", "leaves", "blinds"]
 _HIGH = (-0.45, 0.84, -0.42)
@@ -74,6 +75,12 @@ def toward(light: Light) -> Float32[np.ndarray, " 3"]:
     """Unit vector (3,) to the key light."""
     direction = np.asarray(light.direction, np.float32)
     return direction / np.linalg.norm(direction)
+
+
+def from_upper_left(ray: Float32[np.ndarray, " 3"]) -> Float32[np.ndarray, " 3"]:
+    """The key of a set that is seen from above: as high as `ray` (3,), from the upper left of the picture."""
+    level = float(np.hypot(ray[0], ray[2])) * np.sqrt(0.5)
+    return np.array([-level, ray[1], level], np.float32)
 
 
 def pattern_tile(light: Light, variant: int) -> Floats | None:
@@ -163,6 +170,21 @@ def transmission(light: Light, tile: Floats | None, x: Floats, y: Floats, z: Flo
         rows = (x * upward[0] + y * upward[1] + z * upward[2] - upward @ center) * -scale + side / 2
         passed = cv2.remap(tile, columns % side, rows % side, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(passed * np.float32(1 - light.leak) + np.float32(light.leak), np.float32)
+
+
+_OPEN, _OPEN_EDGE = 0.34, 4.5  # world units around a product that no pattern of light reaches, and how sharp they end
+
+
+def open_light(camera: Camera, fit: Fit) -> Float32[np.ndarray, "height width"]:
+    """Share of the key, 0..1, that no pattern takes from around a product that lies or hangs.
+
+    What falls around it would fall on it as well, and its pixels stay as they are.
+    """
+    unit = camera.pixels_per_unit
+    rows, columns = np.ogrid[0 : camera.height, 0 : camera.width]
+    across = (columns - camera.width / 2) / (unit * (fit.half + _OPEN))
+    down = (rows - fit.row * camera.height) / (unit * (fit.tall + _OPEN))
+    return np.asarray(np.clip(_OPEN_EDGE * (1.0 - (across**8 + down**8) ** 0.125), 0, 1), np.float32)
 
 
 def _spots(x: Floats, y: Floats, z: Floats) -> Floats:

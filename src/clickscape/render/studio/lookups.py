@@ -79,7 +79,7 @@ def plane_of(fit: Fit) -> float:
 def shadow_map(buffer: GBuffer, light: Light, ray: Floats, fit: Fit) -> tuple[Floats, Floats, Floats]:
     """Where each pixel's ray to the light crosses the product, and how blurred the product is from there.
 
-    The product is a sheet: upright where it stands, leans or hangs, level at half its thickness where it lies.
+    The product is a sheet: upright where it stands, leans or hangs, level within its thickness where it lies.
     """
     stride = map_stride(buffer.part.shape[0])
     camera = buffer.camera
@@ -87,7 +87,7 @@ def shadow_map(buffer: GBuffer, light: Light, ray: Floats, fit: Fit) -> tuple[Fl
     sharpness = np.float32(30 + 550 * light.softness)  # pixels at 512 over which a world unit of air blurs
     if camera.above:
         gap = np.float32(fit.gap or 0)
-        reach = (gap / 2 - y) / np.float32(max(float(ray[1]), 0.34))
+        reach = (gap * np.float32(_HALFWAY) - y) / np.float32(max(float(ray[1]), 0.34))
         hit_x, hit_z = x + reach * ray[0], z + reach * ray[2]
         columns, rows = camera.project(hit_x, np.zeros_like(hit_x), hit_z)
         spread = np.maximum(reach, 0) * sharpness + gap * _OWN_BLUR
@@ -108,20 +108,27 @@ def shadow_map(buffer: GBuffer, light: Light, ray: Floats, fit: Fit) -> tuple[Fl
     return _strided(columns, inverse), _strided(rows, inverse), (weights * valid[..., None]).astype(np.float32)
 
 
-_OWN_BLUR = 60.0  # pixels at 512 per world unit of thickness: a rounded side throws a softer shadow than a sheet
+_HALO_SHIFT = 6.0  # pixels at 512 by which the halo of what lies or hangs is moved away from the light
+_HALFWAY = 0.7  # share of its thickness at which what lies throws its shadow
+_OWN_BLUR = 35.0  # pixels at 512 per world unit of thickness: a rounded side throws a softer shadow than a sheet
 
 
-def contact_map(buffer: GBuffer, fit: Fit) -> dict[str, Floats]:
+def contact_map(buffer: GBuffer, ray: Floats, fit: Fit) -> dict[str, Floats]:
     """Where each pixel lies in the contact map, and how near it is to what the product touches."""
     camera = buffer.camera
     stride = map_stride(camera.height)
     x, y, z = buffer.position[:, ::stride, ::stride]
-    if camera.above or fit.hangs:  # the map is a halo around the product, pixel by pixel
+    if camera.above or fit.hangs:  # the map is a halo around the product, moved away from the light
+        across, up = float(ray[0]), float(ray[2] if camera.above else ray[1])
+        moved = np.float32(_HALO_SHIFT * camera.reference / 512 / stride / math.hypot(across, up))
         rows, columns = np.mgrid[0 : x.shape[0], 0 : x.shape[1]].astype(np.float32)
         near = np.exp(-np.abs(y) * np.float32(7)) if camera.above else buffer.part[::stride, ::stride] == WALL
         close = 1.0 if camera.above else math.exp(-6 * (fit.gap or 0))
-        return {"contact_columns": columns, "contact_rows": rows,
-                "contact_weight": np.asarray(near, np.float32) * np.float32(close)}  # fmt: skip
+        return {
+            "contact_columns": columns + moved * np.float32(across),
+            "contact_rows": rows - moved * np.float32(up),
+            "contact_weight": np.asarray(near, np.float32) * np.float32(close),
+        }
     unit = np.float32(camera.pixels_per_unit / stride * _nearer(camera, plane_of(fit)))
     middle = contact_shape(camera)[0] // 2
     return {

@@ -178,7 +178,7 @@ def _blurs(alpha: Floats, unit: float) -> Floats:
     return np.asarray(cv2.merge(layers), np.float32)
 
 
-_HALO = np.array([0.35, 0.55, 0.50, 0.0], np.float32)  # weights of the shadows' blurs around what lies or hangs
+_HALO = np.array([0.50, 0.40, 0.10, 0.0], np.float32)  # weights of the shadows' blurs around what lies or hangs
 
 _CONTACT_LAYERS = ((0.008, 0.010, 0.90), (0.030, 0.045, 0.75), (0.085, 0.180, 0.75))
 """Blur and reach of the gap under a column, both as share of the picture's reference side, and weight."""

@@ -39,7 +39,6 @@ _GROUND = {"kitchen": "oak", "living room": "oak", "terrace": "pavement", "fores
            "cafe": "walnut", "snow": "snow", "night city": "asphalt", "festive": "walnut", "pool": "water"}  # fmt: skip
 _PALE = "#e9e4dc"
 _POOL = 0.5  # world units by which the key's pool lies above the middle of what is seen from above
-_OPEN, _OPEN_EDGE = 0.34, 4.5  # world units around a product that no pattern of light reaches, and how sharp they end
 _MUCH_BEFORE = 0.75  # share of the height: a product that stands higher has so much before it that a table fills it
 _LOOKED_UP = 30_000  # points in one look-up: OpenCV's maps have fewer than 32,767 rows
 
@@ -98,8 +97,8 @@ def build(
     buffer = cache.get(("buffer", *where), partial(_buffer, stand, camera, walled=walled, kept=kept))
     light = lights.LIGHTS[scene.light]
     ray = lights.toward(light)
-    if camera.above:  # what is behind the camera of a standing product is below that of a lying one
-        ray = ray * np.array([1, 1, -1], np.float32)
+    if camera.above:
+        ray = lights.from_upper_left(ray)
     key_color = hex_to_linear(light.key) * np.float32(light.power)
     fill_color = hex_to_linear(light.ambient) * np.float32(light.fill)
 
@@ -116,7 +115,7 @@ def build(
             ("pattern", light.pattern, variation.pattern), lambda: lights.pattern_tile(light, variation.pattern)
         )
         passed = _patterned(light, tile, buffer)
-        visible *= passed if fit.gap is None else np.maximum(passed, _open_light(camera, fit))
+        visible *= passed if fit.gap is None else np.maximum(passed, lights.open_light(camera, fit))
     facing = np.maximum(normal[0] * ray[0] + normal[1] * ray[1] + normal[2] * ray[2], 0)
     key = facing * visible
     ambient = buffer.ambient
@@ -163,7 +162,7 @@ def build(
         shadow_columns=columns,
         shadow_rows=rows,
         shadow_weights=weights,
-        **contact_map(buffer, fit),
+        **contact_map(buffer, ray, fit),
         mirror=mirror,
         props=layer,
     )
@@ -262,18 +261,6 @@ def _patterned(light: lights.Light, tile: Floats | None, buffer: GBuffer) -> Flo
     parts = np.array_split(points, max(1, math.ceil(points.shape[1] / _LOOKED_UP)), axis=1)
     passed[border] = np.concatenate([lights.transmission(light, tile, *part[..., None])[:, 0] for part in parts])
     return passed
-
-
-def _open_light(camera: Camera, fit: Fit) -> Floats:
-    """Share of light, 0..1, that no pattern takes from around a product that lies or hangs.
-
-    What falls around it would fall on it as well, and its pixels stay as they are.
-    """
-    unit = camera.pixels_per_unit
-    rows, columns = np.ogrid[0 : camera.height, 0 : camera.width]
-    across = (columns - camera.width / 2) / (unit * (fit.half + _OPEN))
-    down = (rows - fit.row * camera.height) / (unit * (fit.tall + _OPEN))
-    return np.asarray(np.clip(_OPEN_EDGE * (1.0 - (across**8 + down**8) ** 0.125), 0, 1), np.float32)
 
 
 def _full(coarse: Floats, buffer: GBuffer) -> Floats:

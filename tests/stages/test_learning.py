@@ -16,6 +16,7 @@ from clickscape import vlm
 from clickscape.catalog.images import open_image
 from clickscape.config import PretrainConfig
 from clickscape.errors import PreferenceError, WorkspaceError
+from clickscape.preference import outcome as policies
 from clickscape.preference.rounds import open_policy
 from clickscape.render.scene import SLOTS, slots_of
 from clickscape.stages import split
@@ -67,7 +68,7 @@ def test_score_ranks_as_the_reward_model_does(shop: Workspace) -> None:
 
 @pytest.fixture(scope="module")
 def optimized(shop: Workspace) -> Manifest:
-    return run(optimize(shop, SMALL_OPTIMIZE))
+    return run(optimize(shop, SMALL_OPTIMIZE, target=shop.models / "prompt"))
 
 
 @pytest.mark.slow
@@ -101,9 +102,28 @@ def test_the_settings_say_which_model_an_optimization_starts_from(shop: Workspac
 
 
 @pytest.mark.slow
+def test_a_model_that_got_worse_is_refused_and_left_in_its_run(
+    shop: Workspace, new_shop: Callable[[], Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A learning rate of 10 ends in nonsense; the shop is small, so two held-out groups have to do."""
+    monkeypatch.setattr(policies, "LEAST_GROUPS", 1)
+    other = new_shop()
+    (other.models / "reward").symlink_to(shop.models / "reward")
+    manifest = run(optimize(other, SMALL_OPTIMIZE.model_copy(update={"rounds": 1, "learning_rate": 10.0})))
+    assert manifest.result["refused"]
+    assert not (other.models / "prompt").exists()
+    (saved,) = manifest.outputs
+    assert (other.path / saved / "model.safetensors").exists()
+    assert saved in manifest.result["summary"][-2]
+    (sheet,) = other.runs_folder.glob("*-optimize/before-after.png")
+    assert open_image(sheet).shape[0] == 2 * SMALL_OPTIMIZE.render_size
+    assert run(optimize(other, SMALL_OPTIMIZE.model_copy(update={"rounds": 1, "learning_rate": 10.0}))) == manifest
+
+
+@pytest.mark.slow
 def test_a_finished_optimization_is_reused(shop: Workspace, optimized: Manifest) -> None:
     notes: list[Progress] = []
-    again = run(optimize(shop, SMALL_OPTIMIZE), on_progress=notes.append)
+    again = run(optimize(shop, SMALL_OPTIMIZE, target=shop.models / "prompt"), on_progress=notes.append)
     assert again == optimized
     assert [progress.note for progress in notes] == ["reused"]
 

@@ -155,4 +155,6 @@ def optimize(
             return
     for line in manifest.result["summary"]:
         terminal.out.print(line)
+    if manifest.result["refused"]:
+        raise typer.Exit(1)
     terminal.print_output(shop.models / "prompt", after=f"clickscape generate {workspace} --out ads/")

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.catalog.split import Split
@@ -19,6 +22,7 @@ from clickscape.gates.vlm_relevance import VlmRelevance
 from clickscape.generation.pipeline import AdPipeline, cutout_images
 from clickscape.preference import rounds
 from clickscape.preference.monitor import Comparison, RewardHackingMonitor
+from clickscape.preference.outcome import Outcome, outcome
 from clickscape.preference.rounds import Event, RoundReport, Sampled
 from clickscape.preference.train import Step
 from clickscape.stages import split
@@ -26,9 +30,14 @@ from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import JUDGE, load_judge, start_source
 from clickscape.stages.tracking import tracked
 from clickscape.types import Product
-from clickscape.workspace import Manifest, Workspace
+from clickscape.workspace import Manifest, Workspace, atomic_file
 
 STAGE = "optimize"
+SHEET = "before-after.png"
+_SHOWN = 8  # held-out products on it
+_PANEL = (
+    5  # products of other departments that a description is compared with: half of the gate's, for half of its time
+)
 _LOGGED = ("loss", "preference", "product", "anchor", "margin", "chosen", "rejected", "corrupted", "accuracy", "kl")
 
 
@@ -40,7 +49,10 @@ def optimize(
     name: str = STAGE,
     processes: Processes = ALONE,
 ) -> Stage[Manifest]:
-    """Run all rounds and save the policy at `target` (default models/prompt); returns the run's manifest.
+    """Run all rounds and save the policy at `target`; returns the run's manifest.
+
+    Without a target the policy becomes models/prompt, unless it got worse on held-out products (`preference.outcome`):
+    then it is left in the run's folder.
 
     A killed run goes on in the round that it was in, from its last checkpoint; a finished one with the same settings
     and inputs is reused. Where the workspace has a judge, a reward-hacking monitor may end the run (`monitored`). Only
@@ -48,7 +60,6 @@ def optimize(
     """
     if not processes.is_main:
         return (yield from _follow(workspace, config, processes=processes))
-    target = target or workspace.models / "prompt"
     rewards = workspace.models / "reward"
     inputs = {"products": workspace.products_path, "reward": rewards, "writer": start_source(workspace, config)}
     if (workspace.models / JUDGE).exists():
@@ -72,10 +83,23 @@ def optimize(
                     before = sum(report.steps for report in reports)
                     log({key: values[key] for key in _LOGGED}, before + event.number)
                 yield progress_of(event, config=config, stage=name)
-        rounds.save_policy(folder, target)
-        ended = {"stopped": reports[-1].stopped, "summary": summary(reports)}
-        result = {"rounds": [asdict(report) for report in reports], **ended}
-        return processes.broadcast(run.finish(outputs=[target], result=result))
+        found = _outcome(workspace, config, folder=folder, device=processes.device)
+        refused = target is None and found is not None and bool(found.worse)
+        saved = run.folder / "prompt" if refused else target or workspace.models / "prompt"
+        rounds.save_policy(folder, saved)
+        lines = summary(reports) + _told(found, refused=refused, where=saved)
+        if found is not None:
+            with atomic_file(run.folder / SHEET) as temporary:
+                Image.fromarray(_sheet(found)).save(temporary)
+            lines.append(f"before and after: {run.folder / SHEET}")
+        result = {
+            "rounds": [asdict(report) for report in reports],
+            "stopped": reports[-1].stopped,
+            "held_out": [asdict(change) for change in found.changes] if found else [],
+            "refused": refused,
+            "summary": lines,
+        }
+        return processes.broadcast(run.finish(outputs=[saved], result=result))
 
 
 def _follow(workspace: Workspace, config: OptimizeConfig, *, processes: Processes) -> Stage[Manifest]:
@@ -93,12 +117,7 @@ def _follow(workspace: Workspace, config: OptimizeConfig, *, processes: Processe
 def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, processes: Processes) -> Iterator[Event]:
     products = workspace.products()
     writer = vlm.load(start_source(workspace, config), dtype="stored")
-    pipeline = AdPipeline(
-        render.load(config.renderer, settings=workspace.settings),
-        reward_room.load(workspace.models / "reward", device=processes.device),
-        cutout_images(writer.vlm.image_size),
-        processes=processes,
-    )
+    pipeline = _pipeline(workspace, config, image_size=writer.vlm.image_size, processes=processes)
     found = monitored(workspace, products, split.read(workspace, products), pipeline=pipeline, config=config)
     gate = relevance_gate(workspace, found.products, device=processes.device)
     return rounds.optimize(
@@ -108,6 +127,15 @@ def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, proce
         folder=folder,
         config=config,
         monitor=found.monitor,
+    )
+
+
+def _pipeline(workspace: Workspace, config: OptimizeConfig, *, image_size: int, processes: Processes) -> AdPipeline:
+    return AdPipeline(
+        render.load(config.renderer, settings=workspace.settings),
+        reward_room.load(workspace.models / "reward", device=processes.device),
+        cutout_images(image_size),
+        processes=processes,
     )
 
 
@@ -153,7 +181,7 @@ def relevance_gate(workspace: Workspace, products: Sequence[Product], *, device:
 
 
 def summary(reports: Sequence[RoundReport]) -> list[str]:
-    """Return what the monitor measured, a line per round, why the run ended early, and what got better or worse."""
+    """Return what the monitor measured, a line per round, why the run ended early, and the rounds' own products."""
     lines = []
     for report in reports:
         if (found := report.monitor) is not None:
@@ -165,51 +193,54 @@ def summary(reports: Sequence[RoundReport]) -> list[str]:
             lines.append(
                 f"stopped in round {report.round}: {report.stopped}; kept: the policy after round {report.kept}"
             )
-    return [*lines, *_outcome(reports)]
+    return lines
 
 
-def _outcome(reports: Sequence[RoundReport]) -> list[str]:
-    """Return start → end on the products learned from and on held-out ones, and one warning of all that fell."""
-    first, last = reports[0], reports[-1]
-    figures = [
-        ("parsed", first.parse_rate, last.parse_rate, ".0%"),
-        (
-            "different scenes",
-            first.distinct_scenes / max(first.candidates, 1),
-            last.distinct_scenes / max(last.candidates, 1),
-            ".0%",
-        ),
-        ("relevant", first.relevant_rate, last.relevant_rate, ".0%"),
-        ("mean reward", first.reward, last.reward, "+.2f"),
-    ]
-    if first.relevant_rate == last.relevant_rate == 1:
-        del figures[2]  # no gate was asked
-    shown = [
-        (f"{name} {before:{style}} → {after:{style}}", after < before - 0.005) for name, before, after, style in figures
-    ]
-    lines, worse = [], [text for text, fell in shown if fell]
-    if last.round > first.round:
-        span = f"its own products, sampled before round {first.round} → before round {last.round}"
-        lines.append(f"{span}: {', '.join(text for text, _ in shown)}")
-    found = next((report.monitor for report in reports if report.round == last.kept), None)
-    if last.monitor is None:
+def _outcome(workspace: Workspace, config: OptimizeConfig, *, folder: Path, device: str) -> Outcome | None:
+    """Compare start and end on held-out products; None where there are none."""
+    products = workspace.products()
+    held = split.read(workspace, products)
+    if not (testing := held.testing(products)):
+        return None
+    before, after = (rounds.open_policy(folder, round_number=number) for number in (0, None))
+    several = len({product.department for product in testing}) > 1
+    images = cutout_images(before.vlm.image_size)
+    limit = workspace.settings.relevance.limit
+    return outcome(
+        before,
+        after,
+        testing,
+        pipeline=_pipeline(workspace, config, image_size=before.vlm.image_size, processes=Processes(device=device)),
+        relevance=ContrastRelevance(before.vlm, panel(testing, size=_PANEL), pictures=images, limit=limit)
+        if several
+        else None,
+        groups=held.groups,
+        temperature=config.temperature,
+        max_new_tokens=config.max_new_tokens,
+        size=config.render_size,
+        seed=config.seed,
+    )
+
+
+def _told(found: Outcome | None, *, refused: bool, where: Path) -> list[str]:
+    """The lines on held-out products, and where the model is if it got worse."""
+    if found is None:
+        return ["held-out products: none, so nobody knows whether it got better. Add products to the catalog."]
+    changes = ", ".join(map(str, found.changes))
+    lines = [f"held-out products ({found.products}), start → end, 95 % intervals of the difference: {changes}"]
+    if refused:
         lines.append(
-            "held-out products: not measured. Train a judge with `clickscape reward --judge scene` to have it."
-        )
-    elif found is None:
-        return [*lines, "held-out products: no round was kept; the model is the one before"]
-    else:
-        gain, left = found.reward_model.reward, min(found.left.values(), default=1.0)
-        verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "no clear change"
-        change = f"{verdict} by the reward model ({gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] logits)"
-        lines.append(f"held-out products, start → round {last.kept}: {change}, variety 100% → {left:.0%}")
-        worse += [f"reward on held-out products {gain.value:+.2f}"] if verdict == "worse" else []
-        worse += [f"variety on held-out products 100% → {left:.0%}"] if left < 0.995 else []
-    if worse:
-        lines.append(
-            f"warning: worse than at the start: {', '.join(worse)}. Look at its ads before you use this model."
+            f"refused: it got worse in {', '.join(change.name for change in found.worse)}, so models/prompt is as it "
+            f"was. The new model is in {where}; `clickscape generate --model` draws with it."
         )
     return lines
+
+
+def _sheet(found: Outcome) -> np.ndarray:
+    """Pictures of held-out products, before above after, uint8 (2 · size, columns · size, 3)."""
+    first = {ad.product.product_id: (ad, later) for ad, later in reversed(found.ads)}
+    pairs = list(first.values())[:_SHOWN]
+    return np.vstack([np.hstack([pair[side].rendering.image for pair in pairs]) for side in (0, 1)])
 
 
 def progress_of(event: Sampled | Step, *, config: OptimizeConfig, stage: str) -> Progress:

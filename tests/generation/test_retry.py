@@ -76,7 +76,7 @@ def test_an_image_that_never_passes_says_why(mug: Callable[[int], Rendering]) ->
 def test_what_hangs_needs_no_shadow_below_and_what_stands_does() -> None:
     """A mug that hangs far before a wall: nothing is dark below it, and nobody who hangs it expects that."""
     cutout, studio = sample.cutout("coffee_mug-navy", 160), StudioRenderer()
-    scene, hung = Scene("studio", "white marble", "soft", "floor", "cream"), Staging("hangs")
+    scene, hung = Scene("studio", "white marble", "soft", "floor", "charcoal"), Staging("hangs")
     drawn = studio.compose(cutout, scene, size=(256, 256), seed=1, staging=hung)
     limits = retry.fidelity_limits(FidelityConfig(), source="compositeSynthetic")
     for staging, floats in ((hung, False), (STANDING, True)):

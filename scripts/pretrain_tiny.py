@@ -26,6 +26,7 @@ import torch
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import product_picture
 from clickscape.config import PretrainConfig, TinyConfig
+from clickscape.generation.department_fit import DepartmentFit
 from clickscape.render.language.parse import parse
 from clickscape.render.physical_size import PhysicalSize, physical_size
 from clickscape.render.scene import Scene
@@ -52,7 +53,8 @@ PARTS = 12  # files of training ads
 INVENTED_PARTS = 6  # files of as many ads each, with things that nobody sells in place of products
 PRODUCT_ADS = tuple(f"ads-{part}" for part in range(PARTS))
 HELD_OUT_ADS = 1_000
-_TRAIN, _HELD_OUT, _INVENTED = 1, 2, 3
+_TRAIN, _HELD_OUT, _INVENTED, _FIT = 1, 2, 3, 4
+FIT_PRODUCTS, FIT_DESCRIPTIONS = 960, 10
 NOBODYS = Product("invented", "thing that nobody sells")
 """What an invented thing is: it has no department, so the tower learns nothing about departments from it."""
 STATURES: dict[PhysicalSize, float] = {"small": 0.2, "usual": 0.6, "large": 0.2}
@@ -109,7 +111,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=models.TINY_FOLDER, help="folder of the finished model")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of ads and steps")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stage", choices=("ads-0", "ads-1", "tower", "text"), help="one stage (used internally)")
+    stages = ("ads-0", "ads-1", "tower", "text", "fit")
+    parser.add_argument("--stage", choices=stages, help="used internally; fit: count what the model in --out suggests")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -118,6 +121,8 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     if arguments.stage is None:
         _everything(work, arguments.out, config=config)
+    elif arguments.stage == "fit":
+        measure_department_fit(models.load(arguments.out), seed=config.seed).write(arguments.out)
     elif arguments.stage.startswith("ads"):
         _render_share(work, config, share=int(arguments.stage[-1]))
     else:
@@ -148,6 +153,7 @@ def _everything(work: Path, out: Path, *, config: PretrainConfig) -> None:
     seconds = _cpu_seconds(work)
     models.save(vlm, work / "finished")
     named.write(work / "finished")
+    measure_department_fit(vlm, seed=config.seed).write(work / "finished")
     result = {"held_out_slot_accuracy": seen, "writing": written, "cpu_seconds": seconds, "parameters": vlm.parameters}
     (work / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     (work / "finished" / "README.md").write_text(model_card(result, config, corpus, held_out), encoding="utf-8")
@@ -292,6 +298,15 @@ def measure_writing(vlm: models.VisionLanguageModel, held_out: SampleCorpus) -> 
     result["invented_parse_rate"] = float(np.mean([parsed.is_valid for _, parsed in read]))
     result["invented_fit_share"] = float(np.mean([writer.suits(item, parsed.scene) for item, parsed in read]))
     return result
+
+
+def measure_department_fit(vlm: models.VisionLanguageModel, *, seed: int) -> DepartmentFit:
+    """Count the settings and props that the model suggests for invented products of every department."""
+    drawn = np.random.default_rng([seed, _FIT])
+    products = [text_product(drawn) for _ in range(FIT_PRODUCTS)]
+    texts = Writer(vlm).describe_all(products, n=FIT_DESCRIPTIONS, seed=seed)
+    read = [(item.department, parse(text)) for item, own in zip(products, texts, strict=True) for text in own]
+    return DepartmentFit.of((department, parsed.scene) for department, parsed in read if parsed.is_valid)
 
 
 def model_card(result: Mapping[str, Any], config: PretrainConfig, corpus: SampleCorpus, held_out: SampleCorpus) -> str:

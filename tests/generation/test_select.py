@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.prompts import wishes
 
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 OAK, MARBLE = "oak table, soft light, mint wall, studio", "marble podium, noon sun, fresh lemons, beach"
 SAND, SLATE = "sand floor, golden hour, seashells, desert", "slate slab, window light, gift box, loft"
 
@@ -37,8 +39,10 @@ class Scripted(Writer):
         super().__init__(room.load("tiny").vlm)
         self.rounds = list(rounds)
         self.asked: list[tuple[int, int, str]] = []
+        self.sampled: list[tuple[int, float]] = []
 
-    def describe_all(self, products, *, n, seed, wishes="", **rest):  # type: ignore[no-untyped-def,override]
+    def describe_all(self, products, *, n, seed, wishes="", temperature=1.0, **rest):  # type: ignore[no-untyped-def,override]
+        self.sampled.append((n, temperature))
         written = self.rounds[min(len(self.asked), len(self.rounds) - 1)]
         self.asked.append((len(products), seed, wishes))
         return [list(written) for _ in products]
@@ -74,10 +78,13 @@ def decide(studio: Renderer, mug: Product):  # type: ignore[no-untyped-def]
         drawn: Counter[str] | None = None,
         reward: Bright | None = None,
         rules: Rules | None = None,
+        now: datetime = NOW,
         **settings: float,
     ) -> Selection:
         config = GenerateConfig(**{"keep": 2, "per_product": 4, **settings})
-        selector = CandidateSelector(Scripted(*rounds), AdPipeline(studio, reward), config, Style.of(rules or Rules()))
+        selector = CandidateSelector(
+            Scripted(*rounds), AdPipeline(studio, reward), config, Style.of(rules or Rules()), now
+        )
         (choice,) = select(selector, [product], scenes=drawn or Counter(), wanted=frozenset([product.product_id]))
         return choice
 
@@ -88,8 +95,61 @@ def texts(choice: Selection) -> list[str]:
     return [one.candidate.text for one in choice.chosen]
 
 
-def test_without_rules_the_first_that_were_written_are_drawn(decide) -> None:
-    assert texts(decide([OAK, MARBLE, SAND])) == [OAK, MARBLE]
+PLAIN, EUCALYPTUS = "oak table, soft light, no props, living room", "oak table, window light, eucalyptus, loft"
+WORKSHOP, GIFT = "oak table, soft light, log, workshop", "oak table, soft light, gift box, desert"
+BAUBLES = "oak table, soft light, baubles, living room"
+
+
+def test_without_a_reward_model_what_promises_most_is_drawn(decide) -> None:
+    """For a mug: a place at home, and no prop or one with a reason; four of five are scored."""
+    choice = decide([GIFT, WORKSHOP, PLAIN, MARBLE, EUCALYPTUS], rewrites=0)
+    assert set(texts(choice)) == {PLAIN, EUCALYPTUS}
+    assert choice.chosen[0].promise > choice.chosen[1].promise
+
+
+def test_with_a_reward_model_the_reward_decides(decide) -> None:
+    beach = "white marble podium, noon sun, gift box, beach"
+    dark = "black marble podium, spotlight, no props, living room"
+    assert texts(decide([dark, beach], reward=Bright(), keep=1, rewrites=0)) == [beach]
+
+
+def test_more_are_sampled_less_warm_where_no_reward_model_scores_them(studio: Renderer, mug: Product) -> None:
+    for reward, temperature, expected in (
+        (None, None, (12, 0.5)),
+        (Bright(), None, (4, 1.0)),
+        (None, 0.9, (12, 0.9)),
+        (Bright(), 0.9, (4, 0.9)),
+    ):
+        writer, config = Scripted([OAK, MARBLE]), GenerateConfig(temperature=temperature, rewrites=0)
+        selector = CandidateSelector(writer, AdPipeline(studio, reward), config, Style.of(Rules()), NOW)
+        list(select(selector, [mug], scenes=Counter(), wanted=frozenset(["mug"])))
+        assert writer.sampled == [expected]
+
+
+def test_what_is_out_of_season_comes_last_whoever_decides(decide, mug: Product) -> None:
+    december = NOW.replace(month=12)
+    for reward in (None, Bright()):
+        ranked = [
+            decide([BAUBLES, MARBLE, WORKSHOP], reward=reward, rewrites=0, keep=3, now=now) for now in (NOW, december)
+        ]
+        assert texts(ranked[0])[-1] == BAUBLES
+        assert [one.in_season for one in ranked[0].chosen] == [True, True, False]
+        assert all(one.in_season for one in ranked[1].chosen)
+        asked = decide([BAUBLES, MARBLE], reward=reward, rewrites=0, product=replace(mug, title="Christmas Mug"))
+        assert all(one.in_season for one in asked.chosen)
+
+
+def test_the_shipped_model_is_shown_the_department_of_a_shops_category(studio: Renderer, mug: Product) -> None:
+    class Reader(Scripted):
+        def describe_all(self, products, **asked):  # type: ignore[no-untyped-def,override]
+            self.read = [product.category for product in products]
+            return super().describe_all(products, **asked)
+
+    writer = Reader([OAK])
+    selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=0), Style.of(Rules()), NOW)
+    shelved = replace(mug, category=("Home & Garden", "Kitchen & Dining", "Drinkware"))
+    list(select(selector, [shelved], scenes=Counter(), wanted=frozenset(["mug"])))
+    assert writer.read == [("Home", "Kitchen & Dining", "Drinkware")]
 
 
 def test_a_forbidden_description_is_refused_with_its_rules_page_and_another_is_written(decide) -> None:
@@ -106,7 +166,7 @@ def test_writing_again_is_bounded_and_may_leave_a_product_empty(decide, studio: 
     bad = ["oak table with a pistol, soft light", "rifle on a marble podium, noon sun"]
     assert texts(decide(bad, rewrites=2)) == []
     writer = Scripted(bad)
-    selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=2), Style.of(Rules()))
+    selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=2), Style.of(Rules()), NOW)
     list(select(selector, [mug], scenes=Counter(), wanted=frozenset(["mug"])))
     assert len(writer.asked) == 3
     assert len({seed for _, seed, _ in writer.asked}) == 3, "every round samples anew"
@@ -194,7 +254,9 @@ def test_a_scene_recurs_in_a_catalog_as_often_as_the_setting_says(studio: Render
     products = [replace(mug, product_id=f"mug-{number}") for number in range(4)]
     for limit, expected in ((0, [OAK] * 4), (1, [OAK, MARBLE, SAND, None]), (2, [OAK, OAK, MARBLE, MARBLE])):
         config = GenerateConfig(keep=1, per_product=3, max_same_scene=limit)
-        selector = CandidateSelector(Scripted([OAK, MARBLE, SAND]), AdPipeline(studio, None), config, Style.of(Rules()))
+        selector = CandidateSelector(
+            Scripted([OAK, MARBLE, SAND]), AdPipeline(studio, None), config, Style.of(Rules()), NOW
+        )
         drawn: Counter[str] = Counter()
         found = []
         for choice in select(selector, products, scenes=drawn, wanted=frozenset(one.product_id for one in products)):
@@ -212,6 +274,7 @@ def test_a_product_is_written_for_with_its_neighbors_whatever_is_left_to_do(stud
         AdPipeline(studio, None),
         GenerateConfig(per_product=2, keep=1, rewrites=1),
         Style.of(Rules(use=("oak",))),
+        NOW,
     )
     everything = frozenset(one.product_id for one in products)
     whole = {
@@ -229,7 +292,7 @@ def test_only_a_model_that_can_follow_rules_gets_them_in_its_prompt(
     for least, told in ((select_module.FOLLOWS_RULES, ""), (1_000_000, wishes(rules))):
         monkeypatch.setattr(select_module, "FOLLOWS_RULES", least)
         writer = Scripted([OAK])
-        selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=0), Style.of(rules))
+        selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=0), Style.of(rules), NOW)
         list(select(selector, [mug], scenes=Counter(), wanted=frozenset(["mug"])))
         assert [asked for _, _, asked in writer.asked] == [told]
     assert wishes(rules) == "Use the words: oak. Avoid: neon, Acme. Colors: mint. Season: winter."
@@ -241,9 +304,9 @@ def test_only_a_model_that_can_follow_rules_gets_them_in_its_prompt(
 def test_an_unsupported_language_is_one_clear_error(studio: Renderer) -> None:
     german = Style.of(Rules(language="de"))
     with pytest.raises(ConfigError, match="the studio reads English only"):
-        CandidateSelector(Scripted([OAK]), AdPipeline(studio, None), GenerateConfig(), german)
+        CandidateSelector(Scripted([OAK]), AdPipeline(studio, None), GenerateConfig(), german, NOW)
     with pytest.raises(ConfigError, match="the prompt model tiny was taught English only"):
-        CandidateSelector(Scripted([OAK]), AdPipeline(Painter(), None), GenerateConfig(), german)
+        CandidateSelector(Scripted([OAK]), AdPipeline(Painter(), None), GenerateConfig(), german, NOW)
 
 
 class Painter:

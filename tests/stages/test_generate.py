@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from tests.factory import rows_of
 
 from clickscape import render
 from clickscape.catalog import feeds, sample
+from clickscape.config import FidelityConfig
 from clickscape.errors import ClickscapeError
 from clickscape.gates import fidelity
 from clickscape.generation.creative_record import Summary
+from clickscape.generation.retry import fidelity_limits
 from clickscape.render.language.parse import parse
 from clickscape.stages import generate as stage
 from clickscape.stages.optimize import relevance_gate
@@ -69,13 +73,24 @@ def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads:
     assert rows_of(ads / stage.LEFT_OUT) == [left_out]
 
 
+def test_the_clock_is_an_argument(catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[datetime] = []
+    monkeypatch.setattr(stage, "select", lambda selector, *_, **__: iter(seen.append(selector.now) or ()))
+    now = datetime(2020, 12, 1, tzinfo=UTC)
+    with contextlib.suppress(KeyError):  # nothing was selected, so nothing can be recorded
+        run(stage.generate(workspace=None, catalog=catalog, out=tmp_path, overrides=SMALL, now=now))
+    assert seen == [now]
+
+
 def test_the_pictures_on_the_disk_are_those_that_passed(catalog: Path, ads: Path) -> None:
     """The file is lossless: drawn again from its row, the product's pixels in it are the cut-out's own."""
     (row,) = rows_of(ads / stage.MANIFEST)
     product = next(one for one in feeds.read(catalog) if one.product_id == row["product_id"])
-    drawn = render.load("studio").render(product, row["description"], size=(192, 192), seed=row["seed"])
+    drawn_by = render.load("studio")
+    drawn = drawn_by.render(product, row["description"], size=(192, 192), seed=row["seed"])
     with Image.open(ads / row["image"]) as file:
-        assert fidelity.check(np.asarray(file.convert("RGB")), drawn.product).passed
+        limits = fidelity_limits(FidelityConfig(), source=drawn_by.digital_source)
+        assert fidelity.check(np.asarray(file.convert("RGB")), drawn.product, limits=limits).passed
 
 
 def test_the_summary_says_only_what_happened() -> None:

@@ -174,13 +174,20 @@ class GenerateConfig(StageConfig):
         "server, as http://localhost:8000/v1; empty: the workspace's prompt model, or tiny",
     )
     server_model: str = Field("", description="name of the model on that server; empty: the only one that it serves")
-    per_product: int = Field(4, ge=1, le=64, description="descriptions sampled per product")
+    per_product: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="descriptions scored per product; without a reward model, chosen from 3 times as many",
+    )
     keep: int = Field(2, ge=1, description="creatives kept per product, best reward first")
     size: int = Field(768, ge=64, le=4_096, description="pixels of the square image")
     tries: int = Field(
         4, ge=1, le=64, description="pictures drawn at most until one passes [fidelity]; refresh and export too"
     )
-    temperature: float = Field(1.0, ge=0, description="of sampling; lower is less diverse")
+    temperature: float | None = Field(
+        None, ge=0, description="of sampling; lower is less diverse; not set: 1, or 0.5 without a reward model"
+    )
     rewrites: int = Field(
         3,
         ge=0,

@@ -1,9 +1,10 @@
 """Select the descriptions that are rendered: allowed, by the brand's rules, best by the reward, and no duplicates.
 
 What platforms or the brand forbid is refused with its reason, and another description is sampled in its place, a
-bounded number of times. Among what is allowed, the rules come first and the reward breaks ties. A product is written
-for together with its neighbors in the catalog and never with what happens to be left, so a killed run that goes on
-writes what it would have written.
+bounded number of times. Among what is allowed, what is out of season comes last, the rules come first and the reward
+breaks ties; without a reward model three times as many are sampled at a lower temperature, and what a scene promises by
+itself (`suitability`) takes the reward's place. A product is written for together with its neighbors in the catalog and
+never with what happens to be left, so a killed run that goes on writes what it would have written.
 """
 
 from __future__ import annotations
@@ -11,22 +12,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
+from clickscape.catalog.departments import with_department
 from clickscape.config import GenerateConfig
 from clickscape.errors import ConfigError
 from clickscape.files import fingerprint
 from clickscape.gates import content_rules
 from clickscape.gates.content_rules import Breach
+from clickscape.gates.season import open_seasons, out_of_season
 from clickscape.gates.style import Style
 from clickscape.gates.wording import normalized_words
+from clickscape.generation import department_fit
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.sample import Candidate, score_candidates
+from clickscape.generation.suitability import suitability
+from clickscape.render.language.parse import parse
 from clickscape.render.renderer import SceneRenderer
 from clickscape.render.scene import Scene
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
+from clickscape.vlm.model import TINY
 from clickscape.vlm.prompts import wishes
 from clickscape.vlm.server import ServerWriter
 
@@ -38,14 +46,25 @@ FOLLOWS_RULES = 100_000_000
 
 CHUNK = 8
 
+SAMPLED = 3
+"""Descriptions sampled for each one that is scored, where no reward model does it; docs/experiments/bare-catalog.md."""
+
+TEMPERATURE, TEMPERATURE_WITHOUT_REWARD = 1.0, 0.5
+"""Of sampling, where the settings say none: a reward model finds the best of many, without one the usual is better."""
+
 
 @dataclass(frozen=True, slots=True)
 class SelectedCandidate:
-    """A candidate to render, the words that the model wrote, and each rule of the brand with whether it is met."""
+    """A candidate to render, the words that the model wrote, and each rule of the brand with whether it is met.
+
+    `in_season`: whether it shows no season but those that are open; `promise`: its suitability, 0 with a reward model.
+    """
 
     candidate: Candidate
     written: str
     met: Mapping[str, bool]
+    in_season: bool = True
+    promise: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +91,13 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class CandidateSelector:
-    """A prompt model, the pipeline that scores its descriptions, and the rules by which they are selected."""
+    """A prompt model, the pipeline that scores its descriptions, the rules by which they are selected, and the date."""
 
     writer: Writer | ServerWriter
     pipeline: AdPipeline
     config: GenerateConfig
     style: Style
+    now: datetime
 
     def __post_init__(self) -> None:
         language = self.style.rules.language
@@ -98,6 +118,16 @@ class CandidateSelector:
     def follows_rules(self) -> bool:
         """Whether the prompt model is large enough for rules in its instruction; behind a server all are."""
         return isinstance(self.writer, ServerWriter) or self.writer.vlm.parameters >= FOLLOWS_RULES
+
+    @property
+    def draws_scenes(self) -> bool:
+        """Whether the renderer draws scenes, of which we know what they show."""
+        return isinstance(self.pipeline.renderer, SceneRenderer)
+
+    @property
+    def chooses_by_suitability(self) -> bool:
+        """Whether scenes are chosen by what they promise, because no reward model scores them."""
+        return self.draws_scenes and self.pipeline.reward is None
 
 
 def select(
@@ -134,8 +164,10 @@ class _ProductSearch:
         self.seeds = [
             int(seed) for seed in np.random.default_rng([selector.config.seed, number, 2]).integers(2**31, size=20)
         ]
+        self.seasons = open_seasons(product, now=selector.now, asked=selector.style.rules.season)
         self.minors = content_rules.concerns_minors(product, language=selector.style.rules.language)
         self.pool: list[SelectedCandidate] = []
+        self.told: list[Scene] = []
         self.refused: dict[str, Refusal] = {}
 
     def run(self, texts: Sequence[str]) -> Selection:
@@ -153,13 +185,14 @@ class _ProductSearch:
     def _add(self, texts: Sequence[str]) -> None:
         """Refuse what may not be said; edit, render and score the rest; refuse what may not be shown."""
         style, asked = self.selector.style, []
+        self.told += [read.scene for text in texts if (read := parse(text)).is_valid]
         for written in texts:
             if self._refuse(written, style.breaches(written, minors=self.minors)):
                 continue
             text = style.edited(written, rng=self.editing)
             if not self._refuse(text, style.breaches(text, minors=self.minors)):
                 asked.append((text, written))
-        asked = self._relevant(asked)
+        asked = self._promising(self._relevant(asked))
         if not asked:
             return
         scored = score_candidates(
@@ -169,11 +202,44 @@ class _ProductSearch:
             render_size=PREVIEW,
             rng=self.rng,
         )[0]
-        for candidate, (text, written) in zip(scored, asked, strict=True):
-            draws_scenes = isinstance(self.selector.pipeline.renderer, SceneRenderer)
-            scene = Scene.from_json(candidate.scene) if draws_scenes else None
+        scenes = [Scene.from_json(one.scene) if self.selector.draws_scenes else None for one in scored]
+        promises = self._promises([text for text, _ in asked])
+        for candidate, scene, (text, written), promise in zip(scored, scenes, asked, promises, strict=True):
             if not self._refuse(text, style.shown_breaches(scene)):
-                self.pool.append(SelectedCandidate(candidate, written, style.met(text, scene)))
+                fits = not out_of_season(text, scene, seasons=self.seasons)
+                self.pool.append(SelectedCandidate(candidate, written, style.met(text, scene), fits, promise))
+
+    def _promising(self, asked: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Without a reward model the `per_product` that promise most, in their order: the others are not rendered.
+
+        What meets a brand's rules is known by the scene, so rules and season come first here, too.
+        """
+        if not self.selector.chooses_by_suitability or len(asked) <= self.selector.config.per_product:
+            return asked
+        texts = [text for text, _ in asked]
+
+        def value(place: int) -> tuple[bool, bool, int, float]:
+            read = parse(texts[place])
+            met = sum(self.selector.style.met(texts[place], read.scene).values())
+            return (
+                read.is_valid and not self.selector.style.shown_breaches(read.scene),
+                not out_of_season(texts[place], read.scene, seasons=self.seasons),
+                met,
+                promises[place],
+            )
+
+        promises = self._promises(texts)
+        best = sorted(range(len(asked)), key=value, reverse=True)[: self.selector.config.per_product]
+        return [asked[place] for place in sorted(best)]
+
+    def _promises(self, texts: Sequence[str]) -> list[float]:
+        """What each description's scene promises, nats; 0 where a reward model will say it."""
+        if not self.selector.chooses_by_suitability:
+            return [0.0] * len(texts)
+        scenes = [parse(text).scene for text in texts]
+        return [
+            float(value) for value in suitability(self.product, scenes, fit=department_fit.shipped(), written=self.told)
+        ]
 
     def _relevant(self, asked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Those that suit their product; the others are refused before anything is rendered."""
@@ -199,8 +265,8 @@ class _ProductSearch:
     def _best(self) -> tuple[list[SelectedCandidate], list[Refusal]]:
         """The `keep` best of the pool that are no duplicates, and those passed over on the way; earlier ones win."""
 
-        def value(one: SelectedCandidate) -> tuple[bool, int, float]:
-            return one.candidate.parsed, sum(one.met.values()), one.candidate.score
+        def value(one: SelectedCandidate) -> tuple[bool, bool, int, float, float]:
+            return one.candidate.parsed, one.in_season, sum(one.met.values()), one.candidate.score, one.promise
 
         chosen: list[SelectedCandidate] = []
         passed_over: list[Refusal] = []
@@ -234,9 +300,17 @@ def overlap(first: str, second: str) -> float:
 
 
 def _written(selector: CandidateSelector, products: Sequence[Product], *, seed: int) -> list[list[str]]:
-    """Sample `per_product` descriptions each; a model that can follow the brand's rules is given them."""
+    """Sample `per_product` descriptions each, or `SAMPLED` times as many to choose from by suitability.
+
+    A model that can follow the brand's rules is given them; the shipped one is shown the departments that it knows.
+    """
     config, rules = selector.config, selector.style.rules
     asked = wishes(rules) if selector.follows_rules else ""
-    return selector.writer.describe_all(
-        products, n=config.per_product, seed=seed, temperature=config.temperature, wishes=asked
-    )
+    count, temperature = config.per_product, TEMPERATURE
+    if selector.chooses_by_suitability:
+        count, temperature = SAMPLED * count, TEMPERATURE_WITHOUT_REWARD
+    if config.temperature is not None:
+        temperature = config.temperature
+    if selector.writer.model_id == TINY:
+        products = [with_department(product) for product in products]
+    return selector.writer.describe_all(products, n=count, seed=seed, temperature=temperature, wishes=asked)

@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from clickscape import config as configuration
@@ -81,19 +82,20 @@ def generate(
     options: FeedOptions | None = None,
     matting: Path | None = None,
     brand_options: BrandOptions | None = None,
+    now: datetime | None = None,
 ) -> Stage[Summary]:
     """Render `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
 
     With a workspace, its own prompt and reward models are used when it has them, and its table `creatives` gains what
-    is new; a bare catalog gets the shipped model, and the first descriptions that the renderer understands. `overrides`
-    are settings of `generate`; `options` say how a catalog file is read, and `matting` is an ONNX model that cuts its
-    photos out, as in `ingest`. `brand_options` says which brand rules hold. Raises ConfigError unless exactly one
-    source is given.
+    is new; a bare catalog gets the shipped model, and the descriptions whose scenes promise most (`suitability`).
+    `overrides` are settings of `generate`; `options` say how a catalog file is read, and `matting` is an ONNX model
+    that cuts its photos out, as in `ingest`. `brand_options` says which brand rules hold, `now` (default: the clock)
+    which seasons may be shown. Raises ConfigError unless exactly one source is given.
     """
     check_source(workspace, catalog, options=options, matting=matting)
     check_ours(out, marks=(MANIFEST, _MARK))
     sweep(out, deep=False)
-    brand_options = brand_options or BrandOptions()
+    brand_options, now = brand_options or BrandOptions(), now or datetime.now(UTC)
     if workspace is None:
         assert catalog is not None
         parts = _open(None, Settings(), overrides or {}, brand_options)  # wrong ones are told before a feed is read
@@ -104,13 +106,15 @@ def generate(
         _claim(out)
         yield read
         loaded = yield from loading
-        made = yield from _generate(None, loaded.products, Settings(), parts, out=out, brand_options=brand_options)
+        made = yield from _generate(
+            None, loaded.products, Settings(), parts, out=out, brand_options=brand_options, now=now
+        )
         return replace(made, skipped=loaded.report.left_out)
     shop = Workspace.open(workspace)
     with shop.lock():
         found, settings = shop.products(), shop.settings
         parts = _open(shop, settings, overrides or {}, brand_options)
-        return (yield from _generate(shop, found, settings, parts, out=out, brand_options=brand_options))
+        return (yield from _generate(shop, found, settings, parts, out=out, brand_options=brand_options, now=now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,7 @@ def _generate(
     *,
     out: Path,
     brand_options: BrandOptions,
+    now: datetime,
 ) -> Stage[Summary]:
     config, style, renderer = parts.config, parts.style, parts.renderer
     rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
@@ -164,7 +169,7 @@ def _generate(
     )
     reward = None if rewards is None else reward_room.load(rewards, device=best_device())
     gate = None if gated is None else relevance_gate(gated, products, device=best_device())
-    selector = CandidateSelector(parts.writer, AdPipeline(renderer, reward, relevance=gate), config, style)
+    selector = CandidateSelector(parts.writer, AdPipeline(renderer, reward, relevance=gate), config, style, now)
     _claim(out)
     digests = {product.product_id: product_digest(product) for product in products}
     works = {product_id: fingerprint([work, digest]) for product_id, digest in digests.items()}

@@ -23,6 +23,23 @@ SEASONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """Season → slot → values of the studio's lists that say it; the first prop is its plainest sign."""
 
+MONTHS: Mapping[str, tuple[int, ...]] = {"autumn": (9, 10, 11), "winter": (12, 1, 2), "christmas": (11, 12)}
+"""Months of the northern half in which what a season binds is expected; spring and summer bind nothing."""
+
+BOUND: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "autumn": {"prop": ("autumn leaves", "pumpkins")},
+    "winter": {"setting": ("snow",), "surface": ("snow",)},
+    "christmas": {"setting": ("festive", "snow"), "surface": ("snow",), "prop": ("baubles",)},
+}
+"""Season → slot → what looks wrong in an ad of another season; unlike lemons, which are only likelier in summer."""
+
+SEASON_WORDS: Mapping[str, tuple[str, ...]] = {
+    "autumn": ("autumn", "halloween", "pumpkin", "pumpkins", "thanksgiving", "harvest festival"),
+    "winter": ("winter", "snow", "snowy", "ski", "skis", "snowboard", "sled", "ice skate", "ice skates"),
+    "christmas": ("christmas", "xmas", "advent", "santa", "bauble", "baubles", "nativity"),
+}
+"""Words by which a product asks for a season, and a description names it."""
+
 
 def in_season(scene: Scene, season: str) -> bool:
     """Whether a scene shows something of the season, and nothing that belongs to other seasons alone."""

@@ -1,0 +1,74 @@
+"""What a scene promises: the department's lift by hand, the grades, a reason for every prop."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from clickscape.generation import department_fit
+from clickscape.generation.department_fit import DepartmentFit
+from clickscape.generation.suitability import suitability
+from clickscape.render.language.graded import log_publishable
+from clickscape.render.scene import Scene
+from clickscape.types import Product
+
+CREAM = Product("cream", "Face Cream", ("Beauty",))
+
+
+def bath(*props: str, setting: str = "bathroom", light: str = "soft") -> Scene:
+    return Scene(setting=setting, light=light, props=props)
+
+
+def test_the_lift_is_a_ratio_of_shares_shrunk_by_twenty_descriptions_of_the_average() -> None:
+    """30 of 40 in one department and 10 of 40 in the other, half of all: (30 + 10) / 60 and (10 + 10) / 60, over ½."""
+    scenes = [("A", bath())] * 30 + [("A", Scene())] * 10 + [("B", bath())] * 10 + [("B", Scene())] * 30
+    fit = DepartmentFit.of(scenes)
+    assert fit.counts["A"]["setting"] == {"bathroom": 30, "studio": 10}
+    np.testing.assert_allclose(fit.lift(bath(), "setting"), [math.log(4 / 3), math.log(2 / 3)])
+    np.testing.assert_allclose(fit.lift(bath(), "prop"), [0, 0])
+    np.testing.assert_allclose(fit.lift(Scene(setting="pool"), "setting"), [0, 0])
+
+
+def test_a_department_that_nobody_knows_is_told_by_what_the_model_wrote() -> None:
+    fit = DepartmentFit.of([("A", bath())] * 50 + [("B", Scene())] * 50)
+    np.testing.assert_array_equal(fit.likely([Scene()], department="A"), [1, 0])
+    np.testing.assert_allclose(fit.likely([], department="Zork"), [0.5, 0.5])
+    told = fit.likely([bath(), bath(), Scene()], department="")
+    assert told[0] == pytest.approx(6 / 7), "60 : 10 for each, two against one"
+
+
+def test_grades_are_shares_of_published_ads() -> None:
+    """7 of 17 and 6 pictures of the average 25/149; the rows leave 8 of 72 ads to the props that none names."""
+    average = 25 / 149
+    assert log_publishable("prop", "none") == pytest.approx(math.log((7 + 6 * average) / 23))
+    assert log_publishable("prop", "candle") == pytest.approx(math.log((8 + 6 * average) / 78))
+    assert log_publishable("prop", "gift") < log_publishable("prop", "candle") < log_publishable("prop", "none")
+
+
+def test_no_prop_is_the_default_and_one_with_a_reason_may_beat_it() -> None:
+    fit = department_fit.shipped()
+    reason, bare, none = suitability(CREAM, [bath("eucalyptus"), bath(), bath("log")], fit=fit)
+    assert reason > bare > none
+    spanner = Product("spanner", "Wrench", ("Tools",))
+    bare, none = suitability(spanner, [bath(), bath("eucalyptus")], fit=fit)
+    assert bare > none, "the same prop, without a reason"
+
+
+def test_a_place_that_suits_promises_more_and_so_does_a_light_that_belongs_to_it() -> None:
+    fit = department_fit.shipped()
+    own, other = suitability(CREAM, [bath(), bath(setting="workshop")], fit=fit)
+    assert own > other + 1
+    soft, neon = suitability(CREAM, [bath(), bath(light="neon")], fit=fit)
+    assert soft == pytest.approx(neon + 1)
+    soft, golden = suitability(CREAM, [bath(setting="beach"), bath(setting="beach", light="golden hour")], fit=fit)
+    assert soft == golden
+
+
+def test_the_shipped_counts_tell_departments_apart() -> None:
+    fit = department_fit.shipped()
+    assert len(fit.counts) == 16
+    for product, place in (("Beauty", "bathroom"), ("Tools", "workshop"), ("Home", "living room"), ("Food", "kitchen")):
+        lift = dict(zip(fit.counts, fit.lift(Scene(setting=place), "setting"), strict=True))
+        assert lift[product] > 0.5

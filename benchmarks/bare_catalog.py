@@ -81,11 +81,11 @@ def main() -> None:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         catalogs = _catalogs(Path(folder))
-        rows = {
-            (name, side): _figures(_chosen(products, truth, side=side), rng=rng)
-            for name, (products, truth) in catalogs.items()
-            for side in SIDES
-        }
+        rows = {}
+        for name, (products, truth) in catalogs.items():
+            for side in SIDES:
+                rows[name, side] = _figures(_chosen(products, truth, side=side), rng=rng)
+                print(name, side, rows[name, side], flush=True)
     named = {
         name: [department_of(one) for one in products]
         for name, (products, _) in catalogs.items()
@@ -115,7 +115,10 @@ def _catalogs(folder: Path) -> dict[str, tuple[list[Product], list[Product]]]:
     held = [one for one in wanted if sample.is_held_out(one)]
     objects = sample.write(folder, 160, product_ids=held)
     blank = folder / "blank.png"
-    Image.fromarray(np.full((120, 100, 4), (BLANK, BLANK, BLANK, 255), np.uint8)).save(blank)
+    rows, columns = np.mgrid[-1:1:120j, -1:1:120j]
+    pale = np.full((120, 120, 4), BLANK - 5, np.uint8)  # a disc that shows the model next to nothing
+    pale[..., 3] = np.where(rows**2 + columns**2 < 0.9, 255, 0)
+    Image.fromarray(pale).save(blank)
     with TITLES.open(encoding="utf-8", newline="") as stream:
         listed = list(csv.DictReader(stream, delimiter="\t"))[1::2]
     titles = [

@@ -56,7 +56,7 @@ def test_no_prop_is_the_default_and_one_with_a_reason_may_beat_it() -> None:
     assert bare > none, "the same prop, without a reason"
 
 
-def test_a_place_that_suits_promises_more_and_so_does_a_light_that_belongs_to_it() -> None:
+def test_a_place_that_suits_promises_more_and_so_do_a_light_and_a_ground_that_belong_to_it() -> None:
     fit = department_fit.shipped()
     own, other = suitability(CREAM, [bath(), bath(setting="workshop")], fit=fit)
     assert own > other + 1
@@ -64,6 +64,8 @@ def test_a_place_that_suits_promises_more_and_so_does_a_light_that_belongs_to_it
     assert soft == pytest.approx(neon + 1)
     soft, golden = suitability(CREAM, [bath(setting="beach"), bath(setting="beach", light="golden hour")], fit=fit)
     assert soft == golden
+    oak, pond = suitability(CREAM, [Scene(setting="kitchen", surface=one) for one in ("oak", "water")], fit=fit)
+    assert oak == pytest.approx(pond + 1)
 
 
 def test_the_shipped_counts_tell_departments_apart() -> None:

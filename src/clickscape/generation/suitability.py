@@ -4,7 +4,7 @@
 
 The first difference is what the shipped model learned (`department_fit`), over setting and props; the second comes from
 graded pictures. No prop is the default: one that the department does not make likelier has no reason to be there. Such
-a scene, and one in a light that its setting does not have, comes after those without.
+a scene loses, and so does one with a light or ground that its setting does not have.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from jaxtyping import Float64
 
 from clickscape.catalog.departments import department_of
 from clickscape.generation.department_fit import DepartmentFit
-from clickscape.render.language.graded import SUITED_LIGHTS, log_publishable
+from clickscape.render.language.graded import SETTINGS_OF, log_publishable
 from clickscape.render.scene import NO_PROP, Scene
 from clickscape.types import Product
 
 REASON = 0.3  # nats that a department must add to a prop's log-probability
-_WITHOUT_REASON, _UNSUITED_LIGHT = 3.0, 1.0  # nats
+_WITHOUT_REASON, _OUT_OF_PLACE = 3.0, 1.0  # nats
 
 
 def suitability(
@@ -43,6 +43,7 @@ def _promise(scene: Scene, departments: Float64[np.ndarray, " department"], *, f
     value = setting + props + published + log_publishable("setting", scene.setting)
     if scene.props and props < REASON:
         value -= _WITHOUT_REASON
-    if scene.setting not in SUITED_LIGHTS.get(scene.light, {scene.setting}):
-        value -= _UNSUITED_LIGHT
+    for slot, places in SETTINGS_OF.items():
+        if scene.setting not in places.get(str(scene.slots[slot]), {scene.setting}):
+            value -= _OUT_OF_PLACE
     return value

@@ -7,6 +7,7 @@ how it suits. Values of one row were graded together; a value that no row names,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
 
 GRADED: tuple[tuple[str, tuple[str, ...], int, int], ...] = (
@@ -23,12 +24,19 @@ GRADED: tuple[tuple[str, tuple[str, ...], int, int], ...] = (
 PUBLISHED, ALL = 25, 149
 _WEIGHT = 6  # pictures that the average counts as
 
-SUITED_LIGHTS = {
-    "neon": frozenset({"city", "night city"}),
-    "spotlight": frozenset({"studio", "loft"}),
-    "golden hour": frozenset({"terrace", "beach", "desert", "forest", "meadow", "city", "pool"}),
+SETTINGS_OF: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "light": {
+        "neon": frozenset({"city", "night city"}),
+        "spotlight": frozenset({"studio", "loft"}),
+        "golden hour": frozenset({"terrace", "beach", "desert", "forest", "meadow", "city", "pool"}),
+    },
+    "surface": {
+        "water": frozenset({"studio", "bathroom", "beach", "forest", "meadow", "pool"}),
+        "sand": frozenset({"studio", "beach", "desert"}),
+        "grass": frozenset({"meadow", "forest", "terrace", "city"}),
+    },
 }
-"""Lights with a color or a drama of their own, and the settings in which a photographer would use them."""
+"""Slot → light with a color of its own, or ground of the outdoors → settings in which a photographer would use it."""
 
 
 @cache

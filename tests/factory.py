@@ -53,7 +53,7 @@ def write_feed(folder: Path, *, side: int, product_ids: Sequence[str]) -> Path:
             "title": product.title,
             "category": list(product.category),
             "attributes": {**product.attributes, "item_group_id": product.product_id.rpartition("-")[0]},
-            "image": product.image,
+            "image": Path(product.image).relative_to(folder).as_posix(),
         }
         for product in sample.write(folder, side, product_ids=product_ids)
     ]

@@ -69,9 +69,13 @@ def atomic_file(target: Path, *, flush: bool = True) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(target.parent, suffix=target.suffix) as temporary:
-        yield temporary
-        if flush:
-            _flush(temporary)
+        try:
+            yield temporary
+            if flush:
+                _flush(temporary)
+        except OSError as error:  # a full disk does not say which file it was about
+            error.filename = error.filename or str(target)
+            raise
         os.replace(temporary, target)
         if flush:
             _flush(target.parent)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from clickscape.errors import ClickscapeError, WorkspaceError
@@ -70,3 +72,20 @@ def append_line(path: Path, line: str) -> None:
     """Add one line of text to a regular file at once."""
     with open(open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a", encoding="utf-8") as stream:
         stream.write(line + "\n")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the one process that writes in the folder of `path`, a lock file; WorkspaceError when another one is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(open_regular(path, os.O_RDWR | os.O_CREAT), "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = file.read(32).decode("ascii", "replace").strip() or "unknown"
+            raise WorkspaceError(f"{path.parent} is being written by another process (id {holder}). Wait until it "
+                                 "ends, or stop it.") from None  # fmt: skip
+        file.truncate()
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        yield

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from clickscape.catalog.cutout import examine
-from clickscape.catalog.images import MAX_BYTES, MAX_SIDE, check_image, open_image
+from clickscape.catalog.images import MAX_BYTES, MAX_SIDE, MAX_WEBP_PIXELS, check_image, open_image
 from clickscape.errors import ImageError
 
 WIDTH, HEIGHT = MAX_SIDE + 40, (MAX_SIDE + 40) // 2
@@ -82,6 +82,16 @@ def test_pictures_of_extreme_proportions_are_bounded_and_cut_out_or_refused(
         examine(pixels)
 
 
+@pytest.mark.parametrize("function", [open_image, check_image])
+def test_a_webp_is_bounded_more_tightly_because_it_is_decoded_whole(tmp_path: Path, function: object) -> None:
+    side = int(MAX_WEBP_PIXELS**0.5) + 1
+    for suffix in ("webp", "jpg"):
+        Image.new("L", (side, side), 200).save(tmp_path / f"a.{suffix}", method=0, quality=0)
+    with pytest.raises(ImageError, match=r"a\.webp: 5657 × 5657 = 32 million pixels\. At most 32 million are opened"):
+        function(tmp_path / "a.webp")  # type: ignore[operator]
+    function(tmp_path / "a.jpg")  # type: ignore[operator]
+
+
 PEAK = """
 import sys
 from pathlib import Path
@@ -96,15 +106,16 @@ print((peak() - before) // 1024)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "side"), [("bomb.png", 7_900), ("bomb.webp", 5_600)])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says there what a process took at its peak")
-def test_a_picture_at_the_limit_is_cut_out_in_bounded_memory(tmp_path: Path) -> None:
+def test_a_picture_at_the_limit_is_cut_out_in_bounded_memory(tmp_path: Path, name: str, side: int) -> None:
     """62 million pixels in 90 kB; as floats of three channels they would be 750 MB each, one too many."""
-    picture = Image.new("P", (7_900, 7_900), 1)
+    picture = Image.new("P", (side, side), 1)
     picture.putpalette([200, 30, 40, 255, 255, 255])
-    picture.paste(0, (2_000, 2_000, 5_000, 6_000))
-    picture.save(tmp_path / "bomb.png", compress_level=1)
+    picture.paste(0, (side // 4, side // 4, side * 5 // 8, side * 3 // 4))
+    picture.save(tmp_path / name, compress_level=1, method=0, quality=10)
     found = subprocess.run(
-        [sys.executable, "-c", PEAK, str(tmp_path / "bomb.png")], check=True, capture_output=True, text=True
+        [sys.executable, "-c", PEAK, str(tmp_path / name)], check=True, capture_output=True, text=True
     )
     side, megabytes = map(int, found.stdout.split())
     assert side == MAX_SIDE

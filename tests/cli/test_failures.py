@@ -53,6 +53,9 @@ def test_a_fault_is_one_line_and_debug_shows_where(tmp_path: Path, monkeypatch: 
 def test_descriptions_are_the_first_line_of_a_library_and_name_files() -> None:
     assert describe(ValueError("odd\nTraceback")) == f"ValueError: odd. {FAULT}"
     assert describe(OSError(28, "No space left on device", "a.png")).startswith("a.png: No space left on device. Free")
+    assert describe(RuntimeError("I/O error: No space left on device (os error 28)")) == (
+        "No space left on device. Free some space and run the command again."
+    )
     assert describe(KeyError()) == f"KeyError. {FAULT}"
     assert describe(MemoryError()).startswith("out of memory")
 

@@ -112,6 +112,22 @@ RULES: dict[str, tuple[list[Row], dict[str, float], dict[str, int], tuple[int, i
         ([event(2, at=1, event_id="other", position=2)], {}, {}, (3, 0)),
     "an impression of the same decision to another user counts":
         ([event(2, at=1, event_id="other", user_key="somebody")], {}, {}, (3, 0)),
+    "two users who see one decision, as on a cached page, may both click":
+        ([event(2, at=9, event_id="other", user_key="somebody"), event(2, "click", at=20),
+          event(7, "click", at=21, decision_id="d2", user_key="somebody")], {}, {}, (3, 2)),
+    "of two users who see one decision each clicks once":
+        ([event(2, at=9, event_id="other", user_key="somebody"), event(2, "click", at=20), event(8, "click", at=21,
+          decision_id="d2", user_key="u2")], {}, {"repeated_clicks": 1}, (3, 1)),
+    "there are no more clicks than users who saw it":
+        ([event(2, at=9, event_id="other", user_key="somebody"), *(event(n, "click", at=20 + n, decision_id="d2")
+          for n in (2, 7, 8))], {}, {"repeated_clicks": 1}, (3, 2)),
+    "a click waits from its own user's impression":
+        ([event(2, at=90_000, event_id="other", user_key="somebody"), event(7, "click", at=90_005, decision_id="d2",
+          user_key="somebody"), event(8, "click", at=90_006, decision_id="d2")],
+          {}, {"expired_clicks": 1}, (3, 1)),
+    "a click of a user that the impression does not name belongs to its decision":
+        ([event(2, "click", at=20, user_key=None), event(7, "click", at=21, decision_id="d2", user_key="later")],
+          {}, {"repeated_clicks": 1}, (2, 1)),
     "an impression of the same decision of another creative counts":
         ([event(2, at=1, event_id="other", creative="b")], {}, {}, (3, 0)),
     "an impression logged again for an unknown user counts once":

@@ -38,6 +38,9 @@ def log() -> pa.Table:
             ("click", 6, "bot", 400),
             ("click", 99, "ann", 70),
             ("impression", 12, None, 86_405),  # logged again under a new id
+            ("impression", 1, "bob", 100_000),  # of a cached page
+            ("click", 1, "bob", 100_005),
+            ("click", 1, None, 7),
         ]
     ):
         time = datetime.fromtimestamp(1_772_366_400 + second, UTC)

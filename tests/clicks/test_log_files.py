@@ -205,3 +205,38 @@ def test_an_empty_text_is_no_id_and_no_user_in_every_format(workspace: Workspace
     write_rows([impression(1, **times), impression(2, **{**times, "decision_id": ""})])
     with pytest.raises(LogError, match=r"event 'e2' .* lacks an id"):
         counted(workspace, f"log.{ending}")
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", "SEP=;\r\n", '"sep=;"\n'])
+def test_the_line_that_tells_excel_the_separator_is_passed_over(workspace: Workspace, first: str) -> None:
+    rows = [ROW.format(n=n) for n in range(3)] + ["9,click,d1,a,p,1"]
+    write_csv(workspace, first + (HEAD + "\n".join(rows)).replace(",", ";") + "\n")
+    assert counted(workspace, "log.csv") == {"a": (3, 1)}
+    write_csv(workspace, first + (HEAD + "\n".join(rows)).replace(",", ";") + ";more;fields\n")
+    with pytest.raises(LogError, match=r"log\.csv, line 6: 8 fields, but 6 columns"):
+        counted(workspace, "log.csv")
+
+
+def test_files_with_tabs_and_files_with_commas_are_one_log(workspace: Workspace) -> None:
+    (workspace.path / "export").mkdir()
+    write_csv(workspace, HEAD + "\n".join(ROW.format(n=n) for n in range(3)), name="export/a.csv")
+    tabs = HEAD + "\n".join([*(ROW.format(n=n) for n in range(2, 7)), "9,click,d1,a,p,1"])
+    write_csv(workspace, tabs.replace(",", "\t"), name="export/b.TSV")
+    assert counted(workspace, "export") == {"a": (7, 1)}  # event 2 stands in both
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.jsonl"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+def test_utf_16_is_named_with_the_command_that_mends_it(workspace: Workspace, name: str, encoding: str) -> None:
+    line = HEAD + ROW.format(n=1) if name != "log.jsonl" else json.dumps(impression(1))
+    (workspace.path / name).write_bytes(line.encode(encoding))
+    with pytest.raises(LogError, match=rf"{name}: UTF-16 text.*Save it in UTF-8: iconv"):
+        counted(workspace, name)
+
+
+def test_a_byte_order_mark_is_read_in_csv_and_named_in_json(workspace: Workspace) -> None:
+    write_csv(workspace, "\ufeff" + HEAD + ROW.format(n=1) + "\n")
+    assert counted(workspace, "log.csv") == {"a": (1, 0)}
+    (workspace.path / "log.jsonl").write_text("\ufeff" + json.dumps(impression(1)), encoding="utf-8")
+    with pytest.raises(LogError, match=r"log\.jsonl: begins with a byte order mark.*tail -c \+4"):
+        counted(workspace, "log.jsonl")

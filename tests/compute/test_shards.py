@@ -96,6 +96,17 @@ def test_a_worker_that_dies_is_an_error_and_no_hang() -> None:
         list(map_shards(vanish, [1], workers=2))
 
 
+def take(megabytes: int) -> str:
+    return f"{len(bytearray(megabytes << 20)) >> 20} MB"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not count what a process takes for itself")
+def test_an_item_that_needs_more_memory_than_a_worker_may_take_is_named_and_the_others_are_done() -> None:
+    found = map_shards(take, [1, 900, 2], workers=2, memory=700_000_000, lost=gone)
+    assert list(found) == ["1 MB", "900 needed more than 0.7 GB", "2 MB"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_an_item_that_kills_its_worker_or_takes_too_long_is_named_and_the_others_are_done(chunk: int) -> None:

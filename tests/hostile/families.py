@@ -81,7 +81,8 @@ def records(folder: Path, rng: Random, base: Path) -> Case:
     _copy_shop(base, folder)
     shutil.copytree(base / "exports", folder / "exports")
     shutil.copy(base / "catalog.jsonl", folder / "catalog.jsonl")
-    shutil.copytree(base / "pictures", folder / "pictures")
+    for name in ("pictures", "cutouts"):
+        shutil.copytree(base / name, folder / name)
     kinds: dict[str, list[Path]] = {}
     for path in sorted([*folder.glob("shop/**/*"), *folder.glob("exports/.renditions/*/*"), *folder.glob("exports/*")]):
         if path.is_file():
@@ -118,7 +119,9 @@ def checkpoints(folder: Path, rng: Random, base: Path) -> Case:
     (folder / "feed.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     files = sorted(path for path in (folder / "writer").iterdir() if path.suffix != ".md")
     damage.damage_file(rng.choice(files), rng, victim=_victim(folder))
-    return Case(["generate", "--catalog", "feed.jsonl", "--writer", "writer", "--size", "64", "--keep", "1"])
+    return Case(
+        ["generate", "--catalog", "feed.jsonl", "--writer", "writer", "--size", "64", "--keep", "1", "--workers", "1"]
+    )
 
 
 FAMILIES: dict[str, Callable[[Path, Random, Path], Case]] = {

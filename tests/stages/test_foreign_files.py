@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_simulate_replaces_the_log_that_it_wrote(tmp_path: Path) -> None:
     first = run(simulate(shop, small))
     second = run(simulate(shop, small.model_copy(update={"seed": 9})))
     assert first.outputs.keys() & second.outputs.keys()
+
+
+def test_simulate_draws_over_no_creative_of_somebody_else(tmp_path: Path) -> None:
+    shop = shop_in(tmp_path)
+    small = SMALL_WORLD.model_copy(update={"creatives_per_product": 2, "median_impressions": 50, "size": 64})
+    run(simulate(shop, small))
+    shop.write_creatives([replace(one, model_id="agency") for one in shop.creatives()])
+    before = {path: path.read_bytes() for path in shop.path.rglob("*") if path.is_file()}
+    with pytest.raises(WorkspaceError, match=r"has a creative .* that `simulate` did not draw"):
+        run(simulate(shop, small.model_copy(update={"seed": 9})))
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 @pytest.mark.parametrize("own", ["index.html", "cutouts/A.png", "running_shoe-original.json"])

@@ -15,6 +15,7 @@ from tests.stages.dying_worker import dies_of_bombs
 
 from clickscape.catalog.addresses import Network
 from clickscape.errors import FeedError, ImageError
+from clickscape.stages.generate import generate
 from clickscape.stages.ingest import ingest
 from clickscape.stages.load_feed import FeedOptions, load_feed
 from clickscape.stages.progress import Progress, run
@@ -173,3 +174,15 @@ def test_a_product_whose_picture_kills_a_worker_is_named_and_the_others_go_on(
     (skipped,) = loaded.report.skipped
     assert "'Bomb'" in skipped.place
     assert "was killed, perhaps for want of memory" in skipped.reason
+    summary = run(
+        generate(
+            workspace=None,
+            catalog=feed,
+            out=tmp_path / "ads",
+            overrides={"size": 64, "keep": 1, "per_product": 1},
+            options=FeedOptions(skip_bad_rows=True),
+            workers=2,
+        )
+    )
+    assert summary.images + len(summary.left_out) == 3
+    assert [one.place for one in summary.skipped] == ["product 'Bomb'"]

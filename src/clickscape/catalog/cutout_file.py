@@ -19,7 +19,7 @@ from PIL import Image, PngImagePlugin
 from clickscape.catalog.best_photo import choose_photo
 from clickscape.catalog.cutout import Cutout, examine, has_alpha, trim
 from clickscape.catalog.images import open_image
-from clickscape.errors import ImageError, ModelError
+from clickscape.errors import ImageError, ModelError, first_line
 from clickscape.files import atomic_file
 from clickscape.regular_files import open_regular
 from clickscape.types import Product
@@ -76,6 +76,8 @@ def cut_product(product: Product, *, folder: Path, matting: Path | None = None, 
                 cutouts[number] = found
             except ImageError as error:
                 problems.append(f"{photo}: {error}")
+            except cv2.error as error:  # such as "insufficient memory"
+                problems.append(f"{photo}: it cannot be cut out ({first_line(error)}). Scale it down.")
         if not cutouts:
             return CutProduct(product, file, problems[0])
         shown = list(cutouts)[choose_photo(list(cutouts.values())).index]

@@ -24,6 +24,7 @@ from clickscape.errors import ImageError, first_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 64_000_000
+MAX_WEBP_PIXELS = MAX_PIXELS // 2  # its decoder cannot scale down, and holds the whole picture four times
 MAX_BYTES = 4 * MAX_PIXELS  # of a file; as many as its pixels may take
 MAX_SIDE = 2560  # longest side, pixels, of a picture as it is handed on; no placement asks for more
 _MAX_SCANS = 64  # of a JPEG, each of which costs a pass over all pixels; a progressive one has about ten
@@ -36,7 +37,7 @@ def open_image(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> ND
 
     EXIF orientation and color profile are applied; palette, gray, 16-bit and CMYK pictures are converted, and those
     with a side over ``MAX_SIDE`` scaled down to it.  ImageError when the file is missing, of another format, larger
-    than ``max_pixels`` (refused before decoding), truncated or damaged.
+    than ``max_pixels`` or as a WebP than ``MAX_WEBP_PIXELS`` (refused before decoding), truncated or damaged.
     """
     path = Path(path)
     with _opened(path, max_pixels) as image:
@@ -50,7 +51,7 @@ def open_image(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> ND
             profile = image.info.get("icc_profile")
             color, alpha = _split_alpha(_upright(_scaled(image, size), as_says=image))
             rgb = np.asarray(_to_srgb(color, profile))
-        except ImageError:
+        except (ImageError, MemoryError):
             raise
         except Exception as error:  # decoders of damaged files throw nearly anything
             raise ImageError(
@@ -94,12 +95,12 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
             ) from error
         except Exception as error:
             raise ImageError(f"{path}: the image cannot be read ({first_line(error)}). Export it again.") from error
+        most = min(max_pixels, MAX_WEBP_PIXELS) if image.format == "WEBP" else max_pixels
         with image:
             for width, height in (image.size, _tile(image)):
-                if width * height > max_pixels:
+                if width * height > most:
                     raise ImageError(
-                        f"{path}: {width} × {height} = {width * height / 1e6:.0f} million pixels. "
-                        f"{_size_remedy(max_pixels)}"
+                        f"{path}: {width} × {height} = {width * height / 1e6:.0f} million pixels. {_size_remedy(most)}"
                     )
             yield image
 

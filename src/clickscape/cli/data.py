@@ -63,7 +63,7 @@ def ingest(
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
     skip_bad_rows: SkipBadRows = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side; 1 is this one.")] = 2,
     matting: Annotated[
         Path | None,
         typer.Option(

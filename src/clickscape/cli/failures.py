@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space and run the command again.",
@@ -30,5 +31,8 @@ def describe(error: BaseException) -> str:
         before = error.object[max(error.start - 40, 0) : error.start]
         odd = f"{'...' if error.start > 40 else ''}{before}{error.object[error.start : error.end + 40]}"
         return f"{odd!r} is not valid Unicode. Rename it, or write it in another way."
-    said = (str(error).strip().splitlines() or [""])[0][:300]
+    whole = str(error)
+    if number := next((number for number in _REMEDIES if os.strerror(number) in whole), None):  # libraries in Rust, C++
+        return f"{os.strerror(number)}. {_REMEDIES[number]}"
+    said = (whole.strip().splitlines() or [""])[0][:300]
     return f"{type(error).__name__}{': ' if said else ''}{said}. {FAULT}"

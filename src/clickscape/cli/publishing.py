@@ -66,6 +66,9 @@ def generate(
     ] = None,
     audience: Annotated[str, typer.Option(help="Audience whose rules hold, as [brand.audience.NAME].")] = "",
     placement: Annotated[str, typer.Option(help="Placement whose rules hold, as [brand.placement.NAME].")] = "",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that cut out a catalog's images side by side; 1 is this one.")
+    ] = 2,
 ) -> None:
     """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
     from clickscape.stages.load_feed import FeedOptions, check_source
@@ -86,6 +89,7 @@ def generate(
             options=options,
             matting=matting,
             brand_options=stage.BrandOptions(brand, audience, placement),
+            workers=workers,
         )
     )
     for line in made.lines:

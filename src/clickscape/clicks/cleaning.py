@@ -145,17 +145,27 @@ def relogged_impressions(impressions: ibis.Table, engine: Engine) -> ibis.Table:
 
 
 def attribute_clicks(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
-    """Return clicks with `fault`, `skewed` and the time and strata of the (earliest) impression that they belong to."""
+    """Return clicks with `fault`, `skewed` and the time and strata of the (earliest) impression that they belong to.
+
+    Users share a decision where a page was cached. A click belongs to its own user's impression if that was logged, and
+    a creative at a position of a decision is clicked at most as often as there are users to whom it was shown.
+    """
     clicks = engine.keep(clicks)
     timed = "at" in clicks.columns
     strata = [name for name in NAMED_STRATA if name in clicks.columns]
     impressions = human.filter(human.kind == "impression").semi_join(clicks, _IMPRESSION_KEY)
-    shown = impressions.group_by(_IMPRESSION_KEY).agg(
-        found=lambda table: table.count(),
-        **({"shown_at": lambda table: table["at"].min()} if timed else {}),
-        **{f"shown_{name}": (lambda table, name=name: table[name].min()) for name in strata},
-    )
-    pairs = clicks.left_join(shown, _IMPRESSION_KEY, rname="{name}_shown")
+    pairs = clicks.left_join(_shown(impressions, _IMPRESSION_KEY), _IMPRESSION_KEY, rname="{name}_shown")
+    once, viewers = [*_POSITION_KEY, "fault"], ibis.literal(1)
+    if "user_key" in clicks.columns:
+        own_key = [*_IMPRESSION_KEY, "user_key"]
+        own = _shown(impressions, own_key).rename(lambda name: name if name in own_key else f"own_{name}")
+        pairs = pairs.left_join(own, own_key, rname="{name}_own")
+        has_own, names = pairs.own_found.fill_null(0) > 0, [name for name in pairs.columns if name.startswith("shown_")]
+        pairs = pairs.mutate(
+            user=pairs.user_key.fill_null(""),
+            **{name: ibis.ifelse(has_own, pairs[f"own_{name}"], pairs[name]) for name in names},
+        )
+        once, viewers = [*once, "user"], ibis._.viewers
     cases = [(pairs.found.fill_null(0) == 0, UNMATCHED)]
     if timed:
         waited = pairs["at"] - pairs.shown_at
@@ -164,12 +174,14 @@ def attribute_clicks(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig
             ((waited / 3_600 > config.attribution_hours).fill_null(False), EXPIRED),
         ]
     skewed = ((pairs["at"] < pairs.shown_at).fill_null(False) if timed else ibis.literal(False)).cast("int8")
-    attributed = pairs.mutate(fault=ibis.cases(*cases, else_=""), skewed=skewed)
-    order = [*([attributed["at"].isnull().cast("int8"), attributed["at"]] if timed else []), attributed.event_id]
-    attributed = attributed.mutate(earlier=ibis.row_number().over(group_by=[*_POSITION_KEY, "fault"], order_by=order))
-    attributed = attributed.mutate(
-        fault=ibis.ifelse((attributed.fault == "") & (attributed.earlier > 0), REPEATED, attributed.fault)
-    )
+    untimed = {"untimed": pairs["at"].isnull().cast("int8")} if timed else {}
+    attributed = pairs.mutate(fault=ibis.cases(*cases, else_=""), skewed=skewed, **untimed)
+    order = [*(["untimed", "at"] if timed else []), "event_id"]
+    attributed = attributed.mutate(again=ibis.row_number().over(group_by=once, order_by=order) > 0)
+    among = [*_POSITION_KEY, "fault", "again"]
+    attributed = attributed.mutate(earlier=ibis.row_number().over(group_by=among, order_by=order))
+    extra = attributed.again | (attributed.earlier >= viewers)
+    attributed = attributed.mutate(fault=ibis.ifelse((attributed.fault == "") & extra, REPEATED, attributed.fault))
     # a click counts on the day and in the stratum of its impression
     return attributed.select(
         "event_id",
@@ -182,6 +194,14 @@ def attribute_clicks(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig
         **({"at": attributed.shown_at.fill_null(attributed["at"])} if timed else {}),
         **{name: attributed[f"shown_{name}"].fill_null(attributed[name]) for name in strata},
     )
+
+
+def _shown(impressions: ibis.Table, key: list[str]) -> ibis.Table:
+    """How often each key was shown and to how many users, when first, and the least of each stratum."""
+    columns = impressions.columns
+    firsts = {f"shown_{name}": impressions[name].min() for name in ("at", *NAMED_STRATA) if name in columns}
+    viewers = {"viewers": impressions.user_key.fill_null("").nunique()} if "user_key" in columns else {}
+    return impressions.group_by(key).agg(found=impressions.count(), **viewers, **firsts)
 
 
 def _countable(events: ibis.Table) -> ibis.Table:

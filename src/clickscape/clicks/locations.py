@@ -17,7 +17,8 @@ from urllib.parse import unquote, urlsplit
 from clickscape.config import ClicksConfig
 from clickscape.errors import LogError
 
-ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+_KINDS = {".parquet": "Parquet", ".csv": "CSV", ".tsv": "CSV", ".jsonl": "JSON Lines", ".ndjson": "JSON Lines"}
+ENDINGS = tuple(_KINDS)
 """Endings of the files that a log may have, in small or capital letters."""
 
 LOG_FILES = f"Files of a log are not empty and end in {', '.join(ENDINGS)}"
@@ -133,9 +134,9 @@ def _files(paths: Iterable[Path], *, root: Path, shown: Path) -> LogLocation:
     if not files:
         found_instead = f" It holds {min(unread).name!r}." if unread else ""
         raise LogError(f"{shown}: no file of a log.{found_instead} {LOG_FILES}.")
-    kinds = {path.suffix.lower() for path in files.values()}
+    kinds = {_KINDS[path.suffix.lower()] for path in files.values()}
     if len(kinds) > 1:
-        other = next(path for path in files.values() if path.suffix.lower() != min(kinds))
+        other = next(path for path in files.values() if _KINDS[path.suffix.lower()] != min(kinds))
         raise LogError(
             f"{root}: files of several kinds ({', '.join(sorted(kinds))}), such as {other.name!r}. Name one kind."
         )

@@ -11,7 +11,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class _Layout:
     given: tuple[tuple[str, str | None], ...] = ()
     delimiter: str = ""
     strict: bool = True
+    skip: int = 0  # lines before the header
 
 
 def read(location: LogLocation, *, connection: Any, wanted: frozenset[str], ids: frozenset[str]) -> list[Part]:
@@ -55,6 +56,9 @@ def read(location: LogLocation, *, connection: Any, wanted: frozenset[str], ids:
 
     LogError for a file that cannot be read, a column that is there twice, and ids in JSON such as 7.0.
     """
+    for file in location.files:
+        if file.suffix.lower() != ".parquet":
+            _check_encoding(file)
     if location.files[0].suffix.lower() in (".jsonl", ".ndjson"):
         keys = _json_keys(location.files, connection=connection, ids=ids)
     layouts: dict[_Layout, list[Path]] = {}
@@ -71,7 +75,7 @@ def read(location: LogLocation, *, connection: Any, wanted: frozenset[str], ids:
             raise LogError(f"{file}: column {twice[0]!r} is there twice. Delete or rename one of them.")
         folders = location.folder_columns(file).items()
         given = tuple((name, value) for name, value in folders if _known(name, wanted) and name.casefold() not in names)
-        layout = _Layout(layout.columns, given, layout.delimiter, layout.strict)
+        layout = replace(layout, given=given)
         layouts.setdefault(layout, []).append(file)
     return [Part(_table(layout, files, connection), str(files[0])) for layout, files in layouts.items()]
 
@@ -81,7 +85,7 @@ def explain(files: Iterable[Path], *, wanted: frozenset[str], ids: frozenset[str
     for file in files:
         match file.suffix.lower():
             case ".csv" | ".tsv":
-                _check_csv(file, _csv_layout(file, wanted).delimiter)
+                _check_csv(file, _csv_layout(file, wanted))
             case ".jsonl" | ".ndjson":
                 _check_json(file, ids)
 
@@ -96,7 +100,7 @@ def _table(layout: _Layout, files: list[Path], connection: Any) -> ibis.Table:
     texts = {name: "VARCHAR" for name, _ in layout.columns}
     if layout.delimiter:
         options |= {"auto_detect": False, "header": True, "delim": layout.delimiter, "quote": '"', "escape": '"'}
-        table = connection.read_csv(paths, columns=texts, strict_mode=layout.strict, **options)
+        table = connection.read_csv(paths, columns=texts, strict_mode=layout.strict, skip=layout.skip, **options)
     elif files[0].suffix.lower() == ".parquet":
         table = connection.read_parquet(paths, union_by_name=True, **options)
     elif texts:
@@ -125,11 +129,13 @@ def _parquet(file: Path, wanted: frozenset[str]) -> list[tuple[str, str]]:
 def _csv_layout(file: Path, wanted: frozenset[str]) -> _Layout:
     """The header's columns under the delimiter that finds most of the wanted ones in it."""
     with file.open("rb") as stream:
-        start = stream.readline(_HEADER).splitlines()
+        lines = (stream.readline(_HEADER) + stream.readline(_HEADER)).splitlines()
     try:
-        line = start[0].decode("utf-8-sig") if start else ""
+        lines = [line.decode("utf-8-sig") for line in lines]
     except UnicodeDecodeError:
         raise LogError(f"{file}, line 1: not UTF-8 text. Save it as CSV in UTF-8.") from None
+    skip = int(bool(lines) and re.fullmatch(r"\s*\"?sep=.\"?\s*", lines[0], re.IGNORECASE) is not None)  # Excel's
+    line = lines[skip] if len(lines) > skip else ""
     if not line.strip():
         raise LogError(f"{file}: its first line is empty, expected the names of the columns. Export it again.")
     delimiters = _DELIMITERS if file.suffix.lower() == ".csv" else "\t" + _DELIMITERS
@@ -139,10 +145,10 @@ def _csv_layout(file: Path, wanted: frozenset[str]) -> _Layout:
         raise LogError(f"{file}, line 1: not the names of columns ({error}). Export it again.") from None
     names, delimiter = max(rows, key=lambda row: (sum(_known(name, wanted) for name in row[0]), len(row[0])))
     columns = tuple((name if _known(name, wanted) else f"\x1f{number}", "") for number, name in enumerate(names))
-    strict = not _has_mixed_ends(file)
-    if not strict:  # DuckDB reads mixed line ends only in a mode in which it drops surplus fields in silence
-        _check_csv(file, delimiter)
-    return _Layout(columns, delimiter=delimiter, strict=strict)
+    layout = _Layout(columns, delimiter=delimiter, strict=not _has_mixed_ends(file), skip=skip)
+    if not layout.strict:  # DuckDB reads mixed line ends only in a mode in which it drops surplus fields in silence
+        _check_csv(file, layout)
+    return layout
 
 
 def _has_mixed_ends(file: Path) -> bool:
@@ -156,11 +162,27 @@ def _has_mixed_ends(file: Path) -> bool:
     return (both > 0) + (feeds > both) + (returns > both) > 1
 
 
-def _check_csv(file: Path, delimiter: str) -> None:
+def _check_encoding(file: Path) -> None:
+    """LogError for UTF-16, and for a mark before JSON: DuckDB reads neither, or only half of it."""
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
+        raise LogError(f"{file}: UTF-16 text, such as Excel's \"Unicode text\". Save it in UTF-8: "
+                       f"iconv -f UTF-16 -t UTF-8")  # fmt: skip
+    if start.startswith(b"\xef\xbb\xbf") and file.suffix.lower() in (".jsonl", ".ndjson"):
+        raise LogError(f"{file}: begins with a byte order mark, which JSON may not. Save it in UTF-8 without one: "
+                       f"tail -c +4")  # fmt: skip
+
+
+def _check_csv(file: Path, layout: _Layout) -> None:
+    delimiter = layout.delimiter
     with file.open(encoding="utf-8-sig", newline="") as stream:
         rows = csv.reader(stream, delimiter=delimiter, strict=True)
         width, start = 0, 1
         try:
+            for _ in range(layout.skip):
+                next(rows)
+                start = rows.line_num + 1
             for row in rows:
                 width = width or len(row)
                 if row and len(row) != width:

@@ -45,7 +45,7 @@ def opening(folder: Path, *, weights: Path | None = None) -> Iterator[None]:
     weights: the one file that holds them, where it does not lie in the folder.
     """
     check_folder(folder)
-    files = [weights] if weights is not None else [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    files = [weights] if weights is not None else [*folder.glob("*.safetensors")]
     # Four bits are the smallest number format, a tied weight is made twice, and loading registers it again.
     most = _SPARE + 8 * sum(file.stat().st_size for file in files if file.is_file())
     made = {"modules": 0, "weights": 0}

@@ -12,6 +12,7 @@ import itertools
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import threading
 from collections import deque
@@ -20,7 +21,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any, NoReturn, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, NoReturn, Protocol, Self, TypeVar
 
 from clickscape.compute.device import set_threads, thread_environment
 from clickscape.errors import LaunchError
@@ -28,6 +29,14 @@ from clickscape.errors import LaunchError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _Done = tuple[list[Result], Exception | None]
+_OUT_OF_MEMORY = 77  # exit code of a worker
+
+
+class Limits(NamedTuple):
+    """What a worker may take: seconds for an item, bytes of memory of its own; 0 for any."""
+
+    seconds: float
+    memory: int
 
 
 class Backend(Protocol):
@@ -40,7 +49,7 @@ class Backend(Protocol):
         *,
         workers: int,
         chunk: int,
-        seconds: float,
+        limits: Limits,
         lost: Callable[[Item, str], Result],
     ) -> Iterator[Result]:
         """Do the work; `chunk` items travel to a worker at once."""
@@ -55,13 +64,15 @@ def map_shards(
     chunk: int = 8,
     backend: str | None = None,
     seconds: float = 0.0,
+    memory: int = 0,
     lost: Callable[[Item, str], Result] | None = None,
 ) -> Iterator[Result]:
     """Yield `function(item)` in the order of `items`; one worker means this process unless `backend` names another.
 
     `items` is read lazily, a few chunks ahead. An exception of a worker is raised here with its class and message,
-    after the results before it; leaving the generator early ends the workers. An item may take `seconds` in a worker
-    (0: any time); one whose worker is killed gives `lost(item, reason)`, by default a LaunchError with the reason.
+    after the results before it; leaving the generator early ends the workers. An item may take `seconds` in a worker,
+    and the worker `memory` bytes of its own (0: any time, all memory); one whose worker is ended by that, or killed,
+    gives `lost(item, reason)`, by default a LaunchError with the reason.
     """
     if workers < 1 or chunk < 1:
         raise ValueError(f"workers and chunk must be at least 1, got {workers} and {chunk}")
@@ -69,7 +80,12 @@ def map_shards(
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; expected one of {', '.join(BACKENDS)}")
     return BACKENDS[name](
-        function, items, workers=workers, chunk=chunk, seconds=seconds, lost=_refuse if lost is None else lost
+        function,
+        items,
+        workers=workers,
+        chunk=chunk,
+        limits=Limits(seconds, memory),
+        lost=_refuse if lost is None else lost,
     )
 
 
@@ -79,7 +95,7 @@ def _in_process(
     *,
     workers: int,  # noqa: ARG001 - part of the protocol
     chunk: int,  # noqa: ARG001
-    seconds: float,  # noqa: ARG001
+    limits: Limits,  # noqa: ARG001
     lost: Callable[[Item, str], Result],  # noqa: ARG001
 ) -> Iterator[Result]:
     yield from map(function, items)
@@ -91,7 +107,7 @@ def _processes(
     *,
     workers: int,
     chunk: int,
-    seconds: float,
+    limits: Limits,
     lost: Callable[[Item, str], Result],
 ) -> Iterator[Result]:
     try:
@@ -104,13 +120,13 @@ def _processes(
     source = iter(items)
     again: deque[list[Item]] = deque()  # shards that were under way when a worker was killed
     while True:
-        with _Workers(workers) as group:
+        with _Workers(workers, limits) as group:
             waiting: deque[tuple[list[Item], Future[_Done[Result]]]] = deque()
             while True:
                 while len(waiting) < 2 * workers and (
                     shard := again.popleft() if again else list(itertools.islice(source, chunk))
                 ):
-                    waiting.append((shard, group.submit(function, shard, seconds)))
+                    waiting.append((shard, group.submit(function, shard)))
                 if not waiting:
                     return
                 try:
@@ -121,23 +137,23 @@ def _processes(
                 yield from _results(done)
         first, *others = [shard for shard, _ in waiting]
         again.extend(others)
-        yield from _one_by_one(function, first, seconds=seconds, lost=lost)
+        yield from _one_by_one(function, first, limits=limits, lost=lost)
 
 
 def _one_by_one(
-    function: Callable[[Item], Result], items: Iterable[Item], *, seconds: float, lost: Callable[[Item, str], Result]
+    function: Callable[[Item], Result], items: Iterable[Item], *, limits: Limits, lost: Callable[[Item, str], Result]
 ) -> Iterator[Result]:
     """The results of items of which one has killed a worker, each item alone in a worker."""
     left = deque(items)
     while left:
-        with _Workers(1) as worker:
+        with _Workers(1, limits) as worker:
             worker.start()
             while left:
                 item = left.popleft()
                 try:
-                    done = worker.submit(function, [item], seconds).result()
+                    done = worker.submit(function, [item]).result()
                 except BrokenProcessPool:
-                    yield lost(item, worker.fate(seconds))
+                    yield lost(item, worker.fate())
                     break
                 yield from _results(done)
 
@@ -156,28 +172,32 @@ def _refuse(_: object, reason: str) -> NoReturn:
 class _Workers:
     """A group of worker processes that ends with its block; a pool of Python 3.11 has no public way to end them."""
 
-    def __init__(self, count: int) -> None:
-        self._context = _Context()
-        self._pool = ProcessPoolExecutor(count, mp_context=self._context, initializer=_start_worker)
+    def __init__(self, count: int, limits: Limits) -> None:
+        self._context, self._limits = _Context(), limits
+        self._pool = ProcessPoolExecutor(
+            count, mp_context=self._context, initializer=_start_worker, initargs=(limits.memory,)
+        )
 
     def start(self) -> None:
         """Start a worker that has nothing to do; when even that fails, the items are not to blame."""
         try:
             self._pool.submit(os.getpid).result()
         except BrokenProcessPool:
-            _refuse(None, f"cannot start: it {self.fate(0)}")
+            _refuse(None, f"cannot start: it {self.fate()}")
 
-    def submit(self, function: Callable[[Item], Result], shard: list[Item], seconds: float) -> Future[_Done[Result]]:
+    def submit(self, function: Callable[[Item], Result], shard: list[Item]) -> Future[_Done[Result]]:
         """Give a shard to the next free worker."""
         with thread_environment(1):  # read when a worker loads its libraries, so it must be there when it starts
-            return self._pool.submit(_work, function, shard, seconds)
+            return self._pool.submit(_work, function, shard, self._limits.seconds)
 
-    def fate(self, seconds: float) -> str:
+    def fate(self) -> str:
         """How the worker ended that was killed."""
         self._pool.shutdown(wait=True)
         codes = [process.exitcode for process in self._context.started]
         if -signal.SIGALRM in codes:
-            return f"took longer than {seconds:g} s"
+            return f"took longer than {self._limits.seconds:g} s"
+        if _OUT_OF_MEMORY in codes:
+            return f"needed more than {self._limits.memory / 1e9:g} GB" if self._limits.memory else "ran out of memory"
         if -signal.SIGKILL in codes:
             return "was killed, perhaps for want of memory"
         return f"died (exit code {next((code for code in codes if code), 0)})"
@@ -209,7 +229,9 @@ class _Context(SpawnContext):
                 process.terminate()
 
 
-def _start_worker() -> None:
+def _start_worker(memory: int) -> None:
+    if memory:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     set_threads(1)
@@ -230,6 +252,8 @@ def _work(function: Callable[[Item], Result], shard: Sequence[Item], seconds: fl
         for item in shard:
             signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody handles its signal: it ends even a library's loop
             results.append(function(item))
+    except MemoryError:
+        os._exit(_OUT_OF_MEMORY)  # with what this item has taken; the parent finds out which one it was
     except Exception as error:
         return results, _portable(error)
     finally:

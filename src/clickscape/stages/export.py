@@ -25,7 +25,7 @@ from clickscape.files import sweep
 from clickscape.generation.export_report import MANIFEST, ExportReport
 from clickscape.generation.rendition import OverlayText, RenditionJob, RenditionRecord, make_rendition
 from clickscape.json_files import read_json
-from clickscape.regular_files import check_ours, inside, read_bytes
+from clickscape.regular_files import check_ours, inside, locked, read_bytes
 from clickscape.render import placements as places
 from clickscape.render.text import check_text_allowed
 from clickscape.stages.progress import Progress, Stage
@@ -90,28 +90,28 @@ def export(
             for place in chosen
             for one in creatives
         ]
-        (out / RECORDS).mkdir(parents=True, exist_ok=True)  # from now on the folder is known to be an export
-        open_jobs = [job for job in jobs if not _finished(job, out)]
-        done, drawn = len(jobs) - len(open_jobs), 0
-        yield Progress(STAGE, done, len(jobs))
-        for record in map_shards(partial(_draw, out=out), open_jobs, workers=workers, chunk=4):
-            run.log(record.model_dump(exclude_unset=True))
-            done += 1
-            drawn += bool(record.file)
-            yield Progress(STAGE, done, len(jobs), f"{record.placement} {record.creative_id}")
-        records = _kept(out, creatives)
-        shown = [one for one in records if one.file]
-        _note(workspace, out, shown)
-        feeds, unfit = _write_feeds(out, shown, products, base=base)
-        made = ExportReport(out, tuple(records), drawn, left_out, feeds, unfit, base)
-        with atomic_file(out / MANIFEST) as temporary:
-            content = json.dumps(made.manifest(workspace=name), ensure_ascii=False, indent=1)
-            temporary.write_text(content + "\n", encoding="utf-8")
-        run.finish(
-            outputs=[workspace.renditions_path],
-            result={"files": made.files, "left_out": dict(left_out), "refused": list(made.refused)},
-        )
-        return made
+        with locked(out / RECORDS / ".lock"):  # from now on the folder is known to be an export
+            open_jobs = [job for job in jobs if not _finished(job, out)]
+            done, drawn = len(jobs) - len(open_jobs), 0
+            yield Progress(STAGE, done, len(jobs))
+            for record in map_shards(partial(_draw, out=out), open_jobs, workers=workers, chunk=4):
+                run.log(record.model_dump(exclude_unset=True))
+                done += 1
+                drawn += bool(record.file)
+                yield Progress(STAGE, done, len(jobs), f"{record.placement} {record.creative_id}")
+            records = _kept(out, creatives)
+            shown = [one for one in records if one.file]
+            _note(workspace, out, shown)
+            feeds, unfit = _write_feeds(out, shown, products, base=base)
+            made = ExportReport(out, tuple(records), drawn, left_out, feeds, unfit, base)
+            with atomic_file(out / MANIFEST) as temporary:
+                content = json.dumps(made.manifest(workspace=name), ensure_ascii=False, indent=1)
+                temporary.write_text(content + "\n", encoding="utf-8")
+            run.finish(
+                outputs=[workspace.renditions_path],
+                result={"files": made.files, "left_out": dict(left_out), "refused": list(made.refused)},
+            )
+            return made
 
 
 def _check(workspace: Workspace, out: Path) -> None:

@@ -21,7 +21,7 @@ from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.catalog.publishable import product_digest
 from clickscape.compute.device import best_device
-from clickscape.config import GenerateConfig, Settings
+from clickscape.config import FidelityConfig, GenerateConfig, Settings
 from clickscape.config.brand import Brand, BrandFile
 from clickscape.errors import WorkspaceError
 from clickscape.files import sweep
@@ -39,7 +39,7 @@ from clickscape.generation.gallery import CUTOUTS, gallery, preview_name, save_p
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.select import CandidateSelector, Refusal, select
 from clickscape.json_files import read_json
-from clickscape.regular_files import check_ours, inside
+from clickscape.regular_files import check_ours, inside, locked
 from clickscape.render import provenance
 from clickscape.render.renderer import Renderer, Rendering, SceneRenderer
 from clickscape.stages.load_feed import FeedOptions, check_source, load_cut_out
@@ -53,7 +53,7 @@ from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint,
 
 STAGE = "generate"
 PAGE = "index.html"
-_MARK = ".clickscape"
+_MARK = ".clickscape"  # the lock, by which the next start also knows the folder if this one is killed
 _TRIAL = Product("trial", "Blue Mug", ("Home",))
 
 
@@ -83,14 +83,16 @@ def generate(
     matting: Path | None = None,
     brand_options: BrandOptions | None = None,
     now: datetime | None = None,
+    workers: int = 1,
 ) -> Stage[Summary]:
     """Render `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
 
     With a workspace, its own prompt and reward models are used when it has them, and its table `creatives` gains what
     is new; a bare catalog gets the shipped model, and the descriptions whose scenes promise most (`suitability`).
     `overrides` are settings of `generate`; `options` say how a catalog file is read, and `matting` is an ONNX model
-    that cuts its photos out, as in `ingest`. `brand_options` says which brand rules hold, `now` (default: the clock)
-    which seasons may be shown. Raises ConfigError unless exactly one source is given.
+    that cuts its photos out in `workers` processes, as in `ingest`. `brand_options` says which brand rules hold, `now`
+    (default: the clock) which seasons may be shown. Raises ConfigError unless exactly one source is given, and
+    WorkspaceError while another process writes to `out`.
     """
     check_source(workspace, catalog, options=options, matting=matting)
     check_ours(out, marks=(MANIFEST, _MARK))
@@ -98,57 +100,53 @@ def generate(
     brand_options, now = brand_options or BrandOptions(), now or datetime.now(UTC)
     if workspace is None:
         assert catalog is not None
-        parts = _open(None, Settings(), overrides or {}, brand_options)  # wrong ones are told before a feed is read
+        # What is wrong with the other arguments is told before a feed is read.
+        parts = _open(None, [], Settings(), overrides or {}, brand_options, now)
         loading = load_cut_out(
-            catalog, cache=inside(out, "remote"), folder=inside(out, "cutouts"), options=options, matting=matting
+            catalog,
+            cache=inside(out, "remote"),
+            folder=inside(out, "cutouts"),
+            options=options,
+            matting=matting,
+            workers=workers,
         )
         read = next(loading)  # the feed is; nothing is written before
-        _claim(out)
-        yield read
-        loaded = yield from loading
-        made = yield from _generate(
-            None, loaded.products, Settings(), parts, out=out, brand_options=brand_options, now=now
-        )
+        with locked(out / _MARK):
+            yield read
+            loaded = yield from loading
+            made = yield from _generate(None, loaded.products, parts, out=out)
         return replace(made, skipped=loaded.report.left_out)
     shop = Workspace.open(workspace)
     with shop.lock():
-        found, settings = shop.products(), shop.settings
-        parts = _open(shop, settings, overrides or {}, brand_options)
-        return (yield from _generate(shop, found, settings, parts, out=out, brand_options=brand_options, now=now))
+        products = shop.products()
+        parts = _open(shop, products, shop.settings, overrides or {}, brand_options, now)
+        with locked(out / _MARK):
+            return (yield from _generate(shop, products, parts, out=out))
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What a generation is made with, opened before a feed is read: every argument that names one is right by then."""
+    """What a generation is made with, and the fingerprint of all that changes its work."""
 
-    config: GenerateConfig
-    style: Style
-    renderer: Renderer
-    source: Path | str
-    writer: Writer | ServerWriter
+    selector: CandidateSelector
+    fidelity: FidelityConfig
+    rules: BrandOptions
+    work: str
 
 
 def _open(
-    shop: Workspace | None, settings: Settings, overrides: Mapping[str, int | str], brand_options: BrandOptions
+    shop: Workspace | None,
+    products: Sequence[Product],
+    settings: Settings,
+    overrides: Mapping[str, int | str],
+    brand_options: BrandOptions,
+    now: datetime,
 ) -> _Parts:
     config = _settings(settings.generate, overrides)
     renderer = render.load(config.renderer, settings=settings)
     style = brand_options.style(settings.brand, renderer=renderer)
     source = config.model or ("tiny" if shop is None else _writer_source(shop))
-    return _Parts(config, style, renderer, source, _writer(source, config))
-
-
-def _generate(
-    shop: Workspace | None,
-    products: Sequence[Product],
-    settings: Settings,
-    parts: _Parts,
-    *,
-    out: Path,
-    brand_options: BrandOptions,
-    now: datetime,
-) -> Stage[Summary]:
-    config, style, renderer = parts.config, parts.style, parts.renderer
+    writer = _writer(source, config)
     rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
     gated = shop if settings.relevance.use != "off" else None
     asked: dict[str, object] = {}
@@ -162,17 +160,21 @@ def _generate(
             "for": [brand_options.audience, brand_options.placement],
             "fidelity": settings.fidelity.model_dump(),
             "renderer": renderer.recipe,
-            "writer": fingerprint(parts.source),  # of a folder, its content
+            "writer": fingerprint(source),  # of a folder, its content
             "reward": None if rewards is None else fingerprint(rewards),
             "provenance": provenance.NAMESPACES["clickscape"],
         }
     )
     reward = None if rewards is None else reward_room.load(rewards, device=best_device())
     gate = None if gated is None else relevance_gate(gated, products, device=best_device())
-    selector = CandidateSelector(parts.writer, AdPipeline(renderer, reward, relevance=gate), config, style, now)
-    _claim(out)
+    selector = CandidateSelector(writer, AdPipeline(renderer, reward, relevance=gate), config, style, now)
+    return _Parts(selector, settings.fidelity, brand_options, work)
+
+
+def _generate(shop: Workspace | None, products: Sequence[Product], parts: _Parts, *, out: Path) -> Stage[Summary]:
+    selector = parts.selector
     digests = {product.product_id: product_digest(product) for product in products}
-    works = {product_id: fingerprint([work, digest]) for product_id, digest in digests.items()}
+    works = {product_id: fingerprint([parts.work, digest]) for product_id, digest in digests.items()}
     records = {name: found for name, each in works.items() if (found := _finished(name, each, out=out, shop=shop))}
     scenes = Counter(one.scene_key for found in records.values() for one in found.shown)
     yield Progress(STAGE, len(records), len(products))
@@ -182,10 +184,10 @@ def _generate(
         made = render_selection(
             selection,
             selector=selector,
-            fidelity=settings.fidelity,
+            fidelity=parts.fidelity,
             mark="" if shop is None else f"-{works[product_id][:8]}",
-            audience=brand_options.audience,
-            placement=brand_options.placement,
+            audience=parts.rules.audience,
+            placement=parts.rules.placement,
         )
         for creative, rendering in made:
             if rendering is not None:
@@ -205,7 +207,9 @@ def _generate(
     for product in products:
         if product.product_id in wanted or not (previews / preview_name(product)).exists():
             save_preview(product, previews)
-    write_text(out / PAGE, gallery(products, records, size=config.size, language=style.rules.language))
+    write_text(
+        out / PAGE, gallery(products, records, size=selector.config.size, language=selector.style.rules.language)
+    )
     if shop is not None:
         known = {creative.creative_id for creative in shop.creatives()}
         new = [
@@ -216,12 +220,6 @@ def _generate(
         if new:  # the others keep their status
             shop.append_creatives(new)
     return Summary.of(records)
-
-
-def _claim(out: Path) -> None:
-    """Make the folder with a mark by which the next start knows it, if this one is killed before its manifest."""
-    if not (out / _MARK).exists():
-        write_text(out / _MARK, "")
 
 
 def _writer_source(shop: Workspace) -> Path | str:

@@ -21,8 +21,8 @@ from clickscape.types import Product
 
 STAGE = "download"
 CUTTING = "cut-outs"
-CUT_SECONDS = 900.0
-"""Seconds that the photos of one product may take in a worker, whatever decoders and models do."""
+CUT_SECONDS, CUT_MEMORY = 900.0, 2_000_000_000
+"""Seconds that the photos of one product may take in a worker, and bytes that it may, whatever decoders do."""
 
 _REMEDY = "Correct the link, or leave such rows out with --skip-bad-rows"
 
@@ -106,8 +106,9 @@ def load_cut_out(
 ) -> Stage[LoadedFeed]:
     """Load `feed` and cut every product out into `folder`; returns the products with the cut-out as their image.
 
-    `matting`: an ONNX model for photos without alpha. Of several photos of a product the best cut-out is taken. Raises
-    what `load_feed` raises, ModelError when the model cannot be used, and ImageError for the first product of whose
+    `matting`: an ONNX model for photos without alpha. Of several photos of a product the best cut-out is taken. One
+    whose photo kills a worker, or takes too much in it, cannot be cut out; a single worker is this process. Raises what
+    `load_feed` raises, ModelError when the model cannot be used, and ImageError for the first product of whose
     photos none can be cut out; or, where bad rows are skipped, only when that is all of them.
     """
     skip_bad = options is not None and options.skip_bad_rows
@@ -119,7 +120,8 @@ def load_cut_out(
     sweep(folder)
     cuts: list[CutProduct] = []
     yield Progress(CUTTING, 0, total, "cutting out products")
-    for one in map_shards(cut, loaded.products, workers=workers, seconds=CUT_SECONDS, lost=_lost):
+    memory = 0 if matting else CUT_MEMORY  # a model takes what it takes
+    for one in map_shards(cut, loaded.products, workers=workers, seconds=CUT_SECONDS, memory=memory, lost=_lost):
         if one.problem and not skip_bad:
             raise ImageError(f"product {one.product.product_id!r}: {one.problem} Or pass --skip-bad-rows.")
         cuts.append(one)

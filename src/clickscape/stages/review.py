@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from clickscape.catalog.publishable import SIMULATED
 from clickscape.errors import WorkspaceError
@@ -28,7 +29,7 @@ def review(
     """
     if both := sorted(set(approve) & set(reject)):
         raise WorkspaceError(f"creative {both[0]!r} is both approved and rejected. Name it once.")
-    with workspace.lock():
+    with workspace.lock() if approve or reject or approve_all else nullcontext():  # looking needs no right to write
         creatives = workspace.some_creatives()
         status = {creative.creative_id: creative.status for creative in creatives}
         simulated = {creative.creative_id for creative in creatives if creative.is_simulated}

@@ -52,6 +52,7 @@ def simulate(
         if log.exists() and not workspace.made_by(STAGE, log):
             raise WorkspaceError(f"{log} is no log that `simulate` wrote, and would be replaced by an invented one. "
                                  f"Move it, or simulate in a workspace of its own.")  # fmt: skip
+    own = {one.creative_id for one in workspace.creatives() if not one.is_simulated}
     with workspace.start_run(STAGE, config, inputs) as run:
         products = {product.product_id: product for product in catalog}
         jobs = [
@@ -65,6 +66,9 @@ def simulate(
             for name, product in products.items()
             for number in range(fewer.get(name, config.creatives_per_product))
         ]
+        if taken := next((job.creative_id for job in jobs if job.creative_id in own), None):
+            raise WorkspaceError(f"{workspace.path} has a creative {taken!r} that `simulate` did not draw, and would "
+                                 f"be drawn over. Simulate in a workspace of its own.")  # fmt: skip
         workspace.image_path("any").parent.mkdir(parents=True, exist_ok=True)
         drawing = map_shards(partial(make_creative, size=config.size), jobs, workers=workers, chunk=32)
         made = yield from counted(drawing, stage=STAGE, total=len(jobs), every=64, note="drawing creatives")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,7 @@ from clickscape.config import Settings
 from clickscape.config import load as load_settings
 from clickscape.errors import LogError, WorkspaceError
 from clickscape.files import atomic_file, file_name, sweep, write_text
-from clickscape.regular_files import open_regular
+from clickscape.regular_files import locked, open_regular
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import runs, tables
 
@@ -47,7 +46,6 @@ class Workspace:
         self.runs_folder = self.path / "runs"  # one folder per run of a stage
         self._threads = threading.RLock()
         self._depth = 0
-        self._lock_file: BinaryIO | None = None
         self._swept = False
 
     @classmethod
@@ -111,9 +109,7 @@ class Workspace:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Be the one process that writes here; WorkspaceError when another one is. Nests within a process."""
-        with self._threads:
-            if self._depth == 0:
-                self._lock_file = self._take_lock()
+        with self._threads, nullcontext() if self._depth else locked(self.path / _LOCK):
             self._depth += 1
             try:
                 if not self._swept:
@@ -122,9 +118,6 @@ class Workspace:
                 yield
             finally:
                 self._depth -= 1
-                if self._depth == 0 and self._lock_file is not None:
-                    self._lock_file.close()
-                    self._lock_file = None
 
     def write_products(self, products: Sequence[Product]) -> None:
         """Replace the table `products`; images inside the workspace are noted relative to it."""
@@ -270,24 +263,6 @@ class Workspace:
 
     def _creative_table(self, creatives: Sequence[Creative], now: datetime | None) -> pa.Table:
         return tables.creative_table(creatives, name_image=self.name_image, now=now or datetime.now(UTC))
-
-    def _take_lock(self) -> BinaryIO:
-        self.path.mkdir(parents=True, exist_ok=True)
-        file = open(open_regular(self.path / _LOCK, os.O_RDWR | os.O_CREAT), "r+b")  # noqa: SIM115 - held
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read(32).decode("ascii", "replace").strip() or "unknown"
-            file.close()
-            raise WorkspaceError(
-                f"{self.path} is being written by another process (id {holder}). Wait until it ends, or stop it."
-            ) from None
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()).encode())
-        file.flush()
-        return file
 
 
 def _choices(annotation: object) -> tuple[object, ...]:

@@ -43,7 +43,7 @@ def replace_catalog(workspace: Workspace, products: Sequence[Product]) -> list[P
             target.parent.mkdir(exist_ok=True)
             try:
                 shutil.copyfile(product.image, target)
-            except OSError as error:
+            except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
                 raise ImageError(
                     f"product {product.product_id!r}: the image {product.image!r} cannot be read ({error.strerror}). "
                     "Fix its path in the feed."

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaTokenizer
 
@@ -89,7 +89,7 @@ def _write_tower(folder: Path, rng: torch.Generator) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps({**seen, "resample": 3, "do_center_crop": True}))
     state = {name: torch.randn(value.shape, generator=rng) * 0.25 for name, value in _tower_state().items()}
     state |= {"logit_scale": torch.tensor(2.6), "text_model.final_layer_norm.weight": torch.ones(8)}
-    torch.save(state, folder / "pytorch_model.bin")
+    save_file(state, folder / "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -103,22 +103,21 @@ class Original:
     tower_state: Mapping[str, Tensor]
     tokenizer: LlamaTokenizer
 
-    def save(self, state: Mapping[str, Tensor], *, kind: str = "bin", shards: int = 1) -> None:
-        """Write weights anew, in another format or number of files."""
+    def save(self, state: Mapping[str, Tensor], *, shards: int = 1) -> None:
+        """Write weights anew, in another number of files."""
         for file in self.folder.glob("*"):
-            if file.suffix in (".bin", ".safetensors") or file.name.endswith(".index.json"):
+            if file.suffix == ".safetensors" or file.name.endswith(".index.json"):
                 file.unlink()
         names = sorted(state)
-        stem, suffix = ("pytorch_model", ".bin") if kind == "bin" else ("model", ".safetensors")
         placed: dict[str, str] = {}
         for number in range(shards):
             own = {name: state[name] for name in names[number::shards]}
-            file = f"{stem}{suffix}" if shards == 1 else f"{stem}-{number + 1:05d}-of-{shards:05d}{suffix}"
-            (torch.save if kind == "bin" else save_file)(own, self.folder / file)
+            file = "model.safetensors" if shards == 1 else f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
+            save_file(own, self.folder / file)
             placed |= dict.fromkeys(own, file)
         if shards > 1:
             index = {"metadata": {}, "weight_map": placed}
-            (self.folder / f"{stem}{suffix}.index.json").write_text(json.dumps(index))
+            (self.folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
 def _make(folder: Path, *, reward: bool, tower: bool = True, legacy: bool = False, seed: int = 0) -> Original:
@@ -143,7 +142,7 @@ def _make(folder: Path, *, reward: bool, tower: bool = True, legacy: bool = Fals
         tower=folder / "tower",
         settings=settings,
         state=state,
-        tower_state=torch.load(folder / "tower" / "pytorch_model.bin", weights_only=True),
+        tower_state=load_file(folder / "tower" / "model.safetensors"),
         tokenizer=tokenizer,
     )
     made.folder.mkdir()

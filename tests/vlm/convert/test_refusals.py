@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +63,7 @@ def test_a_tensor_that_does_not_fit_is_named(original, tmp_path: Path, case: str
     state = dict(made.state)
     damage, words = BROKEN[case]
     damage(state)
-    made.save(state, kind="safetensors")
+    made.save(state)
     line = refused(made, tmp_path / "out")
     assert all(word in line for word in words), line
 
@@ -102,44 +101,48 @@ def test_settings_that_ask_for_too_much_are_refused_before_a_model_is_made(
     assert words in refused(made, tmp_path / "out")
 
 
-class Bomb:
-    """A pickle that runs a command when it is opened carelessly."""
+@pytest.mark.parametrize("place", ["folder", "tower"])
+def test_a_pickle_is_refused_unopened_with_the_page_that_says_what_to_do(original, tmp_path: Path, place: str) -> None:
+    made = original(reward=True, tower=place == "folder")
+    where = getattr(made, place)
+    (where / "model.safetensors").unlink()
+    (where / "pytorch_model.bin").write_bytes(b"never read")
+    line = refused(made, tmp_path / "out")
+    assert line.startswith(f"{where}/pytorch_model.bin: a pickle can run any program when it is opened, so it is not.")
+    assert line.endswith("docs/howto/paper.md shows how.")
 
-    def __init__(self, target: Path) -> None:
-        self.target = target
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (os.mkdir, (str(self.target),))
-
-
-def test_a_pickle_that_holds_code_is_refused_unopened(original, tmp_path: Path) -> None:
+def test_the_documented_lines_turn_pickles_into_the_same_tensors(original, tmp_path: Path, monkeypatch) -> None:
+    """The lines of docs/howto/paper.md, run on two pickles that the original code could have written."""
     made = original(reward=True)
-    file = made.folder / "pytorch_model.bin"
-    state = {"model.norm.weight": Bomb(tmp_path / "ran")}
-    for save in (lambda: torch.save(state, file), lambda: file.write_bytes(pickle.dumps(state))):
-        save()
-        line = refused(made, tmp_path / "out")
-        assert line.startswith(f"{file}: this pickle holds more than tensors")
-        assert "safetensors" in line
-    assert not (tmp_path / "ran").exists()
+    (made.folder / "model.safetensors").unlink()
+    names = sorted(made.state)
+    for number in range(2):
+        own = {name: made.state[name] for name in names[number::2]}
+        torch.save(own, made.folder / f"pytorch_model-0000{number + 1}-of-00002.bin")
+    page = (Path(__file__).parents[3] / "docs/howto/paper.md").read_text(encoding="utf-8")
+    lines = page.partition("```python\n")[2].partition("```")[0]
+    assert "weights_only=True" in lines
+    exec(compile(lines.replace("downloaded/prompt", str(made.folder)), "paper.md", "exec"), {})
+    held = read_headers(made.folder)
+    loaded = dict(load_tensors(held, names))
+    assert all(torch.equal(loaded[name], made.state[name]) for name in names)
 
 
 def test_damaged_files_are_named(original, tmp_path: Path) -> None:
     made = original(reward=True)
-    file = made.folder / "pytorch_model.bin"
+    file = made.folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-2000])
     assert refused(made, tmp_path / "out").startswith(f"{file}: damaged")
-    torch.save({"model.norm.weight": 3}, file)
-    assert "'model.norm.weight' is a int, expected a tensor" in refused(made, tmp_path / "out")
     file.unlink()
     assert "no weights here" in refused(made, tmp_path / "out")
     (made.folder / "model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     assert "model.safetensors: damaged" in refused(made, tmp_path / "out")
     made.save(made.state, shards=2)
-    (made.folder / "pytorch_model-00002-of-00002.bin").unlink()
-    assert "pytorch_model-00002-of-00002.bin: missing" in refused(made, tmp_path / "out")
-    index = made.folder / "pytorch_model.bin.index.json"
-    index.write_text(json.dumps({"weight_map": {"a": "../tower/pytorch_model.bin"}}))
+    (made.folder / "model-00002-of-00002.safetensors").unlink()
+    assert "model-00002-of-00002.safetensors: missing" in refused(made, tmp_path / "out")
+    index = made.folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "../tower/model.safetensors"}}))
     assert "outside of its folder" in refused(made, tmp_path / "out")
     (made.tower / "preprocessor_config.json").unlink()
     made.save(made.state)
@@ -169,13 +172,11 @@ def test_only_a_checkpoint_is_replaced(original, tmp_path: Path) -> None:
     assert vlm.load(tmp_path / "out").vlm.core.config.model_type == "llava_next"
 
 
-@pytest.mark.parametrize(("kind", "shards"), [("bin", 3), ("safetensors", 1), ("safetensors", 3)])
-def test_every_format_and_number_of_files_gives_the_same_checkpoint(
-    original, tmp_path: Path, kind: str, shards: int
-) -> None:
+@pytest.mark.parametrize("shards", [1, 3])
+def test_every_number_of_files_gives_the_same_checkpoint(original, tmp_path: Path, shards: int) -> None:
     made = original(reward=True)
     run(convert(made.folder, vision_tower=made.tower, out=tmp_path / "one"))
-    made.save(made.state, kind=kind, shards=shards)
+    made.save(made.state, shards=shards)
     run(convert(made.folder, vision_tower=made.tower, out=tmp_path / "many"))
     first, second = (
         {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.suffix == ".json"}
@@ -212,16 +213,6 @@ def test_precision_is_kept_and_little_is_in_memory(original, tmp_path: Path, mon
     assert {tensor.dtype for tensor in _tensors(out).values()} == {torch.bfloat16}
     opened = vlm.load(out).vlm.core
     assert torch.equal(opened.lm_head.weight[: len(made.tokenizer)], half["lm_head.weight"].float())
-
-
-def test_a_pickle_of_old_pytorch_is_read_as_well(tmp_path: Path) -> None:
-    state = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.zeros(2, dtype=torch.float16)}
-    torch.save(state, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    held = read_headers(tmp_path)
-    assert held["a"].shape == (3, 2)
-    for name, tensor in load_tensors(held, ["b", "a"]):
-        assert torch.equal(tensor, state[name])
-        assert tensor.is_contiguous()
 
 
 def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(original, tmp_path: Path) -> None:

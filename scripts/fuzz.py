@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -34,6 +35,10 @@ def main() -> None:
     chosen = parser.parse_args()
     found = Path("build/fuzz")
     found.mkdir(parents=True, exist_ok=True)
+    corpus = found / f"{chosen.target}-corpus"
+    corpus.mkdir(exist_ok=True)
+    for number in range(32):  # hypothesis takes a few hundred bytes an input, which a fuzzer does not grow by itself
+        (corpus / f"seed-{number}").write_bytes(Random(number).randbytes(2_048))
     arguments = [
         sys.argv[0],
         f"-max_total_time={chosen.seconds}",
@@ -41,9 +46,7 @@ def main() -> None:
         "-len_control=0",
         f"-artifact_prefix={found}/{chosen.target}-",
     ]
-    atheris.Setup(
-        [*arguments, *([str(chosen.again)] if chosen.again else [])], TARGETS[chosen.target].hypothesis.fuzz_one_input
-    )
+    atheris.Setup([*arguments, str(chosen.again or corpus)], TARGETS[chosen.target].hypothesis.fuzz_one_input)
     atheris.Fuzz()
 
 

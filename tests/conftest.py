@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests share the cores
+
+with suppress(ImportError):  # `make test-spark` has none
+    from hypothesis import settings
+
+    settings.register_profile("any machine", deadline=None)  # a busy one is no fault
+    settings.load_profile("any machine")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

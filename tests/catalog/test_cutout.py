@@ -308,7 +308,7 @@ def test_trim_cuts_the_margin_and_faint_leftovers() -> None:
     canvas=st.tuples(st.integers(8, 80), st.integers(8, 80)),
     foot=st.none() | st.floats(0, 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_place_keeps_the_product_whole_and_in_proportion(
     width: int, height: int, canvas: tuple[int, int], foot: float | None
 ) -> None:

@@ -154,7 +154,7 @@ _CELL = st.text(st.sampled_from('a,"\n\t;é '), max_size=8)
 
 
 @given(st.lists(st.tuples(_CELL, _CELL, _CELL), max_size=6), st.sampled_from(",;"), st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_the_standard_library_writes_is_read_back(
     shop: Path, table: list[tuple[str, str, str]], delimiter: str, all_quoted: bool
 ) -> None:

@@ -309,7 +309,7 @@ _TEXT = st.text(  # < and & may begin a tag or an entity, which are no text
 
 
 @given(titles=st.lists(_TEXT.filter(words), min_size=1, max_size=5), tags=st.lists(_TEXT, max_size=3))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_survives_jsonl_and_csv_alike(shop: Path, titles: list[str], tags: list[str]) -> None:
     rows = [
         {"product_id": str(k), "title": title, "tags": ",".join(tags), "image": "shoe.png"}

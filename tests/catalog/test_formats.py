@@ -372,7 +372,7 @@ def test_html_in_descriptions_becomes_text(html: str, text: str) -> None:
 
 
 @given(st.text(st.sampled_from("<>&;/abc!-'\" lgtscriptamp"), max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_html_ends_without_a_script(html: str) -> None:
     assert "<script>" not in plain_text(html).lower()
 

@@ -267,7 +267,7 @@ _SEEDS = {
 
 
 @given(data=st.data(), suffix=st.sampled_from(sorted(_SEEDS)))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_bytes_give_a_picture_or_an_image_error(tmp_path: Path, data: st.DataObject, suffix: str) -> None:
     path = tmp_path / "a.bin"
     options, pixels = _SEEDS[suffix]

@@ -11,7 +11,7 @@ from clickscape.catalog.seen_ids import SeenIds
 
 
 @given(st.lists(st.integers(0, 60)), st.integers(1, 20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_seen_ids_behave_like_a_dictionary(values: list[int], recent: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(seen_ids, "_RECENT", recent)  # so that a short list goes through many merges

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.factory import clickscape, write_feed
+
+from clickscape.types import Creative
+from clickscape.workspace import Workspace
 
 pytestmark = pytest.mark.slow
 PRODUCTS = ("running_shoe-original", "coffee_mug-original")
@@ -118,29 +123,30 @@ def test_a_limit_of_file_sizes_is_one_line_and_leaves_no_half_file(tmp_path: Pat
 
 @pytest.mark.parametrize("first", ["generate", "export"])
 def test_a_second_process_in_the_same_folder_is_refused_and_the_first_one_finishes(tmp_path: Path, first: str) -> None:
-    """The second starts while the first holds the folder, and from elsewhere: another feed, another workspace."""
+    """The first is held up while it holds the folder; the second comes with another feed or another workspace."""
     write_feed(tmp_path, side=96, product_ids=PRODUCTS)
-    command: tuple[str, ...] = (*GENERATE, "--size", "384", "--keep", "4")
+    command: tuple[str, ...] = GENERATE
     mark = tmp_path / "ads" / ".clickscape"
     if first == "export":
-        for shop in ("a/shop", "b/shop"):
-            (tmp_path / shop).parent.mkdir()
-            for step in (("new", shop), ("ingest", shop, "catalog.jsonl"), ("generate", shop, "--size", "64")):
-                more = ("--out", shop.replace("shop", "ads")) if step[0] == "generate" else ()
-                assert clickscape(*step, *more, cwd=tmp_path).code == 0
-        command = ("export", "a/shop", "--placement", "*", "--out", "ads", "--workers", "1")
+        for place in ("a", "b"):
+            shop = f"{place}/shop"
+            for step in (("new", shop), ("ingest", shop, "catalog.jsonl", "--workers", "1")):
+                assert clickscape(*step, cwd=tmp_path).code == 0
+            ours = Workspace.open(tmp_path / shop)
+            picture = ours.save_image("ad", np.full((64, 64, 3), 200, np.uint8))
+            ours.write_creatives([Creative("ad", PRODUCTS[0], str(picture), "", {}, "studio", "tiny", 0)])
+        command = ("export", "a/shop", "--placement", "google-display-200x200", "--out", "ads", "--workers", "1")
         mark = tmp_path / "ads" / ".renditions" / ".lock"
-    running = subprocess.Popen(
-        [sys.executable, "-m", "clickscape", *command], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 120
-    while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline and running.poll() is None:
-        time.sleep(0.05)
-    second = tuple(part.replace("a/shop", "b/shop") for part in command)
-    line = one_line(clickscape(*second, cwd=tmp_path))
-    running.communicate(timeout=300)
-    assert f"being written by another process (id {running.pid}). Wait until it ends, or stop it." in line
-    assert running.returncode == 0
-    if first == "generate":
-        assert len(list((tmp_path / "ads").glob("*.png"))) == 8
-        assert clickscape(*command, cwd=tmp_path).code == 0  # the lock went with its process
+    running = subprocess.Popen([sys.executable, "-m", "clickscape", *command], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 200
+        while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline and running.poll() is None:
+            time.sleep(0.005)
+        running.send_signal(signal.SIGSTOP)
+        line = one_line(clickscape(*(part.replace("a/shop", "b/shop") for part in command), cwd=tmp_path))
+        assert f"being written by another process (id {running.pid}). Wait until it ends, or stop it." in line
+    finally:
+        running.send_signal(signal.SIGCONT)
+        code = running.wait(timeout=300)
+    assert code == 0
+    assert clickscape(*command, cwd=tmp_path).code == 0  # the lock went with its process

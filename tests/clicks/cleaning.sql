@@ -124,119 +124,238 @@ WHERE
   "t5"."copy" > 0;
 
 -- clicks with their fault
+WITH "t6" AS (
+  SELECT
+    "t5"."event_id",
+    "t5"."decision_id",
+    "t5"."creative_id",
+    "t5"."at",
+    "t5"."kind",
+    "t5"."user_key"
+  FROM (
+    SELECT
+      *
+    FROM "human" AS "t1"
+    WHERE
+      "t1"."kind" = 'impression'
+  ) AS "t5"
+  SEMI JOIN "clicks" AS "t3"
+    ON "t5"."decision_id" = "t3"."decision_id"
+    AND "t5"."creative_id" = "t3"."creative_id"
+)
 SELECT
-  "t11"."event_id",
-  "t11"."kind",
-  "t11"."creative_id",
-  "t11"."product_id",
-  "t11"."position",
+  "t16"."event_id",
+  "t16"."kind",
+  "t16"."creative_id",
+  "t16"."product_id",
+  "t16"."position",
   CASE
     WHEN (
-      "t11"."fault" = ''
-    ) AND (
-      "t11"."earlier" > 0
+      "t16"."fault" = ''
+    )
+    AND (
+      "t16"."again" OR (
+        "t16"."viewers" <= "t16"."earlier"
+      )
     )
     THEN 'repeated'
-    ELSE "t11"."fault"
+    ELSE "t16"."fault"
   END AS "fault",
-  "t11"."skewed",
-  COALESCE("t11"."shown_at", "t11"."at") AS "at"
+  "t16"."skewed",
+  COALESCE("t16"."shown_at", "t16"."at") AS "at"
 FROM (
   SELECT
-    "t10"."event_id",
-    "t10"."decision_id",
-    "t10"."creative_id",
-    "t10"."at",
-    "t10"."kind",
-    "t10"."product_id",
-    "t10"."position",
-    "t10"."decision_id_shown",
-    "t10"."creative_id_shown",
-    "t10"."found",
-    "t10"."shown_at",
-    "t10"."fault",
-    "t10"."skewed",
+    "t15"."event_id",
+    "t15"."decision_id",
+    "t15"."creative_id",
+    "t15"."at",
+    "t15"."kind",
+    "t15"."user_key",
+    "t15"."product_id",
+    "t15"."position",
+    "t15"."decision_id_shown",
+    "t15"."creative_id_shown",
+    "t15"."found",
+    "t15"."viewers",
+    "t15"."shown_at",
+    "t15"."decision_id_own",
+    "t15"."creative_id_own",
+    "t15"."user_key_own",
+    "t15"."own_found",
+    "t15"."own_viewers",
+    "t15"."own_shown_at",
+    "t15"."user",
+    "t15"."fault",
+    "t15"."skewed",
+    "t15"."untimed",
+    "t15"."again",
     ROW_NUMBER() OVER (
-      PARTITION BY "t10"."decision_id", "t10"."creative_id", "t10"."position", "t10"."fault"
-      ORDER BY CAST("t10"."at" IS NULL AS TINYINT) ASC, "t10"."at" ASC, "t10"."event_id" ASC
+      PARTITION BY "t15"."decision_id", "t15"."creative_id", "t15"."position", "t15"."fault", "t15"."again"
+      ORDER BY "t15"."untimed" ASC, "t15"."at" ASC, "t15"."event_id" ASC
       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     ) - 1 AS "earlier"
   FROM (
     SELECT
-      "t9"."event_id",
-      "t9"."decision_id",
-      "t9"."creative_id",
-      "t9"."at",
-      "t9"."kind",
-      "t9"."product_id",
-      "t9"."position",
-      "t9"."decision_id_shown",
-      "t9"."creative_id_shown",
-      "t9"."found",
-      "t9"."shown_at",
-      CASE
-        WHEN COALESCE("t9"."found", 0) = 0
-        THEN 'unmatched'
-        WHEN COALESCE((
-          "t9"."at" - "t9"."shown_at"
-        ) < -60.0, FALSE)
-        THEN 'early'
-        WHEN COALESCE((
-          (
-            "t9"."at" - "t9"."shown_at"
-          ) / 3600
-        ) > 24.0, FALSE)
-        THEN 'expired'
-        ELSE ''
-      END AS "fault",
-      CAST(COALESCE("t9"."at" < "t9"."shown_at", FALSE) AS TINYINT) AS "skewed"
+      "t14"."event_id",
+      "t14"."decision_id",
+      "t14"."creative_id",
+      "t14"."at",
+      "t14"."kind",
+      "t14"."user_key",
+      "t14"."product_id",
+      "t14"."position",
+      "t14"."decision_id_shown",
+      "t14"."creative_id_shown",
+      "t14"."found",
+      "t14"."viewers",
+      "t14"."shown_at",
+      "t14"."decision_id_own",
+      "t14"."creative_id_own",
+      "t14"."user_key_own",
+      "t14"."own_found",
+      "t14"."own_viewers",
+      "t14"."own_shown_at",
+      "t14"."user",
+      "t14"."fault",
+      "t14"."skewed",
+      "t14"."untimed",
+      (
+        ROW_NUMBER() OVER (
+          PARTITION BY "t14"."decision_id", "t14"."creative_id", "t14"."position", "t14"."fault", "t14"."user"
+          ORDER BY "t14"."untimed" ASC, "t14"."at" ASC, "t14"."event_id" ASC
+          ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+        ) - 1
+      ) > 0 AS "again"
     FROM (
       SELECT
-        "t2"."event_id",
-        "t2"."decision_id",
-        "t2"."creative_id",
-        "t2"."at",
-        "t2"."kind",
-        "t2"."product_id",
-        "t2"."position",
-        "t8"."decision_id" AS "decision_id_shown",
-        "t8"."creative_id" AS "creative_id_shown",
-        "t8"."found",
-        "t8"."shown_at"
-      FROM "clicks" AS "t2"
-      LEFT OUTER JOIN (
+        "t13"."event_id",
+        "t13"."decision_id",
+        "t13"."creative_id",
+        "t13"."at",
+        "t13"."kind",
+        "t13"."user_key",
+        "t13"."product_id",
+        "t13"."position",
+        "t13"."decision_id_shown",
+        "t13"."creative_id_shown",
+        "t13"."found",
+        "t13"."viewers",
+        CASE
+          WHEN COALESCE("t13"."own_found", 0) > 0
+          THEN "t13"."own_shown_at"
+          ELSE "t13"."shown_at"
+        END AS "shown_at",
+        "t13"."decision_id_own",
+        "t13"."creative_id_own",
+        "t13"."user_key_own",
+        "t13"."own_found",
+        "t13"."own_viewers",
+        "t13"."own_shown_at",
+        COALESCE("t13"."user_key", '') AS "user",
+        CASE
+          WHEN COALESCE("t13"."found", 0) = 0
+          THEN 'unmatched'
+          WHEN COALESCE(
+            (
+              "t13"."at" - CASE
+                WHEN COALESCE("t13"."own_found", 0) > 0
+                THEN "t13"."own_shown_at"
+                ELSE "t13"."shown_at"
+              END
+            ) < -60.0,
+            FALSE
+          )
+          THEN 'early'
+          WHEN COALESCE(
+            (
+              (
+                "t13"."at" - CASE
+                  WHEN COALESCE("t13"."own_found", 0) > 0
+                  THEN "t13"."own_shown_at"
+                  ELSE "t13"."shown_at"
+                END
+              ) / 3600
+            ) > 24.0,
+            FALSE
+          )
+          THEN 'expired'
+          ELSE ''
+        END AS "fault",
+        CAST(COALESCE(
+          "t13"."at" < CASE
+            WHEN COALESCE("t13"."own_found", 0) > 0
+            THEN "t13"."own_shown_at"
+            ELSE "t13"."shown_at"
+          END,
+          FALSE
+        ) AS TINYINT) AS "skewed",
+        CAST("t13"."at" IS NULL AS TINYINT) AS "untimed"
+      FROM (
         SELECT
-          "t6"."decision_id",
-          "t6"."creative_id",
-          COUNT(*) AS "found",
-          MIN("t6"."at") AS "shown_at"
-        FROM (
+          "t2"."event_id",
+          "t2"."decision_id",
+          "t2"."creative_id",
+          "t2"."at",
+          "t2"."kind",
+          "t2"."user_key",
+          "t2"."product_id",
+          "t2"."position",
+          "t10"."decision_id" AS "decision_id_shown",
+          "t10"."creative_id" AS "creative_id_shown",
+          "t10"."found",
+          "t10"."viewers",
+          "t10"."shown_at",
+          "t12"."decision_id" AS "decision_id_own",
+          "t12"."creative_id" AS "creative_id_own",
+          "t12"."user_key" AS "user_key_own",
+          "t12"."own_found",
+          "t12"."own_viewers",
+          "t12"."own_shown_at"
+        FROM "clicks" AS "t2"
+        LEFT OUTER JOIN (
           SELECT
-            "t5"."event_id",
-            "t5"."decision_id",
-            "t5"."creative_id",
-            "t5"."at",
-            "t5"."kind"
+            "t7"."decision_id",
+            "t7"."creative_id",
+            COUNT(*) AS "found",
+            COUNT(DISTINCT COALESCE("t7"."user_key", '')) AS "viewers",
+            MIN("t7"."at") AS "shown_at"
+          FROM "t6" AS "t7"
+          GROUP BY
+            1,
+            2
+        ) AS "t10"
+          ON "t2"."decision_id" = "t10"."decision_id"
+          AND "t2"."creative_id" = "t10"."creative_id"
+        LEFT OUTER JOIN (
+          SELECT
+            "t9"."decision_id",
+            "t9"."creative_id",
+            "t9"."user_key",
+            "t9"."found" AS "own_found",
+            "t9"."viewers" AS "own_viewers",
+            "t9"."shown_at" AS "own_shown_at"
           FROM (
             SELECT
-              *
-            FROM "human" AS "t1"
-            WHERE
-              "t1"."kind" = 'impression'
-          ) AS "t5"
-          SEMI JOIN "clicks" AS "t3"
-            ON "t5"."decision_id" = "t3"."decision_id"
-            AND "t5"."creative_id" = "t3"."creative_id"
-        ) AS "t6"
-        GROUP BY
-          1,
-          2
-      ) AS "t8"
-        ON "t2"."decision_id" = "t8"."decision_id"
-        AND "t2"."creative_id" = "t8"."creative_id"
-    ) AS "t9"
-  ) AS "t10"
-) AS "t11";
+              "t7"."decision_id",
+              "t7"."creative_id",
+              "t7"."user_key",
+              COUNT(*) AS "found",
+              COUNT(DISTINCT COALESCE("t7"."user_key", '')) AS "viewers",
+              MIN("t7"."at") AS "shown_at"
+            FROM "t6" AS "t7"
+            GROUP BY
+              1,
+              2,
+              3
+          ) AS "t9"
+        ) AS "t12"
+          ON "t2"."decision_id" = "t12"."decision_id"
+          AND "t2"."creative_id" = "t12"."creative_id"
+          AND "t2"."user_key" = "t12"."user_key"
+      ) AS "t13"
+    ) AS "t14"
+  ) AS "t15"
+) AS "t16";
 
 -- counts
 SELECT

@@ -168,7 +168,7 @@ def test_separable_clicks_still_give_finite_examination() -> None:
         st.tuples(st.integers(0, 5), st.integers(1, 4), st.integers(0, 1000), st.floats(0, 1)), min_size=1, max_size=12
     )
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_whatever_the_counts_every_number_is_finite_and_in_its_range(rows: list[tuple[int, int, int, float]]) -> None:
     cells = {(creative, position): (shown, int(shown * share)) for creative, position, shown, share in rows}
     counts = table(

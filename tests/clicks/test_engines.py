@@ -65,7 +65,8 @@ def sorted_rows(table: pa.Table) -> list[dict[str, object]]:
 def steps() -> dict[str, ibis.Table]:
     """Each step of the cleaning from named tables, with no more columns than it needs."""
     ids = {"event_id": "string", "decision_id": "string", "creative_id": "string", "at": "int64"}
-    clicks = ibis.table({**ids, "kind": "string", "product_id": "string", "position": "int32"}, name="clicks")
+    seen = {**ids, "kind": "string", "user_key": "string"}
+    clicks = ibis.table({**seen, "product_id": "string", "position": "int32"}, name="clicks")
     once = ids | {"position": "int32"}
     cells = {"kind": "string", "creative_id": "string", "product_id": "string", "position": "int32", "day": "int64"}
     users = {"event_id": "string", "user_key": "string", "at": "int64"}
@@ -76,7 +77,7 @@ def steps() -> dict[str, ibis.Table]:
             ibis.table({**once, "user_key": "string"}, name="impressions"), cleaning.PORTABLE
         ),
         "clicks with their fault": cleaning.attribute_clicks(
-            clicks, ibis.table({**ids, "kind": "string"}, name="human"), CONFIG, cleaning.PORTABLE
+            clicks, ibis.table(seen, name="human"), CONFIG, cleaning.PORTABLE
         ),
         "counts": logs.tally(ibis.table(cells, name="events"), by=("day",)),
     }
@@ -100,8 +101,10 @@ def test_the_whole_cleaning_is_one_query_in_every_dialect(dialect: str) -> None:
 def test_the_counts_of_the_whole_expression_by_hand(written: Callable[[], pa.Table]) -> None:
     table = logs.connect(threads=1).create_table("events", written())
     counted = logs.counts(table, config=CONFIG, now=NOW, by=("day", "device")).to_pyarrow()
-    assert sum(counted["impressions"].to_pylist()) == 7  # six of Ann's and one of nobody known
-    assert sum(counted["clicks"].to_pylist()) == 2  # Ann's first on decision 0, and 30 s early on decision 1
+    assert sum(counted["impressions"].to_pylist()) == 8  # six of Ann's, one of Bob's, one of nobody known
+    assert (
+        sum(counted["clicks"].to_pylist()) == 3
+    )  # Ann's first on decision 0; two of three on decision 1, which two users saw
     assert len(set(counted["day"].to_pylist())) == 2
 
 

@@ -82,7 +82,7 @@ _ROWS += [event(n, "click", "ab"[n % 2], position=1 + n % 3) for n in (0, 3, 8)]
 
 
 @given(st.permutations(_ROWS), st.lists(st.sampled_from(_ROWS), max_size=20))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_neither_order_nor_repeated_events_change_the_counts(shuffled: list[Row], again: list[Row]) -> None:
     assert counted([*shuffled, *again]) == counted(_ROWS)
 

@@ -125,7 +125,7 @@ def test_two_gammas_are_compared_exactly_by_hand() -> None:
 
 
 @given(st.floats(0.3, 500), st.floats(0.3, 500), st.floats(1, 1e5), st.floats(1, 1e5), st.floats(0, 2))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_probabilities_of_both_orders_add_up_to_one(a: float, b: float, p: float, q: float, shared: float) -> None:
     x, y, u, v, s = (np.array([value]) for value in (a, b, p, q, shared))
     assert probability_above(x, u, y, v, s) + probability_above(y, v, x, u, s) == pytest.approx(1, abs=1e-9)

@@ -250,7 +250,7 @@ def test_an_input_that_is_not_a_picture_is_refused(box: Scene) -> None:
         fidelity.check(box.image, np.zeros_like(box.product))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10_000))
 def test_a_mirrored_image_measures_the_same(seed: int) -> None:
     """Blobs of chance on a background of chance: what is measured stays the same when the picture is turned round."""

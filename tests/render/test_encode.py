@@ -64,7 +64,7 @@ def test_jpeg_keeps_every_color_while_that_leaves_a_good_picture() -> None:
     assert opened(scarce.data).layer[0][1:3] == (2, 2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(limit=st.integers(9_000, 120_000), seed=st.integers(0, 5))
 def test_noise_never_exceeds_its_bytes(limit: int, seed: int) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (96, 128, 3), dtype=np.uint8)

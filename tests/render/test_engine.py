@@ -57,7 +57,7 @@ def test_the_number_of_threads_changes_nothing(studio: StudioRenderer) -> None:
     assert np.array_equal(one, many)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(drawn=scenes, seed=st.integers(0, 10_000), narrow=st.booleans())
 def test_product_pixels_are_exact(studio: StudioRenderer, drawn: Scene, seed: int, narrow: bool) -> None:
     """The opaque pixels are those of the cut-out scaled to its box, bit for bit, mirrored picture or not."""

@@ -214,7 +214,7 @@ def test_a_picture_of_the_same_pixels_encoded_anew_is_altered() -> None:
 TEXTS = st.text(st.characters(), max_size=60) | st.text("\\u0041\x00\ud800\ufffe\r\n\t ]]>&<é語😀", max_size=20)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     creative_id=TEXTS.filter(bool),
     renderer=TEXTS,
@@ -292,7 +292,7 @@ def test_a_truncated_file_is_one_clear_error(kind: str) -> None:
                 verb(labeled[:length])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(kind=st.sampled_from(KINDS), noise=st.binary(max_size=64), place=st.floats(0, 1), cut=st.integers(0, 64))
 def test_damaged_files_never_crash(kind: str, noise: bytes, place: float, cut: int) -> None:
     labeled = embed(encoded(kind), ORIGIN)

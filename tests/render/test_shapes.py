@@ -113,7 +113,7 @@ def test_a_tall_picture_ends_in_the_tabletop_and_a_square_shows_its_edge(studio:
         assert (red.mean() < 60) == wooden
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     width=st.integers(32, 2000),
     height=st.integers(32, 2000),

@@ -28,7 +28,7 @@ def test_rounding_costs_a_margin_and_never_a_stretch() -> None:
     assert (around.left, around.top) == (2, 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(width=st.integers(32, 4096), height=st.integers(32, 4096), side=st.sampled_from([64, 512, 1024]))
 def test_any_size_comes_back_exactly(width: int, height: int, side: int) -> None:
     around = frame((width, height), side=side, multiple=8)

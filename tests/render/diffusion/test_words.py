@@ -58,7 +58,7 @@ def test_a_phrase_that_is_too_long_is_cut_between_words_and_a_word_in_halves() -
     assert chunks("x" * 20, fits=_fits(2)) == ["x" * 10 + " " + "x" * 10]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text("ab ,;.", max_size=200), limit=st.integers(1, 9))
 def test_every_chunk_fits_and_every_word_is_there_in_order(text: str, limit: int) -> None:
     fits = _fits(limit)

@@ -129,9 +129,9 @@ def _parquet(file: Path, wanted: frozenset[str]) -> list[tuple[str, str]]:
 def _csv_layout(file: Path, wanted: frozenset[str]) -> _Layout:
     """The header's columns under the delimiter that finds most of the wanted ones in it."""
     with file.open("rb") as stream:
-        lines = (stream.readline(_HEADER) + stream.readline(_HEADER)).splitlines()
+        start = stream.readline(_HEADER) + stream.readline(_HEADER)
     try:
-        lines = [line.decode("utf-8-sig") for line in lines]
+        lines = [line.decode("utf-8-sig") for line in start.splitlines()]
     except UnicodeDecodeError:
         raise LogError(f"{file}, line 1: not UTF-8 text. Save it as CSV in UTF-8.") from None
     skip = int(bool(lines) and re.fullmatch(r"\s*\"?sep=.\"?\s*", lines[0], re.IGNORECASE) is not None)  # Excel's

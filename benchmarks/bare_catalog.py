@@ -85,7 +85,6 @@ def main() -> None:
         for name, (products, truth) in catalogs.items():
             for side in SIDES:
                 rows[name, side] = _figures(_chosen(products, truth, side=side), rng=rng)
-                print(name, side, rows[name, side], flush=True)
     named = {
         name: [department_of(one) for one in products]
         for name, (products, _) in catalogs.items()

@@ -207,6 +207,12 @@ def test_an_empty_text_is_no_id_and_no_user_in_every_format(workspace: Workspace
         counted(workspace, f"log.{ending}")
 
 
+def test_a_json_list_in_place_of_json_lines_is_named_with_its_line(workspace: Workspace) -> None:
+    (workspace.path / "log.jsonl").write_text(json.dumps([impression(1), impression(2)]))
+    with pytest.raises(LogError, match=r"log\.jsonl, line 1: not a JSON object\. Write one event, \{…\}, a line"):
+        counted(workspace, "log.jsonl")
+
+
 @pytest.mark.parametrize("first", ["sep=;\n", "SEP=;\r\n", '"sep=;"\n'])
 def test_the_line_that_tells_excel_the_separator_is_passed_over(workspace: Workspace, first: str) -> None:
     rows = [ROW.format(n=n) for n in range(3)] + ["9,click,d1,a,p,1"]

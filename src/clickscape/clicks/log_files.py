@@ -223,7 +223,7 @@ def _json_keys(files: tuple[Path, ...], *, connection: Any, ids: frozenset[str])
     given = {"files": [_literal(file) for file in files], "ids": paths}
     for name, joined, fractional in connection.con.execute(query, given).fetchall():
         keys = (joined or "").split("\n")
-        if fractional or len(set(keys)) < len(keys):
+        if fractional or len(set(keys)) < len(keys) or not joined:
             _check_json(Path(name), ids)
         found[name] |= set(keys)
     return found

@@ -28,12 +28,14 @@ from PIL import Image
 
 import prop_fruits
 import prop_plants
+import prop_still
 import prop_things
 
 MODELS: dict[str, Callable[[np.random.Generator], None]] = {
     **prop_plants.MODELS,
     **prop_fruits.MODELS,
     **prop_things.MODELS,
+    **prop_still.MODELS,
 }
 FOLDER = Path(__file__).resolve().parents[1] / "src" / "clickscape" / "render" / "studio" / "assets" / "props"
 EYE = mathutils.Vector((0.0, -6.2, 1.05))  # where the studio's own camera stands

@@ -43,7 +43,7 @@ def pine_cones(rng: np.random.Generator) -> None:
         ((0.1, 0.16, 0.08), (0.5, 0.25, 0.30), (0.92, 0.20, 0.30)),
         ((-0.1, 0.2, 0.1), (-0.30, 0.34, 0.42), (-0.42, 0.34, 0.68)),
     ):
-        _fir(curve(start, middle, end), needle_skin, twig, rng)
+        fir(curve(start, middle, end), needle_skin, twig, rng)
 
 
 def _cone(scales: bpy.types.Material, core: bpy.types.Material, rng: np.random.Generator, opened: float) -> object:
@@ -63,7 +63,7 @@ def _cone(scales: bpy.types.Material, core: bpy.types.Material, rng: np.random.G
     return group(parts)
 
 
-def _fir(
+def fir(
     path: np.ndarray,
     needles: bpy.types.Material,
     twig: bpy.types.Material,

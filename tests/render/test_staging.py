@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import pytest
 from PIL import Image
 from tests.render.conftest import bottle
 
+from clickscape.catalog import sample
 from clickscape.render.renderer import NO_MARGINS, Margins
 from clickscape.render.scene import STANDS, Scene
 from clickscape.render.silhouette import Silhouette, silhouette
 from clickscape.render.staging import STANDING, Staging, staging
 from clickscape.render.studio.engine import StudioRenderer, vary
+from clickscape.render.studio.geometry import STAND, Camera, Cylinder, cast_rays
+from clickscape.render.studio.layout import lay_out
 from clickscape.types import Product
 
 WALL = Scene("studio", "white marble", "soft", "podium", "cream")
@@ -209,3 +213,47 @@ def test_furniture_stands_on_the_floor_whatever_the_stand(studio: StudioRenderer
     below = [image[80:].astype(float).mean() for image in straight]
     assert below[0] == pytest.approx(below[1], abs=6), "marble in both"
     assert pictures[0].scene == WALL, "the scene is reported as it was asked for"
+
+
+def _turned_body(eye_height: float, *, side: int = 400) -> np.ndarray:
+    """A cylinder on the origin as the studio's own camera sees it from `eye_height`, (side, side, 4)."""
+    camera = Camera(side, side, eye_height)
+    rows, columns = (grid.ravel() + np.float32(0.5) for grid in np.mgrid[0:side, 0:side].astype(np.float32))
+    direction = camera.rays(columns, rows)
+    eye = np.broadcast_to(camera.eye[:, None], direction.shape)
+    hits = cast_rays(eye, direction, (Cylinder(STAND, (0.0, 0.0), (0.42, 0.42), 0.0, 1.1),), wall=False)
+    picture = np.full((side, side, 4), 120, np.uint8)
+    picture[..., 3] = 255 * (hits.solid == 0).reshape(side, side)
+    return picture
+
+
+@pytest.mark.parametrize("eye_height", [0.6, 1.05, 1.5, 2.2])
+def test_a_round_foot_says_from_how_high_it_was_seen(eye_height: float) -> None:
+    true = math.degrees(math.atan(eye_height / Camera.DISTANCE))
+    assert silhouette(_turned_body(eye_height)).elevation == pytest.approx(true, abs=1.5)
+
+
+@pytest.mark.parametrize("name", ["wine_bottle", "matcha_tin", "night_cream", "face_serum", "shampoo", "smart_speaker"])
+def test_baked_objects_are_seen_from_where_they_were_baked(name: str) -> None:
+    """They were rendered by a camera at 1.05 over 6.2 units, 9.6 degrees."""
+    assert silhouette(sample.cutout(f"{name}-original")).elevation == pytest.approx(9.6, abs=2.5)
+
+
+def test_what_has_no_round_foot_says_nothing_about_the_camera() -> None:
+    disc = np.zeros((300, 300, 4), np.uint8)
+    cv2.circle(disc, (150, 150), 140, (255, 0, 0, 255), -1)
+    for picture in (disc, tee(), bottle(), hammer()):
+        assert silhouette(picture).elevation is None
+
+
+def test_the_set_is_seen_from_as_high_as_the_product() -> None:
+    """A product that was seen from 17 degrees gets a set seen from there, whatever camera the seed chose."""
+    for view in ((1.05, 0.0), (0.86, -0.09)):
+        plain, high = (
+            lay_out((300, 200), replace(STANDING, elevation=elevation), size=(512, 512), view=view).camera
+            for elevation in (None, 17.0)
+        )
+        assert plain.eye_height == view[0]
+        assert math.degrees(math.atan(high.eye_level / high.distance)) == pytest.approx(17.0, abs=0.8)
+        assert high.base_row == plain.base_row
+    assert lay_out((9, 9), replace(STANDING, elevation=60.0), size=(64, 64), view=view).camera.eye_height <= 2

@@ -13,6 +13,7 @@ from typing import Literal
 from clickscape.render.nouns import head_of, word_set
 from clickscape.render.physical_size import physical_size
 from clickscape.render.scene import WALLED, Scene
+from clickscape.render.shading import KeySide
 from clickscape.render.silhouette import Silhouette
 from clickscape.types import Product
 
@@ -72,7 +73,8 @@ class Staging:
     """A product's `pose`, from where it is `seen`, and the `reason` in words.
 
     `on_floor`: it stands on the ground, whatever stand the scene names. `thickness`: how far it rises from what it lies
-    on or hangs before, as a share of its shorter side.
+    on or hangs before, as a share of its shorter side. `key`: the side from which it was lit, where that is clear.
+    `elevation`: degrees by which the camera looked down at it, where its foot says so.
     """
 
     pose: Pose = "stands"
@@ -80,6 +82,8 @@ class Staging:
     reason: str = "it stands as it was photographed"
     on_floor: bool = False
     thickness: float = _USUAL
+    key: KeySide | None = None
+    elevation: float | None = None
 
 
 STANDING = Staging()

@@ -24,6 +24,7 @@ from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.physical_size import physical_size as physical_size_of
 from clickscape.render.renderer import NO_MARGINS, Box, DigitalSource, Margins, Rendering, check_size
 from clickscape.render.scene import WALLED, Scene
+from clickscape.render.shading import key_side
 from clickscape.render.silhouette import silhouette
 from clickscape.render.staging import STANDING, Staging
 from clickscape.render.staging import staging as staging_of
@@ -88,6 +89,7 @@ class StudioRenderer:
         from clickscape.catalog.cutout import open_cutout
 
         cutout = open_cutout(product.image)
+        outline, key = self.parts.get(("seen", _name(cutout)), lambda: (silhouette(cutout), key_side(cutout)))
         return self.compose(
             cutout,
             scene,
@@ -95,7 +97,7 @@ class StudioRenderer:
             seed=seed,
             margins=margins,
             physical_size=physical_size_of(product),
-            staging=staging_of(product, self.parts.get(("outline", _name(cutout)), lambda: silhouette(cutout)), scene),
+            staging=replace(staging_of(product, outline, scene), key=key, elevation=outline.elevation),
         )
 
     def compose(
@@ -116,6 +118,8 @@ class StudioRenderer:
         """
         _check(cutout, size)
         variation, rng = vary(scene, seed)
+        if staging.key is not None:  # the set's keys come from the left; a mirrored picture has them from the right
+            variation = replace(variation, mirrored=staging.key == "right")
         name = _name(cutout)
         bounds = self.parts.get(("bounds", name), lambda: products.bounds(cutout))
         place = lay_out(
@@ -131,8 +135,8 @@ class StudioRenderer:
         box, camera, fit = place.box, place.camera, place.fit
         foot = staging.seen == "front" and not fit.hangs
         placed = self.finished.get(
-            ("placed", name, box, size, variation.mirrored, camera.lowest, foot),
-            lambda: _place(cutout, box, camera, mirrored=variation.mirrored, foot=foot),
+            ("placed", name, box, size, variation.mirrored, camera, foot, staging.on_floor),
+            lambda: _place(cutout, box, camera, mirrored=variation.mirrored, foot=foot, legs=staging.on_floor),
         )
         on_floor = staging.on_floor or staging.pose in ("hangs", "leans")
         drawn = replace(scene, stand="floor") if on_floor else scene
@@ -177,6 +181,8 @@ def draw(
     occluded = cv2.remap(
         placed.contact, stage.contact_columns, stage.contact_rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
     )
+    if placed.feet is not None:
+        occluded += placed.feet
     open_share = 1 - np.minimum(occluded * stage.contact_weight, np.float32(0.92))
     lit = (1 - np.minimum(shadow, 1)) * (np.float32(0.3) + np.float32(0.7) * open_share)
     lit, open_share = _enlarged(lit, width, height), _enlarged(open_share, width, height)
@@ -208,11 +214,11 @@ def _name(cutout: Bytes) -> tuple[int, tuple[int, ...]]:
     return zlib.crc32(np.ascontiguousarray(cutout).data), cutout.shape
 
 
-def _place(cutout: Bytes, box: Box, camera: Camera, *, mirrored: bool, foot: bool) -> Placed:
+def _place(cutout: Bytes, box: Box, camera: Camera, *, mirrored: bool, foot: bool, legs: bool) -> Placed:
     piece = products.scaled(cutout, box)
     if mirrored:
         piece, box = piece[:, ::-1], Box(camera.width - box.left - box.width, box.top, box.width, box.height)
-    return products.place(piece, box, camera, foot=foot)
+    return products.place(piece, box, camera, foot=foot, legs=legs)
 
 
 @lru_cache(maxsize=8)

@@ -22,6 +22,7 @@ _LYING: dict[PhysicalSize, tuple[float, float]] = {"small": (0.50, 0.56), "usual
 """Of the picture's reference side and of its width, that a product seen from above may fill."""
 _HANGING = (0.62, 0.66)
 _LEANING = (0.64, 0.60)
+_EYES = (0.60, 0.15, 1.95)  # lowest eye height, step and highest, where the cut-out says from how high it was seen
 _EYE_BEFORE_WALL = 0.72  # of the usual eye height: a lower eye sees more wall above less floor
 _OFF_FLOOR, _OFF_TOP = 0.05, 0.06  # shares of the height that stay free below and above what hangs on a wall
 _CEILING = 0.035  # share of the height above what hangs from the ceiling
@@ -76,6 +77,8 @@ def lay_out(
     `view`: eye height and yaw of the camera; `offset`: share of the width right of the center.
     """
     eye, yaw = view
+    if staging.elevation is not None:
+        eye = eye_height(staging.elevation)
     lowest = products.lowest_foot(margins)
     if staging.seen == "above":
         return _lying(shape, staging, size=size, yaw=yaw, offset=offset, margins=margins, physical_size=physical_size)
@@ -85,6 +88,13 @@ def lay_out(
     camera = Camera(*size, eye, yaw, lowest=lowest)
     box = products.placement_box(shape, size=size, offset=offset, margins=margins, physical_size=physical_size)
     return Layout(box, camera, Fit(_stepped(box.width / 2 / camera.pixels_per_unit), physical_size))
+
+
+def eye_height(elevation: float) -> float:
+    """World units above the foot of an eye that looks down by `elevation` degrees, in steps that share their sets."""
+    lowest, step, highest = _EYES
+    height = min(max(lowest, Camera.DISTANCE * math.tan(math.radians(elevation))), highest)
+    return round(lowest + step * round((height - lowest) / step), 2)
 
 
 def _lying(

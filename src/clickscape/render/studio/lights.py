@@ -215,6 +215,28 @@ def rim_light(
     return np.asarray(facing * pool * np.float32(light.rim_power), np.float32)
 
 
+_COLORED = 1.6  # strongest channel by weakest, linear, from which a light casts its color on things
+_BALANCE, _STRONGEST = 0.65, 3.0  # share of the cast that is taken away around the product, and the largest gain
+
+
+def balance(color: Float32[np.ndarray, " 3"], camera: Camera, fit: Fit) -> Float32[np.ndarray, "height width 3"] | None:
+    """Gains that bring light of `color` (3,) nearer to gray around the product; None where it hardly has a color.
+
+    The product's pixels do not take the cast of the set's light, so where they meet the set it must not be strong.
+    """
+    if color.max() < _COLORED * color.min():
+        return None
+    gray = float(color @ np.array([0.2126, 0.7152, 0.0722], np.float32))
+    gain = np.clip(gray / np.maximum(color, np.float32(1e-4)), 1 / _STRONGEST, _STRONGEST)
+    unit = camera.pixels_per_unit
+    middle = camera.base_row - 0.5 * unit if fit.gap is None else fit.row * camera.height
+    across = (np.arange(camera.width) - camera.width / 2) / (unit * (fit.half + 0.5))
+    down = (np.arange(camera.height) - middle) / (unit * (max(fit.tall, 0.5) + 0.5))
+    fades = [np.exp(-0.5 * axis * axis).astype(np.float32) for axis in (down, across)]
+    row = fades[1][:, None] * (np.float32(_BALANCE) * (gain - 1)).astype(np.float32)
+    return np.asarray(1 + fades[0][:, None, None] * row, np.float32)
+
+
 def exposure(light: Light, key: Floats, ambient: Floats, buffer: GBuffer, *, on_wall: bool = False) -> float:
     """Factor that brings a white card, where the set is well lit, to `light.white`.
 

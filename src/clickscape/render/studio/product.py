@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from clickscape.errors import ImageError
 from clickscape.render.color import Bytes, Floats, linear_of_byte, to_display
@@ -35,6 +35,7 @@ class Placed:
     canvas: Bytes  # (height, width, 4) sRGB + straight alpha
     shadows: Floats  # strided (height, width, 4): alpha under SHADOW_BLURS
     contact: Floats  # occlusion on the floor, rows are depth, strided
+    feet: Floats | None  # strided (height, width): occlusion under feet behind the foremost, where they are seen
     mirror: Floats  # strided (height, width, 4): linear color × alpha, alpha
 
 
@@ -117,10 +118,11 @@ def on_canvas(piece: Bytes, box: Box, size: tuple[int, int]) -> UInt8[np.ndarray
     return canvas
 
 
-def place(piece: Bytes, box: Box, camera: Camera, *, foot: bool = True) -> Placed:
+def place(piece: Bytes, box: Box, camera: Camera, *, foot: bool = True, legs: bool = False) -> Placed:
     """Put a scaled cut-out into an empty picture and derive the maps that shade the set around it.
 
     `foot`: it stands, and darkens the ground below its lowest pixels; else what it lies on or hangs before, all around.
+    `legs`: it may stand on thin ones, at different depths.
     """
     canvas = on_canvas(piece, box, (camera.width, camera.height))
     alpha = canvas[..., 3].astype(np.float32) * np.float32(1 / 255)
@@ -131,6 +133,7 @@ def place(piece: Bytes, box: Box, camera: Camera, *, foot: bool = True) -> Place
         canvas=canvas,
         shadows=shadows,
         contact=_contact(alpha, camera) if foot else np.einsum("hwc,c->hw", shadows, _HALO),
+        feet=_feet(alpha, camera, legs=legs) if foot else None,
         mirror=_shrunk(np.dstack([linear_of_byte()[canvas[..., :3]] * alpha[..., None], alpha]), stride),
     )
 
@@ -207,6 +210,59 @@ def _contact(alpha: Floats, camera: Camera) -> Floats:
         result += cv2.GaussianBlur(
             layer, (0, 0), max(0.5, blur * camera.reference / stride), borderType=cv2.BORDER_CONSTANT
         )
+    return result
+
+
+_FOOT_LAYERS = ((1.3, 0.004, 0.85), (2.6, 0.012, 0.45))  # size by the foot's, blur as share of the reference, weight
+_FLAT, _APART = 0.006, 0.04  # of the longer side: unevenness of one foot, and how far around it nothing is lower
+_BACK, _LEGS_BACK = 0.08, 0.20  # of the longer side: how far above the foremost foot another may be seen
+_BROAD = 0.06  # of the width: what is narrower is a foot of what has legs only, else a handle or a lace
+
+
+def feet_of(alpha: Float32[np.ndarray, "height width"], *, legs: bool) -> list[tuple[int, int, int]]:
+    """First column, last column and row of each foot that is seen behind the foremost ones; alpha: 0..1.
+
+    A foot is a stretch of the lower outline that is lower than everything near it: rear legs of a chair, the second
+    shoe of a pair. `legs`: thin ones count as well.
+    """
+    solid = alpha > 0.5
+    columns, rows = np.flatnonzero(solid.any(0)), np.flatnonzero(solid.any(1))
+    if not columns.size:
+        return []
+    wide, tall = int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)
+    side = max(wide, tall)
+    lowest = np.where(solid.any(0), len(solid) - 1 - np.argmax(solid[::-1], 0), -1).astype(np.float32)
+    around = max(2, round(_APART * side))
+    lower = cv2.dilate(lowest[None], np.ones((1, 2 * around + 1), np.uint8), borderValue=-1)[0]
+    gap = lowest.max() - lowest
+    foot = (lowest >= lower - max(1, _FLAT * side)) & (gap > 0.01 * side)
+    foot &= gap <= (_LEGS_BACK if legs else _BACK) * side
+    marked = np.concatenate([[False], foot & (lowest >= 0), [False]])
+    starts, ends = np.flatnonzero(~marked[:-1] & marked[1:]), np.flatnonzero(marked[:-1] & ~marked[1:])
+    return [
+        (int(start), int(end) - 1, int(lowest[start:end].max()))
+        for start, end in zip(starts, ends, strict=True)
+        if legs or end - start >= _BROAD * wide
+    ]
+
+
+def _feet(alpha: Floats, camera: Camera, *, legs: bool) -> Floats | None:
+    found = feet_of(alpha, legs=legs)
+    if not found:
+        return None
+    stride = map_stride(camera.height)
+    height, width = -(-camera.height // stride), -(-camera.width // stride)
+    flat = camera.eye_level / camera.distance  # a circle on the ground is seen as flat as that
+    result = np.zeros((height, width), np.float32)
+    for size, blur, weight in _FOOT_LAYERS:
+        layer = np.zeros((height, width), np.float32)
+        for first, last, row in found:
+            half = size * ((last - first + 1) / 2 + 1) / stride
+            axes = (max(1, round(half)), max(1, round(half * max(flat, 0.3))))
+            cv2.ellipse(
+                layer, (round((first + last) / 2 / stride), round((row + 1) / stride)), axes, 0, 0, 360, weight, -1
+            )
+        result += cv2.GaussianBlur(layer, (0, 0), max(0.5, blur * camera.reference / stride))
     return result
 
 

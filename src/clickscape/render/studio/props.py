@@ -1,11 +1,12 @@
 """Props: sprites that were rendered once in two light layers (key from the left, dome); the scene's light colors them.
 
-Each prop stands on a spot of its stand, left and right of the product, never before it: the product is drawn last. What
-of the set stands before a prop hides it; the picture's border cuts none.
+Each prop stands on a spot of its stand, beside the product and behind its plane, a little out of focus: what the
+product hides of it is behind. What of the set stands before a prop hides it; the picture's border cuts none.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import cv2
@@ -23,15 +24,17 @@ TALL = ("eucalyptus", "palm", "blossom", "bubbles",
 _ANCHOR = 0.93  # share of a sprite's height at which it touches the ground
 _LARGEST = {  # world units: width and height that a sprite may have
     "eucalyptus": (1.15, 1.40),
-    "palm": (1.15, 1.60),
+    "palm": (1.25, 1.60),
     "blossom": (0.95, 1.45),
+    "lemons": (0.90, 0.56),
+    "berries": (0.80, 0.50),
     "bubbles": (1.00, 1.30),
     "candle": (0.95, 0.88),
     "gift": (0.96, 0.78),
-    "baubles": (1.08, 0.82),
-    "pebbles": (0.92, 0.70),
-    "log": (1.25, 0.63),
-    "coffee beans": (1.08, 0.60),
+    "baubles": (1.00, 0.70),
+    "pebbles": (0.80, 0.62),
+    "log": (1.15, 0.63),
+    "coffee beans": (0.96, 0.50),
     "ice": (1.02, 0.70),
     "pine cones": (1.24, 0.70),
     "autumn leaves": (1.15, 0.56),
@@ -59,6 +62,7 @@ _MORE_HIDDEN = {"log": 0.52}  # low and wide: one of its pieces shown large says
 _CLEAR = 0.02  # share of the picture's width that stays free between a prop and the border
 _SMALLEST = 0.52  # share of its size below which no prop is made smaller to fit: more of it hides then
 _APART = 0.02  # world units by which a stand must be higher than a prop's foot to hide it
+_APERTURE = 11.0  # sigma of the blur of what is endlessly far behind the product, pixels at 512
 _OUTLINE = 0.7  # pixels over which the outline of a stand before a prop is smooth
 
 
@@ -106,10 +110,11 @@ def arrange(
     spread: int,
     physical_size: PhysicalSize = "usual",
 ) -> list[Standing]:
-    """Stand the props left and right, farthest first.
+    """Stand the props beside the product, farthest first: two left and right, one on the left alone, the rest is empty.
 
-    Layout 0 puts a prop on each side; layout 1 puts a larger cluster of the first on the left. `jitter` (−1, 0, 1)
-    shifts them a little, `spread` (see `stand.spread_of`) moves them to a slim or away from a wide product.
+    Layout 1 puts a single prop to the right, and a smaller, farther one of a tall kind to the left of the product.
+    `jitter` (−1, 0, 1) shifts them a little, `spread` (see `stand.spread_of`) moves them to a slim or away from a wide
+    product.
     """
     found: list[Standing] = []
     shift = 0.05 * jitter + (-0.08, 0.0, 0.07, 0.12)[spread + 1]
@@ -121,13 +126,9 @@ def arrange(
 
     if len(props) == 1:
         (prop,) = props
-        if layout == 0:
-            stand_at(prop, -1, 1.0)
-            stand_at(prop, 1, 0.86)
-        else:
-            stand_at(prop, -1, 1.22)
-            if prop in TALL:
-                stand_at(prop, 1, 0.8, back=0.2)
+        stand_at(prop, 1 if layout else -1, 1.0)
+        if layout and prop in TALL:
+            stand_at(prop, -1, 0.75, back=0.35)
     elif len(props) == 2:
         stand_at(props[0], -1, 1.12 if layout else 1.0)
         stand_at(props[1], 1, 0.92 if layout else 1.0)
@@ -168,9 +169,14 @@ class PixelSize:
     height: int
 
 
+def largest(prop: str) -> tuple[float, float]:
+    """Width and height that a prop's sprite may have, world units."""
+    return _LARGEST.get(prop, _USUAL)
+
+
 def pixel_size(standing: Standing, shape: tuple[int, int], camera: Camera) -> PixelSize:
     """How large the sprite of `shape` (height, width) is in the picture, by its distance."""
-    most_wide, most_tall = _LARGEST.get(standing.prop, _USUAL)
+    most_wide, most_tall = largest(standing.prop)
     per_unit = min(most_tall / shape[0], most_wide / shape[1]) * standing.scale
     scale = per_unit * camera.focal / _depth(standing, camera)
     return PixelSize(max(2, round(shape[1] * scale)), max(2, round(shape[0] * scale)))
@@ -199,17 +205,28 @@ class PropLayer:
 
 
 def draw(
-    standings: list[Standing], sprites: list[Sprite], buffer: GBuffer, *, key: Floats, ambient: Floats, ray: Floats
+    standings: list[Standing],
+    sprites: list[Sprite],
+    buffer: GBuffer,
+    *,
+    key: Floats,
+    ambient: Floats,
+    ray: Floats,
+    focus: float = 0.0,
 ) -> PropLayer:
-    """Light the sprites with `key` and `ambient` (3,) and lay them over each other; darken the ground under them."""
+    """Light the sprites with `key` and `ambient` (3,) and lay them over each other; darken the ground under them.
+
+    `focus`: z of the product's plane, on which the lens is focused.
+    """
     height, width = buffer.part.shape
     canvas = np.zeros((height, width, 4), np.float32)
     shade = np.ones((height, width), np.float32)
-    for standing, piece in zip(standings, sprites, strict=True):
+    for standing, sharp in zip(standings, sprites, strict=True):
+        piece, margin = _out_of_focus(sharp, standing, buffer.camera, focus)
         point = [np.array([value], np.float32) for value in (standing.x, standing.y, standing.z)]
         column, row = (float(value[0]) for value in buffer.camera.project(*point))
         tall, wide = piece.alpha.shape
-        left, top = round(column - wide / 2), round(row - _ANCHOR * tall)
+        left, top = round(column - wide / 2), round(row - _ANCHOR * (tall - 2 * margin)) - margin
         x0, y0, x1, y1 = max(0, left), max(0, top), min(width, left + wide), min(height, top + tall)
         if x1 <= x0 or y1 <= y0:
             continue
@@ -223,9 +240,25 @@ def draw(
         under[..., 3:] += alpha
         if standing.prop != "bubbles":
             depth = (standing.z + buffer.camera.distance) / buffer.camera.focal
-            _darken(shade, buffer, standing, half=wide * depth / 2, tall=tall * depth, ray=ray)
+            half, high = (wide - 2 * margin) * depth / 2, (tall - 2 * margin) * depth
+            _darken(shade, buffer, standing, half=half, tall=high, ray=ray)
     left, top, wide, tall = cv2.boundingRect((canvas[..., 3] != 0).astype(np.uint8))
     return PropLayer(top, left, np.ascontiguousarray(canvas[top : top + tall, left : left + wide]), shade)
+
+
+def _out_of_focus(piece: Sprite, standing: Standing, camera: Camera, focus: float) -> tuple[Sprite, int]:
+    """The sprite as blurred as its distance from the plane in focus asks, and the margin that it got for that."""
+    away = abs(standing.z - focus) / (standing.z + camera.distance)
+    sigma = _APERTURE * away * camera.reference / 512
+    if sigma < 0.3:
+        return piece, 0
+    margin = math.ceil(2.5 * sigma)
+
+    def blurred(layer: Floats) -> Floats:
+        wide = cv2.copyMakeBorder(layer, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
+        return np.asarray(cv2.GaussianBlur(wide, (0, 0), sigma), np.float32)
+
+    return Sprite(blurred(piece.key), blurred(piece.dome), blurred(piece.alpha)), margin
 
 
 def _hidden(buffer: GBuffer, standing: Standing, *, rows: slice, columns: slice) -> Floats:

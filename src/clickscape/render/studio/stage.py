@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from clickscape.render.studio.lookups import (
     shadow_map,
     vignette,
 )
+from clickscape.render.studio.lying_props import LYING, lie
 from clickscape.render.studio.palette import PALETTE_COLORS
 from clickscape.render.studio.product import map_stride
 from clickscape.render.studio.props import PropLayer
@@ -38,6 +39,8 @@ _GROUND = {"kitchen": "oak", "living room": "oak", "terrace": "pavement", "fores
            "beach": "sand", "desert": "red sand", "city": "pavement", "workshop": "concrete",
            "cafe": "walnut", "snow": "snow", "night city": "asphalt", "festive": "walnut", "pool": "water"}  # fmt: skip
 _PALE = "#e9e4dc"
+_ON_PROPS = 0.78  # share of the key that props get
+_TO_WALL = 1.5  # world units by which props stand farther back beside what hangs on a wall
 _POOL = 0.5  # world units by which the key's pool lies above the middle of what is seen from above
 _MUCH_BEFORE = 0.75  # share of the height: a product that stands higher has so much before it that a table fills it
 _LOOKED_UP = 30_000  # points in one look-up: OpenCV's maps have fewer than 32,767 rows
@@ -124,6 +127,11 @@ def build(
     layer = None
     if scene.props and isinstance(stand, Stand):
         layer = _props(scene, variation, buffer, stand, fit, key_color, fill_color, ray, cache)
+    elif scene.props:
+        laid = {prop: cache.get(("sprite", prop), partial(props.sprite, prop)) for prop in scene.props if prop in LYING}
+        light_on = key_color * np.float32(_ON_PROPS)
+        layer = lie(scene.props, laid, camera, fit, layout=variation.layout, key=light_on, ambient=fill_color)
+    if layer is not None:
         key = key * layer.shade
         ambient = ambient * (np.float32(0.35) + np.float32(0.65) * layer.shade)
     set_mean = _mean_color(albedo, buffer)
@@ -135,8 +143,13 @@ def build(
     fill *= albedo
     sheen = _sheen(buffer, normal, ray, gloss, rough) * visible
     key_light = (albedo * key[..., None] + sheen[..., None]) * key_color
+    for part, color in ((key_light, key_color), (fill, fill_color)):
+        if (gain := lights.balance(color, camera, fit)) is not None:
+            part *= gain
 
-    picture, cover = (None, None) if walled or camera.above else _backdrop(scene, variation, light, tile, buffer, cache)
+    picture, cover = (
+        (None, None) if walled or camera.above else _backdrop(scene, variation, light, tile, buffer, fit, cache)
+    )
     mirror = None
     if gloss.any():
         around = _surrounding(picture, albedo, buffer, key_color, fill_color, exposure)
@@ -287,6 +300,8 @@ def _props(
         spread=spread_of(fit.half),
         physical_size=fit.physical_size,
     )
+    if fit.hangs:  # the product is at the wall, and so are they
+        standings = [replace(each, x=1.12 * each.x, z=each.z + _TO_WALL) for each in standings]
     sources = {each.prop: cache.get(("sprite", each.prop), partial(props.sprite, each.prop)) for each in standings}
     standings = props.inside(
         standings,
@@ -300,7 +315,9 @@ def _props(
         size = props.pixel_size(each, source.alpha.shape, buffer.camera)
         key_of_sprite = ("sprite", each.prop, size, each.flipped)
         sprites.append(cache.get(key_of_sprite, partial(props.resized, source, size, flipped=each.flipped)))
-    return props.draw(standings, sprites, buffer, key=key * np.float32(0.78), ambient=fill, ray=ray)
+    return props.draw(
+        standings, sprites, buffer, key=key * np.float32(_ON_PROPS), ambient=fill, ray=ray, focus=plane_of(fit)
+    )
 
 
 def _mean_color(albedo: Floats, buffer: GBuffer) -> Floats:
@@ -329,6 +346,7 @@ def _backdrop(
     light: lights.Light,
     tile: Floats | None,
     buffer: GBuffer,
+    fit: Fit,
     cache: ByteCache,
 ) -> tuple[Floats, Floats]:
     """The photographed backdrop in the scene's light, and its share of each pixel: far ground fades into it."""
@@ -339,6 +357,8 @@ def _backdrop(
         lambda: backdrop.photograph(buffer, view, variation.view, source),
     )
     picture = picture * (hex_to_linear(light.backdrop) * np.float32(light.backdrop_gain * (1 - light.haze)))
+    if (gain := lights.balance(hex_to_linear(light.backdrop), buffer.camera, fit)) is not None:
+        picture = picture * gain
     picture += np.float32(light.haze)
     if light.pattern is not None:
         picture *= _backdrop_light(light, tile, buffer)[..., None]

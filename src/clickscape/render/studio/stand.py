@@ -114,13 +114,13 @@ def tray_for(kind: str, *, half: float, tall: float) -> Tray:
     return Tray(shape, *(0.0, 0.0) if shape == "whole" else (half, tall))
 
 
-_SPOTS: dict[str, tuple[Spot, Spot]] = {  # for low and for tall props beside a stand of the usual width
-    "floor": ((0.88, 0.0, 0.05), (0.98, 0.0, 0.65)),
-    "podium": ((0.92, -0.31, -0.36), (0.98, -0.31, 0.40)),
-    "blocks": ((0.92, -0.33, -0.36), (1.00, -0.33, 0.25)),
-    "steps": ((0.92, -0.15, -0.25), (1.00, -0.15, 0.40)),
-    "slab": ((0.84, 0.0, 0.00), (1.00, -0.13, 0.85)),
-    "table": ((0.88, 0.0, 0.00), (0.98, 0.0, 0.60)),
+_SPOTS: dict[str, tuple[Spot, Spot]] = {  # for low and for tall props beside a stand of the usual width, all behind
+    "floor": ((0.88, 0.0, 0.42), (0.98, 0.0, 0.80)),
+    "podium": ((0.96, -0.31, 0.45), (0.98, -0.31, 0.70)),
+    "blocks": ((0.96, -0.33, 0.30), (1.00, -0.33, 0.42)),
+    "steps": ((0.98, -0.15, 0.45), (1.00, -0.15, 0.62)),
+    "slab": ((0.84, 0.0, 0.42), (1.00, -0.13, 0.95)),
+    "table": ((0.88, 0.0, 0.45), (0.98, 0.0, 0.75)),
 }
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -385,6 +386,16 @@ def test_an_id_may_hold_what_a_file_name_may_not(shop: Path, product_id: str) ->
     assert [product.product_id for product in feeds.read(_jsonl(shop, [ROWS[1] | {"product_id": product_id}]))] == [
         product_id
     ]
+
+
+@pytest.mark.parametrize("number", [7.0, 1e3, True, Decimal("7.00")])
+def test_an_id_that_is_a_fraction_is_refused_because_a_log_says_it_otherwise(shop: Path, number: object) -> None:
+    rows = [{"id": number, "title": "Mug", "image": "shoe.png"}]
+    pq.write_table(pa.Table.from_pylist(rows), shop / "feed.parquet")
+    wanted = f"product id {number} is no text and no whole number. Write it as text"
+    assert wanted in _error(shop / "feed.parquet")
+    if not isinstance(number, Decimal):
+        assert wanted in _error(_jsonl(shop, rows))
 
 
 @pytest.mark.parametrize("twin", ["Cafe\u0301", "Caf\u00e9\u200b", "\ufeffCaf\u00e9"], ids=["nfd", "no-width", "bom"])

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from clickscape.catalog.formats.merchant import availability
@@ -47,6 +48,10 @@ def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple
     product_id = "" if not words(columns.get("product_id")) else str(columns["product_id"]).strip()
     if not product_id:
         fail(place, "no product id. Fill the column product_id")
+    if isinstance(
+        columns["product_id"], float | bool | Decimal
+    ):  # a log that says 7 and a feed that says 7.0 would never meet
+        fail(place, f"product id {product_id} is no text and no whole number. Write it as text")
     if len(product_id) > _LONGEST_ID or any(unicodedata.category(letter) in _UNLIKE for letter in product_id):
         remedy = f"Use at most {_LONGEST_ID} letters, digits and signs on one line"
         fail(place, f"product id {shown(product_id)} is too long or holds control characters. {remedy}")

@@ -172,7 +172,8 @@ def transmission(light: Light, tile: Floats | None, x: Floats, y: Floats, z: Flo
     return np.asarray(passed * np.float32(1 - light.leak) + np.float32(light.leak), np.float32)
 
 
-_OPEN, _OPEN_EDGE = 0.34, 4.5  # world units around a product that no pattern of light reaches, and how sharp they end
+_OPEN = 0.34  # world units around a product that no pattern of light reaches
+_OPEN_TO, _OPEN_FROM = 0.75, 1.4  # where the oval that stays open begins to close and has closed, in its half axes
 
 
 def open_light(camera: Camera, fit: Fit) -> Float32[np.ndarray, "height width"]:
@@ -184,7 +185,8 @@ def open_light(camera: Camera, fit: Fit) -> Float32[np.ndarray, "height width"]:
     rows, columns = np.ogrid[0 : camera.height, 0 : camera.width]
     across = (columns - camera.width / 2) / (unit * (fit.half + _OPEN))
     down = (rows - fit.row * camera.height) / (unit * (fit.tall + _OPEN))
-    return np.asarray(np.clip(_OPEN_EDGE * (1.0 - (across**8 + down**8) ** 0.125), 0, 1), np.float32)
+    ramp = np.clip((_OPEN_FROM - np.hypot(across, down)) / (_OPEN_FROM - _OPEN_TO), 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
 
 
 def _spots(x: Floats, y: Floats, z: Floats) -> Floats:

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clickscape.catalog import sample
+from clickscape.gates.contact_shadow import feet
 from clickscape.render.studio.product import SHARES
 
 Bytes = npt.NDArray[np.uint8]
@@ -206,7 +208,54 @@ def too_small(right: Right, rng: np.random.Generator) -> Picture:
     return Picture(composite(product, right.plate), product)
 
 
-DEFECTS: dict[str, tuple[str, Callable[[Right, np.random.Generator], Picture]]] = {
+def bare_foot(right: Right, rng: np.random.Generator) -> Picture | None:
+    """One of several feet with nothing below it but the bare ground; None for a product that stands on one alone."""
+    picture = right.picture
+    found = feet(picture.product[..., 3] >= 128)
+    if not found:
+        return None
+    foot = found[int(rng.integers(len(found)))]
+    rows = np.flatnonzero((picture.product[:, foot, 3] >= 128).any(1))
+    where = (slice(int(rows[-1]) - 6, int(rows[-1]) + 40), slice(max(0, int(foot[0]) - 14), int(foot[-1]) + 15))
+    image = picture.image.copy()
+    image[where] = np.where(picture.product[where][..., 3:] == 0, right.plate[where], image[where])
+    return Picture(image, picture.product)
+
+
+def same_tone(right: Right, rng: np.random.Generator) -> Picture:
+    """A background that takes on the colors of the product's rim toward it, with its own texture left a little."""
+    picture, alpha = right.picture, right.alpha
+    nearest = cv2.distanceTransformWithLabels((alpha < 0.9).astype(np.uint8), cv2.DIST_L2, 5)
+    color_of = np.zeros((int(nearest[1].max()) + 1, 3), np.float32)
+    color_of[nearest[1][alpha >= 0.9]] = picture.product[alpha >= 0.9][:, :3]
+    color = cv2.GaussianBlur(color_of[nearest[1]], (0, 0), 3)
+    share = (np.clip(rng.uniform(1.2, 2.0) - nearest[0] / 100, 0, 1) * rng.uniform(0.93, 1.0))[..., None]
+    return Picture(_kept(picture.image * (1 - share) + color * share, picture), picture.product)
+
+
+def cluttered(right: Right, rng: np.random.Generator) -> Picture:
+    """A dozen other things of all colors close around the product, some half behind it."""
+    picture = right.picture
+    rows, columns = np.nonzero(picture.product[..., 3] >= 128)
+    size = float(np.sqrt(np.ptp(rows) * np.ptp(columns)))
+    image, objects = picture.image.astype(np.float32), sample.objects()
+    for turn in range(int(rng.integers(10, 17))):
+        one = objects[int(rng.integers(len(objects)))]
+        thing = sample.cutout(f"{one.object_id}-{sample.VARIANTS[turn % len(sample.VARIANTS)]}", 256)
+        scale, angle = size * rng.uniform(0.3, 0.5) / max(thing.shape[:2]), rng.uniform(-40, 40)
+        side = rng.choice([-1, 1])
+        middle = (
+            columns.mean() + side * np.ptp(columns) * rng.uniform(0.4, 0.7),
+            rows.min() + np.ptp(rows) * rng.uniform(-0.1, 0.9),
+        )
+        matrix = cv2.getRotationMatrix2D((thing.shape[1] / 2, thing.shape[0] / 2), angle, scale)
+        matrix[:, 2] += np.array(middle) - (thing.shape[1] / 2, thing.shape[0] / 2)
+        laid = cv2.warpAffine(thing, matrix, image.shape[1::-1], flags=cv2.INTER_AREA).astype(np.float32)
+        image += (laid[..., :3] - image) * laid[..., 3:] / 255
+    return Picture(_kept(image, picture), picture.product)
+
+
+DEFECTS: dict[str, tuple[str, Callable[[Right, np.random.Generator], Picture | None]]] = {
     "altered pixels": ("altered", altered),
     "recolored product": ("altered", recolored),
     "halo": ("edge", halo),
@@ -218,8 +267,11 @@ DEFECTS: dict[str, tuple[str, Callable[[Right, np.random.Generator], Picture]]] 
     "extension: blob": ("extended", blob),
     "lifted off its shadow": ("floating", lambda right, _: right.raised),
     "pasted without shadow": ("floating", pasted),
+    "one foot without shadow": ("floating", bare_foot),
     "out of frame": ("out_of_frame", out_of_frame),
     "too small": ("too_small", too_small),
+    "background in the product's tone": ("blends_in", same_tone),
+    "clutter around the product": ("clutter", cluttered),
 }
 """Name → the kind of failure that the gate should report, and what spoils a picture so."""
 
@@ -230,7 +282,7 @@ def spoil(name: str, right: Right, *, seed: int) -> Picture | None:
     kind, defect = DEFECTS[name]
     for _ in range(_TRIES):
         made = defect(right, rng)
-        if kind not in _FEWEST or _seen(made, right.picture, fewest=_FEWEST[kind]):
+        if made is not None and (kind not in _FEWEST or _seen(made, right.picture, fewest=_FEWEST[kind])):
             return made
     return None
 

@@ -17,6 +17,7 @@ from clickscape.gates.edge import edge_difference, seam_step
 from clickscape.gates.extension import extension_share
 from clickscape.gates.fidelity import Limits
 from clickscape.gates.outline import smooth, unroll
+from clickscape.gates.surround import measure_surround
 from clickscape.render.color import to_display, to_linear
 from clickscape.render.scene import Scene as StudioScene
 from clickscape.render.studio.engine import StudioRenderer
@@ -109,8 +110,9 @@ def test_color_error_of_grays_by_hand(box: Scene) -> None:
     box.image[TOP:BOTTOM, LEFT:RIGHT] = 126
     expected = difference_of_grays(120, 126)
     assert fidelity.color_error(box.image, box.product) == pytest.approx(expected, rel=1e-3)
-    assert kinds(box, tolerance=expected + 0.01) == ()
-    assert kinds(box, tolerance=expected - 0.01) == ("altered",)
+    blends = Limits(blending=1)
+    assert kinds(box, tolerance=expected + 0.01, limits=blends) == ()
+    assert kinds(box, tolerance=expected - 0.01, limits=blends) == ("altered",)
 
 
 def test_the_border_of_the_product_may_ring_after_encoding(box: Scene) -> None:
@@ -197,6 +199,57 @@ def test_a_reflection_counts_as_a_contact_shadow(box: Scene) -> None:
     mirror = bare.painted((slice(BOTTOM, BOTTOM + 80), slice(LEFT, RIGHT)), half)
     assert measure_contact_shadow(*floats(mirror)) == pytest.approx(0.0525, abs=0.012)
     assert kinds(mirror) == ()
+
+
+def test_each_foot_must_stand(box: Scene) -> None:
+    """A table of two legs: with shadow under both it stands; with the bare wall's gray under one it floats."""
+    box.product[300:BOTTOM, LEFT + 36 : RIGHT - 36] = 0
+    table = box.over(np.where(box.inside[..., None], WALL, box.image).astype(np.uint8))
+    table.image[300:BOTTOM, LEFT + 36 : RIGHT - 36] = WALL
+    assert measure_contact_shadow(*floats(table)) == pytest.approx(FADE, rel=0.15)
+    bare = table.painted((slice(BOTTOM, BOTTOM + 60), slice(LEFT - 20, LEFT + 50)), WALL)
+    assert measure_contact_shadow(*floats(bare)) < 0.012
+    assert kinds(bare) == ("floating",)
+
+
+@pytest.mark.parametrize("pose", ["lies", "leans", "hangs"])
+def test_a_shadow_all_around_is_no_halo_of_what_lies_or_hangs(box: Scene, pose: str) -> None:
+    """Darker toward the outline, in the wall's own hue; a bright rim stays a fringe, whatever the pose."""
+    away = np.hypot(
+        np.maximum(np.maximum(LEFT - np.arange(SIDE), np.arange(SIDE) - RIGHT + 1), 0)[None],
+        np.maximum(np.maximum(TOP - np.arange(SIDE), np.arange(SIDE) - BOTTOM + 1), 0)[:, None],
+    )
+    wall = to_linear(np.array([170, 140, 110], np.float32) / 255)
+    shaded = box.over(to_byte(wall * (1 - 0.6 * np.exp(-away / 7))[..., None]).astype(np.uint8))
+    assert "edge" in kinds(shaded)
+    assert kinds(shaded, pose=pose) == ()
+    rim = shaded.painted((slice(TOP - 4, BOTTOM + 4), slice(LEFT - 4, RIGHT + 4)), 250)
+    assert "edge" in kinds(rim, pose=pose)
+
+
+def test_what_hangs_need_not_touch_the_ground(box: Scene) -> None:
+    bare = box.over(np.full_like(box.image, WALL))
+    assert kinds(bare) == ("floating",)
+    assert kinds(bare, pose="hangs") == ()
+
+
+def test_a_background_in_the_products_tone_hides_it(box: Scene) -> None:
+    """Red behind the upper two thirds of a red box: two of three parts of the sides, and the top, are lost."""
+    alike = box.painted((slice(0, 290), slice(0, SIDE)), (186, 44, 52))
+    surround = measure_surround(*floats(alike), unroll(*floats(alike)))
+    checked = 260 - 0.12 * 260  # rows of each side above the foot
+    assert surround.lost == pytest.approx((112 + 2 * 140) / (112 + 2 * checked), abs=0.05)
+    assert "blends_in" in kinds(alike)
+    assert measure_surround(*floats(box), unroll(*floats(box))).lost == 0
+
+
+def test_colored_things_beside_the_product_are_clutter_and_tiles_are_not(box: Scene) -> None:
+    rng = np.random.default_rng(0)
+    things = np.kron(rng.integers(0, 256, (32, 32, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    assert "clutter" in kinds(box.over(things))
+    grid = np.where((np.arange(SIDE) % 40 < 5)[:, None] | (np.arange(SIDE) % 40 < 5)[None], 235, WALL)
+    tiles = box.over(np.repeat(grid[..., None], 3, 2).astype(np.uint8))
+    assert measure_surround(*floats(tiles), unroll(*floats(tiles))).clutter < 0.3
 
 
 def test_the_contact_shadow_is_unknown_at_the_lower_border(box: Scene) -> None:
@@ -320,20 +373,26 @@ def test_the_studio_passes_until_it_lets_the_product_float(product_id: str, scen
         ("contact_shadow", "floating", 0.026, 0.024),
         ("room", "out_of_frame", 0.0, -0.01),
         ("extent", "too_small", 0.31, 0.29),
+        ("lost", "blends_in", 0.24, 0.26),
+        ("clutter", "clutter", 1.6, 1.8),
     ],
 )
 def test_each_measure_is_held_to_its_published_limit(name: str, kind: str, passes: float, fails: float) -> None:
-    fine = fidelity.Measures(altered=0, edge=0, seam=0, extension=0, contact_shadow=0.1, room=0.1, extent=0.5)
+    fine = fidelity.Measures(
+        altered=0, edge=0, seam=0, extension=0, contact_shadow=0.1, room=0.1, extent=0.5, lost=0, clutter=0
+    )
     assert fidelity.check_measures(replace(fine, **{name: passes})).failures == ()
     assert [one.kind for one in fidelity.check_measures(replace(fine, **{name: fails})).failures] == [kind]
 
 
 def test_every_failure_says_in_words_what_is_wrong_and_what_to_do() -> None:
     """No figure stands alone: a sentence about the picture, then one about what its owner can do."""
-    worst = fidelity.Measures(altered=9, edge=99, seam=99, extension=1, contact_shadow=-0.002, room=-1, extent=0.01)
+    worst = fidelity.Measures(
+        altered=9, edge=99, seam=99, extension=1, contact_shadow=-0.002, room=-1, extent=0.01, lost=1, clutter=8
+    )
     for tolerance in (0.0, 1.0):
         failures = fidelity.check_measures(worst, tolerance=tolerance).failures
-        assert len(failures) == 7
+        assert len(failures) == 9
         for one in failures:
             problem, remedy = one.remedy.split(". ", 1)
             assert problem.startswith(("the pic", "the product"))

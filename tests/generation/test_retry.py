@@ -31,9 +31,15 @@ def mug() -> Callable[[int], Rendering]:
 
 def test_the_limits_of_the_settings_are_those_of_the_gate() -> None:
     assert retry.fidelity_limits(FidelityConfig(), source="trainedAlgorithmicMedia") == Limits()
-    other = FidelityConfig(edge=5, seam=2, extension=0.2, contact_shadow=0, extent=0.4, room=0.03)
-    assert retry.fidelity_limits(other, source="trainedAlgorithmicMedia") == Limits(5, 2, 0.2, 0, 0.4, (0.03,) * 4)
-    assert retry.fidelity_limits(other, source="compositeSynthetic") == Limits(5, 2, math.inf, 0, 0.4, (0.03,) * 4)
+    other = FidelityConfig(
+        edge=5, seam=2, extension=0.2, contact_shadow=0, extent=0.4, room=0.03, blending=0.5, clutter=3
+    )
+    assert retry.fidelity_limits(other, source="trainedAlgorithmicMedia") == Limits(
+        5, 2, 0.2, 0, 0.4, (0.03,) * 4, 0.5, 3
+    )
+    assert retry.fidelity_limits(other, source="compositeSynthetic") == Limits(
+        5, 2, math.inf, 0, 0.4, (0.03,) * 4, 0.5, 3
+    )
 
 
 def test_a_placement_may_ask_for_more_room_and_never_for_less() -> None:

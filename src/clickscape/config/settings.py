@@ -225,6 +225,12 @@ class FidelityConfig(StageConfig):
     room: float = Field(
         0.01, ge=0, le=0.2, description="share of the side left free at every edge, at least; a placement may ask more"
     )
+    blending: float = Field(
+        0.25, ge=0, le=1, description="share of the outline where the product has the tone of what is behind, at most"
+    )
+    clutter: float = Field(
+        1.7, ge=0, le=8, description="mean step of color per pixel (CIELAB) in a band around the product, at most"
+    )
 
 
 DIFFUSION_FAMILIES: Mapping[str, Mapping[str, object]] = {

@@ -13,27 +13,29 @@ import numpy as np
 import numpy.typing as npt
 
 from clickscape.gates.outline import INNER, OUTER, Floats, Outline, smooth
-from clickscape.render.color import to_display, to_linear
+from clickscape.render.color import LUMINANCE, to_display, to_linear
 
 RIM = (-1, 0, 1, 2, 3)  # depths, pixels, that are compared with the clean composite
 GUESS = range(6, 10)  # depths from which the background behind the rim is guessed
 CONTROLS = (8, 16)  # how far out the same comparison is made where there is only background
 SEAMS = range(4, 23)  # depths at which a step may lie
 SHARE = 75.0  # percentile of each side that must be clean: a rim on a quarter of it is seen at once
+_SHADE_FROM = 2  # depth, pixels, from which a shadow is seen without the product's soft rim
 _SMOOTH = 5.0  # points along the outline over which grain and texture average out
 _FEWEST = 12  # points below which a mean or a percentile says nothing
 _LARGEST_STEP = 20.0  # lightness units beyond which a step counts no more: one prop's edge is no seam
 
 
-def edge_difference(outlines: Sequence[Outline]) -> float:
+def edge_difference(outlines: Sequence[Outline], *, shaded: bool = False) -> float:
     """How far the edge is from a clean composite, ΔE2000, beyond what the background strays by itself; 0 without edge.
 
     Composites in display values and in linear light are both clean, so the nearer of the two counts. Left of the
-    product, right of it and above it are looked at apart, and the middle one of the three counts.
+    product, right of it and above it are looked at apart, and the middle one of the three counts. `shaded`: the product
+    lies or hangs, so that a shadow all around it is right: the background may be darker there, though not another hue.
     """
     if not outlines:
         return 0.0
-    rims = [[_differences(outline, offset) for outline in outlines] for offset in (0, *CONTROLS)]
+    rims = [[_differences(outline, offset, shaded=shaded) for outline in outlines] for offset in (0, *CONTROLS)]
     beyond = [_beyond([_strays(rim, outlines, side) for rim in rims]) for side in range(3)]
     known = [value for value in beyond if value is not None]
     return float(np.median(known)) if known else 0.0
@@ -46,8 +48,10 @@ def _beyond(strays: Sequence[npt.NDArray[np.float64]]) -> float | None:
     return max(0.0, float(np.nanmax(rest))) if np.isfinite(rest).any() else None
 
 
-def seam_step(outlines: Sequence[Outline]) -> float:
+def seam_step(outlines: Sequence[Outline], *, shaded: bool = False) -> float:
     """The largest step in lightness (CIELAB) that follows the outline at one distance from it; 0 without outline.
+
+    `shaded`: a shadow all around is right, so only steps to a darker background count.
 
     Left of the product, right of it and above it are looked at apart; the smallest of three steps of one sign counts:
     a tile's joint beside a straight side is no seam.
@@ -55,6 +59,8 @@ def seam_step(outlines: Sequence[Outline]) -> float:
     sides = [_lightness(outlines, side) for side in range(3)]
     found = np.array([[_step(values, depth - INNER) for values in sides] for depth in SEAMS])
     smallest = np.where((found > 0).all(1), found.min(1), np.where((found < 0).all(1), found.max(1), 0))
+    if shaded:
+        smallest = np.minimum(smallest, 0)
     return float(np.abs(smallest - np.median(smallest)).max())
 
 
@@ -89,7 +95,7 @@ def _finite(row: Floats) -> Floats:
     return row[np.isfinite(row)]
 
 
-def _differences(outline: Outline, offset: int) -> Floats:
+def _differences(outline: Outline, offset: int, *, shaded: bool) -> Floats:
     """ΔE2000 between the picture and the clean composite, (rim depth, point); NaN where nothing can be said."""
     if offset + GUESS[-1] > OUTER:
         raise ValueError(f"an offset of {offset} leaves the unrolled outline, which ends at {OUTER} pixels")
@@ -106,15 +112,30 @@ def _differences(outline: Outline, offset: int) -> Floats:
             valid &= outline.clear[:, index]
         share = valid.astype(np.float32)[:, None]
         total = np.maximum(smooth(share, _SMOOTH), 1e-3)
-        made = (
-            [background]
-            if offset
-            else _composites(outline.product[:, index], outline.alpha[:, index, None], background)
-        )
+        behind = _darkened(background, outline, depth, offset=offset) if shaded else background
+        made = [behind] if offset else _composites(outline.product[:, index], outline.alpha[:, index, None], behind)
         seen.append(smooth(outline.image[:, index] * share, _SMOOTH) / total)
         clean.append([smooth(each * share, _SMOOTH) / total for each in made])
         usable.append(valid)
     return np.where(np.array(usable), _nearest(np.array(seen), np.array(clean)), np.float32(np.nan))
+
+
+def _darkened(background: Floats, outline: Outline, depth: int, *, offset: int) -> Floats:
+    """The guessed background (point, 3) in the shadow at `depth`: as dark as the picture, in the background's own hue.
+
+    Nearer than _SHADE_FROM the product's soft rim lies over the shadow, which is taken to grow on as it did before.
+    """
+    light = to_linear(np.clip(background, 0, 1))
+    usual = np.maximum(smooth(light @ LUMINANCE, _SMOOTH), np.float32(1e-4))
+
+    def shade(where: int) -> Floats:
+        seen = to_linear(outline.image[:, outline.at(offset + where)]) @ LUMINANCE
+        return np.clip(smooth(seen, _SMOOTH) / usual, np.float32(1e-3), 1)
+
+    share = shade(max(depth, _SHADE_FROM))
+    if depth < _SHADE_FROM:
+        share = share * np.clip(share / shade(_SHADE_FROM + 1), 0.5, 1) ** (_SHADE_FROM - depth)
+    return to_display(light * share[:, None])
 
 
 def _composites(covered: Floats, alpha: Floats, background: Floats) -> list[Floats]:

@@ -1,4 +1,4 @@
-"""The fidelity gate: check that an image shows the product unchanged, whole, with a clean edge, on a surface.
+"""The fidelity gate: check that an image shows the product unchanged, whole, on a surface, and that it stands out.
 
 It reads the image and the placed cut-out alone, so it serves every renderer. The product's own pixels are compared at
 full size; all else is measured with at most WORKING pixels on the shorter side. A mirrored image measures the same.
@@ -19,6 +19,8 @@ from clickscape.gates.edge import edge_difference, seam_step
 from clickscape.gates.extension import extension_share
 from clickscape.gates.outline import Floats, unroll
 from clickscape.gates.result import Failure, GateResult, Kind
+from clickscape.gates.surround import measure_surround
+from clickscape.render.staging import Pose
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -39,6 +41,10 @@ _REMEDIES: dict[Kind, str] = {
     "again with another seed, or at a wider size.",
     "too_small": "the product is too small in the picture (share of width or height). Give a photo in which it is "
     "larger, or lower `extent` under [fidelity] in clickscape.toml.",
+    "blends_in": "the product has the tone of what is behind it (share of its outline). Choose another wall color, or "
+    "ask for a contrasting one.",
+    "clutter": "the picture is too busy beside the product (steps of color per pixel). Choose a description with fewer "
+    "props, or a plainer place.",
 }
 _DEFAULTS = FidelityConfig()
 
@@ -56,6 +62,8 @@ class Limits:
     contact_shadow: float = _DEFAULTS.contact_shadow
     extent: float = _DEFAULTS.extent
     safe_zone: tuple[float, float, float, float] = (_DEFAULTS.room,) * 4
+    blending: float = _DEFAULTS.blending
+    clutter: float = _DEFAULTS.clutter
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,7 @@ class Measures:
     `seam`: step in lightness, CIELAB units; `extension`: share of the product's area; `contact_shadow`: brightening
     per pixel below the product, None where it ends too near the border or the picture is too small to know; `room`: the
     smallest share of the picture's side left free beyond the safe zone; `extent`: share of width or height that the
-    product fills, the larger of both.
+    product fills, the larger of both; `lost`, `clutter`: see `Surround`.
     """
 
     altered: float
@@ -76,6 +84,8 @@ class Measures:
     contact_shadow: float | None
     room: float
     extent: float
+    lost: float
+    clutter: float
 
 
 def check(
@@ -84,15 +94,16 @@ def check(
     *,
     tolerance: float = 0.0,
     limits: Limits | None = None,
+    pose: Pose = "stands",
 ) -> GateResult:
     """Check an image (height, width, 3) with its placed cut-out (height, width, 4), uint8 sRGB.
 
     `tolerance` 0: opaque product pixels must be bit-identical, as in a lossless file; else it is the largest 99th
-    percentile of ΔE2000 after lossy encoding, one pixel off the edge.  ValueError for other shapes and for a cut-out in
-    which nothing is visible.
+    percentile of ΔE2000 after lossy encoding, one pixel off the edge. `pose`: how the renderer says that it shows the
+    product. ValueError for other shapes and for a cut-out in which nothing is visible.
     """
     allowed = limits or Limits()
-    measured = measure(image, product, tolerance=tolerance, safe_zone=allowed.safe_zone)
+    measured = measure(image, product, tolerance=tolerance, safe_zone=allowed.safe_zone, pose=pose)
     return check_measures(measured, tolerance=tolerance, limits=allowed)
 
 
@@ -102,20 +113,28 @@ def measure(
     *,
     tolerance: float = 0.0,
     safe_zone: tuple[float, float, float, float] = (0, 0, 0, 0),
+    pose: Pose = "stands",
 ) -> Measures:
-    """Measure what `check` compares with its limits."""
+    """Measure what `check` compares with its limits.
+
+    What lies, leans or hangs has a shadow all around, which is no halo; what hangs need not touch the ground.
+    """
     _check(image, product)
     shown, placed = at_working_size(image, product)
     large = _enlarged(shown, placed)
     outlines = unroll(shown, placed)
+    shaded = pose != "stands"
+    surround = measure_surround(shown, placed, outlines)
     return Measures(
         altered=count_differing(image, product) if tolerance == 0 else color_error(image, product),
-        edge=edge_difference(outlines),
-        seam=seam_step(outlines if large[0] is shown else unroll(*large)),
+        edge=edge_difference(outlines, shaded=shaded),
+        seam=seam_step(outlines if large[0] is shown else unroll(*large), shaded=shaded),
         extension=extension_share(shown, placed),
-        contact_shadow=measure_contact_shadow(*large) if shows_ground(image.shape[:2]) else None,
+        contact_shadow=measure_contact_shadow(*large) if pose != "hangs" and shows_ground(image.shape[:2]) else None,
         room=room(product, safe_zone),
         extent=extent(product),
+        lost=surround.lost,
+        clutter=surround.clutter,
     )
 
 
@@ -127,6 +146,8 @@ def check_measures(measured: Measures, *, tolerance: float = 0.0, limits: Limits
         ("edge", measured.edge, allowed.edge),
         ("seam", measured.seam, allowed.seam),
         ("extended", measured.extension, allowed.extension),
+        ("blends_in", measured.lost, allowed.blending),
+        ("clutter", measured.clutter, allowed.clutter),
     )
     at_least: tuple[tuple[Kind, float | None, float], ...] = (
         ("floating", measured.contact_shadow, allowed.contact_shadow),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["altered", "edge", "seam", "extended", "floating", "out_of_frame", "too_small", "irrelevant"]
+Kind = Literal[
+    "altered", "edge", "seam", "extended", "floating", "out_of_frame", "too_small", "blends_in", "clutter",
+    "irrelevant",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

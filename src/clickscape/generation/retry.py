@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clickscape.config import FidelityConfig
@@ -57,17 +57,12 @@ def render_until_pass(render: Callable[[int], Rendering], *, seeds: Sequence[int
     refused: list[Attempt] = []
     for seed in seeds:
         rendered = render(seed)
-        result = fidelity.check(rendered.image, rendered.product, limits=_limits_of(rendered, limits))
+        pose = rendered.staging.pose if rendered.staging else "stands"
+        result = fidelity.check(rendered.image, rendered.product, limits=limits, pose=pose)
         if result.passed:
             return GatedRendering(rendered, seed, GateRecord(True, tuple(refused)))
         refused.append(Attempt(seed, result.failures))
     return GatedRendering(None, seeds[0], GateRecord(False, tuple(refused)))
-
-
-def _limits_of(rendered: Rendering, limits: Limits) -> Limits:
-    """What hangs touches no ground, so none needs to be dark below it."""
-    hangs = rendered.staging is not None and rendered.staging.pose == "hangs"
-    return replace(limits, contact_shadow=-math.inf) if hangs else limits
 
 
 def render_candidates(
@@ -112,6 +107,8 @@ def fidelity_limits(config: FidelityConfig, *, source: DigitalSource, margins: M
         contact_shadow=config.contact_shadow,
         extent=config.extent,
         safe_zone=(left, top, right, bottom),
+        blending=config.blending,
+        clutter=config.clutter,
     )
 
 

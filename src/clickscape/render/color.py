@@ -15,6 +15,8 @@ Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
 BRIGHTEST = 6.0  # linear light that the tone curve still tells apart
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""Weights of linear red, green and blue in luminance (ITU-R BT.709)."""
 _TONE_STEPS = 1024  # table entries per unit of linear light
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -288,9 +289,9 @@ def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace, monkey
     out, judge = shop.path.parent / "exports", fidelity.check
     judged: list[np.ndarray] = []
 
-    def watched(image: np.ndarray, product: np.ndarray, *, limits: fidelity.Limits) -> GateResult:
+    def watched(image: np.ndarray, product: np.ndarray, **options: Any) -> GateResult:
         judged.append(image.copy())
-        return judge(image, product, limits=limits)
+        return judge(image, product, **options)
 
     monkeypatch.setattr(retry.fidelity, "check", watched)
     seen: list[list[np.ndarray]] = []

@@ -90,7 +90,8 @@ def test_the_pictures_on_the_disk_are_those_that_passed(catalog: Path, ads: Path
     drawn = drawn_by.render(product, row["description"], size=(192, 192), seed=row["seed"])
     with Image.open(ads / row["image"]) as file:
         limits = fidelity_limits(FidelityConfig(), source=drawn_by.digital_source)
-        assert fidelity.check(np.asarray(file.convert("RGB")), drawn.product, limits=limits).passed
+        pose = drawn.staging.pose if drawn.staging else "stands"
+        assert fidelity.check(np.asarray(file.convert("RGB")), drawn.product, limits=limits, pose=pose).passed
 
 
 def test_the_summary_says_only_what_happened() -> None:

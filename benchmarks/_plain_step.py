@@ -22,8 +22,8 @@ from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.loss import AnswerLogProbs, pcpo_loss
 from clickscape.preference.optimizer import BETAS, GRADIENT_CLIP
 from clickscape.preference.pairs import PreferencePair
-from clickscape.preference.precision import recomputed
-from clickscape.preference.train import TrainingPairs, prepare, trainable_parameters
+from clickscape.preference.precision import gradient_checkpointing
+from clickscape.preference.train import TrainingPairs, build_training_pairs, trainable_parameters
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import IGNORED, Sample, collate
 from clickscape.vlm.generate import Writer
@@ -54,7 +54,7 @@ def preference_pairs(
 def lessons_of(vlm: VisionLanguageModel, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> TrainingPairs:
     """The pairs as sequences, with their products on a plain ground."""
     size = vlm.image_size
-    return prepare(
+    return build_training_pairs(
         pairs,
         products=products,
         pictures=lambda product: product_picture(open_cutout(product.image), size=size),
@@ -80,7 +80,7 @@ def straightforward(
             total = 0.0
             for place in range(0, len(rows), config.pairs_per_pass):
                 some = rows[place : place + config.pairs_per_pass]
-                with recomputed(policy) if config.gradient_checkpointing else nullcontext():
+                with gradient_checkpointing(policy) if config.gradient_checkpointing else nullcontext():
                     loss = plain_loss(policy, reference(), training_pairs, some, config) * len(some) / len(rows)
                     loss.backward()
                 total += loss.item()

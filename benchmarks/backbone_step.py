@@ -38,8 +38,8 @@ from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
 from clickscape.preference.pairs import PreferencePair
-from clickscape.preference.precision import placed
-from clickscape.preference.train import TrainingPairs, score, train, trainable_parameters
+from clickscape.preference.precision import to_device_and_dtype
+from clickscape.preference.train import TrainingPairs, pair_log_probs, train, trainable_parameters
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import Sample, collate
 from clickscape.vlm.model import VisionLanguageModel
@@ -168,11 +168,11 @@ def _measure(
         gradient_checkpointing=True,
     )
     policy = adapter.attach(build(size, device=device), rank=size.rank, seed=0)
-    placed(policy, config=config, device=device)
+    to_device_and_dtype(policy, config=config, device=device)
     training_pairs = lessons_of(policy, pairs, products)
     weights = _peak(device, reset=True)
     still = config.model_copy(update={"learning_rate": 1e-12})
-    for _ in SIDES[side](policy, training_pairs.part([0]), still):  # kernels, allocators, cuBLAS: nobody's
+    for _ in SIDES[side](policy, training_pairs.subset([0]), still):  # kernels, allocators, cuBLAS: nobody's
         pass
     _peak(device, reset=True)
     started = time.perf_counter() if device == "cuda" else time.process_time()
@@ -192,8 +192,8 @@ def _measure(
 
 def _ours(policy: VisionLanguageModel, training_pairs: TrainingPairs, config: OptimizeConfig) -> Iterator[float]:
     trainable_parameters(policy, config=config)
-    with adapter.detached(policy):
-        reference = score(policy, training_pairs, product_centric=True)
+    with adapter.disabled(policy):
+        reference = pair_log_probs(policy, training_pairs, product_centric=True)
     for step in train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)):
         yield step.loss
 
@@ -206,7 +206,7 @@ def _straightforward(
 
 @contextmanager
 def _without_adapter(policy: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
-    with adapter.detached(policy):
+    with adapter.disabled(policy):
         yield policy
 
 

@@ -29,8 +29,8 @@ from _plain_step import lessons_of, plain_loss, preference_pairs, straightforwar
 from clickscape.config import OptimizeConfig, TinyConfig
 from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import (
-    accumulate,
-    score,
+    backward_in_chunks,
+    pair_log_probs,
     tower_features,
     train,
     trainable_parameters,
@@ -70,7 +70,7 @@ def _config(name: str) -> OptimizeConfig:
 def _ours(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any]) -> None:
     policy, config = _model(name), _config(name)
     training_pairs = lessons_of(policy, pairs, products)
-    reference = score(_model(name), training_pairs, product_centric=True)
+    reference = pair_log_probs(_model(name), training_pairs, product_centric=True)
     for _ in train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)):
         pass
 
@@ -109,9 +109,11 @@ def _compare(name: str, pairs: Sequence[PreferencePair], products: dict[str, Any
     torch.Tensor.float, torch.float32 = torch.Tensor.double, torch.float64  # type: ignore[method-assign, misc]
     policy.model.double(), reference.model.double()
     trainable_parameters(policy, config=config)
-    known = score(reference, training_pairs, product_centric=True)
+    known = pair_log_probs(reference, training_pairs, product_centric=True)
     features = tower_features(policy, training_pairs.pictures)
-    losses = accumulate(policy, training_pairs, range(len(pairs)), reference=known, features=features, config=config)
+    losses = backward_in_chunks(
+        policy, training_pairs, range(len(pairs)), reference=known, features=features, config=config
+    )
     ours = {key: value.grad.clone() for key, value in policy.model.named_parameters() if value.grad is not None}
     policy.model.zero_grad(set_to_none=True)
     plain = plain_loss(policy, nullcontext(reference), training_pairs, range(len(pairs)), config)

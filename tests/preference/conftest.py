@@ -11,7 +11,7 @@ from tests.factory import corrupted_pairs, noise_picture, tiny_config
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import open_cutout, product_picture
 from clickscape.preference.pairs import PreferencePair
-from clickscape.preference.train import TrainingPairs, prepare, question
+from clickscape.preference.train import TrainingPairs, build_training_pairs, question
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample, answer_log_probs, collate
 from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
@@ -73,7 +73,7 @@ def training_pairs(
     build: Callable[..., VisionLanguageModel], pairs: list[PreferencePair], products: list[Product]
 ) -> TrainingPairs:
     by_id = {product.product_id: product for product in products}
-    return prepare(pairs, products=by_id, pictures=noise_picture, vlm=build(0))
+    return build_training_pairs(pairs, products=by_id, pictures=noise_picture, vlm=build(0))
 
 
 @pytest.fixture(scope="session")

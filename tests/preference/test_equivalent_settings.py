@@ -15,11 +15,11 @@ from clickscape.preference.loss import AnswerLogProbs
 from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import (
     TrainingPairs,
-    accumulate,
-    prepare,
+    backward_in_chunks,
+    build_training_pairs,
+    pair_log_probs,
     question,
-    score,
-    score_answers,
+    sample_log_probs,
     tower_features,
     trainable_parameters,
 )
@@ -53,7 +53,7 @@ def pairs() -> list[PreferencePair]:
 
 @pytest.fixture(scope="module")
 def training_pairs(pairs: list[PreferencePair]) -> TrainingPairs:
-    return prepare(pairs, products=PRODUCTS, pictures=noise_picture, vlm=model(moved=False))
+    return build_training_pairs(pairs, products=PRODUCTS, pictures=noise_picture, vlm=model(moved=False))
 
 
 def gradients(
@@ -68,7 +68,7 @@ def gradients(
     vlm.model.zero_grad(set_to_none=True)
     features = tower_features(vlm, training_pairs.pictures) if cached else None
     rows = range(len(training_pairs))
-    losses = accumulate(vlm, training_pairs, rows, reference=reference, features=features, config=config)
+    losses = backward_in_chunks(vlm, training_pairs, rows, reference=reference, features=features, config=config)
     found = {name: value.grad.clone() for name, value in vlm.model.named_parameters() if value.grad is not None}
     return float(torch.cat([loss.total.detach() for loss in losses]).mean()), found
 
@@ -85,7 +85,10 @@ def test_a_step_equals_the_plain_implementation_of_the_loss(training_pairs: Trai
     config = OptimizeConfig(anchor="nll", anchor_weight=0.3, beta=0.4, weight=0.7, pairs_per_pass=3)
     pretrained, policy = model(moved=False), model(moved=True)
     loss, found = gradients(
-        policy, training_pairs, reference=score(pretrained, training_pairs, product_centric=True), config=config
+        policy,
+        training_pairs,
+        reference=pair_log_probs(pretrained, training_pairs, product_centric=True),
+        config=config,
     )
     policy.model.zero_grad(set_to_none=True)
 
@@ -117,7 +120,7 @@ def test_a_step_equals_the_plain_implementation_of_the_loss(training_pairs: Trai
 @pytest.mark.usefixtures("exact")
 def test_accumulated_gradients_equal_those_of_one_batch(training_pairs: TrainingPairs) -> None:
     policy = model(moved=True)
-    reference = score(model(moved=False), training_pairs, product_centric=True)
+    reference = pair_log_probs(model(moved=False), training_pairs, product_centric=True)
     whole = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig(pairs_per_pass=16))
     for some in (1, 4):
         parts = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig(pairs_per_pass=some))
@@ -128,7 +131,7 @@ def test_accumulated_gradients_equal_those_of_one_batch(training_pairs: Training
 @pytest.mark.usefixtures("exact")
 def test_cached_vision_features_change_nothing(training_pairs: TrainingPairs) -> None:
     policy = model(moved=True)
-    reference = score(model(moved=False), training_pairs, product_centric=True)
+    reference = pair_log_probs(model(moved=False), training_pairs, product_centric=True)
     cached = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
     recomputed = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig(), cached=False)
     assert cached[0] == pytest.approx(recomputed[0], abs=1e-9)
@@ -146,11 +149,11 @@ def test_packed_answers_equal_answers_one_by_one(
     training_pairs: TrainingPairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = model(moved=True)
-    reference = score(model(moved=False), training_pairs, product_centric=True)
+    reference = pair_log_probs(model(moved=False), training_pairs, product_centric=True)
     packed = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
     monkeypatch.setattr(answers, "can_pack", lambda vlm: False)
     torch.testing.assert_close(
-        score(model(moved=False), training_pairs, product_centric=True).corrupted,
+        pair_log_probs(model(moved=False), training_pairs, product_centric=True).corrupted,
         reference.corrupted,
         rtol=1e-9,
         atol=1e-9,
@@ -163,7 +166,7 @@ def test_packed_answers_equal_answers_one_by_one(
 @pytest.mark.usefixtures("exact")
 def test_chunked_logits_equal_full_logits(training_pairs: TrainingPairs, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = model(moved=True)
-    reference = score(model(moved=False), training_pairs, product_centric=True)
+    reference = pair_log_probs(model(moved=False), training_pairs, product_centric=True)
     whole = gradients(policy, training_pairs, reference=reference, config=OptimizeConfig())
     made: list[int] = []
     policy.core.lm_head.register_forward_hook(lambda _, args, output: made.append(output.numel()))
@@ -179,9 +182,11 @@ def test_chunked_logits_equal_full_logits(training_pairs: TrainingPairs, monkeyp
 @pytest.mark.usefixtures("exact")
 def test_batched_scores_equal_single_scores(pairs: list[PreferencePair], training_pairs: TrainingPairs) -> None:
     vlm = model(moved=True)
-    together = score(vlm, training_pairs, product_centric=True)
+    together = pair_log_probs(vlm, training_pairs, product_centric=True)
     for row, pair in enumerate(pairs):
-        alone = score(vlm, prepare([pair], products=PRODUCTS, pictures=noise_picture, vlm=vlm), product_centric=True)
+        alone = pair_log_probs(
+            vlm, build_training_pairs([pair], products=PRODUCTS, pictures=noise_picture, vlm=vlm), product_centric=True
+        )
         for part in ("chosen", "rejected", "corrupted"):
             torch.testing.assert_close(getattr(together, part)[row], getattr(alone, part)[0], rtol=1e-9, atol=1e-9)
     owners = [PRODUCTS[pair.product_id] for pair in pairs]
@@ -189,4 +194,4 @@ def test_batched_scores_equal_single_scores(pairs: list[PreferencePair], trainin
         Sample(question(product), (noise_picture(product),), pair.chosen)
         for product, pair in zip(owners, pairs, strict=True)
     ]
-    torch.testing.assert_close(score_answers(vlm, samples), together.chosen, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(sample_log_probs(vlm, samples), together.chosen, rtol=1e-9, atol=1e-9)

@@ -14,9 +14,9 @@ from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.preference.pairs import PreferencePair
-from clickscape.preference.precision import placed
+from clickscape.preference.precision import to_device_and_dtype
 from clickscape.preference.rounds import RoundReport, open_policy, optimize
-from clickscape.preference.train import Step, prepare, score
+from clickscape.preference.train import Step, build_training_pairs, pair_log_probs
 from clickscape.render import load
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
@@ -78,9 +78,9 @@ def test_log_probs_on_the_gpu_equal_those_on_the_cpu(
     config = OptimizeConfig(dtype="float32")
     said = {}
     for device in ("cpu", "cuda"):
-        vlm = placed(build(1), config=config, device=device)
-        training_pairs = prepare(pairs, products=by_id, pictures=pictures, vlm=vlm)
-        said[device] = score(vlm, training_pairs, product_centric=True)
+        vlm = to_device_and_dtype(build(1), config=config, device=device)
+        training_pairs = build_training_pairs(pairs, products=by_id, pictures=pictures, vlm=vlm)
+        said[device] = pair_log_probs(vlm, training_pairs, product_centric=True)
     for name in ("chosen", "rejected", "corrupted"):
         here, there = getattr(said["cpu"], name), getattr(said["cuda"], name)
         torch.testing.assert_close(there.cpu(), here, atol=1e-3, rtol=1e-4)

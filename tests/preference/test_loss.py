@@ -27,8 +27,12 @@ def test_the_loss_worked_out_by_hand() -> None:
     assert loss.product.item() == pytest.approx(product)
     assert loss.total.item() == pytest.approx(preference + 0.7 * product)
     assert loss.margin.item() == pytest.approx(3.0)
-    assert loss.corrupted_shift is not None
-    assert (loss.chosen_shift.item(), loss.rejected_shift.item(), loss.corrupted_shift.item()) == (2.0, -1.0, 0.5)
+    assert loss.corrupted_log_ratio is not None
+    assert (loss.chosen_log_ratio.item(), loss.rejected_log_ratio.item(), loss.corrupted_log_ratio.item()) == (
+        2.0,
+        -1.0,
+        0.5,
+    )
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 2.5])
@@ -43,7 +47,7 @@ def test_with_zero_weight_it_is_plain_dpo_and_needs_no_corrupted_input() -> None
     loss = pcpo_loss(policy, reference, beta=0.1, weight=0.0)
     # Rafailov et al. 2023, eq. 7: margins 3 and (1 − (−3)) = 4
     assert loss.total.tolist() == pytest.approx([math.log(1 + math.exp(-0.3)), math.log(1 + math.exp(-0.4))])
-    assert loss.corrupted_shift is None
+    assert loss.corrupted_log_ratio is None
     with pytest.raises(ValueError, match="product-centric term needs"):
         pcpo_loss(policy, reference, beta=0.1, weight=1.0)
 
@@ -55,7 +59,7 @@ def test_with_zero_weight_a_corrupted_input_is_logged_but_adds_no_loss() -> None
     loss = pcpo_loss(policy, reference, beta=0.5, weight=0.0)
     loss.total.sum().backward()
     assert policy.corrupted.grad is None
-    assert loss.corrupted_shift.item() == 0.5
+    assert loss.corrupted_log_ratio.item() == 0.5
 
 
 def test_anchors_worked_out_by_hand() -> None:

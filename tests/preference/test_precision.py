@@ -11,11 +11,11 @@ import torch
 
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
-from clickscape.preference.precision import placed, recomputed
+from clickscape.preference.precision import gradient_checkpointing, to_device_and_dtype
 from clickscape.preference.train import (
     TrainingPairs,
-    accumulate,
-    score,
+    backward_in_chunks,
+    pair_log_probs,
     tower_features,
     train,
     trainable_parameters,
@@ -31,7 +31,7 @@ def gradients(
     """Loss and gradients of a step, and the bytes that the way back kept."""
     config = OptimizeConfig(gradient_checkpointing=again)
     weights = trainable_parameters(policy, config=config)
-    reference = score(policy, training_pairs, product_centric=True)
+    reference = pair_log_probs(policy, training_pairs, product_centric=True)
     features = tower_features(policy, training_pairs.pictures)
     kept: dict[int, int] = {}
 
@@ -41,7 +41,7 @@ def gradients(
 
     policy.model.zero_grad(set_to_none=True)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        losses = accumulate(
+        losses = backward_in_chunks(
             policy, training_pairs, range(len(training_pairs)), reference=reference, features=features, config=config
         )
     found = [weight.grad.clone() for weight in weights.values() if weight.grad is not None]
@@ -60,11 +60,13 @@ def test_recomputed_layers_give_the_same_gradient_from_less_memory(build: Build,
 
 def test_after_the_block_a_model_samples_with_its_cache_again(build: Build, training_pairs: TrainingPairs) -> None:
     vlm = build(0)
-    before = score(vlm, training_pairs, product_centric=True)
-    with recomputed(vlm):
+    before = pair_log_probs(vlm, training_pairs, product_centric=True)
+    with gradient_checkpointing(vlm):
         assert any(part.training for part in vlm.core.modules())
     assert not any(part.training for part in vlm.core.modules())
-    torch.testing.assert_close(score(vlm, training_pairs, product_centric=True).chosen, before.chosen, rtol=0, atol=0)
+    torch.testing.assert_close(
+        pair_log_probs(vlm, training_pairs, product_centric=True).chosen, before.chosen, rtol=0, atol=0
+    )
 
 
 @pytest.mark.slow
@@ -75,9 +77,11 @@ def test_in_bfloat16_policy_and_reference_start_equal_and_training_still_works(
     config = OptimizeConfig(
         dtype="bfloat16", anchor="none", batch_size=10, epochs=12, learning_rate=1e-2 if rank else 3e-3
     )
-    reference = score(placed(build(0), config=config, device="cpu"), training_pairs, product_centric=True)
+    reference = pair_log_probs(
+        to_device_and_dtype(build(0), config=config, device="cpu"), training_pairs, product_centric=True
+    )
     policy = build(0) if rank == 0 else adapter.attach(build(0), rank=rank, seed=0)
-    placed(policy, config=config, device="cpu")
+    to_device_and_dtype(policy, config=config, device="cpu")
     formats = {name: weight.dtype for name, weight in policy.model.named_parameters()}
     assert {dtype for name, dtype in formats.items() if not adapter.is_adapter(name)} == {torch.bfloat16}
     assert all(dtype == torch.float32 for name, dtype in formats.items() if adapter.is_adapter(name))
@@ -90,5 +94,5 @@ def test_in_bfloat16_policy_and_reference_start_equal_and_training_still_works(
 
 
 def test_without_a_gpu_auto_is_float32(build: Build) -> None:
-    vlm = placed(build(0), config=OptimizeConfig(), device="cpu")
+    vlm = to_device_and_dtype(build(0), config=OptimizeConfig(), device="cpu")
     assert {weight.dtype for weight in vlm.model.parameters()} == {torch.float32}

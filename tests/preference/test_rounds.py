@@ -25,7 +25,7 @@ from clickscape.preference.rounds import (
     read_pairs,
     save_policy,
 )
-from clickscape.preference.train import Step, prepare, score
+from clickscape.preference.train import Step, build_training_pairs, pair_log_probs
 from clickscape.render import load
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
@@ -283,10 +283,10 @@ def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
     assert same(dict(vlm_model.load(tmp_path / "made").model.state_dict()), dict(plain.model.state_dict()))
     pictures, by_id = cutout_images(32), {product.product_id: product for product in shelf}
     pairs = read_pairs(tmp_path / "whole" / "round-2" / "pairs.jsonl")
-    training_pairs = prepare(pairs, products=by_id, pictures=pictures, vlm=plain)
+    training_pairs = build_training_pairs(pairs, products=by_id, pictures=pictures, vlm=plain)
     torch.testing.assert_close(
-        score(plain, training_pairs, product_centric=True).chosen,
-        score(adapted, training_pairs, product_centric=True).chosen,
+        pair_log_probs(plain, training_pairs, product_centric=True).chosen,
+        pair_log_probs(adapted, training_pairs, product_centric=True).chosen,
         rtol=1e-4,
         atol=1e-3,
     )

@@ -19,7 +19,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.preference.reference import Reference, reference_log_probs
 from clickscape.preference.rounds import Event, optimize
-from clickscape.preference.train import Step, TrainingPairs, question, score, score_answers
+from clickscape.preference.train import Step, TrainingPairs, pair_log_probs, question, sample_log_probs
 from clickscape.render import load
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample
@@ -64,11 +64,11 @@ def test_the_reference_is_scored_once_and_read_back_bit_for_bit(
     asked = Asked(build(0), tmp_path / "reference.safetensors")
     first, again = asked(training_pairs, drawn), asked(training_pairs, drawn)
     assert asked.times == 1
-    expected = score(build(0), training_pairs, product_centric=True)
+    expected = pair_log_probs(build(0), training_pairs, product_centric=True)
     for part in ("chosen", "rejected", "corrupted"):
         assert torch.equal(getattr(first.answers, part), getattr(expected, part))
         assert torch.equal(getattr(again.answers, part), getattr(expected, part))
-    assert torch.equal(again.drawn, score_answers(build(0), drawn))
+    assert torch.equal(again.drawn, sample_log_probs(build(0), drawn))
     with safe_open(tmp_path / "reference.safetensors", framework="pt") as saved:
         assert sorted(saved.keys()) == ["chosen", "corrupted", "drawn", "rejected"]
     assert [path.name for path in tmp_path.iterdir()] == ["reference.safetensors"]
@@ -97,7 +97,7 @@ def test_a_reference_cache_of_other_inputs_is_not_used(
         known = asked(other, texts, **settings)
         assert asked.times == times
         centric = bool(settings.get("product_centric", True))
-        assert torch.equal(known.answers.rejected, score(build(0), other, product_centric=centric).rejected)
+        assert torch.equal(known.answers.rejected, pair_log_probs(build(0), other, product_centric=centric).rejected)
 
 
 def test_a_damaged_file_is_made_again(

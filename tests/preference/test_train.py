@@ -16,10 +16,10 @@ from clickscape.preference.corruption import CorruptedInput
 from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import (
     TrainingPairs,
+    build_training_pairs,
+    pair_log_probs,
     patch_grid,
-    prepare,
     question,
-    score,
     tower_features,
     train,
 )
@@ -60,8 +60,10 @@ def test_texts_are_trained_exactly_as_sampled(build: Build, products: list[Produ
     vlm = build(0)
     odd = " two  spaces, a trailing comma,\n"
     pair = PreferencePair(products[0].product_id, odd, odd.strip(), 1.0)
-    training_pairs = prepare([pair], products={products[0].product_id: products[0]}, pictures=pictures, vlm=vlm)
-    scored = score(vlm, training_pairs, product_centric=False)
+    training_pairs = build_training_pairs(
+        [pair], products={products[0].product_id: products[0]}, pictures=pictures, vlm=vlm
+    )
+    scored = pair_log_probs(vlm, training_pairs, product_centric=False)
     asked, seen = question(products[0]), (pictures(products[0]),)
     for text, value in ((odd, scored.chosen), (odd.strip(), scored.rejected)):
         batch = collate(vlm, [Sample(asked, seen, text)], side="right", answers=True)
@@ -86,7 +88,7 @@ def test_the_vision_tower_gets_the_pixels_of_the_image_processor(build: Build, t
 
 def test_the_first_loss_is_log_2_per_term(build: Build, training_pairs: TrainingPairs) -> None:
     vlm = build(0)
-    reference = score(vlm, training_pairs, product_centric=True)
+    reference = pair_log_probs(vlm, training_pairs, product_centric=True)
     config = OptimizeConfig(anchor="none", batch_size=4, epochs=1, weight=0.5)
     first = next(train(vlm, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)))
     assert first.loss == pytest.approx(1.5 * math.log(2), abs=1e-5)
@@ -96,26 +98,26 @@ def test_the_first_loss_is_log_2_per_term(build: Build, training_pairs: Training
 
 def test_the_reference_uses_its_own_vision_tower_and_projector(build: Build, training_pairs: TrainingPairs) -> None:
     own = build(0)
-    expected = score(own, training_pairs, product_centric=True)
+    expected = pair_log_probs(own, training_pairs, product_centric=True)
     other = build(0)
     with torch.no_grad():
         for name, parameter in other.model.named_parameters():
             if "vision_tower" in name or "projector" in name:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    assert (score(other, training_pairs, product_centric=True).chosen - expected.chosen).abs().max() > 1e-3
+    assert (pair_log_probs(other, training_pairs, product_centric=True).chosen - expected.chosen).abs().max() > 1e-3
     # a policy whose tower has moved does not drag the cached reference with it
     config = OptimizeConfig(batch_size=5, epochs=2, learning_rate=1e-2, train_tower=True)
     policy = build(0)
     list(train(policy, training_pairs, reference=expected, config=config, rng=np.random.default_rng(0)))
-    assert (score(policy, training_pairs, product_centric=True).chosen - expected.chosen).abs().max() > 0.1
-    again = score(own, training_pairs, product_centric=True)
+    assert (pair_log_probs(policy, training_pairs, product_centric=True).chosen - expected.chosen).abs().max() > 0.1
+    again = pair_log_probs(own, training_pairs, product_centric=True)
     for part in ("chosen", "rejected", "corrupted"):
         torch.testing.assert_close(getattr(again, part), getattr(expected, part), rtol=0, atol=0)
 
 
 def test_the_vision_tower_is_frozen_and_the_rest_is_trained(build: Build, training_pairs: TrainingPairs) -> None:
     policy, before = build(0), build(0).model.state_dict()
-    reference = score(policy, training_pairs, product_centric=True)
+    reference = pair_log_probs(policy, training_pairs, product_centric=True)
     config = OptimizeConfig(batch_size=5, epochs=1, learning_rate=1e-3)
     list(train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)))
     moved = {name for name, value in policy.model.state_dict().items() if not torch.equal(value, before[name])}
@@ -129,7 +131,7 @@ def test_the_same_generator_gives_the_same_policy(build: Build, training_pairs: 
     results = []
     for seed in (0, 0, 1):
         policy = build(0)
-        reference = score(policy, training_pairs, product_centric=True)
+        reference = pair_log_probs(policy, training_pairs, product_centric=True)
         steps = list(train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(seed)))
         results.append((steps, policy.model.state_dict()))
     assert results[0][0] == results[1][0]
@@ -142,32 +144,32 @@ def test_the_preference_only_objective_never_scores_corrupted_inputs(
 ) -> None:
     bare = [PreferencePair(pair.product_id, pair.chosen, pair.rejected, pair.margin) for pair in pairs]
     by_id = {product.product_id: product for product in products}
-    training_pairs = prepare(bare, products=by_id, pictures=pictures, vlm=build(0))
+    training_pairs = build_training_pairs(bare, products=by_id, pictures=pictures, vlm=build(0))
     assert len(training_pairs.pictures) == len(bare)
     config = OptimizeConfig(objective="preference_only", anchor="none", epochs=1)
     vlm = build(0)
-    reference = score(vlm, training_pairs, product_centric=False)
+    reference = pair_log_probs(vlm, training_pairs, product_centric=False)
     step = next(train(vlm, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)))
     assert step.loss == pytest.approx(math.log(2), abs=1e-5)
     assert step.corrupted is None
     with pytest.raises(ValueError, match="corrupted input for every pair"):
-        score(vlm, training_pairs, product_centric=True)
+        pair_log_probs(vlm, training_pairs, product_centric=True)
 
 
 def test_training_raises_chosen_over_rejected_and_corrupted(build: Build, training_pairs: TrainingPairs) -> None:
     gaps = {}
     for objective in ("product_centric", "preference_only"):
         policy = build(0)
-        reference = score(policy, training_pairs, product_centric=True)
+        reference = pair_log_probs(policy, training_pairs, product_centric=True)
         config = OptimizeConfig(objective=objective, anchor="none", batch_size=10, epochs=20, learning_rate=3e-3)
         steps = list(train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)))
         assert steps[-1].accuracy >= 0.7  # 0.9 or 1 over seeds
         assert steps[-1].margin > 3  # 9.9 to 18.3
-        after = score(policy, training_pairs, product_centric=True)
+        after = pair_log_probs(policy, training_pairs, product_centric=True)
         assert after.corrupted is not None
         assert reference.corrupted is not None
-        shift, corrupted_shift = after.chosen - reference.chosen, after.corrupted - reference.corrupted
-        gaps[objective] = float((shift - corrupted_shift).mean())
+        log_ratio, corrupted_log_ratio = after.chosen - reference.chosen, after.corrupted - reference.corrupted
+        gaps[objective] = float((log_ratio - corrupted_log_ratio).mean())
     # only the product-centric term asks that the product's information carries the answer
     assert gaps["product_centric"] > gaps["preference_only"]  # by 5.7 to 20.8
 
@@ -179,7 +181,7 @@ def test_soft_labels_train_to_the_reward_margin(build: Build, training_pairs: Tr
     ends = {}
     for preference in ("dpo", "margin_dpo"):
         policy = build(0)
-        reference = score(policy, doubtful, product_centric=False)
+        reference = pair_log_probs(policy, doubtful, product_centric=False)
         config = OptimizeConfig(
             preference=preference, weight=0, anchor="none", batch_size=10, epochs=25, learning_rate=6e-3
         )
@@ -190,17 +192,21 @@ def test_soft_labels_train_to_the_reward_margin(build: Build, training_pairs: Tr
 
 
 def test_an_adapter_starts_as_the_reference_and_detached_stays_it(build: Build, training_pairs: TrainingPairs) -> None:
-    plain = score(build(0), training_pairs, product_centric=True)
+    plain = pair_log_probs(build(0), training_pairs, product_centric=True)
     policy = adapter.attach(build(0), rank=4, seed=1)
-    torch.testing.assert_close(score(policy, training_pairs, product_centric=True).chosen, plain.chosen, rtol=0, atol=0)
+    torch.testing.assert_close(
+        pair_log_probs(policy, training_pairs, product_centric=True).chosen, plain.chosen, rtol=0, atol=0
+    )
     config = OptimizeConfig(lora_rank=4, batch_size=5, epochs=10, learning_rate=1e-2, anchor_weight=0.5)
     steps = list(train(policy, training_pairs, reference=plain, config=config, rng=np.random.default_rng(0)))
     assert steps[-1].number == 20
-    with adapter.detached(policy):
-        detached = score(policy, training_pairs, product_centric=True)
+    with adapter.disabled(policy):
+        detached = pair_log_probs(policy, training_pairs, product_centric=True)
     for part in ("chosen", "rejected", "corrupted"):
         torch.testing.assert_close(getattr(detached, part), getattr(plain, part), rtol=0, atol=0)
-    attached, merged = (score(vlm, training_pairs, product_centric=True) for vlm in (policy, adapter.merged(policy)))
+    attached, merged = (
+        pair_log_probs(vlm, training_pairs, product_centric=True) for vlm in (policy, adapter.merged(policy))
+    )
     torch.testing.assert_close(attached.chosen, merged.chosen, rtol=1e-4, atol=1e-3)
     assert (attached.chosen - plain.chosen).abs().max() > 0.1
 
@@ -230,4 +236,4 @@ def test_a_swapped_caption_must_be_of_a_known_product(
 ) -> None:
     pair = PreferencePair(products[0].product_id, "a", "b", 1.0, CorruptedInput(caption_of="nobody"))
     with pytest.raises(KeyError, match="nobody"):
-        prepare([pair], products={products[0].product_id: products[0]}, pictures=pictures, vlm=build(0))
+        build_training_pairs([pair], products={products[0].product_id: products[0]}, pictures=pictures, vlm=build(0))

@@ -1,4 +1,6 @@
-"""LoRA on the language model (Hu et al. 2022).  Without it, the policy is the reference: the weights below stay.
+"""Attach, save, read and merge a LoRA adapter of the language model (Hu et al. 2022).
+
+Only the adapter learns, so the policy with its adapter disabled is the reference.
 
 An adapter is saved as PEFT saves one, adapter_config.json and adapter_model.safetensors, so that `peft.PeftModel` opens
 ours and `merge` folds in whoever's.
@@ -64,7 +66,7 @@ def attach(vlm: VisionLanguageModel, *, rank: int, seed: int) -> VisionLanguageM
     return VisionLanguageModel(adapted.eval(), vlm.processor, vlm.model_id)
 
 
-def detached(vlm: VisionLanguageModel) -> AbstractContextManager[None]:
+def disabled(vlm: VisionLanguageModel) -> AbstractContextManager[None]:
     """Disable the adapter within the block, so that the model is the reference."""
     return cast("AbstractContextManager[None]", vlm.model.disable_adapter())
 

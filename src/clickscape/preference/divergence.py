@@ -15,7 +15,7 @@ from torch import Tensor
 
 from clickscape.compute.device import ALONE, Processes
 from clickscape.generation.pipeline import ProductImages
-from clickscape.preference.train import question, score_answers
+from clickscape.preference.train import question, sample_log_probs
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.generate import Writer
@@ -33,16 +33,16 @@ class Divergence:
     error: float
 
     @classmethod
-    def of(cls, shifts: np.ndarray) -> Self:
+    def of(cls, log_ratios: np.ndarray) -> Self:
         """Estimate it from log π_θ − log π_ref of at least two samples, (sample,) nats."""
-        return cls(float(shifts.mean()), float(shifts.std(ddof=1) / np.sqrt(len(shifts))))
+        return cls(float(log_ratios.mean()), float(log_ratios.std(ddof=1) / np.sqrt(len(log_ratios))))
 
 
-def shifts(
+def log_ratios(
     policy: VisionLanguageModel, drawn: Sequence[Sample], *, before: Tensor, processes: Processes = ALONE
 ) -> np.ndarray:
     """Return log π_θ − log π_ref of all processes' texts, (text,) nats, given this one's texts and their log π_ref."""
-    return np.array(processes.gather((score_answers(policy, drawn) - before).double().tolist()))
+    return np.array(processes.gather((sample_log_probs(policy, drawn) - before).double().tolist()))
 
 
 def sample(

@@ -17,7 +17,7 @@ from clickscape.generation.sample import Candidate
 from clickscape.json_files import write_json_lines
 from clickscape.preference import records
 from clickscape.preference.candidates import sample_passes
-from clickscape.preference.precision import placed
+from clickscape.preference.precision import to_device_and_dtype
 from clickscape.preference.records import Round
 from clickscape.types import Product
 
@@ -64,7 +64,7 @@ def _sample(
 ) -> list[list[list[Candidate]]]:
     """Return one worker's passes of the first round."""
     device = best_device()
-    policy = placed(vlm.load(writer).vlm, config=config, device=device)
+    policy = to_device_and_dtype(vlm.load(writer).vlm, config=config, device=device)
     pipeline = AdPipeline(
         render.load(config.renderer), reward_room.load(rewards, device=device), cutout_images(policy.image_size)
     )

@@ -39,21 +39,21 @@ class PreferenceLoss:
     """Every term of the loss and both Δ that each compares, all (pair,) in nats.
 
     ``total`` = preference + weight · product + anchor_weight · anchor.  Only total carries a gradient;
-    ``corrupted_shift`` is None where the corrupted input was not scored.
+    ``corrupted_log_ratio`` is None where the corrupted input was not scored.
     """
 
     total: Float[Tensor, " pair"]
     preference: Float[Tensor, " pair"]
     product: Float[Tensor, " pair"]
     anchor: Float[Tensor, " pair"]
-    chosen_shift: Float[Tensor, " pair"]
-    rejected_shift: Float[Tensor, " pair"]
-    corrupted_shift: Float[Tensor, " pair"] | None
+    chosen_log_ratio: Float[Tensor, " pair"]
+    rejected_log_ratio: Float[Tensor, " pair"]
+    corrupted_log_ratio: Float[Tensor, " pair"] | None
 
     @property
     def margin(self) -> Float[Tensor, " pair"]:
         """Δ(y+|x) − Δ(y−|x), nats, (pair,): how much further the policy has moved towards the chosen description."""
-        return self.chosen_shift - self.rejected_shift
+        return self.chosen_log_ratio - self.rejected_log_ratio
 
 
 def pcpo_loss(
@@ -108,7 +108,7 @@ def pcpo_loss(
         preference=preference.detach(),
         product=product.detach(),
         anchor=anchored.detach(),
-        chosen_shift=chosen.detach(),
-        rejected_shift=rejected.detach(),
-        corrupted_shift=None if corrupted is None else corrupted.detach(),
+        chosen_log_ratio=chosen.detach(),
+        rejected_log_ratio=rejected.detach(),
+        corrupted_log_ratio=None if corrupted is None else corrupted.detach(),
     )

@@ -55,7 +55,7 @@ class PreferenceOptimizer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
-        self._show()
+        self._copy_back()
         return float(norm)
 
     def save(self, file: Path, *, number: int) -> None:
@@ -87,11 +87,11 @@ class PreferenceOptimizer:
                     self._optimizer.state[exact] = {
                         part: tensor if part == "step" else tensor.to(exact) for part, tensor in parts.items()
                     }
-        self._show()
+        self._copy_back()
         return number
 
     @torch.no_grad()
-    def _show(self) -> None:
+    def _copy_back(self) -> None:
         """Let the model see what its weights in 16 bits have become."""
         for name, weight in self._weights.items():
             if self._exact[name] is not weight:

@@ -1,4 +1,4 @@
-"""In what number format a policy computes, on which device, and what it keeps for its gradient.
+"""A policy's device and number format, and gradient checkpointing of its layers.
 
 In bfloat16 all weights of the model are in 16 bits, an adapter's stay in 32; log-probabilities are summed in 32 bits
 either way.  Policy and reference are rounded alike, or every Δ would begin away from zero.
@@ -18,7 +18,7 @@ from clickscape.preference import adapter
 from clickscape.vlm.model import VisionLanguageModel
 
 
-def placed(vlm: VisionLanguageModel, *, config: OptimizeConfig, device: str) -> VisionLanguageModel:
+def to_device_and_dtype(vlm: VisionLanguageModel, *, config: OptimizeConfig, device: str) -> VisionLanguageModel:
     """Move a model to its device and number format, in place, and return it; buffers stay (positions need 32)."""
     low = config.dtype == "bfloat16" or (config.dtype == "auto" and device.startswith("cuda"))
     for name, weight in vlm.model.named_parameters():
@@ -29,8 +29,8 @@ def placed(vlm: VisionLanguageModel, *, config: OptimizeConfig, device: str) -> 
 
 
 @contextmanager
-def recomputed(vlm: VisionLanguageModel) -> Iterator[None]:
-    """Within the block, layers keep their input alone and are computed again on the way back.
+def gradient_checkpointing(vlm: VisionLanguageModel) -> Iterator[None]:
+    """Checkpoint gradients within the block: layers keep their input alone and are computed again on the way back.
 
     Key/value caches do not work in it. Only the layers themselves are told that they train: dropout stays off.
     """

@@ -112,12 +112,15 @@ def report(
     candidates: Sequence[Sequence[Candidate]],
     pairs: Sequence[PreferencePair],
     *,
-    shifts: np.ndarray,
+    log_ratios: np.ndarray,
 ) -> RoundReport:
-    """Return a round's report before its first step; `shifts`: log π_θ − log π_ref of samples of the policy, nats."""
+    """Return a round's report before its first step.
+
+    `log_ratios`: log π_θ − log π_ref of samples of the policy, (sample,) nats.
+    """
     flat = [candidate for each in candidates for candidate in each]
     margins = [pair.margin for pair in pairs if pair.margin is not None]
-    found = Divergence.of(shifts)
+    found = Divergence.of(log_ratios)
     return RoundReport(
         round=number,
         products=len(candidates),

@@ -22,7 +22,7 @@ from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError
 from clickscape.files import atomic_file, fingerprint
 from clickscape.preference.loss import AnswerLogProbs
-from clickscape.preference.train import TrainingPairs, score, score_answers
+from clickscape.preference.train import TrainingPairs, pair_log_probs, sample_log_probs
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.model import VisionLanguageModel
 
@@ -62,10 +62,10 @@ def reference_log_probs(
     known = processes.broadcast(_read(file, mark=mark) if processes.is_main else None)
     if known is not None:
         return known.to(device)
-    own = training_pairs.part(processes.share(range(len(training_pairs))))
+    own = training_pairs.subset(processes.share(range(len(training_pairs))))
     with opened() as vlm:
-        answers = score(vlm, own, product_centric=product_centric)
-        texts = score_answers(vlm, processes.share(drawn))
+        answers = pair_log_probs(vlm, own, product_centric=product_centric)
+        texts = sample_log_probs(vlm, processes.share(drawn))
     known = _together(Reference(answers, texts), processes=processes)
     if processes.is_main:
         _write(file, known, mark=mark)

@@ -24,15 +24,15 @@ from clickscape.preference.divergence import Divergence
 from clickscape.preference.loss import AnswerLogProbs
 from clickscape.preference.monitor import RewardHackingMonitor
 from clickscape.preference.optimizer import PreferenceOptimizer
-from clickscape.preference.precision import placed
+from clickscape.preference.precision import to_device_and_dtype
 from clickscape.preference.records import Round, RoundReport, Sampled, read_pairs
 from clickscape.preference.reference import Reference, reference_log_probs
 from clickscape.preference.train import (
     Step,
     TrainingPairs,
-    prepare,
+    build_training_pairs,
     question,
-    score_answers,
+    sample_log_probs,
     train,
     trainable_parameters,
 )
@@ -91,7 +91,7 @@ def optimize(
             if known.stopped:
                 return
             continue
-        policy = policy or placed(
+        policy = policy or to_device_and_dtype(
             records.open_round(folder, number - 1, config=config), config=config, device=processes.device
         )
         if monitor is not None:
@@ -104,13 +104,13 @@ def optimize(
                 f"did not parse, or differ by less than min_margin = {config.min_margin}. Lower min_margin, or raise "
                 "temperature."
             )
-        training_pairs = prepare(pairs, products=by_id, pictures=images, vlm=policy)
+        training_pairs = build_training_pairs(pairs, products=by_id, pictures=images, vlm=policy)
         first = [each[0] for each in candidates[:KL_PRODUCTS]]
         drawn = [Sample(question(by_id[one.product_id]), (images(by_id[one.product_id]),), one.text) for one in first]
         reference = _reference(policy, training_pairs, drawn, current=current)
         before = reference.drawn[processes.number :: processes.count]
-        shifts = divergence.shifts(policy, processes.share(drawn), before=before, processes=processes)
-        report = records.report(number, candidates, pairs, shifts=shifts)
+        log_ratios = divergence.log_ratios(policy, processes.share(drawn), before=before, processes=processes)
+        report = records.report(number, candidates, pairs, log_ratios=log_ratios)
         unused = _unused(products, candidates, current=current)
         for step in _steps(
             policy, training_pairs, current=current, reference=reference.answers, unused=unused, images=images
@@ -217,8 +217,8 @@ def _steps(
                 processes=processes,
             )
             with _pretrained(policy, current=current) as pretrained:
-                before = score_answers(pretrained, samples)
-            found = Divergence.of(divergence.shifts(policy, samples, before=before, processes=processes))
+                before = sample_log_probs(pretrained, samples)
+            found = Divergence.of(divergence.log_ratios(policy, samples, before=before, processes=processes))
             step = replace(step, kl=found.nats, kl_error=found.error)
             if found.nats > config.kl_budget:
                 yield step
@@ -252,8 +252,8 @@ def _reference(
 def _pretrained(policy: VisionLanguageModel, *, current: Round) -> Iterator[VisionLanguageModel]:
     """The reference for the length of a block: the policy without its adapter, or opened and let go again."""
     if current.config.lora_rank:
-        with adapter.detached(policy):
+        with adapter.disabled(policy):
             yield policy
     else:
         pretrained = vlm_model.load(current.run / "round-0" / "model")
-        yield placed(pretrained, config=current.config, device=current.processes.device)
+        yield to_device_and_dtype(pretrained, config=current.config, device=current.processes.device)

@@ -27,7 +27,7 @@ from clickscape.preference.corruption import hide_patches
 from clickscape.preference.loss import AnswerLogProbs, PreferenceLoss, pcpo_loss
 from clickscape.preference.optimizer import PreferenceOptimizer
 from clickscape.preference.pairs import PreferencePair
-from clickscape.preference.precision import recomputed
+from clickscape.preference.precision import gradient_checkpointing
 from clickscape.types import Product
 from clickscape.vlm.answers import log_probs
 from clickscape.vlm.batch import Sample, image_features
@@ -90,7 +90,7 @@ class TrainingPairs:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def part(self, rows: Sequence[int]) -> TrainingPairs:
+    def subset(self, rows: Sequence[int]) -> TrainingPairs:
         """Return some of the pairs, with the pictures that they need."""
         some = [self.pairs[row] for row in rows]
         shown = sorted({number for one in some for number in (one.picture, one.corrupted_picture)})
@@ -109,7 +109,7 @@ def patch_grid(vlm: VisionLanguageModel) -> int:
     return vlm.image_size // _patch_size(vlm)
 
 
-def prepare(
+def build_training_pairs(
     pairs: Sequence[PreferencePair],
     *,
     products: Mapping[str, Product],
@@ -175,7 +175,7 @@ def tower_features(
 
 
 @torch.no_grad()
-def score(vlm: VisionLanguageModel, training_pairs: TrainingPairs, *, product_centric: bool) -> AnswerLogProbs:
+def pair_log_probs(vlm: VisionLanguageModel, training_pairs: TrainingPairs, *, product_centric: bool) -> AnswerLogProbs:
     """Return log π of every answer of the round under one model and its tower, (pair,) nats, without gradient."""
     vlm.model.eval()
     features = tower_features(vlm, training_pairs.pictures) if len(training_pairs) else None
@@ -197,7 +197,7 @@ def score(vlm: VisionLanguageModel, training_pairs: TrainingPairs, *, product_ce
 
 
 @torch.no_grad()
-def score_answers(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> Float[Tensor, " sample"]:
+def sample_log_probs(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> Float[Tensor, " sample"]:
     """Return log π of every sample's answer, (sample,) nats, without gradient."""
     vlm.model.eval()
     parts = [torch.zeros(0, device=vlm.device)]
@@ -220,7 +220,9 @@ def train(
     done: int = 0,
     processes: Processes = ALONE,
 ) -> Iterator[Step]:
-    """Train the policy in place on one round's pairs; `reference`: what `score` gives for the same pairs under π_ref.
+    """Train the policy in place on one round's pairs.
+
+    `reference`: what `pair_log_probs` gives for the same pairs under π_ref.
 
     Yields after every optimizer step.  The model stays in evaluation mode: dropout would move π_θ away from π_ref.
     `optimizer` and `done`: go on after so many steps of the same round.  Of several processes, each takes its share of
@@ -238,7 +240,7 @@ def train(
     for number, rows in enumerate(batches[done:], start=done + 1):
         rate = config.learning_rate * warmup_cosine(number - 1, len(batches), warmup_share=config.warmup_share, floor=1)
         optimizer.zero_grad()
-        losses = accumulate(
+        losses = backward_in_chunks(
             policy,
             training_pairs,
             processes.share(rows),
@@ -255,7 +257,7 @@ def train(
     optimizer.zero_grad()
 
 
-def accumulate(
+def backward_in_chunks(
     policy: VisionLanguageModel,
     training_pairs: TrainingPairs,
     rows: Sequence[int],
@@ -274,7 +276,7 @@ def accumulate(
     losses = []
     for start in range(0, len(rows), config.pairs_per_pass):
         some = list(rows[start : start + config.pairs_per_pass])
-        with recomputed(policy) if config.gradient_checkpointing else nullcontext():
+        with gradient_checkpointing(policy) if config.gradient_checkpointing else nullcontext():
             values, tokens = _log_probs(policy, training_pairs, some, features, weight > 0)
             loss = pcpo_loss(
                 values,
@@ -350,8 +352,8 @@ _COLUMNS = {
     "product": "product",
     "anchor": "anchor",
     "margin": "margin",
-    "chosen": "chosen_shift",
-    "rejected": "rejected_shift",
+    "chosen": "chosen_log_ratio",
+    "rejected": "rejected_log_ratio",
 }
 """Field of a step → field of the loss whose mean over the batch it is."""
 
@@ -359,7 +361,7 @@ _COLUMNS = {
 def _means(losses: Sequence[PreferenceLoss], *, pairs: int, centric: bool, processes: Processes) -> dict[str, Any]:
     """Means over the batch of all processes, by the name that a step gives them."""
     sums = {field: [getattr(loss, name).detach() for loss in losses] for field, name in _COLUMNS.items()}
-    sums["corrupted"] = [loss.corrupted_shift for loss in losses if loss.corrupted_shift is not None]
+    sums["corrupted"] = [loss.corrupted_log_ratio for loss in losses if loss.corrupted_log_ratio is not None]
     sums["accuracy"] = [loss.margin > 0 for loss in losses]
     own = [sum(float(part.double().sum()) for part in parts) for parts in sums.values()]
     total = torch.tensor(own, dtype=torch.float64, device=processes.device)

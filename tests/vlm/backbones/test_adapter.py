@@ -21,7 +21,7 @@ from clickscape.errors import ModelError
 from clickscape.preference import adapter
 from clickscape.preference.corruption import CorruptedInput
 from clickscape.preference.pairs import PreferencePair
-from clickscape.preference.train import prepare, score, train
+from clickscape.preference.train import build_training_pairs, pair_log_probs, train
 from clickscape.types import Product
 from clickscape.vlm import model as models
 from clickscape.vlm.batch import Sample, collate
@@ -71,8 +71,10 @@ def test_a_preference_step_moves_the_adapter_and_nothing_else(
             products[1].product_id, "sand, noon sun", "soft light", 1.0, CorruptedInput((), products[2].product_id)
         ),
     ]
-    training_pairs = prepare(pairs, products={one.product_id: one for one in products}, pictures=shown, vlm=policy)
-    reference = score(policy, training_pairs, product_centric=True)
+    training_pairs = build_training_pairs(
+        pairs, products={one.product_id: one for one in products}, pictures=shown, vlm=policy
+    )
+    reference = pair_log_probs(policy, training_pairs, product_centric=True)
     config = OptimizeConfig(lora_rank=2, batch_size=2, epochs=4, learning_rate=4e-2, anchor_weight=0.5)
     steps = list(train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)))
     assert steps[0].margin == pytest.approx(0, abs=1e-3)
@@ -81,8 +83,8 @@ def test_a_preference_step_moves_the_adapter_and_nothing_else(
     moved = policy.model.state_dict()
     assert all(torch.equal(value, moved[name]) for name, value in frozen.items())
     assert not any(tower in name for name, _ in adapter._weights(policy).items() for tower in ("vision", "visual"))
-    with adapter.detached(policy):
-        back = score(policy, training_pairs, product_centric=True)
+    with adapter.disabled(policy):
+        back = pair_log_probs(policy, training_pairs, product_centric=True)
     torch.testing.assert_close(back.chosen, reference.chosen, atol=1e-4, rtol=1e-5)
 
 

@@ -241,7 +241,9 @@ def _features(
                 )
                 for start in range(0, count, 256)
             ]  # fmt: skip
-    return model.with_products(concatenate(seen), [learning.products[name] for name in everything.product_of])
+    return model.replace_product_features(
+        concatenate(seen), [learning.products[name] for name in everything.product_of]
+    )
 
 
 def _odds(

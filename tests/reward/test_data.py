@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickscape.reward.data import RewardData, divide, pair_weights, regression_targets, split
+from clickscape.reward.data import RewardData, divide_for_judge, pair_weights, regression_targets, split
 from clickscape.types import CreativePair, Product
 
 
@@ -97,11 +97,11 @@ def test_reward_model_judge_and_test_share_no_group() -> None:
     """Six products of three objects: each part keeps the labels of its own object and of no other."""
     data = _data([2] * 6, log_ctr=list(np.arange(12.0)))
     data = replace(data, groups={f"p{number}": "abc"[number // 2] for number in range(6)})
-    parts = divide(data, held_out=frozenset("a"), judge=frozenset("b"))
+    parts = divide_for_judge(data, held_out=frozenset("a"), judge=frozenset("b"))
     for part, rows in ((parts.testing, range(4)), (parts.judging, range(4, 8)), (parts.learning, range(8, 12))):
         assert part.log_ctr is not None
         assert np.flatnonzero(np.isfinite(part.log_ctr)).tolist() == list(rows)
         assert {pair.product_id for pair in part.pairs} == {f"p{row // 2}" for row in rows}
     assert [product.product_id for product in parts.products] == ["p4", "p5"]
     with pytest.raises(ValueError, match="held out"):
-        divide(data, held_out=frozenset("ab"), judge=frozenset("b"))
+        divide_for_judge(data, held_out=frozenset("ab"), judge=frozenset("b"))

@@ -40,7 +40,7 @@ def _features(count: int, *, rng: np.random.Generator, per_product: int = 4) -> 
         vision=normal(count, 1, 3),
         text=normal(count, 2),
         hidden=torch.zeros(count, 0),
-        facts=normal(count // per_product, 2).repeat_interleave(per_product, 0),
+        price_features=normal(count // per_product, 2).repeat_interleave(per_product, 0),
         image_statistics=normal(count, 1, 2),
         department=torch.arange(count // per_product).remainder(2).repeat_interleave(per_product),
         scene=torch.stack([torch.from_numpy(rng.integers(classes, size=(count, 1))) for classes in (4, 2)], dim=2),

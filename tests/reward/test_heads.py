@@ -19,13 +19,13 @@ def _heads(**changes: object) -> FusionHeads:
     return FusionHeads(HeadShape(**(small | {"slots": {"wall": ("red",)}} | changes)), seed=0)
 
 
-def _features(count: int = 1, sides: int = 1, hidden: int = 0, facts: int = 0, image_statistics: int = 0) -> Features:
+def _features(count: int = 1, sides: int = 1, hidden: int = 0, prices: int = 0, image_statistics: int = 0) -> Features:
     generator = torch.Generator().manual_seed(1)
     return Features(
         vision=torch.randn(count, sides, 2, generator=generator),
         text=torch.randn(count, 2, generator=generator),
         hidden=torch.randn(count, hidden, generator=generator),
-        facts=torch.randn(count, facts, generator=generator),
+        price_features=torch.randn(count, prices, generator=generator),
         image_statistics=torch.randn(count, sides, image_statistics, generator=generator),
         department=torch.full((count,), -1),
         scene=torch.full((count, sides, 1), -100),
@@ -44,7 +44,7 @@ def test_score_worked_by_hand() -> None:
         vision=torch.tensor([[[3.0, 9.0]], [[3.0, 9.0]]]),
         text=torch.tensor([[7.0, 2.0], [7.0, 2.0]]),
         hidden=torch.zeros(2, 0),
-        facts=torch.zeros(2, 0),
+        price_features=torch.zeros(2, 0),
         image_statistics=torch.tensor([[[0.5]], [[0.5]]]),
         department=torch.tensor([-1, 0]),
         scene=torch.tensor([[[-100]], [[-100]]]),
@@ -108,8 +108,8 @@ def test_small_interactions_are_penalized_quadratically_and_large_ones_linearly(
 
 @torch.no_grad()
 def test_product_facts_change_the_effect_of_a_slot() -> None:
-    heads, features = _heads(fact_width=1), _features(count=2, facts=1)
-    features.facts[:] = torch.tensor([[2.0], [-1.0]])
+    heads, features = _heads(fact_width=1), _features(count=2, prices=1)
+    features.price_features[:] = torch.tensor([[2.0], [-1.0]])
     assert not heads.fact_interaction.any()  # a price says nothing before the clicks say that it does
     before = heads(features)
     heads.fact_interaction[0, 0] = torch.tensor([[0.5], [0.0]])
@@ -182,7 +182,7 @@ def test_without_slots_the_factors_are_latent() -> None:
     heads = _heads(slots={})
     assert heads.shape.groups == ()
     assert heads.soft_slots(heads(_features()).slots).abs().max() < 1
-    assert heads.about(heads(_features()).topics, torch.tensor([-1])).shape == (1, 12)
+    assert heads.topic_weights(heads(_features()).topics, torch.tensor([-1])).shape == (1, 12)
 
 
 def test_slot_targets() -> None:
@@ -210,7 +210,7 @@ def test_a_noted_scene_counts_only_for_heads_that_learned_so() -> None:
 def test_tensors_have_the_shapes_that_their_annotations_name(sides: int) -> None:
     """Rows, sides, factors and topics mean the same number in features, predicted slots and scores."""
     heads = _heads(sides=sides, hidden_width=3, ensemble=4, fact_width=2, statistic_width=5, departments=("A", "B"))
-    features = _features(count=7, sides=sides, hidden=3, facts=2, image_statistics=5)
+    features = _features(count=7, sides=sides, hidden=3, prices=2, image_statistics=5)
     with jaxtyped("context"):
         for record in (features, heads.predict_slots(features), heads(features)):
             for name, annotation in get_type_hints(type(record)).items():

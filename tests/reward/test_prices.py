@@ -35,20 +35,20 @@ def test_price_features_worked_out_by_hand() -> None:
     mean, deviation = everything.mean(), everything.std()
     assert prices.scales["USD"]["Toys"] == pytest.approx((2.0, 1.0))
     assert set(prices.scales["USD"]) == {"", "Toys"}
-    assert prices.facts(_product(math.e**3)) == pytest.approx((1.0, (3 - mean) / deviation, 1.0))
+    assert prices.features(_product(math.e**3)) == pytest.approx((1.0, (3 - mean) / deviation, 1.0))
     place = (4 - mean) / deviation
-    assert prices.facts(_product(math.e**4, department="Tools")) == pytest.approx((1.0, place, place))
-    assert prices.facts(_product(1e12)) == (1.0, 3.0, 3.0)
+    assert prices.features(_product(math.e**4, department="Tools")) == pytest.approx((1.0, place, place))
+    assert prices.features(_product(1e12)) == (1.0, 3.0, 3.0)
 
 
 def test_an_unknown_price_is_a_category_of_its_own() -> None:
     prices = measure([_product(price) for price in (1, 2, 4, 8)])
     for price, currency in ((None, "USD"), (0.0, "USD"), (2.0, None), (2.0, "JPY")):
-        assert prices.facts(_product(price, currency)) == (0.0, 0.0, 0.0)
+        assert prices.features(_product(price, currency)) == (0.0, 0.0, 0.0)
     # an average price has the same places, but it is known
-    assert prices.facts(_product(8**0.5)) == pytest.approx((1.0, 0.0, 0.0))
+    assert prices.features(_product(8**0.5)) == pytest.approx((1.0, 0.0, 0.0))
     assert measure([_product(5.0)] * 9).scales == {}
-    assert measure([]).facts(_product(5.0)) == (0.0, 0.0, 0.0)
+    assert measure([]).features(_product(5.0)) == (0.0, 0.0, 0.0)
 
 
 @given(
@@ -60,7 +60,7 @@ def test_prices_are_compared_within_their_currency(amounts: list[float], rate: f
     others = [_product(amount * rate, "XXX") for amount in amounts]
     prices = measure([*dollars, *others])
     for dollar, other in zip(dollars, others, strict=True):
-        assert prices.facts(dollar) == pytest.approx(prices.facts(other), abs=1e-5)
+        assert prices.features(dollar) == pytest.approx(prices.features(other), abs=1e-5)
 
 
 def _priced(world: Any, count: int) -> Any:

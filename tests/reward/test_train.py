@@ -12,7 +12,7 @@ import torch
 
 from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
-from clickscape.reward import rows as rows_of_data
+from clickscape.reward import pair_batch
 from clickscape.reward import train as training
 from clickscape.reward.evaluate import evaluate
 from clickscape.reward.heads import HeadOutput
@@ -167,10 +167,10 @@ def test_the_best_epoch_is_kept(world: Any, backbone: Any) -> None:
 @pytest.mark.parametrize("form", ["single", "pair"])
 def test_batches_hold_every_pair_of_their_products_the_right_way_round(form: Any, world: Any) -> None:
     data = world.data(world.products(5))
-    rows = rows_of_data.lay_out(data, form=form, rng=np.random.default_rng(0))
+    rows = pair_batch.build_batch(data, form=form, rng=np.random.default_rng(0))
     found = {}
     for chosen in ([0, 3], [1, 2, 4]):
-        _, batch = rows_of_data.pick(rows, torch.tensor(chosen))
+        _, batch = pair_batch.take_products(rows, torch.tensor(chosen))
         firsts, seconds = (batch.creatives[ends[:, 0], ends[:, 1]].tolist() for ends in (batch.first, batch.second))
         assert {data.product_of[place] for place in firsts} == {rows.products[number] for number in chosen}
         found |= dict(zip(zip(firsts, seconds, strict=True), batch.preference.tolist(), strict=True))

@@ -48,7 +48,7 @@ _REMEDY = "Convert the checkpoint again with `clickscape convert`."
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class SideBySideScores:
     """Outputs for side-by-side pictures: logits, ctr: (picture, 2), left and right.
 
     `ctr` is in the unit of the CTRs that the checkpoint was trained on; None for a checkpoint without that branch.
@@ -93,10 +93,10 @@ class CaigRewardModel(RewardModel):
         self.side = side
 
     @torch.inference_mode()
-    def ask(self, questions: Sequence[str], pictures: Sequence[Pictures]) -> Answers:
+    def score_side_by_side(self, questions: Sequence[str], pictures: Sequence[Pictures]) -> SideBySideScores:
         """Return logits and CTRs of each (left, right) for a given question, in this order only."""
         output = self.caig_heads(self._features(questions, pictures))
-        return Answers(
+        return SideBySideScores(
             logits=np.asarray(output.logits[0].double().cpu().numpy()),
             ctr=None if self.caig_heads.ctr is None else np.asarray(output.regression[0].double().cpu().numpy()),
         )
@@ -136,7 +136,7 @@ class CaigRewardModel(RewardModel):
         hidden = torch.cat(rows) if rows else torch.zeros(0, width)
         nothing = hidden.new_zeros(len(hidden), 0)
         return Features(
-            vision=nothing[:, None].expand(-1, 2, -1), text=nothing, hidden=hidden, facts=nothing,
+            vision=nothing[:, None].expand(-1, 2, -1), text=nothing, hidden=hidden, price_features=nothing,
             image_statistics=nothing[:, None].expand(-1, 2, -1), department=torch.full((len(hidden),), -1),
             scene=torch.zeros(len(hidden), 2, 0, dtype=torch.long),
         )  # fmt: skip

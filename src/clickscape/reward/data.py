@@ -103,7 +103,7 @@ class RewardData:
 
 
 @dataclass(frozen=True)
-class Division:
+class JudgePartition:
     """The data by who may learn from it: the reward model, the judge, nobody. products: the reward model's."""
 
     learning: RewardData
@@ -112,7 +112,7 @@ class Division:
     products: tuple[Product, ...]
 
 
-def divide(data: RewardData, *, held_out: frozenset[str], judge: frozenset[str]) -> Division:
+def divide_for_judge(data: RewardData, *, held_out: frozenset[str], judge: frozenset[str]) -> JudgePartition:
     """Divide the data by groups of products: no group in two parts; the reward model gets what the others do not.
 
     held_out: groups to test on. judge: groups that only the judge learns from; ValueError where both name a group.
@@ -123,7 +123,7 @@ def divide(data: RewardData, *, held_out: frozenset[str], judge: frozenset[str])
     for product_id in data.products:
         group = data.group(product_id)
         (testing if group in held_out else judging if group in judge else learning).add(product_id)
-    return Division(
+    return JudgePartition(
         learning=data.only(learning),
         judging=data.only(judging),
         testing=data.only(testing),

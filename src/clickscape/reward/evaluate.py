@@ -14,7 +14,7 @@ import numpy as np
 
 from clickscape.reward.baselines import scene_only
 from clickscape.reward.data import RewardData
-from clickscape.reward.model import RewardModel, reach
+from clickscape.reward.model import RewardModel, interval_half_width
 from clickscape.reward.ranking import ranking, rows_of, scores_of
 from clickscape.reward.report import Part, RewardReport
 from clickscape.stats.accuracy import calibration_errors, normalized_accuracy, pair_agreement, split_half_ceiling
@@ -119,7 +119,7 @@ def _by_evidence(heads: np.ndarray) -> dict[str, np.ndarray]:
     """Which pairs the heads (head, pair) decide: the interval of their mean log-odds leaves out a tie."""
     if len(heads) < 2:
         return {}
-    clear = np.abs(heads.mean(0)) > reach(heads)
+    clear = np.abs(heads.mean(0)) > interval_half_width(heads)
     return {name: own for name, own in ((DECIDED, clear), (UNDECIDED, ~clear)) if own.any()}
 
 
@@ -198,7 +198,11 @@ def _predict(
         if others is not None:
             products = [data.products[others[data.product_of[place]]] for place in chunk]
             alone = model.heads.shape.hidden_width == 0
-            moved = model.with_products(features, products) if alone else model.features(products, pictures, scenes)
+            moved = (
+                model.replace_product_features(features, products)
+                if alone
+                else model.features(products, pictures, scenes)
+            )
             shuffled[chunk] = model.logits(moved).mean(0)[:, 0]
     if others is not None:
         compared["product shuffled"] = _gaps(shuffled, data)
@@ -219,8 +223,8 @@ def _pair_odds(
         if data.slots is not None:
             scenes = [(data.slots[first], data.slots[second]) for first, second in chunk]
             turned = [(second, first) for first, second in scenes]
-        forward = model.one_order(products, views, scenes)
-        backward = model.one_order(products, [(second, first) for first, second in views], turned)
+        forward = model.left_minus_right_logits(products, views, scenes)
+        backward = model.left_minus_right_logits(products, [(second, first) for first, second in views], turned)
         odds.append((forward - backward) / 2)
         lefts += [pair_agreement(one.mean(0), np.ones(len(chunk))) for one in (forward, backward)]
     return np.concatenate(odds, axis=1), float(np.concatenate(lefts).mean())

@@ -22,7 +22,7 @@ from clickscape.errors import ModelError
 from clickscape.reward.encoders import Backbone, VisionEncoder, patch_tokens
 from clickscape.reward.heads import Features, slot_targets
 from clickscape.reward.image_statistics import STATISTICS, image_statistics
-from clickscape.reward.prices import FACTS, Prices
+from clickscape.reward.prices import PRICE_FEATURES, Prices
 from clickscape.types import Product
 from clickscape.vlm import batch as vlm_batch
 from clickscape.vlm.model import VisionLanguageModel
@@ -48,7 +48,7 @@ def widths(backbone: Backbone, *, last_token: bool) -> dict[str, int]:
     ModelError for the last token of an encoder: it reads no words, so it has none.
     """
     width = backbone.hidden_size
-    known = {"vision_width": CELLS * CELLS * width, "fact_width": FACTS, "statistic_width": len(STATISTICS)}
+    known = {"vision_width": CELLS * CELLS * width, "fact_width": PRICE_FEATURES, "statistic_width": len(STATISTICS)}
     if not isinstance(backbone, VisionEncoder):
         return {**known, "text_width": 3 * width, "hidden_width": width if last_token else 0}
     if last_token:
@@ -87,7 +87,7 @@ def extract(
                 vision=vision,
                 text=text_features(backbone, chunk_products),
                 hidden=hidden,
-                facts=fact_features(chunk_products, prices=prices).to(vision.device),
+                price_features=price_features(chunk_products, prices=prices).to(vision.device),
                 image_statistics=torch.from_numpy(statistics)
                 .to(vision.device)
                 .reshape(len(vision), -1, len(STATISTICS)),
@@ -114,9 +114,11 @@ def _given_classes(
     return slot_targets(slots, flat).reshape(len(pictures), sides, len(slots))
 
 
-def fact_features(products: Sequence[Product], *, prices: Prices) -> Float[Tensor, "product fact"]:
-    """Return the facts of the products' prices; see `prices`."""
-    return torch.tensor([prices.facts(product) for product in products], dtype=torch.float32).reshape(-1, FACTS)
+def price_features(products: Sequence[Product], *, prices: Prices) -> Float[Tensor, "product price_feature"]:
+    """Return what the products' prices say; see `prices`."""
+    return torch.tensor([prices.features(product) for product in products], dtype=torch.float32).reshape(
+        -1, PRICE_FEATURES
+    )
 
 
 def department_numbers(products: Sequence[Product], *, departments: Sequence[str]) -> Int64[Tensor, " product"]:

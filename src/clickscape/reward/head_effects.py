@@ -1,4 +1,4 @@
-"""The single form's scores are effects times a design: fits them from counts of clicks and draws the heads around them.
+"""Fit the heads of the single form to counts of clicks: their scores are effects of scene elements times a design.
 
 What the heads see (slots, departments, prices, image statistics) gives the design; `effects.fit_effects` gives the mode
 and covariance; the heads are draws from that posterior, so they differ where the clicks leave room.
@@ -68,9 +68,12 @@ def fit_heads(heads: FusionHeads, counts: FeatureCounts, *, rng: np.random.Gener
 
 
 def effect_design(predicted: SlotPrediction) -> Float[torch.Tensor, "row column"]:
-    """Return what effects are multiplied with: elements, × topics, × facts, and image statistics."""
+    """Return what effects are multiplied with: elements, × topics, × prices, and image statistics."""
     scene, statistics = predicted.scene[:, 0], predicted.image_statistics[:, 0]
-    crossed = [(scene[:, :, None] * other[:, None, :]).flatten(1) for other in (predicted.about, predicted.facts)]
+    crossed = [
+        (scene[:, :, None] * other[:, None, :]).flatten(1)
+        for other in (predicted.topic_weights, predicted.price_features)
+    ]
     return torch.cat([scene, *crossed, statistics], dim=1)
 
 

@@ -36,11 +36,20 @@ RIDGE = 3e-4
 SMALL_INTERACTION = 0.02
 """Below this size, in logits, an interaction costs its square, above it its size: most are zero, a few are large."""
 
-FACT_RIDGE = 30.0
+PRICE_RIDGE = 30.0
 """Penalty of a price's effects beside the others': a product has one price and many clicks, and products are few; at 1,
 prices without effect cost up to a point of pair accuracy."""
 
 CLASSIFICATION, REGRESSION = 0, 1
+
+_STANDARDIZED = {
+    "vision": "vision",
+    "text": "text",
+    "hidden": "hidden",
+    "facts": "price_features",
+    "image_statistics": "image_statistics",
+}
+"""Name of saved means and scales → the features that they belong to; heads.safetensors calls prices facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,7 @@ class Features:
     """Features of some rows; a row is one sample of the heads, with one picture on each side.
 
     vision: pooled image tokens of each picture. text: of the product. hidden: last token of the multimodal pass (width
-    0 where the heads do not look at it). facts: numbers about the product: its price. department: number of the
+    0 where the heads do not look at it). price_features: what its price says (`prices`). department: number of the
     product's among the heads' names, −1 for another. scene: class of every slot as `slot_targets` gives it, negative
     where none was given.
     """
@@ -88,7 +97,7 @@ class Features:
     vision: Float[Tensor, "row side vision_width"]
     text: Float[Tensor, "row text_width"]
     hidden: Float[Tensor, "row hidden_width"]
-    facts: Float[Tensor, "row fact"]
+    price_features: Float[Tensor, "row price_feature"]
     image_statistics: Float[Tensor, "row side statistic"]
     department: Int64[Tensor, " row"]
     scene: Int64[Tensor, "row side slot"]
@@ -105,7 +114,7 @@ class Features:
 class SlotPrediction:
     """Standardized features, and the slots and topics that the heads predict from them.
 
-    slots, topics: logits. scene: probabilities of slot values. about: probabilities of topics.
+    slots, topics: logits. scene: probabilities of slot values. topic_weights: probabilities of topics.
     """
 
     vision: Float[Tensor, "row side vision_width"]
@@ -113,8 +122,8 @@ class SlotPrediction:
     slots: Float[Tensor, "row side factor"]
     topics: Float[Tensor, "row topic"]
     scene: Float[Tensor, "row side factor"]
-    about: Float[Tensor, "row topic"]
-    facts: Float[Tensor, "row fact"]
+    topic_weights: Float[Tensor, "row topic"]
+    price_features: Float[Tensor, "row price_feature"]
     image_statistics: Float[Tensor, "row side statistic"]
 
     def take(self, rows: Int64[Tensor, " chosen"]) -> SlotPrediction:
@@ -203,8 +212,8 @@ class FusionHeads(nn.Module):
     @torch.no_grad()
     def standardize(self, features: Features) -> None:
         """Measure mean and scale of every feature, so that the heads see numbers of one size."""
-        for name in ("vision", "text", "hidden", "facts", "image_statistics"):
-            values = getattr(features, name).flatten(0, -2)
+        for name, field_name in _STANDARDIZED.items():
+            values = getattr(features, field_name).flatten(0, -2)
             if values.numel() == 0 or len(values) < 2:
                 continue
             getattr(self, f"{name}_mean").copy_(values.mean(0))
@@ -217,10 +226,10 @@ class FusionHeads(nn.Module):
         predicted = self.predict_slots(features)
         slots, topics = predicted.slots, predicted.topics
         if noise is not None:
-            slots = self._named(_hide(predicted.vision, noise), features.vision)
-            topics = _hide(predicted.text, noise) @ self.topic.T + self.topic_bias
-        effect = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, predicted.about)
-        effect = effect + torch.einsum("ecft,nt->ecnf", self.fact_interaction, predicted.facts)
+            slots = self._slot_logits(_dropout(predicted.vision, noise), features.vision)
+            topics = _dropout(predicted.text, noise) @ self.topic.T + self.topic_bias
+        effect = self.value[:, :, None] + torch.einsum("ecft,nt->ecnf", self.interaction, predicted.topic_weights)
+        effect = effect + torch.einsum("ecft,nt->ecnf", self.fact_interaction, predicted.price_features)
         score = torch.einsum("ecnf,nsf->ecns", effect, predicted.scene)
         score = score + torch.einsum("ecl,nsl->ecns", self.statistic, predicted.image_statistics)
         if not self.shape.slots:
@@ -237,7 +246,7 @@ class FusionHeads(nn.Module):
         """Predict slots and topics, the same for all heads; given slots count before predicted ones where asked."""
         vision = (features.vision - self.vision_mean) / self.vision_scale
         text = (features.text - self.text_mean) / self.text_scale
-        slots = self._named(vision, features.vision)
+        slots = self._slot_logits(vision, features.vision)
         topics = text @ self.topic.T + self.topic_bias
         scene = self.soft_slots(slots)
         if self.shape.given_scenes:
@@ -248,12 +257,12 @@ class FusionHeads(nn.Module):
             slots=slots,
             topics=topics,
             scene=scene,
-            about=self.about(topics, features.department),
-            facts=(features.facts - self.facts_mean) / self.facts_scale,
+            topic_weights=self.topic_weights(topics, features.department),
+            price_features=(features.price_features - self.facts_mean) / self.facts_scale,
             image_statistics=(features.image_statistics - self.image_statistics_mean) / self.image_statistics_scale,
         )
 
-    def _named(self, vision: Tensor, plain: Tensor) -> Tensor:
+    def _slot_logits(self, vision: Tensor, plain: Tensor) -> Tensor:
         """Logits of every slot value: the given maps of plain features where there are such, else the learned ones."""
         known = plain @ self.named_weight.T + self.named_bias
         return torch.where(self.named, known, vision @ self.slot_map.T + self.slot_bias)
@@ -273,7 +282,7 @@ class FusionHeads(nn.Module):
             return slots.tanh()
         return torch.cat([group.softmax(-1) for group in slots.split(self.shape.groups, dim=-1)], dim=-1).detach()
 
-    def about(
+    def topic_weights(
         self, topics: Float[Tensor, "row topic"], department: Int64[Tensor, " row"]
     ) -> Float[Tensor, "row topic"]:
         """Return the product's department where it is known, else probabilities of each (latent: between −1 and 1)."""
@@ -284,13 +293,13 @@ class FusionHeads(nn.Module):
 
     def penalty(self) -> Float[Tensor, ""]:
         """Return the penalty on the weights per head: squares, and the size of interactions, of which few are real."""
-        total = FACT_RIDGE * self.fact_interaction.square().sum()
+        total = PRICE_RIDGE * self.fact_interaction.square().sum()
         for part in (self.value, self.statistic, self.picture, self.last_token):
             total = total + part.square().sum()
         return (total + (self.interaction.square() + SMALL_INTERACTION**2).sqrt().sum()) / len(self.value)
 
 
-def _hide(features: Tensor, noise: torch.Generator) -> Tensor:
+def _dropout(features: Tensor, noise: torch.Generator) -> Tensor:
     """Dropout whose randomness is an argument."""
     kept = torch.rand(features.shape, generator=noise).to(features.device) >= DROPOUT
     return features * kept / (1 - DROPOUT)

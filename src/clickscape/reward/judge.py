@@ -1,7 +1,7 @@
 """The judge: a second reward model that no prompt model learns from, behind one method whatever its form.
 
 A judge is worth its name only if it errs elsewhere than the reward model. So it is of another form, and it learned from
-products that the reward model never saw (`data.divide`).
+products that the reward model never saw (`data.divide_for_judge`).
 """
 
 from __future__ import annotations

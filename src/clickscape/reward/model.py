@@ -28,7 +28,7 @@ from clickscape.reward.features import (
     Slots,
     department_numbers,
     extract,
-    fact_features,
+    price_features,
     text_features,
     widths,
 )
@@ -129,11 +129,11 @@ class RewardModel:
             scores = self._single([*products, *products], [*firsts, *seconds], given)
             return np.asarray(scores[:, : len(products)] - scores[:, len(products) :])
         turned = None if scenes is None else [(second, first) for first, second in scenes]
-        forward = self.one_order(products, list(zip(firsts, seconds, strict=True)), scenes)
-        backward = self.one_order(products, list(zip(seconds, firsts, strict=True)), turned)
+        forward = self.left_minus_right_logits(products, list(zip(firsts, seconds, strict=True)), scenes)
+        backward = self.left_minus_right_logits(products, list(zip(seconds, firsts, strict=True)), turned)
         return (forward - backward) / 2
 
-    def one_order(
+    def left_minus_right_logits(
         self, products: Sequence[Product], pictures: Sequence[Pictures], scenes: Sequence[Scenes] | None = None
     ) -> np.ndarray:
         """Pair form only: left logit − right logit as shown, both branches' bias for a side included. (head, pair)."""
@@ -153,10 +153,10 @@ class RewardModel:
             odds = self._all_odds(product, images, scenes)
         against = _against_others(odds)
         heads = len(against)
-        means, away = against.mean(0), reach(against)
+        means, away = against.mean(0), interval_half_width(against)
         order = sorted(range(len(images)), key=lambda index: (-means[index], index))
         nearest = odds[:, order[:-1], order[1:]]
-        ahead = (nearest.mean(0) > reach(nearest)).tolist() if heads > 1 else [None] * (len(order) - 1)
+        ahead = (nearest.mean(0) > interval_half_width(nearest)).tolist() if heads > 1 else [None] * (len(order) - 1)
         return [
             Ranked(index, _estimate(float(means[index]), float(away[index]), known=heads > 1), clear)
             for index, clear in zip(order, [*ahead, None], strict=True)
@@ -186,16 +186,16 @@ class RewardModel:
         )  # fmt: skip
 
     @torch.inference_mode()
-    def with_products(self, features: Features, products: Sequence[Product]) -> Features:
+    def replace_product_features(self, features: Features, products: Sequence[Product]) -> Features:
         """Return the features with other products; ModelError for heads that read the last token."""
         if self.heads.shape.hidden_width:
             raise ModelError("these heads look at text and pictures together. Ask for the features again.")
-        facts = fact_features(products, prices=self.prices).to(features.facts.device)
+        prices = price_features(products, prices=self.prices).to(features.price_features.device)
         department = department_numbers(products, departments=self.heads.shape.departments)
         return replace(
             features,
             text=text_features(self.backbone, products),
-            facts=facts,
+            price_features=prices,
             department=department.to(features.department.device),
         )
 
@@ -290,7 +290,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
     return RewardModel(backbone, heads, prices=prices)
 
 
-def reach(heads: np.ndarray) -> np.ndarray:
+def interval_half_width(heads: np.ndarray) -> np.ndarray:
     """How far the interval of the heads' mean reaches to either side: (head, …) → (…).
 
     Each head is one reading of the clicks, a draw from the posterior or learned from its own weighting of the products:
@@ -306,11 +306,11 @@ def _against_others(odds: np.ndarray) -> np.ndarray:
     return np.asarray(odds.sum(2) / max(odds.shape[2] - 1, 1))
 
 
-def _estimate(mean: float, reach: float, *, known: bool) -> Estimate:
+def _estimate(mean: float, half_width: float, *, known: bool) -> Estimate:
     """One head has no spread: its interval is everything."""
     if not known:
         return Estimate(mean, -np.inf, np.inf, LEVEL)
-    return Estimate(mean, mean - reach, mean + reach, LEVEL)
+    return Estimate(mean, mean - half_width, mean + half_width, LEVEL)
 
 
 def _check_lengths(

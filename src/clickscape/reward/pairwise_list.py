@@ -92,7 +92,7 @@ def read(path: Path, *, image_dir: Path | None = None) -> list[ListedPair]:
     return [_row(item, root, where=f"{path}, row {number}") for number, item in enumerate(items, 1)]
 
 
-def ask(model: RewardModel, rows: Sequence[ListedPair]) -> np.ndarray:
+def left_log_odds(model: RewardModel, rows: Sequence[ListedPair]) -> np.ndarray:
     """Return log-odds that the left ad is better, as shown and with the sides exchanged, (row, 2): mean over the heads.
 
     A converted model of the paper is asked each row's own question where it has one. A model that looks at one picture
@@ -103,10 +103,10 @@ def ask(model: RewardModel, rows: Sequence[ListedPair]) -> np.ndarray:
     turned = [(right, left) for left, right in views]
     if isinstance(model, CaigRewardModel):
         questions = [row.question or model.question(row.product) for row in rows]
-        forward, backward = (model.ask(questions, pictures).logits for pictures in (views, turned))
+        forward, backward = (model.score_side_by_side(questions, pictures).logits for pictures in (views, turned))
         return np.stack([forward[:, 0] - forward[:, 1], backward[:, 1] - backward[:, 0]], axis=1)
     if model.form == "pair":
-        forward, backward = (model.one_order(products, pictures).mean(0) for pictures in (views, turned))
+        forward, backward = (model.left_minus_right_logits(products, pictures).mean(0) for pictures in (views, turned))
         return np.stack([forward, -backward], axis=1)
     odds = model.log_odds(products, [left for left, _ in views], [right for _, right in views]).mean(0)
     return np.stack([odds, odds], axis=1)
@@ -115,7 +115,7 @@ def ask(model: RewardModel, rows: Sequence[ListedPair]) -> np.ndarray:
 def evaluate(
     rows: Sequence[ListedPair], odds: np.ndarray, *, orders: bool, rng: np.random.Generator
 ) -> PairwiseListReport:
-    """Return how often the log-odds of `ask`, (row, 2), agree with the list; a tie counts half.
+    """Return how often the log-odds of `left_log_odds`, (row, 2), agree with the list; a tie counts half.
 
     orders: whether the model can prefer a side.
     """

@@ -15,7 +15,7 @@ import numpy as np
 
 from clickscape.types import Product
 
-FACTS = 3
+PRICE_FEATURES = 3
 """Known (1 or 0), place among all prices, place among the department's; the places in standard deviations."""
 
 FEWEST = 8
@@ -42,8 +42,8 @@ class Prices:
                 if not (math.isfinite(mean) and math.isfinite(deviation) and deviation > 0):
                     raise ValueError(f"prices in {currency!r} need a finite mean and a deviation > 0")
 
-    def facts(self, product: Product) -> tuple[float, float, float]:
-        """`FACTS` numbers about a product's price; all 0 where it is unknown."""
+    def features(self, product: Product) -> tuple[float, float, float]:
+        """`PRICE_FEATURES` numbers about a product's price; all 0 where it is unknown."""
         scales = self.scales.get(product.currency or "")
         if scales is None or not product.price:
             return 0.0, 0.0, 0.0

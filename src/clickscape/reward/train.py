@@ -29,7 +29,7 @@ from clickscape.reward.features import Pictures, Scenes, concatenate, department
 from clickscape.reward.head_effects import FeatureCounts, fit_heads, has_linear_effects
 from clickscape.reward.heads import RIDGE, Features, HeadOutput, slot_targets
 from clickscape.reward.model import RewardModel
-from clickscape.reward.rows import Rows, lay_out, pick
+from clickscape.reward.pair_batch import PairBatch, build_batch, take_products
 
 BACKBONE_RATE = 0.1
 """Learning rate of a trained backbone, as a share of the heads'."""
@@ -84,7 +84,7 @@ def train(
         raise ModelError("no pair of creatives says which is better (all ties, or none at all). "
                          "Collect more impressions, or lower the filter of the pairs.")  # fmt: skip
     learning, held = split(data, share=config.validation_share, rng=rng)
-    rows = lay_out(learning, form=model.form, rng=rng)
+    rows = build_batch(learning, form=model.form, rng=rng)
     backbone = _prepare_backbone(model, config)
     source = _FeatureSource(model, features)
     cached = source.all(learning, rows) if config.trainable == "head" else None
@@ -116,7 +116,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate
             chosen = torch.from_numpy(np.sort(order[start : start + config.products_per_batch]))
-            picked, batch = pick(rows, chosen)
+            picked, batch = take_products(rows, chosen)
             batch = batch.to(model.device)
             _set_training(model, config)
             shown = cached.take(picked) if cached is not None else source.at(learning, batch)
@@ -164,7 +164,7 @@ class _Objective:
         model: RewardModel,
         data: RewardData,
         learning: RewardData,
-        rows: Rows,
+        rows: PairBatch,
         *,
         config: RewardConfig,
         names_only: bool,
@@ -181,7 +181,7 @@ class _Objective:
         self._labels = _labels(model, data).to(model.device)
         self._departments = _departments(model, learning, rows).to(model.device)
 
-    def losses(self, output: HeadOutput, batch: Rows, *, weight: Tensor) -> Losses:
+    def losses(self, output: HeadOutput, batch: PairBatch, *, weight: Tensor) -> Losses:
         return reward_losses(
             output,
             first=batch.first, second=batch.second, preference=batch.preference, weight=weight,
@@ -245,7 +245,7 @@ class _Validation:
 
     def __init__(self, source: _FeatureSource, held: RewardData, *, config: RewardConfig) -> None:
         self.source, self.held, model = source, held, source.model
-        self.rows = lay_out(held, form=model.form, rng=np.random.default_rng(0)).to(model.device)
+        self.rows = build_batch(held, form=model.form, rng=np.random.default_rng(0)).to(model.device)
         self.cached = source.all(held, self.rows) if config.trainable == "head" else None
 
     def loss(self, objective: _Objective) -> float:
@@ -301,7 +301,7 @@ class _FeatureSource:
     model: RewardModel
     known: Features | None
 
-    def at(self, data: RewardData, rows: Rows) -> Features:
+    def at(self, data: RewardData, rows: PairBatch) -> Features:
         """Of some rows; gradients flow if torch is recording them."""
         if self.known is not None:
             return self.known.take(rows.creatives[:, 0])
@@ -319,7 +319,7 @@ class _FeatureSource:
         )  # fmt: skip
 
     @torch.no_grad()
-    def all(self, data: RewardData, rows: Rows, *, limit: int | None = None) -> Features:
+    def all(self, data: RewardData, rows: PairBatch, *, limit: int | None = None) -> Features:
         """Of all rows (or the first ``limit``), computed once; a few hundred pictures are open at a time."""
         self.model.backbone.model.eval()
         count = len(rows.creatives) if limit is None else min(limit, len(rows.creatives))
@@ -337,7 +337,7 @@ def _counted(data: RewardData) -> bool:
     return bool((np.isfinite(data.clicks) & (data.examinations > 0)).any())
 
 
-def _counts(data: RewardData, rows: Rows, features: Features) -> FeatureCounts:
+def _counts(data: RewardData, rows: PairBatch, features: Features) -> FeatureCounts:
     """The clicks of the rows' creatives."""
     assert data.clicks is not None
     assert data.examinations is not None
@@ -351,7 +351,7 @@ def _labels(model: RewardModel, data: RewardData) -> Tensor:
     return slot_targets(model.slots, [scene if scene is not None else {} for scene in scenes])
 
 
-def _departments(model: RewardModel, data: RewardData, rows: Rows) -> Tensor:
+def _departments(model: RewardModel, data: RewardData, rows: PairBatch) -> Tensor:
     """Department of the product of every row's product number, −100 where the heads do not know it."""
     products = [data.products[product_id] for product_id in rows.products]
     numbers = department_numbers(products, departments=model.heads.shape.departments)

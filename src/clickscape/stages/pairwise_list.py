@@ -25,7 +25,7 @@ def evaluate(
     odds = []
     for start in range(0, len(rows), CHUNK):
         yield Progress(STAGE, start, len(rows))
-        odds.append(pairwise_list.ask(loaded, rows[start : start + CHUNK]))
+        odds.append(pairwise_list.left_log_odds(loaded, rows[start : start + CHUNK]))
     yield Progress(STAGE, len(rows), len(rows))
     orders = loaded.form == "pair"
     return pairwise_list.evaluate(rows, np.concatenate(odds), orders=orders, rng=np.random.default_rng(seed))

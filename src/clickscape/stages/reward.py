@@ -28,7 +28,7 @@ from clickscape.reward import evaluate as evaluation
 from clickscape.reward import judge as reward_judge
 from clickscape.reward import model as reward_model
 from clickscape.reward import train as training
-from clickscape.reward.data import RewardData, divide
+from clickscape.reward.data import RewardData, divide_for_judge
 from clickscape.reward.encoders import open_backbone
 from clickscape.reward.judge import Judge
 from clickscape.reward.model import RewardModel
@@ -67,7 +67,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         products = workspace.products()
         held = split.read(workspace, products)
         kept = frozenset[str]() if config.judge == "none" else held.reserved_groups(products, share=config.judge_share)
-        parts = divide(reward_data(workspace, held), held_out=held.held_out, judge=kept)
+        parts = divide_for_judge(reward_data(workspace, held), held_out=held.held_out, judge=kept)
         learning, testing = parts.learning, parts.testing
         model = reward_model.build(
             open_backbone(source, device=best_device()),

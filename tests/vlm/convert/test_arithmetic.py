@@ -236,7 +236,7 @@ def test_reward_model_gives_the_originals_logits_and_ctrs(reward_original, rewar
     pictures = [picture(80, 80, seed=seed) for seed in range(4)]
     pairs = [(pictures[0], pictures[1]), (pictures[2], pictures[3]), (pictures[1], pictures[0])]
     questions = ["Which part?", "Which part of this, a or A, is part of the party ?", "a"]
-    answers = reward_model.ask(questions, pairs)
+    answers = reward_model.score_side_by_side(questions, pairs)
     for row, (question, (left, right)) in enumerate(zip(questions, pairs, strict=True)):
         logits, ctr = _told(reward_original, question, left, right)
         np.testing.assert_allclose(answers.logits[row], logits, atol=1e-4)
@@ -276,8 +276,8 @@ def test_reward_model_is_the_same_after_saving_and_names_the_product_where_asked
     again = reward.load(tmp_path / "again")
     for title in ("apart", "Hat"):
         product = Product("A", title)
-        expected = naming.ask([f"Which part is a {title} ?"], [(left, right)]).logits[0]
-        got = again.one_order([product], [(left, right)])[0, 0]
+        expected = naming.score_side_by_side([f"Which part is a {title} ?"], [(left, right)]).logits[0]
+        got = again.left_minus_right_logits([product], [(left, right)])[0, 0]
         assert got == pytest.approx(expected[0] - expected[1], abs=1e-6)
     assert naming.compare(Product("A", "apart"), left, right) != naming.compare(Product("A", "Hat"), left, right)
 

@@ -135,7 +135,7 @@ def test_the_command_line_converts_and_evaluates(reward_original, tmp_path: Path
     assert code == 0, err
     model = leftright_model(tmp_path / "model")
     views = pairwise_list.read(path)[0].views()
-    logits = model.ask([f"Which {n}?" for n in range(4)], [views] * 4).logits
+    logits = model.score_side_by_side([f"Which {n}?" for n in range(4)], [views] * 4).logits
     says_left = logits[:, 0] >= logits[:, 1]
     shown = float(np.mean(says_left == np.array([False, True, False, True])))
     lines = out.splitlines()

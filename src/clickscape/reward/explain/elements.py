@@ -253,14 +253,16 @@ def _credits(
                 for group in (None, where):
                     sums[row, posterior.columns[group, slot, peer]] += part
     mean = sums @ posterior.mean
-    reach = ndtri(0.5 + LEVEL / 2) * np.sqrt(np.einsum("rc,cd,rd->r", sums, posterior.covariance, sums, optimize=True))
+    half_width = ndtri(0.5 + LEVEL / 2) * np.sqrt(
+        np.einsum("rc,cd,rd->r", sums, posterior.covariance, sums, optimize=True)
+    )
     order = sorted(range(len(elements)), key=lambda row: (slots.index(elements[row][0]), -mean[row]))
     return [
         Credit(
             department=department,
             slot=elements[row][0],
             element=elements[row][1],
-            percent=_percent(float(mean[row]), float(reach[row])),
+            percent=_percent(float(mean[row]), float(half_width[row])),
             impressions=int(impressions[elements[row]]),
             creatives=int(creatives[elements[row]]),
         )
@@ -268,7 +270,7 @@ def _credits(
     ]
 
 
-def _percent(effect: float, reach: float) -> Estimate:
+def _percent(effect: float, half_width: float) -> Estimate:
     """An effect on log CTR as per cent of CTR."""
-    value, low, high = (100 * math.expm1(one) for one in (effect, effect - reach, effect + reach))
+    value, low, high = (100 * math.expm1(one) for one in (effect, effect - half_width, effect + half_width))
     return Estimate(value, low, high, LEVEL)

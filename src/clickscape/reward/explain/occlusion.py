@@ -71,10 +71,10 @@ def occlude(model: RewardModel, product: Product, image: NDArray[np.uint8], *, c
     ).reshape(-1, len(down), len(across))
     weight = np.outer(down.sum(0), across.sum(0))
     maps = np.einsum("rh,erc,cw->ehw", down, odds, across, optimize=True) / weight
-    value, reach = maps.mean(0), np.full(image.shape[:2], np.inf)
+    value, half_width = maps.mean(0), np.full(image.shape[:2], np.inf)
     if len(maps) > 1:
-        reach = maps.std(0, ddof=1) * stdtrit(len(maps) - 1, 0.5 + LEVEL / 2)
-    return HeatMap(value=value, low=value - reach, high=value + reach, cells=odds.mean(0))
+        half_width = maps.std(0, ddof=1) * stdtrit(len(maps) - 1, 0.5 + LEVEL / 2)
+    return HeatMap(value=value, low=value - half_width, high=value + half_width, cells=odds.mean(0))
 
 
 def _windows(side: int, count: int) -> Floats:

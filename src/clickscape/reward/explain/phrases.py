@@ -58,5 +58,5 @@ def _estimate(odds: NDArray[np.float64]) -> Estimate:
     if not 0 < variance < np.inf:
         return Estimate(value, value - variance, value + variance, LEVEL)
     freedom = variance**2 / float(np.sum(parts**2 / np.array([seeds - 1, max(heads - 1, 1)])))  # Welch–Satterthwaite
-    reach = float(np.sqrt(variance) * stdtrit(freedom, 0.5 + LEVEL / 2))
-    return Estimate(value, value - reach, value + reach, LEVEL)
+    half_width = float(np.sqrt(variance) * stdtrit(freedom, 0.5 + LEVEL / 2))
+    return Estimate(value, value - half_width, value + half_width, LEVEL)

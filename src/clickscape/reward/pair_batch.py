@@ -1,4 +1,4 @@
-"""Rows for the heads: which creatives pass them, and the pairs between them, whole products at a time."""
+"""Batches of pairs: which creatives pass the heads, and the pairs between them, whole products at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clickscape.reward.data import RewardData, pair_weights
 
 
 @dataclass(frozen=True)
-class Rows:
+class PairBatch:
     """Inputs of the heads, and the pairs between them.
 
     creatives: index in the data. product: index in `products`. first, second: row and side of the logits. preference:
@@ -30,7 +30,7 @@ class Rows:
     preference: Float32[Tensor, " pair"]
     weight: Float32[Tensor, " pair"]
 
-    def to(self, device: torch.device) -> Rows:
+    def to(self, device: torch.device) -> PairBatch:
         """Return the same rows on another device."""
         tensors: dict[str, Any] = {
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
@@ -38,8 +38,8 @@ class Rows:
         return replace(self, **tensors)
 
 
-def lay_out(data: RewardData, *, form: Literal["single", "pair"], rng: np.random.Generator) -> Rows:
-    """Return rows for the heads: every creative of a pair (single), or every pair in one random order (pair)."""
+def build_batch(data: RewardData, *, form: Literal["single", "pair"], rng: np.random.Generator) -> PairBatch:
+    """Return all pairs as one batch; a row is a creative (single form), or a pair in one random order (pair form)."""
     pairs, places = data.informative, data.pair_indices
     products = sorted({pair.product_id for pair in pairs})
     numbers = {product_id: number for number, product_id in enumerate(products)}
@@ -59,7 +59,7 @@ def lay_out(data: RewardData, *, form: Literal["single", "pair"], rng: np.random
         creatives = np.where(turned[:, None], places[:, ::-1], places)
         product = pair_product
         first, second = (np.stack([np.arange(len(places)), turned ^ bool(side)], axis=1) for side in (0, 1))
-    return Rows(
+    return PairBatch(
         products=products,
         creatives=torch.from_numpy(creatives.astype(np.int64)),
         product=torch.from_numpy(product),
@@ -71,7 +71,7 @@ def lay_out(data: RewardData, *, form: Literal["single", "pair"], rng: np.random
     )
 
 
-def pick(rows: Rows, chosen: Int64[Tensor, " product"]) -> tuple[Int64[Tensor, " row"], Rows]:
+def take_products(rows: PairBatch, chosen: Int64[Tensor, " product"]) -> tuple[Int64[Tensor, " row"], PairBatch]:
     """Return the indices of the rows of some products, and these rows with their pairs."""
     picked = torch.isin(rows.product, chosen).nonzero()[:, 0]
     pairs = torch.isin(rows.pair_product, chosen).nonzero()[:, 0]

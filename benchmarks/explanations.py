@@ -104,7 +104,7 @@ def _judged(name: str, shown: list[tuple], *, seed: int) -> list[tuple[float, fl
     drawn = traffic.simulate(creatives, log_ctr, rng=rng, shares=world.SEGMENTS)
     departments = {product.product_id: product.department for product, _ in shown}
     counts = logs.connect().create_table("counts", drawn.counts())
-    estimates, _ = ctr.estimate(counts, config=ClicksConfig(), categories=departments)
+    estimates, _ = ctr.estimate_ctr(counts, config=ClicksConfig(), categories=departments)
     scenes = {key: scene.slots for (_, scene), key in zip(shown, keys, strict=True)}
     report = credit(estimates, scenes=scenes, departments=departments)
     examined = dict(zip(estimates["creative_id"].to_pylist(), estimates["examinations"].to_pylist(), strict=True))

@@ -24,7 +24,7 @@ from scipy.special import digamma, ndtr, polygamma
 from _page import write_part
 from clickscape.catalog import sample
 from clickscape.clicks import ctr, logs, shrinkage
-from clickscape.clicks.pairs import pairs, probability_above, to_pairs
+from clickscape.clicks.pairs import kept_pairs, probability_above, to_pairs
 from clickscape.config import ClicksConfig
 from clickscape.simulator import traffic, world, writer
 from clickscape.types import Creative
@@ -92,8 +92,8 @@ def _judge(
     truth: (creative,) in the order of ids.
     """
     connection = logs.connect(threads=1)
-    estimates, _ = ctr.estimate(connection.create_table("counts", counts), config=config, categories=categories)
-    rows = to_pairs(pairs(connection.create_table("estimates", estimates), config=config))
+    estimates, _ = ctr.estimate_ctr(connection.create_table("counts", counts), config=config, categories=categories)
+    rows = to_pairs(kept_pairs(connection.create_table("estimates", estimates), config=config))
     known = dict(zip(estimates["creative_id"].to_pylist(), truth, strict=True))
     low, high = np.log(estimates["ctr_low"].to_numpy()), np.log(estimates["ctr_high"].to_numpy())
     preference = np.array([row.preference for row in rows])

@@ -37,7 +37,7 @@ FROM (
     "t2"."creative_id",
     "t2"."at",
     "t2"."position"
-  FROM "human" AS "t2"
+  FROM "without_bots" AS "t2"
   ANTI JOIN "repeated" AS "t3"
     ON "t2"."event_id" = "t3"."event_id"
 ) AS "t4"
@@ -135,7 +135,7 @@ WITH "t6" AS (
   FROM (
     SELECT
       *
-    FROM "human" AS "t1"
+    FROM "without_bots" AS "t1"
     WHERE
       "t1"."kind" = 'impression'
   ) AS "t5"

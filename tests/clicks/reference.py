@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from clickscape.clicks.cells import Factor, Integers
 from clickscape.clicks.likelihood import maximize
-from clickscape.clicks.position import Examination, comparable, uncorrected
+from clickscape.clicks.position import Examination, comparable_rows, uncorrected
 
 
 def examine(creative: Integers, position: Integers, impressions: NDArray, clicks: NDArray) -> Examination:
     """Estimate the examination of every position by maximum likelihood; arrays: (row,), `creative` counts from 0."""
     positions, column = np.unique(position, return_inverse=True)
-    rows = comparable(creative, column, tuple(positions.tolist()), impressions=impressions, clicks=clicks)
+    rows = comparable_rows(creative, column, tuple(positions.tolist()), impressions=impressions, clicks=clicks)
     if rows.reason:
         return uncorrected(tuple(positions.tolist()), reason=rows.reason)
     factor = Factor("position", tuple(map(str, positions.tolist())), rows.column)

@@ -34,7 +34,7 @@ def table(
 
 def estimate(counts: pa.Table, **settings: object) -> tuple[list[dict[str, float]], Examination]:
     source = logs.connect(threads=1).create_table("counts", counts)
-    estimates, model = ctr.estimate(source, config=ClicksConfig.model_validate(settings))
+    estimates, model = ctr.estimate_ctr(source, config=ClicksConfig.model_validate(settings))
     return estimates.to_pylist(), model.examination
 
 

@@ -72,12 +72,14 @@ def steps() -> dict[str, ibis.Table]:
     users = {"event_id": "string", "user_key": "string", "at": "int64"}
     return {
         "users too busy to be people": cleaning.busy_users(ibis.table(users, name="timely"), CONFIG, cleaning.PORTABLE),
-        "every event once": cleaning.first_copies(ibis.table(once, name="human"), ibis.table(once, name="repeated")),
+        "every event once": cleaning.deduplicate(
+            ibis.table(once, name="without_bots"), ibis.table(once, name="repeated")
+        ),
         "impressions logged again": cleaning.relogged_impressions(
             ibis.table({**once, "user_key": "string"}, name="impressions"), cleaning.PORTABLE
         ),
         "clicks with their fault": cleaning.attribute_clicks(
-            clicks, ibis.table(seen, name="human"), CONFIG, cleaning.PORTABLE
+            clicks, ibis.table(seen, name="without_bots"), CONFIG, cleaning.PORTABLE
         ),
         "counts": logs.tally(ibis.table(cells, name="events"), by=("day",)),
     }

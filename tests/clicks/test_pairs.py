@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from clickscape.clicks import ctr, logs
 from clickscape.clicks.ctr import ESTIMATES
-from clickscape.clicks.pairs import PAIRS, label_pairs, pairs, to_pairs
+from clickscape.clicks.pairs import PAIRS, kept_pairs, label_pairs, to_pairs
 from clickscape.config import ClicksConfig
 from clickscape.types import CreativePair
 
@@ -42,7 +42,7 @@ def observed(creative: str, clicked: int, shown: int = 10_000) -> dict[str, obje
 
 def paired(rows: list[dict[str, object]], config: ClicksConfig) -> list[CreativePair]:
     table = logs.connect(threads=1).create_table("estimates", pa.Table.from_pylist(rows, schema=ESTIMATES))
-    return to_pairs(pairs(table, config=config))
+    return to_pairs(kept_pairs(table, config=config))
 
 
 def test_soft_labels_by_hand() -> None:
@@ -149,8 +149,8 @@ def test_a_preference_of_70_percent_is_right_70_percent_of_the_time() -> None:
         }
     )
     connection = logs.connect(threads=1)
-    estimates, _ = ctr.estimate(connection.create_table("counts", counts), config=SOFT)
-    found = to_pairs(pairs(connection.create_table("estimates", estimates), config=SOFT))
+    estimates, _ = ctr.estimate_ctr(connection.create_table("counts", counts), config=SOFT)
+    found = to_pairs(kept_pairs(connection.create_table("estimates", estimates), config=SOFT))
     preference = np.array([pair.preference for pair in found])
     right = np.array([truth[int(pair.first[1:])] > truth[int(pair.second[1:])] for pair in found])
     for low, high in ((0, 0.1), (0.1, 0.25), (0.25, 0.4), (0.4, 0.6), (0.6, 0.75), (0.75, 0.9), (0.9, 1)):
@@ -160,6 +160,6 @@ def test_a_preference_of_70_percent_is_right_70_percent_of_the_time() -> None:
 
 
 def test_the_pairs_are_one_expression_that_can_be_shown_as_sql() -> None:
-    expression = pairs(ibis.table(ibis.Schema.from_pyarrow(ESTIMATES), name="estimates"), config=SOFT)
+    expression = kept_pairs(ibis.table(ibis.Schema.from_pyarrow(ESTIMATES), name="estimates"), config=SOFT)
     assert set(expression.columns) == set(PAIRS.names)
     assert "JOIN" in str(ibis.to_sql(expression, dialect="duckdb"))

@@ -15,7 +15,7 @@ from scipy.special import digamma, polygamma
 from scipy.stats import gamma, nbinom
 
 from clickscape.clicks import ctr, logs, shrinkage
-from clickscape.clicks.pairs import pairs, probability_above, to_pairs
+from clickscape.clicks.pairs import kept_pairs, probability_above, to_pairs
 from clickscape.clicks.shrinkage import Prior
 from clickscape.config import ClicksConfig
 
@@ -146,8 +146,8 @@ def estimated(seed: int, shrink: str) -> tuple[list[dict], np.ndarray, np.ndarra
     )
     config = ClicksConfig.model_validate({"shrinkage": shrink})
     connection = logs.connect(threads=1)
-    table, _ = ctr.estimate(connection.create_table("counts", counts), config=config)
-    found = to_pairs(pairs(connection.create_table("estimates", table), config=config))
+    table, _ = ctr.estimate_ctr(connection.create_table("counts", counts), config=config)
+    found = to_pairs(kept_pairs(connection.create_table("estimates", table), config=config))
     right = np.array([truth[int(pair.first[1:])] > truth[int(pair.second[1:])] for pair in found])
     return table.to_pylist(), truth, np.array([pair.preference for pair in found]), right
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from clickscape.clicks import cells, ctr, exposure, logs
-from clickscape.clicks.pairs import pairs, to_pairs
+from clickscape.clicks.pairs import kept_pairs, to_pairs
 from clickscape.config import ClicksConfig
 from clickscape.types import CreativePair
 
@@ -38,8 +38,12 @@ def table(shown: np.ndarray, clicked: np.ndarray, *, per_product: int, **columns
 def learned(counts: pa.Table, **settings: object) -> tuple[list[CreativePair], list[dict], ctr.ClickModel]:
     config = ClicksConfig.model_validate(settings)
     connection = logs.connect(threads=1)
-    estimates, model = ctr.estimate(connection.create_table("counts", counts), config=config)
-    return to_pairs(pairs(connection.create_table("estimates", estimates), config=config)), estimates.to_pylist(), model
+    estimates, model = ctr.estimate_ctr(connection.create_table("counts", counts), config=config)
+    return (
+        to_pairs(kept_pairs(connection.create_table("estimates", estimates), config=config)),
+        estimates.to_pylist(),
+        model,
+    )
 
 
 def favored(
@@ -158,13 +162,13 @@ def test_uninformative_strata_are_left_out_with_a_reason() -> None:
     clicked[:, :, :, :50] = 1
     counts = table(shown, clicked, per_product=2, day=DAYS[:1], audience=[f"u{number}" for number in range(401)])
     read = cells.read(logs.connect(threads=1).create_table("counts", counts))
-    found = exposure.fit(read, position_correction=True, within_strata=True)
+    found = exposure.fit_exposure(read, position_correction=True, within_strata=True)
     assert [(stratum.name, stratum.reason) for stratum in found.strata] == [
         ("day", "the same for every impression"),
         ("audience", "401 values; a stratum has at most 400"),
     ]
     assert found.multiplier == pytest.approx(np.ones(len(read.creative)))
-    assert exposure.fit(read, position_correction=False, within_strata=False).strata == ()
+    assert exposure.fit_exposure(read, position_correction=False, within_strata=False).strata == ()
 
 
 def test_a_stratum_that_is_the_position_leaves_the_position_its_effect() -> None:

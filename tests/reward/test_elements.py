@@ -53,7 +53,7 @@ def estimated(ads: Sequence[Ad], log_ctr: np.ndarray, *, seed: int, shares: Mapp
         [ad.creative for ad in ads], log_ctr, rng=np.random.default_rng(seed), median_impressions=1_500, shares=shares
     )
     counts = logs.connect().create_table("counts", shown.counts())
-    return ctr.estimate(counts, config=ClicksConfig(), categories=DEPARTMENTS)[0]
+    return ctr.estimate_ctr(counts, config=ClicksConfig(), categories=DEPARTMENTS)[0]
 
 
 def scenes_of(ads: Sequence[Ad]) -> dict[str, Mapping[str, str | None]]:

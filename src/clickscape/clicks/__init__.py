@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clickscape.clicks.ctr import ClickModel
+    from clickscape.clicks.pipeline import ClickEstimates, estimate
     from clickscape.clicks.position import Examination
-    from clickscape.clicks.report import ClickReport, estimate
 
 _HOMES = {
     "ClickModel": "ctr",
-    "ClickReport": "report",
+    "ClickEstimates": "pipeline",
     "Examination": "position",
-    "estimate": "report",
+    "estimate": "pipeline",
 }
 __all__ = [
+    "ClickEstimates",
     "ClickModel",
-    "ClickReport",
     "Examination",
     "estimate",
 ]

@@ -31,7 +31,7 @@ def check_events(
     since 1970).
     """
     faults = _faults(events)
-    known = {"late": cleaning.is_late(events, config), "future": cleaning.is_future(events, config, now)}
+    known = {"late": cleaning.is_received_late(events, config), "future": cleaning.is_future(events, config, now)}
     known = {name: flag for name, flag in known.items() if flag is not None}
     known |= {f"{name}_clicks": flag & (events.kind == "click") for name, flag in known.items()}
     known |= {"respelled": events.respelled} if "respelled" in events.columns else {}

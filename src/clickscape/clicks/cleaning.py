@@ -41,8 +41,8 @@ class Engine:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A log after each cleaning step: `timely` less `bots` is `human`; `repeated` are its rows with a shared event_id,
-    `relogged` the ids of impressions that were logged again under another.
+    """A log after each cleaning step: `timely` less `bots` is `without_bots`; `repeated` are its rows with a shared
+    event_id, `relogged` the ids of impressions that were logged again under another.
 
     `clicks`: every click once, with its `fault` and `skewed` (1 where it came a little before its impression).
     `events`: what counts: kind, creative_id, product_id, position, day (number of days since 1970) and strata.
@@ -50,7 +50,7 @@ class Cleaned:
 
     timely: ibis.Table
     bots: ibis.Table | None
-    human: ibis.Table
+    without_bots: ibis.Table
     repeated: ibis.Table
     relogged: ibis.Table
     clicks: ibis.Table
@@ -59,23 +59,23 @@ class Cleaned:
 
 def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, engine: Engine) -> Cleaned:
     """Apply every rule to events with the columns of `sources.events_of`; without `now` none is in the future."""
-    untimely = [flag for flag in (is_future(events, config, now), is_late(events, config)) if flag is not None]
+    untimely = [flag for flag in (is_future(events, config, now), is_received_late(events, config)) if flag is not None]
     timely = events.filter([~flag for flag in untimely]) if untimely else events
     bots = None
-    human = timely
+    without_bots = timely
     if "user_key" in events.columns and "at" in events.columns:
         bots = engine.keep(busy_users(timely, config, engine))
-        human = timely if engine.empty(bots) else timely.anti_join(bots, "user_key")
-    repeated = engine.keep(engine.repeated(human, ["event_id"]))
-    once = first_copies(human, repeated)
-    clicks = engine.keep(attribute_clicks(once.filter(once.kind == "click"), human, config, engine))
+        without_bots = timely if engine.empty(bots) else timely.anti_join(bots, "user_key")
+    repeated = engine.keep(engine.repeated(without_bots, ["event_id"]))
+    once = deduplicate(without_bots, repeated)
+    clicks = engine.keep(attribute_clicks(once.filter(once.kind == "click"), without_bots, config, engine))
     kept = clicks.filter(clicks.fault == "")
     impressions = once.filter(once.kind == "impression")
     relogged = engine.keep(relogged_impressions(impressions, engine))
     if not engine.empty(relogged):
         impressions = impressions.anti_join(relogged, "event_id")
     counted = ibis.union(_countable(impressions), _countable(kept), distinct=False)
-    return Cleaned(timely, bots, human, repeated, relogged, clicks, counted)
+    return Cleaned(timely, bots, without_bots, repeated, relogged, clicks, counted)
 
 
 def is_future(events: ibis.Table, config: ClicksConfig, now: datetime | None) -> Any:
@@ -85,7 +85,7 @@ def is_future(events: ibis.Table, config: ClicksConfig, now: datetime | None) ->
     return (events["at"] > int(now.timestamp() + config.clock_skew_seconds)).fill_null(False)
 
 
-def is_late(events: ibis.Table, config: ClicksConfig) -> Any:
+def is_received_late(events: ibis.Table, config: ClicksConfig) -> Any:
     """Return whether events were received more than `late_after_hours` after they happened; None without both times."""
     if "at" not in events.columns or "received" not in events.columns:
         return None
@@ -120,7 +120,7 @@ def busy_users(timely: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis
     return busy.filter(busy.different > config.bot_events_per_minute).select("user_key").distinct()
 
 
-def first_copies(events: ibis.Table, repeated: ibis.Table) -> ibis.Table:
+def deduplicate(events: ibis.Table, repeated: ibis.Table) -> ibis.Table:
     """Return every event once: of several rows with one id the earliest, of equals the same one on every engine."""
     columns = [name for name in events.columns if name != "filename"]
     order = [*(name for name in ("at", "received", "user_key", *NAMED_STRATA) if name in columns), *_POSITION_KEY]
@@ -144,7 +144,7 @@ def relogged_impressions(impressions: ibis.Table, engine: Engine) -> ibis.Table:
     return numbered.filter(numbered["copy"] > 0).select("event_id")
 
 
-def attribute_clicks(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
+def attribute_clicks(clicks: ibis.Table, without_bots: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
     """Return clicks with `fault`, `skewed` and the time and strata of the (earliest) impression that they belong to.
 
     Users share a decision where a page was cached. A click belongs to its own user's impression if that was logged, and
@@ -153,7 +153,7 @@ def attribute_clicks(clicks: ibis.Table, human: ibis.Table, config: ClicksConfig
     clicks = engine.keep(clicks)
     timed = "at" in clicks.columns
     strata = [name for name in NAMED_STRATA if name in clicks.columns]
-    impressions = human.filter(human.kind == "impression").semi_join(clicks, _IMPRESSION_KEY)
+    impressions = without_bots.filter(without_bots.kind == "impression").semi_join(clicks, _IMPRESSION_KEY)
     pairs = clicks.left_join(_shown(impressions, _IMPRESSION_KEY), _IMPRESSION_KEY, rname="{name}_shown")
     once, viewers = [*_POSITION_KEY, "fault"], ibis.literal(1)
     if "user_key" in clicks.columns:

@@ -66,7 +66,7 @@ class _Posterior:
     shared: Floats
 
 
-def estimate(
+def estimate_ctr(
     counts: ibis.Table, *, config: ClicksConfig, categories: Mapping[str, str] | None = None
 ) -> tuple[pa.Table, ClickModel]:
     """Estimate every creative's CTR from counts; return table ESTIMATES and the model of the log.
@@ -81,7 +81,9 @@ def estimate(
     points; log_ctr, log_ctr_se = mean and standard deviation of log CTR.
     """
     cells = counted.read(counts)
-    fitted = exposure.fit(cells, position_correction=config.position_correction, within_strata=config.within_strata)
+    fitted = exposure.fit_exposure(
+        cells, position_correction=config.position_correction, within_strata=config.within_strata
+    )
     examined = cells.impressions * fitted.multiplier
     clicks, examinations = cells.per_creative(cells.clicks), cells.per_creative(examined)
     prior = None
@@ -90,7 +92,7 @@ def estimate(
     else:
         shrunk = shrinkage.shrink(clicks, examinations, cells.product, category=_category(cells, categories))
         prior = shrunk.prior
-        posterior = _gamma(shrunk, fitted.loading, examinations)
+        posterior = _gamma(shrunk, fitted.shared_errors, examinations)
     count = len(cells.creatives)
     table = pa.Table.from_arrays(
         [
@@ -128,10 +130,10 @@ def _category(cells: Cells, categories: Mapping[str, str] | None) -> np.ndarray 
     return np.array([categories.get(name, "") for name in cells.products.to_pylist()])
 
 
-def _gamma(shrunk: shrinkage.Posterior, loading: Floats, examinations: Floats) -> _Posterior:
+def _gamma(shrunk: shrinkage.Posterior, exposure_errors: Floats, examinations: Floats) -> _Posterior:
     """Posterior under the learned prior; errors of the exposure count as far as a creative's own clicks do."""
     own = np.divide(examinations, shrunk.rate, out=np.zeros_like(examinations), where=examinations > 0)
-    shared = np.column_stack([shrunk.pull, -own[:, None] * loading])
+    shared = np.column_stack([shrunk.pull, -own[:, None] * exposure_errors])
     log_ctr = digamma(shrunk.shape) - np.log(shrunk.rate)
     variance = polygamma(1, shrunk.shape) + np.sum(shared**2, axis=1)
     shape = _shape_of(variance)

@@ -13,13 +13,13 @@ import numpy as np
 
 from clickscape.clicks.cells import Cells, Factor, Floats
 from clickscape.clicks.likelihood import Maximum, maximize
-from clickscape.clicks.position import Examination, comparable, uncorrected
+from clickscape.clicks.position import Examination, comparable_rows, uncorrected
 
 MAX_VALUES = 400
 """Positions, and values of a stratum column, at most; with more it is an identifier, not a stratum."""
 
 _PRIOR_PRECISION = 1.0  # log effects of strata are about N(0, 1): e times more or less, far wider than days differ
-_FAINT = 1e-3  # shared errors whose root mean square over the creatives is smaller are dropped
+_NEGLIGIBLE = 1e-3  # shared errors whose root mean square over the creatives is smaller are dropped
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class Stratum:
 class Exposure:
     """Estimated examination and strata, and the expected examinations per impression that follow.
 
-    multiplier: (row,), expected examinations per impression. loading: (creative, error), by how much a creative's log
-    expected examinations are off per standard error of independent errors that all creatives share.
+    multiplier: (row,), expected examinations per impression. shared_errors: (creative, error), by how much a creative's
+    log expected examinations are off per standard error of independent errors that all creatives share.
     """
 
     examination: Examination
     strata: tuple[Stratum, ...]
     multiplier: Floats
-    loading: Floats
+    shared_errors: Floats
 
 
-def fit(cells: Cells, *, position_correction: bool, within_strata: bool) -> Exposure:
+def fit_exposure(cells: Cells, *, position_correction: bool, within_strata: bool) -> Exposure:
     """Estimate the exposure by maximum likelihood, given each creative's clicks; log effects of strata have a prior.
 
     The prior, N(0, 1), only matters where nothing else decides: days that share no creative are taken to differ little,
@@ -81,7 +81,7 @@ def _positions(cells: Cells, correct: bool) -> tuple[Examination, tuple | None]:
         return uncorrected(positions, reason="position_correction is off"), None
     if len(positions) > MAX_VALUES:
         return uncorrected(positions, reason=f"{len(positions):,} positions; at most {MAX_VALUES} are corrected"), None
-    rows = comparable(
+    rows = comparable_rows(
         cells.creative, cells.position.code, positions, impressions=cells.impressions, clicks=cells.clicks
     )
     if rows.reason:
@@ -107,7 +107,7 @@ def _assemble(
     cells: Cells, examination: Examination, used: tuple[Factor, ...], left_out: tuple[Stratum, ...], found: Maximum
 ) -> Exposure:
     log_effect, covariance = found.log_effect.copy(), found.covariance
-    typical = np.zeros_like(log_effect)  # (level,): what a loading is measured from
+    typical = np.zeros_like(log_effect)  # (level,): what a shared error is measured from
     multiplier = np.ones(len(cells.creative))
     strata: list[Stratum] = []
     start = 0
@@ -134,13 +134,13 @@ def _assemble(
         multiplier *= effect[factor.code]
         start = own.stop
     share = found.share[: len(cells.creatives)]
-    return Exposure(examination, (*strata, *left_out), multiplier, _loading(share - typical, covariance))
+    return Exposure(examination, (*strata, *left_out), multiplier, _shared_errors(share - typical, covariance))
 
 
-def _loading(away: Floats, covariance: Floats) -> Floats:
+def _shared_errors(away: Floats, covariance: Floats) -> Floats:
     """Shared errors of away (creative, level) × effects, (creative, error), largest first, without faint ones."""
     values, vectors = np.linalg.eigh(covariance)
     spread = away @ (vectors * np.sqrt(np.maximum(values, 0)))
     power, turn = np.linalg.eigh(spread.T @ spread)
-    kept = np.flatnonzero(power > _FAINT**2 * len(away))[::-1]
+    kept = np.flatnonzero(power > _NEGLIGIBLE**2 * len(away))[::-1]
     return spread @ turn[:, kept]

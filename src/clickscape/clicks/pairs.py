@@ -33,7 +33,7 @@ def normal_cdf(z: float) -> float:
 
 
 @ibis.udf.scalar.pyarrow(signature=((dt.float64, dt.float64, dt.float64, dt.float64, dt.float64), dt.float64))
-def gamma_above(shape, rate, shape_second, rate_second, shared):  # type: ignore[no-untyped-def]
+def gamma_probability_above(shape, rate, shape_second, rate_second, shared):  # type: ignore[no-untyped-def]
     """Return `probability_above` of pyarrow arrays."""
     columns = (shape, rate, shape_second, rate_second, shared)
     return pa.array(probability_above(*(column.to_numpy(zero_copy_only=False) for column in columns)))
@@ -58,7 +58,7 @@ def probability_above(
     return np.where(shared > 0, ndtr(z * np.sqrt(variance / (variance + shared))), above)
 
 
-def pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
+def kept_pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
     """Return the pairs of creatives of one product to learn from; columns PAIRS, `first` < `second` by id.
 
     labels="soft": preference = P(CTR_a > CTR_b) under the two posteriors, exactly for Gammas and as Φ(z) for others,
@@ -92,7 +92,7 @@ def label_pairs(estimates: ibis.Table, *, config: ClicksConfig) -> ibis.Table:
 
 
 def to_pairs(table: ibis.Table | pa.Table) -> list[CreativePair]:
-    """Return rows of `pairs` as records, ordered by product and creatives."""
+    """Return rows of `kept_pairs` as records, ordered by product and creatives."""
     rows = table if isinstance(table, pa.Table) else table.to_pyarrow()
     rows = rows.sort_by([(name, "ascending") for name in ("product_id", "first", "second")])
     return [CreativePair(**row) for row in rows.select(PAIRS.names).to_pylist()]
@@ -102,7 +102,9 @@ def _soft(joined: ibis.Table) -> ibis.Table:
     difference = joined.log_ctr - joined.log_ctr_second
     spread = (joined.log_ctr_se * joined.log_ctr_se + joined.log_ctr_se_second * joined.log_ctr_se_second).sqrt()
     shared = joined.shared.zip(joined.shared_second).map(lambda two: (two.f1 - two.f2) * (two.f1 - two.f2)).sums()
-    exact = gamma_above(joined.shape, joined.rate, joined.shape_second, joined.rate_second, shared.fill_null(0.0))
+    exact = gamma_probability_above(
+        joined.shape, joined.rate, joined.shape_second, joined.rate_second, shared.fill_null(0.0)
+    )
     preference = ibis.coalesce(exact, normal_cdf(difference / spread.nullif(0)))
     known = preference.notnull() & ~preference.isnan() & ~difference.isnan()
     apart = known & (difference.abs() > 0) & (preference != 0.5)

@@ -36,7 +36,7 @@ class Examination:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparable:
+class ComparableRows:
     """Rows for which the likelihood has a unique finite maximum; else `reason` says why it has none."""
 
     reason: str | None
@@ -46,9 +46,9 @@ class Comparable:
     clicks: NDArray
 
 
-def comparable(
+def comparable_rows(
     creative: Integers, column: Integers, positions: tuple[int, ...], *, impressions: NDArray, clicks: NDArray
-) -> Comparable:
+) -> ComparableRows:
     """Return the rows to estimate on, or why positions cannot be compared with the first.
 
     column: (row,) index into `positions`. Creatives with clicks must have moved. A unique finite maximum needs more
@@ -73,7 +73,7 @@ def comparable(
         column = np.concatenate([column, np.arange(len(positions))])
         impressions = np.concatenate([impressions, np.ones(len(positions))])
         clicks = np.concatenate([clicks, np.full(len(positions), 0.5)])
-    return Comparable(reason, creative, column, impressions, clicks)
+    return ComparableRows(reason, creative, column, impressions, clicks)
 
 
 def uncorrected(positions: tuple[int, ...], *, reason: str) -> Examination:

@@ -1,4 +1,4 @@
-"""The room's main function: counts → a CTR estimate of every creative and labeled pairs of creatives."""
+"""Counts of a log → a CTR estimate of every creative and labeled pairs of creatives: the room's main function."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clickscape.types import ClickCounts, CreativePair
 
 
 @dataclass(frozen=True)
-class ClickReport:
+class ClickEstimates:
     """Tables `ctr.ESTIMATES` and `pairs.PAIRS`, and the model of the whole log that they were estimated with."""
 
     estimates: pa.Table
@@ -86,14 +86,14 @@ class ClickReport:
 
 def estimate(
     counts: ibis.Table, *, config: ClicksConfig | None = None, categories: Mapping[str, str] | None = None
-) -> ClickReport:
+) -> ClickEstimates:
     """Estimate every creative's CTR and label the pairs; `counts`: as `logs.read` returns them.
 
     `categories`: product_id → department, whose products share a mean CTR.
     """
     config = config or ClicksConfig()
-    estimates, model = ctr.estimate(counts, config=config, categories=categories)
-    rows = pairing.pairs(logs.connect().create_table("estimates", estimates), config=config).to_pyarrow()
+    estimates, model = ctr.estimate_ctr(counts, config=config, categories=categories)
+    rows = pairing.kept_pairs(logs.connect().create_table("estimates", estimates), config=config).to_pyarrow()
     table = rows.select(pairing.PAIRS.names).cast(pairing.PAIRS)
     table = table.sort_by([(name, "ascending") for name in ("product_id", "first", "second")])
-    return ClickReport(estimates, table, model)
+    return ClickEstimates(estimates, table, model)

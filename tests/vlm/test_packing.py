@@ -11,7 +11,7 @@ from clickscape.errors import ModelError
 from clickscape.vlm import batch as batches
 from clickscape.vlm.batch import Sample, collate
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.vlm.packing import can_pack, mask, packed_log_probs, tree
+from clickscape.vlm.packing import attention_mask, can_pack, packed_log_probs, prefix_tree
 from clickscape.vlm.prompts import instruction
 
 TEXTS = (("oak table", " white marble podium, noon sun"), ("x",), ("sand", "oak", "ice cubes at the beach"), ("slate",))
@@ -58,11 +58,11 @@ def double(build: Callable[..., VisionLanguageModel]) -> VisionLanguageModel:
 
 def test_a_packed_tree_holds_every_shared_prefix_once() -> None:
     """Question 1 2 3 with answers 4 5 and 4 6 7; another question 1 2 8 with answer 4."""
-    made = tree([np.array(ids) for ids in ([1, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7], [1, 2, 8, 4])])
+    made = prefix_tree([np.array(ids) for ids in ([1, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7], [1, 2, 8, 4])])
     assert made.ids.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 4]
     assert made.depths.tolist() == [0, 1, 2, 3, 4, 4, 5, 2, 3]
     assert [path.tolist() for path in made.paths] == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 5, 6], [0, 1, 7, 8]]
-    shown = mask([made], tokens=len(made) + 1, dtype=torch.float32, device=torch.device("cpu"))[0, 0] == 0
+    shown = attention_mask([made], tokens=len(made) + 1, dtype=torch.float32, device=torch.device("cpu"))[0, 0] == 0
     seen = [row.nonzero()[:, 0].tolist() for row in shown[: len(made)]]
     assert shown[len(made)].nonzero().tolist() == [[0]]  # padding sees something
     assert seen == [

@@ -1,4 +1,4 @@
-"""Where the work runs: threads of a process, and shards over processes."""
+"""Threads, devices and processes, learning-rate schedules, and checks of weights that come from elsewhere."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from peft import (
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from clickscape.compute.checkpoint import check_folder, opening
+from clickscape.compute.untrusted_checkpoint import bounded_loading, check_folder
 from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError, first_line
 from clickscape.json_files import read_json
@@ -109,7 +109,7 @@ def merge(folder: Path, *, base: str | os.PathLike[str] | None = None) -> Vision
         raise ModelError(f"{folder / SETTINGS}: names no base model. Name it: --base FOLDER.")
     below = vlm_model.load(named, dtype="stored")
     try:
-        with warnings.catch_warnings(), _quiet(), opening(folder):
+        with warnings.catch_warnings(), _quiet(), bounded_loading(folder):
             adapted = PeftModel(below.core, settings)
             found = adapted.load_adapter(folder, "default")
             if odd := [*found.missing_keys, *found.unexpected_keys]:

@@ -116,7 +116,7 @@ class CaigRewardModel(RewardModel):
         """Write backbone, settings and heads; the folder appears whole or not at all, an older one is replaced."""
         heads = {name: value.detach() for name, value in self.caig_heads.state_dict().items()}
         with atomic_folder(Path(folder)) as waiting:
-            vlm_model.write(self.caig_backbone, waiting)
+            vlm_model.save_into(self.caig_backbone, waiting)
             write_heads(waiting, heads, instruction=self.instruction, side=self.side)
 
     def _features(self, questions: Sequence[str], pictures: Sequence[Pictures]) -> Features:

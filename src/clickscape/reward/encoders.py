@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from clickscape.compute.checkpoint import check_folder, opening
+from clickscape.compute.untrusted_checkpoint import bounded_loading, check_folder
 from clickscape.compute.weights import check_filled, read_tensors
 from clickscape.errors import ModelError, first_line
 from clickscape.vlm import model as vlm_model
@@ -119,7 +119,7 @@ def open_backbone(name: str | os.PathLike[str], *, device: str = "cpu") -> Backb
     On a GPU a language model keeps the number format of its checkpoint: scores of `tiny` are the same there.
     ModelError if there is no such model here, no safetensors in it, or no tokens of a square picture's patches.
     """
-    folder, model_id = vlm_model.find(name, allow_download=False)
+    folder, model_id = vlm_model.find_checkpoint(name, allow_download=False)
     check_folder(folder)
     try:
         model_type = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
@@ -130,7 +130,7 @@ def open_backbone(name: str | os.PathLike[str], *, device: str = "cpu") -> Backb
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
     try:
-        with vlm_model.without_bars(), opening(folder):
+        with vlm_model.quiet_transformers(), bounded_loading(folder):
             whole, report = AutoModel.from_pretrained(
                 folder,
                 output_loading_info=True,
@@ -159,7 +159,7 @@ def open_backbone(name: str | os.PathLike[str], *, device: str = "cpu") -> Backb
 def write_backbone(backbone: Backbone, folder: Path) -> None:
     """Write a backbone into a folder that is there; `open_backbone` opens it without others."""
     if isinstance(backbone, VisionLanguageModel):
-        vlm_model.write(backbone, folder)
+        vlm_model.save_into(backbone, folder)
         return
     pixels = backbone.pixels
     settings = {
@@ -167,7 +167,7 @@ def write_backbone(backbone: Backbone, folder: Path) -> None:
         "do_center_crop": False, "do_rescale": True, "rescale_factor": pixels.rescale,
         "do_normalize": True, "image_mean": list(pixels.mean), "image_std": list(pixels.deviation),
     }  # fmt: skip
-    with vlm_model.without_bars():
+    with vlm_model.quiet_transformers():
         backbone.core.save_pretrained(folder)
         backbone.tokenizer.save_pretrained(folder)
     save_file({"weight": backbone.words.weight.detach().cpu().contiguous()}, folder / WORDS_FILE)

@@ -46,7 +46,7 @@ def pretrain(workspace: Workspace, config: PretrainConfig) -> Stage[Manifest]:
         target = workspace.models / "pretrained"
         named = slots.read(vlm_model.TINY_FOLDER)
         with atomic_folder(target) as waiting:
-            vlm_model.write(writer.vlm, waiting)
+            vlm_model.save_into(writer.vlm, waiting)
             if named is not None:
                 named.rescaled(projector_scale(writer.vlm) / before).write(waiting)
         return run.finish(outputs=[target], result={"loss": float(np.mean(losses[-20:]))})

@@ -199,7 +199,7 @@ def _named(name: str) -> Path | str:
 
 def named_slots(source: Path | str) -> NamedSlots | None:
     """What names slots beside the weights of a backbone; None where nothing does."""
-    return slots.read(vlm_model.find(source, allow_download=False)[0])
+    return slots.read(vlm_model.find_checkpoint(source, allow_download=False)[0])
 
 
 def reward_data(workspace: Workspace, held: Split) -> RewardData:

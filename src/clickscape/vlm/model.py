@@ -36,7 +36,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from clickscape.compute.checkpoint import opening
+from clickscape.compute.untrusted_checkpoint import bounded_loading
 from clickscape.compute.weights import check_filled
 from clickscape.config import TinyConfig
 from clickscape.errors import ModelError, first_line
@@ -227,14 +227,14 @@ def load(
     if quantization is not None and importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(f"{name}: {quantization} weights need bitsandbytes, which is not installed. "
                          f"pip install 'clickscape[quantization]', or leave quantization out.")  # fmt: skip
-    folder, model_id = find(name, allow_download=allow_download)
+    folder, model_id = find_checkpoint(name, allow_download=allow_download)
     if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
         raise ModelError(f"{folder}: a LoRA adapter, not a model. `clickscape merge {folder} --out FOLDER` makes one.")
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: no *.safetensors here. Name a folder that `save_pretrained` wrote.")
     wanted = _torch_dtype(dtype, device=device)
     try:
-        with without_bars(), opening(folder):
+        with quiet_transformers(), bounded_loading(folder):
             model, report = AutoModelForImageTextToText.from_pretrained(
                 folder,
                 output_loading_info=True,
@@ -288,13 +288,13 @@ def save(vlm: VisionLanguageModel, folder: str | os.PathLike[str]) -> None:
     An attached adapter is folded into what is written, so that plain `transformers` opens it; the model keeps it.
     """
     with atomic_folder(Path(folder)) as waiting:
-        write(vlm, waiting)
+        save_into(vlm, waiting)
 
 
-def write(vlm: VisionLanguageModel, folder: Path) -> None:
+def save_into(vlm: VisionLanguageModel, folder: Path) -> None:
     """Write model and processor, as `save` does, into a folder that is there, for whoever has more to put into it."""
     whole = copy.deepcopy(vlm.model).merge_and_unload() if hasattr(vlm.model, "merge_and_unload") else vlm.model
-    with without_bars():
+    with quiet_transformers():
         whole.save_pretrained(folder)
         vlm.processor.save_pretrained(folder)
     for file in folder.iterdir():
@@ -311,7 +311,7 @@ def rescale_projector(vlm: VisionLanguageModel, *, rms: float, observed: float) 
         last.bias.mul_(rms / observed)
 
 
-def find(name: str | os.PathLike[str], *, allow_download: bool) -> tuple[Path, str]:
+def find_checkpoint(name: str | os.PathLike[str], *, allow_download: bool) -> tuple[Path, str]:
     """Return the folder of a model and its id.
 
     A hub id is looked up here rather than by `from_pretrained`, which asks the network even when told
@@ -337,7 +337,7 @@ def find(name: str | os.PathLike[str], *, allow_download: bool) -> tuple[Path, s
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Only the command line draws progress."""
     shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()

@@ -25,16 +25,16 @@ from clickscape.vlm.model import VisionLanguageModel
 PACKABLE = frozenset({"llava", "llava_next", "qwen2_5_vl", "idefics3", "smolvlm"})
 """Model types of which tests prove that packed is separate; others may read pictures both ways, or ignore a mask."""
 
-LOOSE = 1.15
+MAX_LENGTH_RATIO = 1.15
 """Rows that share a pass differ at most by this factor in length: padding costs as much as tokens do."""
 
 
-ALIGNED = 16
+TOKEN_MULTIPLE = 16
 """A row's tokens are a multiple of this on a GPU: its attention kernels copy any other mask in every layer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class PrefixBranch:
     """Tokens ``own.start … own.stop − 1``; each sees those before it among them, and all of ``before``."""
 
     own: slice
@@ -42,7 +42,7 @@ class Branch:
 
 
 @dataclass(frozen=True, eq=False)
-class Tree:
+class PrefixTree:
     """Sequences with shared beginnings, each token once: ``ids`` and ``depths`` (token,).
 
     ``paths`` holds for every sequence the numbers of its tokens, in order; the first one is 0, 1, 2, …  ``branches``
@@ -52,7 +52,7 @@ class Tree:
     ids: np.ndarray
     depths: np.ndarray
     paths: tuple[np.ndarray, ...]
-    branches: tuple[Branch, ...]
+    branches: tuple[PrefixBranch, ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,7 +62,7 @@ class Tree:
 class _Row:
     """One row of a pass: its tree, the number of its first question, and which answer every path of the tree is."""
 
-    tree: Tree
+    tree: PrefixTree
     question: int
     answers: tuple[int, ...]
 
@@ -115,25 +115,25 @@ def packed_log_probs(
     return values[order], owned[order]
 
 
-def tree(sequences: Sequence[np.ndarray]) -> Tree:
+def prefix_tree(sequences: Sequence[np.ndarray]) -> PrefixTree:
     """Put sequences of token ids into one tree; each leaves at most one of the earlier ones, where it first differs."""
     ids: list[int] = []
     depths: list[int] = []
     paths: list[np.ndarray] = []
-    branches: list[Branch] = []
+    branches: list[PrefixBranch] = []
     for number, sequence in enumerate(sequences):
         common = [_shared(sequence, other) for other in sequences[:number]]
         most = max(common, default=0)
         before = paths[common.index(most)][:most] if most else np.zeros(0, np.int64)
         paths.append(np.concatenate([before, np.arange(len(ids), len(ids) + len(sequence) - most)]))
-        branches.append(Branch(slice(len(ids), len(ids) + len(sequence) - most), _runs(before)))
+        branches.append(PrefixBranch(slice(len(ids), len(ids) + len(sequence) - most), _runs(before)))
         ids.extend(sequence[most:].tolist())
         depths.extend(range(most, len(sequence)))
-    return Tree(np.array(ids), np.array(depths), tuple(paths), tuple(branches))
+    return PrefixTree(np.array(ids), np.array(depths), tuple(paths), tuple(branches))
 
 
-def mask(
-    trees: Sequence[Tree], *, tokens: int, dtype: torch.dtype, device: torch.device
+def attention_mask(
+    trees: Sequence[PrefixTree], *, tokens: int, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "tree 1 token token"]:
     """What every token may see of its row, as attention adds it: 0 or the least number, (tree, 1, tokens, tokens).
 
@@ -183,7 +183,7 @@ def _rows(
     for own in grouped.values():
         read = [np.concatenate([question_ids[answers[one][0]], np.array(replies[one][:-1], np.int64)]) for one in own]
         check_length(vlm, max(map(len, read)) + 1)
-        rows.append(_Row(tree(read), answers[own[0]][0], tuple(own)))
+        rows.append(_Row(prefix_tree(read), answers[own[0]][0], tuple(own)))
     return rows
 
 
@@ -191,7 +191,7 @@ def _passes(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
     """Rows of like length together, the shortest first."""
     some: list[_Row] = []
     for row in sorted(rows, key=lambda row: len(row.tree)):
-        if some and len(row.tree) > LOOSE * len(some[0].tree):
+        if some and len(row.tree) > MAX_LENGTH_RATIO * len(some[0].tree):
             yield some
             some = []
         some.append(row)
@@ -205,14 +205,14 @@ def _read(
     batch = collate(vlm, roots, side="right", answers=False, pixels=pixels)
     longest = max(len(row.tree) for row in rows)
     if vlm.device.type == "cuda":
-        longest = -(-longest // ALIGNED) * ALIGNED
+        longest = -(-longest // TOKEN_MULTIPLE) * TOKEN_MULTIPLE
     ids = np.full((len(rows), longest), vlm.tokenizer.eos_token_id)
     for number, row in enumerate(rows):
         ids[number, : len(row.tree)] = row.tree.ids
     trees = [row.tree for row in rows]
     inputs: dict[str, Any] = {
         "input_ids": torch.from_numpy(ids).to(vlm.device),
-        "attention_mask": mask(trees, tokens=longest, dtype=vlm.core.dtype, device=vlm.device),
+        "attention_mask": attention_mask(trees, tokens=longest, dtype=vlm.core.dtype, device=vlm.device),
         "position_ids": _positions(vlm, batch, rows, longest=longest),
     }
     if vlm.is_llava:

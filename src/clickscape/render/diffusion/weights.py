@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from clickscape.compute.checkpoint import check_folder, opening
+from clickscape.compute.untrusted_checkpoint import bounded_loading, check_folder
 from clickscape.compute.weights import check_filled, check_finite, read_tensors
 from clickscape.config import DIFFUSION_FAMILIES, DiffusionConfig
 from clickscape.errors import ConfigError, ModelError, first_line
@@ -147,7 +147,7 @@ def _pipeline(kind: Any, config: DiffusionConfig, controlnet: Any, number: torch
             )
         folder = _folder(config.config, config, patterns=("*.json", "*/*.json", "*/*.txt"))
         _refuse_code(folder)
-        with _explained(config.model), opening(folder, weights=Path(config.model)):
+        with _explained(config.model), bounded_loading(folder, weights=Path(config.model)):
             pipeline = kind.from_single_file(str(Path(config.model)), config=str(folder), **parts)
             for part in pipeline.components.values():
                 if isinstance(part, torch.nn.Module):
@@ -182,7 +182,7 @@ def _filled_parts(
 
 def _filled(kind: Any, folder: Path, config: DiffusionConfig, number: torch.dtype) -> Any:
     """Open a model of diffusers or transformers; ModelError unless its files fill it exactly."""
-    with opening(folder):
+    with bounded_loading(folder):
         model, report = kind.from_pretrained(
             folder,
             output_loading_info=True,
@@ -228,7 +228,7 @@ def _controlnet(config: DiffusionConfig, number: torch.dtype) -> Any:
     name = config.controlnet
     if _is_single_file(name):
         where = _controlnet_config(config)
-        with _explained(name), opening(Path(where["config"]), weights=Path(name)):
+        with _explained(name), bounded_loading(Path(where["config"]), weights=Path(name)):
             model = ControlNetModel.from_single_file(str(Path(name)), **where, dtype=number, local_files_only=True)
             check_finite(model.state_dict(), where=name)
             return model

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import GenerationConfig, LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor
 
-from clickscape.compute.checkpoint import check_folder, opening
+from clickscape.compute.untrusted_checkpoint import bounded_loading, check_folder
 from clickscape.errors import ModelError
 from clickscape.vlm.convert import layout
 from clickscape.vlm.convert.shards import TensorInfo, load_tensors, read_headers
@@ -82,7 +82,7 @@ def plan(source: Path, *, vision_tower: Path) -> Plan:
     rows = max(words, picture + 1)
     config = layout.config(settings, vision_tower, rows=rows, picture=picture, tied=kind == "reward")
     config.dtype = held[EMBEDDINGS].dtype
-    with opening(source):
+    with bounded_loading(source):
         expected = _expected(config)
     names = _names(held, expected, source, kind=kind)
     own_tower = {name for name, new in names.items() if new.startswith(layout.TOWER)}
@@ -166,7 +166,7 @@ def _names(
             continue
         if name == OUTPUT and OUTPUT not in expected:
             continue  # the embeddings serve for it
-        new = layout.renamed(name)
+        new = layout.to_transformers_name(name)
         if new is None or new not in expected:
             raise ModelError(f"{source}: the tensor {name!r} {held[name].shape} has no place in LLaVA 1.6 over Llama. "
                              f"Merge adapters into the weights first, or name another checkpoint.")  # fmt: skip
@@ -178,7 +178,7 @@ def _tower_names(
     tower: Mapping[str, TensorInfo], expected: Mapping[str, tuple[int, ...]], folder: Path
 ) -> dict[str, str]:
     """A CLIP folder may hold the text side as well; it is left where it is."""
-    names = {name: new for name in tower if (new := layout.renamed_tower(name)) in expected}
+    names = {name: new for name in tower if (new := layout.tower_to_transformers_name(name)) in expected}
     if not names:
         raise ModelError(f"{folder}: no tensor of a CLIP vision tower (`vision_model.…`). Name the tower's folder.")
     return names  # type: ignore[return-value]  # a name that is None is not expected
@@ -191,7 +191,7 @@ def _refuse_missing(
     for new, shape in expected.items():
         if new not in back:
             origin = tower if new.startswith(layout.TOWER) else source
-            called = layout.original(new, of_tower=origin != source)
+            called = layout.to_original_name(new, of_tower=origin != source)
             raise ModelError(f"{origin}: no tensor {called!r}, expected one of the shape {shape} by config.json. "
                              f"Download the checkpoint again, all of its files.")  # fmt: skip
 

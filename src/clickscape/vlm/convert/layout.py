@@ -61,18 +61,18 @@ _PREFIXES = {
 _DERIVED = re.compile(r"(rotary_emb\.inv_freq|position_ids)$")
 
 
-def renamed(name: str) -> str | None:
+def to_transformers_name(name: str) -> str | None:
     """Hugging Face's name of a tensor of the original layout, None for one that the layout does not have."""
     found = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
     return None if found is None else _PREFIXES[found] + name.removeprefix(found)
 
 
-def renamed_tower(name: str) -> str | None:
+def tower_to_transformers_name(name: str) -> str | None:
     """The same for a tensor of a CLIP folder."""
     return TOWER + name.removeprefix("vision_model.") if name.startswith("vision_model.") else None
 
 
-def original(new: str, *, of_tower: bool) -> str:
+def to_original_name(new: str, *, of_tower: bool) -> str:
     """What a tensor is called where it comes from: the CLIP folder, or the original layout."""
     if of_tower:
         return "vision_model." + new.removeprefix(TOWER)

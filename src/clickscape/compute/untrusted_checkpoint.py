@@ -1,4 +1,4 @@
-"""What a checkpoint folder of somebody else may ask for: bounded before a loader reads it, and while it builds.
+"""Check a checkpoint folder from elsewhere: bound what it may ask for before a loader reads it, and while it builds.
 
 A config.json of ten lines can ask for ten million layers. Numbers in its files are bounded first, because libraries
 count up to them; then the model is built while its modules and weights are counted, and no more of them may be made
@@ -39,7 +39,7 @@ _SPARE = 1 << 26  # tensor elements besides the stored ones: positions, masks, w
 
 
 @contextmanager
-def opening(folder: Path, *, weights: Path | None = None) -> Iterator[None]:
+def bounded_loading(folder: Path, *, weights: Path | None = None) -> Iterator[None]:
     """Check a checkpoint's folder, then bound what is built within the block; ModelError for whatever goes too far.
 
     weights: the one file that holds them, where it does not lie in the folder.

@@ -138,7 +138,7 @@ def test_a_run_resumed_after_sigkill_equals_an_uninterrupted_one(
 
         said = [place / "round-2" / "reference.safetensors" for place in (folder, whole)]
         assert said[0].read_bytes() == said[1].read_bytes()
-        monkeypatch.setattr("clickscape.preference.reference.score", never)
+        monkeypatch.setattr("clickscape.preference.reference.pair_log_probs", never)
     again = list(start(folder))
     assert [event for event in again if isinstance(event, RoundReport)] == [
         event for event in events if isinstance(event, RoundReport)

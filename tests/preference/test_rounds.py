@@ -14,6 +14,7 @@ from tests.factory import Brightness
 
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
+from clickscape.generation import sample
 from clickscape.generation.pipeline import AdPipeline, cutout_images
 from clickscape.generation.sample import score_candidates
 from clickscape.preference.rounds import (
@@ -151,6 +152,27 @@ def test_a_run_resumed_after_sigkill_equals_an_uninterrupted_one(
         assert read_pairs(folder / f"round-{number}" / "pairs.jsonl") == read_pairs(
             whole / f"round-{number}" / "pairs.jsonl"
         )
+
+
+def test_a_kill_while_sampling_repeats_no_finished_pass(
+    start: Callable[..., Iterator[Event]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "PRODUCTS_PER_PASS", 3)  # three passes of the eight products
+    config = SMALL.model_copy(update={"rounds": 1})
+    whole = list(start(tmp_path / "whole", config))
+    assert [event.done for event in whole if isinstance(event, Sampled)] == [3, 6, 8]
+    folder = tmp_path / "run"
+    child = os.fork()
+    if child == 0:
+        list(itertools.islice(start(folder, config), 1))
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert not (folder / "round-1" / "candidates.jsonl").exists()
+    again = list(start(folder, config))
+    assert again == whole[1:]
+    candidates = (tmp_path / "whole" / "round-1" / "candidates.jsonl").read_bytes()
+    assert (folder / "round-1" / "candidates.jsonl").read_bytes() == candidates
+    assert not (folder / "round-1" / "passes").exists()
 
 
 def test_a_damaged_checkpoint_is_refused_and_names_its_remedy(

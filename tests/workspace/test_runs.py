@@ -65,6 +65,20 @@ def test_a_run_that_failed_goes_on_in_its_folder_without_its_torn_line(workspace
     assert workspace.newest("reward") == (third.folder, third.manifest), "the later one of two"
 
 
+def test_steps_that_a_resumed_run_logs_again_are_there_once(tmp_path: Path) -> None:
+    shop = Workspace.create(tmp_path / "shop")
+    killed = shop.start_run("optimize", {}, {})
+    for number in range(1, 6):
+        killed.log({"round": 1, "number": number, "loss": 1.0})
+    killed.close()  # after step 5; the last checkpoint is of step 3
+    with shop.start_run("optimize", {}, {}) as run:
+        for number in (4, 5, 6):
+            run.log({"round": 1, "number": number, "loss": 2.0})
+    assert [(line["number"], line["loss"]) for line in run.metrics()] == [
+        (1, 1.0), (2, 1.0), (3, 1.0), (4, 2.0), (5, 2.0), (6, 2.0),
+    ]  # fmt: skip
+
+
 def test_damage_in_the_middle_of_metrics_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\noops\n{"step": 3}\n')
     with pytest.raises(WorkspaceError, match="line 2: Invalid JSON"):

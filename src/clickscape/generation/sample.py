@@ -7,7 +7,7 @@ that the relevance gate refuses (it would suit any product).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,13 +55,15 @@ def sample_candidates(
     max_new_tokens: int,
     render_size: int,
     rng: np.random.Generator,
+    done: Collection[int] = (),
 ) -> Iterator[list[list[Candidate]]]:
     """Sample, render and score `candidates` descriptions per product; yields a list per product for some products.
 
-    Of several processes, each does every n-th pass; what comes of a pass does not depend on who does it.
+    `done`: numbers of passes to leave out. Of several processes, each does every n-th of the others; what comes of a
+    pass does not depend on who does it, and on which others are done.
     """
     passes = [products[start : start + PRODUCTS_PER_PASS] for start in range(0, len(products), PRODUCTS_PER_PASS)]
-    shared = pipeline.processes.share(range(len(passes)))
+    shared = pipeline.processes.share([number for number in range(len(passes)) if number not in done])
     for number, some in enumerate(passes):
         seed = int(rng.integers(2**31))
         if number not in shared:

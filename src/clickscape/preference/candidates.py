@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import shutil
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import replace
 
+from clickscape.generation import sample
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.sample import Candidate, sample_candidates
 from clickscape.json_files import write_json_lines
@@ -21,26 +23,42 @@ from clickscape.vlm.model import VisionLanguageModel
 def sample_round(
     policy: VisionLanguageModel, products: Sequence[Product], *, current: Round, pipeline: AdPipeline
 ) -> Generator[Sampled, None, list[list[Candidate]]]:
-    """Sample a round's candidates, a list per product, or read those that an interrupted run has finished."""
+    """Sample a round's candidates, a list per product; passes that an interrupted run has finished are read."""
     config, processes = current.config, current.processes
-    file = current.folder / records.CANDIDATES
+    file, folder = current.folder / records.CANDIDATES, current.folder / records.PASSES
     if known := processes.broadcast(records.read_candidates(file) if processes.is_main and file.exists() else None):
         return known
     count = min(config.products_per_round, len(products))
-    passes: list[list[list[Candidate]]] = []
-    for some in sample_passes(policy, products, current=current, pipeline=pipeline):
-        passes.append(some)
-        yield Sampled(current.number, min(count, processes.count * sum(map(len, passes))), count)
-    candidates = [each for some in processes.gather(passes) for each in some]
+    total = -(-count // sample.PRODUCTS_PER_PASS)
+    done = processes.broadcast(records.read_passes(folder, total=total) if processes.is_main else {})
+    missing = [number for number in range(total) if number not in done]
+    before = sum(map(len, done.values()))
+    fresh: list[list[list[Candidate]]] = []
+    for number, some in zip(
+        processes.share(missing),
+        sample_passes(policy, products, current=current, pipeline=pipeline, done=done),
+        strict=True,
+    ):
+        write_json_lines(records.pass_file(folder, number, total=total), [one for each in some for one in each])
+        fresh.append(some)
+        yield Sampled(current.number, min(count, before + processes.count * sum(map(len, fresh))), count)
+    passes = {**done, **dict(zip(missing, processes.gather(fresh), strict=True))}
+    candidates = [each for number in range(total) for each in passes[number]]
     if processes.is_main:
         write_json_lines(file, [candidate for each in candidates for candidate in each])
+        shutil.rmtree(folder, ignore_errors=True)
     return candidates
 
 
 def sample_passes(
-    policy: VisionLanguageModel, products: Sequence[Product], *, current: Round, pipeline: AdPipeline
+    policy: VisionLanguageModel,
+    products: Sequence[Product],
+    *,
+    current: Round,
+    pipeline: AdPipeline,
+    done: Collection[int] = (),
 ) -> Iterator[list[list[Candidate]]]:
-    """Yield this process's passes of a round's sampling: for some products a list of candidates each."""
+    """Yield this process's passes of a round's sampling, but those `done`: for some products a list of candidates."""
     config = current.config
     count = min(config.products_per_round, len(products))
     chosen = current.stream(records.PRODUCTS).choice(len(products), size=count, replace=False)
@@ -54,6 +72,7 @@ def sample_passes(
         max_new_tokens=config.max_new_tokens,
         render_size=config.render_size,
         rng=current.stream(records.SAMPLING),
+        done=done,
     )
 
 

@@ -2,6 +2,7 @@
 
 folder/settings.json            the run's settings, and fingerprints of its model and products
 folder/round-0/model/           the reference: the pre-trained model (a Hugging Face folder)
+folder/round-1/passes/          the same of some products each, while sampling goes on
 folder/round-1/candidates.jsonl descriptions with their rewards   (sampling is done)
 folder/round-1/pairs.jsonl      the preference pairs
 folder/round-1/reference.safetensors    log-probabilities under the reference
@@ -37,7 +38,7 @@ from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 
 VERSION = 2
-SETTINGS, CANDIDATES = "settings.json", "candidates.jsonl"
+SETTINGS, CANDIDATES, PASSES = "settings.json", "candidates.jsonl", "passes"
 CHECKPOINT = "checkpoint.safetensors"
 _REMEDY = "Delete the folder and optimize again."
 Record = TypeVar("Record")
@@ -221,6 +222,17 @@ def read_candidates(file: Path) -> list[list[Candidate]]:
     for candidate in read_json_lines(file, Candidate, error=PreferenceError, remedy=_REMEDY):
         candidates.setdefault(candidate.product_id, []).append(candidate)
     return list(candidates.values())
+
+
+def pass_file(folder: Path, number: int, *, total: int) -> Path:
+    """Return the file of the candidates of one pass of a round's sampling, of so many in all."""
+    return folder / f"{number}-of-{total}.jsonl"
+
+
+def read_passes(folder: Path, *, total: int) -> dict[int, list[list[Candidate]]]:
+    """Read the passes of a round's sampling that are finished: number → candidates, a list per product."""
+    files = {number: pass_file(folder, number, total=total) for number in range(total)}
+    return {number: read_candidates(file) for number, file in files.items() if file.exists()}
 
 
 def read_pairs(file: Path) -> list[PreferencePair]:

@@ -34,6 +34,9 @@ _MADE_BY: Mapping[str, str] = {
 }
 """File or folder of a workspace → the command that makes it."""
 
+_STEP = ("variant", "round", "number")
+"""What tells the steps of a run apart, wherever a stage logs it."""
+
 _PACKAGES = ("clickscape", "torch", "transformers", "numpy", "duckdb", "ibis-framework")
 
 
@@ -62,6 +65,7 @@ class Run:
         self.manifest = manifest
         self._workspace = workspace
         self._lock = lock
+        self._logged = False
 
     @property
     def metrics_path(self) -> Path:
@@ -69,7 +73,14 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def log(self, step: Mapping[str, object]) -> None:
-        """Append one step to metrics.jsonl at once; a number that is not finite is written as null."""
+        """Append one step to metrics.jsonl at once; a number that is not finite is written as null.
+
+        A run that was taken up again logs the steps since its last checkpoint once more: its first step here takes back
+        that step and all after it.
+        """
+        if not self._logged:
+            self._logged = True
+            _drop_from(self.metrics_path, {key: step[key] for key in _STEP if key in step})
         append_line(self.metrics_path, to_json(step))
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -219,6 +230,19 @@ def _drop_torn_line(path: Path) -> None:
     if path.exists():
         with open(open_regular(path, os.O_RDWR), "r+b") as stream:
             stream.truncate(stream.read().rfind(b"\n") + 1)
+
+
+def _drop_from(path: Path, step: Mapping[str, object]) -> None:
+    """Cut metrics off before the line of this step, if there is one."""
+    if not step or not path.exists():
+        return
+    lines, end = read_metrics(path), 0
+    for line, raw in zip(lines, read_bytes(path).split(b"\n"), strict=False):
+        if all(line.get(key) == value for key, value in step.items()):
+            with open(open_regular(path, os.O_RDWR), "r+b") as stream:
+                stream.truncate(end)
+            return
+        end += len(raw) + 1
 
 
 def _versions() -> dict[str, str]:

@@ -50,7 +50,6 @@ bench: $(VENV)/.installed  ## every benchmark but those that need a peer, a GPU 
 	for file in $(filter-out benchmarks/grpo.py benchmarks/backbone_step.py benchmarks/publishable.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
 
 docs: $(VENV)/.installed  ## the reference from the code, the gallery of what the studio draws, and the site in build/site
-	$(BIN)/python scripts/build_reference.py
 	$(BIN)/python scripts/build_gallery.py
 	$(BIN)/mkdocs build --quiet
 

@@ -1,6 +1,6 @@
 """Write docs/reference/ from the code: every setting, every command, renamed settings and every public module.
 
-`make docs` runs this before it builds the site.
+`mkdocs build` runs this (`site_hooks.py`).
 """
 
 from __future__ import annotations

@@ -1,13 +1,35 @@
-"""Hooks of the documentation site: links to files outside of docs/ become plain text, and no other server is named."""
+"""Hooks of the documentation site.
+
+The reference is written from the code, links to files outside of docs/ become plain text, and no other server is named.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 _FOREIGN = re.compile(r'"https://unpkg\.com/[^"]*"')  # polyfills of old browsers, and diagrams in Mermaid
 _LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)[^)]*\)")
+
+
+def on_pre_build(*, config: Any, **_: Any) -> None:
+    """Write docs/reference/ from the code; pages that did not change stay untouched, so that `serve` comes to rest."""
+    spec = importlib.util.spec_from_file_location("build_reference", Path(__file__).with_name("build_reference.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    with tempfile.TemporaryDirectory() as folder:
+        reference.write(Path(folder))
+        target = Path(config["docs_dir"]) / "reference"
+        target.mkdir(exist_ok=True)
+        for made in Path(folder).iterdir():
+            page = target / made.name
+            if not page.exists() or page.read_bytes() != made.read_bytes():
+                page.write_bytes(made.read_bytes())
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:

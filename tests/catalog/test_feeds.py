@@ -540,3 +540,19 @@ def test_a_bad_row_names_the_option_that_leaves_it_out(shop: Path) -> None:
     assert said.endswith("Or pass --skip-bad-rows (in Python: skip_bad_rows=True) to leave such rows out.")
     (row,) = feeds.iterate(shop / "feed.csv", skip_bad_rows=True)
     assert "--skip-bad-rows" not in row.problem
+
+
+def test_titles_that_differ_in_a_color_alone_want_an_item_group_id(shop: Path) -> None:
+    titles = ("Blue Mug", "red mug", "Large red mug", "Red, mug", "Plain Mug", "Blue", "Red")
+    lines = [f"{number},{title!r},pictures/mug.png,".replace("'", '"') for number, title in enumerate(titles)]
+    (shop / "catalog.csv").write_text("\n".join(["id,title,image,item_group_id", *lines]) + "\n")
+
+    def told() -> list[tuple[str, str]]:
+        warnings = [one for row in feeds.iterate(shop / "catalog.csv") for one in row.warnings]
+        return [(one.place, one.detail) for one in warnings if one.kind == "color variant without item_group_id"]
+
+    assert told() == [("line 3", "of line 2"), ("line 5", "of line 2")]
+    (shop / "catalog.csv").write_text("\n".join(["id,title,image,item_group_id", *(f"{one}mug" for one in lines)]))
+    assert told() == []
+    groups = {product.attributes["item_group_id"] for product in feeds.read(shop / "catalog.csv")}
+    assert groups == {"mug"}

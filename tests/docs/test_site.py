@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from mkdocs.commands.build import build
@@ -26,11 +25,10 @@ CDN = r"""https?://(?:unpkg\.com|cdn\.|cdnjs\.|fonts\.)[^"'\s]*"""
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, reference: ModuleType) -> Path:
-    """The site as `make docs` builds it; any warning of mkdocs ends the build."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as `mkdocs build` makes it; any warning of mkdocs ends the build."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("reference"))
-    reference.write(folder / "docs" / "reference")
     build(
         load_config(str(ROOT / "mkdocs.yml"), docs_dir=str(folder / "docs"), site_dir=str(folder / "site"), strict=True)
     )
@@ -40,6 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, reference: ModuleType) -> Pat
 @pytest.mark.slow
 def test_the_site_builds_and_loads_nothing_from_another_server(site: Path) -> None:
     assert "Product-centric preference optimization" in (site / "concepts" / "pcpo.html").read_text(encoding="utf-8")
+    assert "learning_rate" in (site / "reference" / "settings.html").read_text(encoding="utf-8")
     files = [path for path in site.rglob("*") if path.suffix in {".html", ".css", ".js"} and "lunr" not in path.parts]
     assert len(files) > 50
     for path in files:
@@ -47,6 +46,16 @@ def test_the_site_builds_and_loads_nothing_from_another_server(site: Path) -> No
         patterns = LOADED if path.suffix == ".html" else (*LOADED, CDN)
         found = [hit.group() for pattern in patterns for hit in re.finditer(pattern, text)]
         assert not found, f"{path.relative_to(site)}: {found[:3]}"
+
+
+def test_a_page_is_called_in_the_menu_what_its_heading_says() -> None:
+    menu = load_config(str(ROOT / "mkdocs.yml"))["nav"]
+    entries = [item for part in menu for pages in part.values() if isinstance(pages, list) for item in pages]
+    named = [next(iter(item.items())) for item in entries if isinstance(item, dict)]
+    written = [(title, DOCS / page) for title, page in named if not page.startswith("reference/")]
+    assert len(written) > 20
+    for title, page in written:
+        assert page.read_text(encoding="utf-8").startswith(f"# {title}\n"), page.name
 
 
 def test_diagrams_are_no_wider_than_a_phone() -> None:

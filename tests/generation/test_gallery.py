@@ -12,6 +12,7 @@ from clickscape.catalog.cutout_file import save
 from clickscape.catalog.flags import Flags
 from clickscape.generation.creative_record import ProductRecord
 from clickscape.generation.gallery import CUTOUTS, gallery, save_preview
+from clickscape.generation.select import Refusal
 from clickscape.types import Product
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=y>'
@@ -44,3 +45,10 @@ def test_products_show_their_cut_out_their_flags_and_that_they_have_no_ad(tmp_pa
     for source in re.findall(r'<img src="([^"]+)"', page):
         assert source.startswith(f"{CUTOUTS}/")
     assert (tmp_path / CUTOUTS / "A 17.png").is_file()
+
+
+def test_a_product_without_an_ad_says_why_and_what_to_do(tmp_path: Path) -> None:
+    mug = product(tmp_path, "A 17", "Blue Mug", confidence=1.0, flags=Flags())
+    refused = [Refusal("A 17", text, "content", "cure", "promises <b>health</b>") for text in ("a cure", "cure all")]
+    page = gallery([mug], {"A 17": ProductRecord("", (), tuple(refused))}, size=96, language="en")
+    assert "2 descriptions not drawn, by content: promises &lt;b&gt;health&lt;/b&gt;" in page

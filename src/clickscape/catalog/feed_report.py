@@ -15,6 +15,7 @@ Kind = Literal[
     "no availability",
     "unknown availability",
     "duplicate title",
+    "color variant without item_group_id",
     "photo left out",
 ]
 SHOWN = 5  # places that a report names for each kind

@@ -8,6 +8,7 @@ remember which ids and titles were seen.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -26,6 +27,13 @@ from clickscape.types import Product
 _LEAVE_OUT = "Or pass --skip-bad-rows (in Python: skip_bad_rows=True) to leave such rows out."
 MOST_ROWS = 10_000_000
 _PARENTS = 2  # how far above the paper's JSON list its image paths may start
+COLORS = frozenset(
+    "beige black blue bronze brown burgundy charcoal coral cream cyan emerald fuchsia gold golden gray green grey "
+    "ivory khaki lavender lilac magenta maroon mint mustard navy olive orange pink purple red rose silver tan taupe teal "
+    "terracotta turquoise violet white yellow".split()
+)
+"""Words of a title by which variants of one thing differ."""
+
 _MERCHANTS = frozenset({"google-xml", "google-tsv", "meta", "shopify"})
 
 
@@ -91,7 +99,7 @@ def iterate(
         raise FeedError(f"{path}: the catalog is empty. Add at least one product.")
     name = format or detect(path)
     pictures = Pictures(_roots(path, name), allow_remote)
-    ids, titles = SeenIds(), SeenIds()
+    ids, titles, colorless = SeenIds(), SeenIds(), SeenIds()
     found = 0
     for row in FORMATS[name](path):
         found += 1
@@ -114,7 +122,7 @@ def iterate(
                 raise FeedError(f"{error} {_LEAVE_OUT}") from error
             yield FeedRow(row.place, None, problem=str(error).removeprefix(f"{place}: "))
             continue
-        yield FeedRow(row.place, product, tuple(_warnings(product, row, name, titles, left_out)))
+        yield FeedRow(row.place, product, tuple(_warnings(product, row, name, titles, colorless, left_out)))
     if not found:
         raise FeedError(f"{path}: the catalog is empty. Add at least one product.")
 
@@ -129,7 +137,7 @@ def _roots(path: Path, name: str) -> list[Path]:
 
 
 def _warnings(
-    product: Product, row: Row, name: str, titles: SeenIds, left_out: tuple[str, ...]
+    product: Product, row: Row, name: str, titles: SeenIds, colorless: SeenIds, left_out: tuple[str, ...]
 ) -> Iterator[FeedWarning]:
     """Yield what the product should have and has not; a merchant's format also lacks what its rules ask for."""
 
@@ -159,5 +167,16 @@ def _warnings(
         earlier = titles.add(title, row.number)
         if earlier is not None:
             yield warning("duplicate title", f"as in {row.unit} {earlier}")
+        elif not group and (bare := _without_color(title)):
+            earlier = colorless.add(bare, row.number)
+            if earlier is not None:
+                yield warning("color variant without item_group_id", f"of {row.unit} {earlier}")
     for reason in left_out:
         yield warning("photo left out", reason)
+
+
+def _without_color(title: str) -> str:
+    """The words of a title but for its colors; empty for a title that names no color, or nothing else."""
+    found = re.findall(r"\w+", title)
+    kept = [word for word in found if word not in COLORS]
+    return " ".join(kept) if len(kept) < len(found) else ""

@@ -118,6 +118,15 @@ class ProductRecord:
         """The creatives that have a picture."""
         return tuple(one for one in self.made if one.image)
 
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why creatives have no picture and what to do about it, then why descriptions were not drawn."""
+        refused = Counter((one.rule, one.reason) for one in self.refused)
+        return (
+            *(f"{one.creative_id}: {refusal_reason(one.gate)}" for one in self.made if not one.image),
+            *(f"{count} descriptions not drawn, by {rule}: {reason}" for (rule, reason), count in refused.items()),
+        )
+
 
 def render_selection(
     selection: Selection,

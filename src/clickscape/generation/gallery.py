@@ -53,6 +53,7 @@ def gallery(products: Sequence[Product], records: Mapping[str, ProductRecord], *
             if product.product_id in doubts
             else [],
             "ads": records[product.product_id].shown,
+            "failures": records[product.product_id].failures,
         }
         for product in products
     ]

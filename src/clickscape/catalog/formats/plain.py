@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ID, IMAGE = ("product_id", "id"), ("image", "image_link")
+GROUP = "item_group_id"  # an attribute that needs no "attribute:" before its name
 CAPTION = ("title", "new_caption")  # the paper's lists call the title new_caption
 LONGEST_LINE = 4_000_000  # characters of one JSON line
 LARGEST_ROWS, LARGEST_TABLE = 64_000_000, 16_000_000_000  # bytes, unpacked, of _ROWS rows of Parquet and of all
@@ -137,6 +138,8 @@ def _canonical(row: Row) -> Row:
     if row.problem:
         return row
     attributes = {name.removeprefix("attribute:"): columns[name] for name in columns if name.startswith("attribute:")}
+    if columns.get(GROUP) not in (None, ""):
+        attributes.setdefault(GROUP, columns[GROUP])
     own = {
         "product_id": first(columns, ID),
         "title": first(columns, CAPTION),

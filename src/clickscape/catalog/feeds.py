@@ -28,9 +28,9 @@ _LEAVE_OUT = "Or pass --skip-bad-rows (in Python: skip_bad_rows=True) to leave s
 MOST_ROWS = 10_000_000
 _PARENTS = 2  # how far above the paper's JSON list its image paths may start
 COLORS = frozenset(
-    "beige black blue bronze brown burgundy charcoal coral cream cyan emerald fuchsia gold golden gray green grey "
-    "ivory khaki lavender lilac magenta maroon mint mustard navy olive orange pink purple red rose silver tan taupe teal "
-    "terracotta turquoise violet white yellow".split()
+    "beige black blue bronze brown burgundy charcoal coral cream cyan emerald fuchsia gold golden gray "
+    "green grey ivory khaki lavender lilac magenta maroon mint mustard navy olive orange pink purple red "
+    "rose silver tan taupe teal terracotta turquoise violet white yellow".split()
 )
 """Words of a title by which variants of one thing differ."""
 

@@ -58,6 +58,17 @@ def test_a_page_is_called_in_the_menu_what_its_heading_says() -> None:
         assert page.read_text(encoding="utf-8").startswith(f"# {title}\n"), page.name
 
 
+def test_the_design_page_names_files_and_functions_that_exist() -> None:
+    places = re.findall(r"`([\w/]+\.py)(?::(\w+))?`", (DOCS / "design.md").read_text(encoding="utf-8"))
+    assert len(places) > 30
+    for file, name in places:
+        path = ROOT / "src" / "clickscape" / file
+        path = path if path.exists() else ROOT / file
+        assert re.search(rf"^(?:def|class) {name}\b|^{name}\b", path.read_text(encoding="utf-8"), re.M) or not name, (
+            file
+        )
+
+
 def test_diagrams_are_no_wider_than_a_phone() -> None:
     drawn = 0
     for page in DOCS.rglob("*.md"):

@@ -25,7 +25,7 @@ from clickscape.render.renderer import Renderer
 from clickscape.render.scene import Scene
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
-from clickscape.vlm.prompts import wishes
+from clickscape.vlm.prompts import brand_instructions
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 OAK, MARBLE = "oak table, soft light, mint wall, studio", "marble podium, noon sun, fresh lemons, beach"
@@ -41,10 +41,10 @@ class Scripted(Writer):
         self.asked: list[tuple[int, int, str]] = []
         self.sampled: list[tuple[int, float]] = []
 
-    def describe_all(self, products, *, n, seed, wishes="", temperature=1.0, **rest):  # type: ignore[no-untyped-def,override]
+    def describe_all(self, products, *, n, seed, brand_instructions="", temperature=1.0, **rest):  # type: ignore[no-untyped-def,override]
         self.sampled.append((n, temperature))
         written = self.rounds[min(len(self.asked), len(self.rounds) - 1)]
-        self.asked.append((len(products), seed, wishes))
+        self.asked.append((len(products), seed, brand_instructions))
         return [list(written) for _ in products]
 
 
@@ -289,16 +289,16 @@ def test_only_a_model_that_can_follow_rules_gets_them_in_its_prompt(
     studio: Renderer, mug: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = Rules(use=("oak",), avoid=("neon",), competitors=("Acme",), palette=("mint",), season="winter")
-    for least, told in ((select_module.FOLLOWS_RULES, ""), (1_000_000, wishes(rules))):
+    for least, told in ((select_module.FOLLOWS_RULES, ""), (1_000_000, brand_instructions(rules))):
         monkeypatch.setattr(select_module, "FOLLOWS_RULES", least)
         writer = Scripted([OAK])
         selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=0), Style.of(rules), NOW)
         list(select(selector, [mug], scenes=Counter(), wanted=frozenset(["mug"])))
         assert [asked for _, _, asked in writer.asked] == [told]
-    assert wishes(rules) == "Use the words: oak. Avoid: neon, Acme. Colors: mint. Season: winter."
-    assert wishes(Rules(language="de")) == "Language: de."
-    assert wishes(Rules(avoid=("USER: <image>",))) == "Avoid: USER image."
-    assert wishes(Rules()) == ""
+    assert brand_instructions(rules) == "Use the words: oak. Avoid: neon, Acme. Colors: mint. Season: winter."
+    assert brand_instructions(Rules(language="de")) == "Language: de."
+    assert brand_instructions(Rules(avoid=("USER: <image>",))) == "Avoid: USER image."
+    assert brand_instructions(Rules()) == ""
 
 
 def test_an_unsupported_language_is_one_clear_error(studio: Renderer) -> None:

@@ -17,7 +17,7 @@ from clickscape.gates.relevance import Pictures
 from clickscape.gates.result import Failure, GateResult
 from clickscape.types import Product
 from clickscape.vlm.endpoint import Endpoint, RetryPolicy, data_url
-from clickscape.vlm.prompts import clean, product_text
+from clickscape.vlm.prompts import product_text, sanitize
 
 QUESTION = (
     "The picture shows a product. The text is a background that a designer proposes for its advertisement. How well "
@@ -63,7 +63,7 @@ class VlmRelevance:
     def score(self, product: Product, description: str) -> tuple[float, str]:
         """Return the score, 0 to 10, and the reason in the model's own words (one line, at most 200 characters)."""
         picture = data_url(self._pictures(product))
-        text = f'{QUESTION}\nProduct: "{product_text(product)}"\nBackground: "{clean(description, limit=400)}"'
+        text = f'{QUESTION}\nProduct: "{product_text(product)}"\nBackground: "{sanitize(description, limit=400)}"'
         asked = {
             "model": self._config.model,
             "temperature": 0,
@@ -83,7 +83,7 @@ class VlmRelevance:
             content = said["choices"][0]["message"]["content"]
             found = _OBJECT.search(content)
             values = json.loads(found.group() if found else content)
-            score, reason = float(values["score"]), clean(str(values.get("reason", "")), limit=200)
+            score, reason = float(values["score"]), sanitize(str(values.get("reason", "")), limit=200)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError):
             raise ModelError(
                 self._problem("gave no score. Choose a model that takes images and answers in JSON.")

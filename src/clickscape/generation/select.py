@@ -35,7 +35,7 @@ from clickscape.render.scene import Scene
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import TINY
-from clickscape.vlm.prompts import wishes
+from clickscape.vlm.prompts import brand_instructions
 from clickscape.vlm.server import ServerWriter
 
 PREVIEW = 128
@@ -305,7 +305,7 @@ def _written(selector: CandidateSelector, products: Sequence[Product], *, seed: 
     A model that can follow the brand's rules is given them; the shipped one is shown the departments that it knows.
     """
     config, rules = selector.config, selector.style.rules
-    asked = wishes(rules) if selector.follows_rules else ""
+    asked = brand_instructions(rules) if selector.follows_rules else ""
     count, temperature = config.per_product, TEMPERATURE
     if selector.chooses_by_suitability:
         count, temperature = SAMPLED * count, TEMPERATURE_WITHOUT_REWARD
@@ -313,4 +313,4 @@ def _written(selector: CandidateSelector, products: Sequence[Product], *, seed: 
         temperature = config.temperature
     if selector.writer.model_id == TINY:
         products = [with_department(product) for product in products]
-    return selector.writer.describe_all(products, n=count, seed=seed, temperature=temperature, wishes=asked)
+    return selector.writer.describe_all(products, n=count, seed=seed, temperature=temperature, brand_instructions=asked)

@@ -32,7 +32,7 @@ from clickscape.types import Product
 from clickscape.vlm import batch as vlm_batch
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.vlm.prompts import MAX_TITLE, clean
+from clickscape.vlm.prompts import MAX_TITLE, sanitize
 
 FORM, VERSION = "paper", 1
 INSTRUCTION = "Which part will bring more click-through rate in this image?"
@@ -110,7 +110,7 @@ class CaigRewardModel(RewardModel):
 
     def question(self, product: Product) -> str:
         """Return the question about a product: the instruction, with the product's title where it wants one."""
-        return self.instruction.replace("{product}", clean(product.title, limit=MAX_TITLE))
+        return self.instruction.replace("{product}", sanitize(product.title, limit=MAX_TITLE))
 
     def save(self, folder: Path) -> None:
         """Write backbone, settings and heads; the folder appears whole or not at all, an older one is replaced."""

@@ -26,7 +26,7 @@ from clickscape.reward.prices import PRICE_FEATURES, Prices
 from clickscape.types import Product
 from clickscape.vlm import batch as vlm_batch
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.vlm.prompts import MAX_LEVELS, MAX_WORD, clean, instruction, product_text
+from clickscape.vlm.prompts import MAX_LEVELS, MAX_WORD, instruction, product_text, sanitize
 
 CELLS = 3
 """Image tokens are pooled to CELLS × CELLS: fine enough to tell surface from wall, coarse enough to learn from."""
@@ -136,14 +136,14 @@ def text_features(backbone: Backbone, products: Sequence[Product]) -> Float[Tens
     unique = list(dict.fromkeys(products))
     place = {product: row for row, product in enumerate(unique)}
     words = _mean_embeddings(backbone, [product_text(product) for product in unique])
-    shelves = _mean_embeddings(backbone, [clean(item.department, limit=80) or product_text(item) for item in unique])
+    shelves = _mean_embeddings(backbone, [sanitize(item.department, limit=80) or product_text(item) for item in unique])
     paths = _mean_embeddings(backbone, [_path(item) or product_text(item) for item in unique])
     return torch.cat([words, shelves, paths], dim=1)[torch.tensor([place[product] for product in products])]
 
 
 def _path(product: Product) -> str:
     """The category from coarse to fine, as far as `product_text` goes."""
-    return " > ".join(filter(None, (clean(level, limit=MAX_WORD) for level in product.category[:MAX_LEVELS])))
+    return " > ".join(filter(None, (sanitize(level, limit=MAX_WORD) for level in product.category[:MAX_LEVELS])))
 
 
 def _mean_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:

@@ -66,20 +66,21 @@ class Writer:
         pictures: Callable[[Product], np.ndarray] | None = None,
         features: Mapping[str, Tensor] | None = None,
         instruction_variant: int = 0,
-        wishes: str = "",
+        brand_instructions: str = "",
     ) -> list[list[str]]:
         """``n`` descriptions per product, as sampled up to a line break; nothing but special tokens is left out.
 
         ``pictures`` gives a product's picture, uint8 (height, width, 3); by default its cut-out on a plain background,
-        or a blank picture if it has none. ``features`` by product_id, (token, width), replace the tower. ``wishes`` are
-        said to the model after the instruction.
+        or a blank picture if it has none. ``features`` by product_id, (token, width), replace the tower.
+        ``brand_instructions`` are said to the model after the instruction.
         """
         if n < 1:
             raise ValueError(f"at least one description per product is needed, got n={n}")
         if temperature < 0:
             raise ValueError(f"the temperature must be ≥ 0, got {temperature}")
         questions = [
-            instruction("describe", product, variant=instruction_variant, wishes=wishes) for product in products
+            instruction("describe", product, variant=instruction_variant, brand_instructions=brand_instructions)
+            for product in products
         ]
         order = sorted(range(len(products)), key=lambda index: (len(questions[index]), index))
         texts: list[list[str]] = [[] for _ in products]

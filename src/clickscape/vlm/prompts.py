@@ -76,18 +76,19 @@ _UNWANTED = re.compile(
     r"\ud800-\uf8ff\U000e0000-\U0010ffff<>|＜＞｜﹤﹥\s]+"
 )
 _BRACKETED = re.compile(r"\[+(/?[A-Z][A-Z_ ]*)\]+")  # [INST] and its like
-_PRODUCT = re.compile(r'(?<=\bTitle: )[^\n]*?(?="?$)', re.MULTILINE)  # `clean` takes the colon from feeds' own "title:"
+# `sanitize` takes the colon from feeds' own "title:"
+_PRODUCT = re.compile(r'(?<=\bTitle: )[^\n]*?(?="?$)', re.MULTILINE)
 _SPEAKER = re.compile(r"\b(title|category|attributes|user|assistant|system|human|gpt)(?:\s*[:：])+", re.IGNORECASE)
 
 
 def product_text(product: Product) -> str:
     """Return the product as one line: Title: Mesh Runner. Category: Sports > Shoes. Attributes: color red, size M."""
-    parts = [f"Title: {clean(product.title, limit=MAX_TITLE)}."]
-    levels = [clean(level, limit=MAX_WORD) for level in product.category[:MAX_LEVELS]]
+    parts = [f"Title: {sanitize(product.title, limit=MAX_TITLE)}."]
+    levels = [sanitize(level, limit=MAX_WORD) for level in product.category[:MAX_LEVELS]]
     if any(levels):
         parts.append(f"Category: {' > '.join(level for level in levels if level)}.")
     attributes = [
-        f"{clean(key, limit=MAX_WORD)} {clean(value, limit=MAX_WORD)}"
+        f"{sanitize(key, limit=MAX_WORD)} {sanitize(value, limit=MAX_WORD)}"
         for key, value in list(product.attributes.items())[:MAX_ATTRIBUTES]
     ]
     if attributes:
@@ -95,20 +96,22 @@ def product_text(product: Product) -> str:
     return shortened(" ".join(parts), MAX_TEXT)
 
 
-def instruction(task: TaskName, subject: Product | str | None = None, *, variant: int, wishes: str = "") -> str:
+def instruction(
+    task: TaskName, subject: Product | str | None = None, *, variant: int, brand_instructions: str = ""
+) -> str:
     """Return the prompt of a task: one of its instructions (``variant`` modulo their number), then product or draft.
 
-    ``wishes`` are sentences of `wishes` for a model that can follow them.
+    ``brand_instructions`` are sentences of `brand_instructions` for a model that can follow them.
     """
     wordings = INSTRUCTIONS[task]
-    words = " ".join(part for part in (wordings[variant % len(wordings)], wishes) if part)
+    words = " ".join(part for part in (wordings[variant % len(wordings)], brand_instructions) if part)
     if subject is None:
         return words
-    text = product_text(subject) if isinstance(subject, Product) else clean(subject, limit=MAX_TEXT)
+    text = product_text(subject) if isinstance(subject, Product) else sanitize(subject, limit=MAX_TEXT)
     return f"{words}\n{text}" if text else words
 
 
-def wishes(rules: Rules) -> str:
+def brand_instructions(rules: Rules) -> str:
     """Return a brand's rules as sentences for a model that follows instructions; empty when there are none."""
     named = (
         ("Use the words", rules.use),
@@ -118,12 +121,12 @@ def wishes(rules: Rules) -> str:
         ("Language", () if rules.language == "en" else (rules.language,)),
     )
     sentences = [
-        f"{name}: {', '.join(clean(word, limit=MAX_WORD) for word in words)}." for name, words in named if words
+        f"{name}: {', '.join(sanitize(word, limit=MAX_WORD) for word in words)}." for name, words in named if words
     ]
     return " ".join(sentences)
 
 
-def clean(text: str, *, limit: int) -> str:
+def sanitize(text: str, *, limit: int) -> str:
     """Return one line without control characters, brackets of special tokens and prefixes such as "user:"."""
     line = _BRACKETED.sub(r" \1 ", _UNWANTED.sub(" ", text))  # apart, so that no rest becomes another token
     return shortened(" ".join(_SPEAKER.sub(r"\1", line).split()), limit)

@@ -63,7 +63,7 @@ class ServerWriter:
         max_new_tokens: int = 48,
         pictures: Callable[[Product], np.ndarray] | None = None,
         instruction_variant: int = 0,
-        wishes: str = "",
+        brand_instructions: str = "",
     ) -> list[list[str]]:
         """``n`` descriptions per product, one line each, without the spaces around it; as `Writer.describe_all`.
 
@@ -78,7 +78,9 @@ class ServerWriter:
         def ask(product: Product) -> list[str]:
             body = {
                 "model": self.model_id,
-                "messages": _messages(product, pictures=pictures, variant=instruction_variant, wishes=wishes),
+                "messages": _messages(
+                    product, pictures=pictures, variant=instruction_variant, brand_instructions=brand_instructions
+                ),
                 "temperature": temperature,
                 "max_tokens": max_new_tokens,
                 "stop": ["\n"],
@@ -121,12 +123,15 @@ class ServerWriter:
 
 
 def _messages(
-    product: Product, *, pictures: Callable[[Product], np.ndarray] | None, variant: int, wishes: str
+    product: Product, *, pictures: Callable[[Product], np.ndarray] | None, variant: int, brand_instructions: str
 ) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     if pictures is not None or product.image:
         shown = [{"type": "image_url", "image_url": {"url": data_url(_picture(product, pictures))}}]
-    words = {"type": "text", "text": instruction("describe", product, variant=variant, wishes=wishes)}
+    words = {
+        "type": "text",
+        "text": instruction("describe", product, variant=variant, brand_instructions=brand_instructions),
+    }
     return [{"role": "system", "content": FORM}, {"role": "user", "content": [*shown, words]}]
 
 

@@ -57,6 +57,7 @@ class Judged:
     cpu_ms: float
     overlap: float | None = None
     edge_error: float | None = None
+    fringe: float | None = None
     shadow: float | None = None
     sure: bool = True
     thin: bool = False
@@ -69,18 +70,24 @@ class Judged:
 
 
 def judge(photo: Photograph, found: NDArray[np.uint8], *, cpu_ms: float, **known: bool) -> Judged:
-    """IoU at half alpha; mean alpha error within 0.6 % of the side of the edge; shadow that is kept ÷ product area."""
+    """IoU at half alpha; shadow that is kept ÷ product area; and within 0.6 % of the side of the edge:
+
+    mean alpha error; fringe, the mean difference (0..255) of the shown color from the product's own, weighted by alpha.
+    """
     alpha = found[..., 3].astype(np.float32) / 255
     truth, mask = photo.alpha > 0.5, alpha > 0.5
     brush = np.ones((2 * max(2, round(0.006 * max(truth.shape))) + 1,) * 2, np.uint8)
     solid = truth.astype(np.uint8)
     band = (cv2.dilate(solid, brush) > 0) & (cv2.erode(solid, brush, borderValue=1) == 0)
+    shown = np.where(photo.alpha > 0.1, alpha, 0)[band]
+    strange = np.abs(found[..., :3].astype(np.float32) - photo.color)[band].mean(1)
     beside = (photo.alpha < 0.02) & (photo.shade > 0.06)
     return Judged(
         photo,
         cpu_ms,
         overlap=float((truth & mask).sum() / max(1, (truth | mask).sum())),
         edge_error=float(np.abs(alpha - photo.alpha)[band].mean()),
+        fringe=float((strange * shown).sum() / max(1e-6, float(shown.sum()))),
         shadow=float((mask & beside).sum() / max(1, truth.sum())),
         **known,
     )
@@ -165,6 +172,7 @@ FIGURES: dict[str, Callable[[Judged], float | None]] = {
     "refused": lambda row: float(row.overlap is None),
     "IoU over .95": lambda row: float((row.overlap or 0) > EXACT),
     "edge error": lambda row: row.edge_error,
+    "fringe": lambda row: row.fringe,
     "shadow kept": lambda row: row.shadow,
     "sure": lambda row: float(row.overlap is not None and row.sure),
     "wrong among sure": lambda row: float(row.wrong) if row.overlap is not None and row.sure else None,

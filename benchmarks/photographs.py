@@ -49,6 +49,8 @@ class Thing:
 class Photograph:
     """A photograph uint8 (height, width, 3), its true matte 0..1, and the shade 0..1 that lies beside the product.
 
+    ``color``: the product's own, uint8 (height, width, 3), where the matte is above 0: what a perfect cut-out shows.
+
     ``group`` is the object: photographs of one object are not independent.
     """
 
@@ -59,6 +61,7 @@ class Photograph:
     pixels: NDArray[np.uint8]
     alpha: Floats
     shade: Floats
+    color: NDArray[np.uint8]
     thin: bool
     glass: bool
 
@@ -196,7 +199,8 @@ def _draw(
     if background != "white":
         picture = picture + rng.normal(0, rng.uniform(0.3, 1.8), picture.shape[:2]).astype(np.float32)[..., None]
     pixels = _saved(np.clip(np.rint(picture), 0, 255).astype(np.uint8), background, rng)
-    return Photograph(name, group, kind, light, pixels, cover, beside, thin, glass)
+    own = np.clip(np.rint(solid), 0, 255).astype(np.uint8)
+    return Photograph(name, group, kind, light, pixels, cover, beside, own, thin, glass)
 
 
 def _background(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> Floats:

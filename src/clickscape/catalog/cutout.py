@@ -21,17 +21,19 @@ from PIL import Image
 from clickscape.catalog.background import Mask
 from clickscape.catalog.confidence import LEAST, SURE, confidence
 from clickscape.catalog.flags import Flags, flag
+from clickscape.catalog.full_bleed import full_bleed, is_one_thing
 from clickscape.catalog.grabcut import grab
 from clickscape.catalog.images import open_image
-from clickscape.catalog.mask import Found, find
+from clickscape.catalog.mask import find
 from clickscape.catalog.matte import soften
 from clickscape.catalog.matting import alpha, saliency
+from clickscape.catalog.overlays import text_lines, without_overlays
 from clickscape.catalog.remnants import FAINT, without_remnants
 from clickscape.compute.cache import ByteCache
 from clickscape.errors import ImageError
 
 Pixels = NDArray[np.uint8]
-Way = Literal["alpha", "matting", "plain", "grabcut"]
+Way = Literal["alpha", "matting", "plain", "grabcut", "whole"]
 
 _WORKING = 800  # longest side, pixels, on which masks are found
 _CACHE = ByteCache(128_000_000)
@@ -85,17 +87,27 @@ def examine(image: Pixels, *, matting: Path | None = None) -> Cutout:
     small_size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA) if scale < 1 else image
 
-    salient = saliency(small)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    salient, lines = saliency(small), text_lines(lab)
+    band = max(1, round(1 / scale))
     found = find(small, salient)
-    probability = confidence(found) if found is not None and _plausible(found.mask) else 0.0
+    whole, most = full_bleed(small, lab, found, lines)
+    if whole is not None:
+        return Cutout(soften(image, _enlarged(whole, image), band=band), "whole", most, Flags(whole=True))
+    probability = min(most, confidence(found)) if found is not None and _plausible(found.mask) else 0.0
     if found is not None and probability >= LEAST:
-        pixels = soften(image, _enlarged(found.mask, image), band=max(1, round(1 / scale)))
-        return Cutout(pixels, "plain", probability, _flags_of(pixels, small, found))
-    mask = grab(small, salient) if found is None else None  # on a plain background GrabCut knows no better
-    if mask is None or not _plausible(mask):
+        mask, badge, text = without_overlays(found.mask, lab, lines)
+        pixels = soften(image, _enlarged(mask, image), band=band)
+        return Cutout(pixels, "plain", probability, flag(pixels, ground=found.ground, lab=lab, badge=badge, text=text))
+    grabbed = grab(small, salient) if found is None else None  # on a plain background GrabCut knows no better
+    if grabbed is None or not _plausible(grabbed):
+        if found is None and is_one_thing(small):
+            all_of_it = np.ones(image.shape[:2], np.bool_)
+            return Cutout(soften(image, all_of_it, band=band), "whole", LEAST, Flags(whole=True))
         raise ImageError(f"the product cannot be separated from its background. {_REMEDY}")
-    pixels = soften(image, _enlarged(mask, image), band=max(1, round(1 / scale)), least_contrast=50)
-    return Cutout(pixels, "grabcut", LEAST, flag(pixels))
+    mask, badge, text = without_overlays(grabbed, lab, lines)
+    pixels = soften(image, _enlarged(mask, image), band=band, least_contrast=50)
+    return Cutout(pixels, "grabcut", LEAST, flag(pixels, badge=badge, text=text))
 
 
 def has_alpha(image: Pixels) -> bool:
@@ -180,20 +192,17 @@ def _enlarged(mask: Mask, image: Pixels) -> Mask:
     return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5)
 
 
-def _flags_of(pixels: Pixels, small: Pixels, found: Found) -> Flags:
-    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return flag(pixels, ground=found.ground, lab=lab)
-
-
 def _plausible(mask: Mask) -> bool:
     """Whether the mask can be a product: no speck, not the whole picture, not lying on all four edges, no crumbs.
 
     Crumbs, small parts far apart, are what is left of a white product on white: its label's letters, its cap.
     """
     edges = [mask[0].mean(), mask[-1].mean(), mask[:, 0].mean(), mask[:, -1].mean()]
-    if not (0.004 < mask.mean() < 0.93 and min(edges) < 0.02 and np.mean(edges) < 0.6):
+    if not (0.004 < mask.mean() < 0.995 and min(edges) < 0.02 and np.mean(edges) < 0.6):
         return False
     solid = mask.astype(np.uint8)
+    if mask.mean() > 0.93 and max(edges) > 0.02:  # a box with a thin margin all around may be as large
+        return False
     largest = cv2.connectedComponentsWithStats(solid)[2][1:, cv2.CC_STAT_AREA].max() / mask.sum()
     if largest > 0.55:
         return True

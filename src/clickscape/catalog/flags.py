@@ -6,7 +6,7 @@ not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -27,19 +27,32 @@ _VEILED = 0.25  # share of the visible product whose given alpha is between clea
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What is special about a product; ``names`` lists what is."""
+    """What is special about a product; ``names`` lists what is.
+
+    ``whole``: it fills its photo; ``badge``, ``text``: the shop had laid some over the photo, and they were left out.
+    """
 
     thin: bool = False
     glass: bool = False
+    whole: bool = False
+    badge: bool = False
+    text: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """The flags that are set, in words."""
-        return tuple(name for name, is_set in (("thin", self.thin), ("glass", self.glass)) if is_set)
+        return tuple(field.name for field in fields(self) if getattr(self, field.name))
 
 
-def flag(cutout: Pixels, *, ground: Ground | None = None, lab: Floats | None = None) -> Flags:
-    """The flags of a cut-out (height, width, 4).
+def flag(
+    cutout: Pixels,
+    *,
+    ground: Ground | None = None,
+    lab: Floats | None = None,
+    badge: bool = False,
+    text: bool = False,
+) -> Flags:
+    """The flags of a cut-out (height, width, 4); ``badge`` and ``text``: what was left out of it.
 
     ``ground`` and ``lab`` (height, width, 3), of the photograph that it came from at any size, tell opaque glass;
     without them glass is recognized by its alpha alone.
@@ -50,7 +63,8 @@ def flag(cutout: Pixels, *, ground: Ground | None = None, lab: Floats | None = N
         return Flags()
     rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
     piece = solid[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Flags(thin=thinness(piece) > _THIN_SHARE, glass=_is_veiled(alpha) or _is_seen_through(solid, ground, lab))
+    glass = _is_veiled(alpha) or _is_seen_through(solid, ground, lab)
+    return Flags(thin=thinness(piece) > _THIN_SHARE, glass=glass, badge=badge, text=text)
 
 
 def thinness(mask: Mask) -> float:

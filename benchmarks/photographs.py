@@ -25,7 +25,7 @@ Half = Literal["tune", "report"]
 Floats = NDArray[np.float32]
 
 BACKGROUNDS = ("white", "off-white", "light gray", "colored", "gradient", "texture")
-SPECIAL = ("pure color", "touching", "holes", "thin", "glass")
+SPECIAL = ("mottled", "pure color", "touching", "holes", "thin", "glass")
 KINDS = (*BACKGROUNDS, *SPECIAL)
 LIGHTS = ("none", "contact", "cast", "reflection")
 PALE = (246, 245, 242)
@@ -99,7 +99,7 @@ def photographs(half: Half, *, backgrounds: int = 2) -> Iterator[Photograph]:
 
 
 def composites(half: Half, folder: Path) -> Iterator[Photograph]:
-    """Transparent product photos of a folder before ten backgrounds each; the halves share no product.
+    """Transparent product photos of a folder before eleven backgrounds each; the halves share no product.
 
     A soft shadow in a photo's alpha is left out: the product is where alpha is near 1 and connected.
     """
@@ -108,9 +108,9 @@ def composites(half: Half, folder: Path) -> Iterator[Photograph]:
     for index, file in enumerate(files):
         if groups.index(_product_of(file)) % 2 == (half == "report"):
             thing = _photographed(file)
-            for turn, background in enumerate((*BACKGROUNDS, "white", "off-white", "white", "light gray")):
+            for turn, background in enumerate((*BACKGROUNDS, "white", "off-white", "white", "light gray", "mottled")):
                 rng = np.random.default_rng([5, index, turn])
-                kind, touching = (background, False) if turn < 8 else ("touching", True)
+                kind, touching = ("touching", True) if 8 <= turn < 10 else (background, False)
                 yield _draw(thing, file.stem, _product_of(file), kind, background, rng, touching=touching)
 
 
@@ -223,6 +223,12 @@ def _background(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> 
         coarse = cv2.resize(rng.normal(0, 1, (9, 9)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
         weave = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 1.2)
         plain += (rng.uniform(1, 4) * coarse + rng.uniform(3, 9) * weave)[..., None]
+    elif kind == "mottled":  # dark stone, slate, a painted canvas
+        stone = np.full((height, width), rng.uniform(45, 110), np.float32)
+        for cells, amount in ((5, 12), (12, 8), (40, 6)):
+            spots = rng.normal(0, amount, (cells, cells)).astype(np.float32)
+            stone += cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC)
+        plain = stone[..., None] * (1 + rng.uniform(-0.05, 0.05, 3).astype(np.float32))
     return np.clip(plain, 0, 255)
 
 

@@ -18,7 +18,8 @@ from tests.factory import Done, clickscape
 from clickscape.render.provenance import Provenance, embed
 
 COMMANDS = (
-    "demo", "new", "ingest", "clicks", "pretrain", "reward", "convert", "merge", "optimize", "generate", "review",
+    "demo", "new", "ingest", "cutout",
+    "clicks", "pretrain", "reward", "convert", "merge", "optimize", "generate", "review",
     "refresh", "placements", "export", "score", "explain", "inspect", "report", "simulate",
 )  # fmt: skip
 

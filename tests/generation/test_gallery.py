@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from clickscape.catalog.cutout import Cutout
 from clickscape.catalog.cutout_file import save
@@ -29,9 +30,8 @@ def test_products_show_their_cut_out_their_flags_and_that_they_have_no_ad(tmp_pa
     ball = product(tmp_path, HOSTILE, HOSTILE, confidence=1.0, flags=Flags())
     for one in (mug, ball):
         save_preview(one, tmp_path / CUTOUTS)
-    page = gallery(
-        [mug, ball], {one.product_id: ProductRecord("", (), ()) for one in (mug, ball)}, size=96, language="en"
-    )
+    records = {one.product_id: ProductRecord("", (), ()) for one in (mug, ball)}
+    page = gallery([mug, ball], records, previews=tmp_path / CUTOUTS, size=96, language="en")
     first, second = page.split("<section>")[1:]
     assert "Blue Mug" in first
     assert "product A 17" in first
@@ -50,5 +50,23 @@ def test_products_show_their_cut_out_their_flags_and_that_they_have_no_ad(tmp_pa
 def test_a_product_without_an_ad_says_why_and_what_to_do(tmp_path: Path) -> None:
     mug = product(tmp_path, "A 17", "Blue Mug", confidence=1.0, flags=Flags())
     refused = [Refusal("A 17", text, "content", "cure", "promises <b>health</b>") for text in ("a cure", "cure all")]
-    page = gallery([mug], {"A 17": ProductRecord("", (), tuple(refused))}, size=96, language="en")
+    page = gallery([mug], {"A 17": ProductRecord("", (), tuple(refused))}, previews=tmp_path, size=96, language="en")
     assert "2 descriptions not drawn, by content: promises &lt;b&gt;health&lt;/b&gt;" in page
+
+
+def test_what_was_left_out_for_its_cut_out_comes_first_with_its_photo_and_the_remedy(tmp_path: Path) -> None:
+    ball = product(tmp_path, "1", "Ball", confidence=1.0, flags=Flags())
+    mug = product(tmp_path, "2", "Mug", confidence=0.5, flags=Flags(badge=True))
+    Image.new("RGB", (90, 90), "red").save(tmp_path / "photo.jpg")
+    save_preview(ball, tmp_path / CUTOUTS)
+    save_preview(mug, tmp_path / CUTOUTS, photo=str(tmp_path / "photo.jpg"))
+    records = {"1": ProductRecord("", (), ())}
+    page = gallery([ball, mug], records, previews=tmp_path / CUTOUTS, size=96, language="en")
+    first, second = page.split("<section>")[1:]
+    assert "Mug" in first
+    assert "--keep-doubtful" in first
+    assert "a badge over the photo was left out" in first
+    (shown,) = re.findall(r'alt="Photo of Mug"', first)
+    assert shown
+    assert "Photo of" not in second
+    assert "--keep-doubtful" not in second

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from tests.factory import clickscape, write_rows
 
 from clickscape.catalog import cutout_file, sample
@@ -124,6 +124,27 @@ def test_a_box_that_fills_its_cut_out_stays_whole(tmp_path: Path) -> None:
     shop = Workspace.create(tmp_path / "shop")
     run(ingest(shop, tmp_path / "catalog.csv"))
     assert np.array_equal(open_cutout(shop.products()[0].image), box[10:210, 10:170])
+
+
+def test_a_doubtful_cut_out_gets_no_ad_unless_asked_for(catalog: Path) -> None:
+    """Writing on a colored wall: perhaps a cover, perhaps a mug before a wall."""
+    photo = Image.new("RGB", (400, 400), (120, 170, 60))
+    mug = Image.fromarray(sample.cutout("coffee_mug-original", 250))
+    photo.paste(mug, (75, 130), mug)
+    font = ImageFont.load_default(44)
+    ImageDraw.Draw(photo).text((200, 60), "Garden Field", fill="white", anchor="mm", font=font)
+    photo.save(catalog.parent / "noise.png")
+    small = {"size": 192, "keep": 1, "per_product": 1, "tries": 4}
+    out = catalog.parent / "ads"
+    made = run(generate_stage.generate(workspace=None, catalog=catalog, out=out, overrides=small))
+    (left_out,) = made.skipped
+    assert left_out.place == "product 'B'"
+    assert "--keep-doubtful" in left_out.reason
+    assert not (out / "B-1.png").exists()
+    assert 'alt="Photo of Nothing at all"' in (out / "index.html").read_text(encoding="utf-8")
+    asked = run(generate_stage.generate(workspace=None, catalog=catalog, out=out, overrides=small, keep_doubtful=True))
+    assert asked.skipped == ()
+    assert (out / "B.json").exists()
 
 
 def test_generate_cuts_a_catalogs_photos_out_as_ingest_does(catalog: Path) -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 from clickscape.catalog.background import Mask
 from clickscape.catalog.confidence import LEAST, SURE, confidence
 from clickscape.catalog.flags import Flags, flag
-from clickscape.catalog.full_bleed import full_bleed, is_one_thing
+from clickscape.catalog.full_bleed import full_bleed
 from clickscape.catalog.grabcut import grab
 from clickscape.catalog.images import open_image
 from clickscape.catalog.mask import find
@@ -33,11 +33,14 @@ from clickscape.compute.cache import ByteCache
 from clickscape.errors import ImageError
 
 Pixels = NDArray[np.uint8]
-Way = Literal["alpha", "matting", "plain", "grabcut", "whole"]
+Way = Literal["alpha", "matting", "plain", "grabcut", "whole", "strokes"]
 
 _WORKING = 800  # longest side, pixels, on which masks are found
 _CACHE = ByteCache(128_000_000)
-_REMEDY = "Save the picture with a transparent background, or photograph the product on a plain one."
+_REMEDY = (
+    "Save the picture with a transparent background, or photograph the product on a plain one; or say what the product "
+    "is: `clickscape cutout FILE --keep x,y`, or --whole."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,9 +104,6 @@ def examine(image: Pixels, *, matting: Path | None = None) -> Cutout:
         return Cutout(pixels, "plain", probability, flag(pixels, ground=found.ground, lab=lab, badge=badge, text=text))
     grabbed = grab(small, salient) if found is None else None  # on a plain background GrabCut knows no better
     if grabbed is None or not _plausible(grabbed):
-        if found is None and is_one_thing(small):
-            all_of_it = np.ones(image.shape[:2], np.bool_)
-            return Cutout(soften(image, all_of_it, band=band), "whole", LEAST, Flags(whole=True))
         raise ImageError(f"the product cannot be separated from its background. {_REMEDY}")
     mask, badge, text = without_overlays(grabbed, lab, lines)
     pixels = soften(image, _enlarged(mask, image), band=band, least_contrast=50)

@@ -27,6 +27,9 @@ from clickscape.types import Product
 WAY, CONFIDENCE, FLAGS, PHOTO = "clickscape:way", "clickscape:confidence", "clickscape:flags", "clickscape:photo"
 """Notes of a cut-out: how it was found, how likely it is right, what is doubtful, and the number of its photo."""
 
+DOUBTFUL = "doubtful"
+"""The flag of a cut-out that is probably not right."""
+
 _RIM = 0.01  # share of the shorter side that is added around a product whose outline is its picture's
 
 
@@ -97,7 +100,7 @@ def _photo_shown(file: Path, *, count: int) -> int | None:
 
 def save(cutout: Cutout, file: Path, *, photo: int = 0) -> None:
     """Write the product without its empty border as a PNG that carries its notes; photo: number of the one it shows."""
-    flags = (*(("doubtful",) if cutout.doubtful else ()), *cutout.flags.names)
+    flags = (*((DOUBTFUL,) if cutout.doubtful else ()), *cutout.flags.names)
     notes = {WAY: cutout.way, FLAGS: " ".join(flags), PHOTO: str(photo)}
     if cutout.confidence is not None:
         notes[CONFIDENCE] = f"{cutout.confidence:.3f}"

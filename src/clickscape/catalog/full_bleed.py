@@ -31,39 +31,39 @@ _TITLE = 0.25  # share of the width that a line of a title takes; a word of a ti
 _TALL = 0.03
 _FILLED = 0.8  # share of the picture that a box with a thin margin around it takes at least
 _SQUARE = 0.985  # share of its box that a printed rectangle fills
+_SURELY = 0.9  # share of it whose color is not the ground's nor that of glass before it
 _DRAWN = 1.2  # background noise, LAB units, of what is printed in one color
 _CORNER = 0.015  # share of the picture that a rounded corner takes at most
 _ONE_COLOR = 6.0  # LAB distance within the corners
 
 
-def full_bleed(
-    image: Pixels, lab: Floats, found: Found | None, lines: Sequence[Line]
-) -> tuple[Mask | None, float]:  # fmt: skip
+def full_bleed(image: Pixels, lab: Floats, found: Found | None, lines: Sequence[Line]) -> tuple[Mask | None, float]:
     """The product's mask and its confidence where a picture (height, width, 3) is all product.
 
-    No mask where it is not, and then the most that a cut-out of it can be sure. ``lab``: the picture in LAB; ``found``: its cut-out from a plain background, if it has one; ``lines``: its text.
+    No mask where it is not, and then the most that a cut-out of it can be sure.  ``lab``: the picture in LAB;
+    ``found``: its cut-out from a plain background, if it has one; ``lines``: its text.
     """
     whole = np.ones(lab.shape[:2], np.bool_)
     if (framed := _framed(lab)) is not None:
         return framed, PRINTED
     corners = _round_corners(lab)
     titles = [line for line in lines if _is_title(line, lab.shape)]
-    if corners is not None and is_one_thing(image):
+    if corners is not None and _is_one_thing(image):
         return ~corners, PRINTED
     if found is None:
-        return (whole, PERHAPS) if titles and is_one_thing(image) else (None, 1.0)
+        return (whole, PERHAPS) if titles and _is_one_thing(image) else (None, 1.0)
     ground = np.median(found.ground.color.reshape(-1, 3), 0)
     if ground[0] > _WHITE and np.hypot(ground[1], ground[2]) < _GRAY:
         return None, 1.0
     printed = any(_on_ground(line, lab, found) for line in titles)
-    if not printed and not (found.ground.noise < _DRAWN and _is_rectangle(found.mask)):
+    if not printed and not (found.ground.noise < _DRAWN and found.sure > _SURELY and _is_rectangle(found.mask)):
         return None, 1.0
-    if is_one_thing(image):
+    if _is_one_thing(image):
         return whole, PRINTED
     return None, PERHAPS if printed else 1.0
 
 
-def is_one_thing(image: Pixels) -> bool:
+def _is_one_thing(image: Pixels) -> bool:
     """Whether the network, shown the picture with a white margin around it, takes the picture's border for product."""
     scale = min(1.0, _SIDE / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
@@ -71,7 +71,9 @@ def is_one_thing(image: Pixels) -> bool:
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     framed = cv2.copyMakeBorder(small, *(margin,) * 4, cv2.BORDER_CONSTANT, value=(255, 255, 255))
     seen = saliency(framed.astype(np.uint8))[margin:-margin, margin:-margin]
-    border = np.concatenate([seen[:ring].ravel(), seen[-ring:].ravel(), seen[:, :ring].ravel(), seen[:, -ring:].ravel()])
+    border = np.concatenate(
+        [seen[:ring].ravel(), seen[-ring:].ravel(), seen[:, :ring].ravel(), seen[:, -ring:].ravel()]
+    )
     return float(border.mean()) > _ONE_THING
 
 
@@ -116,7 +118,7 @@ def _round_corners(lab: Floats) -> Mask | None:
     places = [(0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1)]
     color = np.mean([lab[place] for place in places], 0)
     alike = length(lab - color) < _ONE_COLOR
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(alike.astype(np.uint8), connectivity=4)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(alike.astype(np.uint8), connectivity=4)
     parts = [labels[place] for place in places]
     if 0 in parts or len(set(parts)) < 4:
         return None

@@ -26,13 +26,12 @@ _MARK = 25.0  # LAB distance of what is written on it
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of text: its box in pixels (left, top, right, bottom; the latter two exclusive), and its letters."""
+    """A line of text: its box in pixels (left, top, right, bottom; the latter two exclusive)."""
 
     left: int
     top: int
     right: int
     bottom: int
-    letters: int
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -78,7 +77,7 @@ def without_overlays(mask: Mask, lab: Floats, lines: Sequence[Line]) -> tuple[Ma
             continue
         text = True
         for part in np.unique(inside[inside > 0]):
-            left, top, width, height, _ = statistics[part]
+            _, top, width, height, _ = statistics[part]
             if top >= line.top - 2 and top + height <= line.bottom + 2 and width <= line.right - line.left + 4:
                 kept[labels == part] = False
     return kept, badge, text
@@ -88,7 +87,7 @@ def _letters(marks: Mask, lab: Floats) -> NDArray[np.float32]:
     """Boxes and colors of what may be letters: (letter, left + top + width + height + L + a + b)."""
     height, width = marks.shape
     side = max(height, width)
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(marks.astype(np.uint8), connectivity=8)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(marks.astype(np.uint8), connectivity=8)
     left, top, wide, tall, area = statistics.T
     fits = (tall > max(6, _SMALLEST * side)) & (tall < _TALLEST * side) & (wide < 1.6 * tall) & (wide > 0.12 * tall)
     fits &= (area > 0.12 * wide * tall) & (left > 0) & (top > 0) & (left + wide < width) & (top + tall < height)
@@ -130,7 +129,7 @@ def _rows(letters: NDArray[np.float32]) -> list[Line]:
             continue
         used[chosen] = True
         box = (left[chosen].min(), top[chosen].min(), (left + wide)[chosen].max(), (top + tall)[chosen].max())
-        lines.append(Line(*(int(value) for value in box), len(row)))
+        lines.append(Line(int(box[0]), int(box[1]), int(box[2]), int(box[3])))
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ import typer.core
 from clickscape.cli import terminal
 from clickscape.cli.arguments import AllowRemote, FeedFormat, Folder, SkipBadRows, existing_file
 from clickscape.cli.terminal import app
+from clickscape.errors import ClickscapeError
 
 
 @app.command(epilog="Example: clickscape demo --out demo-workspace")
@@ -72,7 +74,7 @@ def ingest(
     ] = None,
 ) -> None:
     """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing."""
-    from clickscape.catalog.cutout_file import flagged
+    from clickscape.catalog.cutout_file import DOUBTFUL, flagged
     from clickscape.stages.ingest import FLAGGED
     from clickscape.stages.ingest import ingest as stage
     from clickscape.stages.load_feed import FeedOptions
@@ -91,9 +93,59 @@ def ingest(
         names = [f"{one.product_id} ({one.title})" for one in doubted if flag in one.flags]
         shown = ", ".join(map(terminal.printable, names[:3])) + (", …" if len(names) > 3 else "")
         terminal.out.print(f"{len(names)} flagged {flag}: {shown}")
+    if any(DOUBTFUL in one.flags for one in doubted):
+        terminal.out.print("`generate` leaves the doubtful ones out; correct them with `clickscape cutout`, or pass "
+                           "--keep-doubtful to it")  # fmt: skip
     if doubted:
         terminal.out.print(f"look at their cut-outs, all of which are listed in {workspace / FLAGGED}")
     terminal.print_output(workspace / "catalog", after=f"clickscape generate {workspace} --out ads/")
+
+
+@app.command(epilog="Example: clickscape cutout mug.jpg --drop 410,220 --keep '80,90 120,300'")
+def cutout(
+    photo: Annotated[Path, typer.Argument(help="Photo of one product.", show_default=False, callback=existing_file)],
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Point x,y of the product, in pixels; several in quotes are a stroke. Give any number."),
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="The same, for what is not the product.")] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="All of the photo is product, but for what is dropped.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="PNG to write. Default: beside the photo, as NAME-cutout.png.")
+    ] = None,
+) -> None:
+    """Cut one product out of its photo, corrected by points or strokes; a catalog may name the PNG as its image."""
+    from clickscape.catalog.corrected import correct
+    from clickscape.catalog.cutout_file import WAY, notes_of, save
+    from clickscape.catalog.images import open_image
+    from clickscape.errors import ImageError
+
+    file = out or photo.with_name(f"{photo.stem}-cutout.png")
+    if file.suffix.lower() != ".png":
+        raise ImageError(f"{file}: a cut-out is a PNG, which can be transparent. Choose another --out.")
+    if file.exists() and (not file.is_file() or WAY not in notes_of(file)):
+        raise ImageError(f"{file} is there and was not made here, so it stays. Choose another --out.")
+    kept, dropped = (
+        [_stroke(text, option) for text in texts or ()] for texts, option in ((keep, "--keep"), (drop, "--drop"))
+    )
+    try:
+        made = correct(open_image(photo), keep=kept, drop=dropped, whole=whole)
+    except ImageError as error:
+        raise ImageError(f"{photo}: {error}") from None
+    save(made, file)
+    if made.doubtful:
+        terminal.out.print("doubtful: look at it, and correct it with --keep x,y and --drop x,y, or with --whole")
+    terminal.print_output(file, after=f"look at it; a catalog whose image is {file.name} shows it as it is")
+
+
+def _stroke(text: str, option: str) -> list[tuple[int, int]]:
+    """Points (x, y) of a stroke, as in "120,80 140,95"."""
+    points = [re.fullmatch(r"(\d{1,6}),(\d{1,6})", word) for word in text.split()]
+    if not points or None in points:
+        raise ClickscapeError(f"{option} {text!r}: expected a point in pixels such as 120,80, or several in quotes.")
+    return [(int(point[1]), int(point[2])) for point in points if point is not None]
 
 
 @app.command(epilog="Example: clickscape simulate my-shop --world harmony")

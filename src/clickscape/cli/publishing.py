@@ -69,6 +69,9 @@ def generate(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that cut out a catalog's images side by side; 1 is this one.")
     ] = 2,
+    keep_doubtful: Annotated[
+        bool, typer.Option("--keep-doubtful", help="Draw products whose cut-out is doubtful, too.")
+    ] = False,
 ) -> None:
     """Write descriptions, draw them, and keep the best creatives per product that pass the fidelity gate."""
     from clickscape.stages.load_feed import FeedOptions, check_source
@@ -90,6 +93,7 @@ def generate(
             matting=matting,
             brand_options=stage.BrandOptions(brand, audience, placement),
             workers=workers,
+            keep_doubtful=keep_doubtful,
         )
     )
     for line in made.lines:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from clickscape.catalog.cutout_file import flagged
+from clickscape.catalog.cutout_file import DOUBTFUL, flagged
 from clickscape.catalog.images import open_image
 from clickscape.files import atomic_file, file_name
 from clickscape.generation.creative_record import ProductRecord
@@ -19,20 +19,20 @@ CUTOUTS = "previews"
 
 _SIDE = 320  # pixels of its longer side
 _WORDS = {
-    "doubtful": "doubtful cut-out: is the product whole, and nothing else?",
+    DOUBTFUL: "doubtful cut-out: is the product whole, and nothing else?",
     "thin": "thin parts: are they all there?",
     "glass": "glass: does the old background show through?",
+    "whole": "it fills its photo: is all of the picture the product?",
+    "badge": "a badge over the photo was left out",
+    "text": "text over the photo was left out",
 }
 
 
-def save_preview(product: Product, folder: Path) -> None:
-    """Write the small picture of the product's cut-out into the folder, as a PNG."""
-    picture = Image.fromarray(open_image(product.image))
-    picture.thumbnail((_SIDE, _SIDE))
-    encoded = io.BytesIO()
-    picture.save(encoded, "PNG")
-    with atomic_file(folder / preview_name(product)) as temporary:
-        temporary.write_bytes(encoded.getvalue())
+def save_preview(product: Product, folder: Path, *, photo: str | None = None) -> None:
+    """Write a small picture of the product's cut-out into the folder as a PNG, and one of the photo it was made of."""
+    _save_small(product.image, folder / preview_name(product))
+    if photo is not None:
+        _save_small(photo, folder / _photo_name(product))
 
 
 def preview_name(product: Product) -> str:
@@ -40,25 +40,47 @@ def preview_name(product: Product) -> str:
     return f"{file_name(product.product_id)}.png"
 
 
-def gallery(products: Sequence[Product], records: Mapping[str, ProductRecord], *, size: int, language: str) -> str:
-    """Return a page of HTML without scripts; the ads' pictures, of `size` pixels, and the folder CUTOUTS lie by it."""
+def gallery(
+    products: Sequence[Product], records: Mapping[str, ProductRecord], *, previews: Path, size: int, language: str
+) -> str:
+    """Return a page of HTML without scripts; the ads' pictures, of `size` pixels, lie by it, and so does `previews`.
+
+    A product without a record is one that no ad was to be made of, because its cut-out is doubtful.
+    """
     from jinja2 import Environment, PackageLoader
 
     doubts = {one.product_id: one for one in flagged([one for one in products if one.image.endswith(".png")])}
     rows = [
         {
             "product": product,
+            "photo": f"{CUTOUTS}/{_photo_name(product)}" if (previews / _photo_name(product)).exists() else "",
             "cutout": f"{CUTOUTS}/{preview_name(product)}",
             "flags": [_WORDS.get(flag, flag) for flag in doubts[product.product_id].flags]
             if product.product_id in doubts
             else [],
-            "ads": records[product.product_id].shown,
-            "failures": records[product.product_id].failures,
+            "left_out": product.product_id not in records,
+            "ads": records[product.product_id].shown if product.product_id in records else (),
+            "failures": records[product.product_id].failures if product.product_id in records else (),
         }
         for product in products
     ]
     page = Environment(loader=PackageLoader("clickscape.generation", "."), autoescape=True)
+    # what was left out comes first: somebody has to look at it
+    rows.sort(key=lambda row: not row["left_out"])
     shown = sum(len(record.shown) for record in records.values())
     return page.get_template("gallery.html.j2").render(
         rows=rows, shown=shown, doubted=len(doubts), size=size, language=language
     )
+
+
+def _photo_name(product: Product) -> str:
+    return f"{file_name(product.product_id)}-photo.png"
+
+
+def _save_small(image: str, file: Path) -> None:
+    picture = Image.fromarray(open_image(image))
+    picture.thumbnail((_SIDE, _SIDE))
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG")
+    with atomic_file(file) as temporary:
+        temporary.write_bytes(encoded.getvalue())

@@ -19,6 +19,8 @@ from pathlib import Path
 from clickscape import config as configuration
 from clickscape import render, vlm
 from clickscape import reward as reward_room
+from clickscape.catalog.cutout_file import DOUBTFUL, flagged
+from clickscape.catalog.feed_report import Skipped
 from clickscape.catalog.publishable import product_digest
 from clickscape.compute.device import best_device
 from clickscape.config import FidelityConfig, GenerateConfig, Settings
@@ -84,6 +86,7 @@ def generate(
     brand_options: BrandOptions | None = None,
     now: datetime | None = None,
     workers: int = 1,
+    keep_doubtful: bool = False,
 ) -> Stage[Summary]:
     """Render `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
 
@@ -91,7 +94,8 @@ def generate(
     is new; a bare catalog gets the shipped model, and the descriptions whose scenes promise most (`suitability`).
     `overrides` are settings of `generate`; `options` say how a catalog file is read, and `matting` is an ONNX model
     that cuts its photos out in `workers` processes, as in `ingest`. `brand_options` says which brand rules hold, `now`
-    (default: the clock) which seasons may be shown. Raises ConfigError unless exactly one source is given, and
+    (default: the clock) which seasons may be shown. Products whose cut-out is doubtful get no ad and are listed, unless
+    `keep_doubtful`. Raises ConfigError unless exactly one source is given, and
     WorkspaceError while another process writes to `out`.
     """
     check_source(workspace, catalog, options=options, matting=matting)
@@ -114,14 +118,16 @@ def generate(
         with locked(out / _MARK):
             yield read
             loaded = yield from loading
-            made = yield from _generate(None, loaded.products, parts, out=out)
-        return replace(made, skipped=loaded.report.left_out)
+            made = yield from _generate(
+                None, loaded.products, parts, out=out, keep_doubtful=keep_doubtful, photos=loaded.photos
+            )
+        return replace(made, skipped=(*loaded.report.left_out, *made.skipped))
     shop = Workspace.open(workspace)
     with shop.lock():
         products = shop.products()
         parts = _open(shop, products, shop.settings, overrides or {}, brand_options, now)
         with locked(out / _MARK):
-            return (yield from _generate(shop, products, parts, out=out))
+            return (yield from _generate(shop, products, parts, out=out, keep_doubtful=keep_doubtful))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +177,24 @@ def _open(
     return _Parts(selector, settings.fidelity, brand_options, work)
 
 
-def _generate(shop: Workspace | None, products: Sequence[Product], parts: _Parts, *, out: Path) -> Stage[Summary]:
+def _generate(
+    shop: Workspace | None,
+    products: Sequence[Product],
+    parts: _Parts,
+    *,
+    out: Path,
+    keep_doubtful: bool,
+    photos: Mapping[str, str] | None = None,
+) -> Stage[Summary]:
     selector = parts.selector
     digests = {product.product_id: product_digest(product) for product in products}
     works = {product_id: fingerprint([parts.work, digest]) for product_id, digest in digests.items()}
+    doubts = {} if keep_doubtful else _doubtful(products)
+    for product_id in doubts:
+        del works[product_id]
     records = {name: found for name, each in works.items() if (found := _finished(name, each, out=out, shop=shop))}
     scenes = Counter(one.scene_key for found in records.values() for one in found.shown)
-    yield Progress(STAGE, len(records), len(products))
+    yield Progress(STAGE, len(records), len(works))
     wanted = frozenset(works) - set(records)
     for selection in select(selector, products, scenes=scenes, wanted=wanted):
         product_id = selection.product.product_id
@@ -196,7 +213,7 @@ def _generate(shop: Workspace | None, products: Sequence[Product], parts: _Parts
         write_text(_record_path(product_id, out=out), json.dumps(asdict(record)))
         records[product_id] = record
         scenes.update(one.scene_key for one in record.shown)
-        yield Progress(STAGE, len(records), len(products), selection.product.title)
+        yield Progress(STAGE, len(records), len(works), selection.product.title)
     records = {product_id: records[product_id] for product_id in works}
     shown = [one for record in records.values() for one in record.shown]
     _write_rows(out / MANIFEST, shown)
@@ -206,10 +223,9 @@ def _generate(shop: Workspace | None, products: Sequence[Product], parts: _Parts
     sweep(previews)
     for product in products:
         if product.product_id in wanted or not (previews / preview_name(product)).exists():
-            save_preview(product, previews)
-    write_text(
-        out / PAGE, gallery(products, records, size=selector.config.size, language=selector.style.rules.language)
-    )
+            save_preview(product, previews, photo=(photos or {}).get(product.product_id))
+    size, language = selector.config.size, selector.style.rules.language
+    write_text(out / PAGE, gallery(products, records, previews=previews, size=size, language=language))
     if shop is not None:
         known = {creative.creative_id for creative in shop.creatives()}
         new = [
@@ -219,7 +235,19 @@ def _generate(shop: Workspace | None, products: Sequence[Product], parts: _Parts
         ]
         if new:  # the others keep their status
             shop.append_creatives(new)
-    return Summary.of(records)
+    return replace(Summary.of(records), skipped=tuple(doubts.values()))
+
+
+def _doubtful(products: Sequence[Product]) -> dict[str, Skipped]:
+    """What is said of each product whose cut-out is probably not right, by its id."""
+    return {
+        one.product_id: Skipped(
+            f"product {one.product_id!r}",
+            "doubtful cut-out. Correct it with `clickscape cutout`, or draw it all the same with --keep-doubtful",
+        )
+        for one in flagged([product for product in products if product.image.endswith(".png")])
+        if DOUBTFUL in one.flags
+    }
 
 
 def _writer_source(shop: Workspace) -> Path | str:

@@ -53,4 +53,4 @@ def ingest(
             write_json_lines(workspace.path / FLAGGED, named)
         else:
             (workspace.path / FLAGGED).unlink(missing_ok=True)
-    return LoadedFeed(moved, loaded.report)
+    return LoadedFeed(moved, loaded.report, loaded.photos)

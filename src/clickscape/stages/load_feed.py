@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,10 +40,14 @@ class FeedOptions:
 
 @dataclass(frozen=True, slots=True)
 class LoadedFeed:
-    """The products of a feed, every image a file, and what its rows lacked."""
+    """The products of a feed, every image a file, and what its rows lacked.
+
+    `photos`: the photo that a product's cut-out was made of, by its id.
+    """
 
     products: list[Product]
     report: FeedReport
+    photos: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_source(
@@ -131,7 +136,9 @@ def load_cut_out(
     if skipped and not products:
         raise ImageError(f"every product was left out; the first, {skipped[0].place}: {skipped[0].reason}")
     report = loaded.report
-    return LoadedFeed(products, replace(report, products=len(products), skipped=(*report.skipped, *skipped)))
+    report = replace(report, products=len(products), skipped=(*report.skipped, *skipped))
+    photos = {one.product.product_id: one.product.image for one in cuts if not one.problem}
+    return LoadedFeed(products, report, photos)
 
 
 def _lost(product: Product, reason: str) -> CutProduct:

@@ -106,7 +106,7 @@ def test_thirty_open_files_are_enough(tmp_path: Path) -> None:
     command = [sys.executable, "limited.py", *GENERATE[:-1], "2"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "ads").glob("*.png"))) == 2
+    assert {path.stem for path in (tmp_path / "ads").glob("*.json")} == set(PRODUCTS)
 
 
 def test_a_limit_of_file_sizes_is_one_line_and_leaves_no_half_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clickscape.config import OptimizeConfig
+from clickscape.config import OptimizeConfig, Settings
 from clickscape.errors import ModelError
 from clickscape.preference.first_round import sample_first_round
 
@@ -19,7 +19,7 @@ def test_variants_that_would_sample_differently_share_nothing(tmp_path: Path, ot
 
     def share(second: OptimizeConfig) -> None:
         configs = {"a": OptimizeConfig(objective="preference_only"), "b": second}
-        sample_first_round(folders, configs, writers, tmp_path / "gone", [], workers=1)
+        sample_first_round(folders, configs, writers, tmp_path / "gone", [], settings=Settings(), workers=1)
 
     share(OptimizeConfig.model_validate(other))
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.compute.device import Processes, best_device
 from clickscape.compute.shards import map_shards
-from clickscape.config import OptimizeConfig
+from clickscape.config import OptimizeConfig, Settings
 from clickscape.generation.pipeline import AdPipeline, cutout_images
 from clickscape.generation.sample import Candidate
 from clickscape.json_files import write_json_lines
@@ -42,6 +42,7 @@ def sample_first_round(
     rewards: Path,
     products: Sequence[Product],
     *,
+    settings: Settings,
     workers: int,
 ) -> None:
     """Sample the first round once, with all workers, where every variant would sample the same, and copy it to each."""
@@ -50,7 +51,7 @@ def sample_first_round(
     if len(configs) < 2 or len(alike) > 1 or all(file.exists() for file in files):
         return
     config, writer = next(iter(configs.values())), next(iter(writers.values()))
-    work = partial(_sample, config=config, writer=writer, rewards=rewards, products=products)
+    work = partial(_sample, config=config, settings=settings, writer=writer, rewards=rewards, products=products)
     parts = [Processes(number, workers) for number in range(workers)]
     shares = list(map_shards(work, parts, workers=workers, chunk=1))
     passes = [one for some in zip_longest(*shares) for one in some if one is not None]
@@ -60,12 +61,20 @@ def sample_first_round(
 
 
 def _sample(
-    processes: Processes, *, config: OptimizeConfig, writer: Path | str, rewards: Path, products: Sequence[Product]
+    processes: Processes,
+    *,
+    config: OptimizeConfig,
+    settings: Settings,
+    writer: Path | str,
+    rewards: Path,
+    products: Sequence[Product],
 ) -> list[list[list[Candidate]]]:
     """Return one worker's passes of the first round."""
     device = best_device()
     policy = to_device_and_dtype(vlm.load(writer).vlm, config=config, device=device)
     pipeline = AdPipeline(
-        render.load(config.renderer), reward_room.load(rewards, device=device), cutout_images(policy.image_size)
+        render.load(config.renderer, settings=settings),
+        reward_room.load(rewards, device=device),
+        cutout_images(policy.image_size),
     )
     return list(sample_passes(policy, products, current=Round(Path(), 1, config, processes), pipeline=pipeline))

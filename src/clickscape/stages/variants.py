@@ -14,7 +14,7 @@ from pathlib import Path
 from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.compute.device import Processes, best_device, set_threads, thread_environment
-from clickscape.config import OptimizeConfig
+from clickscape.config import OptimizeConfig, Settings
 from clickscape.errors import PreferenceError
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.preference import rounds
@@ -54,14 +54,23 @@ def train_variants(workspace: Workspace, configs: Mapping[str, OptimizeConfig], 
         working: dict[str, SpawnProcess] = {}
         reports: dict[str, list[dict[str, object]]] = {name: [] for name in configs}
         yield Progress(STAGE, 0, 1000, "round 1: sampling and scoring for all")
-        sample_first_round(folders, configs, writers, rewards, learned, workers=workers)
+        sample_first_round(folders, configs, writers, rewards, learned, settings=workspace.settings, workers=workers)
         try:
             while waiting or working:
                 while waiting and len(working) < workers:
                     name = waiting.pop(0)
                     process = multiprocessing.get_context("spawn").Process(
                         target=_work,
-                        args=(events, name, writers[name], rewards, learned, folders[name], configs[name]),
+                        args=(
+                            events,
+                            name,
+                            writers[name],
+                            rewards,
+                            learned,
+                            folders[name],
+                            configs[name],
+                            workspace.settings,
+                        ),
                         daemon=True,
                     )
                     with thread_environment(1):
@@ -99,13 +108,14 @@ def _work(
     products: Sequence[Product],
     folder: Path,
     config: OptimizeConfig,
+    settings: Settings,
 ) -> None:
     """Optimize one variant in a process of its own; its events go to the parent through the queue."""
     set_threads(1)
     processes = Processes(device=best_device())
     try:
         reward = reward_room.load(rewards, device=processes.device)
-        pipeline = AdPipeline(render.load(config.renderer), reward, processes=processes)
+        pipeline = AdPipeline(render.load(config.renderer, settings=settings), reward, processes=processes)
         for event in rounds.optimize(vlm.load(writer), pipeline, products, folder=folder, config=config):
             if isinstance(event, Step | RoundReport):
                 events.put((name, event))

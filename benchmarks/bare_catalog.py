@@ -50,7 +50,7 @@ VARIANTS = sample.VARIANTS[:2]
 SUMMER, CHRISTMAS = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
 RESAMPLES = 1_000
 TIMED = 16  # products of which every ad is rendered at full size, to measure the time
-NEVER = frozenset({"berries", "coffee beans", "gift", "baubles", "palm", "meadow", "desert", "workshop"})
+NEVER = frozenset({"coffee beans", "gift", "gold spheres", "neon"})
 """What no graded ad could be published with."""
 
 
@@ -174,7 +174,7 @@ def _figures(chosen: Chosen, *, rng: np.random.Generator) -> dict[str, list[floa
         "matching": [world.matching(one, scene) for one, scene in zip(chosen.products, chosen.scenes, strict=True)],
         "setting fits": [scene.setting in own.settings for scene, own in zip(chosen.scenes, fit, strict=True)],
         "no prop": [not scene.props for scene in chosen.scenes],
-        "never published": [bool(NEVER & {scene.setting, *(scene.props or (NO_PROP,))}) for scene in chosen.scenes],
+        "never published": [bool(NEVER & {scene.light, *(scene.props or (NO_PROP,))}) for scene in chosen.scenes],
     }
     bootstrap = ClusterBootstrap.draw(chosen.clusters, rng=rng, resamples=RESAMPLES)
 

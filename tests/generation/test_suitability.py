@@ -40,11 +40,11 @@ def test_a_department_that_nobody_knows_is_told_by_what_the_model_wrote() -> Non
 
 
 def test_grades_are_shares_of_published_ads() -> None:
-    """7 of 17 and 6 pictures of the average 25/149; the rows leave 8 of 72 ads to the props that none names."""
-    average = 25 / 149
-    assert log_publishable("prop", "none") == pytest.approx(math.log((7 + 6 * average) / 23))
-    assert log_publishable("prop", "candle") == pytest.approx(math.log((8 + 6 * average) / 78))
-    assert log_publishable("prop", "gift") < log_publishable("prop", "candle") < log_publishable("prop", "none")
+    """24 of 51 and 6 pictures of the average 51/116; what nobody graded counts as the average."""
+    average = 51 / 116
+    assert log_publishable("prop", "none") == pytest.approx(math.log((24 + 6 * average) / 57))
+    assert log_publishable("prop", "yarn") == pytest.approx(math.log(average))
+    assert log_publishable("prop", "gift") < log_publishable("prop", "yarn") < log_publishable("prop", "none")
 
 
 def test_no_prop_is_the_default_and_one_with_a_reason_may_beat_it() -> None:
@@ -61,11 +61,12 @@ def test_a_place_that_suits_promises_more_and_so_do_a_light_and_a_ground_that_be
     own, other = suitability(CREAM, [bath(), bath(setting="workshop")], fit=fit)
     assert own > other + 1
     soft, neon = suitability(CREAM, [bath(), bath(light="neon")], fit=fit)
-    assert soft == pytest.approx(neon + 1)
+    grades = log_publishable("light", "soft") - log_publishable("light", "neon")
+    assert soft == pytest.approx(neon + 3 + grades)
     soft, golden = suitability(CREAM, [bath(setting="beach"), bath(setting="beach", light="golden hour")], fit=fit)
-    assert soft == golden
+    assert soft - golden == pytest.approx(log_publishable("light", "soft") - log_publishable("light", "golden hour"))
     oak, pond = suitability(CREAM, [Scene(setting="kitchen", surface=one) for one in ("oak", "water")], fit=fit)
-    assert oak == pytest.approx(pond + 1)
+    assert oak == pytest.approx(pond + 3 + log_publishable("surface", "oak") - log_publishable("surface", "water"))
 
 
 def test_the_shipped_counts_tell_departments_apart() -> None:

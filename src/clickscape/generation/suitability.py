@@ -2,9 +2,10 @@
 
     log p(scene | department) − log p(scene) + log P(an ad that shows it can be published)
 
-The first difference is what the shipped model learned (`department_fit`), over setting and props; the second comes from
-graded pictures. No prop is the default: one that the department does not make likelier has no reason to be there. Such
-a scene loses, and so does one with a light or ground that its setting does not have.
+The first difference is what the shipped model learned (`department_fit`), over setting and props; the last, over
+setting, props, light and surface, comes from graded pictures. No prop is the default: one that the department does not
+make likelier has no reason to be there. Such a scene loses, and so does one with a light or ground that its setting
+does not have.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from clickscape.render.scene import NO_PROP, Scene
 from clickscape.types import Product
 
 REASON = 0.3  # nats that a department must add to a prop's log-probability
-_WITHOUT_REASON, _OUT_OF_PLACE = 3.0, 1.0  # nats
+_WITHOUT_REASON, _OUT_OF_PLACE = 3.0, 3.0  # nats
 
 
 def suitability(
@@ -40,7 +41,8 @@ def _promise(scene: Scene, departments: Float64[np.ndarray, " department"], *, f
     setting = float(departments @ fit.lift(scene, "setting"))
     props = float(departments @ fit.lift(scene, "prop"))
     published = sum(log_publishable("prop", prop) for prop in scene.props or (NO_PROP,))
-    value = setting + props + published + log_publishable("setting", scene.setting)
+    published += sum(log_publishable(slot, str(scene.slots[slot])) for slot in ("setting", "light", "surface"))
+    value = setting + props + published
     if scene.props and props < REASON:
         value -= _WITHOUT_REASON
     for slot, places in SETTINGS_OF.items():

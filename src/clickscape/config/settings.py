@@ -185,8 +185,8 @@ class GenerateConfig(StageConfig):
     tries: int = Field(
         4, ge=1, le=64, description="pictures drawn at most until one passes [fidelity]; refresh and export too"
     )
-    temperature: float | None = Field(
-        None, ge=0, description="of sampling; lower is less diverse; not set: 1, or 0.5 without a reward model"
+    temperature: float = Field(
+        0.0, ge=0, description="of sampling; lower is less diverse; 0: 1, or 0.5 without a reward model"
     )
     rewrites: int = Field(
         3,

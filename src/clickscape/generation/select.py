@@ -309,7 +309,7 @@ def _written(selector: CandidateSelector, products: Sequence[Product], *, seed: 
     count, temperature = config.per_product, TEMPERATURE
     if selector.chooses_by_suitability:
         count, temperature = SAMPLED * count, TEMPERATURE_WITHOUT_REWARD
-    if config.temperature:
+    if config.temperature != "auto":
         temperature = config.temperature
     if selector.writer.model_id == TINY:
         products = [with_department(product) for product in products]

@@ -116,7 +116,7 @@ def test_a_model_that_got_worse_is_refused_and_left_in_its_run(
     assert (other.path / saved / "model.safetensors").exists()
     assert saved in manifest.result["summary"][-2]
     (sheet,) = other.runs_folder.glob("*-optimize/before-after.png")
-    assert open_image(sheet).shape[0] == 2 * SMALL_OPTIMIZE.render_size
+    assert open_image(sheet).shape[0] == 2 * 320
     assert run(optimize(other, SMALL_OPTIMIZE.model_copy(update={"rounds": 1, "learning_rate": 10.0}))) == manifest
 
 

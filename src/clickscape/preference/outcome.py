@@ -6,15 +6,13 @@ learned from; both policies get the same random numbers, and whole groups of var
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clickscape.gates.relevance import Relevance
 from clickscape.generation.pipeline import AdPipeline
-from clickscape.generation.score import ScoredAd, image_seeds, render_and_score
+from clickscape.generation.sample import Candidate, sample_candidates
 from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Estimate, Product
 from clickscape.vlm.generate import Writer
@@ -59,12 +57,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What came of an optimization on held-out products: changes, and pairs of ads (before, after) to look at."""
+    """What came of an optimization on held-out products; ``before`` and ``after``: candidates in the same order."""
 
-    products: int
+    products: tuple[Product, ...]
     groups: int
     changes: tuple[Change, ...]
-    ads: tuple[tuple[ScoredAd, ScoredAd], ...]
+    before: tuple[Candidate, ...]
+    after: tuple[Candidate, ...]
 
     @property
     def worse(self) -> tuple[Change, ...]:
@@ -78,7 +77,6 @@ def outcome(
     products: Sequence[Product],
     *,
     pipeline: AdPipeline,
-    relevance: Relevance | None,
     groups: Mapping[str, str],
     temperature: float,
     max_new_tokens: int,
@@ -87,65 +85,49 @@ def outcome(
 ) -> Outcome:
     """Let both policies write for at most `PRODUCTS` products, draw at `size` pixels, and compare.
 
-    relevance: the gate that says how many descriptions suit their product; None leaves that figure out. groups:
-    product id → group of variants. ValueError for no product.
+    The pipeline's relevance gate says how many descriptions suit their product; without one that figure is left out.
+    groups: product id → group of variants. ValueError for no product.
     """
     if not products:
         raise ValueError("no held-out product to compare policies on")
-    chosen = np.random.default_rng([seed, 0]).permutation(len(products))[:PRODUCTS]
-    shown = [products[int(row)] for row in sorted(chosen)]
-    sides = [
-        _written(writer, shown, pipeline, temperature=temperature, tokens=max_new_tokens, size=size, seed=seed)
+    rows = sorted(np.random.default_rng([seed, 0]).permutation(len(products))[:PRODUCTS])
+    chosen = tuple(products[int(row)] for row in rows)
+    old, new = (
+        tuple(
+            candidate
+            for some in sample_candidates(
+                writer,
+                chosen,
+                pipeline=pipeline,
+                candidates=DESCRIPTIONS,
+                temperature=temperature,
+                max_new_tokens=max_new_tokens,
+                render_size=size,
+                rng=np.random.default_rng([seed, 2]),
+            )
+            for each in some
+            for candidate in each
+        )
         for writer in (before, after)
-    ]
-    draws = ClusterBootstrap.draw(
-        [groups[ad.product.product_id] for ad in sides[0]], rng=np.random.default_rng([seed, 1])
     )
-    figures: list[tuple[str, list[NDArray[np.float64]], str, float]] = [
-        ("parsed", [np.array([ad.parsed for ad in side], float) for side in sides], ".0%", 0.02),
-        ("mean reward", [np.array([ad.score for ad in side]) for side in sides], ".2f", 0.0),
-    ]
-    if relevance is not None:
-        figures.append(("relevant", [_relevant(side, relevance) for side in sides], ".0%", 0.05))
+    draws = ClusterBootstrap.draw([groups[one.product_id] for one in old], rng=np.random.default_rng([seed, 1]))
+
+    def change(name: str, value: Callable[[Candidate], float], style: str, allowed: float) -> Change:
+        first, last = (np.array([value(one) for one in side], float) for side in (old, new))
+        return Change(name, float(first.mean()), float(last.mean()), draws.mean(last - first), style, allowed)
+
     changes = [
-        Change(name, float(old.mean()), float(new.mean()), draws.mean(new - old), style, allowed)
-        for name, (old, new), style, allowed in figures
+        change("parsed", lambda one: one.parsed, ".0%", 0.02),
+        change("mean reward", lambda one: one.score, ".2f", 0.0),
     ]
-    return Outcome(len(shown), len(draws.names), (*changes, _variety(sides)), tuple(zip(*sides, strict=True)))
+    if pipeline.relevance is not None:
+        changes.append(change("relevant", lambda one: one.relevant, ".0%", 0.05))
+    return Outcome(chosen, len(draws.names), (*changes, _variety(old, new)), old, new)
 
 
-def _written(
-    writer: Writer,
-    products: Sequence[Product],
-    pipeline: AdPipeline,
-    *,
-    temperature: float,
-    tokens: int,
-    size: int,
-    seed: int,
-) -> list[ScoredAd]:
-    texts = writer.describe_all(
-        products,
-        n=DESCRIPTIONS,
-        seed=seed,
-        temperature=temperature,
-        max_new_tokens=tokens,
-        pictures=pipeline.images_of(size=writer.vlm.image_size),
-    )
-    flat = [(product, text) for product, each in zip(products, texts, strict=True) for text in each]
-    seeds = image_seeds(len(flat), rng=np.random.default_rng([seed, 2]))
-    shown, written = [product for product, _ in flat], [text for _, text in flat]
-    return render_and_score(shown, written, pipeline=pipeline, size=size, seeds=seeds)
-
-
-def _relevant(side: Sequence[ScoredAd], relevance: Relevance) -> NDArray[np.float64]:
-    checked = relevance.check([ad.product for ad in side], [ad.description for ad in side])
-    return np.array([result.passed for result in checked], float)
-
-
-def _variety(sides: Sequence[Sequence[ScoredAd]]) -> Change:
+def _variety(old: Sequence[Candidate], new: Sequence[Candidate]) -> Change:
     """Different scenes over all descriptions; a count has no pairs, so its interval is the point."""
-    before, after = (len({ad.rendering.content or ad.description for ad in side}) / len(side) for side in sides)
+    before, after = (len({one.scene for one in side}) / len(side) for side in (old, new))
     change = after - before
     return Change(
         "different scenes", before, after, Estimate(change, change, change), ".0%", (1 - LEAST_VARIETY) * before

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from clickscape import render, vlm
@@ -20,11 +21,13 @@ from clickscape.config import OptimizeConfig
 from clickscape.gates.relevance import ContrastRelevance, Relevance, panel
 from clickscape.gates.vlm_relevance import VlmRelevance
 from clickscape.generation.pipeline import AdPipeline, cutout_images
+from clickscape.generation.sample import Candidate
 from clickscape.preference import rounds
 from clickscape.preference.monitor import Comparison, RewardHackingMonitor
 from clickscape.preference.outcome import Outcome, outcome
 from clickscape.preference.rounds import Event, RoundReport, Sampled
 from clickscape.preference.train import Step
+from clickscape.render.renderer import Renderer
 from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import JUDGE, load_judge, start_source
@@ -34,7 +37,8 @@ from clickscape.workspace import Manifest, Workspace, atomic_file
 
 STAGE = "optimize"
 SHEET = "before-after.png"
-_SHOWN = 8  # held-out products on it
+_SHEET_PRODUCTS = 8  # held-out products on it
+_SHEET_SIDE = 320  # pixels of each picture
 _PANEL = (
     5  # products of other departments that a description is compared with: half of the gate's, for half of its time
 )
@@ -83,19 +87,19 @@ def optimize(
                     before = sum(report.steps for report in reports)
                     log({key: values[key] for key in _LOGGED}, before + event.number)
                 yield progress_of(event, config=config, stage=name)
-        found = _outcome(workspace, config, folder=folder, device=processes.device)
-        refused = target is None and found is not None and bool(found.worse)
+        held_out = _outcome(workspace, config, folder=folder, device=processes.device)
+        refused = target is None and held_out is not None and bool(held_out.worse)
         saved = run.folder / "prompt" if refused else target or workspace.models / "prompt"
         rounds.save_policy(folder, saved)
-        lines = summary(reports) + _told(found, refused=refused, where=saved)
-        if found is not None:
+        lines = summary(reports) + _outcome_lines(held_out, refused=refused, where=saved)
+        if held_out is not None:
             with atomic_file(run.folder / SHEET) as temporary:
-                Image.fromarray(_sheet(found)).save(temporary)
+                Image.fromarray(_before_after(held_out, render.load(config.renderer, settings=shop))).save(temporary)
             lines.append(f"before and after: {run.folder / SHEET}")
         result = {
             "rounds": [asdict(report) for report in reports],
             "stopped": reports[-1].stopped,
-            "held_out": [asdict(change) for change in found.changes] if found else [],
+            "held_out": [asdict(change) for change in held_out.changes] if held_out else [],
             "refused": refused,
             "summary": lines,
         }
@@ -203,17 +207,16 @@ def _outcome(workspace: Workspace, config: OptimizeConfig, *, folder: Path, devi
     if not (testing := held.testing(products)):
         return None
     before, after = (rounds.open_policy(folder, round_number=number) for number in (0, None))
-    several = len({product.department for product in testing}) > 1
-    images = cutout_images(before.vlm.image_size)
-    limit = workspace.settings.relevance.limit
+    pipeline = _pipeline(workspace, config, image_size=before.vlm.image_size, processes=Processes(device=device))
+    if len({product.department for product in testing}) > 1:
+        images, limit = cutout_images(before.vlm.image_size), workspace.settings.relevance.limit
+        gate = ContrastRelevance(before.vlm, panel(testing, size=_PANEL), pictures=images, limit=limit)
+        pipeline = replace(pipeline, relevance=gate)
     return outcome(
         before,
         after,
         testing,
-        pipeline=_pipeline(workspace, config, image_size=before.vlm.image_size, processes=Processes(device=device)),
-        relevance=ContrastRelevance(before.vlm, panel(testing, size=_PANEL), pictures=images, limit=limit)
-        if several
-        else None,
+        pipeline=pipeline,
         groups=held.groups,
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
@@ -222,25 +225,32 @@ def _outcome(workspace: Workspace, config: OptimizeConfig, *, folder: Path, devi
     )
 
 
-def _told(found: Outcome | None, *, refused: bool, where: Path) -> list[str]:
+def _outcome_lines(held_out: Outcome | None, *, refused: bool, where: Path) -> list[str]:
     """The lines on held-out products, and where the model is if it got worse."""
-    if found is None:
+    if held_out is None:
         return ["held-out products: none, so nobody knows whether it got better. Add products to the catalog."]
-    changes = ", ".join(map(str, found.changes))
-    lines = [f"held-out products ({found.products}), start → end, 95 % intervals of the difference: {changes}"]
+    changes = ", ".join(map(str, held_out.changes))
+    count = len(held_out.products)
+    lines = [f"held-out products ({count}), start → end, 95 % intervals of the difference: {changes}"]
     if refused:
         lines.append(
-            f"refused: it got worse in {', '.join(change.name for change in found.worse)}, so models/prompt is as it "
-            f"was. The new model is in {where}; `clickscape generate --model` draws with it."
+            f"refused: it got worse in {', '.join(change.name for change in held_out.worse)}, so models/prompt is as "
+            f"it was. The new model is in {where}; `clickscape generate --model` draws with it."
         )
     return lines
 
 
-def _sheet(found: Outcome) -> np.ndarray:
-    """Pictures of held-out products, before above after, uint8 (2 · size, columns · size, 3)."""
-    first = {ad.product.product_id: (ad, later) for ad, later in reversed(found.ads)}
-    pairs = list(first.values())[:_SHOWN]
-    return np.vstack([np.hstack([pair[side].rendering.image for pair in pairs]) for side in (0, 1)])
+def _before_after(held_out: Outcome, renderer: Renderer) -> NDArray[np.uint8]:
+    """Pictures of held-out products, before above after, uint8 (2 · side, columns · side, 3)."""
+    products = held_out.products[:_SHEET_PRODUCTS]
+
+    def row(candidates: Sequence[Candidate]) -> NDArray[np.uint8]:
+        first = {one.product_id: one for one in reversed(candidates)}
+        asked = [(product, first[product.product_id]) for product in products]
+        size = (_SHEET_SIDE, _SHEET_SIDE)
+        return np.hstack([renderer.render(it, one.text, size=size, seed=one.seed).image for it, one in asked])
+
+    return np.vstack([row(held_out.before), row(held_out.after)])
 
 
 def progress_of(event: Sampled | Step, *, config: OptimizeConfig, stage: str) -> Progress:

@@ -11,14 +11,12 @@ benchmarks/results/backbone_step.jsonl. Without a GPU, --layers 2 --width 128 sh
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from transformers import (
 )
 
 from _plain_step import lessons_of, preference_pairs, straightforward
+from _results import append_row
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig
 from clickscape.preference import adapter
@@ -44,7 +43,6 @@ from clickscape.vlm import model as vlm_model
 from clickscape.vlm.batch import Sample, collate
 from clickscape.vlm.model import VisionLanguageModel
 
-RESULTS = Path(__file__).parent / "results" / "backbone_step.jsonl"
 SIDE, PATCH = 336, 14
 TILES = [[336, 672], [672, 336], [672, 672], [1_008, 336], [336, 1_008]]
 VOCABULARY = 32_064
@@ -100,10 +98,8 @@ def main() -> None:
         f"× {ratios['speed']:.2f} pairs per second, {ratios['peak']:.0%} of the peak memory, "
         f"{above:.0%} of what stands above the weights"
     )
-    row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "device": name, "torch": torch.__version__}
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({**row, "size": asdict(size), "sides": measured, "ratios": ratios}) + "\n")
+    row = {"device": name, "torch": torch.__version__}
+    append_row({**row, "size": asdict(size), "sides": measured, "ratios": ratios}, by="backbone_step")
 
 
 def build(size: Size, *, device: str) -> VisionLanguageModel:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import tempfile
 import time
 from collections import Counter
@@ -27,7 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from _page import write_part
+from _results import append_row, write_part
 from clickscape import render
 from clickscape import vlm as vlm_room
 from clickscape.catalog import sample
@@ -44,7 +43,6 @@ from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
 from clickscape.types import Product
 from clickscape.vlm.generate import BLANK, Writer
 
-RESULTS = Path(__file__).parent / "results" / "bare_catalog.jsonl"
 TITLES = Path(__file__).parent / "titles.tsv"
 VARIANTS = sample.VARIANTS[:2]
 SUMMER, CHRISTMAS = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
@@ -96,14 +94,11 @@ def main() -> None:
     }
     text = _table(rows, right)
     print(text)
-    RESULTS.parent.mkdir(exist_ok=True)
     row = {
-        "at": datetime.now(UTC).isoformat(),
         "rows": {f"{name}: {side}": figures for (name, side), figures in rows.items()},
         "departments right": right,
     }
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+    append_row(row, by="bare_catalog")
     if asked.page:
         write_part(asked.page, text, by="bare_catalog")
 

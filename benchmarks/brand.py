@@ -11,7 +11,6 @@ results/brand.jsonl, and writes the table into a page between its markers.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import tempfile
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from _page import write_part
+from _results import append_row, write_part
 from clickscape import render, vlm
 from clickscape.catalog import sample
 from clickscape.config import GenerateConfig
@@ -39,7 +38,6 @@ from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 
-RESULTS = Path(__file__).parent / "results" / "brand.jsonl"
 PAGE = Path(__file__).parents[1] / "docs" / "howto" / "brand.md"
 COLOR, KEEP = "navy", 2
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -79,13 +77,10 @@ def main() -> None:
     print(text)
     figures = {name: {key: _share(rows, key) for key in rows[0]} for name, rows in variants.items()}
     row = {
-        "at": datetime.now(UTC).isoformat(),
         "variants": figures,
         "titles": {k: _share(v, "parses") for k, v in titles.items()},
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({**row, "cpu_seconds": round(time.process_time() - began, 1)}) + "\n")
+    append_row({**row, "cpu_seconds": round(time.process_time() - began, 1)}, by="brand")
     if asked.page:
         write_part(asked.page, text, by="brand")
 

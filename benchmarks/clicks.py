@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from _results import append_row
 from clickscape.types import Creative
 from clickscape.workspace import Workspace
 
-RESULTS = Path(__file__).parent / "results" / "clicks.jsonl"
 _EXAMINATION = np.array([1.0, 0.7, 0.5, 0.38, 0.3])
 _PER_FILE = 1_000_000
 _COLUMNS = ("event_id", "ts", "kind", "decision_id", "creative_id", "product_id", "position", "user_key")
@@ -163,12 +161,10 @@ def main() -> None:
             if side == "clickscape" or importlib.util.find_spec(side):
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     sides[side] = pool.apply(_measure, (side, str(workspace.path)))
-    row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **settings, "sides": sides}
+    row = {**settings, "sides": sides}
     for side, measured in sides.items():
         print(f"{side:>11}  " + "  ".join(f"{name} {value:,}" for name, value in measured.items()))
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+    append_row(row, by="clicks")
 
 
 if __name__ == "__main__":

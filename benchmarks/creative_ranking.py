@@ -9,16 +9,15 @@ JSON row to benchmarks/results/creative_ranking.jsonl.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import ibis
 import numpy as np
 
 from _creative_ranking import Shown, counts, read, split_half, write_simulated
+from _results import append_row
 from clickscape import clicks, vlm
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig, RewardConfig
@@ -28,7 +27,6 @@ from clickscape.reward.model import build
 from clickscape.reward.train import train
 from clickscape.types import Product
 
-RESULTS = Path(__file__).parent / "results" / "creative_ranking.jsonl"
 PUBLISHED = {"VAM": 52.2, "CG4CTR": 53.1, "CAIG": 56.2, "KwaiMind": 57.1}
 """Pair accuracy in percent on CreativeRanking, as their papers report it; none gives an interval."""
 
@@ -50,14 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = "simulated clicks in the layout of CreativeRanking" if asked.folder is None else "CreativeRanking"
     print(table(report, source=source, simulated=asked.folder is None))
     row = {
-        "at": datetime.now(UTC).isoformat(), "source": source, "form": asked.form, "epochs": asked.epochs,
+        "source": source, "form": asked.form, "epochs": asked.epochs,
         "seed": asked.seed, "pairs": report.pairs, "products": report.products, "left_share": report.left_share,
     }  # fmt: skip
     for name, value in (("accuracy", report.accuracy), ("ceiling", report.ceiling)):
         row[name] = None if value is None else [value.value, value.low, value.high]
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+    append_row(row, by="creative_ranking")
 
 
 def measure(folder: Path, *, form: str, epochs: int, products: int | None, seed: int) -> RewardReport:

@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -33,7 +32,8 @@ from scipy.optimize import minimize
 
 import _image_bombs
 import photographs as studio
-from _revision import ROOT, unpack
+from _results import append_row
+from _revision import unpack
 from clickscape.catalog import cutout as today
 from clickscape.catalog.confidence import FEATURES, SURE, features
 from clickscape.catalog.mask import find
@@ -42,7 +42,6 @@ from clickscape.errors import ImageError
 from clickscape.stats.bootstrap import ClusterBootstrap
 from photographs import Half, Photograph
 
-RESULTS = ROOT / "benchmarks" / "results" / "cutouts.jsonl"
 PICTURES = "../pictures/cutouts.webp"
 EXACT = 0.95  # IoU from which hardly anybody sees a fault
 GOOD = 0.9  # IoU from which a cut-out counts as right
@@ -349,12 +348,6 @@ def sheet(after: list[Judged]) -> Image.Image:
     return canvas
 
 
-def append(row: dict[str, object]) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--against", default="e2e7246", help="revision of the other side")
@@ -369,9 +362,6 @@ def main() -> None:
         fit("tune", asked.photos)
         return
     row: dict[str, object] = {
-        "benchmark": "cutouts",
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()} {platform.system()}",
         "versions": f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}",
         "against": asked.against,
     }
@@ -379,7 +369,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             row["bombs"] = _image_bombs.measure(asked.against, folder=Path(folder))
         print(json.dumps(row["bombs"], indent=1))
-        append(row)
+        append_row(row, by="cutouts")
         return
     before, after = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -411,7 +401,7 @@ def main() -> None:
         print(f"{name:30s} {len(new):4d} {cells[0]:>22s} {cells[1]:>22s} {cells[2]:>16s} {cells[3]:>16s} "
               f"{told(now['wrong among sure'])} of {told(now['sure'])}")  # fmt: skip
     print(f"flags: thin {row['flag thin']}, glass {row['flag glass']}")
-    append(row)
+    append_row(row, by="cutouts")
     if asked.table:
         asked.table.write_text(page(asked.against, before, after), encoding="utf-8")
         (asked.table.parent / PICTURES).parent.mkdir(exist_ok=True)

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from _results import append_row
 from clickscape.config import DiffusionConfig
 from clickscape.render.diffusion import conditions, weights, words
 from clickscape.render.diffusion.engine import DiffusionRenderer
@@ -33,7 +32,6 @@ from clickscape.render.diffusion.weights import Weights
 from clickscape.render.studio.product import over
 from clickscape.types import Product
 
-RESULTS = Path(__file__).parent / "results" / "diffusion.jsonl"
 DESCRIPTIONS = (
     "pale marble podium, soft morning light, eucalyptus leaves",
     "oak table, warm window light, blurred kitchen",
@@ -194,9 +192,6 @@ def main() -> None:
     median = float(np.median(ratios))
     print(f"batched is {median:.2f} × as fast, over {asked.rounds} rounds {ratios[0]:.2f} to {ratios[-1]:.2f}")
     row = {
-        "benchmark": "diffusion",
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()} {platform.system()}",
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "weights": config.model if is_real else f"random, width {asked.width}",
         "side": config.side,
@@ -206,9 +201,7 @@ def main() -> None:
         f"images per {unit}": {side: round(asked.images / float(np.median(took)), 3) for side, took in spent.items()},
         "ratio": {"median": round(median, 3), "least": round(ratios[0], 3), "most": round(ratios[-1], 3)},
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append_row(row, by="diffusion")
 
 
 if __name__ == "__main__":

@@ -16,12 +16,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from _page import write_part
+from _results import append_row, write_part
 from clickscape import render
 from clickscape import reward as reward_room
 from clickscape.catalog import sample
@@ -37,7 +36,6 @@ from clickscape.stages.explain import reward_scale
 from clickscape.types import Creative
 from clickscape.workspace import Workspace
 
-RESULTS = Path(__file__).parent / "results" / "explanations.jsonl"
 PER_PRODUCT = 5
 CREATIVES = 60  # whose phrases are judged
 SEEDS = 4
@@ -55,10 +53,8 @@ def main() -> None:
     spoken = _phrases(Workspace.open(asked.workspace)) if asked.workspace else None
     text = _tables(elements, spoken, seeds=asked.seeds)
     print(text)
-    row = {"at": datetime.now(UTC).isoformat(), "seeds": asked.seeds, "elements": elements, "phrases": spoken}
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({**row, "cpu_seconds": round(time.process_time() - began, 1)}) + "\n")
+    row = {"seeds": asked.seeds, "elements": elements, "phrases": spoken}
+    append_row({**row, "cpu_seconds": round(time.process_time() - began, 1)}, by="explanations")
     if asked.page:
         write_part(asked.page, text, by="explanations")
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-RESULTS = Path(__file__).parent / "results" / "feeds.jsonl"
+from _results import append_row
+
 _SENTENCES = (
     "Light & <b>soft</b> mesh that breathes.",
     "A sole that springs back after every step.",
@@ -142,9 +141,7 @@ def main() -> None:
     xml, document = measured["xml"], measured["document"]
     ratio = document["grown_mib"] / document["megabytes"] / (xml["grown_mib"] / xml["megabytes"])
     print(f"memory per megabyte of feed: a document takes {ratio:,.0f} times what the stream takes")
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), **settings, **measured}) + "\n")
+    append_row({**settings, **measured}, by="feeds")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from PIL import Image
 
 import _defects as defects
 from _defects import DEFECTS, Picture, Right
+from _results import append_row
 from clickscape.catalog import sample
 from clickscape.gates import contact_shadow, edge, extension, fidelity, outline, surround
 from clickscape.gates.fidelity import Limits, Measures
@@ -37,7 +36,6 @@ from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.stats.bootstrap import ClusterBootstrap
 
-RESULTS = Path(__file__).parent / "results" / "fidelity.jsonl"
 RIGHT_PER_SCENE, SPOILED_PER_SCENE = 5, 3
 FALSE_ALARMS = {"edge": 0.01, "seam": 0.01, "extension": 0.01, "contact_shadow": 0.03,
                 "lost": 0.01, "clutter": 0.01}  # fmt: skip
@@ -323,9 +321,6 @@ def main() -> None:
     if asked.page:
         rewrite(asked.page, lines)
     row = {
-        "benchmark": "fidelity",
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()} {platform.system()}",
         "versions": f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}",
         **asdict(again),
         "spoiled pictures, both halves": {name: sum(each.defect == name for each in rows) for name in DEFECTS},
@@ -334,9 +329,7 @@ def main() -> None:
         "other half": found,
         "after encoding": coding,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append_row(row, by="fidelity")
 
 
 if __name__ == "__main__":

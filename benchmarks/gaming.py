@@ -19,14 +19,13 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from _page import write_part
+from _results import RESULTS, append_row, write_part
 from clickscape import render, vlm
 from clickscape import reward as reward_room
 from clickscape.compute.device import ALONE, Processes, set_threads
@@ -48,7 +47,6 @@ from clickscape.types import Estimate, Product
 from clickscape.vlm.generate import Writer
 from clickscape.workspace import Manifest, Workspace
 
-RESULTS = Path(__file__).parent / "results" / "gaming.jsonl"
 FLAWS = (0.0, 1.0, 2.0, 4.0)
 """Logits per element; those of what the pre-trained model writes for one product have a spread of 2 to 3."""
 
@@ -136,10 +134,9 @@ def main() -> None:
     for folder in asked.workspaces:
         for logits in asked.flaws:
             found = gamed(Workspace.open(folder), logits=logits, config=OptimizeConfig())
-            row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **asdict(found)}
-            with RESULTS.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
-    text = table([json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()])
+            row = {**asdict(found)}
+            append_row(row, by="gaming")
+    text = table([json.loads(line) for line in (RESULTS / "gaming.jsonl").read_text(encoding="utf-8").splitlines()])
     print(text)
     if asked.page:
         write_part(asked.page, text, by="gaming")
@@ -149,7 +146,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """The newest row of every world, flaw and seed, as Markdown."""
     newest: dict[tuple[str, float, int], GamedRun] = {}
     for row in rows:
-        found = TypeAdapter(GamedRun).validate_python({name: value for name, value in row.items() if name != "at"})
+        found = TypeAdapter(GamedRun).validate_python(
+            {name: value for name, value in row.items() if name not in {"at", "machine"}}
+        )
         newest[found.world, found.logits, found.seed] = found
     rounds = max(len(found.rounds) for found in newest.values())
     return HEADER.format(rounds=rounds) + "".join(f"{_line(newest[key])}\n" for key in sorted(newest))

@@ -15,12 +15,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from _results import append_row
 from clickscape.catalog import read
 from clickscape.catalog.cutout_file import cut_product
 from clickscape.config import FidelityConfig
@@ -30,8 +30,6 @@ from clickscape.render.renderer import Rendering
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Product
-
-RESULTS = Path(__file__).parent / "results" / "graded.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +119,8 @@ def main() -> None:
         raise SystemExit(f"{asked.folder}: this version draws none of the {len(found)} graded pictures. Grade its own.")
     lines = [*table(judged), f"Drawn by another version, left out: {found.count(None)}."]
     print("\n".join(lines))
-    row = {"benchmark": "graded", "time": datetime.now(UTC).isoformat(timespec="seconds"), "table": lines}
-    with RESULTS.open("a", encoding="utf-8") as results:
-        results.write(json.dumps(row, ensure_ascii=False) + "\n")
+    row = {"table": lines}
+    append_row(row, by="graded")
 
 
 if __name__ == "__main__":

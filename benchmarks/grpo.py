@@ -26,12 +26,10 @@ pools GRPO's rows, too. Prints the tables and appends one JSON row to benchmarks
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -41,6 +39,7 @@ from huggingface_hub import constants
 from PIL import Image
 from transformers import PrinterCallback
 
+from _results import append_row
 from clickscape import render
 from clickscape import reward as reward_room
 from clickscape.compute.device import ALONE, best_device
@@ -63,7 +62,6 @@ from clickscape.vlm.generate import line_breaks
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.workspace import Manifest, Workspace
 
-RESULTS = Path(__file__).parent / "results" / "grpo.jsonl"
 POLICY, ROW = "grpo", "GRPO (TRL)"
 """Folder of the policy below models/, and what tables call it."""
 LEARNING_RATES = (3e-4,)
@@ -196,7 +194,6 @@ def main() -> None:
             vlm_model.save(best.policy, workspace.models / POLICY)
     print(f"kept: learning rate {best.learning_rate:g}, saved at {workspace.models / POLICY}")
     row = {
-        "at": datetime.now(UTC).isoformat(),
         "budget": config.rounds * config.products_per_round * config.candidates,
         "seed": config.seed,
         "kept": best.learning_rate,
@@ -204,9 +201,7 @@ def main() -> None:
     }
     if not asked.no_compare:
         row |= _compared(workspace, seed=config.seed)
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+    append_row(row, by="grpo")
 
 
 def train(workspace: Workspace, config: OptimizeConfig, *, learning_rate: float) -> Trained:

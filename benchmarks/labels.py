@@ -11,17 +11,15 @@ into a page between its markers.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from scipy.special import digamma, ndtr, polygamma
 
-from _page import write_part
+from _results import append_row, write_part
 from clickscape.catalog import sample
 from clickscape.clicks import ctr, logs, shrinkage
 from clickscape.clicks.pairs import kept_pairs, probability_above, to_pairs
@@ -29,7 +27,6 @@ from clickscape.config import ClicksConfig
 from clickscape.simulator import traffic, world, writer
 from clickscape.types import Creative
 
-RESULTS = Path(__file__).parent / "results" / "labels.jsonl"
 PER_PRODUCT = 5
 DAYS = [f"2026-01-{day:02}" for day in range(5, 19)]
 BETTER = np.where(np.arange(14) % 7 >= 5, 2.0, 1.0)  # weekends with doubled CTR
@@ -47,10 +44,8 @@ def main() -> None:
     seconds = _seconds()
     text = _tables(labels, days, seconds=seconds, seeds=asked.seeds)
     print(text)
-    row = {"at": datetime.now(UTC).isoformat(), "seeds": asked.seeds, "labels": labels, "days": days, "fit": seconds}
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+    row = {"seeds": asked.seeds, "labels": labels, "days": days, "fit": seconds}
+    append_row(row, by="labels")
     if asked.page:
         write_part(asked.page, text, by="labels")
 

@@ -12,13 +12,11 @@ appends one JSON row to benchmarks/results/pcpo.jsonl. Goal: half the CPU-second
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ import numpy as np
 import torch
 
 from _plain_step import lessons_of, plain_loss, preference_pairs, straightforward
+from _results import append_row
 from clickscape.config import OptimizeConfig, TinyConfig
 from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.train import (
@@ -38,7 +37,6 @@ from clickscape.preference.train import (
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 
-RESULTS = Path(__file__).parent / "results" / "pcpo.jsonl"
 WIDE = TinyConfig(
     image_size=256, patch_size=16, text_width=512, text_layers=8, text_heads=8, text_kv_heads=8, text_ffn=1_408
 )
@@ -134,7 +132,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["tiny", "wide"], choices=["tiny", "wide"])
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    row: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "seed": asked.seed, "models": {}}
+    row: dict[str, Any] = {"seed": asked.seed, "models": {}}
     print(f"{'':6s}{'':17s}{'CPU-ms a pair':>14s}{'MiB above the base':>20s}")
     with tempfile.TemporaryDirectory() as folder:
         for name in asked.models:
@@ -156,9 +154,7 @@ def main() -> None:
                 f"gradients within {measured['gradient_difference']:.0e} of the largest"
             )
             row["models"][name] = measured
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+    append_row(row, by="pcpo")
 
 
 def _alone(function: Callable[..., dict[str, float]], *arguments: object) -> dict[str, float]:

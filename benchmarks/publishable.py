@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from _results import append_row
 from _revision import ROOT, unpack
 from clickscape.stats.bootstrap import ClusterBootstrap
 
@@ -161,8 +162,7 @@ def main() -> None:
     sides = {side: [one for one in graded if one.picture.side == side] for side in SIDES}
     print(table(sides))
     row = {side: shares(some) for side, some in sides.items()}
-    with (ROOT / "benchmarks" / "results" / "publishable.jsonl").open("a", encoding="utf-8") as results:
-        results.write(json.dumps(row, ensure_ascii=False) + "\n")
+    append_row(row, by="publishable")
 
 
 if __name__ == "__main__":

@@ -12,19 +12,17 @@ results/relevance.jsonl, and writes the tables into a page between its markers.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from _page import write_part
+from _results import append_row, write_part
 from clickscape import vlm as vlm_room
 from clickscape.catalog import sample
 from clickscape.config import RelevanceConfig
@@ -40,7 +38,6 @@ from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.packing import packed_log_probs
 from clickscape.vlm.prompts import instruction
 
-RESULTS = Path(__file__).parent / "results" / "relevance.jsonl"
 VARIANTS = sample.VARIANTS[:2]
 PER_PRODUCT = 4
 KEPT = 0.95  # share of the matching descriptions that the limit lets through, on the objects that choose it
@@ -85,7 +82,6 @@ def main() -> None:
                  "the copywriter's": _copywriters(gate, testing, rng=rng)}  # fmt: skip
         ways = _ways(vlm, own, learned)
     row = {
-        "at": datetime.now(UTC).isoformat(),
         "limit chosen": limit,
         "milliseconds": 1000 * seconds / len(own.texts),
         "kinds": {name: _figures(told, limit=RelevanceConfig().limit, rng=rng) for name, told in kinds.items()},
@@ -94,9 +90,7 @@ def main() -> None:
     }
     text = _tables(row)
     print(text)
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+    append_row(row, by="relevance")
     if asked.page:
         write_part(asked.page, text, by="relevance")
 

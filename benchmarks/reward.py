@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from _results import append_row
 from _reward_tables import HEADER, pool_runs, table
 from clickscape import clicks as click_room
 from clickscape import vlm
@@ -43,7 +43,6 @@ from clickscape.stats.accuracy import pair_agreement
 from clickscape.types import CreativePair, Product
 from clickscape.workspace import Workspace, atomic_file
 
-RESULTS = Path(__file__).parent / "results" / "reward.jsonl"
 FEW = 2_500
 """Pairs for the comparison with the pair form, which passes the backbone once per pair and order."""
 
@@ -127,10 +126,8 @@ def main() -> None:
             standard=STANDARD,
             rng=np.random.default_rng(0),
         )
-        row |= {"world": world, "seeds": asked.seeds, "scale": asked.scale, "at": datetime.now(UTC).isoformat()}
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        row |= {"world": world, "seeds": asked.seeds, "scale": asked.scale}
+        append_row(row, by="reward")
         parts.append(table(world, row, standard=STANDARD, naming=(SINGLE, NO_LAST_TOKEN)))
         print(parts[-1])
     if asked.page:

@@ -12,17 +12,15 @@ billion random weights in bfloat16 (seconds of a synchronized device).
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from PIL import Image
 
+from _results import append_row
 from backbone_step import SEVEN_BILLION, build
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import product_picture
@@ -34,7 +32,6 @@ from clickscape.vlm.generate import sample_ids
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import instruction
 
-RESULTS = Path(__file__).parent / "results" / "sampling.jsonl"
 K = 4
 
 Side = Callable[[VisionLanguageModel, Sequence[Sample], int], int]
@@ -158,7 +155,6 @@ def main() -> None:
     for name, value in seconds.items():
         print(f"{name:<42}{1_000 * value / made:>18.1f}{value / ours:>12.2f}")
     row = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "weights": vlm.parameters,
@@ -167,9 +163,7 @@ def main() -> None:
         "ms_a_product": {name: round(1_000 * value / made, 2) for name, value in seconds.items()},
         "times_ours": {name: round(value / ours, 2) for name, value in seconds.items()},
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append_row(row, by="sampling")
 
 
 if __name__ == "__main__":

@@ -11,25 +11,22 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import json
 import platform
 import pstats
 import resource
 import tempfile
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from _page import write_part
+from _results import append_row, write_part
 from clickscape.render import scene as scenes
 from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer, vary
 
-RESULTS = Path(__file__).parent / "results" / "studio.jsonl"
 CASES = ("known scene, new product", "new scene, known set", "first of a set, from disk", "first of a set")
 PROFILED = 512  # pixels of the pictures that are profiled
 
@@ -111,9 +108,6 @@ def main() -> None:
     arguments.add_argument("--page", type=Path, help="also write the tables into this Markdown file")
     asked = arguments.parse_args()
     row: dict[str, object] = {
-        "benchmark": "studio",
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()} {platform.system()}",
         "versions": f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}",
         "scenes": asked.scenes,
     }
@@ -134,9 +128,7 @@ def main() -> None:
     print("\n".join(lines))
     if asked.page:
         write_part(asked.page, "\n".join(lines), by="studio")
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append_row(row, by="studio")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import socketserver
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -77,6 +79,29 @@ class Brightness:
 
     def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
         return np.array([image.mean() / 25 for image in images])
+
+
+class LocalServer(socketserver.ThreadingTCPServer):
+    """A server on this machine; clients hang up on one that misbehaves, and that is the point."""
+
+    allow_reuse_address, daemon_threads = True, True
+
+    def __init__(self, handler: type[socketserver.BaseRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.port: int = self.server_address[1]
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Self]:
+        """Serve in a thread until the end of the block."""
+        with self:
+            thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            yield self
+            self.shutdown()
+            thread.join()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing."""
 
 
 class Done(NamedTuple):

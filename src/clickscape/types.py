@@ -142,14 +142,3 @@ class Ranked:
     index: int
     score: Estimate
     ahead: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """What a reward model says of two images: P(the first gets clicked more), and the winner if there is one.
-
-    ``winner`` is None when the interval spans a tie: not enough evidence.
-    """
-
-    first_better: Estimate
-    winner: Literal["first", "second"] | None

@@ -96,7 +96,7 @@ def test_a_prepared_list_that_is_none_is_refused(tmp_path: Path, text: str) -> N
 
 def test_the_benchmark_trains_and_prints_beside_the_published(lists, tmp_path: Path, capsys, monkeypatch) -> None:
     benchmark = importlib.import_module("creative_ranking")
-    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "rows.jsonl")
+    monkeypatch.setattr(importlib.import_module("_results"), "RESULTS", tmp_path)
     benchmark.main([str(lists[0]), "--epochs", "4"])
     printed = capsys.readouterr().out
     for words in ("this run", "split-half ceiling", "VAM (published)", "52.2 %", "53.1 %", "56.2 %", "57.1 %"):
@@ -112,4 +112,4 @@ def test_the_benchmark_trains_and_prints_beside_the_published(lists, tmp_path: P
     )
     assert report.pairs == kept, "the paper's filter"
     assert f"{kept} pairs of {report.products} products" in printed
-    assert (tmp_path / "rows.jsonl").read_text().count("\n") == 1
+    assert (tmp_path / "creative_ranking.jsonl").read_text().count("\n") == 1

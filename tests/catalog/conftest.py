@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.factory import LocalServer
 
 from clickscape.catalog.addresses import Network
 from clickscape.catalog.download import Limits
@@ -49,14 +50,11 @@ def whole(body: bytes, status: str = "200 OK", **headers: object) -> bytes:
 Send = Callable[[bytes], None]
 
 
-class Server(socketserver.ThreadingTCPServer):
+class Server(LocalServer):
     """Answers a path with what was set for it, and remembers who asked for what."""
 
-    allow_reuse_address, daemon_threads = True, True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.port: int = self.server_address[1]
+        super().__init__(Handler)
         self.asked: Counter[str] = Counter()
         self.requests: list[str] = []
         self.answers: dict[str, Callable[[Send, str, int], None]] = {}
@@ -76,9 +74,6 @@ class Server(socketserver.ThreadingTCPServer):
         self.answers[path] = answer
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients hang up on a server that misbehaves; that is the point."""
-
 
 class Handler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
@@ -97,12 +92,8 @@ class Handler(socketserver.BaseRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server on this machine."""
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with Server().running() as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def here(server: Server) -> Network:

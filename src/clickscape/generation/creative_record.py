@@ -92,17 +92,21 @@ class CreativeRecord:
 
     def png(self, rendering: Rendering) -> bytes:
         """Return the creative's picture as a labeled PNG."""
-        label = Provenance(
-            self.creative_id,
-            renderer=self.renderer,
-            model_id=self.model_id,
-            source=self.digital_source,
-            seed=self.seed,
-            description=self.description,
-        )
         encoded = io.BytesIO()
         Image.fromarray(rendering.image).save(encoded, "PNG")
-        return provenance.embed(encoded.getvalue(), label)
+        return provenance.embed(encoded.getvalue(), label(self, source=self.digital_source, seed=self.seed))
+
+
+def label(creative: Creative | CreativeRecord, *, source: DigitalSource, seed: int) -> Provenance:
+    """Return what a picture of the creative, drawn with `seed`, says of itself."""
+    return Provenance(
+        creative.creative_id,
+        renderer=creative.renderer,
+        model_id=creative.model_id,
+        source=source,
+        seed=seed,
+        description=creative.description,
+    )
 
 
 @dataclass(frozen=True, slots=True)

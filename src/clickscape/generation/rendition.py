@@ -20,6 +20,7 @@ from clickscape import render
 from clickscape.config import Settings
 from clickscape.errors import ImageError, TextError
 from clickscape.files import file_name, fingerprint
+from clickscape.generation.creative_record import label
 from clickscape.generation.retry import GatedRendering, GateRecord, fidelity_limits, render_until_pass, retry_seeds
 from clickscape.render import provenance
 from clickscape.render.encode import EXTENSIONS, encode
@@ -124,21 +125,14 @@ def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
     )
     if gated.rendering is None:
         return record, b""
-    label = Provenance(
-        creative.creative_id,
-        renderer=creative.renderer,
-        model_id=creative.model_id,
-        source=renderer.digital_source,
-        seed=gated.seed,
-        description=creative.description,
-    )
+    said = label(creative, source=renderer.digital_source, seed=gated.seed)
     where = f"creative {creative.creative_id!r} at {placement.name}"
     try:
-        room = placement.max_bytes - _label_bytes(label)
+        room = placement.max_bytes - _label_bytes(said)
         made = encode(_with_text(gated.rendering, job), max_bytes=room, formats=placement.formats)
     except (ImageError, TextError) as error:
         raise type(error)(f"{where}: {error}") from None
-    data = provenance.embed(made.data, label)
+    data = provenance.embed(made.data, said)
     if len(data) > placement.max_bytes:
         raise ImageError(f"{where}: its label takes too many bytes.")
     noted = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import socketserver
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.factory import LocalServer
 
 from clickscape.errors import ModelError
 from clickscape.vlm.endpoint import Endpoint, RetryPolicy
@@ -19,18 +19,14 @@ HEAD, CHUNKED = b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
 SECONDS = 0.3
 
 
-class Server(socketserver.ThreadingTCPServer):
+class Server(LocalServer):
     """Answers every request as a test says."""
 
-    allow_reuse_address, daemon_threads = True, True
     answer: Callable[[Send], None]
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.asked = 0
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients hang up on a server that misbehaves; that is the point."""
 
 
 class Handler(socketserver.BaseRequestHandler):
@@ -44,12 +40,8 @@ class Handler(socketserver.BaseRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server on this machine."""
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with Server().running() as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def _drip(start: bytes, *, every: float = 0.02) -> Callable[[Send], None]:
@@ -101,7 +93,7 @@ CASES: dict[str, tuple[Callable[[Send], None], str]] = {
 def test_a_server_that_misbehaves_costs_one_request_and_is_one_line(server: Server, case: str) -> None:
     server.answer, problem = CASES[case]
     patience = RetryPolicy(seconds=SECONDS if problem == LATE else 30.0, tries=4)
-    address = f"http://127.0.0.1:{server.server_address[1]}"
+    address = f"http://127.0.0.1:{server.port}"
     waited: list[float] = []
     with pytest.raises(ModelError, match=problem) as told:
         Endpoint(address, key_variable="NONE", patience=patience, sleep=waited.append).ask("/x", {"a": 1})
@@ -120,6 +112,6 @@ def test_an_answer_that_comes_slowly_but_in_time_is_read(server: Server) -> None
             time.sleep(0.01)
 
     server.answer = answer
-    address = f"http://127.0.0.1:{server.server_address[1]}"
+    address = f"http://127.0.0.1:{server.port}"
     asked = Endpoint(address, key_variable="NONE", patience=RetryPolicy(seconds=30)).ask("/x", None)
     assert asked == {"data": ["x" * 20]}

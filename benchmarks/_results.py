@@ -1,10 +1,25 @@
-"""The part of a page that a benchmark writes: between two comments, so that people's words around it stay."""
+"""What a benchmark leaves: a row in results/<name>.jsonl, and its part of a page."""
 
 from __future__ import annotations
 
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+RESULTS = Path(__file__).parent / "results"
 _END = "<!-- end -->"
+
+
+def append_row(row: Mapping[str, object], *, by: str) -> None:
+    """Append one row with its time and machine to results/<by>.jsonl."""
+    made = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()} {platform.system()}",
+    }
+    with (RESULTS / f"{by}.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({**made, **row}, ensure_ascii=False) + "\n")
 
 
 def write_part(page: Path, text: str, *, by: str) -> None:

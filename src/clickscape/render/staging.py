@@ -34,11 +34,12 @@ _NOUNS: dict[Kind, frozenset[str]] = {
     "cloth": word_set(
         "scarf, shawl, stole, bandana, handkerchief, glove, mitten, sock, stocking, tights, tie, necktie, bow tie, "
         "belt, towel, beach towel, blanket, throw, tablecloth, napkin, tea towel, bed sheet, rug, mat, yoga mat, "
-        "carpet, doormat, bath mat, flag, pillowcase, cable, charging cable, rope, jump rope, skipping rope, lanyard"
+        "carpet, doormat, bath mat, flag, pillowcase, cable, charging cable, rope, jump rope, skipping rope, lanyard, "
+        "tote, tote bag"
     ),
     "picture": word_set(
         "poster, print, art print, canvas print, painting, wall art, wall clock, wall mirror, picture frame, "
-        "photo frame, frame, tapestry, banner, pennant, wall sign, tote, tote bag"
+        "photo frame, frame, tapestry, banner, pennant, wall sign"
     ),
     "sheet": word_set(
         "sticker, decal, card, gift card, postcard, greeting card, leaflet, patch, bookmark, placemat, mouse pad, "
@@ -92,17 +93,19 @@ STANDING = Staging()
 def staging(product: Product, outline: Silhouette, scene: Scene) -> Staging:
     """Decide how `product` is shown in `scene`; the same three always give the same."""
     kind = kind_of(product)
-    walled = scene.setting in WALLED
     if kind == "garment":
         if outline.aspect < _FOLDED:
             return Staging("lies", reason="a garment that was photographed lying lies", thickness=_THIN)
-        return _flat(walled, "a garment does not stand on its hem")
+        return Staging("lies", "above", "a garment does not stand on its hem", thickness=_THIN)
     if kind == "lamp":
         return Staging("hangs", reason="it hangs from the ceiling")
     if physical_size(product) == "large":
         return Staging(reason="furniture and vehicles stand on the floor", on_floor=True)
     if kind == "picture":
-        return _flat(walled, "what belongs on a wall hangs there")
+        reason = "what belongs on a wall hangs there"
+        if scene.setting in WALLED:
+            return Staging("hangs", reason=reason, thickness=_THIN)
+        return Staging("lies", "above", reason, thickness=_THIN)
     if kind == "cloth":
         return Staging("lies", "above", "cloth and cords lie", thickness=_THIN)
     if kind == "pad":
@@ -126,9 +129,3 @@ def kind_of(product: Product) -> Kind | None:
                 if form in nouns:
                     return kind
     return None
-
-
-def _flat(walled: bool, reason: str) -> Staging:
-    if walled:
-        return Staging("hangs", reason=reason, thickness=_THIN)
-    return Staging("lies", "above", reason, thickness=_THIN)

@@ -138,7 +138,7 @@ class StudioRenderer:
             ("placed", name, box, size, variation.mirrored, camera, foot, staging.on_floor),
             lambda: _place(cutout, box, camera, mirrored=variation.mirrored, foot=foot, legs=staging.on_floor),
         )
-        on_floor = staging.on_floor or staging.pose in ("hangs", "leans")
+        on_floor = staging.on_floor or staging.seen == "above" or staging.pose in ("hangs", "leans")
         drawn = replace(scene, stand="floor") if on_floor else scene
         still = replace(variation, mirrored=False, shift=0)  # what of a variation changes the stage
         stage = self.finished.get(

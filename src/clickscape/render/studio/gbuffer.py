@@ -19,7 +19,7 @@ from jaxtyping import Float32
 from clickscape.render.color import Floats
 from clickscape.render.studio import geometry
 from clickscape.render.studio.geometry import Camera, Codes, Cylinder, Hits, Integers, Solid, cast_rays, turned
-from clickscape.render.studio.stand import Stand, Tray
+from clickscape.render.studio.stand import Stand
 
 OCCLUSION_RAYS = 40
 OCCLUSION_REACH = 1.0  # world units; what is farther away hardly darkens
@@ -58,7 +58,7 @@ class GBuffer:
     edges: Edges
 
 
-def build(stand: Stand | Tray, camera: Camera, *, walled: bool) -> GBuffer:
+def build(stand: Stand, camera: Camera, *, walled: bool) -> GBuffer:
     """Cast one ray per pixel (and nine where outlines are) at the set of `stand`."""
     solids = stand.solids
     height, width = camera.height, camera.width
@@ -105,7 +105,7 @@ def to_arrays(buffer: GBuffer) -> dict[str, npt.NDArray[np.generic]]:
     return {name: getattr(buffer, name) for name in _ARRAYS} | edges
 
 
-def from_arrays(stand: Stand | Tray, camera: Camera, arrays: Mapping[str, Any]) -> GBuffer:
+def from_arrays(stand: Stand, camera: Camera, arrays: Mapping[str, Any]) -> GBuffer:
     """The buffer that `build` made of the same set and camera; KeyError when an array is missing."""
     return GBuffer(
         camera=camera,

@@ -18,7 +18,7 @@ from clickscape.render.staging import Staging
 from clickscape.render.studio import product as products
 from clickscape.render.studio.geometry import WALL_DISTANCE, Camera
 
-_LYING: dict[PhysicalSize, tuple[float, float]] = {"small": (0.50, 0.56), "usual": (0.68, 0.74), "large": (0.70, 0.78)}
+_LYING: dict[PhysicalSize, tuple[float, float]] = {"small": (0.60, 0.64), "usual": (0.68, 0.74), "large": (0.70, 0.78)}
 """Of the picture's reference side and of its width, that a product seen from above may fill."""
 _HANGING = (0.62, 0.66)
 _LEANING = (0.64, 0.60)

@@ -31,7 +31,7 @@ from clickscape.render.studio.lying_props import LYING, lie
 from clickscape.render.studio.palette import PALETTE_COLORS
 from clickscape.render.studio.product import map_stride
 from clickscape.render.studio.props import PropLayer
-from clickscape.render.studio.stand import Stand, Tray, spread_of, stand_for, tray_for
+from clickscape.render.studio.stand import Stand, spread_of, stand_for
 
 CAMERAS = ((1.05, 0.0), (0.86, -0.09), (1.26, 0.11))  # eye height, yaw in radians
 _WALL_MATERIAL = {"studio": "paint", "bathroom": "ceramic", "loft": "concrete"}
@@ -90,12 +90,8 @@ def build(
     `kept`: folder in which sets outlive the process.
     """
     walled = scene.setting in WALLED and not camera.above
-    stand: Stand | Tray
-    if camera.above:
-        stand = tray_for(scene.stand, half=fit.half, tall=fit.tall)
-    else:
-        deep = camera.base_row < _MUCH_BEFORE * camera.height
-        stand = stand_for(scene.stand, half=fit.half, physical_size=fit.physical_size, deep=deep)
+    deep = camera.base_row < _MUCH_BEFORE * camera.height
+    stand = stand_for(scene.stand, half=fit.half, physical_size=fit.physical_size, deep=deep)
     where = (stand, walled, camera)
     buffer = cache.get(("buffer", *where), partial(_buffer, stand, camera, walled=walled, kept=kept))
     light = lights.LIGHTS[scene.light]
@@ -125,7 +121,7 @@ def build(
     exposure = lights.exposure(light, key, ambient, buffer, on_wall=walled and fit.hangs)
 
     layer = None
-    if scene.props and isinstance(stand, Stand):
+    if scene.props and not camera.above:
         layer = _props(scene, variation, buffer, stand, fit, key_color, fill_color, ray, cache)
     elif scene.props:
         laid = {prop: cache.get(("sprite", prop), partial(props.sprite, prop)) for prop in scene.props if prop in LYING}
@@ -181,7 +177,7 @@ def build(
     )
 
 
-def _buffer(stand: Stand | Tray, camera: Camera, *, walled: bool, kept: Path | None) -> GBuffer:
+def _buffer(stand: Stand, camera: Camera, *, walled: bool, kept: Path | None) -> GBuffer:
     def make() -> disk.Arrays:
         return gbuffer.to_arrays(gbuffer.build(stand, camera, walled=walled))
 

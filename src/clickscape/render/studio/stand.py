@@ -83,37 +83,6 @@ class Stand:
         return (x, y * self.rise, z)
 
 
-@dataclass(frozen=True, slots=True)
-class Tray:
-    """What a product lies on, seen from above: a disc or a board of the scene's surface on the ground, or all of it."""
-
-    kind: str
-    half: float  # world units from its middle to the left and right
-    tall: float  # … and up and down in the picture
-
-    @property
-    def solids(self) -> tuple[Solid, ...]:
-        """What rays meet, in world units; the product lies on the level y = 0."""
-        if self.kind == "whole":
-            return (Plane(STAND, 0.0),)
-        if self.kind == "disc":
-            radius = math.hypot(self.half, self.tall) * 0.86 + _EDGE
-            return (Plane(GROUND, -_TRAY), Cylinder(STAND, (0.0, 0.0), (radius, radius), -_TRAY, 0.0))
-        half, tall = self.half + _EDGE, self.tall + _EDGE
-        return (Plane(GROUND, -_TRAY), Box(STAND, (-half, -_TRAY, -tall), (half, 0.0, tall)))
-
-
-_TRAY = 0.07  # height of a disc or board, world units
-_EDGE = 0.20  # how far it reaches beyond the product
-_TRAYS = {"podium": "disc", "blocks": "board", "steps": "board", "slab": "board", "table": "whole", "floor": "whole"}
-
-
-def tray_for(kind: str, *, half: float, tall: float) -> Tray:
-    """What stands for a stand of that kind where the product lies, `half` and `tall` world units from its middle."""
-    shape = _TRAYS[kind]
-    return Tray(shape, *(0.0, 0.0) if shape == "whole" else (half, tall))
-
-
 _SPOTS: dict[str, tuple[Spot, Spot]] = {  # for low and for tall props beside a stand of the usual width, all behind
     "floor": ((0.88, 0.0, 0.42), (0.98, 0.0, 0.80)),
     "podium": ((0.96, -0.31, 0.45), (0.98, -0.31, 0.70)),

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,22 @@ def test_an_item_that_kills_its_worker_or_takes_too_long_is_named_and_the_others
     expected = [str(number) for number in range(12)]
     expected[3], expected[7] = "3 was killed, perhaps for want of memory", "7 took longer than 1 s"
     assert list(found) == expected
+
+
+def die_soon_after_zero(number: int) -> str:
+    if number == 0:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return str(number)
+
+
+def test_a_worker_that_dies_with_nothing_to_do_costs_no_item() -> None:
+    def slowly() -> Iterator[int]:
+        for number in range(8):
+            if number == 5:  # four are given at once; the next one when the group is known to be broken
+                time.sleep(1.5)
+            yield number
+
+    assert list(map_shards(die_soon_after_zero, slowly(), workers=2, chunk=1)) == [str(n) for n in range(8)]
 
 
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"chunk": 0}, {"backend": "cloud"}])

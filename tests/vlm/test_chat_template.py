@@ -23,7 +23,7 @@ BAD = {
     "a long text": ("{{ 'a' * 200000 }}" + CHAT_TEMPLATE, "more than 100,000 letters"),
     "doubling": (
         "{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x }}",
-        "MemoryError",
+        "does not end|MemoryError",  # whichever limit a machine meets first
     ),
     "recursion": ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "RecursionError"),
     "an escape": ("{{ messages.__class__.__mro__ }}", "SecurityError"),

@@ -186,9 +186,14 @@ class _Workers:
             _refuse(None, f"cannot start: it {self.fate()}")
 
     def submit(self, function: Callable[[Item], Result], shard: list[Item]) -> Future[_Done[Result]]:
-        """Give a shard to the next free worker."""
+        """Give a shard to the next free worker; of a group that is broken, what comes of it is `BrokenProcessPool`."""
         with thread_environment(1):  # read when a worker loads its libraries, so it must be there when it starts
-            return self._pool.submit(_work, function, shard, self._limits.seconds)
+            try:
+                return self._pool.submit(_work, function, shard, self._limits.seconds)
+            except BrokenProcessPool as error:  # a worker has died since the last shard was given
+                failed: Future[_Done[Result]] = Future()
+                failed.set_exception(error)
+                return failed
 
     def fate(self) -> str:
         """How the worker ended that was killed."""

@@ -9,7 +9,7 @@ import pytest
 
 from clickscape.generation import department_fit
 from clickscape.generation.department_fit import DepartmentFit
-from clickscape.generation.suitability import suitability
+from clickscape.generation.suitability import BREACH, subject_of, suitability
 from clickscape.render.language.graded import log_publishable
 from clickscape.render.scene import Scene
 from clickscape.types import Product
@@ -47,26 +47,37 @@ def test_grades_are_shares_of_published_ads() -> None:
     assert log_publishable("prop", "gift") < log_publishable("prop", "yarn") < log_publishable("prop", "none")
 
 
-def test_no_prop_is_the_default_and_one_with_a_reason_may_beat_it() -> None:
+def promises(product: Product, *scenes: Scene) -> list[float]:
     fit = department_fit.shipped()
-    reason, bare, none = suitability(CREAM, [bath("eucalyptus"), bath(), bath("log")], fit=fit)
+    return suitability(subject_of(product, scenes, fit=fit), scenes, fit=fit).tolist()
+
+
+def test_no_prop_is_the_default_and_one_with_a_reason_may_beat_it() -> None:
+    reason, bare, none = promises(CREAM, bath("eucalyptus"), bath(), bath("log"))
     assert reason > bare > none
-    spanner = Product("spanner", "Wrench", ("Tools",))
-    bare, none = suitability(spanner, [bath(), bath("eucalyptus")], fit=fit)
+    bare, none = promises(Product("spanner", "Wrench", ("Tools",)), bath(), bath("eucalyptus"))
     assert bare > none, "the same prop, without a reason"
 
 
 def test_a_place_that_suits_promises_more_and_so_do_a_light_and_a_ground_that_belong_to_it() -> None:
-    fit = department_fit.shipped()
-    own, other = suitability(CREAM, [bath(), bath(setting="workshop")], fit=fit)
-    assert own > other + 1
-    soft, neon = suitability(CREAM, [bath(), bath(light="neon")], fit=fit)
+    own, other = promises(CREAM, bath(), bath(setting="workshop"))
+    assert own > other + BREACH
+    soft, neon = promises(CREAM, bath(), bath(light="neon"))
     grades = log_publishable("light", "soft") - log_publishable("light", "neon")
-    assert soft == pytest.approx(neon + 3 + grades)
-    soft, golden = suitability(CREAM, [bath(setting="beach"), bath(setting="beach", light="golden hour")], fit=fit)
+    assert soft == pytest.approx(neon + BREACH + grades)
+    juice = Product("juice", "Juice", ("Drinks",))
+    soft, golden = promises(juice, bath(setting="beach"), bath(setting="beach", light="golden hour"))
     assert soft - golden == pytest.approx(log_publishable("light", "soft") - log_publishable("light", "golden hour"))
-    oak, pond = suitability(CREAM, [Scene(setting="kitchen", surface=one) for one in ("oak", "water")], fit=fit)
-    assert oak == pytest.approx(pond + 3 + log_publishable("surface", "oak") - log_publishable("surface", "water"))
+    oak, pond = promises(juice, *(Scene(setting="kitchen", surface=one, stand="table") for one in ("oak", "water")))
+    assert oak == pytest.approx(pond + BREACH + log_publishable("surface", "oak") - log_publishable("surface", "water"))
+
+
+def test_where_nobody_names_a_department_the_scenes_written_tell_it() -> None:
+    fit = department_fit.shipped()
+    baths = [bath("eucalyptus")] * 6
+    assert subject_of(Product("zork", "Zork"), baths, fit=fit).department == "Beauty"
+    assert subject_of(Product("zork", "Zork"), [], fit=fit).department == ""
+    assert subject_of(CREAM, [bath(setting="workshop")] * 9, fit=fit).department == "Beauty"
 
 
 def test_the_shipped_counts_tell_departments_apart() -> None:

@@ -14,8 +14,14 @@ from clickscape.catalog.feed_report import Skipped
 from clickscape.config import FidelityConfig
 from clickscape.errors import SceneError
 from clickscape.files import file_name
-from clickscape.generation.retry import GateRecord, fidelity_limits, refusal_reason, render_candidates
-from clickscape.generation.select import CandidateSelector, Refusal, Selection, scene_key
+from clickscape.generation.retry import (
+    GatedRendering,
+    GateRecord,
+    fidelity_limits,
+    refusal_reason,
+    render_candidates,
+)
+from clickscape.generation.select import CandidateSelector, Refusal, SelectedCandidate, Selection, scene_key
 from clickscape.json_files import parse_json
 from clickscape.render import provenance
 from clickscape.render.language.parse import explain
@@ -28,6 +34,9 @@ MANIFEST = "creatives.jsonl"
 
 LEFT_OUT = "left-out.jsonl"
 """Creatives of which no picture passed the gate; written only when there are any."""
+
+SEEDS_BEFORE_SPARE = 2
+"""Pictures drawn of a description before the next best one is: another seed seldom changes what the gate saw."""
 
 REFUSED = "refused.jsonl"
 """Descriptions that were not drawn, each with the rule and the words that broke it; written only when there are any."""
@@ -143,19 +152,27 @@ def render_selection(
 ) -> list[tuple[CreativeRecord, Rendering | None]]:
     """Render the selected candidates; a record of each, beside its rendering, None where none passed the fidelity gate.
 
+    For each of those the next best of the spare ones are rendered, until as many pass as were chosen or none is left.
     mark: what stands in the creatives' ids behind the product's. audience, placement: whose rules held.
     """
     config, renderer, product = selector.config, selector.pipeline.renderer, selection.product
-    gated = render_candidates(
-        product,
-        [one.candidate for one in selection.chosen],
-        renderer=renderer,
-        size=config.size,
-        tries=config.tries,
-        limits=fidelity_limits(fidelity, source=renderer.digital_source),
-    )
+    rendered: list[tuple[SelectedCandidate, GatedRendering]] = []
+    some, spare = selection.chosen, selection.spare
+    while some:
+        gated = render_candidates(
+            product,
+            [one.candidate for one in some],
+            renderer=renderer,
+            size=config.size,
+            tries=min(config.tries, SEEDS_BEFORE_SPARE) if spare else config.tries,
+            limits=fidelity_limits(fidelity, source=renderer.digital_source),
+        )
+        rendered += zip(some, gated, strict=True)
+        failed = [one for one in gated if one.rendering is None]
+        missing = sum(not _by_the_photo(one.gate) for one in failed)
+        some, spare = spare[:missing], spare[missing:]
     made = []
-    for number, (chosen, found) in enumerate(zip(selection.chosen, gated, strict=True), start=1):
+    for number, (chosen, found) in enumerate(rendered, start=1):
         candidate, drawn = chosen.candidate, found.rendering
         creative_id = f"{product.product_id}{mark}-{number}"
         record = CreativeRecord(
@@ -182,11 +199,17 @@ def render_selection(
     return made
 
 
+def _by_the_photo(gate: GateRecord) -> bool:
+    """Whether the product's photo alone decides that no picture passed: no other description can do better."""
+    return any(one.kind in ("too_small", "out_of_frame") for one in gate.rejected[-1].failures)
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a run left in its folder: how many images, how many of them drawn again, and who was left out and why.
 
-    `left_out`: creatives that never passed the gate; `skipped`: products of a catalog file that could not be read.
+    `replaced`: creatives that never passed the gate and gave way to the next best; `left_out`: those without such.
+    `skipped`: products of a catalog file that could not be read.
     `edited`: images whose description was edited; `refused`: descriptions not drawn, by rule; `met`: images that meet a
     brand rule, by rule; `empty`: products of which every description was refused.
     """
@@ -194,6 +217,7 @@ class Summary:
     images: int
     redrawn: int
     left_out: tuple[str, ...]
+    replaced: int = 0
     skipped: tuple[Skipped, ...] = ()
     edited: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
@@ -201,14 +225,16 @@ class Summary:
     empty: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, records: Mapping[str, ProductRecord]) -> Summary:
-        """Sum up what was made of each product, by id."""
+    def of(cls, records: Mapping[str, ProductRecord], *, keep: int) -> Summary:
+        """Sum up what was made of each product, by id, of which `keep` ads were asked."""
         shown = [one for record in records.values() for one in record.shown]
-        left_out = [one for record in records.values() for one in record.made if not one.image]
+        failed = [(record, one) for record in records.values() for one in record.made if not one.image]
+        left_out = [one for record, one in failed if len(record.shown) < keep]
         return cls(
             len(shown),
             sum(bool(one.gate.rejected) for one in shown),
             tuple(f"{one.creative_id}: {refusal_reason(one.gate)}" for one in left_out),
+            len(failed) - len(left_out),
             edited=sum(bool(one.written) for one in shown),
             refused=Counter(one.rule for record in records.values() for one in record.refused),
             met={rule: sum(one.rules[rule] for one in shown) for rule in (shown[0].rules if shown else ())},
@@ -224,11 +250,15 @@ class Summary:
             lines.append(f"{self.redrawn} of them were drawn again; {MANIFEST} says why")
         lines += [f"brand rule {rule!r}: met by {count} of {self.images} images" for rule, count in self.met.items()]
         if self.edited:
-            lines.append(f"{self.edited} descriptions were edited to meet the rules; {MANIFEST} has what was written")
+            lines.append(
+                f"{self.edited} descriptions were edited to suit product or rules; {MANIFEST} has what was written"
+            )
         if self.refused:
             counted = ", ".join(f"{count} by {rule!r}" for rule, count in sorted(self.refused.items()))
             lines.append(f"descriptions not drawn: {counted}; {REFUSED} says why")
         lines += [f"no image of product {name!r}: every description was refused" for name in self.empty]
+        if self.replaced:
+            lines.append(f"{self.replaced} of which no picture passed gave way to the next best; {LEFT_OUT} says why")
         if self.left_out:
             lines.append(f"{len(self.left_out)} left out, because no picture passed; {LEFT_OUT} says more:")
         lines += self.left_out

@@ -2,8 +2,9 @@
 
 What platforms or the brand forbid is refused with its reason, and another description is sampled in its place, a
 bounded number of times. Among what is allowed, what is out of season comes last, the rules come first and the reward
-breaks ties; without a reward model three times as many are sampled at a lower temperature, and what a scene promises by
-itself (`suitability`) takes the reward's place. A product is written for together with its neighbors in the catalog and
+breaks ties; without a reward model three times as many are sampled at a lower temperature, what a photographer would
+not put together is replaced (`set_rules`), and what a scene promises by itself (`suitability`) takes the reward's
+place, before anything is rendered. A product is written for together with its neighbors in the catalog and
 never with what happens to be left, so a killed run that goes on writes what it would have written.
 """
 
@@ -16,6 +17,7 @@ from datetime import datetime
 
 import numpy as np
 
+from clickscape.catalog.cutout import open_cutout
 from clickscape.catalog.departments import with_department
 from clickscape.config import GenerateConfig
 from clickscape.errors import ConfigError
@@ -28,10 +30,14 @@ from clickscape.gates.wording import normalized_words
 from clickscape.generation import department_fit
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.sample import Candidate, score_candidates
-from clickscape.generation.suitability import suitability
+from clickscape.generation.score import image_seeds
+from clickscape.generation.set_rules import Subject, suited
+from clickscape.generation.suitability import subject_of, suitability
 from clickscape.render.language.parse import parse
 from clickscape.render.renderer import SceneRenderer
 from clickscape.render.scene import Scene
+from clickscape.render.silhouette import silhouette
+from clickscape.render.staging import staging
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import TINY
@@ -82,11 +88,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The candidates to render for a product, best first, and the descriptions refused on the way."""
+    """The candidates to render for a product, best first, and the descriptions refused on the way.
+
+    `spare`: the next best, for those of which no picture passes the fidelity gate.
+    """
 
     product: Product
     chosen: tuple[SelectedCandidate, ...]
     refused: tuple[Refusal, ...]
+    spare: tuple[SelectedCandidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +176,9 @@ class _ProductSearch:
         ]
         self.seasons = open_seasons(product, now=selector.now, asked=selector.style.rules.season)
         self.minors = content_rules.concerns_minors(product, language=selector.style.rules.language)
+        self.outline = None
+        if selector.chooses_by_suitability:
+            self.outline = silhouette(open_cutout(product.image))
         self.pool: list[SelectedCandidate] = []
         self.told: list[Scene] = []
         self.refused: dict[str, Refusal] = {}
@@ -174,13 +187,14 @@ class _ProductSearch:
         """Score the first texts, and write again while too few meet the rules, at most `rewrites` times."""
         config = self.selector.config
         self._add(texts)
-        chosen, passed_over = self._best()
+        ranked, passed_over = self._ranked()
         for seed in self.seeds[: config.rewrites]:
-            if len(chosen) == config.keep and all(all(one.met.values()) for one in chosen):
+            if len(ranked) >= config.keep and all(all(one.met.values()) for one in ranked[: config.keep]):
                 break
             self._add(_written(self.selector, [self.product], seed=seed)[0])
-            chosen, passed_over = self._best()
-        return Selection(self.product, tuple(chosen), (*self.refused.values(), *passed_over))
+            ranked, passed_over = self._ranked()
+        chosen, spare = tuple(ranked[: config.keep]), tuple(ranked[config.keep :])
+        return Selection(self.product, chosen, (*self.refused.values(), *passed_over), spare)
 
     def _add(self, texts: Sequence[str]) -> None:
         """Refuse what may not be said; edit, render and score the rest; refuse what may not be shown."""
@@ -189,19 +203,13 @@ class _ProductSearch:
         for written in texts:
             if self._refuse(written, style.breaches(written, minors=self.minors)):
                 continue
-            text = style.edited(written, rng=self.editing)
+            text = style.edited(self._suited(written), rng=self.editing)
             if not self._refuse(text, style.breaches(text, minors=self.minors)):
                 asked.append((text, written))
-        asked = self._promising(self._relevant(asked))
+        asked = self._relevant(asked)
         if not asked:
             return
-        scored = score_candidates(
-            [self.product],
-            [[text for text, _ in asked]],
-            pipeline=replace(self.selector.pipeline, relevance=None),  # asked already, before anything was rendered
-            render_size=PREVIEW,
-            rng=self.rng,
-        )[0]
+        scored = self._scored([text for text, _ in asked])
         scenes = [Scene.from_json(one.scene) if self.selector.draws_scenes else None for one in scored]
         promises = self._promises([text for text, _ in asked])
         for candidate, scene, (text, written), promise in zip(scored, scenes, asked, promises, strict=True):
@@ -209,37 +217,38 @@ class _ProductSearch:
                 fits = not out_of_season(text, scene, seasons=self.seasons)
                 self.pool.append(SelectedCandidate(candidate, written, style.met(text, scene), fits, promise))
 
-    def _promising(self, asked: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Without a reward model the `per_product` that promise most, in their order: the others are not rendered.
-
-        What meets a brand's rules is known by the scene, so rules and season come first here, too.
-        """
-        if not self.selector.chooses_by_suitability or len(asked) <= self.selector.config.per_product:
-            return asked
-        texts = [text for text, _ in asked]
-
-        def value(place: int) -> tuple[bool, bool, int, float]:
-            read = parse(texts[place])
-            met = sum(self.selector.style.met(texts[place], read.scene).values())
-            return (
-                read.is_valid and not self.selector.style.shown_breaches(read.scene),
-                not out_of_season(texts[place], read.scene, seasons=self.seasons),
-                met,
-                promises[place],
-            )
-
-        promises = self._promises(texts)
-        best = sorted(range(len(asked)), key=value, reverse=True)[: self.selector.config.per_product]
-        return [asked[place] for place in sorted(best)]
+    def _scored(self, texts: Sequence[str]) -> list[Candidate]:
+        """The descriptions with their scenes and rewards; without a reward model nothing is rendered for it."""
+        reads = [parse(text) for text in texts]
+        if self.selector.chooses_by_suitability and not any(read.wish for read in reads):  # a wish asks the product
+            return [
+                Candidate(self.product.product_id, text, seed, read.scene.to_json(), read.is_valid, 0.0)
+                for text, read, seed in zip(texts, reads, image_seeds(len(texts), rng=self.rng), strict=True)
+            ]
+        return score_candidates(
+            [self.product],
+            [texts],
+            pipeline=replace(self.selector.pipeline, relevance=None),  # asked already, before anything was rendered
+            render_size=PREVIEW,
+            rng=self.rng,
+        )[0]
 
     def _promises(self, texts: Sequence[str]) -> list[float]:
         """What each description's scene promises, nats; 0 where a reward model will say it."""
         if not self.selector.chooses_by_suitability:
             return [0.0] * len(texts)
         scenes = [parse(text).scene for text in texts]
-        return [
-            float(value) for value in suitability(self.product, scenes, fit=department_fit.shipped(), written=self.told)
-        ]
+        return [float(value) for value in suitability(self._subject(), scenes, fit=department_fit.shipped())]
+
+    def _subject(self) -> Subject:
+        return subject_of(self.product, self.told, fit=department_fit.shipped(), outline=self.outline)
+
+    def _suited(self, text: str) -> str:
+        """The description as a photographer would have it, where no reward model knows better and edits are allowed."""
+        style = self.selector.style
+        if not (self.selector.chooses_by_suitability and style.rules.edit and parse(text).is_valid):
+            return text
+        return suited(text, self._subject(), style=style, rng=self.editing)
 
     def _relevant(self, asked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Those that suit their product; the others are refused before anything is rendered."""
@@ -262,28 +271,26 @@ class _ProductSearch:
             )
         return bool(breaches)
 
-    def _best(self) -> tuple[list[SelectedCandidate], list[Refusal]]:
-        """The `keep` best of the pool that are no duplicates, and those passed over on the way; earlier ones win."""
+    def _ranked(self) -> tuple[list[SelectedCandidate], list[Refusal]]:
+        """The pool without duplicates, best first, and those passed over among the `keep` best; earlier ones win."""
 
         def value(one: SelectedCandidate) -> tuple[bool, bool, int, float, float]:
             return one.candidate.parsed, one.in_season, sum(one.met.values()), one.candidate.score, one.promise
 
-        chosen: list[SelectedCandidate] = []
+        ranked: list[SelectedCandidate] = []
         passed_over: list[Refusal] = []
         for one in sorted(self.pool, key=value, reverse=True):
-            if len(chosen) == self.selector.config.keep:
-                break
-            if reason := self._duplicate(one, chosen):
+            if not (reason := self._duplicate(one, ranked)):
+                ranked.append(one)
+            elif len(ranked) < self.selector.config.keep:
                 passed_over.append(Refusal(self.product.product_id, one.candidate.text, "duplicate", "", reason))
-            else:
-                chosen.append(one)
-        return chosen, passed_over
+        return ranked, passed_over
 
     def _duplicate(self, one: SelectedCandidate, chosen: Sequence[SelectedCandidate]) -> str:
         """Why a candidate shows nothing new, "" when it does."""
         config, candidate = self.selector.config, one.candidate
         for other in chosen:
-            if scene_key(candidate.scene, candidate.text) == scene_key(other.candidate.scene, other.candidate.text):
+            if self._shows(candidate) == self._shows(other.candidate):
                 return f"shows the scene of {other.candidate.text!r}"
             if overlap(candidate.text, other.candidate.text) > config.max_overlap:
                 return f"says nearly what {other.candidate.text!r} says"
@@ -291,6 +298,14 @@ class _ProductSearch:
         if config.max_same_scene and times >= config.max_same_scene:
             return f"shows a scene that {times} creatives of the catalog show already"
         return ""
+
+    def _shows(self, candidate: Candidate) -> object:
+        """What can be seen of a candidate's scene: of a product that lies, neither the place nor the stand."""
+        if self.outline is not None:
+            scene = Scene.from_json(candidate.scene)
+            if staging(self.product, self.outline, scene).seen == "above":
+                return scene.surface, scene.light, scene.props
+        return scene_key(candidate.scene, candidate.text)
 
 
 def overlap(first: str, second: str) -> float:

@@ -3,9 +3,7 @@
     log p(scene | department) − log p(scene) + log P(an ad that shows it can be published)
 
 The first difference, of the setting, is what the shipped model learned (`department_fit`); the last, over setting,
-props, light and surface, comes from graded pictures. No prop is the default: one that the department does not make
-likelier has no reason to be there, and how much likelier counts no further. Without a reason a scene loses, and so does
-one with a light or ground that its setting does not have.
+props, light and surface, comes from graded pictures. What a photographer would not put together loses (`set_rules`).
 """
 
 from __future__ import annotations
@@ -17,35 +15,38 @@ from jaxtyping import Float64
 
 from clickscape.catalog.departments import department_of
 from clickscape.generation.department_fit import DepartmentFit
-from clickscape.render.language.graded import SETTINGS_OF, log_publishable
+from clickscape.generation.set_rules import Subject, breaches
+from clickscape.render.language.graded import log_publishable
 from clickscape.render.scene import NO_PROP, Scene
+from clickscape.render.silhouette import Silhouette
 from clickscape.types import Product
 
-REASON = 0.3  # nats that a department must add to a prop's log-probability
-_WITHOUT_REASON, _OUT_OF_PLACE = 3.0, 3.0  # nats
+BREACH = 3.0  # nats that each slot costs that breaks a rule
+_SURE = 0.5  # probability from which a department that nobody named counts as known
 
 
-def suitability(
-    product: Product, scenes: Sequence[Scene], *, fit: DepartmentFit, written: Sequence[Scene] | None = None
-) -> Float64[np.ndarray, " scene"]:
-    """Return how much each scene promises for the product, nats: only differences within a product mean something.
-
-    `written`: all scenes that the model wrote for it, by default `scenes`; of a product whose department nobody knows
-    they tell where the model would put it.
-    """
-    departments = fit.likely(scenes if written is None else written, department=department_of(product))
-    return np.array([_promise(scene, departments, fit=fit) for scene in scenes])
+def suitability(subject: Subject, scenes: Sequence[Scene], *, fit: DepartmentFit) -> Float64[np.ndarray, " scene"]:
+    """Return how much each scene promises for the subject, nats: only differences within a product mean something."""
+    departments = fit.likely(scenes, department=subject.department)
+    return np.array([_promise(scene, departments, subject=subject, fit=fit) for scene in scenes])
 
 
-def _promise(scene: Scene, departments: Float64[np.ndarray, " department"], *, fit: DepartmentFit) -> float:
+def subject_of(
+    product: Product, written: Sequence[Scene], *, fit: DepartmentFit, outline: Silhouette | None = None
+) -> Subject:
+    """Return the product as the rules see it; of what department nobody says, the scenes written for it tell."""
+    department = department_of(product)
+    if not department:
+        likely = fit.likely(written)
+        best = int(likely.argmax())
+        department = list(fit.counts)[best] if likely[best] >= _SURE else ""
+    return Subject(product, department, outline)
+
+
+def _promise(
+    scene: Scene, departments: Float64[np.ndarray, " department"], *, subject: Subject, fit: DepartmentFit
+) -> float:
     setting = float(departments @ fit.lift(scene, "setting"))
-    props = float(departments @ fit.lift(scene, "prop"))
     published = sum(log_publishable("prop", prop) for prop in scene.props or (NO_PROP,))
     published += sum(log_publishable(slot, str(scene.slots[slot])) for slot in ("setting", "light", "surface"))
-    value = setting + published
-    if scene.props and props < REASON:
-        value -= _WITHOUT_REASON
-    for slot, places in SETTINGS_OF.items():
-        if scene.setting not in places.get(str(scene.slots[slot]), {scene.setting}):
-            value -= _OUT_OF_PLACE
-    return value
+    return setting + published - BREACH * len(breaches(scene, subject))

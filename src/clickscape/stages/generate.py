@@ -235,7 +235,7 @@ def _generate(
         ]
         if new:  # the others keep their status
             shop.append_creatives(new)
-    return replace(Summary.of(records), skipped=tuple(doubts.values()))
+    return replace(Summary.of(records, keep=selector.config.keep), skipped=tuple(doubts.values()))
 
 
 def _doubtful(products: Sequence[Product]) -> dict[str, Skipped]:

@@ -8,7 +8,6 @@ counted together; a value that no row names counts as the average.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import cache
 
 GRADED: tuple[tuple[str, tuple[str, ...], int, int], ...] = (
@@ -45,20 +44,6 @@ GRADED: tuple[tuple[str, tuple[str, ...], int, int], ...] = (
 
 PUBLISHED, ALL = 51, 116
 _WEIGHT = 6  # pictures that the average counts as
-
-SETTINGS_OF: Mapping[str, Mapping[str, frozenset[str]]] = {
-    "light": {
-        "neon": frozenset({"city", "night city"}),
-        "spotlight": frozenset({"studio", "loft"}),
-        "golden hour": frozenset({"terrace", "beach", "desert", "forest", "meadow", "city", "pool"}),
-    },
-    "surface": {
-        "water": frozenset({"studio", "bathroom", "beach", "forest", "meadow", "pool"}),
-        "sand": frozenset({"studio", "beach", "desert"}),
-        "grass": frozenset({"meadow", "forest", "terrace", "city"}),
-    },
-}
-"""Slot → light with a color of its own, or ground of the outdoors → settings in which a photographer would use it."""
 
 
 @cache

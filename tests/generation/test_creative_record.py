@@ -1,0 +1,94 @@
+"""A description of which no picture passes the gate gives way to the next best of the same product."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.generation.test_select import Scripted
+
+from clickscape import render
+from clickscape.catalog import sample
+from clickscape.config import FidelityConfig, GenerateConfig
+from clickscape.config.brand import Rules
+from clickscape.gates.style import Style
+from clickscape.generation.creative_record import LEFT_OUT, ProductRecord, Summary, render_selection
+from clickscape.generation.pipeline import AdPipeline
+from clickscape.generation.select import CandidateSelector, Selection, select
+from clickscape.types import Product
+
+BLACK = [f"{surface} floor, spotlight, no props, charcoal wall, {place}"
+         for surface, place in (("black marble", "studio"), ("black marble", "loft"))]  # fmt: skip
+PALE = ["white marble floor, soft light, no props, cream wall, studio",
+        "white marble slab, soft light, no props, mint wall, studio"]  # fmt: skip
+
+
+class Dark:
+    """A reward that likes the darkest pictures best: what a black product cannot be seen in."""
+
+    def score(self, products: Sequence[Product], images: Sequence[np.ndarray], _scenes: object = None, /) -> np.ndarray:
+        return np.array([-image.mean() for image in images])
+
+
+@pytest.fixture
+def black_mug(tmp_path: Path) -> Product:
+    picture = sample.cutout("coffee_mug-navy", 160).copy()
+    picture[..., :3] = 14
+    Image.fromarray(picture).save(tmp_path / "mug.png")
+    return Product("mug", "Black Mug", ("Home",), image=str(tmp_path / "mug.png"))
+
+
+def selected(product: Product, texts: Sequence[str]) -> tuple[CandidateSelector, Selection]:
+    config = GenerateConfig(keep=2, per_product=4, rewrites=0, size=256, tries=3, max_overlap=1)
+    pipeline = AdPipeline(render.load("studio"), Dark())
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    selector = CandidateSelector(Scripted(texts), pipeline, config, Style.of(Rules()), now)
+    (choice,) = select(selector, [product], scenes=Counter(), wanted=frozenset(["mug"]))
+    return selector, choice
+
+
+def test_the_next_best_takes_the_place_of_what_never_passes(black_mug: Product) -> None:
+    selector, choice = selected(black_mug, [*BLACK, *PALE])
+    assert {one.candidate.text for one in choice.chosen} == set(BLACK)
+    made = render_selection(choice, selector=selector, fidelity=FidelityConfig())
+    assert [record.creative_id for record, _ in made] == ["mug-1", "mug-2", "mug-3", "mug-4"]
+    shown = [record.description for record, drawn in made if drawn is not None]
+    assert set(shown) == set(PALE)
+    for record, drawn in made[:2]:
+        assert drawn is None
+        assert record.image == ""
+        assert len(record.gate.rejected) == 2, "not every seed is tried while another description is left"
+        assert all("blends_in" in {one.kind for one in attempt.failures} for attempt in record.gate.rejected)
+    record = ProductRecord("work", tuple(each for each, _ in made), ())
+    summary = Summary.of({"mug": record}, keep=2)
+    assert (summary.images, summary.replaced, summary.left_out) == (2, 2, ())
+    assert f"2 of which no picture passed gave way to the next best; {LEFT_OUT} says why" in summary.lines
+    short = Summary.of({"mug": record}, keep=3)
+    assert (len(short.left_out), short.replaced) == (2, 0)
+
+
+def test_nothing_more_is_drawn_once_enough_have_passed(black_mug: Product) -> None:
+    selector, choice = selected(black_mug, [BLACK[0], *PALE])
+    made = render_selection(choice, selector=selector, fidelity=FidelityConfig())
+    assert [drawn is None for _, drawn in made] == [True, False, False]
+    choice = replace(choice, chosen=choice.chosen[1:] + choice.spare, spare=choice.chosen[:1])
+    assert len(render_selection(choice, selector=selector, fidelity=FidelityConfig())) == 2
+
+
+def test_the_last_description_is_tried_with_every_seed(black_mug: Product) -> None:
+    selector, choice = selected(black_mug, BLACK)
+    made = render_selection(choice, selector=selector, fidelity=FidelityConfig())
+    assert [len(record.gate.rejected) for record, _ in made] == [3, 3]
+
+
+def test_what_is_the_photos_fault_tries_no_other_description(black_mug: Product) -> None:
+    selector, choice = selected(black_mug, [*BLACK, *PALE])
+    assert choice.spare
+    made = render_selection(choice, selector=selector, fidelity=FidelityConfig(extent=1.0))
+    assert len(made) == len(choice.chosen)

@@ -172,6 +172,7 @@ def test_irrelevant_descriptions_are_refused_where_the_settings_ask(
 ) -> None:
     """The gate is asked before anything is drawn, and what it refuses is written down with the contrast it measured."""
     shop = new_shop()
+    shop.write_products(shop.products()[::2])
     (shop.path / "clickscape.toml").write_text('[relevance]\nuse = "refuse"\nothers = 4\nlimit = 1.0\n')
     settings = {"size": 192, "keep": 1, "per_product": 3, "tries": 2}
     made = run(stage.generate(workspace=shop.path, catalog=None, out=tmp_path / "ads", overrides=settings))

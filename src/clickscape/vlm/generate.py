@@ -10,7 +10,7 @@ token, at a line break, or after `max_new_tokens`. Families whose cache nobody h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -21,7 +21,6 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from clickscape.errors import ModelError
 from clickscape.files import fingerprint
 from clickscape.types import Product
 from clickscape.vlm import batch as batches
@@ -64,37 +63,26 @@ class Writer:
         temperature: float = 1.0,
         max_new_tokens: int = 48,
         pictures: Callable[[Product], np.ndarray] | None = None,
-        features: Mapping[str, Tensor] | None = None,
-        instruction_variant: int = 0,
         brand_instructions: str = "",
     ) -> list[list[str]]:
         """``n`` descriptions per product, as sampled up to a line break; nothing but special tokens is left out.
 
         ``pictures`` gives a product's picture, uint8 (height, width, 3); by default its cut-out on a plain background,
-        or a blank picture if it has none. ``features`` by product_id, (token, width), replace the tower.
-        ``brand_instructions`` are said to the model after the instruction.
+        or a blank picture if it has none. ``brand_instructions`` are said to the model after the instruction.
         """
         if n < 1:
             raise ValueError(f"at least one description per product is needed, got n={n}")
         if temperature < 0:
             raise ValueError(f"the temperature must be ≥ 0, got {temperature}")
         questions = [
-            instruction("describe", product, variant=instruction_variant, brand_instructions=brand_instructions)
-            for product in products
+            instruction("describe", product, variant=0, brand_instructions=brand_instructions) for product in products
         ]
         order = sorted(range(len(products)), key=lambda index: (len(questions[index]), index))
         texts: list[list[str]] = [[] for _ in products]
         together = self._together(questions[order[-1]], n=n, max_new_tokens=max_new_tokens) if order else 1
         for start in range(0, len(order), together):
             chosen = order[start : start + together]
-            ready = None
-            if features is not None:
-                ready = torch.stack([features[products[index].product_id] for index in chosen])
-            shown = [
-                _blank(self.vlm) if ready is not None else _picture(self.vlm, products[index], pictures)
-                for index in chosen
-            ]
-            samples = [Sample(questions[index], (picture,)) for index, picture in zip(chosen, shown, strict=True)]
+            samples = [Sample(questions[index], (_picture(self.vlm, products[index], pictures),)) for index in chosen]
             ids = sample_ids(
                 self.vlm,
                 samples,
@@ -102,7 +90,6 @@ class Writer:
                 seeds=[_seed_of(products[index], seed=seed) for index in chosen],
                 temperature=temperature,
                 max_new_tokens=max_new_tokens,
-                features=ready,
                 breaks=line_breaks(self.vlm.tokenizer),
             )
             written = [_first_line(text) for text in self.vlm.tokenizer.batch_decode(ids, skip_special_tokens=True)]
@@ -128,7 +115,6 @@ def sample_ids(
     seeds: Sequence[int],
     temperature: float = 1.0,
     max_new_tokens: int = 48,
-    features: Float[Tensor, "image token width"] | None = None,
     breaks: frozenset[int] = frozenset(),
 ) -> list[list[int]]:
     """Token ids of ``n`` answers per sample, (sample · n) lists without the end token; ``seeds``: one per sample.
@@ -137,7 +123,7 @@ def sample_ids(
     """
     vlm.model.eval()
     noise = _noise(seeds, n=n, steps=max_new_tokens).to(vlm.device)
-    batch = batches.collate(vlm, samples, side="left", answers=False, pixels=features is None)
+    batch = batches.collate(vlm, samples, side="left", answers=False)
     if not vlm.family.shares_prefill:
         return _generate(
             vlm, batch, n=n, temperature=temperature, max_new_tokens=max_new_tokens, noise=noise, breaks=breaks
@@ -148,7 +134,7 @@ def sample_ids(
         input_ids=batch.input_ids,
         attention_mask=mask,
         position_ids=places,
-        **_seen(vlm, batch, features=features),
+        **_pictures_of(vlm, batch),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
@@ -201,13 +187,10 @@ def _positions(vlm: VisionLanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
     return places, (places.amax((0, 2), keepdim=True) + 1).expand(3, -1, -1)
 
 
-def _seen(vlm: VisionLanguageModel, batch: Batch, *, features: Tensor | None) -> dict[str, Any]:
+def _pictures_of(vlm: VisionLanguageModel, batch: Batch) -> dict[str, Any]:
     """What the model is given of the pictures: ready-made features where they can be, else pixels."""
     if vlm.is_llava:
-        ready = None if features is None else features.to(vlm.device, vlm.core.dtype)
-        return {"mm_encoder_outputs": batches.encoder_outputs(vlm, batch, features=ready)}
-    if features is not None:
-        raise ModelError(f"{vlm.model_id}: image features can be cached for LLaVA models only.")
+        return {"mm_encoder_outputs": batches.encoder_outputs(vlm, batch, features=None)}
     return {"pixel_values": batch.pixel_values, **batch.extras}
 
 

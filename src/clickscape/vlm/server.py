@@ -62,7 +62,6 @@ class ServerWriter:
         temperature: float = 1.0,
         max_new_tokens: int = 48,
         pictures: Callable[[Product], np.ndarray] | None = None,
-        instruction_variant: int = 0,
         brand_instructions: str = "",
     ) -> list[list[str]]:
         """``n`` descriptions per product, one line each, without the spaces around it; as `Writer.describe_all`.
@@ -78,9 +77,7 @@ class ServerWriter:
         def ask(product: Product) -> list[str]:
             body = {
                 "model": self.model_id,
-                "messages": _messages(
-                    product, pictures=pictures, variant=instruction_variant, brand_instructions=brand_instructions
-                ),
+                "messages": _messages(product, pictures=pictures, brand_instructions=brand_instructions),
                 "temperature": temperature,
                 "max_tokens": max_new_tokens,
                 "stop": ["\n"],
@@ -123,15 +120,13 @@ class ServerWriter:
 
 
 def _messages(
-    product: Product, *, pictures: Callable[[Product], np.ndarray] | None, variant: int, brand_instructions: str
+    product: Product, *, pictures: Callable[[Product], np.ndarray] | None, brand_instructions: str
 ) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     if pictures is not None or product.image:
         shown = [{"type": "image_url", "image_url": {"url": data_url(_picture(product, pictures))}}]
-    words = {
-        "type": "text",
-        "text": instruction("describe", product, variant=variant, brand_instructions=brand_instructions),
-    }
+    text = instruction("describe", product, variant=0, brand_instructions=brand_instructions)
+    words = {"type": "text", "text": text}
     return [{"role": "system", "content": FORM}, {"role": "user", "content": [*shown, words]}]
 
 

@@ -99,14 +99,13 @@ _BATHERS = frozenset({"Sports"})
 _LIGHT = {
     "soft": frozenset(SETTINGS),
     "window": INDOORS,
-    "blinds": frozenset(WALLED) | {"living room"},
     "noon": frozenset(SETTINGS) - INDOORS | {"studio", "loft"},
     "leafy": frozenset(SETTINGS) - INDOORS | {"studio", "living room"},
     "golden hour": frozenset(SETTINGS) - INDOORS - {"snow"},
     "blue hour": frozenset({"night city"}),
     "candlelight": frozenset({"festive"}),
 }
-"""Light → places in which it can be. Neon and spotlights color or darken the set and never the product: none."""
+"""Light → places in which it can be. What colors, darkens or stripes the set and never the product is in none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from clickscape.render import color
-from clickscape.render.studio import gbuffer, geometry, materials, stand, tiles
+from clickscape.render.studio import gbuffer, geometry, materials, stand, stones, tiles
 
 MAX_BYTES = 2**30
 VARIABLE = "CLICKSCAPE_CACHE"
@@ -78,6 +78,6 @@ def _shrink(where: Path, *, max_bytes: int) -> None:
 @cache
 def _code() -> str:
     """Digest of the code that makes what is kept, and of the libraries whose last bits may differ."""
-    made_by = (color, gbuffer, geometry, materials, stand, tiles)
+    made_by = (color, gbuffer, geometry, materials, stand, stones, tiles)
     sources = [Path(str(module.__file__)).read_bytes() for module in made_by]
     return hashlib.sha256(b"".join([*sources, f"{np.__version__} {cv2.__version__}".encode()])).hexdigest()

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from clickscape.render.color import Bytes, Floats, linear_of_byte, to_display
-from clickscape.render.studio import tiles
+from clickscape.render.studio import stones, tiles
 from clickscape.render.studio.gbuffer import GBuffer
 
 Kind = TypeVar("Kind", np.uint8, np.float32)
-_LEVELS = 7  # 512 … 8 texels
+_LEVELS = 7  # 512 … 8 texels, or twice that
 _MARGIN = 2  # texels of the opposite side around each level
 
 
@@ -39,19 +39,22 @@ class Material:
 
 MATERIALS: dict[str, Material] = {
     "white marble": Material(
-        partial(tiles.marble, base="#f4f2ef", vein="#77767a", second="#b89a6a", strength=1.0), 0.14, 0.22, 0, 1.5
+        partial(stones.marble, base="#f4f3f0", vein="#8b8a8c", shade="#d3d3d2", cloud=0.75, strength=0.75),
+        0.14, 0.22, 0, 2.8,
     ),
     "black marble": Material(
-        partial(tiles.marble, base="#17171a", vein="#b9ad98", second="#d9a94f", strength=0.75), 0.16, 0.18, 0, 1.7
+        partial(stones.marble, base="#151517", vein="#cfcac3", shade="#29292c", cloud=0.6, strength=0.65, sparse=0.5),
+        0.16, 0.18, 0, 2.8,
     ),
     "terrazzo": Material(
-        partial(tiles.terrazzo, base="#efe6dc", chips=("#cf5f3a", "#2f7a72", "#e0a02e", "#45464e", "#c46f7d")),
-        0.08, 0.3, 0, 2.0,
+        partial(stones.terrazzo, base="#e9e3da",
+                chips=("#b9aea1", "#8d8a86", "#d8cdbb", "#c29a7c", "#5f5e60", "#f6f3ee")),
+        0.08, 0.3, 0, 2.6,
     ),
-    "oak": Material(partial(tiles.wood, light="#d69e5e", dark="#9c6633", planks=4), 0.05, 0.5, 0.25, 1.7),
-    "walnut": Material(partial(tiles.wood, light="#6b3d22", dark="#331a0d", planks=4), 0.07, 0.45, 0.25, 1.7),
+    "oak": Material(partial(tiles.wood, light="#d8b68a", dark="#a97f52", planks=6), 0.05, 0.5, 0.25, 2.8),
+    "walnut": Material(partial(tiles.wood, light="#7a563c", dark="#412a1b", planks=6), 0.07, 0.45, 0.25, 2.8),
     "sand": Material(partial(tiles.sand, color="#f0d29c"), 0, 1, 1.3, 1.9),
-    "linen": Material(partial(tiles.linen, color="#e6dcc8", stripe="#6f86a8"), 0, 1, 0.8, 1.2),
+    "linen": Material(partial(tiles.linen, color="#e4dccd", threads=150), 0, 1, 0.8, 2.0),
     "grass": Material(partial(tiles.grass, soil="#1d2c14", low="#3d6a26", high="#9db65a"), 0, 1, 0.3, 1.5),
     "water": Material(partial(tiles.water, deep="#0f7fa6", bright="#8fe0ea"), 0.22, 0.15, 0.45, 1.7),
     "slate": Material(partial(tiles.slate, color="#4c5762", rust="#7a5a44"), 0.04, 0.6, 0.8, 1.6),
@@ -88,9 +91,9 @@ def atlas(name: str) -> Atlas:
         if slopes:
             slopes.append(_halved(slopes[-1]))
     sides = np.array([len(level) for level in levels], np.int32)
-    left = np.where(np.arange(_LEVELS) == 0, 0, tiles.SIDE + 2 * _MARGIN) + _MARGIN
+    left = np.where(np.arange(_LEVELS) == 0, 0, len(albedo) + 2 * _MARGIN) + _MARGIN
     top = np.concatenate([[0], [0], np.cumsum(sides[1:-1] + 2 * _MARGIN)]) + _MARGIN
-    width = tiles.SIDE + tiles.SIDE // 2 + 4 * _MARGIN
+    width = len(albedo) + len(albedo) // 2 + 4 * _MARGIN
     rows = int((top + sides).max()) + _MARGIN
     canvas = np.zeros((rows, width, 3), np.float32)
     slope_canvas = np.zeros((rows, width, 2), np.float32) if slopes else None
@@ -114,8 +117,8 @@ def from_arrays(arrays: Mapping[str, Any]) -> Atlas:
 
 
 def _gradient(height: Floats) -> Floats:
-    right = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) * np.float32(tiles.SIDE / 512)
-    down = (np.roll(height, -1, 0) - np.roll(height, 1, 0)) * np.float32(tiles.SIDE / 512)
+    right = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) * np.float32(len(height) / 512)
+    down = (np.roll(height, -1, 0) - np.roll(height, 1, 0)) * np.float32(len(height) / 512)
     return np.stack([right, down], -1).astype(np.float32)
 
 
@@ -151,7 +154,7 @@ def sample(buffer: GBuffer, part: int, name: str, sheet: Atlas) -> Sample | None
     v = buffer.texture_v[top:bottom] * inverse
     u -= np.floor(u)
     v -= np.floor(v)
-    texels = buffer.footprint[top:bottom] * (inverse * np.float32(tiles.SIDE))
+    texels = buffer.footprint[top:bottom] * (inverse * np.float32(sheet.side[0]))
     level = np.clip(np.log2(np.maximum(texels, 1e-6)), 0, _LEVELS - 1.001).astype(np.float32)
     lower = level.astype(np.int32)
     share = (level - lower)[..., None]

@@ -43,6 +43,7 @@ _ON_PROPS = 0.78  # share of the key that props get
 _TO_WALL = 1.5  # world units by which props stand farther back beside what hangs on a wall
 _POOL = 0.5  # world units by which the key's pool lies above the middle of what is seen from above
 _MUCH_BEFORE = 0.75  # share of the height: a product that stands higher has so much before it that a table fills it
+_SOFTLY = 0.45  # share of the key that patterns leave where they are closed, on what is seen from above
 _LOOKED_UP = 30_000  # points in one look-up: OpenCV's maps have fewer than 32,767 rows
 
 
@@ -114,7 +115,11 @@ def build(
             ("pattern", light.pattern, variation.pattern), lambda: lights.pattern_tile(light, variation.pattern)
         )
         passed = _patterned(light, tile, buffer)
-        visible *= passed if fit.gap is None else np.maximum(passed, lights.open_light(camera, fit))
+        if fit.gap is not None:
+            passed = np.maximum(passed, lights.open_light(camera, fit))
+        if camera.above:  # a flat lay is softly lit
+            passed = passed + np.float32(_SOFTLY) * (1 - passed)
+        visible *= passed
     facing = np.maximum(normal[0] * ray[0] + normal[1] * ray[1] + normal[2] * ray[2], 0)
     key = facing * visible
     ambient = buffer.ambient

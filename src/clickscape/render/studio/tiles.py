@@ -17,18 +17,23 @@ Tile = tuple[Floats, Floats]
 
 
 def noise(
-    rng: np.random.Generator, *, slope: float, stretch: tuple[float, float] = (1.0, 1.0), lowest: float = 0
+    rng: np.random.Generator,
+    *,
+    slope: float,
+    stretch: tuple[float, float] = (1.0, 1.0),
+    lowest: float = 0,
+    side: int = SIDE,
 ) -> Floats:
     """Seamless noise with spectrum 1/f^slope in power, zero mean, unit variance; `stretch` widens grain along x, y."""
-    down = np.fft.fftfreq(SIDE)[:, None] * SIDE * stretch[1]
-    across = np.fft.rfftfreq(SIDE)[None] * SIDE * stretch[0]
+    down = np.fft.fftfreq(side)[:, None] * side * stretch[1]
+    across = np.fft.rfftfreq(side)[None] * side * stretch[0]
     frequency = np.hypot(across, down)
     frequency[0, 0] = 1
     amplitude = frequency ** (-slope / 2)
     amplitude[0, 0] = 0
     amplitude[frequency < lowest] = 0
     phase = rng.random(amplitude.shape) * 2 * np.pi
-    field = np.fft.irfft2(amplitude * np.exp(1j * phase), s=(SIDE, SIDE))
+    field = np.fft.irfft2(amplitude * np.exp(1j * phase), s=(side, side))
     field -= field.mean()
     return (field / (field.std() + 1e-9)).astype(np.float32)
 
@@ -44,64 +49,61 @@ def mix(first: Floats, second: Floats, share: npt.NDArray[np.floating]) -> Float
     return (first + (second - first) * share[..., None]).astype(np.float32)
 
 
-def _grid() -> tuple[Floats, Floats]:
-    rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / np.float32(SIDE)
+def _grid(side: int = SIDE) -> tuple[Floats, Floats]:
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32) / np.float32(side)
     return columns, rows
 
 
-def _warped(field: Floats, right: Floats, down: Floats) -> Floats:
-    columns, rows = _grid()
+def warped(field: Floats, right: Floats, down: Floats) -> Floats:
+    """A square field looked up `right` and `down` texels away, over its seams."""
+    side = len(field)
+    columns, rows = _grid(side)
     return cv2.remap(
         field,
-        (columns * SIDE + right) % SIDE,
-        (rows * SIDE + down) % SIDE,
+        (columns * side + right) % side,
+        (rows * side + down) % side,
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_WRAP,
     )
 
 
-def _level(color: str) -> Floats:
-    return np.broadcast_to(hex_to_linear(color), (SIDE, SIDE, 3)).astype(np.float32)
+def level(color: str, side: int = SIDE) -> Floats:
+    """A tile of one color, sRGB code → linear (side, side, 3)."""
+    return np.broadcast_to(hex_to_linear(color), (side, side, 3)).astype(np.float32)
 
 
-def _flat() -> Floats:
-    return np.zeros((SIDE, SIDE), np.float32)
+def flat(side: int = SIDE) -> Floats:
+    """The height map of a polished face."""
+    return np.zeros((side, side), np.float32)
 
 
-def marble(rng: np.random.Generator, *, base: str, vein: str, second: str, strength: float) -> Tile:
-    """Veins are the zero lines of warped noise, thick and thin ones, with clouds between them."""
-    bend_x = noise(rng, slope=4.0) * 23 + noise(rng, slope=2.6) * 3
-    bend_y = noise(rng, slope=4.0) * 23 + noise(rng, slope=2.6) * 3
-
-    def veins(width: float, stretch: tuple[float, float]) -> Floats:
-        field = _warped(noise(rng, slope=5.0, stretch=stretch), bend_x, bend_y)
-        steep = np.hypot(cv2.Sobel(field, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(field, cv2.CV_32F, 0, 1) / 8)
-        return np.exp(-np.abs(field) / (steep + 1e-3) / width).astype(np.float32)  # by the distance to the zero line
-
-    broad = veins(6.0, (1.0, 0.7)) * step(-0.8, 1.2, noise(rng, slope=4.0))
-    thin = np.maximum(veins(1.8, (0.6, 0.45)), veins(1.2, (0.4, 0.5)) * 0.8) * step(-0.4, 1.4, noise(rng, slope=4.0))
-    warm = veins(1.8, (0.8, 0.5)) * step(0.2, 1.6, noise(rng, slope=4.0))
-    cloud = np.clip(step(-1.5, 2, noise(rng, slope=4.0)) * 0.35 + veins(32, (1.0, 0.7)) * 0.3, 0, 1)
-    albedo = mix(_level(base), _level(base) * np.float32(0.80), cloud)
-    albedo = mix(albedo, _level(vein), np.clip((broad * 0.65 + thin * 0.8) * strength, 0, 0.9))
-    return mix(albedo, _level(second), np.clip(warm * 0.7, 0, 1)), _flat()
+LARGE = 1024
 
 
 def wood(rng: np.random.Generator, *, light: str, dark: str, planks: int) -> Tile:
-    """Planks along x: rings stretched along the grain, a tint and an offset per plank, dark joints."""
-    _, rows = _grid()
-    rings = noise(rng, slope=2.6, stretch=(0.6, 7))
-    fiber = noise(rng, slope=1.2, stretch=(0.03, 1))
+    """Planks along x, two boards each: year rings bent along the grain, fibers, pores, tints, and fine joints."""
+    columns, rows = _grid(LARGE)
+    ends = np.sort((rng.random((planks, 1)) + rng.uniform(0.35, 0.65, (planks, 2)) * (0, 1)) % 1, 1)
     plank = np.minimum((rows * planks).astype(np.int32), planks - 1)
-    offsets = rng.integers(0, SIDE, planks)
-    shifted = (np.arange(SIDE)[None] + offsets[plank[:, :1]]) % SIDE
-    row = np.arange(SIDE)[:, None]
-    wave = np.sin((rings[row, shifted] * 1.6 + rows * planks * 1.2) * 9 + (offsets % 7)[plank]) * 0.5 + 0.5
-    share = np.clip(0.15 + 0.35 * wave**2 + 0.16 * fiber[row, shifted], 0, 1).astype(np.float32)
-    tint = (1 + rng.normal(size=planks) * 0.10).astype(np.float32)[plank][..., None]
-    joint = step(0.955, 0.99, (np.abs((rows * planks) % 1 - 0.5) * 2).astype(np.float32))
-    albedo = mix(_level(light), _level(dark), share) * tint * (1 - 0.8 * joint)[..., None]
-    return albedo.astype(np.float32), (-0.15 * share - joint).astype(np.float32)
+    second = (columns >= ends[plank, 0]) & (columns < ends[plank, 1])
+    board = 2 * plank + second
+    right, down = rng.integers(0, LARGE, (2, 2 * planks))
+    where = ((np.arange(LARGE)[:, None] + down[board]) % LARGE, (np.arange(LARGE)[None] + right[board]) % LARGE)
+
+    def grain(slope: float, fine: float) -> Floats:
+        return noise(rng, slope=slope, stretch=(1.0, fine), side=LARGE)[where]
+
+    across = (rows * planks) % 1 - rng.uniform(-0.2, 1.2, 2 * planks)[board]
+    rings = rng.uniform(2.5, 7.0, 2 * planks)[board] * np.abs(across) + 0.55 * grain(3.4, 0.22)
+    ring = (0.5 + 0.5 * np.sin(rings * 2 * np.pi)) ** 2 * (0.6 + 0.25 * grain(2.0, 0.1))
+    fiber, pore = grain(1.0, 0.02), step(1.7, 2.6, grain(0.7, 0.045))
+    share = np.clip(0.30 + 0.34 * ring + 0.13 * grain(2.2, 0.05) + 0.07 * fiber, 0, 1)
+    tint = (1 + rng.normal(size=2 * planks) * 0.07)[board] * (1 - 0.22 * pore)
+    edge = np.minimum(np.abs((rows * planks + 0.5) % 1 - 0.5) / planks, np.abs(columns - ends[plank, 0]))
+    joint = 1 - step(0.0006, 0.0022, np.minimum(edge, np.abs(columns - ends[plank, 1])).astype(np.float32))
+    albedo = mix(level(light, LARGE), level(dark, LARGE), share) * (tint * (1 - 0.6 * joint))[..., None]
+    height = -0.10 * share - 0.15 * pore - 0.7 * joint
+    return np.clip(albedo, 0.003, 1).astype(np.float32), height.astype(np.float32)
 
 
 def sand(rng: np.random.Generator, *, color: str) -> Tile:
@@ -116,47 +118,27 @@ def sand(rng: np.random.Generator, *, color: str) -> Tile:
     ).astype(np.float32)
 
 
-def linen(rng: np.random.Generator, *, color: str, stripe: str) -> Tile:
-    """A woven cloth with soft folds and pairs of stripes."""
-    columns, rows = _grid()
-    weave = np.sin(columns * 2 * np.pi * 84) * 0.5 + np.sin(rows * 2 * np.pi * 84) * 0.5
-    thread = noise(rng, slope=1.0, stretch=(0.02, 1)) + noise(rng, slope=1.0, stretch=(1, 0.02))
-    fold = noise(rng, slope=4.2, stretch=(1.6, 0.7))
-    across = (columns * 3 + 0.012 * fold) % 1
-    band = np.maximum(_band(across, 0.22, 0.09), _band(across, 0.42, 0.03))
-    shade = 0.97 + 0.05 * weave + 0.06 * thread + 0.06 * fold
-    albedo = mix(_level(color), _level(stripe), 0.9 * band) * shade[..., None]
-    return np.clip(albedo, 0.01, 1).astype(np.float32), (0.05 * weave + 0.06 * thread + 2.6 * fold).astype(np.float32)
-
-
-def _band(across: Floats, middle: float, half: float) -> Floats:
-    return 1 - step(half - 0.008, half + 0.008, np.abs(across - np.float32(middle)).astype(np.float32))
-
-
-def terrazzo(rng: np.random.Generator, *, base: str, chips: tuple[str, ...]) -> Tile:
-    """Chips of stone, large ones first, on a pale ground."""
-    canvas = _level(base) * (1 + 0.02 * noise(rng, slope=1.5))[..., None]
-    canvas = np.ascontiguousarray(canvas, np.float32)
-    radii = np.sort(rng.lognormal(2.0, 0.62, 420))[::-1]
-    for radius in np.minimum(radii, 34):
-        middle = rng.random(2) * SIDE
-        corners = rng.integers(4, 8)
-        angle = np.sort(rng.random(corners)) * 2 * np.pi
-        reach = radius * (0.6 + 0.6 * rng.random(corners))
-        outline = middle + np.stack([np.cos(angle) * reach, np.sin(angle) * reach], 1)
-        color = hex_to_linear(chips[rng.integers(len(chips))]) * (0.85 + 0.3 * rng.random())
-        for right in (-SIDE, 0, SIDE):
-            for down in (-SIDE, 0, SIDE):
-                if -40 < middle[0] + right < SIDE + 40 and -40 < middle[1] + down < SIDE + 40:
-                    points = ((outline + np.array([right, down])) * 16).astype(np.int32)
-                    cv2.fillPoly(canvas, [points], [float(value) for value in color], cv2.LINE_AA, 4)
-    return canvas, _flat()
+def linen(rng: np.random.Generator, *, color: str, threads: int) -> Tile:
+    """A plain weave of uneven threads, with soft creases."""
+    columns, rows = _grid(LARGE)
+    slub_x, slub_y = (noise(rng, slope=1.6, stretch=way, side=LARGE) for way in ((0.04, 1.0), (1.0, 0.04)))
+    phase_x = (columns * threads + 0.10 * noise(rng, slope=2.6, side=LARGE)) * np.pi
+    phase_y = (rows * threads + 0.10 * noise(rng, slope=2.6, side=LARGE)) * np.pi
+    warp, weft = np.sin(phase_x) ** 2, np.sin(phase_y) ** 2
+    over = 0.5 + 0.5 * np.tanh(4 * np.cos(phase_x) * np.cos(phase_y))
+    weave = over * warp * (1 + 0.25 * slub_x) + (1 - over) * weft * (1 + 0.25 * slub_y)
+    fold = noise(rng, slope=3.8, stretch=(1.0, 0.6), side=LARGE)
+    crease = np.exp(-np.abs(noise(rng, slope=3.6, stretch=(0.5, 1.0), side=LARGE)) * 9)
+    shade = 0.86 + 0.22 * weave + 0.045 * (slub_x + slub_y) + 0.02 * fold
+    albedo = level(color, LARGE) * np.clip(shade, 0.4, 1.3)[..., None]
+    height = 0.10 * weave + 0.05 * (slub_x + slub_y) + 2.2 * fold + 0.5 * crease
+    return np.clip(albedo, 0.01, 1).astype(np.float32), height.astype(np.float32)
 
 
 def grass(rng: np.random.Generator, *, soil: str, low: str, high: str) -> Tile:
     """Blades drawn from dark to light, six times as long as wide apart: the ground is seen nearly along its level."""
     clumps = noise(rng, slope=2.6)
-    canvas = np.ascontiguousarray(_level(soil))
+    canvas = np.ascontiguousarray(level(soil))
     blades = 7000
     place = rng.random((blades, 2)) * SIDE
     length = rng.uniform(30, 105, blades) * (1 + 0.2 * clumps[place[:, 1].astype(int), place[:, 0].astype(int)])
@@ -177,7 +159,7 @@ def water(rng: np.random.Generator, *, deep: str, bright: str) -> Tile:
     wave = noise(rng, slope=5.0, stretch=(0.6, 1.5), lowest=4) + 0.25 * noise(rng, slope=4.0, lowest=12)
     first, second = noise(rng, slope=3.6, lowest=5), noise(rng, slope=3.6, lowest=5)
     net = np.clip(np.exp(-np.abs(first) * 4.5) + np.exp(-np.abs(second) * 4.5), 0, 1)
-    return mix(_level(deep), _level(bright), (0.85 * net).astype(np.float32)), (wave * 2.0).astype(np.float32)
+    return mix(level(deep), level(bright), (0.85 * net).astype(np.float32)), (wave * 2.0).astype(np.float32)
 
 
 def slate(rng: np.random.Generator, *, color: str, rust: str) -> Tile:
@@ -188,7 +170,7 @@ def slate(rng: np.random.Generator, *, color: str, rust: str) -> Tile:
     cliff = step(0.05, 0.5, np.abs(cv2.Laplacian(cv2.GaussianBlur(terrace.astype(np.float32), (0, 0), 1), cv2.CV_32F)))
     shade = np.clip(1 + 0.22 * terrace + 0.10 * grain - 0.45 * cliff, 0.15, 2)
     albedo = hex_to_linear(color) * shade[..., None]
-    albedo = mix(albedo.astype(np.float32), _level(rust), step(1.3, 2.4, noise(rng, slope=3.0)) * 0.35)
+    albedo = mix(albedo.astype(np.float32), level(rust), step(1.3, 2.4, noise(rng, slope=3.0)) * 0.35)
     return albedo, (1.2 * terrace + 0.12 * grain).astype(np.float32)
 
 
@@ -196,7 +178,7 @@ def snow(rng: np.random.Generator, *, color: str) -> Tile:
     """Wind-blown snow: soft drifts, bluish in the hollows, with crystals that glitter."""
     drift, grain = noise(rng, slope=4.0, stretch=(1.4, 0.8)), noise(rng, slope=0.6)
     hollow = step(0.2, 1.6, -drift)
-    albedo = mix(_level(color), _level("#c3d6ec"), (0.5 * hollow).astype(np.float32))
+    albedo = mix(level(color), level("#c3d6ec"), (0.5 * hollow).astype(np.float32))
     glitter = step(2.6, 3.2, noise(rng, slope=0.0))
     return np.clip(albedo * (1 + 0.02 * grain + 0.25 * glitter)[..., None], 0, 1).astype(np.float32), (
         2.2 * drift + 0.10 * grain
@@ -226,7 +208,7 @@ def concrete(rng: np.random.Generator) -> Tile:
     cloud, fine = noise(rng, slope=2.4), noise(rng, slope=1.0)
     pore = step(2.1, 2.8, noise(rng, slope=1.2, lowest=18))
     seam = step(0.982, 0.994, (2 * np.maximum(np.abs(columns - 0.5), np.abs(rows - 0.5))).astype(np.float32))
-    hole = _flat()
+    hole = flat()
     for right in (0.18, 0.82):
         for down in (0.18, 0.82):
             hole = np.maximum(hole, 1 - step(0.012, 0.018, np.hypot(columns - right, rows - down)))

@@ -45,6 +45,11 @@ def file_name(identifier: str) -> str:
     return name
 
 
+def photo_file(cutout: Path) -> Path:
+    """Name of the file beside a cut-out's that holds the photo that it was made of."""
+    return cutout.with_suffix(".photo")
+
+
 @contextmanager
 def temporary_file(folder: Path, *, suffix: str = "") -> Iterator[Path]:
     """Yield a new, empty file in `folder`, which is removed at the end if it still has that name.

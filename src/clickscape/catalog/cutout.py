@@ -125,11 +125,16 @@ def has_alpha(image: Pixels) -> bool:
 
 def trim(cutout: Pixels, *, faint: int = FAINT) -> Pixels:
     """The cut-out without the margin in which no alpha reaches ``faint``; ImageError when nothing is visible."""
-    visible = cutout[..., 3] >= faint
-    rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
-    if not rows.size:
+    left, top, width, height = visible_box(cutout, faint=faint)
+    return cutout[top : top + height, left : left + width]
+
+
+def visible_box(cutout: Pixels, *, faint: int = FAINT) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what has an alpha of ``faint`` or more; ImageError when nothing has."""
+    left, top, width, height = cv2.boundingRect((cutout[..., 3] >= faint).astype(np.uint8))
+    if not width:
         raise ImageError(f"the cut-out is empty: no pixel has an alpha of {faint} or more. {_REMEDY}")
-    return cutout[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return int(left), int(top), int(width), int(height)
 
 
 def place(cutout: Pixels, size: tuple[int, int], *, fill: float = 0.86, foot: float | None = None) -> Pixels:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +18,18 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from clickscape.catalog.best_photo import choose_photo
-from clickscape.catalog.cutout import Cutout, examine, has_alpha, trim
+from clickscape.catalog.cutout import Cutout, examine, has_alpha, trim, visible_box
 from clickscape.catalog.images import open_image
 from clickscape.errors import ImageError, ModelError, first_line
-from clickscape.files import atomic_file
+from clickscape.files import atomic_file, photo_file
 from clickscape.regular_files import open_regular
 from clickscape.types import Product
 
 WAY, CONFIDENCE, FLAGS, PHOTO = "clickscape:way", "clickscape:confidence", "clickscape:flags", "clickscape:photo"
 """Notes of a cut-out: how it was found, how likely it is right, what is doubtful, and the number of its photo."""
+
+BOX = "clickscape:box"
+"""Note of a cut-out whose photo lies beside it: the pixel of the photo (left, top) at which it begins."""
 
 DOUBTFUL = "doubtful"
 """The flag of a cut-out that is probably not right."""
@@ -66,6 +70,7 @@ def cut_product(product: Product, *, folder: Path, matting: Path | None = None, 
     shown = _photo_shown(file, count=len(photos))
     if shown is None:
         cutouts: dict[int, Cutout] = {}
+        opaque: set[int] = set()
         problems: list[str] = []
         for number, photo in enumerate(photos):
             try:
@@ -77,6 +82,7 @@ def cut_product(product: Product, *, folder: Path, matting: Path | None = None, 
                 found = examine(picture, matting=matting)
                 trim(found.pixels)
                 cutouts[number] = found
+                opaque |= {number} if picture.shape[2] == 3 or picture[..., 3].min() == 255 else set()
             except ImageError as error:
                 problems.append(f"{photo}: {error}")
             except cv2.error as error:  # such as "insufficient memory"
@@ -84,7 +90,7 @@ def cut_product(product: Product, *, folder: Path, matting: Path | None = None, 
         if not cutouts:
             return CutProduct(product, file, problems[0])
         shown = list(cutouts)[choose_photo(list(cutouts.values())).index]
-        save(cutouts[shown], file, photo=shown)
+        save(cutouts[shown], file, photo=shown, source=Path(photos[shown]) if shown in opaque else None)
     image = photos[shown]
     return CutProduct(replace(product, image=image, more_images=tuple(one for one in photos if one != image)), file)
 
@@ -98,12 +104,26 @@ def _photo_shown(file: Path, *, count: int) -> int | None:
     return next((number for number in range(count) if str(number) == noted), None)
 
 
-def save(cutout: Cutout, file: Path, *, photo: int = 0) -> None:
-    """Write the product without its empty border as a PNG that carries its notes; photo: number of the one it shows."""
+def save(cutout: Cutout, file: Path, *, photo: int = 0, source: Path | None = None) -> None:
+    """Write the product without its empty border as a PNG that carries its notes; photo: number of the one it shows.
+
+    source: an opaque photo, copied beside it where the outline was found without transparency, a model or a person, and
+    nothing was laid over it.
+    """
     flags = (*((DOUBTFUL,) if cutout.doubtful else ()), *cutout.flags.names)
     notes = {WAY: cutout.way, FLAGS: " ".join(flags), PHOTO: str(photo)}
     if cutout.confidence is not None:
         notes[CONFIDENCE] = f"{cutout.confidence:.3f}"
+    overlaid = cutout.flags.badge or cutout.flags.text
+    if source is not None and cutout.way in ("plain", "grabcut") and not overlaid:
+        left, top, _, _ = visible_box(cutout.pixels)
+        notes[BOX] = f"{left} {top}"
+        with (
+            atomic_file(photo_file(file)) as copy,
+            open(open_regular(source, os.O_RDONLY, error=ImageError), "rb") as stream,
+            copy.open("wb") as written,
+        ):
+            shutil.copyfileobj(stream, written)
     texts = PngImagePlugin.PngInfo()
     for key, text in notes.items():
         texts.add_itxt(key, text)

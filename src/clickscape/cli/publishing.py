@@ -52,6 +52,13 @@ def generate(
     server_model: Annotated[
         str | None, typer.Option("--server-model", "--writer-model", help="Name of the model on that server.")
     ] = None,
+    photographs: Annotated[
+        Literal["auto", "backdrop", "scenes"] | None,
+        typer.Option(
+            help="What photos without transparency become: ads on their own backdrop, or scenes around a "
+            "cut-out. Default: clickscape.toml."
+        ),
+    ] = None,
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
     skip_bad_rows: SkipBadRows = False,
@@ -81,7 +88,7 @@ def generate(
     from clickscape.stages import generate as stage
 
     given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer, "model": model}
-    given["server_model"] = server_model
+    given |= {"server_model": server_model, "photographs": photographs}
     chosen = {key: value for key, value in given.items() if value is not None}
     made = terminal.run_with_progress(
         stage.generate(

@@ -188,6 +188,11 @@ class GenerateConfig(StageConfig):
     temperature: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="of sampling; lower is less diverse; auto: 1, or 0.5 without a reward model"
     )
+    photographs: Literal["auto", "backdrop", "scenes"] = Field(
+        "auto",
+        description="what photographs without transparency become: ads on their own backdrop, or scenes around a "
+        "cut-out; auto: their own backdrop where the cut-out is doubtful, or no reward model knows better",
+    )
     rewrites: int = Field(
         3,
         ge=0,

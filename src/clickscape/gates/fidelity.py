@@ -6,7 +6,9 @@ full size; all else is measured with at most WORKING pixels on the shorter side.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -23,6 +25,8 @@ from clickscape.gates.surround import Surround, measure_surround
 from clickscape.render.staging import Pose
 
 Bytes = npt.NDArray[np.uint8]
+Shown = Pose | Literal["photographed"]
+"""How a product is shown; "photographed": as in its own photo, with that one's outline, shadow and ground."""
 
 WORKING = 512  # pixels of the shorter side
 _VISIBLE = 24  # alpha from which a pixel shows: less is a breath of shadow in the cut-out
@@ -94,7 +98,7 @@ def check(
     *,
     tolerance: float = 0.0,
     limits: Limits | None = None,
-    pose: Pose = "stands",
+    pose: Shown = "stands",
 ) -> GateResult:
     """Check an image (height, width, 3) with its placed cut-out (height, width, 4), uint8 sRGB.
 
@@ -113,13 +117,18 @@ def measure(
     *,
     tolerance: float = 0.0,
     safe_zone: tuple[float, float, float, float] = (0, 0, 0, 0),
-    pose: Pose = "stands",
+    pose: Shown = "stands",
 ) -> Measures:
     """Measure what `check` compares with its limits.
 
-    What lies, leans or hangs has a shadow all around, which is no halo; what hangs need not touch the ground.
+    What lies, leans or hangs has a shadow all around, which is no halo; what hangs need not touch the ground. What is
+    shown as it was photographed has nothing around it that somebody drew, and may be cut off where its photo cuts it.
     """
     _check(image, product)
+    altered = float(count_differing(image, product) if tolerance == 0 else color_error(image, product))
+    if pose == "photographed":
+        free = room(product, safe_zone, cut_off=True)
+        return Measures(altered, 0.0, 0.0, 0.0, None, free, extent(product), 0.0, 0.0)
     shown, placed = at_working_size(image, product)
     large = _enlarged(shown, placed)
     outlines = unroll(shown, placed)
@@ -127,7 +136,7 @@ def measure(
     ground = shows_ground(image.shape[:2])
     surround = measure_surround(shown, placed, outlines) if ground else Surround(0.0, 0.0)
     return Measures(
-        altered=count_differing(image, product) if tolerance == 0 else color_error(image, product),
+        altered=altered,
         edge=edge_difference(outlines, shaded=shaded),
         seam=seam_step(outlines if large[0] is shown else unroll(*large), shaded=shaded),
         extension=extension_share(shown, placed),
@@ -194,15 +203,23 @@ def color_error(image: UInt8[np.ndarray, "height width 3"], product: UInt8[np.nd
     )
 
 
-def room(product: UInt8[np.ndarray, "height width 4"], safe_zone: tuple[float, float, float, float]) -> float:
+def room(
+    product: UInt8[np.ndarray, "height width 4"],
+    safe_zone: tuple[float, float, float, float],
+    *,
+    cut_off: bool = False,
+) -> float:
     """Smallest share of the picture's side between the product and the safe zone; negative inside the zone or border.
 
-    A product that touches the border has no room, whatever the zone.
+    A product that touches the border has no room, whatever the zone, unless it is `cut_off` there on purpose.
     """
     height, width = product.shape[:2]
     left, top, wide, tall = cv2.boundingRect((product[..., 3] >= _VISIBLE).astype(np.uint8))
     free = ((left, width), (top, height), (width - left - wide, width), (height - top - tall, height))
-    spare = [(pixels / side if pixels else -1.0) - zone for (pixels, side), zone in zip(free, safe_zone, strict=True)]
+    touching = math.inf if cut_off else -1.0
+    spare = [
+        (pixels / side if pixels else touching) - zone for (pixels, side), zone in zip(free, safe_zone, strict=True)
+    ]
     return float(min(spare))
 
 

@@ -155,7 +155,7 @@ def render_selection(
     For each of those the next best of the spare ones are rendered, until as many pass as were chosen or none is left.
     mark: what stands in the creatives' ids behind the product's. audience, placement: whose rules held.
     """
-    config, renderer, product = selector.config, selector.pipeline.renderer, selection.product
+    config, renderer, product = selector.config, selection.renderer, selection.product
     rendered: list[tuple[SelectedCandidate, GatedRendering]] = []
     some, spare = selection.chosen, selection.spare
     while some:
@@ -190,7 +190,7 @@ def render_selection(
             renderer=renderer.name,
             renderer_settings=dict(renderer.recipe),
             digital_source=renderer.digital_source,
-            model_id=selector.writer.model_id,
+            model_id=selection.model_id,
             seed=found.seed,
             reward=None if selector.pipeline.reward is None else candidate.score,
             gate=found.gate,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -27,14 +27,15 @@ from clickscape.gates.content_rules import Breach
 from clickscape.gates.season import open_seasons, out_of_season
 from clickscape.gates.style import Style
 from clickscape.gates.wording import normalized_words
-from clickscape.generation import department_fit
+from clickscape.generation import department_fit, own_backdrop
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.sample import Candidate, score_candidates
 from clickscape.generation.score import image_seeds
 from clickscape.generation.set_rules import Subject, suited
 from clickscape.generation.suitability import subject_of, suitability
 from clickscape.render.language.parse import parse
-from clickscape.render.renderer import SceneRenderer
+from clickscape.render.own_backdrop import PhotoBackdrop, PhotoRenderer
+from clickscape.render.renderer import Renderer, SceneRenderer
 from clickscape.render.scene import Scene
 from clickscape.render.silhouette import silhouette
 from clickscape.render.staging import staging
@@ -88,7 +89,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The candidates to render for a product, best first, and the descriptions refused on the way.
+    """The candidates to render for a product, best first, what draws and what wrote them, and those refused before.
 
     `spare`: the next best, for those of which no picture passes the fidelity gate.
     """
@@ -96,18 +97,24 @@ class Selection:
     product: Product
     chosen: tuple[SelectedCandidate, ...]
     refused: tuple[Refusal, ...]
+    renderer: Renderer
+    model_id: str
     spare: tuple[SelectedCandidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateSelector:
-    """A prompt model, the pipeline that scores its descriptions, the rules by which they are selected, and the date."""
+    """A prompt model, the pipeline that scores its descriptions, the rules by which they are selected, and the date.
+
+    `photographs`: what draws products on the backdrop of their own photo.
+    """
 
     writer: Writer | ServerWriter
     pipeline: AdPipeline
     config: GenerateConfig
     style: Style
     now: datetime
+    photographs: PhotoRenderer = field(default_factory=PhotoRenderer)
 
     def __post_init__(self) -> None:
         language = self.style.rules.language
@@ -139,6 +146,16 @@ class CandidateSelector:
         """Whether scenes are chosen by what they promise, because no reward model scores them."""
         return self.draws_scenes and self.pipeline.reward is None
 
+    def own_backdrop(self, product: Product) -> PhotoBackdrop | None:
+        """Return the backdrop of its photo that a product is drawn on, None where it is put into scenes."""
+        if not self.draws_scenes or self.config.photographs == "scenes":
+            return None
+        size = self.config.size
+        found = own_backdrop.drawn_on_own_backdrop(product, self.photographs, size=size)
+        if found is None or self.config.photographs == "backdrop" or self.pipeline.reward is None:
+            return found
+        return found if found.photo.is_doubtful else None
+
 
 def select(
     selector: CandidateSelector, products: Sequence[Product], *, scenes: Counter[str], wanted: frozenset[str]
@@ -146,16 +163,29 @@ def select(
     """Yield the selection for each of the products whose id is `wanted`, in the catalog's order.
 
     `scenes` counts the catalog's creatives by scene (`scene_key`); the caller adds to it what it renders of a selection
-    before it asks for the next one.
+    before it asks for the next one. The model does not write for products that are drawn on their own backdrop.
     """
     for start in range(0, len(products), CHUNK):
         some = products[start : start + CHUNK]
-        if not any(product.product_id in wanted for product in some):
-            continue
-        texts = _written(selector, some, seed=selector.config.seed)
+        asked = [product for product in some if product.product_id in wanted]
+        backdrops = {product.product_id: found for product in asked if (found := selector.own_backdrop(product))}
+        texts: Sequence[Sequence[str]] = [()] * len(some)
+        if len(backdrops) < len(asked):
+            texts = _written(selector, some, seed=selector.config.seed)
         for product, each in zip(some, texts, strict=True):
-            if product.product_id in wanted:
+            if (found := backdrops.get(product.product_id)) is not None:
+                yield _on_own_backdrop(selector, product, found, scenes)
+            elif product.product_id in wanted:
                 yield _ProductSearch(selector, product, scenes).run(each)
+
+
+def _on_own_backdrop(
+    selector: CandidateSelector, product: Product, found: PhotoBackdrop, scenes: Counter[str]
+) -> Selection:
+    chooser = own_backdrop.for_own_backdrop(selector, selector.photographs)
+    search = _ProductSearch(chooser, product, scenes)
+    texts = own_backdrop.descriptions(found, count=selector.config.per_product, rng=search.rng)
+    return replace(search.run(texts), model_id=own_backdrop.MODEL_ID)
 
 
 def scene_key(scene: str, description: str) -> str:
@@ -193,8 +223,14 @@ class _ProductSearch:
                 break
             self._add(_written(self.selector, [self.product], seed=seed)[0])
             ranked, passed_over = self._ranked()
-        chosen, spare = tuple(ranked[: config.keep]), tuple(ranked[config.keep :])
-        return Selection(self.product, chosen, (*self.refused.values(), *passed_over), spare)
+        return Selection(
+            self.product,
+            tuple(ranked[: config.keep]),
+            (*self.refused.values(), *passed_over),
+            renderer=self.selector.pipeline.renderer,
+            model_id=self.selector.writer.model_id,
+            spare=tuple(ranked[config.keep :]),
+        )
 
     def _add(self, texts: Sequence[str]) -> None:
         """Refuse what may not be said; edit, render and score the rest; refuse what may not be shown."""

@@ -29,7 +29,13 @@ def _diffusion(settings: Settings) -> Renderer:
     return DiffusionRenderer(settings.diffusion)
 
 
-RENDERERS: dict[str, Callable[[Settings], Renderer]] = {"studio": _studio, "diffusion": _diffusion}
+def _photo(settings: Settings) -> Renderer:  # noqa: ARG001  (has no settings)
+    from clickscape.render.own_backdrop import PhotoRenderer
+
+    return PhotoRenderer()
+
+
+RENDERERS: dict[str, Callable[[Settings], Renderer]] = {"studio": _studio, "diffusion": _diffusion, "photo": _photo}
 
 
 def load(name: str = "studio", *, settings: Settings | None = None) -> Renderer:

@@ -73,7 +73,7 @@ class Rendering:
     `scene`: None for a renderer that takes the words as they are. `parsed`: whether the picture shows what the
     description says. `unknown`: words that the renderer ignored. `product`: the placed cut-out (height, width, 4), sRGB
     and straight alpha, as it went on top of the picture. `staging`: how the product is shown, None where the renderer
-    decided nothing.
+    decided nothing. `on_own_backdrop`: the product is shown as its photo shows it, outline and shadow included.
     """
 
     image: npt.NDArray[np.uint8]
@@ -82,6 +82,7 @@ class Rendering:
     product: npt.NDArray[np.uint8]
     parsed: bool = True
     staging: Staging | None = None
+    on_own_backdrop: bool = False
 
     @property
     def slots(self) -> dict[str, str | None] | None:

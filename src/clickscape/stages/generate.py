@@ -189,7 +189,7 @@ def _generate(
     selector = parts.selector
     digests = {product.product_id: product_digest(product) for product in products}
     works = {product_id: fingerprint([parts.work, digest]) for product_id, digest in digests.items()}
-    doubts = {} if keep_doubtful else _doubtful(products)
+    doubts = {} if keep_doubtful else _doubtful([one for one in products if selector.own_backdrop(one) is None])
     for product_id in doubts:
         del works[product_id]
     records = {name: found for name, each in works.items() if (found := _finished(name, each, out=out, shop=shop))}

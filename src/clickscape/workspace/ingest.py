@@ -6,11 +6,12 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from clickscape.errors import ImageError, WorkspaceError
-from clickscape.files import atomic_folder
+from clickscape.files import atomic_folder, photo_file
 from clickscape.types import Product
 from clickscape.workspace import tables
 from clickscape.workspace.folder import Workspace
@@ -43,6 +44,8 @@ def replace_catalog(workspace: Workspace, products: Sequence[Product]) -> list[P
             target.parent.mkdir(exist_ok=True)
             try:
                 shutil.copyfile(product.image, target)
+                if (photo := photo_file(Path(product.image))).is_file():
+                    shutil.copyfile(photo, photo_file(target))
             except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
                 raise ImageError(
                     f"product {product.product_id!r}: the image {product.image!r} cannot be read ({error.strerror}). "

@@ -1,0 +1,377 @@
+"""Ads on the backdrop of the product's own photo: it goes on to the ad's format, and a light falls on it.
+
+An outline only says where the product is, so a photo whose cut-out cannot be trusted still makes an ad, with the
+photographer's own shadows. A light and neutral backdrop takes on a tint: up to an outline that is clear, or from the
+frame inwards to a pool of light around one that is not. What is no backdrop but a place (a room, boards) is cropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from clickscape.catalog.background import disc, reached
+from clickscape.catalog.own_photo import OwnPhoto, open_own_photo
+from clickscape.compute.cache import ByteCache
+from clickscape.render.color import Floats
+from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering, check_size
+from clickscape.types import Product
+
+TINTS: Mapping[str, str] = {
+    "cream": "#f5e6cd",
+    "pink": "#f6d5d6",
+    "mint": "#cbe8d8",
+    "blue": "#cbdff5",
+    "yellow": "#fae8b4",
+    "lavender": "#ddd5f3",
+}
+"""Tint → its sRGB color on a white backdrop."""
+
+LIGHTS: Mapping[str, str] = {"soft": "soft light", "side": "light from the side", "window": "light from a window"}
+"""Light → how a description says it."""
+
+PLACES = ("in the middle", "on the left", "on the right")
+
+_FITTED_SIDE = 160  # longest side, pixels, on which a backdrop is found
+_TALL, _WIDE = 0.60, 0.70  # share of the free height or width that the product fills, at most
+_ASIDE = 0.08  # share of the width by which it stands off the middle
+_CROPPED = 0.92  # share of the frame that it may fill where the photo is only cropped
+_PALE, _GRAY = 76.0, 9.0  # CIELAB lightness from which, and chroma up to which a backdrop takes on a tint
+_PLAIN = 9.0  # ΔE that 99.5 % of the border stay below after smoothing, or it is a place
+_FAINT_EDGE, _FAINT_SHARE = 14.0, 0.05  # ΔE to the backdrop, and the share of the outline that may have less
+
+
+@dataclass(frozen=True, slots=True)
+class Backdrop:
+    """What can be said of such an ad: a tint or none, the light on the backdrop, and where the product stands."""
+
+    tint: str | None = None
+    light: str = "soft"
+    place: str = "in the middle"
+
+    def __str__(self) -> str:
+        """The description of the ad, which `of` reads back."""
+        tint = f", tinted {self.tint}" if self.tint else ""
+        return f"The backdrop of its own photo{tint}, {LIGHTS[self.light]}, the product {self.place}"
+
+    @classmethod
+    def of(cls, description: str) -> Backdrop | None:
+        """Read a description; None where it says anything else."""
+        read = _DESCRIPTION.fullmatch(description)
+        if read is None:
+            return None
+        light = next(name for name, words in LIGHTS.items() if words == read["light"])
+        return cls(read["tint"], light, read["place"])
+
+
+_DESCRIPTION = re.compile(
+    rf"The backdrop of its own photo(?:, tinted (?P<tint>{'|'.join(TINTS)}))?, "
+    rf"(?P<light>{'|'.join(LIGHTS.values())}), the product (?P<place>{'|'.join(PLACES)})"
+)
+
+
+@dataclass(frozen=True)
+class PhotoBackdrop:
+    """A product's photo, and what its backdrop is: its color without the product, sRGB 0..1, at most 160 pixels."""
+
+    photo: OwnPhoto
+    color: Float32[np.ndarray, "rows columns 3"]
+
+    @classmethod
+    def of(cls, photo: OwnPhoto) -> PhotoBackdrop:
+        """Find the backdrop of a photo: a smooth surface, and what strays from it slowly."""
+        return cls(photo, _color(photo))
+
+    @cached_property
+    def is_neutral(self) -> bool:
+        """Whether it is pale and gray enough to take on a tint, and plain."""
+        seen = _lab(self.color)
+        return bool(
+            self.is_plain
+            and np.median(seen[..., 0]) > _PALE
+            and np.median(np.hypot(seen[..., 1], seen[..., 2])) < _GRAY
+        )
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether it can go on beyond the photo's border: nothing but slow changes there."""
+        seen, product = self._small
+        height, width = product.shape
+        near = cv2.dilate(product.astype(np.uint8), disc(6)).astype(bool)
+        without = np.where(near[..., None], _lab(self.color), seen)
+        slow = cv2.GaussianBlur(without, (0, 0), 0.05 * max(height, width))
+        stray = np.linalg.norm(without - slow, axis=2)
+        ring = np.ones_like(product)
+        rim = max(2, round(0.1 * min(height, width)))
+        ring[rim:-rim, rim:-rim] = False
+        ring &= ~near
+        return bool(ring.any()) and float(np.quantile(stray[ring], 0.995)) < _PLAIN
+
+    @cached_property
+    def has_clear_outline(self) -> bool:
+        """Whether the product stands out from the backdrop all around, and its cut-out is sure."""
+        if self.photo.is_doubtful:
+            return False
+        seen, product = self._small
+        solid = product.astype(np.uint8)
+        inner = cv2.erode(solid, disc(1)) & (1 - cv2.erode(solid, disc(3)))
+        faint = np.linalg.norm(seen - _lab(self.color), axis=2)[inner > 0] < _FAINT_EDGE
+        return bool(faint.size) and float(faint.mean()) < _FAINT_SHARE
+
+    @cached_property
+    def _small(self) -> tuple[Floats, np.ndarray]:
+        """The photo in CIELAB and the product's mask, at the backdrop's size."""
+        size = self.color.shape[1::-1]
+        small = cv2.resize(self.photo.pixels, size, interpolation=cv2.INTER_AREA)
+        return _lab(small), cv2.resize(self.photo.alpha, size, interpolation=cv2.INTER_AREA) > 127
+
+    @cached_property
+    def touches(self) -> tuple[bool, bool, bool, bool]:
+        """Whether the photo cuts the product off left, top, right and bottom."""
+        solid = self.photo.alpha > 127
+        left, top, right, bottom = (bool(edge.any()) for edge in (solid[:, :2], solid[:2], solid[:, -2:], solid[-2:]))
+        return left, top, right, bottom
+
+    def can_be_drawn(self, size: tuple[int, int]) -> bool:
+        """Whether the backdrop fills a picture of `size` (width, height): it is plain, or the photo can be cropped."""
+        return self.is_plain or _cropped_scale(self, size) is not None
+
+
+class PhotoRenderer:
+    """Draws ads around the product's own photo (`own_photo`); descriptions are those of `Backdrop`."""
+
+    name = "photo"
+    digital_source: DigitalSource = "compositeSynthetic"
+
+    def __init__(self) -> None:
+        self.backdrops = ByteCache(2**27)
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Return nothing: it has no settings."""
+        return {}
+
+    def backdrop(self, product: Product) -> PhotoBackdrop:
+        """Find the backdrop of a product's photo; ImageError where it has none."""
+        return self.backdrops.get(product.image, lambda: PhotoBackdrop.of(open_own_photo(product.image)))
+
+    def render(
+        self,
+        product: Product,
+        description: str,
+        *,
+        size: tuple[int, int] = (1024, 1024),
+        seed: int,
+        margins: Margins = NO_MARGINS,
+    ) -> Rendering:
+        """Draw what the description says of the backdrop; a tint only where the backdrop takes it on.
+
+        A description that is none of `Backdrop` is drawn in soft light, and `parsed` is False. ImageError for a product
+        without a photo of its own.
+        """
+        check_size(size)
+        asked, found = Backdrop.of(description), self.backdrop(product)
+        picture, canvas = _draw(found, asked or Backdrop(), size=size, margins=margins, seed=seed)
+        return Rendering(
+            image=picture, scene=None, unknown=(), product=canvas, parsed=asked is not None, on_own_backdrop=True
+        )
+
+
+def _color(photo: OwnPhoto) -> Floats:
+    height, width = photo.alpha.shape
+    scale = min(1.0, _FITTED_SIDE / max(height, width))
+    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    small = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    product = cv2.resize((photo.alpha > 8).astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.02
+    beside = cv2.dilate(product.astype(np.uint8), disc(4)) == 0
+    if beside.sum() < 32:
+        beside = ~product
+    down, across = np.mgrid[-1 : 1 : size[1] * 1j, -1 : 1 : size[0] * 1j].astype(np.float32)
+    terms = np.stack([np.ones_like(down), across, down, across * across, across * down, down * down], -1)
+    chosen = beside
+    for _ in range(4):
+        surface = terms @ np.linalg.lstsq(terms[chosen], small[chosen], rcond=None)[0].astype(np.float32)
+        stray = np.linalg.norm(small - surface, axis=2)
+        chosen = beside & (stray < 3 * max(0.008, 1.4826 * float(np.median(stray[beside]))))
+    blur = max(size) / 14
+    weight = cv2.GaussianBlur(chosen.astype(np.float32), (0, 0), blur)[..., None]
+    slow = cv2.GaussianBlur(np.where(chosen[..., None], small - surface, 0), (0, 0), blur)
+    return np.asarray(np.clip(surface + slow / np.maximum(weight, 0.05), 0, 1), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Where the photo lies in the picture: its scale, and its upper left corner in the picture's pixels."""
+
+    scale: float
+    left: float
+    top: float
+
+    def matrix(self, of: float = 1.0) -> Floats:
+        return np.array([[self.scale / of, 0, self.left], [0, self.scale / of, self.top]], np.float32)
+
+
+def _bounds(found: PhotoBackdrop) -> tuple[int, int, int, int]:
+    left, top, width, height = cv2.boundingRect((found.photo.alpha > 127).astype(np.uint8))
+    return left, top, width, height
+
+
+def _cropped_scale(found: PhotoBackdrop, size: tuple[int, int]) -> float | None:
+    """The least scale at which the photo covers the picture; None where the product would not fit into that."""
+    height, width = found.photo.alpha.shape
+    _, _, wide, tall = _bounds(found)
+    scale = max(size[0] / width, size[1] / height)
+    fits = scale * wide <= _CROPPED * size[0] and scale * tall <= _CROPPED * size[1]
+    return scale if fits and not any(found.touches) else None
+
+
+def _view(found: PhotoBackdrop, asked: Backdrop, *, size: tuple[int, int], margins: Margins) -> _View:
+    height, width = found.photo.alpha.shape
+    left, top, wide, tall = _bounds(found)
+    inner = margins.inside(size)
+    free = (inner[2] - inner[0], inner[3] - inner[1])
+    scale = min(_WIDE * free[0] / wide, _TALL * free[1] / tall)
+    if not found.is_plain and (covering := _cropped_scale(found, size)) is not None:
+        scale = max(scale, covering)
+    cut = found.touches
+    scale = max(scale, size[0] / width if cut[0] and cut[2] else 0, size[1] / height if cut[1] and cut[3] else 0)
+    aside = {"on the left": -_ASIDE, "on the right": _ASIDE}.get(asked.place, 0.0) * free[0]
+    corner = (
+        (inner[0] + inner[2]) / 2 + aside - scale * (left + wide / 2),
+        (inner[1] + inner[3]) / 2 - scale * (top + tall / 2),
+    )
+    placed = []
+    for start, length, side, before, after in (
+        (corner[0], scale * width, size[0], cut[0], cut[2]),
+        (corner[1], scale * height, size[1], cut[1], cut[3]),
+    ):
+        if before or after:  # what the photo cuts off, the picture cuts off at the same place
+            start = 0.0 if before else side - length
+        elif length >= side:
+            start = min(0.0, max(side - length, start))
+        placed.append(start)
+    return _View(scale, *placed)
+
+
+def _draw(
+    found: PhotoBackdrop, asked: Backdrop, *, size: tuple[int, int], margins: Margins, seed: int
+) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width 4"]]:
+    view = _view(found, asked, size=size, margins=margins)
+    photo, alpha, inside = _placed(found, view, size)
+    color = cv2.warpAffine(
+        found.color,
+        view.matrix(of=found.color.shape[1] / found.photo.alpha.shape[1]),
+        size,
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    side = min(size)
+    beyond = cv2.GaussianBlur(color, (0, 0), side / 24)
+    color = beyond + (color - beyond) * inside[..., None]
+    whole = np.maximum(inside, cv2.GaussianBlur(cv2.dilate(alpha, disc(4)), (0, 0), 5) * (inside > 0))[..., None]
+    picture = color + (photo - color) * whole
+    pool = _pool(alpha, side)
+    strength = _strength(found, photo, color, alpha, pool)
+    rng = np.random.default_rng(seed)
+    apart = np.float32(1) if found.has_clear_outline else 1 - pool
+    light = 1 - 0.09 * (1 - pool) - _pattern(asked.light, size, rng) * apart
+    if asked.tint is not None and found.is_neutral:
+        white = max(0.5, float(np.median(color)))
+        tint = np.array(list(bytes.fromhex(TINTS[asked.tint][1:])), np.float32) / 255 / white
+        light = light[..., None] * (1 - strength[..., None] * (1 - np.minimum(tint, 1.06)))
+    else:
+        light = light[..., None]
+    picture = picture * (light + (1 - light) * alpha[..., None])
+    grain = _grain(photo, alpha, inside)
+    picture += rng.normal(0, 1, (*size[::-1], 1)).astype(np.float32) * (0.003 + grain * (1 - inside))[..., None]
+    drawn, pixels = (np.clip(one * 255 + 0.5, 0, 255).astype(np.uint8) for one in (picture, photo))
+    canvas = np.dstack([pixels, np.rint(alpha * 255).astype(np.uint8)])
+    solid = canvas[..., 3] == 255
+    drawn[solid] = pixels[solid]
+    canvas[canvas[..., 3] == 0] = 0
+    return drawn, canvas
+
+
+def _placed(found: PhotoBackdrop, view: _View, size: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+    """The photo in the picture (its border goes on), the product's alpha, and how far inside the photo, 0..1."""
+    pixels, alpha = found.photo.pixels, found.photo.alpha
+    height, width = alpha.shape
+    moved = view
+    if view.scale < 1:  # warpAffine does not average
+        shape = (max(1, round(width * view.scale)), max(1, round(height * view.scale)))
+        pixels, alpha = (cv2.resize(one, shape, interpolation=cv2.INTER_AREA) for one in (pixels, alpha))
+        moved = replace(view, scale=1.0)
+    matrix, way = moved.matrix(), cv2.INTER_CUBIC if moved.scale > 1 else cv2.INTER_LINEAR
+    photo = cv2.warpAffine(pixels.astype(np.float32) / 255, matrix, size, flags=way, borderMode=cv2.BORDER_REPLICATE)
+    product = cv2.warpAffine(
+        alpha.astype(np.float32) / 255, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    margin = 0.08 * min(height, width) * view.scale
+    sides = []
+    for start, length, side in (
+        (view.left, width * view.scale, size[0]),
+        (view.top, height * view.scale, size[1]),
+    ):
+        at, far = np.arange(side, dtype=np.float32), np.full(side, np.inf, np.float32)
+        before = at - start if start > 0.5 else far
+        after = start + length - at if start + length < side - 0.5 else far
+        sides.append(np.minimum(before, after))
+    depth = np.minimum(sides[0][None], sides[1][:, None])
+    return np.clip(photo, 0, 1), np.clip(product, 0, 1), _smooth(depth / max(margin, 1))
+
+
+def _pool(alpha: Floats, side: int) -> Floats:
+    """1 at the product and close by, falling softly to 0 at the frame's corners."""
+    apart = cv2.distanceTransform((alpha < 0.4).astype(np.uint8), cv2.DIST_L2, 5) / side
+    return cv2.GaussianBlur(_smooth(1 - (apart - 0.02) / 0.42), (0, 0), 0.03 * side)
+
+
+def _strength(found: PhotoBackdrop, photo: Floats, color: Floats, alpha: Floats, pool: Floats) -> Floats:
+    """How much of a tint each pixel takes on: all of it up to a clear outline, else only what lies off the pool."""
+    if not found.has_clear_outline:
+        return 1 - pool
+    like = np.linalg.norm(_lab(photo) - _lab(color), axis=2) < 5
+    flooded = reached(like, gap=0)  # what the mask kept of the backdrop, where it can be reached from outside
+    return np.asarray(np.where(flooded & (alpha < 1), 1.0, 1 - alpha), np.float32)
+
+
+def _pattern(light: str, size: tuple[int, int], rng: np.random.Generator) -> Floats:
+    """Share of the light that is missing, (height, width): away from its side, or in the shadow of a window's bars."""
+    width, height = size
+    side = min(size)
+    down, across = np.mgrid[0:height, 0:width].astype(np.float32) / side
+    if light == "side":
+        far = across * side / width
+        return np.asarray(0.15 * (far if rng.random() < 0.5 else 1 - far), np.float32)
+    if light == "window":
+        slant = np.float32(np.tan(np.deg2rad(rng.uniform(18, 32))) * rng.choice([-1, 1]))
+        along, over = across + slant * down, down - 0.35 * slant * across
+        bars = np.minimum(np.abs((along * 1.4 + rng.random()) % 1 - 0.5), np.abs((over * 1.2 + rng.random()) % 1 - 0.5))
+        return cv2.GaussianBlur(0.1 * (1 - _smooth((bars - 0.04) / 0.1)), (0, 0), side / 40)
+    return np.zeros((height, width), np.float32)
+
+
+def _grain(photo: Floats, alpha: Floats, inside: Floats) -> float:
+    """Standard deviation of the photo's own noise, 0..1, for the part of the backdrop that it does not show."""
+    seen = (alpha < 0.01) & (inside >= 1)
+    if not seen.any():
+        return 0.0
+    fine = photo - cv2.GaussianBlur(photo, (0, 0), 2)
+    return float(min(0.012, np.median(np.abs(fine[seen])) * 1.4826))
+
+
+def _smooth(value: Floats) -> Floats:
+    clipped = np.clip(value, 0, 1)
+    return np.asarray(clipped * clipped * (3 - 2 * clipped), np.float32)
+
+
+def _lab(picture: np.ndarray) -> Floats:
+    """(height, width, 3) sRGB, uint8 or 0..1 → CIELAB."""
+    display = picture.astype(np.float32) / 255 if picture.dtype == np.uint8 else picture
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(display, np.float32), cv2.COLOR_RGB2LAB), np.float32)

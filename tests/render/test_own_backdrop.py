@@ -1,0 +1,178 @@
+"""Ads on the backdrop of the product's own photo: the product as it was, the backdrop to every edge, a fitting tint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from clickscape.catalog import sample
+from clickscape.catalog.cutout_file import cut_product
+from clickscape.errors import ImageError
+from clickscape.files import photo_file
+from clickscape.render.own_backdrop import LIGHTS, PLACES, TINTS, Backdrop, PhotoRenderer
+from clickscape.render.renderer import Margins, Rendering
+from clickscape.types import Product
+
+WHITE, CORAL = (250, 250, 250), (240, 130, 110)
+SIZE = (320, 320)
+
+
+def photo_of(name: str, *, ground: tuple[int, int, int] | np.ndarray, size: tuple[int, int] = (400, 400)) -> np.ndarray:
+    """A sample product before a ground, standing in the middle of a picture (height, width, 3)."""
+    width, height = size
+    photo = np.broadcast_to(np.asarray(ground, np.uint8), (height, width, 3)).copy()
+    cutout = sample.cutout(name, 200)
+    tall, wide = cutout.shape[:2]
+    top, left = (height - tall) // 2, (width - wide) // 2
+    part, alpha = photo[top : top + tall, left : left + wide], cutout[..., 3:] / 255
+    part[:] = np.rint(cutout[..., :3] * alpha + part * (1 - alpha))
+    return photo
+
+
+def product_of(photo: np.ndarray, folder: Path) -> Product:
+    """A product whose cut-out was made of the photo, as `ingest` does."""
+    Image.fromarray(photo).save(folder / "photo.png")
+    made = cut_product(Product("A", "Mug", image=str(folder / "photo.png")), folder=folder / "cutouts")
+    assert not made.problem
+    return replace(made.product, image=str(made.file))
+
+
+@pytest.fixture
+def on_white(tmp_path: Path) -> Product:
+    return product_of(photo_of("coffee_mug-navy", ground=WHITE), tmp_path)
+
+
+def drawn(product: Product, backdrop: Backdrop, *, size: tuple[int, int] = SIZE, seed: int = 0) -> Rendering:
+    return PhotoRenderer().render(product, str(backdrop), size=size, seed=seed)
+
+
+@pytest.mark.parametrize("tint", [None, *TINTS])
+@pytest.mark.parametrize("light", LIGHTS)
+def test_a_description_is_read_back(tint: str | None, light: str) -> None:
+    for place in PLACES:
+        backdrop = Backdrop(tint, light, place)
+        assert Backdrop.of(str(backdrop)) == backdrop
+
+
+def test_other_words_are_drawn_in_soft_light_and_are_no_description_of_it(on_white: Product) -> None:
+    said = "white marble in a kitchen"
+    assert Backdrop.of(said) is None
+    found = PhotoRenderer().render(on_white, said, size=SIZE, seed=0)
+    assert not found.parsed
+    assert np.array_equal(found.image, drawn(on_white, Backdrop()).image)
+
+
+def test_the_products_pixels_are_those_of_its_photo(on_white: Product) -> None:
+    found = drawn(on_white, Backdrop("pink", "window", "on the left"))
+    solid = found.product_mask == 255
+    assert solid.sum() > 5_000
+    assert np.array_equal(found.image[solid], found.product[solid, :3])
+    assert found.parsed
+    assert found.scene is None
+
+
+@pytest.mark.parametrize("size", [(640, 200), (200, 640)])
+def test_the_backdrop_goes_on_to_every_edge_of_another_format(size: tuple[int, int], tmp_path: Path) -> None:
+    product = product_of(photo_of("coffee_mug-navy", ground=CORAL), tmp_path)
+    image = drawn(product, Backdrop(), size=size).image
+    edges = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).astype(float)
+    assert np.abs(edges / np.array(CORAL) - 1).max() < 0.2, "its color, a little darker towards the corners"
+
+
+def test_a_white_backdrop_takes_on_a_tint_up_to_a_clear_outline(on_white: Product) -> None:
+    plain, tinted = (drawn(on_white, Backdrop(tint)).image.astype(float) for tint in (None, "mint"))
+    mask = drawn(on_white, Backdrop()).product_mask
+    near = (cv2.dilate(mask, np.ones((9, 9))) > 0) & (cv2.dilate(mask, np.ones((5, 5))) == 0)
+    corner = tinted[:20, :20].mean((0, 1)) / plain[:20, :20].mean((0, 1))
+    assert corner[0] < 0.9 < corner[1], "mint: less red than green"
+    assert (tinted[near, 0] / plain[near, 0]).mean() < 0.92
+
+
+def test_around_a_pale_product_the_backdrop_stays_as_it_was(tmp_path: Path) -> None:
+    ball = np.full((400, 400, 3), 250, np.uint8)
+    cv2.circle(ball, (200, 200), 100, (238, 238, 240), -1, cv2.LINE_AA)
+    cv2.circle(ball, (200, 200), 40, (60, 60, 70), -1, cv2.LINE_AA)
+    product = product_of(ball, tmp_path)
+    plain, tinted = (drawn(product, Backdrop(tint)) for tint in (None, "mint"))
+    near = (cv2.dilate(plain.product_mask, np.ones((7, 7))) > 0) & (plain.product_mask == 0)
+    assert np.abs(tinted.image[near].astype(float) - plain.image[near]).max() <= 5
+    assert tinted.image[:20, :20, 0].mean() < 0.93 * plain.image[:20, :20, 0].mean()
+
+
+def test_a_colored_backdrop_keeps_its_color(tmp_path: Path) -> None:
+    product = product_of(photo_of("coffee_mug-navy", ground=CORAL), tmp_path)
+    assert np.array_equal(drawn(product, Backdrop("mint")).image, drawn(product, Backdrop()).image)
+
+
+def test_light_falls_from_one_side(on_white: Product) -> None:
+    image = drawn(on_white, Backdrop(light="side")).image.astype(float)
+    left, right = image[:, :20].mean(), image[:, -20:].mean()
+    assert min(left, right) < 0.93 * max(left, right)
+
+
+def test_what_is_no_backdrop_but_a_place_is_cropped_and_never_made_up(tmp_path: Path) -> None:
+    ground = np.full((400, 600, 3), 235, np.uint8)
+    ground[::40] = 90  # boards
+    photo = photo_of("coffee_mug-navy", ground=ground, size=(600, 400))
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    cutout = tmp_path / "cutouts"
+    made = cut_product(Product("A", "Mug", image=str(tmp_path / "photo.png")), folder=cutout)
+    product = replace(made.product, image=str(made.file))
+    renderer = PhotoRenderer()
+    found = renderer.backdrop(product)
+    assert not found.is_plain
+    assert found.can_be_drawn(SIZE)
+    assert not found.can_be_drawn((200, 640)), "the mug would not fit into so narrow a part"
+    image = renderer.render(product, str(Backdrop("pink")), size=SIZE, seed=0).image
+    lines = (image[:, :12].mean((1, 2)) < 170).sum()
+    assert lines >= 6, "boards go on to the edge of the picture"
+
+
+def test_what_the_photo_cuts_off_the_picture_cuts_off_at_the_same_edge(tmp_path: Path) -> None:
+    whole = photo_of("coffee_mug-navy", ground=WHITE)
+    bottom = int(np.flatnonzero((whole < 200).any((1, 2)))[-1])
+    product = product_of(whole[: bottom - 30], tmp_path)
+    found = drawn(product, Backdrop())
+    assert found.product_mask[-1].max() == 255
+    assert found.product_mask[0].max() == 0
+
+
+def test_the_product_keeps_margins_free(on_white: Product) -> None:
+    margins = Margins(top=0.3, right=0.1, bottom=0.1, left=0.1)
+    mask = PhotoRenderer().render(on_white, str(Backdrop()), size=SIZE, seed=0, margins=margins).product_mask > 128
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    assert rows[0] >= 0.3 * SIZE[1]
+    assert rows[-1] < 0.9 * SIZE[1]
+    assert columns[0] >= 0.1 * SIZE[0]
+    assert columns[-1] < 0.9 * SIZE[0]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_product_stands_where_the_description_says(place: str, on_white: Product) -> None:
+    mask = drawn(on_white, Backdrop(place=place)).product_mask > 128
+    middle = np.flatnonzero(mask.any(0))[[0, -1]].mean() / SIZE[0]
+    expected = {"in the middle": 0.5, "on the left": 0.42, "on the right": 0.58}[place]
+    assert middle == pytest.approx(expected, abs=0.02)
+
+
+def test_the_same_seed_gives_the_same_bytes(on_white: Product) -> None:
+    first, again, other = (drawn(on_white, Backdrop(light="window"), seed=seed).image for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("harm", ["another photo", "no photo", "no picture"])
+def test_a_photo_that_is_not_the_cut_outs_is_one_line(harm: str, on_white: Product) -> None:
+    file = photo_file(Path(on_white.image))
+    file.unlink()
+    if harm == "another photo":
+        Image.new("RGB", (50, 50)).save(file, "PNG")
+    elif harm == "no picture":
+        file.write_text("hello")
+    with pytest.raises(ImageError, match=file.name):
+        drawn(on_white, Backdrop())

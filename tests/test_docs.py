@@ -72,6 +72,7 @@ def test_the_commands_of_the_readme_work_in_their_order(folder: Path) -> None:
     assert "simulated clicks" in (folder / "my-shop" / "report.html").read_text(encoding="utf-8").lower()
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_works(folder: Path) -> None:
     (code,) = blocks("python")
     out = io.StringIO()

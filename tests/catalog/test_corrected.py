@@ -48,6 +48,7 @@ def _solid(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return pixels[..., 3] > 127
 
 
+@pytest.mark.slow
 def test_a_dab_on_what_is_no_product_removes_it_and_leaves_the_rest(photo: NDArray[np.uint8]) -> None:
     before = _solid(examine(photo).pixels)
     assert before[BALL].mean() > 0.4
@@ -85,6 +86,7 @@ def test_strokes_that_contradict_each_other_are_refused(photo: NDArray[np.uint8]
         correct(photo, keep=[[(100, 300), (200, 300)]], drop=[[(150, 250), (150, 350)]])
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_png_that_a_catalog_can_name(photo: NDArray[np.uint8], tmp_path: Path) -> None:
     Image.fromarray(photo).save(tmp_path / "pot.jpg", quality=95)
     done = clickscape("cutout", "pot.jpg", "--drop", "410,350 420,360", cwd=tmp_path)

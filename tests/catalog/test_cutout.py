@@ -74,6 +74,7 @@ def _iou(cutout: NDArray[np.uint8], truth: NDArray[np.bool_]) -> float:
     return float((found & truth).sum() / (found | truth).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["disc", "box", "bottle", "triangle"])
 @pytest.mark.parametrize("color", [(230, 30, 40), (255, 255, 0), (255, 0, 0), (120, 120, 125), (30, 30, 32)])
 def test_shapes_on_white_with_a_soft_shadow_are_cut_out(name: str, color: tuple[int, int, int]) -> None:
@@ -93,6 +94,7 @@ def test_plain_backgrounds_of_other_colors_are_removed(background: tuple[int, in
     assert _iou(cut_out(picture), truth) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("color", [(255, 255, 0), (255, 0, 0), (0, 255, 255), (255, 0, 255), (0, 255, 0)])
 def test_pure_colors_survive_whole(color: tuple[int, int, int]) -> None:
     picture = np.full((120, 120, 3), 255, np.uint8)
@@ -145,6 +147,7 @@ def _on(product_id: str, background: int, *, fill: float = 0.86) -> Scene:
     return np.rint(drawn[..., :3] * alpha + background * (1 - alpha)).astype(np.uint8), drawn[..., 3] > 127
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("product_id", ["night_cream-original", "face_serum-original", "wine_bottle-original"])
 def test_a_white_product_on_white_is_closed_around_its_print(product_id: str) -> None:
     picture, truth = _on(product_id, 255)
@@ -367,6 +370,7 @@ def test_open_cutout_names_the_file_that_cannot_be_cut_out(tmp_path: Path) -> No
         open_cutout(tmp_path / "gone.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("product_id", ["toolbox-crimson", "coat-lemon", "coffee_mug-navy", "bicycle-original"])
 def test_sample_products_are_found_again_on_near_white(product_id: str) -> None:
     picture, truth = _on(product_id, 250)

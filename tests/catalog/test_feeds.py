@@ -489,6 +489,7 @@ def test_of_many_photos_the_first_are_looked_at(shop: Path, monkeypatch: pytest.
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string()), pa.list_(pa.string())])
 def test_a_small_parquet_file_of_giant_texts_is_refused(shop: Path, kind: pa.DataType) -> None:
     """Parquet writes a text that repeats once; the rows that name it are as many and as long as they like."""

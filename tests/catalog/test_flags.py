@@ -39,6 +39,7 @@ def test_given_alpha_that_is_half_clear_is_glass() -> None:
     assert flag(cutout).names == ("glass",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [(205, 180, 150), (236, 236, 236)])
 def test_glass_on_a_photograph_is_flagged_and_an_opaque_product_is_not(background: tuple[int, int, int]) -> None:
     picture = np.full((320, 320, 3), background, np.uint8)

@@ -29,6 +29,7 @@ def _cover(*, title: str = "GREEN TEA", panel: bool = True, corners: int = 0, ma
     return np.asarray(picture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", [_cover(), _cover(title=""), _cover(panel=False)], ids=["cover", "poster", "title"])
 def test_a_printed_front_that_fills_its_photo_stays_whole(picture: NDArray[np.uint8]) -> None:
     found = examine(picture)

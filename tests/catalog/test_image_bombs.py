@@ -29,6 +29,7 @@ def halves(mode: str = "RGB") -> Image.Image:
     return picture.quantize(4) if mode == "P" else picture.convert(mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "mode"),
     [("png", "RGB"), ("jpg", "RGB"), ("jpg", "CMYK"), ("webp", "RGB"), ("gif", "P"), ("bmp", "RGB"), ("tiff", "CMYK"),
@@ -71,6 +72,7 @@ def test_rare_modes_are_scaled_down_too(tmp_path: Path, mode: str, value: int, e
     assert np.abs(pixels[9, 9].astype(int) - [*[expected] * 3, 128 if mode == "LA" else 255]).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (1, 40_000), (1_000_000, 1), (2, 9), (3_000, 5)])
 def test_pictures_of_extreme_proportions_are_bounded_and_cut_out_or_refused(
     tmp_path: Path, size: tuple[int, int]
@@ -82,6 +84,7 @@ def test_pictures_of_extreme_proportions_are_bounded_and_cut_out_or_refused(
         examine(pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [open_image, check_image])
 def test_a_webp_is_bounded_more_tightly_because_it_is_decoded_whole(tmp_path: Path, function: object) -> None:
     side = int(MAX_WEBP_PIXELS**0.5) + 1

@@ -28,6 +28,7 @@ def _photo(*, badge: Box | None = None, text: str = "", at: tuple[int, int] = (0
     return np.asarray(picture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corner", [(8, 8), (312, 8), (8, 312), (312, 312)])
 def test_a_badge_in_a_corner_is_no_product(corner: tuple[int, int]) -> None:
     x, y = corner

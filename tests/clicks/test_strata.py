@@ -95,6 +95,7 @@ def test_a_creative_shown_on_better_days_gets_no_credit_for_them() -> None:
     assert model.examination.probability == pytest.approx(LOOKED_AT, rel=0.06)
 
 
+@pytest.mark.slow
 def test_probabilities_within_strata_are_calibrated() -> None:
     gap = np.random.default_rng(2).normal(0, 0.3, 3_000)
     fair, _, _ = learned(favored(3, products=3_000, gap=gap))

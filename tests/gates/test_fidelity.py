@@ -347,6 +347,7 @@ def raised(cutout: np.ndarray) -> np.ndarray:
     return frame
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("product_id", "scene"),
     [

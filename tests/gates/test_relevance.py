@@ -71,6 +71,7 @@ def test_the_contrast_is_own_log_probability_minus_the_mean_of_the_others(
     assert gate.contrast([], []).shape == (0,)
 
 
+@pytest.mark.slow
 def test_descriptions_of_a_department_have_the_highest_contrast_there(
     gate: ContrastRelevance, products: list[Product]
 ) -> None:

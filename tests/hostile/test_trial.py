@@ -48,6 +48,7 @@ def test_an_exception_is_a_traceback(work: Path, monkeypatch: pytest.MonkeyPatch
     assert run_trial(Case(["new", "shop"]), folder=work).kind == "traceback"
 
 
+@pytest.mark.slow
 def test_a_child_that_waits_for_ever_or_computes_for_ever_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.hostile.trial.WALL_SECONDS", 0.2)
     assert in_child(lambda: time.sleep(60) or 0) is None

@@ -123,6 +123,7 @@ def test_the_run_goes_on_while_reward_model_and_judge_agree(
     assert list(run(tmp_path / "cut", judge)) == whole
 
 
+@pytest.mark.slow
 def test_too_little_diversity_ends_the_run(run: Run, tmp_path: Path) -> None:
     reports = list(run(tmp_path / "run", None, SETTINGS.model_copy(update={"diversity": 1.0})))
     last = reports[-1].monitor

@@ -154,6 +154,7 @@ def test_a_run_resumed_after_sigkill_equals_an_uninterrupted_one(
         )
 
 
+@pytest.mark.slow
 def test_a_kill_while_sampling_repeats_no_finished_pass(
     start: Callable[..., Iterator[Event]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +237,7 @@ def test_within_its_kl_budget_a_run_goes_on_and_reports_its_kl(
     assert report.kl_after_error > 0
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_stopped_early_is_a_plain_checkpoint_too(
     start: Callable[..., Iterator[Event]], tmp_path: Path
 ) -> None:

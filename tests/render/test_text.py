@@ -77,6 +77,7 @@ def keeps_clear(result: TextResult, before: Pixels, disc: Pixels, safe: Box) -> 
         assert box.top + box.height <= safe.top + safe.height
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [12, 60, 95, 190, 245])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_contrast_recomputed_from_before_and_after(mean: float, seed: int) -> None:

@@ -109,6 +109,7 @@ def _trained(world: Any, encoder: Any, count: int = 30, **changes: Any) -> tuple
     return model, list(training.train(model, world.data(products), config=config, rng=np.random.default_rng(0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_class_learns_and_is_the_same_after_saving(
     name: str, world: Any, folders: dict[str, Path], tmp_path: Path
@@ -251,6 +252,7 @@ def test_damaged_folders_say_what_is_missing(folders: dict[str, Path], tmp_path:
         open_backbone(folder)
 
 
+@pytest.mark.slow
 @every_damage
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_that_do_not_fill_the_encoder_are_refused(

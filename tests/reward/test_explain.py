@@ -39,6 +39,7 @@ def noise(*size: int, seed: int = 0) -> np.ndarray:
     return np.asarray(cv2.resize(small, size[::-1], interpolation=cv2.INTER_NEAREST))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [(0, 0), (0, 2), (2, 1)])
 @pytest.mark.parametrize("form", ["single", "pair"])
 def test_the_heat_map_is_hot_where_the_model_reacts(backbone, world, cell: tuple[int, int], form: Form) -> None:
@@ -184,6 +185,7 @@ def test_the_ctr_scale_is_where_the_multinomial_likelihood_is_largest() -> None:
     assert found.error == pytest.approx(np.sqrt(np.sum(slopes**2) * 12 / 11) / bend, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_ctr_scale_recovers_the_true_slope() -> None:
     """The slope's 95 % interval covers the truth; the level of a product's rewards means nothing."""
     found = [scale for seed in range(60) if (scale := fit_scale(market(seed, slope=0.3))) is not None]

@@ -74,6 +74,7 @@ def test_unknown_targets_and_labels_cost_nothing() -> None:
     assert _losses(targets=torch.full((2, 1), math.nan)).regression.item() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["single", "pair"])
 def test_a_separable_world_is_learned_for_products_never_seen(form: Any, world: Any, backbone: Any) -> None:
     products = world.products(54)

@@ -103,6 +103,7 @@ def test_clicks_and_conversions_name_the_decision_of_their_impression(small: tup
             assert row["decision_id"] in clicked
 
 
+@pytest.mark.slow
 def test_events_have_the_workspace_columns_in_the_order_of_time(
     small: tuple[Traffic, pa.Table], tmp_path: Path
 ) -> None:

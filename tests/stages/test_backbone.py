@@ -58,6 +58,7 @@ def test_the_encoder_of_the_settings_is_trained_on_and_saved(own_shop: Workspace
     assert {path for path, _ in score(own_shop, "coffee_mug-navy", own)} == set(own)
 
 
+@pytest.mark.slow
 def test_the_command_line_names_the_encoder_or_refuses(own_shop: Workspace, tmp_path: Path) -> None:
     folder = _encoder(tmp_path / "dino", seed=0)
     for given, said in (

@@ -38,6 +38,7 @@ def counted(workspace: Workspace, now: datetime) -> tuple[int, datetime]:
     return manifest.result["impressions"], manifest.started
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_when_the_clock_has_changed_what_is_in_the_future(workspace: Workspace) -> None:
     first, started = counted(workspace, NOON + timedelta(minutes=5))
     assert first == 2
@@ -47,6 +48,7 @@ def test_a_run_is_repeated_when_the_clock_has_changed_what_is_in_the_future(work
     assert counted(workspace, NOON + timedelta(minutes=5))[0] == 2, "the clock was ahead"
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_when_a_file_goes_to_a_folder_that_says_something_else(workspace: Workspace) -> None:
     for position in (1, 2):
         folder = workspace.events_folder / f"position={position}"

@@ -83,6 +83,7 @@ def test_held_out_clicks_turn_rewards_into_per_cent(copy: Workspace) -> None:
     assert run(explain_creative(copy, CREATIVE)) == made, "a damaged scale is learned again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [

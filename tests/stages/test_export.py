@@ -141,6 +141,7 @@ def test_export_twice_draws_nothing_twice(shop: Workspace) -> None:
     assert exported(shop, *BANNERS, "google-display-250x250").drawn == 2
 
 
+@pytest.mark.slow
 def test_renditions_of_rejected_creatives_leave_the_folder(shop: Workspace) -> None:
     out = shop.path.parent / "exports"
     assert exported(shop, *BANNERS, approved_only=False).files == 6

@@ -43,6 +43,7 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../victim.txt", "{folder}/victim.txt", "own.txt", "manifest.json",
                                   f"{PLACE}/B 1.jpg", f"{PLACE}/../own.txt", ".", "../exports/own.txt"])  # fmt: skip
 def test_a_record_that_names_another_file_is_refused_and_nothing_is_deleted(shop: Workspace, name: str) -> None:

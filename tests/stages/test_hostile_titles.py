@@ -59,6 +59,7 @@ def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "ads"
 
 
+@pytest.mark.slow
 def test_every_hostile_title_gets_an_ordinary_studio_scene(ads: Path) -> None:
     rows = rows_of(ads / stage.MANIFEST)
     assert {row["product_id"] for row in rows} == {*TITLES, "benign"}

@@ -126,6 +126,7 @@ def test_a_box_that_fills_its_cut_out_stays_whole(tmp_path: Path) -> None:
     assert np.array_equal(open_cutout(shop.products()[0].image), box[10:210, 10:170])
 
 
+@pytest.mark.slow
 def test_a_doubtful_cut_out_gets_no_ad_unless_asked_for(catalog: Path) -> None:
     """Writing on a colored wall: perhaps a cover, perhaps a mug before a wall."""
     photo = Image.new("RGB", (400, 400), (120, 170, 60))

@@ -79,6 +79,7 @@ def _turn(workspace: Workspace, concerns: Callable[[str], bool]) -> None:
     pq.write_table(table.set_column(column, "clicks", pa.array(clicks)), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("whose", "reward_model_changes", "judge_changes"),
     [("held out", False, False), ("the judge's", False, True), ("the reward model's", True, False)],

@@ -130,6 +130,7 @@ ODD: dict[str, tuple[str, dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ODD)
 def test_a_folder_that_asks_for_too_much_or_makes_no_sense_is_one_line(checkpoint: Path, case: str) -> None:
     name, changed, message = ODD[case]

@@ -88,6 +88,7 @@ def test_saving_replaces_an_older_model_whole(small, build, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.slow
 def test_plain_transformers_opens_it_and_computes_the_same(small, noise, tmp_path):
     models.save(small, tmp_path / "model")
     environment = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "PYTHONHOME"}}

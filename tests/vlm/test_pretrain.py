@@ -38,6 +38,7 @@ def test_the_vision_tower_learns_colors_from_captions(build, corpus):
     assert not any(weight.requires_grad for weight in vlm.core.model.vision_tower.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["tower", "text", "joint"])
 def test_a_resumed_run_equals_an_uninterrupted_one(build, corpus, tmp_path, monkeypatch, stage):
     monkeypatch.setattr(training, "EVERY", 3)

@@ -160,6 +160,7 @@ def test_a_preview_shows_the_finished_picture(renderer: DiffusionRenderer, produ
     assert np.abs(shrunk[:4].astype(int) - small[:4]).mean() < 8
 
 
+@pytest.mark.slow
 def test_half_precision_draws_nearly_the_same(opened: tuple[DiffusionConfig, Weights], products: list[Product]) -> None:
     settings, models = opened
     half = DiffusionRenderer(settings.model_copy(update={"dtype": "float16"}))

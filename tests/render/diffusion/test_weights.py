@@ -127,6 +127,7 @@ def test_the_model_family_fills_missing_settings() -> None:
         DiffusionConfig.model_validate({"steps": 1, "strength": 0.5})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_a_lora_changes_the_picture_by_its_scale(
     pipelines: Path, tmp_path: Path, products: list[Product], family: str
@@ -200,6 +201,7 @@ def test_a_pipelines_own_code_is_never_run_nor_asked_about(
     assert said.tell() == 0
 
 
+@pytest.mark.slow
 @every_damage
 @pytest.mark.parametrize("part", ["sd15/unet", "sd15/vae", "sd15/text_encoder", "sd15/safety_checker", "sd15-canny"])
 def test_weights_that_do_not_fill_a_part_are_refused(pipelines: Path, part: str, damage: str, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def _stir(vlm: VisionLanguageModel) -> None:
                 weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
 
 
+@pytest.mark.slow
 def test_a_preference_step_moves_the_adapter_and_nothing_else(
     folder: Folder, family: str, products: list[Product], shown: Shown
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_preference_step_moves_the_adapter_and_nothing_else(
     torch.testing.assert_close(back.chosen, reference.chosen, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(IGNORE)
 def test_plain_peft_and_plain_transformers_open_what_is_saved(
     folder: Folder, family: str, sample: Sample, tmp_path: Path

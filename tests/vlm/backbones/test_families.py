@@ -168,6 +168,7 @@ def test_features_are_cached_for_llava_alone(opened: Opened, shown: Shown, produ
             batches.image_features(opened(name), [shown(products[0])])
 
 
+@pytest.mark.slow
 @every_damage
 def test_weights_that_do_not_fill_the_model_are_refused(
     folder: Folder, family: str, damage: str, tmp_path: Path

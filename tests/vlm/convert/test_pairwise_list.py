@@ -118,6 +118,7 @@ def test_figures_worked_out_by_hand(folder: Path) -> None:
     assert (alone.as_shown, alone.takes_left) == (None, None)
 
 
+@pytest.mark.slow
 def test_the_command_line_converts_and_evaluates(reward_original, tmp_path: Path, folder: Path) -> None:
     made = reward_original
     converted = ("convert", "--from", "caig", made.folder, "--vision-tower", made.tower, "--out", tmp_path / "model")

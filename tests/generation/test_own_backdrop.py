@@ -55,6 +55,8 @@ def renderers(shop: Path, out: str = "ads") -> dict[str, set[str]]:
 def test_a_photograph_stays_on_its_backdrop_and_transparency_makes_scenes(shop: Path) -> None:
     done = generate(shop)
     assert done.code == 0, done.err
+    assert "2 of them keep the backdrop of the product's own photo; --photographs scenes cuts it out" in done.out
+    assert (shop / "ads" / "index.html").read_text(encoding="utf-8").count("the ads keep the photo's own backdrop") == 1
     drawn = renderers(shop)
     assert drawn["W"] == {"photo"}
     assert drawn["C"] == {"studio"}

@@ -14,6 +14,7 @@ from clickscape.catalog.feed_report import Skipped
 from clickscape.config import FidelityConfig
 from clickscape.errors import SceneError
 from clickscape.files import file_name
+from clickscape.generation.own_backdrop import MODEL_ID
 from clickscape.generation.retry import (
     GatedRendering,
     GateRecord,
@@ -211,7 +212,8 @@ class Summary:
     `replaced`: creatives that never passed the gate and gave way to the next best; `left_out`: those without such.
     `skipped`: products of a catalog file that could not be read.
     `edited`: images whose description was edited; `refused`: descriptions not drawn, by rule; `met`: images that meet a
-    brand rule, by rule; `empty`: products of which every description was refused.
+    brand rule, by rule; `empty`: products of which every description was refused; `on_own_backdrop`: images that keep
+    the backdrop of the product's photo.
     """
 
     images: int
@@ -223,6 +225,7 @@ class Summary:
     refused: Mapping[str, int] = field(default_factory=dict)
     met: Mapping[str, int] = field(default_factory=dict)
     empty: tuple[str, ...] = ()
+    on_own_backdrop: int = 0
 
     @classmethod
     def of(cls, records: Mapping[str, ProductRecord], *, keep: int) -> Summary:
@@ -239,6 +242,7 @@ class Summary:
             refused=Counter(one.rule for record in records.values() for one in record.refused),
             met={rule: sum(one.rules[rule] for one in shown) for rule in (shown[0].rules if shown else ())},
             empty=tuple(product_id for product_id, record in records.items() if not record.made),
+            on_own_backdrop=sum(one.model_id == MODEL_ID for one in shown),
         )
 
     @property
@@ -246,6 +250,11 @@ class Summary:
         """The summary in lines for people."""
         passed = f"{self.images} images, every one through the fidelity gate"
         lines = [passed if self.images else "no image was made: no description, or no picture of one, passed the gates"]
+        if self.on_own_backdrop:
+            lines.append(
+                f"{self.on_own_backdrop} of them keep the backdrop of the product's own photo; --photographs scenes "
+                "cuts it out instead"
+            )
         if self.redrawn:
             lines.append(f"{self.redrawn} of them were drawn again; {MANIFEST} says why")
         lines += [f"brand rule {rule!r}: met by {count} of {self.images} images" for rule, count in self.met.items()]

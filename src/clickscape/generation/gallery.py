@@ -12,6 +12,7 @@ from clickscape.catalog.cutout_file import DOUBTFUL, flagged
 from clickscape.catalog.images import open_image
 from clickscape.files import atomic_file, file_name
 from clickscape.generation.creative_record import ProductRecord
+from clickscape.generation.own_backdrop import MODEL_ID
 from clickscape.types import Product
 
 CUTOUTS = "previews"
@@ -49,7 +50,9 @@ def gallery(
     """
     from jinja2 import Environment, PackageLoader
 
-    doubts = {one.product_id: one for one in flagged([one for one in products if one.image.endswith(".png")])}
+    on_photo = {name for name, record in records.items() if record.shown and record.shown[0].model_id == MODEL_ID}
+    cut_out = [one for one in products if one.image.endswith(".png") and one.product_id not in on_photo]
+    doubts = {one.product_id: one for one in flagged(cut_out)}
     rows = [
         {
             "product": product,
@@ -58,6 +61,7 @@ def gallery(
             "flags": [_WORDS.get(flag, flag) for flag in doubts[product.product_id].flags]
             if product.product_id in doubts
             else [],
+            "on_photo": product.product_id in on_photo,
             "left_out": product.product_id not in records,
             "ads": records[product.product_id].shown if product.product_id in records else (),
             "failures": records[product.product_id].failures if product.product_id in records else (),

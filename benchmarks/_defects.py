@@ -153,26 +153,6 @@ def patch(right: Right, rng: np.random.Generator) -> Picture:
     return Picture(_kept(picture.image * (1 - share) + other * share, picture), picture.product)
 
 
-def mirrored(right: Right, rng: np.random.Generator) -> Picture:
-    """The product continued past its outline by its own mirror image, upward or to a side."""
-    return _behind(right, rng, _mirror_image)
-
-
-def smeared(right: Right, rng: np.random.Generator) -> Picture:
-    """The outermost product pixels drawn outward, as if by a wet brush."""
-    return _behind(right, rng, _smear)
-
-
-def cloned(right: Right, rng: np.random.Generator) -> Picture:
-    """A smaller second copy of the product that grows out from behind it: the bottle's second neck."""
-    return _behind(right, rng, _copy)
-
-
-def blob(right: Right, rng: np.random.Generator) -> Picture:
-    """A soft shape in the product's colors that clings to its outline, as inpainting models leave it."""
-    return _behind(right, rng, _blob)
-
-
 def pasted(right: Right, rng: np.random.Generator) -> Picture:
     """The product laid on the empty set, at its place or raised, without any trace of it on the ground."""
     rise = round(rng.uniform(0, 0.12) * len(right.plate))
@@ -261,10 +241,10 @@ DEFECTS: dict[str, tuple[str, Callable[[Right, np.random.Generator], Picture | N
     "halo": ("edge", halo),
     "line along the edge": ("edge", line),
     "patch around the product": ("seam", patch),
-    "extension: mirror image": ("extended", mirrored),
-    "extension: smear": ("extended", smeared),
-    "extension: second copy": ("extended", cloned),
-    "extension: blob": ("extended", blob),
+    "extension: mirror image": ("extended", lambda right, rng: _behind(right, rng, _mirror_image)),
+    "extension: smear": ("extended", lambda right, rng: _behind(right, rng, _smear)),
+    "extension: second copy": ("extended", lambda right, rng: _behind(right, rng, _copy)),
+    "extension: blob": ("extended", lambda right, rng: _behind(right, rng, _blob)),
     "lifted off its shadow": ("floating", lambda right, _: right.raised),
     "pasted without shadow": ("floating", pasted),
     "one foot without shadow": ("floating", bare_foot),
@@ -337,6 +317,7 @@ def _tops(product: Bytes, where: slice) -> npt.NDArray[np.intp]:
 
 
 def _mirror_image(product: Bytes, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """The product continued past its outline by its own mirror image, upward or to a side."""
     where, reach = _strip(product, rng)
     color, share = product[..., :3].astype(np.float32), np.zeros(product.shape[:2], np.float32)
     for column, top in zip(range(where.start, where.stop), _tops(product, where), strict=True):
@@ -351,6 +332,7 @@ def _mirror_image(product: Bytes, rng: np.random.Generator) -> tuple[Floats, Flo
 
 
 def _smear(product: Bytes, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """The outermost product pixels drawn outward, as if by a wet brush."""
     where, reach = _strip(product, rng)
     color, share = product[..., :3].astype(np.float32), np.zeros(product.shape[:2], np.float32)
     wobble = cv2.GaussianBlur(rng.normal(0, 1, (1, where.stop - where.start)).astype(np.float32), (0, 0), 5)[0] * 2
@@ -364,6 +346,7 @@ def _smear(product: Bytes, rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 
 def _copy(product: Bytes, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """A smaller second copy of the product that grows out from behind it: the bottle's second neck."""
     _, reach = _strip(product, rng)
     scale = float(rng.uniform(0.4, 0.9))
     rows, columns = np.nonzero(product[..., 3] >= 128)
@@ -384,6 +367,7 @@ def _warped(product: Bytes, matrix: Floats) -> Bytes:
 
 
 def _blob(product: Bytes, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """A soft shape in the product's colors that clings to its outline, as inpainting models leave it."""
     where, reach = _strip(product, rng)
     tops = _tops(product, where)
     height, width = product.shape[:2]

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ from clickscape.render.physical_size import PhysicalSize, physical_size
 from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.simulator import writer
-from clickscape.simulator.vocabulary import PHRASES, SLOTS
 from clickscape.types import Product
 from clickscape.vlm import model as models
 from clickscape.vlm import pretrain as training
@@ -42,6 +41,7 @@ from clickscape.vlm.prompts import INSTRUCTIONS, instruction
 from clickscape.vlm.slots import NamedSlots
 from invented_products import invented_cutout
 from invented_texts import caption, rough, text_product
+from sample_corpus import SampleCorpus
 
 RENDERED = 128  # pixels of a rendered ad, before it is scaled down for the tower
 CUTOUT = 200  # longest side, pixels, of the cut-outs that are rendered
@@ -58,51 +58,6 @@ FIT_PRODUCTS, FIT_DESCRIPTIONS = 960, 10
 NOBODYS = Product("invented", "thing that nobody sells")
 """What an invented thing is: it has no department, so the tower learns nothing about departments from it."""
 STATURES: dict[PhysicalSize, float] = {"small": 0.2, "usual": 0.6, "large": 0.2}
-
-
-@dataclass(frozen=True)
-class SampleCorpus:
-    """The sample catalog, its rendered ads and the imperfect copywriter; see `clickscape.vlm.tasks.Corpus`."""
-
-    products: Sequence[Product]
-    pictures: np.ndarray
-    ads: np.ndarray
-    ad_products: Sequence[Product]
-    ad_slots: Sequence[Mapping[str, str | None]]
-    slots: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: SLOTS)
-
-    def describe(self, product: Product, rng: np.random.Generator, *, plain: bool = False) -> str:
-        description, scene = writer.write(product, rng)
-        return _plainly(product, scene, rng) if plain else description
-
-    def caption_ad(self, ad: int, rng: np.random.Generator) -> str:
-        noun = sample.object_of(self.ad_products[ad].product_id).noun
-        return caption(Scene.from_slots(self.ad_slots[ad]), noun, rng)
-
-    def caption_product(self, product: Product, rng: np.random.Generator) -> str:
-        color, noun = product.attributes["color"], sample.object_of(product.product_id).noun
-        return (f"{color} {noun}", f"{noun}, {color}", f"product photo of {color} {noun}")[int(rng.integers(3))]
-
-    def invent(self, rng: np.random.Generator) -> Product:
-        return text_product(rng)
-
-    def rough(self, description: str, rng: np.random.Generator) -> str:
-        return rough(description, rng)
-
-
-def _plainly(product: Product, scene: Scene, rng: np.random.Generator) -> str:
-    """The plainest name of every slot, in any order; half of the time the product's department comes first.
-
-    To name the department is a training_pair in finding it in the prompt, which scenes alone would teach slowly.
-    """
-    named = {slot: PHRASES[slot][value][0] for slot, value in scene.slots.items() if value is not None}
-    phrases = [named["setting"], named["prop"], f"{named['surface']} {named['stand']}", named["light"]]
-    if "palette" in named:
-        phrases.append(f"{named['palette']} wall")
-    if rng.random() < 0.5:
-        phrases = [phrases[int(place)] for place in rng.permutation(len(phrases))]
-    text = ", ".join(phrases)
-    return f"{product.department}: {text}" if rng.random() < 0.5 else text
 
 
 def main() -> None:

@@ -216,8 +216,54 @@ def _ribbed(
     return parts
 
 
+def lemons(rng: np.random.Generator) -> None:
+    """Two whole ones, one of them with its leaf, and a half that shows its flesh."""
+    peel = skin("#d8a90c", "#f0c81c", "#f7dc4e", mottled=0.4, varied=0.25, grain=3, rough=0.42, bump=0.4, bump_grain=36)
+    green = skin("#1f4a1c", "#3f7a30", graded=True, mottled=0.3, varied=0.4, rough=0.45, thin=0.15)
+    for at, turn, size in (
+        ((-0.30, 0.10, 0.20), (0.25, 0.10, 0.5), 1.0),
+        ((0.20, 0.22, 0.19), (-0.2, -0.2, -0.9), 0.94),
+    ):
+        put(_lemon(0.21, peel), at, turn=turn, scale=size)
+    put(_half_lemon(0.19, peel), (0.20, -0.24, 0.165), turn=(1.22, 0.0, 0.22))
+    for at, direction, roll in (
+        ((-0.44, 0.02, 0.30), (-0.7, -0.35, 0.45), 0.2), ((-0.02, 0.2, 0.2), (-0.1, -0.5, 0.75), -0.3),
+        ((0.34, 0.12, 0.22), (0.85, -0.3, 0.35), 0.2),
+    ):  # fmt: skip
+        pointed(
+            leaf(0.32, 0.14, green, bend=0.22, fold=0.35, widest=0.45), at, direction, roll=roll + 0.1 * rng.normal()
+        )
+
+
+def _lemon(radius: float, peel: bpy.types.Material) -> bpy.types.Object:
+    """A lemon along x, a nipple at one end."""
+    along = np.linspace(-1, 1, 60)
+    body = np.sqrt(np.clip(1 - np.abs(along) ** 2.3, 0, 1))
+    tip = 0.17 * np.exp(-(((along - 1) / 0.10) ** 2)) + 0.12 * np.exp(-(((along + 1) / 0.08) ** 2))
+    profile = np.stack([radius * (body + tip * (1 - np.abs(along) ** 30)), 1.42 * radius * along], 1)
+    return group([put(turned(profile, peel), turn=(0, math.pi / 2, 0))])
+
+
+def _half_lemon(radius: float, peel: bpy.types.Material) -> bpy.types.Object:
+    pith = skin("#f6edc4", "#fdf8de", mottled=0.3, grain=9, rough=0.7)
+    flesh = skin("#e8c73a", "#f4dc62", "#fbee9c", mottled=0.8, grain=26, rough=0.2, bump=0.5, bump_grain=55, thin=0.25)
+    up = np.linspace(-math.pi / 2, 0, 24)
+    parts = [turned(radius * np.stack([np.cos(up), 1.25 * np.sin(up)], 1), peel)]
+    parts += [turned([(radius, 0.0), (0.98 * radius, 0.007), (0.945 * radius, 0.008)], peel)]
+    parts += [turned([(0.95 * radius, 0.006), (0.45 * radius, 0.006), (0.0, 0.006)], pith)]
+    along, across = np.linspace(0, 1, 18)[:, None], np.linspace(-1, 1, 13)[None]
+    reach = radius * (0.07 + 0.80 * along)
+    half = np.tan(math.pi / 9) * reach * 0.92 * np.clip((1 - along) / 0.18, 0, 1) ** 0.5
+    bulge = 0.008 + 0.010 * np.sqrt(np.clip(1 - across**2, 0, 1)) * np.clip(np.minimum(along, 1 - along) / 0.12, 0, 1)
+    curved = np.sqrt(np.clip(1 - (half * across / radius) ** 2, 0, 1))
+    wedge = np.stack([half * across, reach * curved, bulge], -1)
+    parts += [put(sheet(wedge, flesh), turn=(0, 0, 2 * math.pi * (number + 0.3) / 9)) for number in range(9)]
+    return group(parts)
+
+
 MODELS: dict[str, Callable[[np.random.Generator], None]] = {
     "pumpkins": pumpkins,
+    "lemons": lemons,
     "oranges": oranges,
     "cinnamon": cinnamon,
     "cactus": cactus,

@@ -1,13 +1,14 @@
-"""A real server on this machine that answers as a test says, and links fetched from it."""
+"""A real server on this machine that answers as a test says, links fetched from it, and feeds of two products."""
 
 from __future__ import annotations
 
 import io
+import json
 import socketserver
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import pytest
 from PIL import Image
 from tests.factory import LocalServer
 
+from clickscape.catalog import feeds
 from clickscape.catalog.addresses import Network
 from clickscape.catalog.download import Limits
 from clickscape.catalog.remote import Fetched, fetch
+from clickscape.errors import FeedError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 QUICK = Limits(
@@ -119,9 +122,51 @@ def drip(send: Send, request: str, count: int) -> None:
         time.sleep(0.05)
 
 
+ROWS = [
+    {
+        "product_id": "A-1",
+        "title": "Aurora Crimson Running Shoe, Lightweight Mesh",
+        "category": ["Bags & Shoes", "Shoes"],
+        "attributes": {"material": "mesh", "use": "running"},
+        "tags": ["fitness", "light"],
+        "price": 99.0,
+        "currency": "USD",
+        "image": "shoe.png",
+    },
+    {"product_id": "B-2", "title": "Plain Mug", "image": "pictures/mug.png"},
+]
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """A folder with three pictures."""
+    """A catalog folder with the pictures of `ROWS`, and three more."""
+    folder = tmp_path / "shop"
+    (folder / "pictures").mkdir(parents=True)
+    Image.new("RGBA", (8, 8), (200, 0, 0, 255)).save(folder / "shoe.png")
+    Image.new("RGBA", (8, 8), (0, 0, 200, 255)).save(folder / "pictures" / "mug.png")
     for name in "abc":
-        Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / f"{name}.png")
-    return tmp_path
+        Image.new("RGB", (8, 8), (200, 0, 0)).save(folder / f"{name}.png")
+    return folder
+
+
+def write_jsonl(shop: Path, rows: Iterable[Mapping[str, object]] | str) -> Path:
+    path = shop / "catalog.jsonl"
+    text = rows if isinstance(rows, str) else "\n".join(json.dumps(row) for row in rows)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_csv(shop: Path, text: str) -> Path:
+    path = shop / "catalog.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def feed_error(path: Path) -> str:
+    """The one line by which a feed is refused."""
+    with pytest.raises(FeedError) as caught:
+        feeds.read(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message

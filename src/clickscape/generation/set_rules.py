@@ -46,9 +46,9 @@ SETTINGS_OF: Mapping[str, frozenset[str]] = {
 """Department → places where its goods are used, bought or photographed; a season adds its own (`gates/season.py`)."""
 
 DEPARTMENTS_OF: Mapping[str, frozenset[str]] = {
-    "eucalyptus": frozenset({"Beauty", "Home", "Jewelry", "Baby", "Clothing", "Garden"}),
+    "eucalyptus": frozenset({"Beauty", "Home", "Jewelry", "Baby", "Clothing"}),
     "palm": frozenset({"Beauty", "Clothing"}),
-    "blossom": frozenset({"Beauty", "Jewelry", "Garden"}),
+    "blossom": frozenset({"Beauty", "Jewelry"}),
     "lemons": frozenset({"Food", "Drinks"}),
     "berries": frozenset({"Food", "Drinks"}),
     "oranges": frozenset({"Food", "Drinks"}),
@@ -59,12 +59,11 @@ DEPARTMENTS_OF: Mapping[str, frozenset[str]] = {
     "pebbles": frozenset({"Beauty"}),
     "bubbles": frozenset({"Beauty", "Baby"}),
     "lavender sprigs": frozenset({"Beauty"}),
-    "candle": frozenset({"Beauty", "Home"}),
+    "candle": frozenset({"Beauty"}),
     "cotton": frozenset({"Clothing", "Baby"}),
     "log": frozenset({"Tools"}),
     "gears": frozenset({"Tools", "Automotive"}),
-    "cactus": frozenset({"Garden", "Home"}),
-    "sunflowers": frozenset({"Garden"}),
+    "cactus": frozenset({"Home"}),
     "books": frozenset({"Stationery"}),
     "yarn": frozenset({"Pets"}),
     "tennis balls": frozenset({"Pets"}),
@@ -101,7 +100,7 @@ _LIGHT = {
     "window": INDOORS,
     "noon": frozenset(SETTINGS) - INDOORS | {"studio", "loft"},
     "leafy": frozenset(SETTINGS) - INDOORS | {"studio", "living room"},
-    "golden hour": frozenset(SETTINGS) - INDOORS - {"snow"},
+    "golden hour": frozenset(SETTINGS) - INDOORS - {"snow", "terrace"},
     "blue hour": frozenset({"night city"}),
     "candlelight": frozenset({"festive"}),
 }
@@ -136,7 +135,7 @@ def allowed_values(scene: Scene, subject: Subject) -> dict[str, frozenset[str]]:
         "light": frozenset(light for light in LIGHTS if place in _LIGHT.get(light, ())),
         "surface": _surfaces(scene, subject),
         "prop": frozenset({NO_PROP, *(prop for prop in PROPS if department in DEPARTMENTS_OF.get(prop, ()))}),
-        "stand": frozenset(STANDS) if lies or place in WALLED else frozenset(STANDS) - {"blocks", "steps"},
+        "stand": _stands(place) if staged == STANDING else frozenset(STANDS),
     }
     if lies:  # the place is not in the picture, and a colored light would be on all but the product
         rules["light"] = frozenset({"soft", "window", "leafy"})
@@ -166,7 +165,16 @@ def _surfaces(scene: Scene, subject: Subject) -> frozenset[str]:
         return _SURFACES["floor"]
     if scene.stand == "table" and place in INDOORS | {"terrace"} and subject.department in _CLOTH:
         outdoors.add("linen")
+    if scene.stand == "floor" and place not in INDOORS:  # no parquet in a forest
+        return frozenset({"slate", *outdoors})
     return _HARD | outdoors
+
+
+def _stands(place: str) -> frozenset[str]:
+    """What a photographer brings to a place; in a studio, all."""
+    if place in WALLED:
+        return frozenset(STANDS)
+    return frozenset({"table", "slab", "floor", *(["podium"] if place in INDOORS else [])})
 
 
 _ORDER = ("setting", "stand", "prop", "surface", "light", "palette")  # a stand decides about cloth, a place about light

@@ -48,8 +48,8 @@ MATERIALS: dict[str, Material] = {
     ),
     "terrazzo": Material(
         partial(stones.terrazzo, base="#e9e3da",
-                chips=("#b9aea1", "#8d8a86", "#d8cdbb", "#c29a7c", "#5f5e60", "#f6f3ee")),
-        0.08, 0.3, 0, 2.6,
+                chips=("#c3b9ad", "#a5a09a", "#d8cdbb", "#c9a88d", "#85827f", "#f6f3ee")),
+        0.08, 0.3, 0, 2.4,
     ),
     "oak": Material(partial(tiles.wood, light="#d8b68a", dark="#a97f52", planks=6), 0.05, 0.5, 0.25, 2.8),
     "walnut": Material(partial(tiles.wood, light="#7a563c", dark="#412a1b", planks=6), 0.07, 0.45, 0.25, 2.8),
@@ -57,7 +57,7 @@ MATERIALS: dict[str, Material] = {
     "linen": Material(partial(tiles.linen, color="#e4dccd", threads=150), 0, 1, 0.8, 2.0),
     "grass": Material(partial(tiles.grass, soil="#1d2c14", low="#3d6a26", high="#9db65a"), 0, 1, 0.3, 1.5),
     "water": Material(partial(tiles.water, deep="#0f7fa6", bright="#8fe0ea"), 0.22, 0.15, 0.45, 1.7),
-    "slate": Material(partial(tiles.slate, color="#4c5762", rust="#7a5a44"), 0.04, 0.6, 0.8, 1.6),
+    "slate": Material(partial(stones.slate, color="#454a50", pale="#626a71"), 0.04, 0.6, 0.8, 2.8),
     "snow": Material(partial(tiles.snow, color="#eef3f9"), 0.02, 0.7, 0.9, 1.8),
     "asphalt": Material(partial(tiles.asphalt, color="#2c2f36"), 0.16, 0.35, 0.35, 1.5),
     "paint": Material(tiles.paint, 0.0, 0.8, 0.0, 1.8, 2.0),
@@ -142,16 +142,16 @@ class Sample:
     gradient: Floats | None
 
 
-def sample(buffer: GBuffer, part: int, name: str, sheet: Atlas) -> Sample | None:
-    """Look a material up for all pixels of one part; None when the part is not in the picture."""
+def sample(buffer: GBuffer, part: int, name: str, sheet: Atlas, *, moved: float = 0.0) -> Sample | None:
+    """Look a material up for all pixels of one part, `moved` tiles along both axes; None when the part is not seen."""
     present = np.nonzero((buffer.part == part).any(1))[0]
     if not present.size:
         return None
     top, bottom = int(present[0]), int(present[-1]) + 1
     material = MATERIALS[name]
     inverse = np.float32(1 / material.scale)
-    u = buffer.texture_u[top:bottom] * inverse
-    v = buffer.texture_v[top:bottom] * inverse
+    u = buffer.texture_u[top:bottom] * inverse + np.float32(moved)
+    v = buffer.texture_v[top:bottom] * inverse + np.float32(moved)
     u -= np.floor(u)
     v -= np.floor(v)
     texels = buffer.footprint[top:bottom] * (inverse * np.float32(sheet.side[0]))

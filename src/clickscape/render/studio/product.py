@@ -216,6 +216,7 @@ def _contact(alpha: Floats, camera: Camera) -> Floats:
 _FOOT_LAYERS = ((1.3, 0.004, 0.85), (2.6, 0.012, 0.45))  # size by the foot's, blur as share of the reference, weight
 _FLAT, _APART = 0.006, 0.04  # of the longer side: unevenness of one foot, and how far around it nothing is lower
 _BACK, _LEGS_BACK = 0.08, 0.20  # of the longer side: how far above the foremost foot another may be seen
+_DEEPEST = 0.02  # share of the reference side: half the depth of a foot's shadow
 _BROAD = 0.06  # of the width: what is narrower is a foot of what has legs only, else a handle or a lace
 
 
@@ -258,7 +259,8 @@ def _feet(alpha: Floats, camera: Camera, *, legs: bool) -> Floats | None:
         layer = np.zeros((height, width), np.float32)
         for first, last, row in found:
             half = size * ((last - first + 1) / 2 + 1) / stride
-            axes = (max(1, round(half)), max(1, round(half * max(flat, 0.3))))
+            deep = min(half * max(flat, 0.3), _DEEPEST * camera.reference / stride)  # a shoe's sole is no disc
+            axes = (max(1, round(half)), max(1, round(deep)))
             cv2.ellipse(
                 layer, (round((first + last) / 2 / stride), round((row + 1) / stride)), axes, 0, 0, 360, weight, -1
             )

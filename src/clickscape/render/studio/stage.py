@@ -13,7 +13,7 @@ import numpy as np
 from clickscape.compute.cache import ByteCache
 from clickscape.render.color import Floats, hex_to_linear
 from clickscape.render.scene import WALLED, Scene
-from clickscape.render.studio import backdrop, disk, gbuffer, geometry, lights, materials, props
+from clickscape.render.studio import backdrop, disk, gbuffer, geometry, lights, props, surfaces
 from clickscape.render.studio.focus import defocused
 from clickscape.render.studio.gbuffer import GBuffer
 from clickscape.render.studio.geometry import Camera
@@ -28,17 +28,11 @@ from clickscape.render.studio.lookups import (
     vignette,
 )
 from clickscape.render.studio.lying_props import LYING, lie
-from clickscape.render.studio.palette import PALETTE_COLORS
 from clickscape.render.studio.product import map_stride
 from clickscape.render.studio.props import PropLayer
 from clickscape.render.studio.stand import Stand, spread_of, stand_for
 
 CAMERAS = ((1.05, 0.0), (0.86, -0.09), (1.26, 0.11))  # eye height, yaw in radians
-_WALL_MATERIAL = {"studio": "paint", "bathroom": "ceramic", "loft": "concrete"}
-_GROUND = {"kitchen": "oak", "living room": "oak", "terrace": "pavement", "forest": "forest floor", "meadow": "grass",
-           "beach": "sand", "desert": "red sand", "city": "pavement", "workshop": "concrete",
-           "cafe": "walnut", "snow": "snow", "night city": "asphalt", "festive": "walnut", "pool": "water"}  # fmt: skip
-_PALE = "#e9e4dc"
 _ON_PROPS = 0.78  # share of the key that props get
 _TO_WALL = 1.5  # world units by which props stand farther back beside what hangs on a wall
 _POOL = 0.5  # world units by which the key's pool lies above the middle of what is seen from above
@@ -102,7 +96,8 @@ def build(
     key_color = hex_to_linear(light.key) * np.float32(light.power)
     fill_color = hex_to_linear(light.ambient) * np.float32(light.fill)
 
-    albedo, normal, gloss, rough = _surfaces(scene, buffer, where, cache, kept)
+    moved = 0.5 * variation.view if camera.above else 0.0  # another piece of the surface
+    albedo, normal, gloss, rough = surfaces.look_up(scene, buffer, where=where, moved=moved, cache=cache, kept=kept)
     visible = cache.get(
         ("visible", light.direction, light.softness, *where),
         lambda: gbuffer.key_visibility(buffer, ray, softness=light.softness),
@@ -187,77 +182,6 @@ def _buffer(stand: Stand, camera: Camera, *, walled: bool, kept: Path | None) ->
         return gbuffer.to_arrays(gbuffer.build(stand, camera, walled=walled))
 
     return gbuffer.from_arrays(stand, camera, disk.keep((stand, walled, camera), make, where=kept))
-
-
-def _atlas(name: str, kept: Path | None) -> materials.Atlas:
-    def make() -> disk.Arrays:
-        return materials.to_arrays(materials.atlas(name))
-
-    return materials.from_arrays(disk.keep(("atlas", name), make, where=kept))
-
-
-def _part_materials(scene: Scene) -> dict[int, tuple[str, Floats | None]]:
-    """Material and tint of every part: the stand wears the surface, the ground is painted or the place's own."""
-    walled = scene.setting in WALLED
-    tint = hex_to_linear(PALETTE_COLORS[scene.palette]) if scene.palette else hex_to_linear(_PALE)
-    if scene.setting == "loft":
-        tint = tint * np.float32(0.84) + np.float32(0.10 * tint.mean())  # stained concrete
-    surface: tuple[str, Floats | None] = (scene.surface, None)
-    if scene.stand == "floor":
-        ground = surface
-    elif walled:
-        ground = ("concrete" if scene.setting == "loft" else "paint", tint)
-    else:
-        name = _GROUND[scene.setting]
-        ground = (name, hex_to_linear("#8d8c84") if materials.MATERIALS[name].gain != 1 else None)
-    if scene.stand == "table" and walled:
-        ground = ("paint", tint * np.float32(0.55))
-    parts = {geometry.GROUND: ground, geometry.STAND: surface, geometry.SIDE: surface}
-    if walled:
-        parts[geometry.WALL] = (_WALL_MATERIAL[scene.setting], tint)
-    return parts
-
-
-def _surfaces(
-    scene: Scene, buffer: GBuffer, where: tuple[object, ...], cache: ByteCache, kept: Path | None
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Albedo (height, width, 3), bent normals (3, height, width), gloss and roughness (height, width)."""
-    height, width = buffer.part.shape
-    albedo = np.zeros((height, width, 3), np.float32)
-    normal = buffer.normal.copy()
-    gloss_of, rough_of = np.zeros(8, np.float32), np.ones(8, np.float32)
-    for part, (name, tint) in _part_materials(scene).items():
-        seen = cache.get(("sample", part, name, *where), partial(_sampled, buffer, part, name, cache, kept))
-        if seen is None:
-            continue
-        rows = slice(seen.top, seen.bottom)
-        mine = buffer.part[rows] == part
-        np.copyto(albedo[rows], seen.albedo if tint is None else _tinted(seen.albedo, tint), where=mine[..., None])
-        if seen.gradient is not None:
-            _bend(normal[:, rows], seen.gradient, mine)
-        material = materials.MATERIALS[name]
-        gloss_of[part], rough_of[part] = material.gloss, material.rough
-    return albedo, normal, gloss_of[buffer.part], rough_of[buffer.part]
-
-
-def _tinted(albedo: Floats, tint: Floats) -> Floats:
-    """A neutral tile in a color; what is far brighter than its mean (joints between tiles) stays pale."""
-    return np.asarray(albedo * tint + np.maximum(albedo - np.float32(1.35), 0), np.float32)
-
-
-def _sampled(buffer: GBuffer, part: int, name: str, cache: ByteCache, kept: Path | None) -> materials.Sample | None:
-    return materials.sample(buffer, part, name, cache.get(("atlas", name), partial(_atlas, name, kept)))
-
-
-def _bend(normal: Floats, gradient: Floats, mine: np.typing.NDArray[np.bool_]) -> None:
-    """Tilt normals against the slope of the height map: in x and z on level faces, in x and y on standing ones."""
-    right, up = gradient[..., 0] * mine, gradient[..., 1] * mine
-    level = np.abs(normal[1]) > 0.5
-    normal[0] -= right
-    normal[2] -= up * level
-    normal[1] -= up * ~level
-    length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
-    normal /= np.maximum(length, np.float32(1e-6))
 
 
 def _patterned(light: lights.Light, tile: Floats | None, buffer: GBuffer) -> Floats:
@@ -371,13 +295,13 @@ def _backdrop(
 
 
 def _backdrop_light(light: lights.Light, tile: Floats | None, buffer: GBuffer) -> Floats:
-    """Patterns also fall on a photographed backdrop, as on a screen behind the set."""
+    """Patterns also fall on a photographed backdrop, faintly: it is deep, and no screen behind the set."""
     stride = map_stride(buffer.part.shape[0])
     direction = buffer.direction[:, ::stride, ::stride]
     reach = np.float32(geometry.WALL_DISTANCE + buffer.camera.distance) / np.maximum(direction[2], np.float32(1e-3))
     x, y = direction[0] * reach, direction[1] * reach + np.float32(buffer.camera.eye_level)
     passed = lights.transmission(light, tile, x, y, np.full_like(x, geometry.WALL_DISTANCE))
-    gain = 0.5 + 2.6 * passed if light.pattern == "spot" else 0.42 + 0.75 * passed
+    gain = 0.5 + 2.6 * passed if light.pattern == "spot" else 0.80 + 0.25 * passed
     return _full(gain.astype(np.float32), buffer)
 
 

@@ -1,4 +1,4 @@
-"""Marble and terrazzo as seamless tiles that are larger than what a flat lay shows, so that nothing in it comes twice.
+"""Marble, slate and terrazzo as seamless tiles, larger than what a flat lay shows, so that nothing in it comes twice.
 
 Veins are cracks that healed: they run one way, bend little, thin out and fork at sharp angles. Zero lines of noise
 close to rings and zigzag like lightning; here every vein is walked step by step.
@@ -59,13 +59,27 @@ def marble(
     return mix(albedo, level(vein, SIDE), share), flat(SIDE)
 
 
+def slate(rng: np.random.Generator, *, color: str, pale: str) -> Tile:
+    """Honed slate: layers split off here and there in low steps, clouds of dust, fine grain."""
+    layer = noise(rng, slope=2.9, stretch=(1.0, 0.7), side=SIDE, lowest=2) + 0.3 * noise(
+        rng, slope=2.0, side=SIDE, lowest=9
+    )
+    terrace = sum(step(edge, edge + 0.16, layer) for edge in (-1.3, -0.4, 0.7, 1.5)) / 4
+    cloud, grain = noise(rng, slope=2.3, side=SIDE, lowest=2), noise(rng, slope=0.9, side=SIDE, lowest=30)
+    streak = noise(rng, slope=1.5, stretch=(1.0, 0.12), side=SIDE, lowest=6)
+    shade = 1 + 0.07 * terrace + 0.06 * cloud + 0.045 * grain + 0.03 * streak
+    albedo = mix(level(color, SIDE), level(pale, SIDE), 0.35 * step(0.2, 2.6, cloud + 0.5 * streak))
+    height = 0.55 * terrace + 0.030 * grain + 0.03 * cloud
+    return np.clip(albedo * shade[..., None], 0.01, 1).astype(np.float32), np.asarray(height, np.float32)
+
+
 def terrazzo(rng: np.random.Generator, *, base: str, chips: tuple[str, ...]) -> Tile:
     """Broken stone of all sizes in cement, ground flat: large chips first, none over another."""
     side = SIDE * _FINE
     canvas = np.ascontiguousarray(level(base, side))
     taken = np.zeros((side, side), np.uint8)
     colors = [hex_to_linear(chip) for chip in chips]
-    radii = np.sort(np.minimum(rng.lognormal(1.9, 0.75, 4200), 34))[::-1] * _FINE
+    radii = np.sort(np.minimum(rng.lognormal(1.75, 0.7, 5200), 26))[::-1] * _FINE
     for radius in radii:
         middle = rng.random(2) * side
         outline = middle + _chip(rng, radius)

@@ -162,18 +162,6 @@ def water(rng: np.random.Generator, *, deep: str, bright: str) -> Tile:
     return mix(level(deep), level(bright), (0.85 * net).astype(np.float32)), (wave * 2.0).astype(np.float32)
 
 
-def slate(rng: np.random.Generator, *, color: str, rust: str) -> Tile:
-    """Split stone in layers, with a little rust."""
-    layer = noise(rng, slope=2.4, stretch=(0.7, 2.0))
-    terrace = np.floor(layer * 3 + 0.6 * noise(rng, slope=2.0)) / 3
-    grain = noise(rng, slope=1.4)
-    cliff = step(0.05, 0.5, np.abs(cv2.Laplacian(cv2.GaussianBlur(terrace.astype(np.float32), (0, 0), 1), cv2.CV_32F)))
-    shade = np.clip(1 + 0.22 * terrace + 0.10 * grain - 0.45 * cliff, 0.15, 2)
-    albedo = hex_to_linear(color) * shade[..., None]
-    albedo = mix(albedo.astype(np.float32), level(rust), step(1.3, 2.4, noise(rng, slope=3.0)) * 0.35)
-    return albedo, (1.2 * terrace + 0.12 * grain).astype(np.float32)
-
-
 def snow(rng: np.random.Generator, *, color: str) -> Tile:
     """Wind-blown snow: soft drifts, bluish in the hollows, with crystals that glitter."""
     drift, grain = noise(rng, slope=4.0, stretch=(1.4, 0.8)), noise(rng, slope=0.6)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from clickscape.catalog.background import disc, reached
+from clickscape.catalog.background import cleaned, disc, reached
 from clickscape.catalog.own_photo import OwnPhoto, open_own_photo
 from clickscape.compute.cache import ByteCache
 from clickscape.render.color import Floats
@@ -44,6 +44,7 @@ _ASIDE = 0.08  # share of the width by which it stands off the middle
 _CROPPED = 0.92  # share of the frame that it may fill where the photo is only cropped
 _PALE, _GRAY = 76.0, 9.0  # CIELAB lightness from which, and chroma up to which a backdrop takes on a tint
 _PLAIN = 9.0  # ΔE that 99.5 % of the border stay below after smoothing, or it is a place
+_SEEN = 2.0  # ΔE to a backdrop without noise from which a pixel of the cut-out says where the product is
 _FAINT_EDGE, _FAINT_SHARE = 14.0, 0.05  # ΔE to the backdrop, and the share of the outline that may have less
 
 
@@ -132,11 +133,28 @@ class PhotoBackdrop:
         return _lab(small), cv2.resize(self.photo.alpha, size, interpolation=cv2.INTER_AREA) > 127
 
     @cached_property
+    def _seen(self) -> np.ndarray:
+        """Where the product stands out from the backdrop (height, width), as far as it is cut out: no mere mask."""
+        seen, product = self._small
+        apart = np.linalg.norm(seen - _lab(self.color), axis=2)
+        beside = ~cv2.dilate(product.astype(np.uint8), disc(4)).astype(bool)
+        noise = float(np.quantile(apart[beside], 0.95)) if beside.any() else 0.0
+        strays = (apart > max(_SEEN, 2 * min(noise, _FAINT_EDGE))) & product
+        return cleaned(strays) if strays.any() else product
+
+    @cached_property
     def touches(self) -> tuple[bool, bool, bool, bool]:
         """Whether the photo cuts the product off left, top, right and bottom."""
-        solid = self.photo.alpha > 127
-        left, top, right, bottom = (bool(edge.any()) for edge in (solid[:, :2], solid[:2], solid[:, -2:], solid[-2:]))
+        edges = (self._seen[:, 0], self._seen[0], self._seen[:, -1], self._seen[-1])
+        left, top, right, bottom = (int(edge.sum()) >= 2 for edge in edges)
         return left, top, right, bottom
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height of what stands out, in pixels of the photo."""
+        scale = self.photo.alpha.shape[1] / self.color.shape[1]
+        left, top, width, height = cv2.boundingRect(self._seen.astype(np.uint8))
+        return left * scale, top * scale, width * scale, height * scale
 
     def can_be_drawn(self, size: tuple[int, int]) -> bool:
         """Whether the backdrop fills a picture of `size` (width, height): it is plain, or the photo can be cropped."""
@@ -217,15 +235,10 @@ class _View:
         return np.array([[self.scale / of, 0, self.left], [0, self.scale / of, self.top]], np.float32)
 
 
-def _bounds(found: PhotoBackdrop) -> tuple[int, int, int, int]:
-    left, top, width, height = cv2.boundingRect((found.photo.alpha > 127).astype(np.uint8))
-    return left, top, width, height
-
-
 def _cropped_scale(found: PhotoBackdrop, size: tuple[int, int]) -> float | None:
     """The least scale at which the photo covers the picture; None where the product would not fit into that."""
     height, width = found.photo.alpha.shape
-    _, _, wide, tall = _bounds(found)
+    _, _, wide, tall = found.bounds
     scale = max(size[0] / width, size[1] / height)
     fits = scale * wide <= _CROPPED * size[0] and scale * tall <= _CROPPED * size[1]
     return scale if fits and not any(found.touches) else None
@@ -233,7 +246,7 @@ def _cropped_scale(found: PhotoBackdrop, size: tuple[int, int]) -> float | None:
 
 def _view(found: PhotoBackdrop, asked: Backdrop, *, size: tuple[int, int], margins: Margins) -> _View:
     height, width = found.photo.alpha.shape
-    left, top, wide, tall = _bounds(found)
+    left, top, wide, tall = found.bounds
     inner = margins.inside(size)
     free = (inner[2] - inner[0], inner[3] - inner[1])
     scale = min(_WIDE * free[0] / wide, _TALL * free[1] / tall)

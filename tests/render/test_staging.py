@@ -212,6 +212,16 @@ def test_furniture_stands_on_the_floor_whatever_the_stand(studio: StudioRenderer
     assert pictures[0].scene == WALL, "the scene is reported as it was asked for"
 
 
+def test_a_lamp_hangs_from_the_upper_border_as_if_its_cord_went_on(studio: StudioRenderer) -> None:
+    for size, scene in (((128, 128), TERRACE), ((90, 160), WALL), ((160, 90), WALL)):
+        hung = studio.compose(bottle(), scene, size=size, seed=2, staging=Staging("hangs"))
+        rows = np.flatnonzero((hung.product_mask > 128).any(1))
+        assert rows[0] == 0
+        assert rows[-1] < 0.75 * size[1]
+        zone = studio.compose(bottle(), scene, size=size, seed=2, staging=Staging("hangs"), margins=Margins(top=0.1))
+        assert (zone.product_mask > 128).any(1).argmax() >= round(0.1 * size[1])
+
+
 def _turned_body(eye_height: float, *, side: int = 400) -> np.ndarray:
     """A cylinder on the origin as the studio's own camera sees it from `eye_height`, (side, side, 4)."""
     camera = Camera(side, side, eye_height)

@@ -141,7 +141,7 @@ def measure(
         seam=seam_step(outlines if large[0] is shown else unroll(*large), shaded=shaded),
         extension=extension_share(shown, placed),
         contact_shadow=measure_contact_shadow(*large) if pose != "hangs" and ground else None,
-        room=room(product, safe_zone),
+        room=room(product, safe_zone, hung=pose == "hangs"),
         extent=extent(product),
         lost=surround.lost,
         clutter=surround.clutter,
@@ -208,17 +208,20 @@ def room(
     safe_zone: tuple[float, float, float, float],
     *,
     cut_off: bool = False,
+    hung: bool = False,
 ) -> float:
     """Smallest share of the picture's side between the product and the safe zone; negative inside the zone or border.
 
-    A product that touches the border has no room, whatever the zone, unless it is `cut_off` there on purpose.
+    A product that touches the border has no room, whatever the zone, unless it is `cut_off` there on purpose, or `hung`
+    from the upper one.
     """
     height, width = product.shape[:2]
     left, top, wide, tall = cv2.boundingRect((product[..., 3] >= _VISIBLE).astype(np.uint8))
     free = ((left, width), (top, height), (width - left - wide, width), (height - top - tall, height))
-    touching = math.inf if cut_off else -1.0
+    touching = [math.inf if cut_off or (hung and side == 1) else -1.0 for side in range(4)]
     spare = [
-        (pixels / side if pixels else touching) - zone for (pixels, side), zone in zip(free, safe_zone, strict=True)
+        (pixels / side if pixels else touch) - zone
+        for (pixels, side), touch, zone in zip(free, touching, safe_zone, strict=True)
     ]
     return float(min(spare))
 

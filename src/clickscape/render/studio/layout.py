@@ -25,7 +25,6 @@ _LEANING = (0.64, 0.60)
 _EYES = (0.60, 0.15, 1.95)  # lowest eye height, step and highest, where the cut-out says from how high it was seen
 _EYE_BEFORE_WALL = 0.72  # of the usual eye height: a lower eye sees more wall above less floor
 _OFF_FLOOR, _OFF_TOP = 0.05, 0.06  # shares of the height that stay free below and above what hangs on a wall
-_CEILING = 0.035  # share of the height above what hangs from the ceiling
 _LOWEST = 0.72  # share of the height above which what hangs free ends
 WALL_GAP = 0.06  # world units from the wall to what hangs on it
 LEAN_GAP = 0.16  # … to the foot of what leans on it
@@ -124,7 +123,7 @@ def _before_wall(
     gap = LEAN_GAP if leans else FREE_GAP if ceiling else WALL_GAP
     high, wide = _LEANING if leans else _HANGING
     foot = round(float(camera.project(*(np.full(1, at, np.float32) for at in (0, 0, WALL_DISTANCE - gap)))[1][0]))
-    top += round((_CEILING if ceiling else _OFF_TOP) * camera.height)
+    top += 0 if ceiling else round(_OFF_TOP * camera.height)  # a cord that ends below the border hangs in the air
     if leans:
         bottom = min(bottom, foot)
     elif ceiling or not walled:

@@ -20,10 +20,10 @@ _NEWS = ("availability",)  # attributes that change from day to day and say noth
 
 def product_digest(product: Product) -> str:
     """Return the hex digest of what a creative is made from: the product's words and the content of its picture."""
-    told = {key: value for key, value in product.attributes.items() if key not in _NEWS}
+    lasting = {key: value for key, value in product.attributes.items() if key not in _NEWS}
     picture = Path(product.image)
     seen = fingerprint(picture) if picture.is_file() else ""
-    return fingerprint([product.product_id, product.title, product.category, product.tags, told, seen])
+    return fingerprint([product.product_id, product.title, product.category, product.tags, lasting, seen])
 
 
 def stale(creatives: Sequence[Creative], products: Mapping[str, Product]) -> frozenset[str]:

@@ -58,8 +58,8 @@ def feed_texts(
     texts: dict[str, str] = {}
     left_out: dict[str, str] = {}
     for name, (channel, text_of) in FEEDS.items():
-        own = [file for file in files if columns.get(file.placement, ("", ""))[0] == channel]
-        rows = _pictures(own, products, base=base, columns=columns)
+        of_channel = [file for file in files if columns.get(file.placement, ("", ""))[0] == channel]
+        rows = _pictures(of_channel, products, base=base, columns=columns)
         reasons = {row.product.product_id: unfit(row.product, file=name) for row in rows}
         left_out |= {product_id: f"{name}: {reason}" for product_id, reason in reasons.items() if reason}
         if fit := [row for row in rows if not reasons[row.product.product_id]]:
@@ -97,9 +97,9 @@ def google_xml(rows: Sequence[Pictures]) -> str:
     etree.SubElement(channel, "description").text = "Supplemental feed: ids and pictures"
     for row in rows:
         item = etree.SubElement(channel, "item")
-        told = [("id", row.product.product_id), ("image_link", row.main)]
-        told += [("additional_image_link", address) for address in _google_more(row)]
-        for name, value in [*told, ("lifestyle_image_link", row.lifestyle)]:
+        cells = [("id", row.product.product_id), ("image_link", row.main)]
+        cells += [("additional_image_link", address) for address in _google_more(row)]
+        for name, value in [*cells, ("lifestyle_image_link", row.lifestyle)]:
             if value:
                 etree.SubElement(item, f"{{{GOOGLE}}}{name}").text = value
     etree.indent(root)
@@ -119,12 +119,12 @@ def shopify_csv(rows: Sequence[Pictures]) -> str:
     """
     grouped: dict[str, list[tuple[str, str]]] = {}
     for row in rows:
-        own = grouped.setdefault(_handle(row.product), [])
-        own += [(_line(row.product.title), address) for address in (row.main, *row.more) if address]
+        shown = grouped.setdefault(_handle(row.product), [])
+        shown += [(_line(row.product.title), address) for address in (row.main, *row.more) if address]
     found = [
         (title if position == 1 else "", handle, address, str(position), f"Advertising image of {title}"[:_ALT_TEXT])
-        for handle, own in grouped.items()
-        for position, (title, address) in enumerate(own, start=1)
+        for handle, shown in grouped.items()
+        for position, (title, address) in enumerate(shown, start=1)
     ]
     return _table(("Title", "URL handle", "Product image URL", "Image position", "Image alt text"), found)
 
@@ -160,15 +160,16 @@ def _pictures(
         if not column:
             continue
         address = _address(base, one.file)
-        own = more.setdefault(product_id, [])
+        addresses = more.setdefault(product_id, [])
         if column == "lifestyle_image_link":
             lifestyle.setdefault(product_id, address)
         elif column == "additional_image_link" or product_id in main:
-            own.append(address)
+            addresses.append(address)
         else:
             main[product_id] = address
     return [
-        Pictures(products[name], main.get(name, ""), tuple(own), lifestyle.get(name, "")) for name, own in more.items()
+        Pictures(products[name], main.get(name, ""), tuple(addresses), lifestyle.get(name, ""))
+        for name, addresses in more.items()
     ]
 
 

@@ -132,8 +132,8 @@ def _category(cells: Cells, categories: Mapping[str, str] | None) -> np.ndarray 
 
 def _gamma(shrunk: shrinkage.Posterior, exposure_errors: Floats, examinations: Floats) -> _Posterior:
     """Posterior under the learned prior; errors of the exposure count as far as a creative's own clicks do."""
-    own = np.divide(examinations, shrunk.rate, out=np.zeros_like(examinations), where=examinations > 0)
-    shared = np.column_stack([shrunk.pull, -own[:, None] * exposure_errors])
+    evidence = np.divide(examinations, shrunk.rate, out=np.zeros_like(examinations), where=examinations > 0)
+    shared = np.column_stack([shrunk.pull, -evidence[:, None] * exposure_errors])
     log_ctr = digamma(shrunk.shape) - np.log(shrunk.rate)
     variance = polygamma(1, shrunk.shape) + np.sum(shared**2, axis=1)
     shape = _shape_of(variance)

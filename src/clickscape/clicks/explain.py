@@ -45,8 +45,8 @@ class Explanation:
         lines = [*_positions(self.model), *_strata(self.model), *_prior(self.model)]
         lines.append(f"pairs: {self.kept:,} kept of {self.kept + sum(self.left_out.values()):,}")
         lines += [f"  {number:,} left out: {reason}" for reason, number in self.left_out.items()]
-        for product_id, own in self.products.items():
-            lines += ["", f"product {product_id}", *_creatives(own["creatives"]), *_pairs(own["pairs"])]
+        for product_id, rows in self.products.items():
+            lines += ["", f"product {product_id}", *_creatives(rows["creatives"]), *_pairs(rows["pairs"])]
         return lines
 
 

@@ -119,20 +119,20 @@ def _assemble(
         examination = Examination(examination.positions, tuple(probability.tolist()), tuple(log_se.tolist()))
         multiplier *= probability[cells.position.code]
     for factor in used:
-        own = slice(start, start + len(factor.values))
+        levels = slice(start, start + len(factor.values))
         volume = np.bincount(factor.code, weights=cells.impressions, minlength=len(factor.values))
-        weighted = volume * np.exp(log_effect[own])
-        effect = np.exp(log_effect[own]) * volume.sum() / weighted.sum()
-        typical[own] = weighted / weighted.sum()
-        away = np.eye(len(factor.values)) - typical[own]
-        variance = np.einsum("ij,jk,ik->i", away, covariance[own, own], away)
+        weighted = volume * np.exp(log_effect[levels])
+        effect = np.exp(log_effect[levels]) * volume.sum() / weighted.sum()
+        typical[levels] = weighted / weighted.sum()
+        away = np.eye(len(factor.values)) - typical[levels]
+        variance = np.einsum("ij,jk,ik->i", away, covariance[levels, levels], away)
         strata.append(
             Stratum(
                 factor.name, factor.values, tuple(effect.tolist()), tuple(np.sqrt(np.maximum(variance, 0)).tolist())
             )
         )
         multiplier *= effect[factor.code]
-        start = own.stop
+        start = levels.stop
     share = found.share[: len(cells.creatives)]
     return Exposure(examination, (*strata, *left_out), multiplier, _shared_errors(share - typical, covariance))
 

@@ -163,11 +163,11 @@ def _integrate(values: Floats, known: _Clicks) -> tuple[Floats, Floats, Floats]:
             break
     node = middle[:, None] + np.sqrt(2 / bend)[:, None] * _X
     rate = np.exp(node)
-    own = clicks[:, None] * node[known.product] - (k + clicks)[:, None] * np.log1p(
+    per_creative = clicks[:, None] * node[known.product] - (k + clicks)[:, None] * np.log1p(
         shown[:, None] * rate[known.product] / k
     )
     constant = gammaln(k + clicks) - gammaln(k) - clicks * np.log(k)
-    height = known.per_product(own + constant[:, None])
+    height = known.per_product(per_creative + constant[:, None])
     height += a * (np.log(a) - np.log(m) + node.T - (rate.T / m)).T - gammaln(a)
     height += np.log(_WEIGHT) + _X**2 + 0.5 * np.log(2 / bend)[:, None]
     evidence = logsumexp(height, axis=1)
@@ -184,11 +184,11 @@ def _cost(values: Floats, known: _Clicks, middle: Floats) -> tuple[float, Floats
     mean_slope = np.bincount(known.category, weights=a * (to_mean - 1), minlength=len(middle))
     product_slope = a * np.sum(1 + np.log(a) - digamma(a) + log_to_mean - to_mean)
     larger = k + known.examinations[:, None] * rate[known.product]
-    own = weight[known.product]
-    log_larger = np.sum(own * np.log(larger), axis=1)
+    weights = weight[known.product]
+    log_larger = np.sum(weights * np.log(larger), axis=1)
     clicks = known.clicks
     creative_slope = k * np.sum(
-        digamma(k + clicks) - digamma(k) + 1 + np.log(k) - log_larger - (k + clicks) * np.sum(own / larger, axis=1)
+        digamma(k + clicks) - digamma(k) + 1 + np.log(k) - log_larger - (k + clicks) * np.sum(weights / larger, axis=1)
     )
     away = (values[:2] - _GUESS) / _GUESS_SD
     far = (values[2:] - middle) / 10

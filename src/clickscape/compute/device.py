@@ -92,14 +92,14 @@ class Processes:
         """The items that fall to this process: every `count`-th."""
         return items[self.number :: self.count]
 
-    def gather(self, own: Sequence[Value]) -> list[Value]:
+    def gather(self, share: Sequence[Value]) -> list[Value]:
         """What all processes made of their shares, in the order of the items that were shared out."""
         if self.count == 1:
-            return list(own)
+            return list(share)
         from accelerate.utils import gather_object
 
         with _peers():
-            pairs = gather_object([(place * self.count + self.number, item) for place, item in enumerate(own)])
+            pairs = gather_object([(place * self.count + self.number, item) for place, item in enumerate(share)])
         return [item for _, item in sorted(pairs, key=lambda pair: pair[0])]
 
     def broadcast(self, value: Value) -> Value:

@@ -93,8 +93,8 @@ def load() -> tuple[Rule, ...]:
 
 
 def _phrases(by_language: Mapping[str, tuple[str, ...]], language: str) -> tuple[str, ...]:
-    own = by_language.get(language, ()) if language != ENGLISH else ()
-    return (*by_language[ENGLISH], *own)
+    local = by_language.get(language, ()) if language != ENGLISH else ()
+    return (*by_language[ENGLISH], *local)
 
 
 @lru_cache(maxsize=1)

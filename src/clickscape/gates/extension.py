@@ -42,13 +42,13 @@ def extension_share(
         size = _SIZE
     alpha = product[..., 3]
     solid = np.flatnonzero((alpha >= 0.5).any(1))
-    own = alpha > 0.98
-    if not own.any():
+    product = alpha > 0.98
+    if not product.any():
         return 0.0
     away = cv2.distanceTransform((alpha < 0.02).astype(np.uint8), cv2.DIST_L2, 5)
     above = np.arange(len(alpha))[:, None] < solid[-1] - _FOOT * (solid[-1] - solid[0])
     near, far = (away > 1.5) & (away < _REACH * size), away >= _REACH * size
-    likely = _ratio(image, own, near, far) > _LIKELY
+    likely = _ratio(image, product, near, far) > _LIKELY
     found = (likely & above & (away > 0) & (away < _REACH * size)).astype(np.uint8)
     found = cv2.morphologyEx(found, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
@@ -56,10 +56,10 @@ def extension_share(
     contact = np.bincount(labels[rim], minlength=count)[1:]
     endless = np.bincount(labels[(away >= _REACH * size - 2) & (away < _REACH * size)], minlength=count)[1:] > 0
     areas = statistics[1:, cv2.CC_STAT_AREA][(contact >= _TOUCHING) & ~endless]
-    return float(areas.max() / own.sum()) if areas.size else 0.0
+    return float(areas.max() / product.sum()) if areas.size else 0.0
 
 
-def _ratio(image: Floats, own: Mask, near: Mask, far: Mask) -> Floats:
+def _ratio(image: Floats, product: Mask, near: Mask, far: Mask) -> Floats:
     """Log likelihood ratio (height, width) of each color: in the product, against in the near and far background."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     place = (lab + np.array([0, 104, 104], np.float32)) / np.array([5.001, 8, 8], np.float32)
@@ -67,7 +67,7 @@ def _ratio(image: Floats, own: Mask, near: Mask, far: Mask) -> Floats:
     color = (steps[..., 0] * _BINS[1] + steps[..., 1]) * _BINS[2] + steps[..., 2]
     background = [_frequency(color[part]) for part in (near, far) if part.any()]
     usual = sum(background) / max(1, len(background))
-    return np.asarray(np.log((_frequency(color[own]) + _RARE) / (usual + _RARE))[color], np.float32)
+    return np.asarray(np.log((_frequency(color[product]) + _RARE) / (usual + _RARE))[color], np.float32)
 
 
 def _frequency(color: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

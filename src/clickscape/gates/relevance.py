@@ -69,12 +69,12 @@ class ContrastRelevance:
 
     def contrast(self, products: Sequence[Product], descriptions: Sequence[str]) -> Float64[np.ndarray, " description"]:
         """log p(y|x) − mean of log p(y|x̃) over the panel's products of other departments, (description,) nats."""
-        own = np.concatenate([np.zeros(0), *self._own(products, descriptions)])
+        given = np.concatenate([np.zeros(0), *self._own(products, descriptions)])
         others = np.array([self._panel_log_probs(other, descriptions) for other in self._panel])
         foreign = np.array(
             [[other.department != product.department for product in products] for other in self._panel]
         ).reshape(others.shape)
-        return np.asarray(own - (others * foreign).sum(0) / foreign.sum(0))
+        return np.asarray(given - (others * foreign).sum(0) / foreign.sum(0))
 
     def _own(self, products: Sequence[Product], descriptions: Sequence[str]) -> Iterator[np.ndarray]:
         """log p(y|x) for some descriptions at a time; a product with several in a row is read once."""
@@ -114,7 +114,7 @@ def panel(products: Sequence[Product], *, size: int) -> list[Product]:
     for product in products:
         shelves.setdefault(product.department, []).append(product)
     turns = sorted(
-        ((place, shelf, product) for shelf, own in enumerate(shelves.values()) for place, product in enumerate(own)),
+        ((turn, shelf, one) for shelf, members in enumerate(shelves.values()) for turn, one in enumerate(members)),
         key=lambda turn: turn[:2],
     )
     return [product for _, _, product in turns[:size]]

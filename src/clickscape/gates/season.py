@@ -29,7 +29,7 @@ def out_of_season(description: str, scene: Scene | None, *, seasons: frozenset[s
         return bool(said) and not said & seasons
     shown = [(slot, value) for slot, value in scene.slots.items() if slot != "prop" and value is not None]
     bound = [
-        {season for season, own in BOUND.items() if value in own.get(slot, ())}
+        {season for season, values in BOUND.items() if value in values.get(slot, ())}
         for slot, value in (*shown, *(("prop", prop) for prop in scene.props))
     ]
-    return any(own and not own & seasons for own in bound)
+    return any(values and not values & seasons for values in bound)

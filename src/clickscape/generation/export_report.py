@@ -51,7 +51,7 @@ class ExportReport:
     def manifest(self, *, workspace: str) -> dict[str, object]:
         """Return every file with the creative it shows, every placement with the page that it follows, and the rest."""
         used = {record.placement for record in self.renditions}
-        told = [
+        used_placements = [
             {key: getattr(one, key) for key in ("name", "size", "max_bytes", "source")} | {"checked": str(one.checked)}
             for one in placements.load()
             if one.name in used
@@ -59,7 +59,7 @@ class ExportReport:
         return {
             "workspace": workspace,
             "base_url": self.base,
-            "placements": told,
+            "placements": used_placements,
             "renditions": [one.model_dump(mode="json", exclude={"work"}) for one in self.renditions],
             "left_out": dict(self.left_out),
             "refused": [one.model_dump(mode="json", include=_REFUSED) for one in self.records if not one.file],

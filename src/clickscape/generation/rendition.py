@@ -72,9 +72,9 @@ class RenditionJob:
         asked = [place.size, asdict(place.margins), place.max_bytes, place.formats]
         gate = [settings.generate.tries, settings.fidelity.model_dump()]
         made = asdict(self.creative)
-        told = {key: made[key] for key in ("creative_id", "description", "scene", "renderer", "model_id", "seed")}
+        drawn_from = {key: made[key] for key in ("creative_id", "description", "scene", "renderer", "model_id", "seed")}
         text = (self.text.tagline, self.text.badge, font)
-        return fingerprint([told, asked, gate, self.picture, *text, clickscape.__version__])
+        return fingerprint([drawn_from, asked, gate, self.picture, *text, clickscape.__version__])
 
 
 class RenditionRecord(BaseModel):

@@ -64,12 +64,12 @@ def diversity(ads: Sequence[DescribedAd], *, departments: Sequence[str]) -> Dive
         shelves.setdefault(department, []).append(ad)
     if not shelves:
         raise ValueError("the diversity of no description was asked for")
-    slots = [[ad.slots or {} for ad in own] for own in shelves.values()]
-    alike = [self_bleu([ad.text for ad in own]) for own in shelves.values() if len(own) > 1]
+    slots = [[ad.slots or {} for ad in shelf] for shelf in shelves.values()]
+    alike = [self_bleu([ad.text for ad in shelf]) for shelf in shelves.values() if len(shelf) > 1]
     return Diversity(
-        scenes=_mean([len({ad.scene or ad.text for ad in own}) for own in shelves.values()]),
+        scenes=_mean([len({ad.scene or ad.text for ad in shelf}) for shelf in shelves.values()]),
         self_bleu=_mean(alike) if alike else None,
-        entropy={slot: _mean([_entropy([one.get(slot) for one in own]) for own in slots]) for slot in slots[0][0]},
+        entropy={slot: _mean([_entropy([one.get(slot) for one in shelf]) for shelf in slots]) for slot in slots[0][0]},
     )
 
 
@@ -78,8 +78,8 @@ def self_bleu(texts: Sequence[str]) -> float:
     if len(texts) < 2:
         raise ValueError(f"self-BLEU compares texts, got {len(texts)}")
     tokens = [_TOKEN.findall(text.lower()) for text in texts]
-    counts = [[_grams(own, order) for own in tokens] for order in range(1, ORDER + 1)]
-    most = [_two_largest(own) for own in counts]
+    counts = [[_grams(grams, order) for grams in tokens] for order in range(1, ORDER + 1)]
+    most = [_two_largest(grams) for grams in counts]
     lengths = Counter(map(len, tokens))
     return _mean([_bleu(number, counts, most, lengths) for number in range(len(texts))])
 
@@ -92,10 +92,10 @@ def _bleu(number: int, counts: Sequence[Sequence[Counter]], most: Sequence[_Larg
     """BLEU-4 of one text against all others: clipped precisions, closest reference length, uniform weights."""
     size = sum(counts[0][number].values())
     logs = []
-    for own, largest in zip(counts, most, strict=True):
-        total = max(1, sum(own[number].values()))
+    for grams, largest in zip(counts, most, strict=True):
+        total = max(1, sum(grams[number].values()))
         matched = 0
-        for gram, count in own[number].items():
+        for gram, count in grams[number].items():
             top, holder, second = largest[gram]
             matched += min(count, second if holder == number else top)
         logs.append(math.log((matched or EPSILON) / total))
@@ -111,8 +111,8 @@ def _grams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
 
 def _two_largest(counts: Sequence[Counter[tuple[str, ...]]]) -> _Largest:
     largest: _Largest = {}
-    for number, own in enumerate(counts):
-        for gram, count in own.items():
+    for number, grams in enumerate(counts):
+        for gram, count in grams.items():
             top, holder, second = largest.get(gram, (0, -1, 0))
             largest[gram] = (count, number, top) if count > top else (top, holder, max(second, count))
     return largest

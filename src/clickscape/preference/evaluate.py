@@ -108,11 +108,11 @@ def distinct_scenes(some: Outcomes) -> Estimate:
     owners: dict[str, set[str]] = {}
     for key, scene in zip(some.objects, some.scenes, strict=True):
         owners.setdefault(scene, set()).add(key)
-    own = dict.fromkeys(some.objects, 0)
+    alone = dict.fromkeys(some.objects, 0)
     for keys in owners.values():
         if len(keys) == 1:
-            own[next(iter(keys))] += 1
-    lost = np.array(list(own.values()), dtype=np.float64)
+            alone[next(iter(keys))] += 1
+    lost = np.array(list(alone.values()), dtype=np.float64)
     clusters = len(lost)
     spread = math.sqrt((clusters - 1) / clusters * float(np.square(lost - lost.mean()).sum()))
     reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * spread

@@ -62,9 +62,9 @@ def reference_log_probs(
     known = processes.broadcast(_read(file, mark=mark) if processes.is_main else None)
     if known is not None:
         return known.to(device)
-    own = training_pairs.subset(processes.share(range(len(training_pairs))))
+    share = training_pairs.subset(processes.share(range(len(training_pairs))))
     with opened() as vlm:
-        answers = pair_log_probs(vlm, own, product_centric=product_centric)
+        answers = pair_log_probs(vlm, share, product_centric=product_centric)
         texts = sample_log_probs(vlm, processes.share(drawn))
     known = _together(Reference(answers, texts), processes=processes)
     if processes.is_main:
@@ -72,13 +72,13 @@ def reference_log_probs(
     return known
 
 
-def _together(own: Reference, *, processes: Processes) -> Reference:
+def _together(scored: Reference, *, processes: Processes) -> Reference:
     """What all processes have scored, in the order of what was shared out."""
 
     def whole(values: Tensor) -> Tensor:
         return values.new_tensor(processes.gather(values.tolist()))
 
-    return Reference(own.answers.each(whole), whole(own.drawn))
+    return Reference(scored.answers.each(whole), whole(scored.drawn))
 
 
 def _mark(training_pairs: TrainingPairs, drawn: Sequence[Sample], *, weights: str, product_centric: bool) -> str:

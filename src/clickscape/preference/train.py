@@ -363,8 +363,8 @@ def _means(losses: Sequence[PreferenceLoss], *, pairs: int, centric: bool, proce
     sums = {field: [getattr(loss, name).detach() for loss in losses] for field, name in _COLUMNS.items()}
     sums["corrupted"] = [loss.corrupted_log_ratio for loss in losses if loss.corrupted_log_ratio is not None]
     sums["accuracy"] = [loss.margin > 0 for loss in losses]
-    own = [sum(float(part.double().sum()) for part in parts) for parts in sums.values()]
-    total = torch.tensor(own, dtype=torch.float64, device=processes.device)
+    totals = [sum(float(part.double().sum()) for part in parts) for parts in sums.values()]
+    total = torch.tensor(totals, dtype=torch.float64, device=processes.device)
     processes.all_reduce([total])
     means: dict[str, Any] = dict(zip(sums, (total / pairs).tolist(), strict=True))
     return means if centric else {**means, "corrupted": None}

@@ -47,7 +47,7 @@ def reward_accuracy(result: Figures) -> RewardAccuracy:
         ceiling_source=result["ceiling_source"],
         true_order=_estimate(result["true_accuracy"]),
         normalized=_estimate(result.get("normalized_accuracy", result.get("share"))),  # "share" until 0.1
-        baselines=tuple(AccuracyRow(name=name, accuracy=Estimate(**own)) for name, own in result["baselines"].items()),
+        baselines=tuple(AccuracyRow(name=name, accuracy=Estimate(**it)) for name, it in result["baselines"].items()),
         parts=tuple(
             AccuracyPart(
                 name=name,
@@ -73,22 +73,22 @@ def learning_curves(lines: Iterable[Figures]) -> tuple[LearningCurve, ...]:
         step = TrainingStep(**{key: line[key] for key in TrainingStep.model_fields if key in line})
         steps.setdefault(line["variant"], {})[step.round, step.number] = step
     return tuple(
-        LearningCurve(role=role(name), steps=tuple(own[key] for key in sorted(own)))
-        for name, own in sorted(steps.items())
+        LearningCurve(role=role(name), steps=tuple(by_round[key] for key in sorted(by_round)))
+        for name, by_round in sorted(steps.items())
     )
 
 
 def comparison(result: Figures) -> Comparison:
     """Return the rows of stage `compare`: what was learned, then what was searched, then what nobody could know."""
 
-    def row(name: str, own: Figures) -> ComparisonRow:
+    def row(name: str, figures: Figures) -> ComparisonRow:
         first = name == PRETRAINED
         return ComparisonRow(
             name=name,
             role=role(name),
-            true_uplift=None if first else _estimate(own["uplift"]),
-            win_rate=None if first else _estimate(own["win_rate"]),
-            **{key: _estimate(own[key]) for key in ("matching_share", "parse_rate", "distinct_scenes")},
+            true_uplift=None if first else _estimate(figures["uplift"]),
+            win_rate=None if first else _estimate(figures["win_rate"]),
+            **{key: _estimate(figures[key]) for key in ("matching_share", "parse_rate", "distinct_scenes")},
         )
 
     rows = sorted(result["rows"].items(), key=lambda pair: (_ORDER.index(role(pair[0])), pair[0]))
@@ -134,7 +134,7 @@ def gallery_products(products: Sequence[Product], *, groups: Mapping[str, str], 
     shelves: dict[str, list[Product]] = {}
     for product in first.values():
         shelves.setdefault(product.department, []).append(product)
-    return [own[turn] for turn in range(most) for own in shelves.values() if turn < len(own)][:most]
+    return [shelf[turn] for turn in range(most) for shelf in shelves.values() if turn < len(shelf)][:most]
 
 
 def notes(*, simulated: bool) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ class RewardData:
             examinations=known(self.examinations),
             slots=None
             if self.slots is None
-            else [scene if own else None for scene, own in zip(self.slots, mine, strict=True)],
+            else [scene if is_known else None for scene, is_known in zip(self.slots, mine, strict=True)],
         )
 
 
@@ -152,10 +152,10 @@ def regression_targets(data: RewardData) -> np.ndarray:
     for row, product_id in enumerate(data.product_of):
         if np.isfinite(log_ctr[row]):
             rows.setdefault(product_id, []).append(row)
-    for own in rows.values():
-        values = log_ctr[own]
-        if len(own) > 1 and values.std() > 1e-6:
-            targets[own] = (values - values.mean()) / values.std()
+    for product_rows in rows.values():
+        values = log_ctr[product_rows]
+        if len(product_rows) > 1 and values.std() > 1e-6:
+            targets[product_rows] = (values - values.mean()) / values.std()
     return targets
 
 

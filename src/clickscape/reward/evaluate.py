@@ -82,8 +82,8 @@ def evaluate(
 
     def parts(found: Mapping[str, np.ndarray]) -> dict[str, Part]:
         return {
-            name: Part(int(own.sum()), estimate(hits, own), None if oracle is None else estimate(oracle, own))
-            for name, own in found.items()
+            name: Part(int(chosen.sum()), estimate(hits, chosen), None if oracle is None else estimate(oracle, chosen))
+            for name, chosen in found.items()
         }
 
     known = None if true_log_ctr is None else _gaps(true_log_ctr, data)
@@ -120,7 +120,7 @@ def _by_evidence(heads: np.ndarray) -> dict[str, np.ndarray]:
     if len(heads) < 2:
         return {}
     clear = np.abs(heads.mean(0)) > interval_half_width(heads)
-    return {name: own for name, own in ((DECIDED, clear), (UNDECIDED, ~clear)) if own.any()}
+    return {name: pairs for name, pairs in ((DECIDED, clear), (UNDECIDED, ~clear)) if pairs.any()}
 
 
 def _ranked(
@@ -243,14 +243,14 @@ def _caption_only(model: RewardModel, data: RewardData) -> np.ndarray:
 
 def _other_products(data: RewardData, *, rng: np.random.Generator) -> dict[str, str] | None:
     """Another product for every product, of another department where there is one; None for a single product."""
-    own = sorted({pair.product_id for pair in data.informative})
-    if len(own) < 2:
+    product_ids = sorted({pair.product_id for pair in data.informative})
+    if len(product_ids) < 2:
         return None
     others = {}
-    for product_id in own:
+    for product_id in product_ids:
         department = data.products[product_id].department
-        strangers = [other for other in own if data.products[other].department != department]
-        pool = strangers or [other for other in own if other != product_id]
+        strangers = [other for other in product_ids if data.products[other].department != department]
+        pool = strangers or [other for other in product_ids if other != product_id]
         others[product_id] = pool[rng.integers(len(pool))]
     return others
 

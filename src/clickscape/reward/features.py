@@ -110,7 +110,7 @@ def _given_classes(
 ) -> Tensor:
     """Classes of every picture's given slots, (sample, side, slot), negative where there are none."""
     sides = len(pictures[0])
-    flat = [{}] * (len(pictures) * sides) if scenes is None else [scene or {} for own in scenes for scene in own]
+    flat = [{}] * (len(pictures) * sides) if scenes is None else [scene or {} for pair in scenes for scene in pair]
     return slot_targets(slots, flat).reshape(len(pictures), sides, len(slots))
 
 

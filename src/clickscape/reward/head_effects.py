@@ -93,5 +93,5 @@ def _write(heads: FusionHeads, effects: torch.Tensor) -> None:
     """Effects (head, column), columns as of `effect_design`, into the classification channel."""
     parts = [heads.value, heads.interaction, heads.fact_interaction, heads.statistic]
     widths = [part[0, CLASSIFICATION].numel() for part in parts]
-    for part, own in zip(parts, effects.split(widths, dim=1), strict=True):
-        part[:, CLASSIFICATION] = own.reshape(len(own), *part.shape[2:])
+    for part, effect in zip(parts, effects.split(widths, dim=1), strict=True):
+        part[:, CLASSIFICATION] = effect.reshape(len(effect), *part.shape[2:])

@@ -94,10 +94,10 @@ class RewardModel:
         rows: dict[str, list[int]] = {}
         for row, product in enumerate(products):
             rows.setdefault(product.product_id, []).append(row)
-        for own in rows.values():
-            given = None if scenes is None else [scenes[row] for row in own]
-            odds = self._all_odds(products[own[0]], [images[row] for row in own], given)
-            scores[own] = _against_others(odds).mean(0)
+        for product_rows in rows.values():
+            given = None if scenes is None else [scenes[row] for row in product_rows]
+            odds = self._all_odds(products[product_rows[0]], [images[row] for row in product_rows], given)
+            scores[product_rows] = _against_others(odds).mean(0)
         return scores
 
     def compare(self, product: Product, first: np.ndarray, second: np.ndarray) -> float:
@@ -125,7 +125,7 @@ class RewardModel:
         _check_lengths(products, firsts, scenes)
         _check_lengths(products, seconds)
         if self.form == "single":
-            given = None if scenes is None else [own[side] for side in (0, 1) for own in scenes]
+            given = None if scenes is None else [pair[side] for side in (0, 1) for pair in scenes]
             scores = self._single([*products, *products], [*firsts, *seconds], given)
             return np.asarray(scores[:, : len(products)] - scores[:, len(products) :])
         turned = None if scenes is None else [(second, first) for first, second in scenes]

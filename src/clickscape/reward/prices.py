@@ -48,8 +48,8 @@ class Prices:
         if scales is None or not product.price:
             return 0.0, 0.0, 0.0
         among_all = _place(product.price, scales[ALL])
-        own = scales.get(product.department)
-        return 1.0, among_all, among_all if own is None else _place(product.price, own)
+        department_scale = scales.get(product.department)
+        return 1.0, among_all, among_all if department_scale is None else _place(product.price, department_scale)
 
 
 def measure(products: Iterable[Product]) -> Prices:

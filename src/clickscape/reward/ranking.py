@@ -49,12 +49,12 @@ def ranking(scores: np.ndarray, log_ctr: np.ndarray, rows: Rows) -> Ranking:
     1 / log2(rank + 1) (Järvelin and Kekäläinen 2002). Equal scores share their ranks.
     """
     ndcg, regret, chance = (np.zeros(len(rows)) for _ in range(3))
-    for number, own in enumerate(rows):
-        ctr = np.exp(log_ctr[own])
+    for number, chosen in enumerate(rows):
+        ctr = np.exp(log_ctr[chosen])
         gain = (ctr - ctr.min()) / max(float(np.ptp(ctr)), 1e-12)
-        discount = 1 / np.log2(np.arange(len(own)) + 2)
-        ndcg[number] = _shared(scores[own], discount) @ gain / max(float(np.sort(gain)[::-1] @ discount), 1e-12)
-        first = scores[own] >= scores[own].max() - 1e-9
+        discount = 1 / np.log2(np.arange(len(chosen)) + 2)
+        ndcg[number] = _shared(scores[chosen], discount) @ gain / max(float(np.sort(gain)[::-1] @ discount), 1e-12)
+        first = scores[chosen] >= scores[chosen].max() - 1e-9
         regret[number] = 1 - ctr[first].mean() / ctr.max()
         chance[number] = 1 - ctr.mean() / ctr.max()
     return Ranking(ndcg, regret, chance)

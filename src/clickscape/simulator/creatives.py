@@ -79,8 +79,8 @@ def spread_within_products(creatives: Sequence[Creative], log_ctr: NDArray[np.fl
     rows: dict[str, list[float]] = {}
     for creative, value in zip(creatives, log_ctr, strict=True):
         rows.setdefault(creative.product_id, []).append(float(value))
-    own = [np.var(values, ddof=1) for values in rows.values() if len(values) > 1]
-    return float(np.sqrt(np.mean(own))) if own else 0.0
+    variances = [np.var(values, ddof=1) for values in rows.values() if len(values) > 1]
+    return float(np.sqrt(np.mean(variances))) if variances else 0.0
 
 
 @lru_cache(maxsize=1)

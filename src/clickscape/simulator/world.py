@@ -119,8 +119,8 @@ class World:
 
     def base(self, product: Product) -> float:
         """Log CTR of the product before any scene: its department's mean and its own appeal."""
-        own = self.strengths.product_sd * self._normal("product", product.product_id)
-        return self.bases[department(product)] + round(own, _DECIMALS)
+        base = self.strengths.product_sd * self._normal("product", product.product_id)
+        return self.bases[department(product)] + round(base, _DECIMALS)
 
     def scene_effect(self, product: Product, scene: Scene) -> float:
         """The slot part: main effects, interactions and fit, additive over the slots (the first prop counts)."""

@@ -25,9 +25,9 @@ from clickscape.report.results import ORACLE, PRETRAINED
 from clickscape.reward.baselines import best_scene_per_category
 from clickscape.simulator import evaluation, world, writer
 from clickscape.simulator.evaluation import TrueAd
-from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
+from clickscape.stages.split import read as read_split
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, write_text
 
@@ -62,8 +62,8 @@ def compare(
         return done
     with workspace.start_run(STAGE, settings, inputs) as run:
         products = workspace.products()
-        held = split.read(workspace, products)
-        tested = held.testing(products)
+        split = read_split(workspace, products)
+        tested = split.testing(products)
         writers: dict[str, Path | str] = {PRETRAINED: writer_source(workspace), **policies}
         texts: dict[str, list[list[str]]] = {}
         for number, (name, source) in enumerate(writers.items()):
@@ -71,17 +71,17 @@ def compare(
             texts[name] = vlm.load(source, device=best_device()).describe_all(tested, n=descriptions, seed=seed)
         yield Progress(STAGE, len(writers), len(writers), "searching scenes")
         rng = np.random.default_rng(seed)
-        scenes = _category_scenes(workspace, held, rng=rng)
+        scenes = _category_scenes(workspace, split, rng=rng)
         shoppers = world.load(world_name)
         fallback = Scene()
         texts[CATEGORY] = [[writer.describe(scenes.get(product.department, fallback), rng)] for product in tested]
         texts[ORACLE] = [[writer.describe(shoppers.best_scene(product), rng)] for product in tested]
 
         ads: dict[str, list[list[TrueAd]]] = {name: [] for name in texts}
-        jobs = [(name, product, own) for name, each in texts.items() for product, own in zip(tested, each, strict=True)]
+        jobs = [(name, it, mine) for name, each in texts.items() for it, mine in zip(tested, each, strict=True)]
         scored = evaluation.score_ads(  # all rows at once: workers are slow to start
             [product for _, product, _ in jobs],
-            [own for _, _, own in jobs],
+            [mine for _, _, mine in jobs],
             world_name=world_name, reward=rewards, size=size, seed=seed, workers=workers,
         )  # fmt: skip
         for number, ((name, _, _), found) in enumerate(zip(jobs, scored, strict=True)):
@@ -90,14 +90,18 @@ def compare(
                 yield Progress(STAGE, number, len(jobs), f"scoring {name}")
         for name in writers:
             label = BEST_OF.format(n=descriptions)
-            ads[label if name == PRETRAINED else f"{name}, {label}"] = [[_best(own)] for own in ads[name]]
-        rows = _rows(ads, held, seed=seed)
-        lines = [json.dumps({"row": name, **asdict(ad)}) for name, own in ads.items() for one in own for ad in one]
+            ads[label if name == PRETRAINED else f"{name}, {label}"] = [[_best(some)] for some in ads[name]]
+        rows = _rows(ads, split, seed=seed)
+        lines = [json.dumps({"row": name, **asdict(ad)}) for name in ads for some in ads[name] for ad in some]
         write_text(run.folder / ADS, "\n".join(lines) + "\n")
         yield Progress(STAGE, len(jobs), len(jobs))
         return run.finish(
             outputs=[run.folder / ADS],
-            result={"rows": rows, "products": len(tested), "objects": len({held.groups[p.product_id] for p in tested})},
+            result={
+                "rows": rows,
+                "products": len(tested),
+                "objects": len({split.groups[p.product_id] for p in tested}),
+            },
         )
 
 
@@ -116,9 +120,9 @@ def read_ads(folder: Path) -> dict[str, list[TrueAd]]:
     return found
 
 
-def _rows(ads: Mapping[str, Sequence[Sequence[TrueAd]]], held: Split, *, seed: int) -> dict[str, dict[str, object]]:
+def _rows(ads: Mapping[str, Sequence[Sequence[TrueAd]]], split: Split, *, seed: int) -> dict[str, dict[str, object]]:
     """One evaluation per row, against the pre-trained model."""
-    measured = {name: evaluation.outcomes(own, cluster=held.groups.__getitem__) for name, own in ads.items()}
+    measured = {name: evaluation.outcomes(row, cluster=split.groups.__getitem__) for name, row in ads.items()}
     rows: dict[str, Evaluation] = {
         name: evaluate(one, before=measured[PRETRAINED], rng=np.random.default_rng(seed))
         for name, one in measured.items()
@@ -130,10 +134,10 @@ def _best(ads: Sequence[TrueAd]) -> TrueAd:
     return max(ads, key=lambda ad: (ad.parsed, ad.reward))
 
 
-def _category_scenes(workspace: Workspace, held: Split, *, rng: np.random.Generator) -> dict[str, Scene]:
+def _category_scenes(workspace: Workspace, split: Split, *, rng: np.random.Generator) -> dict[str, Scene]:
     """Return the scene with the highest reward in each department, from training creatives alone."""
     by_id: dict[str, Product] = {product.product_id: product for product in workspace.products()}
-    known = [one for one in workspace.creatives() if not held.is_held_out(one.product_id) and one.scene]
+    known = [one for one in workspace.creatives() if not split.is_held_out(one.product_id) and one.scene]
     chosen = [known[index] for index in sorted(rng.permutation(len(known))[:SEARCHED])]
     products = [by_id[one.product_id] for one in chosen]
     scores = reward_room.load(workspace.models / "reward", device=best_device()).score(

@@ -152,8 +152,8 @@ def _read(path: Path, *, out: Path) -> RenditionRecord | None:
         record = read_json(inside(out, os.path.relpath(path, out)), RenditionRecord, remedy=remedy)
     except FileNotFoundError:
         return None
-    own = (path.parent.name, path.name.removesuffix(".json"))
-    if (record.placement, file_name(record.creative_id)) != own or record.file not in record.possible_files:
+    name = (path.parent.name, path.name.removesuffix(".json"))
+    if (record.placement, file_name(record.creative_id)) != name or record.file not in record.possible_files:
         raise WorkspaceError(f"{path} speaks of {record.file!r} and {record.rendition_id!r}, not its own. {remedy}")
     return record
 

@@ -28,9 +28,9 @@ from clickscape.preference.outcome import Outcome, outcome
 from clickscape.preference.rounds import Event, RoundReport, Sampled
 from clickscape.preference.train import Step
 from clickscape.render.renderer import Renderer
-from clickscape.stages import split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import JUDGE, load_judge, start_source
+from clickscape.stages.split import read as read_split
 from clickscape.stages.tracking import tracked
 from clickscape.types import Product
 from clickscape.workspace import Manifest, Workspace, atomic_file
@@ -122,15 +122,15 @@ def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, proce
     products = workspace.products()
     writer = vlm.load(start_source(workspace, config), dtype="stored")
     pipeline = _pipeline(workspace, config, image_size=writer.vlm.image_size, processes=processes)
-    found = monitored(workspace, products, split.read(workspace, products), pipeline=pipeline, config=config)
-    gate = relevance_gate(workspace, found.products, device=processes.device)
+    monitor_setup = monitored(workspace, products, read_split(workspace, products), pipeline=pipeline, config=config)
+    gate = relevance_gate(workspace, monitor_setup.products, device=processes.device)
     return rounds.optimize(
         writer,
         replace(pipeline, relevance=gate),
-        found.products,
+        monitor_setup.products,
         folder=folder,
         config=config,
-        monitor=found.monitor,
+        monitor=monitor_setup.monitor,
     )
 
 
@@ -152,24 +152,24 @@ class Monitored:
 
 
 def monitored(
-    workspace: Workspace, products: Sequence[Product], held: Split, *, pipeline: AdPipeline, config: OptimizeConfig
+    workspace: Workspace, products: Sequence[Product], split: Split, *, pipeline: AdPipeline, config: OptimizeConfig
 ) -> Monitored:
     """Open the judge where there is one, and keep the monitor's products out of the rounds."""
-    settings, learned = workspace.settings.monitor, held.training(products)
-    found = load_judge(workspace, device=pipeline.processes.device)
-    if found is None and not settings.without_judge:
+    settings, learned = workspace.settings.monitor, split.training(products)
+    judge = load_judge(workspace, device=pipeline.processes.device)
+    if judge is None and not settings.without_judge:
         return Monitored(learned, None)
-    second, apart = found if found is not None else (None, held.reserved_groups(products, share=settings.share))
+    second, apart = judge if judge is not None else (None, split.reserved_groups(products, share=settings.share))
     monitor = RewardHackingMonitor(
-        [product for product in learned if held.groups[product.product_id] in apart],
+        [product for product in learned if split.groups[product.product_id] in apart],
         pipeline=pipeline,
         judge=second,
-        groups=held.groups,
+        groups=split.groups,
         config=settings,
         render_size=config.render_size,
         max_new_tokens=config.max_new_tokens,
     )
-    return Monitored([product for product in learned if held.groups[product.product_id] not in apart], monitor)
+    return Monitored([product for product in learned if split.groups[product.product_id] not in apart], monitor)
 
 
 def relevance_gate(workspace: Workspace, products: Sequence[Product], *, device: str = "cpu") -> Relevance | None:
@@ -188,11 +188,13 @@ def summary(reports: Sequence[RoundReport]) -> list[str]:
     """Return what the monitor measured, a line per round, why the run ended early, and the rounds' own products."""
     lines = []
     for report in reports:
-        if (found := report.monitor) is not None:
-            line = f"round {report.round}: win rate over the start by the reward model {_win_rate(found.reward_model)}"
-            if found.judge is not None:
-                line += f", by the judge {_win_rate(found.judge)}"
-            lines.append(f"{line}; diversity left {min(found.left.values(), default=1.0):.0%}")
+        if (measured := report.monitor) is not None:
+            line = (
+                f"round {report.round}: win rate over the start by the reward model {_win_rate(measured.reward_model)}"
+            )
+            if measured.judge is not None:
+                line += f", by the judge {_win_rate(measured.judge)}"
+            lines.append(f"{line}; diversity left {min(measured.left.values(), default=1.0):.0%}")
         if report.stopped:
             lines.append(
                 f"stopped in round {report.round}: {report.stopped}; kept: the policy after round {report.kept}"
@@ -203,8 +205,8 @@ def summary(reports: Sequence[RoundReport]) -> list[str]:
 def _outcome(workspace: Workspace, config: OptimizeConfig, *, folder: Path, device: str) -> Outcome | None:
     """Compare start and end on held-out products; None where there are none."""
     products = workspace.products()
-    held = split.read(workspace, products)
-    if not (testing := held.testing(products)):
+    split = read_split(workspace, products)
+    if not (testing := split.testing(products)):
         return None
     before, after = (rounds.open_policy(folder, round_number=number) for number in (0, None))
     pipeline = _pipeline(workspace, config, image_size=before.vlm.image_size, processes=Processes(device=device))
@@ -217,7 +219,7 @@ def _outcome(workspace: Workspace, config: OptimizeConfig, *, folder: Path, devi
         after,
         testing,
         pipeline=pipeline,
-        groups=held.groups,
+        groups=split.groups,
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
         size=config.render_size,
@@ -262,6 +264,6 @@ def progress_of(event: Sampled | Step, *, config: OptimizeConfig, stage: str) ->
     return Progress(stage, round(1000 * (event.round - 1 + share) / config.rounds), 1000, note)
 
 
-def _win_rate(found: Comparison) -> str:
-    rate = found.win_rate
+def _win_rate(comparison: Comparison) -> str:
+    rate = comparison.win_rate
     return f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}]"

@@ -29,8 +29,9 @@ from clickscape.report.records import (
 from clickscape.reward.explain.advice import advise
 from clickscape.reward.explain.elements import Credit, credit
 from clickscape.simulator import traffic
-from clickscape.stages import compare, split
+from clickscape.stages import compare
 from clickscape.stages.clicks import read_estimates
+from clickscape.stages.split import read as read_split
 from clickscape.types import Estimate
 from clickscape.workspace import Manifest, Workspace, atomic_file, read_metrics, write_text
 
@@ -126,13 +127,13 @@ def _gallery(workspace: Workspace, folder: Path) -> Gallery | None:
     if sides["after"] not in ads:
         return None
     products = workspace.products()
-    held = split.read(workspace, products)
-    chosen = results.gallery_products(held.testing(products), groups=held.groups, most=GALLERY_PRODUCTS)
+    split = read_split(workspace, products)
+    chosen = results.gallery_products(split.testing(products), groups=split.groups, most=GALLERY_PRODUCTS)
     first = {side: {ad.product_id: ad for ad in reversed(ads[name])} for side, name in sides.items()}
     renderer = render.load()
     items: list[GalleryItem] = []
     for product in chosen:
-        shown = {side: own[product.product_id] for side, own in first.items()}
+        shown = {side: ads[product.product_id] for side, ads in first.items()}
         drawn: dict[str, Ad] = {}
         for side, ad in shown.items():
             path = folder / "gallery" / f"{len(items):02d}-{side}.webp"
@@ -162,11 +163,11 @@ class _Seconds(BaseModel):
 def _timing(workspace: Workspace) -> tuple[StageTiming, ...]:
     path = workspace.runs_folder / TIMINGS
     seconds = read_json(path, dict[str, _Seconds], remedy="Delete it.") if path.exists() else {}
-    return tuple(StageTiming(stage=name, cpu_seconds=own.cpu, wall_seconds=own.wall) for name, own in seconds.items())
+    return tuple(StageTiming(stage=name, cpu_seconds=it.cpu, wall_seconds=it.wall) for name, it in seconds.items())
 
 
 def _provenance(made: Mapping[str, Manifest]) -> Provenance:
     settings = {stage: results.flat_settings(manifest.config) for stage, manifest in made.items()}
-    seeds = {stage: own["seed"] for stage, own in settings.items() if isinstance(own.get("seed"), int)}
+    seeds = {stage: values["seed"] for stage, values in settings.items() if isinstance(values.get("seed"), int)}
     newest = max(made.values(), key=lambda manifest: manifest.started)
     return Provenance(settings=settings, versions=newest.versions, seeds=seeds)

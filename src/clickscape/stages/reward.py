@@ -33,9 +33,10 @@ from clickscape.reward.encoders import open_backbone
 from clickscape.reward.judge import Judge
 from clickscape.reward.model import RewardModel
 from clickscape.reward.scene_judge import SceneJudge
-from clickscape.stages import split, truth
+from clickscape.stages import truth
 from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs, served_fingerprint
 from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.split import read as read_split
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots
 from clickscape.vlm.slots import NamedSlots
@@ -65,9 +66,9 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
     with workspace.start_run(STAGE, config, inputs) as run:
         yield Progress(STAGE, 0, 1, "reading creatives")
         products = workspace.products()
-        held = split.read(workspace, products)
-        kept = frozenset[str]() if config.judge == "none" else held.reserved_groups(products, share=config.judge_share)
-        parts = divide_for_judge(reward_data(workspace, held), held_out=held.held_out, judge=kept)
+        split = read_split(workspace, products)
+        kept = frozenset[str]() if config.judge == "none" else split.reserved_groups(products, share=config.judge_share)
+        parts = divide_for_judge(reward_data(workspace, split), held_out=split.held_out, judge=kept)
         learning, testing = parts.learning, parts.testing
         model = reward_model.build(
             open_backbone(source, device=best_device()),
@@ -177,8 +178,8 @@ def _split_half(workspace: Workspace, data: RewardData, *, seed: int) -> tuple[n
 
 def writer_source(workspace: Workspace) -> Path | str:
     """Folder of the workspace's own pre-trained prompt model, or the name of the shipped one."""
-    own = workspace.models / "pretrained"
-    return own if own.exists() else "tiny"
+    pretrained = workspace.models / "pretrained"
+    return pretrained if pretrained.exists() else "tiny"
 
 
 def start_source(workspace: Workspace, config: OptimizeConfig) -> Path | str:
@@ -202,7 +203,7 @@ def named_slots(source: Path | str) -> NamedSlots | None:
     return slots.read(vlm_model.find_checkpoint(source, allow_download=False)[0])
 
 
-def reward_data(workspace: Workspace, held: Split) -> RewardData:
+def reward_data(workspace: Workspace, split: Split) -> RewardData:
     """The workspace's creatives, their estimates and pairs, as a reward model wants them; pictures are read lazily."""
     products = {product.product_id: product for product in workspace.products()}
     creatives = workspace.some_creatives()
@@ -223,7 +224,7 @@ def reward_data(workspace: Workspace, held: Split) -> RewardData:
         clicks=column("clicks"),
         examinations=column("examinations"),
         slots=[slots_of(creative) for creative in creatives],
-        groups=held.groups,
+        groups=split.groups,
     )
 
 

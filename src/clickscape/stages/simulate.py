@@ -24,8 +24,9 @@ from clickscape.simulator.creatives import (
     segment_log_ctrs,
     spread_within_products,
 )
-from clickscape.stages import split, truth
+from clickscape.stages import truth
 from clickscape.stages.progress import Progress, Stage, counted
+from clickscape.stages.split import read as read_split
 from clickscape.types import COPYWRITER, Creative
 from clickscape.workspace import Manifest, Workspace
 
@@ -42,8 +43,8 @@ def simulate(
     """
     fewer = dict(fewer or {})
     catalog = workspace.products()
-    held = split.read(workspace, catalog)
-    inputs = {"products": workspace.products_path, "fewer": fewer, "held_out": sorted(held.held_out)}
+    split = read_split(workspace, catalog)
+    inputs = {"products": workspace.products_path, "fewer": fewer, "held_out": sorted(split.held_out)}
     done = workspace.finished(STAGE, config, inputs)
     if done and done.result["creatives"] == sum(one.is_simulated for one in workspace.creatives()):
         yield Progress(STAGE, 1, 1, "reused")
@@ -52,7 +53,7 @@ def simulate(
         if log.exists() and not workspace.made_by(STAGE, log):
             raise WorkspaceError(f"{log} is no log that `simulate` wrote, and would be replaced by an invented one. "
                                  f"Move it, or simulate in a workspace of its own.")  # fmt: skip
-    own = {one.creative_id for one in workspace.creatives() if not one.is_simulated}
+    drawn_ids = {one.creative_id for one in workspace.creatives() if not one.is_simulated}
     with workspace.start_run(STAGE, config, inputs) as run:
         products = {product.product_id: product for product in catalog}
         jobs = [
@@ -61,12 +62,12 @@ def simulate(
                 product=product,
                 image=workspace.image_path(f"{name}-c{number}"),
                 seed=creative_seed(config.seed, name, number),
-                any_scene=not config.hold_out_scenes or held.is_held_out(name),
+                any_scene=not config.hold_out_scenes or split.is_held_out(name),
             )
             for name, product in products.items()
             for number in range(fewer.get(name, config.creatives_per_product))
         ]
-        if taken := next((job.creative_id for job in jobs if job.creative_id in own), None):
+        if taken := next((job.creative_id for job in jobs if job.creative_id in drawn_ids), None):
             raise WorkspaceError(f"{workspace.path} has a creative {taken!r} that `simulate` did not draw, and would "
                                  f"be drawn over. Simulate in a workspace of its own.")  # fmt: skip
         workspace.image_path("any").parent.mkdir(parents=True, exist_ok=True)

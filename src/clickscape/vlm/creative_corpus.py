@@ -31,28 +31,28 @@ class CreativeCorpus:
         slots_of: Callable[[Creative], Mapping[str, str | None] | None],
     ) -> None:
         by_id = {product.product_id: product for product in products}
-        own = [creative for creative in creatives if creative.product_id in by_id and creative.description.strip()]
-        if not own:
+        usable = [creative for creative in creatives if creative.product_id in by_id and creative.description.strip()]
+        if not usable:
             raise WorkspaceError(
                 "no creative of a training product has a description. Add some, or use the model as is."
             )
         self._descriptions: dict[str, list[str]] = {}
-        for creative in own:
+        for creative in usable:
             self._descriptions.setdefault(creative.product_id, []).append(creative.description)
         described = [product for product in products if product.product_id in self._descriptions]
         self.products: Sequence[Product] = described
         self.pictures = np.stack([product_picture(open_cutout(product.image), size=size) for product in described])
-        self.ads = np.stack([_picture(creative, size) for creative in own])
-        self.ad_products: Sequence[Product] = [by_id[creative.product_id] for creative in own]
+        self.ads = np.stack([_picture(creative, size) for creative in usable])
+        self.ad_products: Sequence[Product] = [by_id[creative.product_id] for creative in usable]
         nothing: dict[str, str | None] = dict.fromkeys(slots)
-        self.ad_slots: Sequence[Mapping[str, str | None]] = [slots_of(creative) or nothing for creative in own]
+        self.ad_slots: Sequence[Mapping[str, str | None]] = [slots_of(creative) or nothing for creative in usable]
         self.slots: Mapping[str, tuple[str, ...]] = slots
-        self._captions = [creative.description for creative in own]
+        self._captions = [creative.description for creative in usable]
 
     def describe(self, product: Product, rng: np.random.Generator, *, plain: bool = False) -> str:  # noqa: ARG002
         """One of the descriptions that were written for the product; a shop has no plainer ones."""
-        own = self._descriptions[product.product_id]
-        return own[int(rng.integers(len(own)))]
+        texts = self._descriptions[product.product_id]
+        return texts[int(rng.integers(len(texts)))]
 
     def caption_ad(self, ad: int, rng: np.random.Generator) -> str:  # noqa: ARG002
         """The ad's own description, after its product's finest category or title."""

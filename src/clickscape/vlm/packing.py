@@ -180,10 +180,12 @@ def _rows(
             key = (*map(id, questions[question].images), question_ids[question][: pictured[-1] + 1].tobytes())
         grouped.setdefault(key, []).append(answer)
     rows = []
-    for own in grouped.values():
-        read = [np.concatenate([question_ids[answers[one][0]], np.array(replies[one][:-1], np.int64)]) for one in own]
+    for members in grouped.values():
+        read = [
+            np.concatenate([question_ids[answers[one][0]], np.array(replies[one][:-1], np.int64)]) for one in members
+        ]
         check_length(vlm, max(map(len, read)) + 1)
-        rows.append(_Row(prefix_tree(read), answers[own[0]][0], tuple(own)))
+        rows.append(_Row(prefix_tree(read), answers[members[0]][0], tuple(members)))
     return rows
 
 

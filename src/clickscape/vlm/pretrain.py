@@ -377,8 +377,8 @@ def _restore(
             parameter.copy_(saved[f"weight.{name}"])
             moments = {kind: saved[f"{kind}.{name}"] for kind in _MOMENTS if f"{kind}.{name}" in saved}
             if moments:
-                own = {kind: value.to(parameter.device) for kind, value in moments.items()}
-                optimizer.state[parameter] = {"step": torch.tensor(float(step)), **own}
+                placed = {kind: value.to(parameter.device) for kind, value in moments.items()}
+                optimizer.state[parameter] = {"step": torch.tensor(float(step)), **placed}
     return step
 
 

@@ -44,7 +44,7 @@ SEASON_WORDS: Mapping[str, tuple[str, ...]] = {
 def in_season(scene: Scene, season: str) -> bool:
     """Whether a scene shows something of the season, and nothing that belongs to other seasons alone."""
     own = SEASONS[season]
-    others = [told for name, told in SEASONS.items() if name != season]
+    others = [words for name, words in SEASONS.items() if name != season]
     shown = [(slot, value) for slot, value in scene.slots.items() if slot != "prop" and value is not None]
     shown += [("prop", prop) for prop in scene.props]
     fits = [value in own.get(slot, ()) for slot, value in shown]

@@ -30,12 +30,12 @@ def advise(report: ElementReport, *, scenes: Scenes, departments: Mapping[str, s
 
     scenes: creative_id → slot → value; departments: creative_id → department.
     """
-    own: dict[str, dict[tuple[str, str | None], Credit]] = {}
+    by_department: dict[str, dict[tuple[str, str | None], Credit]] = {}
     for credit in report.credits:
         if credit.department:
-            own.setdefault(credit.department, {})[credit.slot, credit.element] = credit
+            by_department.setdefault(credit.department, {})[credit.slot, credit.element] = credit
     found, unknown = [], []
-    for department, elements in sorted(own.items()):
+    for department, elements in sorted(by_department.items()):
         earns, costs = _strongest(elements.values(), sign=1), _strongest(elements.values(), sign=-1)
         if not earns:
             unknown.append(department)

@@ -138,10 +138,10 @@ class _Posterior:
 
     def sd(self, slot: str, *, overall: bool) -> float:
         """Root mean square of a slot's effects, in general or in departments."""
-        own = [
+        columns = [
             column for (where, name, _), column in self.columns.items() if name == slot and (where is None) == overall
         ]
-        return float(np.sqrt(np.mean(self.mean[own] ** 2 + np.diag(self.covariance)[own])))
+        return float(np.sqrt(np.mean(self.mean[columns] ** 2 + np.diag(self.covariance)[columns])))
 
 
 def credit(estimates: pa.Table, *, scenes: Scenes, departments: Mapping[str, str]) -> ElementReport:
@@ -246,10 +246,10 @@ def _credits(
     sums = np.zeros((len(elements), len(posterior.columns)))
     for row, (slot, value) in enumerate(elements):
         for where, shown in examined.items():
-            own = shown.get((slot, value), 0.0) / total[slot, value]  # of the element, where it was shown
+            share = shown.get((slot, value), 0.0) / total[slot, value]  # of the element, where it was shown
             peers = {peer: weight for (name, peer), weight in shown.items() if name == slot}
-            for peer, weight in peers.items() if own else ():
-                part = own * ((peer == value) - weight / sum(peers.values()))
+            for peer, weight in peers.items() if share else ():
+                part = share * ((peer == value) - weight / sum(peers.values()))
                 for group in (None, where):
                     sums[row, posterior.columns[group, slot, peer]] += part
     mean = sums @ posterior.mean

@@ -89,11 +89,11 @@ def clicked_products(
             rows.setdefault(row["product_id"], []).append(row)
     found: list[ProductClicks] = []
     total = 0
-    for name, own in sorted(rows.items(), key=lambda item: (-sum(row["clicks"] for row in item[1]), item[0])):
-        if len(own) < 2 or total + len(own) > limit:
+    for name, product_rows in sorted(rows.items(), key=lambda item: (-sum(row["clicks"] for row in item[1]), item[0])):
+        if len(product_rows) < 2 or total + len(product_rows) > limit:
             continue
-        total += len(own)
-        shown = [creatives[row["creative_id"]] for row in own]
+        total += len(product_rows)
+        shown = [creatives[row["creative_id"]] for row in product_rows]
         first, *others = (images(creative) for creative in shown)
         count = len(others)
         whole, *rest = (scenes(creative) for creative in shown)
@@ -101,8 +101,8 @@ def clicked_products(
         found.append(
             ProductClicks(
                 rewards=np.array([0.0, *odds]),
-                clicks=np.array([row["clicks"] for row in own], np.float64),
-                examinations=np.array([row["examinations"] for row in own], np.float64),
+                clicks=np.array([row["clicks"] for row in product_rows], np.float64),
+                examinations=np.array([row["examinations"] for row in product_rows], np.float64),
                 differing=_differing([scenes(creative) or {} for creative in shown]),
             )
         )
@@ -135,8 +135,8 @@ def fit_scale(products: Sequence[ProductClicks]) -> Scale | None:
         slope += step
         if abs(step) < 1e-10:
             break
-    own = [derivatives(_table([one]), np.array([slope]), fitted=fitted) for one in usable]
-    slopes, bend = np.array([one.slope[0] for one in own]), sum(one.curve[0, 0] for one in own)
+    each = [derivatives(_table([one]), np.array([slope]), fitted=fitted) for one in usable]
+    slopes, bend = np.array([one.slope[0] for one in each]), sum(one.curve[0, 0] for one in each)
     error = math.sqrt(float(np.sum(slopes**2)) * len(usable) / (len(usable) - 1)) / float(bend)
     return Scale(slope, error, _misfit(usable, slope=slope), len(usable))
 

@@ -47,9 +47,9 @@ def load_tensors(headers: Mapping[str, TensorInfo], names: Collection[str]) -> I
     by_file: dict[Path, list[str]] = {}
     for name in names:
         by_file.setdefault(headers[name].file, []).append(name)
-    for file, own in by_file.items():
+    for file, names in by_file.items():
         with safe_open(file, framework="pt") as tensors:
-            for name in own:
+            for name in names:
                 yield name, tensors.get_tensor(name)
 
 

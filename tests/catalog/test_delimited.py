@@ -71,6 +71,14 @@ def test_every_encoding_that_names_itself_is_read(shop: Path, encoding: str, nam
     assert [product.title for product in feeds.read(shop / name)] == ["Café 日本"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_nothing_but_its_byte_order_mark_is_empty(shop: Path, encoding: str) -> None:
+    path = _write(shop, "".encode(encoding))
+    assert path.stat().st_size
+    assert list(rows(path, header(path))) == []
+    assert "the catalog is empty" in _error(shop, path.read_bytes())
+
+
 def test_one_line_of_another_encoding_stops_no_other(shop: Path) -> None:
     path = _write(shop, b"id,title,image\n1,Mug,a.png\n2,Caf\xe9,a.png\n3,M\0g,a.png\n4,Cup,b.png\n")
     first, latin, nul, last = feeds.iterate(path, skip_bad_rows=True)

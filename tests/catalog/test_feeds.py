@@ -18,7 +18,7 @@ from tests.catalog.conftest import ROWS, feed_error, write_csv, write_jsonl
 
 import clickscape.catalog
 from clickscape.catalog import checking, feeds
-from clickscape.catalog.formats.row import words
+from clickscape.catalog.formats.row import is_visible, words
 from clickscape.errors import FeedError
 from clickscape.types import Product
 
@@ -261,7 +261,7 @@ _TEXT = st.text(  # < and & may begin a tag or an entity, which are no text
 )
 
 
-@given(titles=st.lists(_TEXT.filter(words), min_size=1, max_size=5), tags=st.lists(_TEXT, max_size=3))
+@given(titles=st.lists(_TEXT.filter(is_visible), min_size=1, max_size=5), tags=st.lists(_TEXT, max_size=3))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_survives_jsonl_and_csv_alike(shop: Path, titles: list[str], tags: list[str]) -> None:
     rows = [
@@ -308,3 +308,46 @@ def test_rows_stream_and_bad_ones_can_be_left_out(shop: Path) -> None:
     )
     assert "already used in line 1" in twice.problem
     assert [warning.kind for warning in last.warnings] == ["no category", "no price"]
+
+
+def test_texts_that_parquet_stores_as_bytes_are_read_and_a_bad_one_stops_no_other(shop: Path) -> None:
+    """Not every writer says which columns are texts."""
+    table = {
+        "id": [b"a", b"b", b"c"],
+        "title": ["Café".encode(), b"\xff\xfe", b"Cup"],
+        "tags": [[b"new"], [], []],
+        "image": [b"shoe.png"] * 3,
+    }
+    pq.write_table(pa.table(table), shop / "a.parquet")
+    cafe, bad, cup = feeds.iterate(shop / "a.parquet", skip_bad_rows=True)
+    assert cafe.product is not None
+    assert (cafe.product.product_id, cafe.product.title, cafe.product.tags) == ("a", "Café", ("new",))
+    assert (bad.product, bad.place) == (None, "row 2")
+    assert "a value cannot be read ('utf-8' codec can't decode byte 0xff" in bad.problem
+    assert cup.product is not None
+
+
+def test_a_value_that_python_has_not_is_passed_over_in_a_column_of_no_use_and_else_refuses_its_row(shop: Path) -> None:
+    far = pa.array([0, 1 << 40], pa.timestamp("s"))  # after the year 9999
+    table = pa.table({"id": ["a", "b"], "title": ["Mug", "Cup"], "image": ["shoe.png"] * 2, "made": far})
+    pq.write_table(table, shop / "a.parquet")
+    assert [product.title for product in feeds.read(shop / "a.parquet")] == ["Mug", "Cup"]
+    pq.write_table(table.rename_columns(["id", "title", "image", "attribute:made"]), shop / "a.parquet")
+    good, bad = feeds.iterate(shop / "a.parquet", skip_bad_rows=True)
+    assert good.product is not None
+    assert (bad.product, bad.problem) == (None, "a value cannot be read (date value out of range). Correct it.")
+
+
+def test_a_column_that_parquet_holds_twice_is_refused(shop: Path) -> None:
+    columns = [pa.array(values) for values in (["a"], ["Mug"], ["shoe.png"], ["Cup"])]
+    table = pa.Table.from_arrays(columns, names=["id", "title", "image", "title"])
+    pq.write_table(table, shop / "a.parquet")
+    assert "the column 'title' occurs twice. Rename or remove one" in feed_error(shop / "a.parquet")
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u200d\ufe0f", "\u3000 \u00a0", "\u0301"])
+def test_a_title_or_id_of_which_nothing_can_be_seen_is_none(shop: Path, unseen: str) -> None:
+    assert "has no title. Fill the column title" in feed_error(write_jsonl(shop, [ROWS[1] | {"title": unseen}]))
+    assert "no product id. Fill the column product_id" in feed_error(
+        write_jsonl(shop, [ROWS[1] | {"product_id": unseen}])
+    )

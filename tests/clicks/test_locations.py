@@ -74,6 +74,39 @@ def test_files_that_are_not_read_are_named_and_those_of_spark_are_not(workspace:
         counted(workspace)
 
 
+@pytest.mark.parametrize("name", ["counts.csv", "Counts.PARQUET"])
+def test_counts_beside_the_events_are_read_in_any_format_and_never_in_silence(workspace: Workspace, name: str) -> None:
+    workspace.clicks.mkdir(exist_ok=True)
+    path = workspace.clicks / name
+    if path.suffix == ".csv":
+        path.write_text("creative_id,product_id,impressions,clicks\na,p,10,1\n")
+    else:
+        write_parquet(path, [{"creative_id": "a", "product_id": "p", "impressions": 10, "clicks": 1}])
+    assert counted(workspace) == {"a": (10, 1)}
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1)])
+    with pytest.raises(LogError, match=f"both events/ and {name} would count every click twice"):
+        counted(workspace)
+
+
+def test_a_log_that_lies_beside_the_folder_of_events_is_named(workspace: Workspace) -> None:
+    write_parquet(workspace.clicks / "b.parquet", [impression(1)])
+    with pytest.raises(LogError, match=r"no click log. It holds 'b.parquet'. Put Parquet files into events/.*--log"):
+        counted(workspace)
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1), click(1)])
+    for _ in range(2):  # what the first run wrote beside it is no log
+        summary = run(clicks(workspace, ClicksConfig())).result["summary"]
+        (line,) = [line for line in summary if "not read" in line]
+        assert line.count("parquet'") == 1
+        assert "b.parquet'" in line
+
+
+def test_a_file_whose_name_is_no_unicode_is_named(workspace: Workspace) -> None:
+    file = write_parquet(workspace.events_folder / "a.parquet", [impression(1)])
+    os.rename(file, file.with_name("a\udcff.parquet"))
+    with pytest.raises(LogError, match=r"a\\udcff.parquet': a name that is not Unicode. Rename it"):
+        counted(workspace)
+
+
 def test_a_table_whose_folder_keeps_deleted_rows_is_refused(workspace: Workspace) -> None:
     write_parquet(workspace.events_folder / "a.parquet", [impression(1)])
     (workspace.events_folder / "_delta_log").mkdir()

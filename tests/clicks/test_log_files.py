@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -241,6 +242,13 @@ def test_utf_16_is_named_with_the_command_that_mends_it(workspace: Workspace, na
     line = HEAD + ROW.format(n=1) if name != "log.jsonl" else json.dumps(impression(1))
     (workspace.path / name).write_bytes(line.encode(encoding))
     with pytest.raises(LogError, match=rf"{name}: UTF-16 text.*Save it in UTF-8: iconv"):
+        counted(workspace, name)
+
+
+@pytest.mark.parametrize(("name", "message"), [("log.csv", "a packed file"), ("log.csv.gz", "no file of a log")])
+def test_a_packed_log_is_named_as_such(workspace: Workspace, name: str, message: str) -> None:
+    (workspace.path / name).write_bytes(gzip.compress((HEAD + ROW.format(n=1)).encode()))
+    with pytest.raises(LogError, match=rf"{name}: {message}.*Unpack it first"):
         counted(workspace, name)
 
 

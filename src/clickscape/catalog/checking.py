@@ -16,7 +16,7 @@ from pathlib import Path
 
 from clickscape.catalog.formats.merchant import availability
 from clickscape.catalog.formats.price import CURRENCY, read_price, sign
-from clickscape.catalog.formats.row import Row, fail, parse_json, plain_words, shown, words
+from clickscape.catalog.formats.row import Row, fail, is_visible, parse_json, plain_words, shown, words
 from clickscape.catalog.formats.text import has_code
 from clickscape.catalog.images import check_image
 from clickscape.catalog.seen_ids import SeenIds
@@ -46,7 +46,7 @@ def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple
     """
     columns = row.columns
     product_id = "" if not words(columns.get("product_id")) else str(columns["product_id"]).strip()
-    if not product_id:
+    if not is_visible(product_id):
         fail(place, "no product id. Fill the column product_id")
     if isinstance(
         columns["product_id"], float | bool | Decimal
@@ -57,7 +57,7 @@ def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple
         fail(place, f"product id {shown(product_id)} is too long or holds control characters. {remedy}")
     written = words(columns.get("title"))  # what is nothing but markup, or code, stays as it is, and is escaped
     title = written if has_code(written) else plain_words(written) or written
-    if not title:
+    if not is_visible(title):
         fail(place, f"product {product_id!r} has no title. Fill the column title")
     price, currency = _price(row, place, product_id)
     image = _image(columns.get("image"), place, product_id, pictures)

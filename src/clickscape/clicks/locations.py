@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -28,6 +28,8 @@ MOST_FILES = 200_000
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _BOOKKEEPING = re.compile(r"\.|_(SUCCESS|committed|started|metadata|common_metadata|temporary)")
+_PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".lz4", ".snappy")
+_OURS = ("estimates.parquet", "pairs.parquet")  # what is made of a log, and stands beside it
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -64,7 +66,7 @@ class LogLocation:
 
 
 def locate(folder: Path, config: ClicksConfig) -> LogLocation:
-    """Find the log that `config.source` names, else the files below events/, or counts.parquet, in `folder`.
+    """Find the log that `config.source` names, else the files below events/, or a table of counts, in `folder`.
 
     A source is a file, a folder, a glob of both (looked for beside `folder`) or an address. LogError where there is no
     log, or two.
@@ -86,15 +88,22 @@ def locate(folder: Path, config: ClicksConfig) -> LogLocation:
             raise LogError(f"{named}: no such file. Correct the path; quote a glob, so that the shell keeps it.")
         return _files([path for path in found if _is_log(path.relative_to(root))], root=root, shown=named)
     there = sorted(folder.iterdir()) if folder.is_dir() else []
-    counts = [path for path in there if path.name.lower() == "counts.parquet"]
+    counts = [path for path in there if path.stem.lower() == "counts" and path.suffix.lower() in ENDINGS]
+    beside = [
+        path for path in there if path.suffix.lower() in ENDINGS and path.name not in _OURS and path not in counts
+    ]
     events = folder / "events"
     if not events.is_dir() or not (holds := list(_not_too_many(_below(events), events))):
         if not counts:
-            raise LogError(f"{folder} has no click log. Put Parquet files into events/, or a counts.parquet.")
+            found_instead = f" It holds {beside[0].name!r}." if beside else ""
+            remedy = "Put Parquet files into events/, or a counts.parquet; or name a log elsewhere with --log"
+            raise LogError(f"{folder} has no click log.{found_instead} {remedy}.")
         return _files(counts, root=counts[0] if counts[0].is_dir() else folder, shown=counts[0])
     if counts:
-        raise LogError(f"{folder}: both events/ and counts.parquet would count every click twice. Delete one of them.")
-    return _files(holds, root=events, shown=events)
+        both = f"both events/ and {counts[0].name} would count every click twice"
+        raise LogError(f"{folder}: {both}. Delete one of them.")
+    location = _files(holds, root=events, shown=events)
+    return replace(location, unread=(*location.unread, *beside))
 
 
 def is_address(source: str) -> bool:
@@ -121,6 +130,8 @@ def _files(paths: Iterable[Path], *, root: Path, shown: Path) -> LogLocation:
     unread = set()
     below = {file for path in paths for file in (_not_too_many(_below(path), path) if path.is_dir() else [path])}
     for path in sorted(below):
+        if not _is_unicode(path):
+            raise LogError(f"{path.as_posix()!r}: a name that is not Unicode. Rename it.")
         # writers leave empty parts, but a Parquet file without a byte is a torn one
         if (
             path.is_file()
@@ -133,7 +144,8 @@ def _files(paths: Iterable[Path], *, root: Path, shown: Path) -> LogLocation:
             unread.add(path)
     if not files:
         found_instead = f" It holds {min(unread).name!r}." if unread else ""
-        raise LogError(f"{shown}: no file of a log.{found_instead} {LOG_FILES}.")
+        unpack = " Unpack it first." if any(path.suffix.lower() in _PACKED for path in unread) else ""
+        raise LogError(f"{shown}: no file of a log.{found_instead}{unpack} {LOG_FILES}.")
     kinds = {_KINDS[path.suffix.lower()] for path in files.values()}
     if len(kinds) > 1:
         other = next(path for path in files.values() if _KINDS[path.suffix.lower()] != min(kinds))
@@ -141,6 +153,13 @@ def _files(paths: Iterable[Path], *, root: Path, shown: Path) -> LogLocation:
             f"{root}: files of several kinds ({', '.join(sorted(kinds))}), such as {other.name!r}. Name one kind."
         )
     return LogLocation(tuple(files.values()), root=root, unread=tuple(sorted(unread)), shown=shown)
+
+
+def _is_unicode(path: Path) -> bool:
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_log(path: Path) -> bool:

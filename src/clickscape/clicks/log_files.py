@@ -30,6 +30,7 @@ _BLOCK = 1 << 20
 _LONGEST = 100  # characters of a name in a message
 _HEADER = 1 << 20  # characters of a header line, at most
 _DELIMITERS = ",;\t|"
+_PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zX", b"\x28\xb5\x2f\xfd")  # gzip, ZIP, bzip2, xz, Zstandard
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,11 @@ def _has_mixed_ends(file: Path) -> bool:
 
 
 def _check_encoding(file: Path) -> None:
-    """LogError for UTF-16, and for a mark before JSON: DuckDB reads neither, or only half of it."""
+    """LogError for packed files, UTF-16, and a mark before JSON: DuckDB reads none of them, or only half."""
     with file.open("rb") as stream:
         start = stream.read(4)
+    if start.startswith(_PACKED):
+        raise LogError(f"{file}: a packed file, expected text. Unpack it first.")
     if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
         raise LogError(f"{file}: UTF-16 text, such as Excel's \"Unicode text\". Save it in UTF-8: "
                        f"iconv -f UTF-16 -t UTF-8")  # fmt: skip

@@ -47,7 +47,7 @@ def header(path: Path) -> Table:
             cells, _ = _record(lines, delimiter, width=0)
             if not _NO_HEADER.fullmatch(line):
                 return Table(tuple(map(spelled, cells)), delimiter, lines.number)
-    return Table((), ",", 1)
+    return Table((), ",", lines.number)
 
 
 def rows(path: Path, table: Table) -> Iterator[Row]:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 ID, IMAGE = ("product_id", "id"), ("image", "image_link")
 GROUP = "item_group_id"  # an attribute that needs no "attribute:" before its name
+MORE_IMAGES = ("more_images", "additional_image_link")
 CAPTION = ("title", "new_caption")  # the paper's lists call the title new_caption
+_AS_THEY_ARE = ("category", "attributes", "tags", "price", "currency")
+_USED = frozenset({*ID, *IMAGE, GROUP, *MORE_IMAGES, *CAPTION, *_AS_THEY_ARE})
 LONGEST_LINE = 4_000_000  # characters of one JSON line
 LARGEST_ROWS, LARGEST_TABLE = 64_000_000, 16_000_000_000  # bytes, unpacked, of _ROWS rows of Parquet and of all
 _ROWS = 64  # of Parquet in memory at a time
@@ -42,10 +45,17 @@ def read_parquet(path: Path) -> Iterator[Row]:
 
     try:
         with pq.ParquetFile(path) as file:
-            _check_columns([spelled(name) for name in file.schema_arrow.names], str(path))
+            names = file.schema_arrow.names
+            _check_columns([spelled(name) for name in names], str(path))
+            used = [name for name in names if spelled(name) in _USED or spelled(name).startswith("attribute:")]
+            if len(set(used)) < len(used):
+                twice = next(name for name in used if used.count(name) > 1)
+                fail(str(path), f"the column {shown(twice)} occurs twice. Rename or remove one")
             numbers = itertools.count(1)
             unpacked = 0
-            for batch in file.iter_batches(batch_size=_ROWS):  # a few kilobytes of Parquet may hold any number of rows
+            for batch in file.iter_batches(
+                _ROWS, columns=used
+            ):  # a few kilobytes of Parquet may hold any number of rows
                 size = sum(map(_bytes, batch.columns))
                 unpacked += size
                 if size > LARGEST_ROWS or unpacked > LARGEST_TABLE:
@@ -53,10 +63,30 @@ def read_parquet(path: Path) -> Iterator[Row]:
                     fail(
                         at, f"over {LARGEST_ROWS:,} bytes in {_ROWS} rows, or {LARGEST_TABLE:,} in all. Split the table"
                     )
-                for row in batch.to_pylist():
+                for row in _values(batch):
                     yield _canonical(_row("row", next(numbers), row))
     except (pa.ArrowException, OSError, ValueError) as error:
         fail(str(path), f"not a readable Parquet file ({str(error).splitlines()[0][:100]}). Write it again", error)
+
+
+def _values(batch: pa.RecordBatch) -> list[dict[str, object] | Unreadable]:
+    """The rows as Python's values, texts that are stored as bytes decoded; why, of a row that cannot be had."""
+    try:
+        rows = batch.to_pylist()
+        if any("binary" in str(column.type) for column in batch.columns):
+            rows = [{name: _decoded(value) for name, value in row.items()} for row in rows]
+        return rows
+    except (ValueError, OverflowError) as error:  # such as a time after the year 9999
+        if batch.num_rows > 1:
+            return [row for number in range(batch.num_rows) for row in _values(batch.slice(number, 1))]
+        return [Unreadable(f"a value cannot be read ({str(error).splitlines()[0][:100]}). Correct it")]
+
+
+def _decoded(value: object) -> object:
+    """The value with bytes as the text that they are: not every writer of Parquet says which columns are texts."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_decoded, value))
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _bytes(column: pa.Array) -> int:
@@ -145,8 +175,8 @@ def _canonical(row: Row) -> Row:
         "title": first(columns, CAPTION),
         "image": first(columns, IMAGE),
         "attribute_columns": attributes,
-        "more_images": first(columns, ("more_images", "additional_image_link")),
-        **{name: columns.get(name) for name in ("category", "attributes", "tags", "price", "currency")},
+        "more_images": first(columns, MORE_IMAGES),
+        **{name: columns.get(name) for name in _AS_THEY_ARE},
     }
     return replace(row, columns=own)
 

@@ -23,6 +23,7 @@ _TERMINAL = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\
 _UNSEEN = re.compile(
     "[\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]+"
 )  # directions, spaces of no width
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -66,6 +67,11 @@ def plain_words(value: object) -> str:
     """As `words`, of a text that may be HTML: tags dropped, entities decoded."""
     text = words(value)
     return words(plain_text(text)) if "<" in text or "&" in text else text
+
+
+def is_visible(text: str) -> bool:
+    """Whether anything of a text can be seen; spaces, marks and joiners alone cannot."""
+    return any(letter.isalnum() or unicodedata.category(letter) not in _INVISIBLE for letter in text)
 
 
 def shown(value: object) -> str:

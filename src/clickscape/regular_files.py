@@ -28,6 +28,14 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
+def real_path(path: Path) -> Path | None:
+    """The path without links; None where there is none: a loop of links, a NUL byte, a name that is too long."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
 def check_ours(folder: Path, *, marks: Collection[str]) -> None:
     """Raise WorkspaceError where a folder shows files but has none of `marks`, which each folder made here holds."""
     if not folder.exists() or any((folder / mark).exists() for mark in marks):

@@ -77,6 +77,10 @@ class Creative:
     status: CreativeStatus = "draft"
     product_digest: str = ""
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"a seed is not negative, got {self.seed}")
+
     @property
     def is_simulated(self) -> bool:
         """Whether `clickscape simulate` drew it for trying things out; such a creative is never published."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
+from tests.clicks.conftest import impression, write_parquet
 
 from clickscape.clicks import locations, sources
 from clickscape.config import ClicksConfig
@@ -76,6 +78,18 @@ def test_a_count_that_is_no_number_is_refused(workspace: Workspace) -> None:
     workspace.write_table(workspace.counts_path, table)
     with pytest.raises(LogError, match=r"'007' has no impressions, or no whole number there"):
         counted(workspace, "")
+
+
+@pytest.mark.parametrize("called", ["tsx", ""])
+def test_a_column_that_the_settings_name_and_the_log_lacks_is_refused(workspace: Workspace, called: str) -> None:
+    """A typing error would else switch off the rules about time in silence."""
+    write_parquet(workspace.events_folder / "a.parquet", [impression(1, "007", ts=datetime(2026, 3, 1, tzinfo=UTC))])
+    write_parquet(workspace.events_folder / "b.parquet", [impression(2, "007")])
+    config = ClicksConfig.model_validate({"columns": {"ts": called}})
+    with pytest.raises(LogError, match=f"no column '{called}', which .clicks. columns names for ts. Correct the name"):
+        read_log(workspace, config=config, by=())
+    config = ClicksConfig.model_validate({"columns": {"ts": "ts", "impressions": "shows"}})
+    assert read_log(workspace, config=config, by=()).counts.to_pyarrow()["impressions"].to_pylist() == [2]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ("[generate]\nseed = 1" + "0" * 23 + "\n", r"generate.seed: .*64 bits"),
         ("[simulate]\nseed = -1\n", r"simulate.seed: Input should be greater than or equal to 0"),
         ("[simulate]\nmedian_impressions = 1" + "0" * 23 + "\n", r"simulate.median_impressions"),
+        ("[clicks]\nclock_skew_seconds = inf\n", r"clicks.clock_skew_seconds: .*a number up to 1,000,000,000"),
+        ("[clicks]\nlate_after_hours = 1e308\n", r"clicks.late_after_hours: .*a number up to 1,000,000,000"),
+        ("[optimize]\nkl_budget = inf\n", r"optimize.kl_budget"),
         ("a = " + "[" * 100_000, r"not valid TOML"),
     ],
 )

@@ -28,6 +28,10 @@ def twice(name: str) -> Change:
     return lambda table: table.append_column(name, table[name])
 
 
+def doubled(table: pa.Table) -> pa.Table:
+    return pa.concat_tables([table, table])
+
+
 HALF_LETTER = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff"))
 
 PRODUCTS: dict[str, Change] = {
@@ -43,6 +47,10 @@ PRODUCTS: dict[str, Change] = {
     "infinite price": put("price", [float("inf")], pa.float64()),
     "negative price": put("price", [-1.0], pa.float64()),
     "column twice": twice("title"),
+    "row twice": doubled,
+    "NUL in a path": put("image", ["a\0b.png"], pa.string()),
+    "NUL in a whole path": put("image", ["/a\0b.png"], pa.string()),
+    "links in a loop": put("image", ["loop"], pa.string()),
     "half a letter": lambda table: table.set_column(1, "title", HALF_LETTER),
     "no column": lambda table: table.drop_columns(["title"]),
 }
@@ -51,6 +59,10 @@ CREATIVES: dict[str, Change] = {
     "null id": put("creative_id", [None], pa.string()),
     "null product": put("product_id", [None], pa.string()),
     "null seed": put("seed", [None], pa.int64()),
+    "negative seed": put("seed", [-1], pa.int64()),
+    "row twice": doubled,
+    "NUL in a path": put("image", ["a\0b.webp"], pa.string()),
+    "links in a loop": put("image", ["loop/a.webp"], pa.string()),
     "scene that is a list": put("scene", ["[]"], pa.string()),
     "scene that is deep": put("scene", ["[" * 100_000], pa.string()),
     "scene that is no JSON": put("scene", ["{"], pa.string()),
@@ -61,18 +73,20 @@ CREATIVES: dict[str, Change] = {
 
 @pytest.mark.parametrize("damage", PRODUCTS)
 def test_damaged_products_are_one_line(workspace: Workspace, damage: str) -> None:
+    (workspace.path / "loop").symlink_to("loop")
     workspace.write_products([Product("a", "Cup", ("Home",), {"color": "red"}, image="/a.png")])
     pq.write_table(PRODUCTS[damage](pq.read_table(workspace.products_path)), workspace.products_path)
-    with pytest.raises(WorkspaceError, match=r"products\.parquet|leaves the workspace") as caught:
+    with pytest.raises(WorkspaceError, match=r"products\.parquet|leaves the workspace|is no path") as caught:
         workspace.products()
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("damage", CREATIVES)
 def test_damaged_creatives_are_one_line(workspace: Workspace, damage: str) -> None:
+    (workspace.path / "loop").symlink_to("loop")
     workspace.write_creatives([creative("1")])
     pq.write_table(CREATIVES[damage](pq.read_table(workspace.creatives_path)), workspace.creatives_path)
-    with pytest.raises(WorkspaceError, match=r"creatives\.parquet"):
+    with pytest.raises(WorkspaceError, match=r"creatives\.parquet|is no path"):
         workspace.creatives()
 
 

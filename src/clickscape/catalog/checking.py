@@ -21,6 +21,7 @@ from clickscape.catalog.formats.text import has_code
 from clickscape.catalog.images import check_image
 from clickscape.catalog.seen_ids import SeenIds
 from clickscape.errors import FeedError, ImageError
+from clickscape.regular_files import real_path
 from clickscape.types import Product
 
 MOST_PHOTOS = 20  # further ones of a product; no platform takes more, and each is cut out
@@ -182,11 +183,13 @@ def _file(name: str, place: str, product_id: str, pictures: Pictures) -> Path:
     """The resolved path of the picture, inside one of the roots and with a header that can be read."""
     inside = None
     for root in pictures.roots:
+        candidate = real_path(root / name)
         try:
-            candidate = (root / name).resolve()
-            exists = candidate.exists()
-        except (OSError, ValueError, RuntimeError) as error:  # NUL bytes, names that are too long, loops of links
-            fail(place, f"the image path {shown(name)} of product {product_id!r} cannot be used. Correct it", error)
+            exists = candidate is not None and candidate.exists()
+        except (OSError, ValueError):
+            candidate = None
+        if candidate is None:
+            fail(place, f"the image path {shown(name)} of product {product_id!r} cannot be used. Correct it")
         if candidate.is_relative_to(root):
             inside = inside or candidate
             if exists:

@@ -6,7 +6,7 @@ Times become whole seconds since 1970 in UTC, so that no rule after this file de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,21 +44,38 @@ def read(location: LogLocation, *, connection: Any, columns: Mapping[str, str] |
     if location.url:
         return as_source(databases.table_of(location), where=str(location), columns=names)
     parts = log_files.read(location, connection=connection, wanted=wanted_columns(names), ids=id_columns(names))
-    read = [as_source(part.table, where=part.where, columns=names, engine=duckdb_engine.VALUES) for part in parts]
-    others = [part.where for part in read if part.kind != read[0].kind]
+    kind = _kind(parts[0].table, names)
+    _check_named(names, [part.table for part in parts], kind=kind, where=str(location))
+    read = [_converted(part.table, where=part.where, columns=names, engine=duckdb_engine.VALUES) for part in parts]
+    others = [part.where for part in read if part.kind != kind]
     if others:
-        raise LogError(f"{others[0]}: not {read[0].kind} as {read[0].where} holds. Name files of one kind.")
-    return Source(read[0].kind, _union([part.table for part in read]), str(location))
+        raise LogError(f"{others[0]}: not {kind} as {read[0].where} holds. Name files of one kind.")
+    return Source(kind, _union([part.table for part in read]), str(location))
 
 
-def as_source(
-    table: ibis.Table, *, where: str, columns: Mapping[str, str] | None = None, engine: Values = values.PORTABLE
-) -> Source:
+def as_source(table: ibis.Table, *, where: str, columns: Mapping[str, str] | None = None) -> Source:
     """Return events or counts, whichever the columns are of, with clickscape's names and types."""
     names = columns or {}
-    if _is_counts(table, names):
-        return Source("counts", counts_of(table, where=where, columns=names, engine=engine), where)
-    return Source("events", events_of(table, where=where, columns=names, engine=engine), where)
+    _check_named(names, [table], kind=_kind(table, names), where=where)
+    return _converted(table, where=where, columns=names, engine=values.PORTABLE)
+
+
+def _converted(table: ibis.Table, *, where: str, columns: Mapping[str, str], engine: Values) -> Source:
+    kind = _kind(table, columns)
+    of_kind = counts_of if kind == "counts" else events_of
+    return Source(kind, of_kind(table, where=where, columns=columns, engine=engine), where)
+
+
+def _check_named(
+    columns: Mapping[str, str], tables: Sequence[ibis.Table], *, kind: Literal["events", "counts"], where: str
+) -> None:
+    """LogError for a column that the settings name and no table has: without it, its rules would not hold."""
+    ours = _EVENTS if kind == "events" else _COUNTS
+    for name, called in columns.items():
+        if name in ours and not any(_find(name, table.columns, columns) for table in tables):
+            raise LogError(
+                f"{where}: no column {called!r}, which [clicks] columns names for {name}. Correct the name there."
+            )
 
 
 def wanted_columns(columns: Mapping[str, str]) -> frozenset[str]:
@@ -151,10 +168,10 @@ def _union(tables: list[ibis.Table]) -> ibis.Table:
     return ibis.union(*aligned, distinct=False) if len(aligned) > 1 else tables[0]
 
 
-def _is_counts(table: ibis.Table, columns: Mapping[str, str]) -> bool:
-    """Whether it has a column of counts, and none that says what kind of event a row is."""
+def _kind(table: ibis.Table, columns: Mapping[str, str]) -> Literal["events", "counts"]:
+    """Counts where it has a column of counts, and none that says what kind of event a row is."""
     has_counts = any(_find(name, table.columns, columns) for name in _COUNT_NUMBERS)
-    return has_counts and not _find("kind", table.columns, columns)
+    return "counts" if has_counts and not _find("kind", table.columns, columns) else "events"
 
 
 def _find(name: str, among: Any, columns: Mapping[str, str]) -> str:

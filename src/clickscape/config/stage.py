@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from clickscape.errors import ConfigError
 
+_LARGEST = 1e9
+
 
 class StageConfig(BaseModel):
     """Frozen settings of one stage, one section of clickscape.toml; an unknown key is an error."""
@@ -16,10 +18,12 @@ class StageConfig(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _fits_64_bits(cls, value: object) -> object:
-        """Tables, arrays and devices hold no larger integers."""
+    def _bounded(cls, value: object) -> object:
+        """Tables, arrays and devices hold no larger integers; no clock, weight or share needs larger fractions."""
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise ValueError("must fit into 64 bits")
+        if isinstance(value, float) and not abs(value) <= _LARGEST:
+            raise ValueError(f"must be a number up to {_LARGEST:,.0f}")
         return value
 
     def __hash__(self) -> int:

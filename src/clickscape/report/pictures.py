@@ -10,6 +10,7 @@ from PIL import Image
 
 from clickscape.catalog.images import open_image
 from clickscape.errors import WorkspaceError
+from clickscape.regular_files import real_path
 
 _QUALITY = 82
 
@@ -20,8 +21,8 @@ def data_uri(path: str, *, folder: Path, side: int) -> str:
     Raises WorkspaceError for a path that leaves the folder, ImageError for a picture that is missing or unreadable.
     """
     root = folder.resolve()
-    file = (root / path).resolve()
-    if not file.is_relative_to(root):
+    file = real_path(root / path)
+    if file is None or not file.is_relative_to(root):
         raise WorkspaceError(f"report: the picture {path!r} lies outside {folder}. Name one inside it.")
     pixels = open_image(file)
     opaque = bool((pixels[..., 3] == 255).all())

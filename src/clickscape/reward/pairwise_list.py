@@ -19,7 +19,7 @@ import numpy as np
 from clickscape.catalog.formats.row import parse_json, shown, words
 from clickscape.catalog.images import check_image, open_image
 from clickscape.errors import ImageError, LogError
-from clickscape.regular_files import read_bytes
+from clickscape.regular_files import read_bytes, real_path
 from clickscape.reward.caig import CaigRewardModel
 from clickscape.reward.model import RewardModel
 from clickscape.stats.accuracy import pair_agreement
@@ -198,8 +198,8 @@ def _images(names: object, root: Path, *, where: str) -> tuple[Path, ...]:
                        f"two. Fix or remove the row.")  # fmt: skip
     paths = []
     for name in named:
-        path = (root / name).resolve()
-        if not path.is_relative_to(root):
+        path = real_path(root / name)
+        if path is None or not path.is_relative_to(root):
             raise LogError(f"{where}: the image {shown(name)} leaves {root}. Name its folder with --image-dir.")
         try:
             width, height = check_image(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clickscape.errors import ModelError
 from clickscape.preference import adapter
+from clickscape.regular_files import real_path
 from clickscape.reward import caig as caig_reward
 from clickscape.stages.progress import Progress, Stage
 from clickscape.vlm import model as vlm_model
@@ -66,7 +67,10 @@ def merge(folder: Path, *, out: Path, base: str | os.PathLike[str] | None = None
 
 
 def _check(out: Path, *sources: Path) -> None:
-    if any(source.resolve().is_relative_to(out.resolve()) for source in sources):
+    new = real_path(out)
+    if new is None:
+        raise ModelError(f"{out}: no path of a folder. Name another with --out.")
+    if any((real_path(source) or source).is_relative_to(new) for source in sources):
         raise ModelError(f"{out}: the new folder would replace what it is made from. Name another with --out.")
     older = (out / "config.json").is_file() and any(out.glob("*.safetensors"))
     if out.exists() and not older and not (out.is_dir() and not any(out.iterdir())):

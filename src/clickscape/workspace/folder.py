@@ -20,7 +20,7 @@ from clickscape.config import Settings
 from clickscape.config import load as load_settings
 from clickscape.errors import LogError, WorkspaceError
 from clickscape.files import atomic_file, file_name, sweep, write_text
-from clickscape.regular_files import locked, open_regular
+from clickscape.regular_files import locked, open_regular, real_path
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import runs, tables
 
@@ -102,7 +102,10 @@ class Workspace:
     def resolve(self, image: str) -> Path:
         """Absolute path of an image that a table names; a relative one must stay inside the workspace."""
         path = self.path / image
-        if not Path(image).is_absolute() and not path.resolve().is_relative_to(self.path.resolve()):
+        real = real_path(path)
+        if real is None:
+            raise WorkspaceError(f"{image[:200]!r} is no path of an image in {self.path}. Ingest the catalog again.")
+        if not Path(image).is_absolute() and not real.is_relative_to(self.path.resolve()):
             raise WorkspaceError(f"{image!r} leaves the workspace {self.path}. Ingest the catalog again.")
         return path
 

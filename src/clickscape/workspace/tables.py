@@ -118,7 +118,9 @@ def products_from(table: pa.Table, *, resolve: Callable[[str], Path], where: obj
         }
         for row in table.to_pylist()
     ]
-    return records(rows, Product, where=where)
+    found = records(rows, Product, where=where)
+    check_unique([product.product_id for product in found], what="product", where=where)
+    return found
 
 
 def creative_table(creatives: Sequence[Creative], *, name_image: Callable[[str], str], now: datetime) -> pa.Table:
@@ -149,7 +151,9 @@ def creatives_from(table: pa.Table, *, resolve: Callable[[str], Path], where: ob
         }
         for number, row in enumerate(table.drop_columns(["created_at"]).to_pylist(), start=1)
     ]  # fmt: skip
-    return records(rows, Creative, where=where)
+    found = records(rows, Creative, where=where)
+    check_unique([creative.creative_id for creative in found], what="creative", where=where)
+    return found
 
 
 def records(rows: Sequence[Mapping[str, object]], kind: type[Record], *, where: object) -> list[Record]:
@@ -163,12 +167,13 @@ def records(rows: Sequence[Mapping[str, object]], kind: type[Record], *, where: 
         raise WorkspaceError(f"{where}, {place}: {problem}. {_REMEDY}") from None
 
 
-def check_unique(identifiers: Sequence[str], *, what: str) -> None:
-    """Refuse a table in which one id stands twice."""
+def check_unique(identifiers: Sequence[str], *, what: str, where: object = None) -> None:
+    """Refuse a table in which one id stands twice; `where`: the file that it was read from."""
     seen: set[str] = set()
     for identifier in identifiers:
         if identifier in seen:
-            raise WorkspaceError(f"{what} {identifier!r} appears twice. Give every {what} an id of its own.")
+            place, remedy = (f"{where}: ", _REMEDY) if where else ("", f"Give every {what} an id of its own.")
+            raise WorkspaceError(f"{place}{what} {identifier!r} appears twice. {remedy}")
         seen.add(identifier)
 
 

@@ -39,7 +39,7 @@ def test_every_benchmark_can_be_started() -> None:
 @pytest.mark.parametrize(
     ("room", "verbs"),
     [
-        ("generation", ("AdPipeline", "best_of_n", "render_and_score", "sample_candidates", "score_candidates")),
+        ("generation", ("AdPipeline", "render_and_score", "sample_candidates", "score_candidates")),
         ("preference", ("open_policy", "optimize", "pcpo_loss")),
     ],
 )

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickscape.generation.sample import Candidate, best_of_n
 from clickscape.preference.evaluate import Outcomes, distinct_scenes, evaluate, uplift, win_rate
 
 
@@ -103,14 +102,3 @@ def test_metrics_of_mismatched_inputs_are_refused() -> None:
         some("ab", values=[1.0])
     with pytest.raises(ValueError, match="no description"):
         some("")
-
-
-def test_the_best_of_n_parsed_if_any_did() -> None:
-    candidates = [
-        Candidate("p", text, 0, "{}", parsed, score)
-        for text, parsed, score in [("a", True, 0.1), ("b", False, 9.0), ("c", True, 0.5)]
-    ]
-    assert best_of_n(candidates).text == "c"
-    assert best_of_n(candidates[1:2]).text == "b"
-    with pytest.raises(ValueError, match="no candidates"):
-        best_of_n([])

@@ -68,13 +68,13 @@ RECIPES: Mapping[str, Recipe] = {
 """By a word in the file's name, as in isnet-general-use.onnx."""
 
 
-def alpha(image: Pixels, model: Path, *, recipe: Recipe | None = None, threads: int = 1) -> Floats:
-    """Alpha 0..1 (height, width) of a picture (height, width, 3) sRGB, on ``threads`` threads of the CPU.
+def alpha(image: Pixels, model: Path, *, recipe: Recipe | None = None) -> Floats:
+    """Alpha 0..1 (height, width) of a picture (height, width, 3) sRGB, on one thread of the CPU.
 
     Without a recipe, `recipe_of` finds it.  ModelError when the file is no such model or its answer is no alpha.
     """
     recipe = recipe or recipe_of(model)
-    session = _session(model, threads)
+    session = _session(model)
     entry = _entry(model, session)
     size, window = _fitted(image.shape[:2], entry.size, recipe.side)
     picture = cv2.resize(image, (window[1], window[0]), interpolation=cv2.INTER_AREA)
@@ -102,7 +102,7 @@ def alpha(image: Pixels, model: Path, *, recipe: Recipe | None = None, threads: 
 
 def check_model(model: Path) -> None:
     """Open the model, so that a file that is none is told before any photo; ModelError as of `alpha`."""
-    _entry(model, _session(model, 1))
+    _entry(model, _session(model))
     recipe_of(model)
 
 
@@ -144,22 +144,22 @@ class _Entry:
     type: type[np.generic]
 
 
-def _session(model: Path, threads: int) -> InferenceSession:
+def _session(model: Path) -> InferenceSession:
     try:
         status = model.stat()
     except OSError as error:
         raise ModelError(f"{model}: no such matting model ({error.strerror}). Give the path of an ONNX file.") from None
     if not model.is_file():
         raise ModelError(f"{model}: no regular file, expected a matting model. Give the path of an ONNX file.")
-    return _opened(model, status.st_mtime_ns, status.st_size, threads)
+    return _opened(model, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=2)
-def _opened(model: Path, _changed: int, _bytes: int, threads: int) -> InferenceSession:
+def _opened(model: Path, _changed: int, _bytes: int) -> InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
     options.log_severity_level = 4  # what goes wrong is raised; the runtime need not write to the terminal as well
     try:
         # by path, not by content: the runtime then knows the folder that weights must lie in

@@ -2,7 +2,7 @@
 
     pipeline = clickscape.generation.AdPipeline(renderer, reward)
     for some in clickscape.generation.sample_candidates(writer, products, pipeline=pipeline, …):
-        best = [clickscape.generation.best_of_n(candidates) for candidates in some]
+        best = [max(each, key=lambda one: (one.eligible, one.score)) for each in some]
 
 `optimize`, `generate`, `export`, `refresh` and `compare` share this room.  Its verbs load when they are used, so that
 `import clickscape.generation` stays cheap.
@@ -15,7 +15,6 @@ from typing import Any
 
 _VERBS = {
     "AdPipeline": "pipeline",
-    "best_of_n": "sample",
     "render_and_score": "score",
     "sample_candidates": "sample",
     "score_candidates": "sample",

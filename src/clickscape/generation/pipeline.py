@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,14 +45,6 @@ class AdPipeline:
     product_images: ProductImages | None = None
     relevance: Relevance | None = None
     processes: Processes = ALONE
-
-    def images_of(self, *, size: int) -> ProductImages:
-        """Return the product images, by default cut-outs on a plain background, `size` pixels square."""
-        return self.product_images or cutout_images(size)
-
-    def with_images(self, *, size: int) -> AdPipeline:
-        """Return the same pipeline with its product images decided (see `images_of`)."""
-        return replace(self, product_images=self.images_of(size=size))
 
 
 def cutout_images(size: int) -> ProductImages:

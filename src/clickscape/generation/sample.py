@@ -116,10 +116,3 @@ def score_candidates(
         for ad, short, suits in zip(ads, cut, relevant, strict=True)
     )
     return [[next(scored) for _ in each] for each in texts]
-
-
-def best_of_n(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the candidate with the highest reward among the eligible ones (among all, if none is)."""
-    if not candidates:
-        raise ValueError("the best of no candidates was asked for")
-    return max(candidates, key=lambda candidate: (candidate.eligible, candidate.score))

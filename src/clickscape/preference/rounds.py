@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
-from clickscape.generation.pipeline import AdPipeline, ProductImages
+from clickscape.generation.pipeline import AdPipeline, ProductImages, cutout_images
 from clickscape.generation.sample import Candidate
 from clickscape.json_files import write_json
 from clickscape.preference import adapter, divergence, records
@@ -78,8 +78,8 @@ def optimize(
     folder = Path(folder)
     captions = Captions(products) if config.product_weight > 0 else None
     by_id = {product.product_id: product for product in products}
-    pipeline = pipeline.with_images(size=writer.vlm.image_size)
-    images, processes = pipeline.images_of(size=writer.vlm.image_size), pipeline.processes
+    images = pipeline.product_images or cutout_images(writer.vlm.image_size)
+    pipeline, processes = replace(pipeline, product_images=images), pipeline.processes
     if processes.is_main:
         records.claim_folder(folder, writer.vlm, products, config=config, monitor=monitor)
     del writer  # its weights lie in round-0 now; a second copy must not stand in memory while the policy learns

@@ -30,9 +30,11 @@ POPULARITY = (0.36, 0.24, 0.17, 0.13, 0.10)
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 DAYS = 14
+POLICY = "simulated-logging"
 PLACEMENTS = ("feed", "search", "banner")
 _PLACEMENT_SHARES = (0.6, 0.3, 0.1)
 _CONVERSION_RATE = 0.03  # of clicks
+_SPREAD = 0.7  # sd of log impressions
 _PER_USER = 20  # impressions per user, on average
 _DAY = 86_400_000_000  # microseconds
 _TIME = pa.timestamp("us", tz="UTC")
@@ -54,8 +56,6 @@ class Traffic:
     impressions: Ints
     clicks: Ints
     weights: Floats
-    examination: tuple[float, ...]
-    policy_id: str
 
     def counts(self) -> pa.Table:
         """The workspace's table `counts`, one row per creative and position (from 1) that was shown at all."""
@@ -78,13 +78,13 @@ class Traffic:
 
         Every impression is a decision of its own; its click and conversion name the same decision, without candidates.
         A propensity is that of a creative among its product's, given the position.  `key` keys the hash of users; logs
-        of another policy or another start never share an id.
+        of another start never share an id.
         """
         cells, clicked = _impressions(self)
         day_of = rng.integers(days, size=len(cells), dtype=np.uint8 if days < 256 else np.int64)
         by_day = np.argsort(day_of, kind="stable")
         ends = np.cumsum(np.bincount(day_of, minlength=days))
-        stamp = hashlib.blake2b(f"{self.policy_id} {start.isoformat()}".encode(), digest_size=3).hexdigest()
+        stamp = hashlib.blake2b(f"{POLICY} {start.isoformat()}".encode(), digest_size=3).hexdigest()
         columns = _Columns(self, rng, key=key, stamp=stamp, impressions=len(cells))
         first = int(start.timestamp() * 1_000_000)
         for day in range(days):
@@ -100,43 +100,35 @@ def simulate(
     *,
     rng: np.random.Generator,
     median_impressions: float = 1_500.0,
-    spread: float = 0.7,
-    positions: int = 5,
     position_evenness: float = 4.0,
     shares: Mapping[str, float] | None = None,
-    policy_id: str = "simulated-logging",
 ) -> Traffic:
     """Show creatives to shoppers: log-normal impressions, confounded positions, binomial clicks.
 
     log_ctr: (creative,) or, with `shares` of the segments, (creative, segment): natural logarithm, at examination 1.
-    spread: sd of log impressions.  position_evenness: Dirichlet concentration of a creative's shares around POPULARITY;
-    the smaller, the more some creatives stand at the top, which is what makes raw CTRs mislead.
+    position_evenness: Dirichlet concentration of a creative's shares around POPULARITY; the smaller, the more some
+    creatives stand at the top, which is what makes raw CTRs mislead.
     """
     log_ctr = np.asarray(log_ctr, np.float64)
     share = np.array([1.0] if shares is None else list(shares.values()))
     chances = np.exp(log_ctr[:, None] if log_ctr.ndim == 1 else log_ctr)
     if chances.shape not in ((len(creatives), 1), (len(creatives), len(share))):
         raise ValueError(f"expected log_ctr of {len(creatives)} creatives × {len(share)} segments, got {log_ctr.shape}")
-    if not 1 <= positions <= len(EXAMINATION):
-        raise ValueError(f"expected 1 to {len(EXAMINATION)} positions, got {positions}")
     if np.any(chances > 1):
         raise ValueError(f"a CTR cannot exceed 1, got exp({np.max(log_ctr):.3f}); log_ctr is a natural logarithm")
-    examination = EXAMINATION[:positions]
-    totals = np.rint(median_impressions * np.exp(spread * rng.normal(size=len(creatives)))).astype(np.int64)
-    popularity = np.array(POPULARITY[:positions]) / sum(POPULARITY[:positions])
+    totals = np.rint(median_impressions * np.exp(_SPREAD * rng.normal(size=len(creatives)))).astype(np.int64)
+    popularity = np.array(POPULARITY) / sum(POPULARITY)
     at = rng.dirichlet(position_evenness * popularity, size=len(creatives))
     cells = (at[:, :, None] * share).reshape(len(creatives), -1)
     impressions = rng.multinomial(totals, cells / cells.sum(axis=1, keepdims=True))
-    impressions = impressions.reshape(len(creatives), positions, len(share)).astype(np.int64)
-    clicks = rng.binomial(impressions, chances[:, None, :] * np.array(examination)[:, None]).astype(np.int64)
+    impressions = impressions.reshape(len(creatives), len(EXAMINATION), len(share)).astype(np.int64)
+    clicks = rng.binomial(impressions, chances[:, None, :] * np.array(EXAMINATION)[:, None]).astype(np.int64)
     return Traffic(
         creative_ids=tuple(creative.creative_id for creative in creatives),
         product_ids=tuple(creative.product_id for creative in creatives),
         impressions=impressions,
         clicks=clicks,
         weights=totals[:, None] * at,
-        examination=examination,
-        policy_id=policy_id,
     )
 
 
@@ -180,7 +172,6 @@ class _Columns:
         products, product_of = np.unique(np.array(traffic.product_ids, dtype=object), return_inverse=True)
         self.product_ids = pa.array(products.tolist(), pa.string())
         self.product_of = product_of.astype(np.int32)
-        self.policy_id = traffic.policy_id
         self.candidates, self.propensities = _choices(traffic, self.product_of, self.creative_ids)
         users = max(impressions // (_PER_USER * segments), 1)
         self.users = users
@@ -231,7 +222,7 @@ class _Columns:
                 "placement": _coded(placement, PLACEMENTS),
                 "position": pa.array(position + np.int32(1)),
                 "user_key": _fixed_width(self.user_keys[user]),
-                "policy_id": _coded(np.zeros(len(order), np.int8), [self.policy_id]),
+                "policy_id": _coded(np.zeros(len(order), np.int8), [POLICY]),
                 "candidates": self.candidates.take(choice),
                 "propensities": self.propensities.take(choice),
             }

@@ -146,10 +146,10 @@ class Workspace:
             tables.check_unique(added["creative_id"].to_pylist(), what="creative")
             self.write_table(self.creatives_path, added)
 
-    def replace_creatives(self, creatives: Sequence[Creative], *, model_id: str, now: datetime | None = None) -> None:
+    def replace_creatives(self, creatives: Sequence[Creative], *, model_id: str) -> None:
         """Put creatives in the place of all that the same model made; those of other models stay as they are."""
         with self.lock():
-            table = self._creative_table(creatives, now)
+            table = self._creative_table(creatives, None)
             if self.creatives_path.exists():
                 old = self.read_table(self.creatives_path, tables.CREATIVES)
                 others = [model != model_id for model in old["model_id"].to_pylist()]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from clickscape.compute import BACKENDS, map_shards
+from clickscape.compute import map_shards
 from clickscape.errors import ImageError, LaunchError
 
 
@@ -69,9 +69,9 @@ def test_processes_give_what_this_process_gives_in_the_same_order() -> None:
     assert os.getpid() not in {process for _, process in shared}
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_error_arrives_with_its_class_and_message_after_the_results_before_it(backend: str) -> None:
-    results = map_shards(refuse_five, itertools.count(), workers=2, chunk=4, backend=backend)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_arrives_with_its_class_and_message_after_the_results_before_it(workers: int) -> None:
+    results = map_shards(refuse_five, itertools.count(), workers=workers, chunk=4)
     assert list(itertools.islice(results, 5)) == [0, 1, 2, 3, 4]
     with pytest.raises(ImageError, match="image 5 is torn"):
         next(results)
@@ -134,9 +134,9 @@ def test_a_worker_that_dies_with_nothing_to_do_costs_no_item() -> None:
     assert list(map_shards(die_soon_after_zero, slowly(), workers=2, chunk=1)) == [str(n) for n in range(8)]
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"chunk": 0}, {"backend": "cloud"}])
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"chunk": 0}])
 def test_wrong_settings_are_refused_at_once(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"at least 1|expected one of in_process, processes"):
+    with pytest.raises(ValueError, match="at least 1"):
         map_shards(refuse_five, [1], **wrong)
 
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from clickscape.compute.device import set_threads, threads
-from clickscape.compute.shards import BACKENDS, map_shards
+from clickscape.compute.shards import map_shards
 
-__all__ = ["BACKENDS", "map_shards", "set_threads", "threads"]
+__all__ = ["map_shards", "set_threads", "threads"]

@@ -21,7 +21,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any, NamedTuple, NoReturn, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 from clickscape.compute.device import set_threads, thread_environment
 from clickscape.errors import LaunchError
@@ -39,35 +39,17 @@ class Limits(NamedTuple):
     memory: int
 
 
-class Backend(Protocol):
-    """A way to spread work: yields `function(item)` in the order of the items, then raises what an item raised."""
-
-    def __call__(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        workers: int,
-        chunk: int,
-        limits: Limits,
-        lost: Callable[[Item, str], Result],
-    ) -> Iterator[Result]:
-        """Do the work; `chunk` items travel to a worker at once."""
-        ...
-
-
 def map_shards(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,
     workers: int = 2,
     chunk: int = 8,
-    backend: str | None = None,
     seconds: float = 0.0,
     memory: int = 0,
     lost: Callable[[Item, str], Result] | None = None,
 ) -> Iterator[Result]:
-    """Yield `function(item)` in the order of `items`; one worker means this process unless `backend` names another.
+    """Yield `function(item)` in the order of `items`; one worker means this process.
 
     `items` is read lazily, a few chunks ahead. An exception of a worker is raised here with its class and message,
     after the results before it; leaving the generator early ends the workers. An item may take `seconds` in a worker,
@@ -76,29 +58,10 @@ def map_shards(
     """
     if workers < 1 or chunk < 1:
         raise ValueError(f"workers and chunk must be at least 1, got {workers} and {chunk}")
-    name = backend or ("in_process" if workers == 1 else "processes")
-    if name not in BACKENDS:
-        raise ValueError(f"unknown backend {name!r}; expected one of {', '.join(BACKENDS)}")
-    return BACKENDS[name](
-        function,
-        items,
-        workers=workers,
-        chunk=chunk,
-        limits=Limits(seconds, memory),
-        lost=_refuse if lost is None else lost,
-    )
-
-
-def _in_process(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    workers: int,  # noqa: ARG001 - part of the protocol
-    chunk: int,  # noqa: ARG001
-    limits: Limits,  # noqa: ARG001
-    lost: Callable[[Item, str], Result],  # noqa: ARG001
-) -> Iterator[Result]:
-    yield from map(function, items)
+    if workers == 1:
+        return map(function, items)
+    limits = Limits(seconds, memory)
+    return _processes(function, items, workers=workers, chunk=chunk, limits=limits, lost=lost or _refuse)
 
 
 def _processes(
@@ -275,6 +238,3 @@ def _portable(error: Exception) -> Exception:
     except Exception:  # noqa: S110 - any failure means that it does not survive
         pass
     return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-BACKENDS: dict[str, Backend] = {"in_process": _in_process, "processes": _processes}

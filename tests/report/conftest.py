@@ -40,7 +40,6 @@ def _whole_report(*, title: str = "Night cream") -> reports.Report:
         )
         for n in range(1, 41)
     )
-    rounds = tuple(reports.RoundResult(round=n, reward=around(n), true_uplift=around(n / 9)) for n in range(3))
     arm = reports.ComparisonRow
     return reports.Report(
         title=title,
@@ -75,6 +74,7 @@ def _whole_report(*, title: str = "Night cream") -> reports.Report:
         accuracy=reports.RewardAccuracy(
             observed=Estimate(0.74, 0.71, 0.77),
             ceiling=around(0.9),
+            normalized=around(0.6),
             true_order=around(0.8),
             pairs=90,
             products=9,
@@ -86,8 +86,8 @@ def _whole_report(*, title: str = "Night cream") -> reports.Report:
             ),
         ),
         learning=(
-            reports.LearningCurve(role="product_centric", steps=steps, rounds=rounds),
-            reports.LearningCurve(role="preference_only", steps=steps, rounds=rounds),
+            reports.LearningCurve(role="product_centric", steps=steps),
+            reports.LearningCurve(role="preference_only", steps=steps),
         ),
         comparison=reports.Comparison(
             products=9,
@@ -115,6 +115,8 @@ def _whole_report(*, title: str = "Night cream") -> reports.Report:
             impressions=12_345,
             clicks=678,
             creatives=36,
+            products=9,
+            median_impressions=340.0,
             pairs_possible=50,
             pairs_kept=40,
             positions=(
@@ -124,10 +126,8 @@ def _whole_report(*, title: str = "Night cream") -> reports.Report:
         ),
         timing=(
             reports.StageTiming(stage=title, cpu_seconds=61.0, wall_seconds=75.0),
-            reports.StageTiming(stage="reward", cpu_seconds=9.0, reused=True),
+            reports.StageTiming(stage="reward", cpu_seconds=9.0, wall_seconds=12.0),
         ),
-        provenance=reports.Provenance(
-            settings={title: {title: title}}, versions={"torch": "2"}, seeds={"world": 7}, models={"prompt": title}
-        ),
+        provenance=reports.Provenance(settings={title: {title: title}}, versions={"torch": "2"}, seeds={title: 7}),
         notes=(f"Nothing about {title}.",),
     )

@@ -156,20 +156,18 @@ def test_curves_run_on_when_steps_are_numbered_anew_in_each_round() -> None:
     assert "round 2</text>" in anew
 
 
-def test_a_real_shop_shows_no_truth_and_no_simulation() -> None:
-    row = records.ComparisonRow(name="product-centric", role="product_centric", win_rate=Estimate(0.7, 0.6, 0.8))
+def test_a_real_shop_shows_no_truth_and_no_simulation(whole_report: Whole) -> None:
     report = records.Report(
         title="Corner shop",
         simulated=False,
-        accuracy=records.RewardAccuracy(observed=Estimate(0.63, 0.6, 0.66), pairs=90, products=9),
-        comparison=records.Comparison(products=9, judge="reward model", rows=(row,)),
-        clicks=records.ClickStatistics(impressions=1000, clicks=12),
+        accuracy=records.RewardAccuracy(observed=Estimate(0.63, 0.6, 0.66), pairs=90, products=9, objects=3),
+        learning=whole_report().learning,
+        clicks=whole_report().clicks.model_copy(update={"positions": ()}),
     )
     text = reports.render(report)
     assert "simulated" not in text
     assert "true CTR" not in text
     assert "True CTR" not in text
-    assert "scored by reward model" in text
     assert "orders 63% of held-out pairs" in text
 
 

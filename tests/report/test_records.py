@@ -14,13 +14,9 @@ from clickscape.types import Estimate
 Whole = Callable[..., reports.Report]
 
 
-def around(value: float, half: float = 0.03) -> Estimate:
-    return Estimate(value, value - half, value + half)
-
-
 def test_truth_in_a_report_of_real_clicks_is_refused(whole_report: Whole) -> None:
     values = whole_report().model_dump() | {"simulated": False, "world": None}
-    with pytest.raises(ValidationError, match=r"knows no true CTR.*gallery.*comparison.*accuracy.*learning.*clicks"):
+    with pytest.raises(ValidationError, match=r"knows no true CTR.*gallery.*comparison.*accuracy.*clicks"):
         reports.Report.model_validate(values)
     with pytest.raises(ValidationError, match="names its world"):
         reports.Report(title="x", simulated=True)
@@ -31,18 +27,6 @@ def test_unknown_numbers_are_none_not_nan() -> None:
         reports.ComparisonRow(name="x", role="search", win_rate=Estimate(float("nan"), 0.1, 0.2))
     with pytest.raises(ValidationError):
         reports.TrainingStep(number=1, round=1, loss=float("nan"))
-
-
-def test_normalized_accuracy_is_given_or_follows_from_accuracy_and_ceiling() -> None:
-    accuracy = reports.RewardAccuracy(observed=Estimate(0.74, 0.7, 0.78), ceiling=around(0.9), pairs=1, products=1)
-    normalized = accuracy.normalized_accuracy
-    assert normalized is not None
-    assert (normalized.value, normalized.low, normalized.high) == pytest.approx(
-        (0.6, 0.5, 0.7)
-    )  # .24/.4, .2/.4, .28/.4
-    given = accuracy.model_copy(update={"normalized": around(0.55)})
-    assert given.normalized_accuracy == around(0.55)
-    assert accuracy.model_copy(update={"ceiling": around(0.5)}).normalized_accuracy is None
 
 
 @pytest.mark.parametrize("content", [b'{"title": "x"}', b"{", b"\xff\xfe"])

@@ -18,7 +18,7 @@ from clickscape.types import Estimate
 def test_the_headline_claims_only_what_the_interval_allows(uplift: Estimate, sentence: str) -> None:
     row = reports.ComparisonRow(name="product-centric", role="product_centric", true_uplift=uplift)
     report = reports.Report(
-        title="x", simulated=True, world="harmony", comparison=reports.Comparison(rows=(row,), products=9)
+        title="x", simulated=True, world="harmony", comparison=reports.Comparison(rows=(row,), products=9, objects=3)
     )
     headline = words.headline(report).replace(words.NO_BREAK, " ")
     assert sentence in headline

@@ -107,14 +107,12 @@ def axis(scale: Scale, *, write: Callable[[float], str], count: int = 4) -> Mark
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve: x, y and, where known, interval ends; role sets its color, dash is "", "dashed" or "dotted"."""
+    """One curve; role sets its color, dash is "", "dashed" or "dotted"."""
 
     name: str
     role: str
     x: tuple[float, ...]
     y: tuple[float, ...]
-    low: tuple[float, ...] | None = None
-    high: tuple[float, ...] | None = None
     dash: str = ""
 
     def __post_init__(self) -> None:
@@ -135,8 +133,7 @@ def panel(
     smooth: int = 1,
 ) -> Markup:
     """A line chart with names at the line ends; `smooth` > 1: thin raw lines, thick means of so many neighbors."""
-    edges = [value for line in lines for value in (*(line.low or line.y), *(line.high or line.y))]
-    y_scale = Scale.around(edges, include=(0.0,) if zero else ())
+    y_scale = Scale.around([value for line in lines for value in line.y], include=(0.0,) if zero else ())
     every_x = [x for line in lines for x in line.x]
     first, last = min(every_x), max(every_x)
     x_scale = Scale(first, last if last > first else first + 1)
@@ -208,15 +205,10 @@ def _curve(
     parts = []
     if smooth > 1:
         parts.append(_element("polyline", points=_points(line.x, line.y, place), class_="raw"))
-    if line.low is not None and line.high is not None:
-        for x, low, high in zip(line.x, line.low, line.high, strict=True):
-            (across, bottom), (_, top) = place(x, low), place(x, high)
-            parts.append(_element("line", x1=across, x2=across, y1=bottom, y2=top, class_="whisker"))
     parts.append(_element("polyline", points=_points(line.x, drawn, place), class_=f"curve {line.dash}".strip()))
-    if line.low is not None or len(line.x) == 1:
-        for x, y in zip(line.x, drawn, strict=True):
-            across, level = place(x, y)
-            parts.append(_element("circle", cx=across, cy=level, r=3.5, class_="dot"))
+    if len(line.x) == 1:
+        across, level = place(line.x[0], drawn[0])
+        parts.append(_element("circle", cx=across, cy=level, r=3.5, class_="dot"))
     return _element("g", *parts, class_=line.role)
 
 

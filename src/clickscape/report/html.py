@@ -29,7 +29,7 @@ def render(report: Report, *, workspace: Path = Path()) -> str:
     items = report.gallery.items if report.gallery else ()
     ads = [path for item in items for path in (item.before.image, item.after.image)]
     ads += [one.ad.image for one in report.next_steps.advice] if report.next_steps else []
-    cutouts = [item.cutout for item in items if item.cutout]
+    cutouts = [item.cutout for item in items]
     pictures = {path: data_uri(path, folder=workspace, side=AD_SIDE) for path in ads}
     pictures |= {path: data_uri(path, folder=workspace, side=CUTOUT_SIDE) for path in cutouts}
     return compose(report, pictures=pictures)

@@ -59,10 +59,10 @@ class GalleryItem(_Record):
 
     title: str
     category: tuple[str, ...] = ()
-    cutout: str | None = None
+    cutout: str
     before: Ad
     after: Ad
-    true_change: float | None = None
+    true_change: float
 
 
 class Gallery(_Record):
@@ -131,20 +131,7 @@ class RewardAccuracy(_Record):
     parts: tuple[AccuracyPart, ...] = ()
     pairs: int = Field(ge=1)
     products: int = Field(ge=1)
-    objects: int | None = Field(None, ge=1)
-
-    @property
-    def normalized_accuracy(self) -> Estimate | None:
-        """Return `normalized`, or else the same from the other fields; the interval then takes the ceiling as known."""
-        if self.normalized is not None:
-            return self.normalized
-        if self.ceiling is None or self.ceiling.value <= 0.5:
-            return None
-        value, low, high = (
-            (accuracy - 0.5) / (self.ceiling.value - 0.5)
-            for accuracy in (self.observed.value, self.observed.low, self.observed.high)
-        )
-        return Estimate(value, low, high, self.observed.level)
+    objects: int = Field(ge=1)
 
 
 class TrainingStep(_Record):
@@ -162,20 +149,11 @@ class TrainingStep(_Record):
     corrupted: float | None = None
 
 
-class RoundResult(_Record):
-    """Reward and uplift of a variant after a round (0 = before the first), held-out products; uplift: 0.4 = +40 %."""
-
-    round: int = Field(ge=0)
-    reward: Measured | None = None
-    true_uplift: Measured | None = None
-
-
 class LearningCurve(_Record):
-    """The training steps and rounds of one variant."""
+    """The training steps of one variant."""
 
     role: Role
-    steps: tuple[TrainingStep, ...] = ()
-    rounds: tuple[RoundResult, ...] = ()
+    steps: tuple[TrainingStep, ...]
 
 
 class ComparisonRow(_Record):
@@ -191,12 +169,11 @@ class ComparisonRow(_Record):
 
 
 class Comparison(_Record):
-    """The variants side by side; `judge` says by what measure an ad wins against the pre-trained model's."""
+    """The variants side by side; an ad wins against the pre-trained model's by the reward model."""
 
     rows: tuple[ComparisonRow, ...] = Field(min_length=1)
     products: int = Field(ge=1)
-    objects: int | None = Field(None, ge=1)
-    judge: Literal["true CTR", "reward model"] = "true CTR"
+    objects: int = Field(ge=1)
 
     def row(self, role: Role) -> ComparisonRow | None:
         """The first row of that role, or None."""
@@ -216,30 +193,28 @@ class ClickStatistics(_Record):
 
     impressions: int = Field(ge=0)
     clicks: int = Field(ge=0)
-    creatives: int | None = Field(None, ge=0)
-    products: int | None = Field(None, ge=0)
-    median_impressions: float | None = Field(None, ge=0)
-    pairs_possible: int | None = Field(None, ge=0)
-    pairs_kept: int | None = Field(None, ge=0)
+    creatives: int = Field(ge=0)
+    products: int = Field(ge=0)
+    median_impressions: float = Field(ge=0)
+    pairs_possible: int = Field(ge=0)
+    pairs_kept: int = Field(ge=0)
     positions: tuple[PositionBias, ...] = ()
 
 
 class StageTiming(_Record):
-    """CPU and wall seconds of a stage; `reused`: an earlier run had finished it."""
+    """CPU and wall seconds of a stage."""
 
     stage: str
-    cpu_seconds: float | None = Field(None, ge=0)
-    wall_seconds: float | None = Field(None, ge=0)
-    reused: bool = False
+    cpu_seconds: float = Field(ge=0)
+    wall_seconds: float = Field(ge=0)
 
 
 class Provenance(_Record):
-    """Everything that is needed to make the same report again: settings per stage, versions, seeds, model ids."""
+    """Everything that is needed to make the same report again: settings per stage, versions and seeds."""
 
     settings: Mapping[str, Mapping[str, Setting]] = Field(default_factory=dict)
     versions: Mapping[str, str] = Field(default_factory=dict)
     seeds: Mapping[str, int] = Field(default_factory=dict)
-    models: Mapping[str, str] = Field(default_factory=dict)
 
 
 class Report(_Record):
@@ -268,19 +243,15 @@ class Report(_Record):
         return self
 
     def _truths(self) -> list[str]:
-        gallery = self.gallery.items if self.gallery else ()
         rows = self.comparison.rows if self.comparison else ()
         positions = self.clicks.positions if self.clicks else ()
-        rounds = [result for curve in self.learning for result in curve.rounds]
-        held = {
-            "gallery.true_change": any(item.true_change is not None for item in gallery),
+        truths = {
+            "gallery.true_change": self.gallery is not None,
             "comparison.true_uplift": any(row.true_uplift is not None for row in rows),
-            "comparison.judge": self.comparison is not None and self.comparison.judge == "true CTR",
             "accuracy.true_order": self.accuracy is not None and self.accuracy.true_order is not None,
-            "learning.true_uplift": any(result.true_uplift is not None for result in rounds),
             "clicks.positions.true": any(position.true is not None for position in positions),
         }
-        return [name for name, known in held.items() if known]
+        return [name for name, known in truths.items() if known]
 
 
 def save(report: Report, path: Path) -> None:

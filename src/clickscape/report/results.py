@@ -96,7 +96,6 @@ def comparison(result: Figures) -> Comparison:
         rows=tuple(row(*one) for one in rows),
         products=result["products"],
         objects=result["objects"],
-        judge="reward model",
     )
 
 

@@ -18,7 +18,6 @@ from clickscape.report.records import (
     LearningCurve,
     Provenance,
     RewardAccuracy,
-    RoundResult,
     Setting,
     StageTiming,
     TrainingStep,
@@ -75,11 +74,10 @@ def accuracy_chart(accuracy: RewardAccuracy) -> Chart:
     span = words.level(one for _, one, _ in entries)
     tested = words.held_out(accuracy.products, accuracy.objects)
     note = f"{words.number(accuracy.pairs)} pairs of {tested}; bars are {span} intervals."
-    if normalized := accuracy.normalized_accuracy:
-        known = "" if accuracy.normalized else ", the ceiling taken as known"
+    if normalized := accuracy.normalized:
         note += (
             f" Normalized accuracy, where a coin toss is 0 and the ceiling 1: {words.percent(normalized.value)}"
-            f" ({words.interval(normalized)}{known}). The noise of the clicks keeps every model below the ceiling."
+            f" ({words.interval(normalized)}). The noise of the clicks keeps every model below the ceiling."
         )
     if accuracy.ceiling and accuracy.ceiling_source:
         note += f" Ceiling from: {accuracy.ceiling_source}."
@@ -190,48 +188,13 @@ def _count_cell(one: Estimate) -> Cell:
 
 
 def learning_panels(learning: Sequence[LearningCurve]) -> list[Panel]:
-    """Panels over rounds, then over steps; what no variant recorded gives no panel."""
+    """Panels over steps; what no variant recorded gives no panel."""
     panels = [
-        _round_panel("True CTR uplift, per round", "over the pre-trained model; bars are {level} intervals", learning,
-                     lambda result: result.true_uplift, lambda tick: words.percent(tick, signed=True), zero=True),
-        _round_panel("Reward, per round", "mean score of the reward model; bars are {level} intervals", learning,
-                     lambda result: result.reward, _plain, zero=False),
         _step_panel("Loss", "per pair", learning, lambda step: step.loss, zero=False),
         _step_panel("Margin", "Δ(y+|x) − Δ(y−|x)", learning, lambda step: step.margin, zero=True),
-    ]  # fmt: skip
-    panels += [_delta_panel(curve) for curve in learning]
+        *map(_delta_panel, learning),
+    ]
     return [one for one in panels if one is not None]
-
-
-def _round_panel(
-    title: str,
-    note: str,
-    learning: Sequence[LearningCurve],
-    take: Callable[[RoundResult], Estimate | None],
-    write: Callable[[float], str],
-    *,
-    zero: bool,
-) -> Panel | None:
-    lines: list[Line] = []
-    ends: list[str] = []
-    estimates: list[Estimate] = []
-    for curve in learning:
-        known = [(result.round, one) for result in curve.rounds if (one := take(result)) is not None]
-        if not known:
-            continue
-        rounds, here = zip(*known, strict=True)
-        estimates += here
-        lines.append(Line(
-            ROLE_NAMES[curve.role], curve.role, tuple(map(float, rounds)), tuple(one.value for one in here),
-            tuple(one.low for one in here), tuple(one.high for one in here),
-        ))  # fmt: skip
-        last = here[-1]
-        ends.append(f"{lines[-1].name} ends at {write(last.value)} ({write(last.low)} to {write(last.high)})")
-    if not lines:
-        return None
-    label = f"{title}. {'; '.join(ends)}."
-    drawing = panel(lines, label=label, x_label="round", write=write, zero=zero, whole_x=True)
-    return Panel(title, note.format(level=words.level(estimates)), drawing)
 
 
 def _step_panel(
@@ -318,21 +281,16 @@ def position_chart(clicks: ClickStatistics) -> Chart:
 def click_facts(clicks: ClickStatistics) -> list[tuple[str, str]]:
     """Name and number of everything that is known about the log."""
     rate = words.percent(clicks.clicks / clicks.impressions, digits=2) if clicks.impressions else None
-    facts: list[tuple[str, str | None]] = [
+    return [
         ("impressions", words.number(clicks.impressions)),
         ("clicks", words.number(clicks.clicks)),
-        ("clicks per impression", rate),
-        ("creatives", _count(clicks.creatives)),
-        ("products", _count(clicks.products)),
-        ("impressions of the median creative", _count(clicks.median_impressions)),
-        ("pairs possible", _count(clicks.pairs_possible)),
-        ("pairs kept", _count(clicks.pairs_kept)),
+        *([("clicks per impression", rate)] if rate else []),
+        ("creatives", words.number(clicks.creatives)),
+        ("products", words.number(clicks.products)),
+        ("impressions of the median creative", words.number(clicks.median_impressions)),
+        ("pairs possible", words.number(clicks.pairs_possible)),
+        ("pairs kept", words.number(clicks.pairs_kept)),
     ]
-    return [(name, value) for name, value in facts if value is not None]
-
-
-def _count(value: float | None) -> str | None:
-    return None if value is None else words.number(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,31 +305,20 @@ class Timing:
 
 def timing_rows(stages: Sequence[StageTiming]) -> list[Timing]:
     """One row per stage, its bar relative to the longest."""
-    longest = max((stage.cpu_seconds or 0.0 for stage in stages), default=0.0) or 1.0
-    return [_timing(stage, share=(stage.cpu_seconds or 0.0) / longest) for stage in stages]
+    longest = max((stage.cpu_seconds for stage in stages), default=0.0) or 1.0
+    return [_timing(stage, share=stage.cpu_seconds / longest) for stage in stages]
 
 
 def timing_total(stages: Sequence[StageTiming]) -> Timing | None:
-    """The sum over stages; a column in which one stage is unknown has no sum."""
+    """The sum over stages, where there are several."""
     if len(stages) < 2:
         return None
-    cpu = [stage.cpu_seconds for stage in stages if stage.cpu_seconds is not None]
-    wall = [stage.wall_seconds for stage in stages if stage.wall_seconds is not None]
-    total = StageTiming(
-        stage="all stages",
-        cpu_seconds=sum(cpu) if len(cpu) == len(stages) else None,
-        wall_seconds=sum(wall) if len(wall) == len(stages) else None,
-    )
-    return _timing(total, share=0.0)
+    cpu, wall = sum(stage.cpu_seconds for stage in stages), sum(stage.wall_seconds for stage in stages)
+    return _timing(StageTiming(stage="all stages", cpu_seconds=cpu, wall_seconds=wall), share=0.0)
 
 
 def _timing(stage: StageTiming, *, share: float) -> Timing:
-    return Timing(
-        stage.stage + (" (finished by an earlier run)" if stage.reused else ""),
-        "unknown" if stage.cpu_seconds is None else words.duration(stage.cpu_seconds),
-        "unknown" if stage.wall_seconds is None else words.duration(stage.wall_seconds),
-        bar(share),
-    )
+    return Timing(stage.stage, words.duration(stage.cpu_seconds), words.duration(stage.wall_seconds), bar(share))
 
 
 def provenance_tables(provenance: Provenance | None) -> list[tuple[str, dict[str, str]]]:
@@ -379,13 +326,12 @@ def provenance_tables(provenance: Provenance | None) -> list[tuple[str, dict[str
     if provenance is None:
         return []
     tables: dict[str, Mapping[str, Setting]] = {
-        "Models": provenance.models,
         "Seeds": provenance.seeds,
         **{f"Settings of {stage}": values for stage, values in provenance.settings.items()},
         "Versions": provenance.versions,
     }
     return [
-        (title, {name: "not set" if value is None else str(value) for name, value in held.items()})
-        for title, held in tables.items()
-        if held
+        (title, {name: "not set" if value is None else str(value) for name, value in values.items()})
+        for title, values in tables.items()
+        if values
     ]

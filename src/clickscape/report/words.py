@@ -59,10 +59,10 @@ def listed(effects: Sequence[ElementEffect]) -> str:
     )
 
 
-def held_out(products: int, objects: int | None) -> str:
+def held_out(products: int, objects: int) -> str:
     """As in "312 held-out products (26 objects)"."""
     things = f"{number(products)} held-out product{'s' if products != 1 else ''}"
-    return things if objects is None else f"{things} ({number(objects)} object{'s' if objects != 1 else ''})"
+    return f"{things} ({number(objects)} object{'s' if objects != 1 else ''})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _arm_figures(comparison: Comparison | None) -> list[KeyFigure]:
         figures.append(_figure(estimate, meaning, signed=True))
     if estimate := best.win_rate:
         figures.append(
-            _figure(estimate, f"of contests won against the pre-trained model's ads, scored by {comparison.judge}")
+            _figure(estimate, "of contests won against the pre-trained model's ads, scored by the reward model")
         )
     if estimate := best.matching_share:
         before = comparison.row("pretrained")
@@ -130,7 +130,7 @@ def _arm_figures(comparison: Comparison | None) -> list[KeyFigure]:
 def _accuracy_figures(accuracy: RewardAccuracy | None) -> list[KeyFigure]:
     if accuracy is None:
         return []
-    if way := accuracy.normalized_accuracy:
+    if way := accuracy.normalized:
         return [
             _figure(
                 way, "normalized accuracy of the reward model on held-out pairs: 0 is a coin toss, 1 the noise ceiling"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -204,3 +205,31 @@ def test_more_positions_than_strata_may_have_values_are_not_corrected() -> None:
         _, examination = estimate(counts)
         assert examination.corrected == corrected
     assert examination.reason == "401 positions; at most 400 are corrected"
+
+
+@pytest.mark.parametrize("shrinkage", ["gamma_poisson", "beta"])
+def test_clicks_of_held_out_products_estimate_nothing_but_their_own_ctrs(shrinkage: str) -> None:
+    rng = np.random.default_rng(3)
+    counts, _ = simulated(rng, products=12, per_product=3, impressions=400)
+    turned = pa.array([name in ("p1", "p5") for name in counts["product_id"].to_pylist()])
+    flipped = pc.if_else(turned, pc.subtract(counts["impressions"], counts["clicks"]), counts["clicks"])
+    other = counts.set_column(counts.column_names.index("clicks"), "clicks", flipped)
+    made = [
+        ctr.estimate_ctr(
+            logs.connect(threads=1).create_table("counts", table),
+            config=ClicksConfig.model_validate({"shrinkage": shrinkage}),
+            held_out=["p1", "p5"],
+        )
+        for table in (counts, other)
+    ]
+    assert made[0][1] == made[1][1], "positions, strata and the prior"
+    same = [a == b for a, b in zip(made[0][0].to_pylist(), made[1][0].to_pylist(), strict=True)]
+    assert same == [name not in ("p1", "p5") for name in made[0][0]["product_id"].to_pylist()]
+    alone, _ = ctr.estimate_ctr(
+        logs.connect(threads=1).create_table("counts", counts.filter(pc.invert(turned))),
+        config=ClicksConfig.model_validate({"shrinkage": shrinkage}),
+    )
+    kept = made[0][0].filter(pa.array(same))
+    assert kept["log_ctr"].to_numpy() == pytest.approx(alone["log_ctr"].to_numpy(), abs=1e-4), (
+        "as if they were not there"
+    )

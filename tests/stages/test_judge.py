@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from tests.factory import copy_of, rows_of
 
+from clickscape.config import ClicksConfig
 from clickscape.errors import ConfigError, ModelError
 from clickscape.reward.scene_judge import SceneJudge
 from clickscape.stages import split
+from clickscape.stages.clicks import clicks, estimates_path, pairs_path, read_log
 from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import run
 from clickscape.stages.reward import load_judge, reward
@@ -51,11 +57,6 @@ def test_the_judge_is_evaluated_on_the_same_held_out_pairs(judged: tuple[Workspa
 
 def _turn(workspace: Workspace, concerns: Callable[[str], bool]) -> None:
     """Turn the clicks of some products (id → bool) around: the creative with the most gets what the worst had."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from clickscape.stages.clicks import estimates_path, pairs_path
-
     path = pairs_path(workspace)
     table = pq.read_table(path)
     rows = [concerns(name) for name in table["product_id"].to_pylist()]
@@ -110,6 +111,50 @@ def test_reward_model_and_judge_learn_from_their_own_products_alone(
 
     assert changed("reward", "heads.safetensors") == reward_model_changes
     assert changed("judge", "scenes.json") == judge_changes
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("whose", "positions", "changed"),
+    [
+        ("held out", True, set()),  # neither through positions, nor through the prior of CTRs
+        ("the reward model's", False, {"reward"}),
+    ],
+)
+def test_every_click_flipped_in_the_log_reaches_only_who_may_learn_from_it(
+    copy: Callable[[], Workspace], whose: str, positions: bool, changed: set[str]
+) -> None:
+    """From the log on: a click becomes none and none becomes a click; every file of the models is compared."""
+    made = {}
+    for flip in (False, True):
+        shop = copy()
+        products = shop.products()
+        held = split.read(shop, products)
+        apart = held.reserved_groups(products, share=0.4)
+        counts = read_log(shop, by=()).counts.to_pyarrow()
+        chosen = {
+            product.product_id
+            for product in products
+            if held.is_held_out(product.product_id) == (whose == "held out")
+            and held.groups[product.product_id] not in apart
+        }
+        turned = pa.array([flip and name in chosen for name in counts["product_id"].to_pylist()])
+        assert len(set(turned.to_pylist())) == 1 + flip
+        clicked = pc.if_else(turned, pc.subtract(counts["impressions"], counts["clicks"]), counts["clicks"])
+        counts = counts.set_column(counts.column_names.index("clicks"), "clicks", clicked)
+        shutil.rmtree(shop.events_folder)
+        kept = ["creative_id", "product_id", "impressions", "clicks", *(["position"] if positions else [])]
+        grouped = counts.select(kept).group_by([name for name in kept if name not in ("impressions", "clicks")])
+        table = grouped.aggregate([("impressions", "sum"), ("clicks", "sum")])
+        shop.write_counts(table.rename_columns([name.removesuffix("_sum") for name in table.column_names]))
+        run(clicks(shop, ClicksConfig()))
+        run(reward(shop, WITH_JUDGE))
+        made[flip] = {name: _files(shop.models / name) for name in ("reward", "judge")}
+    assert {name for name in ("reward", "judge") if made[False][name] != made[True][name]} == changed
 
 
 @pytest.mark.slow

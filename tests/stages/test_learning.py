@@ -17,18 +17,20 @@ from clickscape.errors import PreferenceError, WorkspaceError
 from clickscape.preference import outcome as policies
 from clickscape.preference.rounds import open_policy
 from clickscape.render.scene import SLOTS, slots_of
+from clickscape.reward.data import divide_for_judge
+from clickscape.reward.data import split as divide
 from clickscape.stages import split
 from clickscape.stages.optimize import optimize
 from clickscape.stages.pretrain import pretrain
 from clickscape.stages.progress import Progress, run
-from clickscape.stages.reward import reward
+from clickscape.stages.reward import reward, reward_data
 from clickscape.stages.score import score
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.creative_corpus import CreativeCorpus
 from clickscape.workspace import Manifest, Workspace
 
-from .conftest import SMALL_OPTIMIZE, SMALL_REWARD
+from .conftest import OBJECTS, SMALL_OPTIMIZE, SMALL_REWARD
 
 
 def test_the_reward_report_holds_accuracy_noise_ceiling_and_baselines(shop: Workspace) -> None:
@@ -41,16 +43,26 @@ def test_the_reward_report_holds_accuracy_noise_ceiling_and_baselines(shop: Work
     assert any("noise ceiling" in line for line in result["summary"])
 
 
-def test_no_color_of_a_held_out_object_is_in_training(shop: Workspace) -> None:
+def _outline(shop: Workspace, product_id: str) -> bytes:
+    """The silhouette of a product's picture, which all colors of one object share, whatever they are called."""
+    return (open_image(shop.cutout_path(product_id))[..., 3] > 127).tobytes()
+
+
+def test_who_learns_and_who_is_tested_share_no_object_by_its_picture(shop: Workspace) -> None:
+    """Reward model, judge, validation and held-out products: neither ids nor groups are asked, but the pixels."""
     products = shop.products()
+    origin = {product.product_id: _outline(shop, product.product_id) for product in products}
+    assert len(set(origin.values())) == len(OBJECTS)
     held = split.read(shop, products)
-    learned, tested = (
-        {product.product_id.rpartition("-")[0] for product in side}
-        for side in (held.training(products), held.testing(products))
-    )
-    assert learned
-    assert tested
-    assert not learned & tested
+    judge = held.reserved_groups(products, share=0.4)
+    parts = divide_for_judge(reward_data(shop, held), held_out=held.held_out, judge=judge)
+    fitted, validated = divide(parts.learning, share=0.3, rng=np.random.default_rng(0))
+    assert validated is not None
+    seen = [
+        {origin[pair.product_id] for pair in one.pairs} for one in (fitted, validated, parts.judging, parts.testing)
+    ]
+    assert all(seen)
+    assert sum(map(len, seen)) == len(set.union(*seen))
 
 
 def test_score_ranks_as_the_reward_model_does(shop: Workspace) -> None:

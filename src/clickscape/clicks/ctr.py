@@ -7,8 +7,8 @@ examinations. A CTR here is therefore the CTR at the first position, on an avera
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ibis
@@ -67,11 +67,16 @@ class _Posterior:
 
 
 def estimate_ctr(
-    counts: ibis.Table, *, config: ClicksConfig, categories: Mapping[str, str] | None = None
+    counts: ibis.Table,
+    *,
+    config: ClicksConfig,
+    categories: Mapping[str, str] | None = None,
+    held_out: Collection[str] = (),
 ) -> tuple[pa.Table, ClickModel]:
     """Estimate every creative's CTR from counts; return table ESTIMATES and the model of the log.
 
-    `counts`: creative_id, product_id, position, impressions, clicks, any of STRATA.
+    `counts`: creative_id, product_id, position, impressions, clicks, any of STRATA. `held_out`: ids of products whose
+    clicks tell their own CTRs alone; positions, strata and the prior are learned from the others.
 
     `categories`: product_id → a category whose products have a mean CTR of their own. Under "gamma_poisson", log CTR is
     the log of Gamma(`shape`, `rate` in examinations) + errors shared with other creatives, `shared` · N(0, 1); ctr and
@@ -81,16 +86,21 @@ def estimate_ctr(
     points; log_ctr, log_ctr_se = mean and standard deviation of log CTR.
     """
     cells = counted.read(counts)
-    fitted = exposure.fit_exposure(
-        cells, position_correction=config.position_correction, within_strata=config.within_strata
+    others = ~np.isin(np.array(cells.products.to_pylist()), list(held_out))[cells.product]
+    fitted = exposure.fit_exposure(  # a creative without clicks tells nothing of positions and strata
+        replace(cells, clicks=cells.clicks * others[cells.creative]),
+        position_correction=config.position_correction,
+        within_strata=config.within_strata,
     )
     examined = cells.impressions * fitted.multiplier
     clicks, examinations = cells.per_creative(cells.clicks), cells.per_creative(examined)
     prior = None
     if config.shrinkage == "beta":
-        posterior = _beta(clicks, examinations, cells.product, strength=config.prior_impressions)
+        overall = ((clicks * others).sum() + 0.5) / ((examinations * others).sum() + 1)
+        posterior = _beta(clicks, examinations, cells.product, overall=overall, strength=config.prior_impressions)
     else:
-        shrunk = shrinkage.shrink(clicks, examinations, cells.product, category=_category(cells, categories))
+        category = _category(cells, categories)
+        shrunk = shrinkage.shrink(clicks, examinations, cells.product, category=category, learned=others)
         prior = shrunk.prior
         posterior = _gamma(shrunk, fitted.shared_errors, examinations)
     count = len(cells.creatives)
@@ -156,9 +166,8 @@ def _shape_of(variance: Floats) -> Floats:
     return shape
 
 
-def _beta(clicks: Floats, examinations: Floats, product: Integers, *, strength: float) -> _Posterior:
-    """Posterior under the Beta prior; `product`: number of the creative's product, (creative,)."""
-    overall = (clicks.sum() + 0.5) / (examinations.sum() + 1)
+def _beta(clicks: Floats, examinations: Floats, product: Integers, *, overall: float, strength: float) -> _Posterior:
+    """Posterior under the Beta prior; `product`: number of the creative's product, (creative,); `overall`: CTR."""
     product_clicks = np.bincount(product, weights=clicks)
     product_examinations = np.bincount(product, weights=examinations)
     mean = (product_clicks + strength * overall) / (product_examinations + strength)

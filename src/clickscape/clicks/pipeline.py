@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
 import ibis
@@ -85,14 +85,18 @@ class ClickEstimates:
 
 
 def estimate(
-    counts: ibis.Table, *, config: ClicksConfig | None = None, categories: Mapping[str, str] | None = None
+    counts: ibis.Table,
+    *,
+    config: ClicksConfig | None = None,
+    categories: Mapping[str, str] | None = None,
+    held_out: Collection[str] = (),
 ) -> ClickEstimates:
     """Estimate every creative's CTR and label the pairs; `counts`: as `logs.read` returns them.
 
-    `categories`: product_id → department, whose products share a mean CTR.
+    `categories`: product_id → department, whose products share a mean CTR. `held_out`: as of `ctr.estimate_ctr`.
     """
     config = config or ClicksConfig()
-    estimates, model = ctr.estimate_ctr(counts, config=config, categories=categories)
+    estimates, model = ctr.estimate_ctr(counts, config=config, categories=categories, held_out=held_out)
     rows = pairing.kept_pairs(logs.connect().create_table("estimates", estimates), config=config).to_pyarrow()
     table = rows.select(pairing.PAIRS.names).cast(pairing.PAIRS)
     table = table.sort_by([(name, "ascending") for name in ("product_id", "first", "second")])

@@ -76,12 +76,21 @@ class _Clicks:
         return np.asarray(np.add.reduceat(values, self.first, axis=0))
 
 
-def shrink(clicks: Floats, examinations: Floats, product: Integers, *, category: NDArray | None = None) -> Posterior:
+def shrink(
+    clicks: Floats,
+    examinations: Floats,
+    product: Integers,
+    *,
+    category: NDArray | None = None,
+    learned: NDArray | None = None,
+) -> Posterior:
     """Estimate the prior and return every creative's posterior; clicks, examinations, product: (creative,).
 
-    `product` counts from 0 without gaps; `category`: names, (product,), whose products have their own mean.
+    `product` counts from 0 without gaps; `category`: names, (product,), whose products have their own mean. `learned`:
+    (creative,) bool, from whose clicks the prior is learned; default: all.
     """
-    prior = fit_prior(clicks, examinations, product, category=category)
+    used = np.ones(len(clicks)) if learned is None else learned
+    prior = fit_prior(clicks * used, examinations * used, product, category=category)
     return posterior(clicks, examinations, product, prior=prior, category=category)
 
 

@@ -16,6 +16,7 @@ from clickscape.clicks.locations import LOG_FILES, LogLocation
 from clickscape.clicks.logs import Log
 from clickscape.config import ClicksConfig
 from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.split import read as read_split
 from clickscape.types import CreativePair
 from clickscape.workspace import CREATIVES, Manifest, Workspace, fingerprint
 from clickscape.workspace.tables import records
@@ -33,12 +34,13 @@ def clicks(workspace: Workspace, config: ClicksConfig, *, now: datetime | None =
     """
     now = now or datetime.now(UTC)
     location = locations.locate(workspace.clicks, config)
-    categories = departments(workspace)
+    categories, held_out = departments(workspace), held_out_products(workspace)
     inputs = {
         "log": [[location.name(file), fingerprint(file)] for file in location.files] or str(location),
         "unread": [location.name(file) for file in location.unread],
         "creatives": served_fingerprint(workspace),
         "categories": categories,
+        "held_out": held_out,
     }
     noted = config.model_copy(update={"source": locations.redact(config.source)}) if location.url else config
     done = workspace.finished(STAGE, noted, inputs) if location.files else None
@@ -48,7 +50,7 @@ def clicks(workspace: Workspace, config: ClicksConfig, *, now: datetime | None =
     with workspace.start_run(STAGE, noted, inputs) as run:
         yield Progress(STAGE, 0, 1, "counting")
         log = read_log(workspace, config=config, now=now)
-        report = click_room.estimate(log.counts, config=config, categories=categories)
+        report = click_room.estimate(log.counts, config=config, categories=categories, held_out=held_out)
         outputs = [estimates_path(workspace), pairs_path(workspace)]
         for path, table in zip(outputs, (report.estimates, report.pair_table), strict=True):
             workspace.write_table(path, table)
@@ -111,6 +113,14 @@ def departments(workspace: Workspace) -> dict[str, str] | None:
     if not workspace.products_path.exists():
         return None
     return {product.product_id: product.department for product in workspace.products()}
+
+
+def held_out_products(workspace: Workspace) -> list[str]:
+    """Return the ids of held-out products, whose clicks enter no model of the log; none without a catalog."""
+    if not workspace.products_path.exists():
+        return []
+    products = workspace.products()
+    return sorted(product.product_id for product in read_split(workspace, products).testing(products))
 
 
 def _depends_on_time(done: Manifest, config: ClicksConfig, now: datetime) -> bool:

@@ -81,6 +81,8 @@ def test_what_lies_is_seen_from_above_but_for_a_folded_garment() -> None:
     assert posed("T-Shirt", scene=TERRACE).seen == "above"
     folded = posed("T-Shirt", replace(BOX, aspect=0.4), TERRACE)
     assert (folded.pose, folded.seen) == ("lies", "front")
+    on_a_corner = replace(BOX, aspect=0.4, foot=(0.7, 0.75))
+    assert posed("T-Shirt", on_a_corner, TERRACE).seen == "above"
 
 
 def test_shoes_from_above_lie_and_from_the_side_stand() -> None:

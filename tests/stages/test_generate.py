@@ -60,7 +60,7 @@ def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads:
     (left_out,) = rows_of(ads / stage.LEFT_OUT)
     assert (left_out["creative_id"], left_out["image"], left_out["gate"]["passed"]) == ("B-1", "", False)
     tries = left_out["gate"]["rejected"]
-    assert len({one["seed"] for one in tries}) == len(tries) == 2
+    assert len(tries) == 1, "neither another seed nor another description makes the product of a photo larger"
     assert all("too_small" in [failure["kind"] for failure in one["failures"]] for one in tries)
     assert sorted(path.name for path in ads.glob("*.png")) == ["A-1.png"]
 
@@ -69,7 +69,7 @@ def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads:
     (named,) = again.left_out
     assert named.startswith("B-1: ")
     assert "too_small: 0.1" in named
-    assert "; 2 pictures were tried" in named
+    assert named.endswith("; 1 picture was tried")
     assert rows_of(ads / stage.LEFT_OUT) == [left_out]
 
 

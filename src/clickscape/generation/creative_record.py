@@ -28,6 +28,7 @@ from clickscape.render import provenance
 from clickscape.render.language.parse import explain
 from clickscape.render.provenance import Provenance
 from clickscape.render.renderer import DigitalSource, Rendering
+from clickscape.render.scene import Scene
 from clickscape.types import Creative
 
 MANIFEST = "creatives.jsonl"
@@ -35,9 +36,6 @@ MANIFEST = "creatives.jsonl"
 
 LEFT_OUT = "left-out.jsonl"
 """Creatives of which no picture passed the gate; written only when there are any."""
-
-SEEDS_BEFORE_SPARE = 2
-"""Pictures drawn of a description before the next best one is: another seed seldom changes what the gate saw."""
 
 REFUSED = "refused.jsonl"
 """Descriptions that were not drawn, each with the rule and the words that broke it; written only when there are any."""
@@ -153,7 +151,8 @@ def render_selection(
 ) -> list[tuple[CreativeRecord, Rendering | None]]:
     """Render the selected candidates; a record of each, beside its rendering, None where none passed the fidelity gate.
 
-    For each of those the next best of the spare ones are rendered, until as many pass as were chosen or none is left.
+    For each of those the next best of the spare ones are rendered, until as many pass as were chosen or none is left;
+    those on the surface of one that failed come last: on it the edge, or the product's tone, would fail again.
     mark: what stands in the creatives' ids behind the product's. audience, placement: whose rules held.
     """
     config, renderer, product = selector.config, selection.renderer, selection.product
@@ -165,12 +164,13 @@ def render_selection(
             [one.candidate for one in some],
             renderer=renderer,
             size=config.size,
-            tries=min(config.tries, SEEDS_BEFORE_SPARE) if spare else config.tries,
+            tries=1 if spare else config.tries,  # another seed seldom changes what the gate saw
             limits=fidelity_limits(fidelity, source=renderer.digital_source),
         )
         rendered += zip(some, gated, strict=True)
-        failed = [one for one in gated if one.rendering is None]
-        missing = sum(not _by_the_photo(one.gate) for one in failed)
+        failed = [one for one, found in zip(some, gated, strict=True) if found.rendering is None]
+        missing = sum(found.rendering is None and not _by_the_photo(found.gate) for found in gated)
+        spare = tuple(sorted(spare, key=lambda one: _surface(one) in {_surface(other) for other in failed}))
         some, spare = spare[:missing], spare[missing:]
     made = []
     for number, (chosen, found) in enumerate(rendered, start=1):
@@ -198,6 +198,12 @@ def render_selection(
         )
         made.append((record, drawn))
     return made
+
+
+def _surface(one: SelectedCandidate) -> str:
+    """What a candidate's scene stands or lies on; its words where the renderer draws no scenes."""
+    scene = one.candidate.scene
+    return Scene.from_json(scene).surface if scene.startswith("{") else scene
 
 
 def _by_the_photo(gate: GateRecord) -> bool:

@@ -130,4 +130,5 @@ def refusal_reason(gate: GateRecord) -> str:
         f"at {'most' if one.measured > one.limit else 'least'} {one.limit:.3g})"
         for one in last
     )
-    return f"{listed}; {len(gate.rejected)} pictures were tried"
+    tried = len(gate.rejected)
+    return f"{listed}; {'1 picture was' if tried == 1 else f'{tried} pictures were'} tried"

@@ -336,11 +336,14 @@ class _ProductSearch:
         return ""
 
     def _shows(self, candidate: Candidate) -> object:
-        """What can be seen of a candidate's scene: of a product that lies, neither the place nor the stand."""
+        """What can be seen of its scene: no place nor stand of a product that lies, no stand of one on the floor."""
         if self.outline is not None:
             scene = Scene.from_json(candidate.scene)
-            if staging(self.product, self.outline, scene).seen == "above":
+            staged = staging(self.product, self.outline, scene)
+            if staged.seen == "above":
                 return scene.surface, scene.light, scene.props
+            if staged.on_floor or staged.pose == "hangs":
+                return replace(scene, stand="floor")
         return scene_key(candidate.scene, candidate.text)
 
 

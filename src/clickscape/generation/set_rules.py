@@ -23,6 +23,7 @@ from clickscape.render.staging import STANDING, Staging, staging
 from clickscape.types import Product
 
 INDOORS = frozenset({*WALLED, "kitchen", "living room", "cafe", "workshop", "festive"})
+_BUILT = frozenset({"terrace", "city", "night city", "pool"})
 _ROOMS = frozenset({"studio", "loft", "living room"})
 
 SETTINGS_OF: Mapping[str, frozenset[str]] = {
@@ -54,7 +55,6 @@ DEPARTMENTS_OF: Mapping[str, frozenset[str]] = {
     "oranges": frozenset({"Food", "Drinks"}),
     "cinnamon": frozenset({"Food", "Drinks"}),
     "coffee beans": frozenset({"Drinks"}),
-    "ice": frozenset({"Drinks"}),
     "wheat": frozenset({"Food"}),
     "pebbles": frozenset({"Beauty"}),
     "bubbles": frozenset({"Beauty", "Baby"}),
@@ -85,6 +85,7 @@ _SURFACES = {
     "floor": frozenset({"oak", "walnut", "slate"}),
     "flat lay": frozenset({"oak", "walnut", "slate", "white marble", "black marble", "terrazzo", "linen"}),
 }
+_THIN = 0.5  # share of its box up to which a product gets lost on a pattern
 _CLOTH = frozenset({"Food", "Drinks", "Home", "Beauty", "Baby"})  # what one finds on a table cloth
 _GROUND = {
     "sand": frozenset({"beach", "desert"}),
@@ -153,7 +154,8 @@ def allowed_values(scene: Scene, subject: Subject) -> dict[str, frozenset[str]]:
 def _surfaces(scene: Scene, subject: Subject) -> frozenset[str]:
     staged, place = subject.staging(scene), scene.setting
     if staged.seen == "above":
-        return _SURFACES["flat lay"]
+        thin = subject.outline is not None and subject.outline.fill < _THIN
+        return _SURFACES["flat lay"] - ({"terrazzo"} if thin else set())
     outdoors = {
         ground
         for ground, places in _GROUND.items()
@@ -174,7 +176,9 @@ def _stands(place: str) -> frozenset[str]:
     """What a photographer brings to a place; in a studio, all."""
     if place in WALLED:
         return frozenset(STANDS)
-    return frozenset({"table", "slab", "floor", *(["podium"] if place in INDOORS else [])})
+    if place in INDOORS:
+        return frozenset({"table", "slab", "floor", "podium"})
+    return frozenset({"table", "floor", *(["slab"] if place in _BUILT else [])})
 
 
 _ORDER = ("setting", "stand", "prop", "surface", "light", "palette")  # a stand decides about cloth, a place about light

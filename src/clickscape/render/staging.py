@@ -94,7 +94,7 @@ def staging(product: Product, outline: Silhouette, scene: Scene) -> Staging:
     """Decide how `product` is shown in `scene`; the same three always give the same."""
     kind = kind_of(product)
     if kind == "garment":
-        if outline.aspect < _FOLDED:
+        if outline.aspect < _FOLDED and outline.stable:
             return Staging("lies", reason="a garment that was photographed lying lies", thickness=_THIN)
         return Staging("lies", "above", "a garment does not stand on its hem", thickness=_THIN)
     if kind == "lamp":

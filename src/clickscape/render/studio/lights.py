@@ -59,7 +59,7 @@ LIGHTS: dict[str, Light] = {
                        backdrop="#666c80", backdrop_gain=0.75, vignette=0.8),
     "neon": Light(_SIDE, "#ff3fa6", 2.6, "#6d68c4", 0.52, white=0.98, pool=1.3, edge=0.08, rim="#22c8ff",
                   rim_power=2.6, backdrop="#a884dc", backdrop_gain=0.75, vignette=0.5),
-    "window": Light(_SIDE, "#ffeed6", 3.6, "#b9cbe4", 0.46, white=1.20, pattern="window", leak=0.05, edge=0.85),
+    "window": Light(_SIDE, "#fff3e3", 3.6, "#b9cbe4", 0.46, white=1.20, pattern="window", leak=0.05, edge=0.85),
     "leafy": Light(_SIDE, "#fffcf0", 3.2, "#dde5d3", 0.52, white=1.15, pattern="leaves", leak=0.06, edge=0.85,
                    backdrop="#f8fff3"),
     "blinds": Light(_LOW, "#ffd9a0", 3.8, "#c3b7c9", 0.44, white=1.18, pattern="blinds", leak=0.04, edge=0.85,

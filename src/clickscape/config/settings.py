@@ -327,7 +327,11 @@ class DiffusionConfig(StageConfig):
 class SimulateConfig(StageConfig):
     """A world with known true CTRs, its copywriter's creatives and their click log."""
 
-    world: Literal["harmony", "siren"] = Field("harmony", description="which simulated world clicks")
+    world: str = Field(
+        "harmony",
+        pattern=r"^(harmony|siren|drawn-\d{1,9})$",
+        description="which simulated world clicks: harmony, siren, or drawn-N, a world whose structure is drawn",
+    )
     creatives_per_product: int = Field(5, ge=1, description="creatives that the copywriter makes for each product")
     median_impressions: int = Field(1_500, ge=1, description="median impressions of a creative")
     size: int = Field(128, ge=64, le=4_096, description="pixels of the square creatives")

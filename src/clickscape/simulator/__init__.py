@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clickscape.simulator.world import World
+    from clickscape.simulator.worlds import ClickWorld
 
 __all__ = ["load"]
 
 
-def load(name: str, *, version: int = 1) -> World:
-    """The frozen click world of that name; see `clickscape.simulator.world.load`."""
-    from clickscape.simulator.world import load as load_world
+def load(name: str) -> ClickWorld:
+    """The click world of that name; see `clickscape.simulator.worlds.load`."""
+    from clickscape.simulator.worlds import load as load_world
 
-    return load_world(name, version=version)
+    return load_world(name)

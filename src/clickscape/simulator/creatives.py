@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,9 @@ from clickscape import render
 from clickscape.files import atomic_file
 from clickscape.render.renderer import Renderer
 from clickscape.render.scene import Scene
-from clickscape.simulator import writer
-from clickscape.simulator.pixels import PixelStats, measure
+from clickscape.simulator import worlds, writer
 from clickscape.simulator.unseen import unseen
-from clickscape.simulator.world import World
+from clickscape.simulator.worlds import ClickWorld
 from clickscape.types import COPYWRITER, Creative, Product
 
 
@@ -34,7 +34,7 @@ class CreativeJob:
     any_scene: bool
 
 
-def make_creative(job: CreativeJob, *, size: int) -> tuple[Creative, PixelStats]:
+def make_creative(job: CreativeJob, *, size: int, world: str) -> tuple[Creative, Any]:
     """Write, render, measure and save one creative of `size` × `size` pixels (small records travel from workers)."""
     avoid = None if job.any_scene else unseen
     description, scene = writer.write(job.product, np.random.default_rng(job.seed), avoid=avoid)
@@ -54,7 +54,7 @@ def make_creative(job: CreativeJob, *, size: int) -> tuple[Creative, PixelStats]
         seed=job.seed,
         status="live",
     )
-    return creative, measure(rendering.image, rendering.product_mask)
+    return creative, worlds.load(world).measure(rendering.image, rendering.product_mask)
 
 
 def creative_seed(seed: int, product_id: str, number: int) -> int:
@@ -63,13 +63,13 @@ def creative_seed(seed: int, product_id: str, number: int) -> int:
 
 
 def segment_log_ctrs(
-    world: World, creatives: Sequence[Creative], stats: Sequence[PixelStats], *, products: Mapping[str, Product]
+    world: ClickWorld, creatives: Sequence[Creative], figures: Sequence[Any], *, products: Mapping[str, Product]
 ) -> NDArray[np.float64]:
     """Return the true log-CTR of every creative in every segment of shoppers, (creative, segment)."""
     return np.array(
         [
-            world.segment_log_ctrs(products[made.product_id], Scene.of(made.scene), pixels, made.creative_id)
-            for made, pixels in zip(creatives, stats, strict=True)
+            world.segment_log_ctrs(products[made.product_id], Scene.of(made.scene), seen, made.creative_id)
+            for made, seen in zip(creatives, figures, strict=True)
         ]
     )
 

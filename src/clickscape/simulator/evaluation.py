@@ -16,9 +16,8 @@ from clickscape.compute.shards import map_shards
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.score import render_and_score
 from clickscape.preference.evaluate import Outcomes
-from clickscape.simulator import world
+from clickscape.simulator import world, worlds
 from clickscape.simulator.creatives import creative_seed
-from clickscape.simulator.pixels import measure
 from clickscape.types import Product
 
 
@@ -70,7 +69,7 @@ def outcomes(ads: Sequence[Sequence[TrueAd]], *, cluster: Callable[[str], str]) 
 
 def _score(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path, size: int, seed: int) -> list[TrueAd]:
     product, texts = job
-    shoppers = world.load(world_name)
+    shoppers = worlds.load(world_name)
     seeds = [creative_seed(seed, product.product_id, number) for number in range(len(texts))]
     ads = render_and_score([product] * len(texts), texts, pipeline=_pipeline(reward), size=size, seeds=seeds)
     scored = []
@@ -86,7 +85,7 @@ def _score(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path,
                 parsed=ad.parsed,
                 reward=ad.score,
                 relative_ctr=shoppers.relative_ctr(
-                    product, scene, measure(ad.rendering.image, ad.rendering.product_mask)
+                    product, scene, shoppers.measure(ad.rendering.image, ad.rendering.product_mask)
                 ),
                 matching=world.matching(product, scene),
             )

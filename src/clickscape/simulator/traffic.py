@@ -109,6 +109,26 @@ def simulate(
     position_evenness: Dirichlet concentration of a creative's shares around POPULARITY; the smaller, the more some
     creatives stand at the top, which is what makes raw CTRs mislead.
     """
+    totals = np.rint(median_impressions * np.exp(_SPREAD * rng.normal(size=len(creatives)))).astype(np.int64)
+    popularity = np.array(POPULARITY) / sum(POPULARITY)
+    at = rng.dirichlet(position_evenness * popularity, size=len(creatives))
+    return show(creatives, log_ctr, rng=rng, totals=totals, at=at, shares=shares)
+
+
+def show(
+    creatives: Sequence[Creative],
+    log_ctr: Floats,
+    *,
+    rng: np.random.Generator,
+    totals: Ints,
+    at: Floats,
+    examination: Sequence[float] = EXAMINATION,
+    shares: Mapping[str, float] | None = None,
+) -> Traffic:
+    """Show each creative `totals` times (creative,), at positions by its shares `at` (creative, position), and click.
+
+    log_ctr: as in `simulate`. ValueError for another shape, and for a CTR above 1.
+    """
     log_ctr = np.asarray(log_ctr, np.float64)
     share = np.array([1.0] if shares is None else list(shares.values()))
     chances = np.exp(log_ctr[:, None] if log_ctr.ndim == 1 else log_ctr)
@@ -116,13 +136,10 @@ def simulate(
         raise ValueError(f"expected log_ctr of {len(creatives)} creatives × {len(share)} segments, got {log_ctr.shape}")
     if np.any(chances > 1):
         raise ValueError(f"a CTR cannot exceed 1, got exp({np.max(log_ctr):.3f}); log_ctr is a natural logarithm")
-    totals = np.rint(median_impressions * np.exp(_SPREAD * rng.normal(size=len(creatives)))).astype(np.int64)
-    popularity = np.array(POPULARITY) / sum(POPULARITY)
-    at = rng.dirichlet(position_evenness * popularity, size=len(creatives))
     cells = (at[:, :, None] * share).reshape(len(creatives), -1)
     impressions = rng.multinomial(totals, cells / cells.sum(axis=1, keepdims=True))
-    impressions = impressions.reshape(len(creatives), len(EXAMINATION), len(share)).astype(np.int64)
-    clicks = rng.binomial(impressions, chances[:, None, :] * np.array(EXAMINATION)[:, None]).astype(np.int64)
+    impressions = impressions.reshape(len(creatives), len(examination), len(share)).astype(np.int64)
+    clicks = rng.binomial(impressions, chances[:, None, :] * np.array(examination)[:, None]).astype(np.int64)
     return Traffic(
         creative_ids=tuple(creative.creative_id for creative in creatives),
         product_ids=tuple(creative.product_id for creative in creatives),

@@ -10,16 +10,15 @@ what the studio learned later: a value outside of `simulator.vocabulary` has no 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from functools import partial
-from statistics import NormalDist
 
 from clickscape.errors import ConfigError
 from clickscape.render.scene import NO_PROP, Scene
-from clickscape.simulator.pixels import PixelStats
+from clickscape.simulator.hashed import normal, uniform
+from clickscape.simulator.pixels import PixelStats, measure
 from clickscape.simulator.shoppers import FIT, PICTURED
 from clickscape.simulator.vocabulary import SLOTS, WALLED
 from clickscape.types import Product
@@ -94,6 +93,12 @@ class World:
     main: Effects
     interactions: Mapping[str, Effects]
     tastes: Mapping[str, Effects]
+    measure = staticmethod(measure)
+
+    @property
+    def segments(self) -> Mapping[str, float]:
+        """Segments of shoppers and their shares of the traffic."""
+        return SEGMENTS
 
     def log_ctr(
         self, product: Product, scene: Scene, pixels: PixelStats = AVERAGE_PICTURE, image_key: str | None = None
@@ -163,7 +168,7 @@ class World:
         return self.strengths.fit / 2 if value in fits else -self.strengths.fit / 2
 
     def _normal(self, *key: str) -> float:
-        return _normal(self.name, str(self.version), *key)
+        return normal(self.name, str(self.version), *key)
 
 
 def load(name: str, *, version: int = 1) -> World:
@@ -181,13 +186,13 @@ def load(name: str, *, version: int = 1) -> World:
         for slot, values in SLOTS.items()
     }
     bases = {
-        where: round(math.log(_BASE_CTR) + strengths.department_sd * _normal(*key, "base", where), _DECIMALS)
+        where: round(math.log(_BASE_CTR) + strengths.department_sd * normal(*key, "base", where), _DECIMALS)
         for where in FIT
     }
     tastes = {
         segment: {
             slot: {
-                value: round(strengths.taste_sd * _normal(*key, "taste", segment, slot, value), _DECIMALS)
+                value: round(strengths.taste_sd * normal(*key, "taste", segment, slot, value), _DECIMALS)
                 for value in values
             }
             for slot, values in SLOTS.items()
@@ -202,7 +207,7 @@ def department(product: Product) -> str:
     if product.department in FIT:
         return product.department
     known = tuple(FIT)
-    return known[int(_uniform("department", product.department.casefold()) * len(known))]
+    return known[int(uniform("department", product.department.casefold()) * len(known))]
 
 
 def matching(product: Product, scene: Scene) -> bool:
@@ -229,13 +234,13 @@ def _interactions(strengths: Strengths, key: tuple[str, ...]) -> dict[str, Effec
 
 
 def _cell(strengths: Strengths, key: tuple[str, ...]) -> float:
-    interacts = _uniform(*key, "present") < strengths.interaction_share
-    return strengths.interaction_sd * _normal(*key) if interacts else 0.0
+    interacts = uniform(*key, "present") < strengths.interaction_share
+    return strengths.interaction_sd * normal(*key) if interacts else 0.0
 
 
 def _spread_out(sd: float, keys: Iterable[tuple[str, ...]]) -> dict[str, float]:
     """Normal draws of one slot, by the last word of the key, with mean 0 and exactly the spread that is promised."""
-    draws = {key[-1]: max(-1.5, min(1.5, _normal(*key))) for key in keys}
+    draws = {key[-1]: max(-1.5, min(1.5, normal(*key))) for key in keys}
     mean = sum(draws.values()) / len(draws)
     spread = math.sqrt(sum((draw - mean) ** 2 for draw in draws.values()) / len(draws))
     return {value: sd * (draw - mean) / spread for value, draw in draws.items()}
@@ -243,13 +248,3 @@ def _spread_out(sd: float, keys: Iterable[tuple[str, ...]]) -> dict[str, float]:
 
 def _sum(effects: Effects, scene: Scene) -> float:
     return sum(effects[slot].get(value, 0.0) for slot, value in scene.slots.items() if value is not None)
-
-
-def _uniform(*key: str) -> float:
-    """A number in (0, 1) that depends on the words of the key alone."""
-    digest = hashlib.blake2b("\x1f".join(key).encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") + 0.5) / 2**64
-
-
-def _normal(*key: str) -> float:
-    return NormalDist().inv_cdf(_uniform(*key))

@@ -23,7 +23,7 @@ from clickscape.preference.evaluate import Evaluation, evaluate
 from clickscape.render.scene import Scene, slots_of
 from clickscape.report.results import ORACLE, PRETRAINED
 from clickscape.reward.baselines import best_scene_per_category
-from clickscape.simulator import evaluation, world, writer
+from clickscape.simulator import evaluation, worlds, writer
 from clickscape.simulator.evaluation import TrueAd
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
@@ -72,7 +72,7 @@ def compare(
         yield Progress(STAGE, len(writers), len(writers), "searching scenes")
         rng = np.random.default_rng(seed)
         scenes = _category_scenes(workspace, split, rng=rng)
-        shoppers = world.load(world_name)
+        shoppers = worlds.load(world_name)
         fallback = Scene()
         texts[CATEGORY] = [[writer.describe(scenes.get(product.department, fallback), rng)] for product in tested]
         texts[ORACLE] = [[writer.describe(shoppers.best_scene(product), rng)] for product in tested]

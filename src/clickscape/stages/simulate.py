@@ -16,7 +16,7 @@ import pyarrow as pa
 from clickscape.compute.shards import map_shards
 from clickscape.config import SimulateConfig
 from clickscape.errors import WorkspaceError
-from clickscape.simulator import traffic, world
+from clickscape.simulator import drawn_traffic, traffic, worlds
 from clickscape.simulator.creatives import (
     CreativeJob,
     creative_seed,
@@ -24,6 +24,7 @@ from clickscape.simulator.creatives import (
     segment_log_ctrs,
     spread_within_products,
 )
+from clickscape.simulator.family import DrawnWorld
 from clickscape.stages import truth
 from clickscape.stages.progress import Progress, Stage, counted
 from clickscape.stages.split import read as read_split
@@ -71,13 +72,14 @@ def simulate(
             raise WorkspaceError(f"{workspace.path} has a creative {taken!r} that `simulate` did not draw, and would "
                                  f"be drawn over. Simulate in a workspace of its own.")  # fmt: skip
         workspace.image_path("any").parent.mkdir(parents=True, exist_ok=True)
-        drawing = map_shards(partial(make_creative, size=config.size), jobs, workers=workers, chunk=32)
+        drawing = map_shards(
+            partial(make_creative, size=config.size, world=config.world), jobs, workers=workers, chunk=32
+        )
         made = yield from counted(drawing, stage=STAGE, total=len(jobs), every=64, note="drawing creatives")
         creatives = [creative for creative, _ in made]
-        log_ctrs = segment_log_ctrs(
-            world.load(config.world), creatives, [stats for _, stats in made], products=products
-        )
-        known = np.log(np.exp(log_ctrs) @ np.array(list(world.SEGMENTS.values())))
+        shoppers = worlds.load(config.world)
+        log_ctrs = segment_log_ctrs(shoppers, creatives, [figures for _, figures in made], products=products)
+        known = np.log(np.exp(log_ctrs) @ np.array(list(shoppers.segments.values())))
         yield Progress(STAGE, len(jobs), len(jobs), "counting clicks")
         outputs = _log_clicks(workspace, creatives, log_ctrs, config)
         workspace.replace_creatives(creatives, model_id=COPYWRITER)
@@ -96,12 +98,20 @@ def _log_clicks(
 ) -> list[Path]:
     """Show the creatives to the shoppers and write the log in the workspace's own format; an older log is replaced."""
     rng = np.random.default_rng([config.seed, 1])
-    shown = traffic.simulate(
-        creatives, log_ctrs, rng=rng, median_impressions=config.median_impressions, shares=world.SEGMENTS
-    )
+    shoppers = worlds.load(config.world)
     shutil.rmtree(workspace.events_folder, ignore_errors=True)
     workspace.counts_path.unlink(missing_ok=True)
+    if isinstance(shoppers, DrawnWorld):
+        days = drawn_traffic.traffic_by_day(
+            shoppers, creatives, log_ctrs, rng=rng, median_impressions=config.median_impressions
+        )
+        counts, events = drawn_traffic.counts(days), drawn_traffic.events(shoppers, days, rng=rng)
+    else:
+        shown = traffic.simulate(
+            creatives, log_ctrs, rng=rng, median_impressions=config.median_impressions, shares=shoppers.segments
+        )
+        counts, events = shown.counts(), shown.events(rng=rng)
     if config.log == "counts":
-        return [workspace.write_counts(shown.counts())]
+        return [workspace.write_counts(counts)]
     workspace.events_folder.mkdir(parents=True)
-    return list(traffic.write(shown.events(rng=rng), workspace.events_folder))
+    return list(traffic.write(events, workspace.events_folder))

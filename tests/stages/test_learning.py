@@ -6,23 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.factory import copy_of
 
 from clickscape import reward as reward_room
 from clickscape import vlm
 from clickscape.catalog.images import open_image
-from clickscape.config import PretrainConfig
+from clickscape.config import ClicksConfig, PretrainConfig
 from clickscape.errors import PreferenceError, WorkspaceError
 from clickscape.preference import outcome as policies
 from clickscape.preference.rounds import open_policy
 from clickscape.render.scene import SLOTS, slots_of
+from clickscape.report.records import load as report_record
 from clickscape.reward.data import divide_for_judge
 from clickscape.reward.data import split as divide
-from clickscape.stages import split
+from clickscape.stages import split, truth
+from clickscape.stages.clicks import clicks
 from clickscape.stages.optimize import optimize
 from clickscape.stages.pretrain import pretrain
 from clickscape.stages.progress import Progress, run
+from clickscape.stages.report import report
 from clickscape.stages.reward import reward, reward_data
 from clickscape.stages.score import score
 from clickscape.types import Product
@@ -63,6 +68,30 @@ def test_who_learns_and_who_is_tested_share_no_object_by_its_picture(shop: Works
     ]
     assert all(seen)
     assert sum(map(len, seen)) == len(set.union(*seen))
+
+
+def test_another_log_in_the_place_of_the_simulated_one_is_judged_without_its_truth(
+    shop: Workspace, tmp_path: Path
+) -> None:
+    """Told by content: the same clicks again have their truth back."""
+    other = copy_of(shop, tmp_path / "shop")
+    assert run(reward(other, SMALL_REWARD)).result["ceiling_source"] == "the true CTRs on the same pairs"
+    assert report_record(report(other).with_name("report.json")).simulated
+    log = min(other.events_folder.glob("*.parquet"))
+    drawn = log.read_bytes()
+    table = pq.read_table(log)
+    pq.write_table(table.slice(0, table.num_rows * 3 // 4), log)
+    assert truth.read(other) is not None, "what was counted is still the simulated log"
+    run(clicks(other, ClicksConfig()))
+    assert truth.read(other) is None
+    assert not report_record(report(other).with_name("report.json")).simulated, "with a reward model of before"
+    result = run(reward(other, SMALL_REWARD)).result
+    assert result["true_accuracy"] is None
+    assert result["ceiling_source"] == "split halves of the impressions"
+    assert truth.OTHER_LOG in result["summary"]
+    log.write_bytes(drawn)
+    run(clicks(other, ClicksConfig()))
+    assert truth.read(other) == truth.read(shop)
 
 
 def test_score_ranks_as_the_reward_model_does(shop: Workspace) -> None:

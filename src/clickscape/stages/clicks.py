@@ -36,7 +36,7 @@ def clicks(workspace: Workspace, config: ClicksConfig, *, now: datetime | None =
     location = locations.locate(workspace.clicks, config)
     categories, held_out = departments(workspace), held_out_products(workspace)
     inputs = {
-        "log": [[location.name(file), fingerprint(file)] for file in location.files] or str(location),
+        "log": log_content(location) or str(location),
         "unread": [location.name(file) for file in location.unread],
         "creatives": served_fingerprint(workspace),
         "categories": categories,
@@ -73,6 +73,11 @@ def read_log(
     creatives = workspace.read_table(workspace.creatives_path, CREATIVES)
     known = creatives.select(["creative_id", "product_id"])
     return logs.read(locations.locate(workspace.clicks, config), creatives=known, config=config, by=by, now=now)
+
+
+def log_content(location: LogLocation) -> list[list[str]]:
+    """Return name and digest of every file of a log, in order; empty for a database."""
+    return [[location.name(file), fingerprint(file)] for file in location.files]
 
 
 def estimates_path(workspace: Workspace) -> Path:

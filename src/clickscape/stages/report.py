@@ -29,7 +29,7 @@ from clickscape.report.records import (
 from clickscape.reward.explain.advice import advise
 from clickscape.reward.explain.elements import Credit, credit
 from clickscape.simulator import traffic
-from clickscape.stages import compare
+from clickscape.stages import compare, truth
 from clickscape.stages.clicks import read_estimates
 from clickscape.stages.split import read as read_split
 from clickscape.types import Estimate
@@ -55,9 +55,13 @@ def report(workspace: Workspace) -> Path:
                              f"{workspace.path.name}` first.")  # fmt: skip
     folders = {stage: folder for stage, (folder, _) in found.items()}
     made = {stage: manifest for stage, (_, manifest) in found.items()}
+    simulated = truth.simulation(workspace) is not None
+    if not simulated:  # what was measured by true CTRs tells nothing of the log that was counted
+        made = {stage: one for stage, one in made.items() if stage not in ("simulate", "compare")}
+        if "reward" in made and made["reward"].result["true_accuracy"]:
+            del made["reward"]
+    examination = traffic.EXAMINATION if simulated else ()
     measured = {stage: manifest.result for stage, manifest in made.items()}
-    simulated = "simulate" in made
-    truth = traffic.EXAMINATION if simulated else ()
     page = Report(
         title="From clicks to better ads" if simulated else workspace.path.name,
         simulated=simulated,
@@ -68,7 +72,7 @@ def report(workspace: Workspace) -> Path:
         accuracy=results.reward_accuracy(measured["reward"]) if "reward" in made else None,
         learning=_curves(folders["variants"]) if "variants" in made else (),
         comparison=results.comparison(measured["compare"]) if "compare" in made else None,
-        clicks=results.click_statistics(measured["clicks"], truth=truth) if "clicks" in made else None,
+        clicks=results.click_statistics(measured["clicks"], truth=examination) if "clicks" in made else None,
         timing=_timing(workspace),
         provenance=_provenance(made) if made else None,
         notes=results.notes(simulated=simulated),

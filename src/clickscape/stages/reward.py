@@ -104,7 +104,8 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             split_half=None if known is not None else _split_half(workspace, testing, seed=config.seed),
             training=learning,
         )
-        result = {**json.loads(json.dumps(asdict(report))), "summary": report.lines()}
+        absent = [truth.OTHER_LOG] if truth.is_of_another_log(workspace) else []
+        result = {**json.loads(json.dumps(asdict(report))), "summary": [*report.lines(), *absent]}
         outputs = [workspace.models / "reward"]
         if second is not None:
             opinion = evaluation.evaluate(

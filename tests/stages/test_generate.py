@@ -20,7 +20,7 @@ from clickscape.catalog import feeds, sample
 from clickscape.config import FidelityConfig
 from clickscape.errors import ClickscapeError
 from clickscape.gates import fidelity
-from clickscape.generation.creative_record import Summary
+from clickscape.generation.creative_record import LEFT_OUT, MANIFEST, REFUSED, Summary
 from clickscape.generation.retry import fidelity_limits
 from clickscape.render.language.parse import parse
 from clickscape.stages import generate as stage
@@ -55,9 +55,9 @@ def ads(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads: Path) -> None:
-    (made,) = rows_of(ads / stage.MANIFEST)
+    (made,) = rows_of(ads / MANIFEST)
     assert (made["creative_id"], made["image"], made["gate"]["passed"]) == ("A-1", "A-1.png", True)
-    (left_out,) = rows_of(ads / stage.LEFT_OUT)
+    (left_out,) = rows_of(ads / LEFT_OUT)
     assert (left_out["creative_id"], left_out["image"], left_out["gate"]["passed"]) == ("B-1", "", False)
     tries = left_out["gate"]["rejected"]
     assert len(tries) == 1, "neither another seed nor another description makes the product of a photo larger"
@@ -70,7 +70,7 @@ def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads:
     assert named.startswith("B-1: ")
     assert "too_small: 0.1" in named
     assert named.endswith("; 1 picture was tried")
-    assert rows_of(ads / stage.LEFT_OUT) == [left_out]
+    assert rows_of(ads / LEFT_OUT) == [left_out]
 
 
 def test_the_clock_is_an_argument(catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_the_clock_is_an_argument(catalog: Path, tmp_path: Path, monkeypatch: py
 
 def test_the_pictures_on_the_disk_are_those_that_passed(catalog: Path, ads: Path) -> None:
     """The file is lossless: drawn again from its row, the product's pixels in it are the cut-out's own."""
-    (row,) = rows_of(ads / stage.MANIFEST)
+    (row,) = rows_of(ads / MANIFEST)
     product = next(one for one in feeds.read(catalog) if one.product_id == row["product_id"])
     drawn_by = render.load("studio")
     drawn = drawn_by.render(product, row["description"], size=(192, 192), seed=row["seed"])
@@ -125,7 +125,7 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
             workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options
         )
     )
-    everything = rows_of(tmp_path / "ads" / stage.MANIFEST)
+    everything = rows_of(tmp_path / "ads" / MANIFEST)
     assert made.images == len(everything) > 0
     for row in everything:
         scene = json.loads(row["scene"])
@@ -138,7 +138,7 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
     assert made.met["use"] == made.images
     assert made.edited == sum(bool(row["written"]) for row in everything) > 0
     assert f"brand rule 'use': met by {made.images} of {made.images} images" in made.lines
-    refused = rows_of(tmp_path / "ads" / stage.REFUSED)
+    refused = rows_of(tmp_path / "ads" / REFUSED)
     assert made.refused == Counter(row["rule"] for row in refused)
     assert {row["rule"] for row in refused} <= {"avoid", "duplicate"}
 
@@ -156,8 +156,8 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
             workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options
         )
     )
-    assert rows_of(tmp_path / "ads" / stage.MANIFEST) == everything
-    assert rows_of(tmp_path / "ads" / stage.REFUSED) == refused
+    assert rows_of(tmp_path / "ads" / MANIFEST) == everything
+    assert rows_of(tmp_path / "ads" / REFUSED) == refused
 
 
 def test_a_product_without_a_description_left_is_named() -> None:
@@ -180,7 +180,7 @@ def test_irrelevant_descriptions_are_refused_where_the_settings_ask(
     products = {product.product_id: product for product in shop.products()}
     gate = relevance_gate(shop, shop.products())
     assert gate is not None
-    drawn, refused = (rows_of(tmp_path / "ads" / name) for name in (stage.MANIFEST, stage.REFUSED))
+    drawn, refused = (rows_of(tmp_path / "ads" / name) for name in (MANIFEST, REFUSED))
     irrelevant = [row for row in refused if row["rule"] == "irrelevant"]
     assert made.images == len(drawn) > 5
     assert made.refused["irrelevant"] == len(irrelevant) > 5

@@ -15,6 +15,8 @@ from tests.factory import rows_of, write_rows
 from clickscape.catalog import sample, supplement
 from clickscape.catalog.supplement import Pictures
 from clickscape.cli import terminal
+from clickscape.generation.ad_folder import PAGE
+from clickscape.generation.creative_record import MANIFEST
 from clickscape.render.scene import Scene
 from clickscape.stages import generate as stage
 from clickscape.stages.progress import Progress, run
@@ -61,7 +63,7 @@ def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_every_hostile_title_gets_an_ordinary_studio_scene(ads: Path) -> None:
-    rows = rows_of(ads / stage.MANIFEST)
+    rows = rows_of(ads / MANIFEST)
     assert {row["product_id"] for row in rows} == {*TITLES, "benign"}
     for row in rows:
         assert Scene.from_json(row["scene"])
@@ -70,7 +72,7 @@ def test_every_hostile_title_gets_an_ordinary_studio_scene(ads: Path) -> None:
 
 def test_html_in_titles_is_shown_and_not_run(ads: Path) -> None:
     page = _Page()
-    page.feed((ads / stage.PAGE).read_text(encoding="utf-8"))
+    page.feed((ads / PAGE).read_text(encoding="utf-8"))
     assert {tag for tag, _ in page.tags} <= {
         "html", "head", "meta", "title", "style", "body", "h1", "main", "figure", "a", "img", "figcaption", "small",
         "div", "section", "h2", "span", "p", "ul", "li"

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from clickscape.catalog.cutout_file import DOUBTFUL, flagged
+from clickscape.catalog.feed_report import Skipped
 from clickscape.catalog.images import open_image
 from clickscape.files import atomic_file, file_name
 from clickscape.generation.creative_record import ProductRecord
@@ -27,6 +28,18 @@ _WORDS = {
     "badge": "a badge over the photo was left out",
     "text": "text over the photo was left out",
 }
+
+
+def doubtful(products: Sequence[Product]) -> dict[str, Skipped]:
+    """Return what is said of each product whose cut-out is probably not right, by its id."""
+    return {
+        one.product_id: Skipped(
+            f"product {one.product_id!r}",
+            "doubtful cut-out. Correct it with `clickscape cutout`, or draw it all the same with --keep-doubtful",
+        )
+        for one in flagged([product for product in products if product.image.endswith(".png")])
+        if DOUBTFUL in one.flags
+    }
 
 
 def save_preview(product: Product, folder: Path, *, photo: str | None = None) -> None:

@@ -9,41 +9,29 @@ or rule of the brand gives new creatives beside the old ones.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from clickscape import config as configuration
 from clickscape import render, vlm
 from clickscape import reward as reward_room
-from clickscape.catalog.cutout_file import DOUBTFUL, flagged
-from clickscape.catalog.feed_report import Skipped
 from clickscape.catalog.publishable import product_digest
 from clickscape.compute.device import best_device
 from clickscape.config import FidelityConfig, GenerateConfig, Settings
 from clickscape.config.brand import Brand, BrandFile
-from clickscape.errors import WorkspaceError
 from clickscape.files import sweep
 from clickscape.gates.style import Style
-from clickscape.generation.creative_record import (
-    LEFT_OUT,
-    MANIFEST,
-    REFUSED,
-    CreativeRecord,
-    ProductRecord,
-    Summary,
-    render_selection,
-)
-from clickscape.generation.gallery import CUTOUTS, gallery, preview_name, save_preview
+from clickscape.generation.ad_folder import AdFolder
+from clickscape.generation.creative_record import MANIFEST, ProductRecord, Summary, render_selection
+from clickscape.generation.gallery import doubtful
 from clickscape.generation.pipeline import AdPipeline
-from clickscape.generation.select import CandidateSelector, Refusal, select
-from clickscape.json_files import read_json
+from clickscape.generation.select import CandidateSelector, select
 from clickscape.regular_files import check_ours, inside, locked
 from clickscape.render import provenance
-from clickscape.render.renderer import Renderer, Rendering, SceneRenderer
+from clickscape.render.renderer import Renderer, SceneRenderer
 from clickscape.stages.load_feed import FeedOptions, check_source, load_cut_out
 from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import Progress, Stage
@@ -51,10 +39,9 @@ from clickscape.stages.reward import start_source, writer_source
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.server import ServerWriter
-from clickscape.workspace import Workspace, atomic_file, file_name, fingerprint, write_text
+from clickscape.workspace import Workspace, fingerprint
 
 STAGE = "generate"
-PAGE = "index.html"
 _MARK = ".clickscape"  # the lock, by which the next start also knows the folder if this one is killed
 _TRIAL = Product("trial", "Blue Mug", ("Home",))
 
@@ -148,7 +135,7 @@ def _open(
     brand_options: BrandOptions,
     now: datetime,
 ) -> _Parts:
-    config = _settings(settings.generate, overrides)
+    config = settings.generate.overridden(overrides)
     renderer = render.load(config.renderer, settings=settings)
     style = brand_options.style(settings.brand, renderer=renderer)
     source = config.model or ("tiny" if shop is None else _writer_source(shop))
@@ -189,11 +176,12 @@ def _generate(
     selector = parts.selector
     digests = {product.product_id: product_digest(product) for product in products}
     works = {product_id: fingerprint([parts.work, digest]) for product_id, digest in digests.items()}
-    doubts = {} if keep_doubtful else _doubtful([one for one in products if selector.own_backdrop(one) is None])
+    doubts = {} if keep_doubtful else doubtful([one for one in products if selector.own_backdrop(one) is None])
     for product_id in doubts:
         del works[product_id]
-    records = {name: found for name, each in works.items() if (found := _finished(name, each, out=out, shop=shop))}
-    scenes = Counter(one.scene_key for found in records.values() for one in found.shown)
+    folder = AdFolder(out, image_path=None if shop is None else shop.image_path)
+    records = folder.finished(works)
+    scenes = Counter(one.scene_key for record in records.values() for one in record.shown)
     yield Progress(STAGE, len(records), len(works))
     wanted = frozenset(works) - set(records)
     for selection in select(selector, products, scenes=scenes, wanted=wanted):
@@ -208,46 +196,28 @@ def _generate(
         )
         for creative, rendering in made:
             if rendering is not None:
-                _save(creative, rendering, out=out, shop=shop)
+                if shop is not None:
+                    shop.save_image(creative.creative_id, rendering.image)
+                folder.save_picture(creative, rendering)
         record = ProductRecord(works[product_id], tuple(creative for creative, _ in made), selection.refused)
-        write_text(_record_path(product_id, out=out), json.dumps(asdict(record)))
+        folder.save_record(product_id, record)
         records[product_id] = record
         scenes.update(one.scene_key for one in record.shown)
         yield Progress(STAGE, len(records), len(works), selection.product.title)
     records = {product_id: records[product_id] for product_id in works}
-    shown = [one for record in records.values() for one in record.shown]
-    _write_rows(out / MANIFEST, shown)
-    _write_rows(out / LEFT_OUT, [one for record in records.values() for one in record.made if not one.image])
-    _write_rows(out / REFUSED, [one for record in records.values() for one in record.refused])
-    previews = inside(out, CUTOUTS)
-    sweep(previews)
-    for product in products:
-        if product.product_id in wanted or not (previews / preview_name(product)).exists():
-            save_preview(product, previews, photo=(photos or {}).get(product.product_id))
     size, language = selector.config.size, selector.style.rules.language
-    write_text(out / PAGE, gallery(products, records, previews=previews, size=size, language=language))
+    folder.finish(products, records, drawn=wanted, photos=photos or {}, size=size, language=language)
     if shop is not None:
         known = {creative.creative_id for creative in shop.creatives()}
         new = [
             one.creative(image=str(shop.image_path(one.creative_id)), product_digest=digests[one.product_id])
-            for one in shown
+            for record in records.values()
+            for one in record.shown
             if one.creative_id not in known
         ]
         if new:  # the others keep their status
             shop.append_creatives(new)
     return replace(Summary.of(records, keep=selector.config.keep), skipped=tuple(doubts.values()))
-
-
-def _doubtful(products: Sequence[Product]) -> dict[str, Skipped]:
-    """What is said of each product whose cut-out is probably not right, by its id."""
-    return {
-        one.product_id: Skipped(
-            f"product {one.product_id!r}",
-            "doubtful cut-out. Correct it with `clickscape cutout`, or draw it all the same with --keep-doubtful",
-        )
-        for one in flagged([product for product in products if product.image.endswith(".png")])
-        if DOUBTFUL in one.flags
-    }
 
 
 def _writer_source(shop: Workspace) -> Path | str:
@@ -261,42 +231,3 @@ def _writer(source: Path | str, config: GenerateConfig) -> Writer | ServerWriter
         writer.describe(_TRIAL, n=1)  # a wrong address, key or name of a model is told now
         return writer
     return vlm.load(source, device=best_device())
-
-
-def _settings(settings: GenerateConfig, overrides: Mapping[str, int | str]) -> GenerateConfig:
-    keep = overrides.get("keep", settings.keep)
-    more = {"per_product": keep} if isinstance(keep, int) and keep > settings.per_product else {}
-    return settings.changed(**{**more, **overrides})
-
-
-def _save(creative: CreativeRecord, rendering: Rendering, *, out: Path, shop: Workspace | None) -> None:
-    """Write the labeled PNG, and the creative's picture in the workspace."""
-    if shop is not None:
-        shop.save_image(creative.creative_id, rendering.image)
-    with atomic_file(out / creative.file) as temporary:
-        temporary.write_bytes(creative.png(rendering))
-
-
-def _record_path(product_id: str, *, out: Path) -> Path:
-    return out / f"{file_name(product_id)}.json"
-
-
-def _finished(product_id: str, work: str, *, out: Path, shop: Workspace | None) -> ProductRecord | None:
-    """Return the product's record if this very work was done for it, and its images are still there."""
-    try:
-        record = read_json(_record_path(product_id, out=out), ProductRecord)
-    except (FileNotFoundError, WorkspaceError):  # not made yet, or damaged: made anew
-        return None
-    images = [out / one.file for one in record.shown]
-    if shop is not None:
-        images += [shop.image_path(one.creative_id) for one in record.shown]
-    own = all(one.image in ("", one.file) and one.product_id == product_id for one in record.made)
-    return record if own and record.work == work and all(image.exists() for image in images) else None
-
-
-def _write_rows(path: Path, rows: Sequence[CreativeRecord | Refusal]) -> None:
-    """Write a row per line; only the manifest is written when there are none."""
-    if rows or path.name == MANIFEST:
-        write_text(path, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows))
-    else:
-        path.unlink(missing_ok=True)

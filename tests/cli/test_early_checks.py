@@ -19,6 +19,7 @@ WRONG = {
     "generate --catalog my.csv --out my.csv": "my.csv is a file, expected a folder. Choose another --out.",
     "generate shop --catalog my.csv": "give either a workspace or --catalog",
     "generate": "give either a workspace or --catalog",
+    "ingest shop my.csv --workers 99999999999": "less than or equal to 1024",
     "generate shop --skip-bad-rows": "are for a --catalog",
     "ingest shop shop": "shop is a folder, expected a file. Correct the path of FEED.",
     "ingest shop nothing.csv": "nothing.csv: no such file. Correct the path of FEED.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,12 @@ def test_settings_of_another_type_or_size_are_one_line(
     (tmp_path / "reward.json").write_text(json.dumps(settings | change))
     with pytest.raises(ModelError, match=r"reward\.json: .*Train the reward model again"):
         reward.load(tmp_path)
+
+
+def test_scores_that_are_not_numbers_rank_nothing(world: Any, model: RewardModel) -> None:
+    large = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in large.backbone.model.parameters():
+            weight.mul_(1e30)
+    with pytest.raises(ModelError, match="scores are not numbers"):
+        large.rank(world.products(1)[0], world.pictures(2))

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from clickscape.errors import ModelError
 from clickscape.preference import adapter
 from clickscape.reward.encoders import open_backbone
+from clickscape.types import Product
 from clickscape.vlm import model as models
+from clickscape.vlm.generate import Writer
 
 OPENERS: dict[str, Callable[[Path], object]] = {"writer": models.load, "backbone": open_backbone}
 AUTO = (
@@ -178,3 +181,24 @@ def test_a_backbone_and_an_encoder_are_bounded_like_a_writer(checkpoint: Path) -
         edit(checkpoint / "config.json", model_type=model_type, num_labels=10**9)
         with pytest.raises(ModelError, match="num_labels is 1000000000"):
             open_backbone(checkpoint)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_that_opens_and_cannot_be_asked_is_one_line(checkpoint: Path, temperature: float) -> None:
+    edit(checkpoint / CONFIG, vision_feature_layer=99)
+    writer = Writer(models.load(checkpoint))
+    with pytest.raises(ModelError, match=r"opens, but fails when it is asked \(tuple index") as caught:
+        writer.describe(Product("a", "Red mug"), n=1, temperature=temperature)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_weights_whose_sums_overflow_write_nothing(
+    build: Callable[..., models.VisionLanguageModel], temperature: float
+) -> None:
+    large = build(seed=0)
+    with torch.no_grad():
+        for weight in large.model.parameters():
+            weight.mul_(1e30)
+    with pytest.raises(ModelError, match="probabilities are not numbers"):
+        Writer(large).describe(Product("a", "Red mug"), n=1, temperature=temperature)

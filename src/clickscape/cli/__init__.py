@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("once", DeprecatedWarning)
-            warnings.showwarning = _show(warnings.showwarning)
+            warnings.showwarning = _show(warnings.showwarning if debug else None)
             code = app(args=given or ["--help"], standalone_mode=False)
     except Abort:
         sys.exit(130)
@@ -54,13 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _show(other: Callable[..., None]) -> Callable[..., None]:
-    """Print what the next release will no longer read as one line on stderr, without the code that it came from."""
+def _show(other: Callable[..., None] | None) -> Callable[..., None]:
+    """Print what the next release will no longer read as one line on stderr, without the code that it came from.
+
+    Other warnings are libraries' talk to developers; `other` prints them, None does not.
+    """
 
     def show(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
         if issubclass(category, DeprecatedWarning):
             err.print(f"clickscape: warning: {message}")
-        else:
+        elif other is not None:
             other(message, category, *place, **more)
 
     return show

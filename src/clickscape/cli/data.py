@@ -25,7 +25,7 @@ def demo(
         Literal["full", "small", "long"],
         typer.Option(help="`small` shows every stage in about a minute; `long` optimizes for as long as a shop would."),
     ] = "full",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that draw and train side by side.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=1_024, help="Processes that draw and train side by side.")] = 2,
 ) -> None:
     """Run the whole loop on the sample catalog with simulated clicks and write a report."""
     from clickscape import demo as whole_loop
@@ -65,7 +65,9 @@ def ingest(
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
     skip_bad_rows: SkipBadRows = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that cut out images side by side; 1 is this one.")] = 2,
+    workers: Annotated[
+        int, typer.Option(min=1, max=1_024, help="Processes that cut out images side by side; 1 is this one.")
+    ] = 2,
     matting: Annotated[
         Path | None,
         typer.Option(
@@ -153,7 +155,7 @@ def simulate(
     workspace: Folder,
     world: Annotated[Literal["harmony", "siren"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Default: clickscape.toml.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that draw side by side.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=1_024, help="Processes that draw side by side.")] = 2,
 ) -> None:
     """Draw a copywriter's creatives for the catalog and log the clicks of a simulated world. For trying things out."""
     from clickscape.stages.simulate import simulate as stage

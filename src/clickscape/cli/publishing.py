@@ -74,7 +74,8 @@ def generate(
     audience: Annotated[str, typer.Option(help="Audience whose rules hold, as [brand.audience.NAME].")] = "",
     placement: Annotated[str, typer.Option(help="Placement whose rules hold, as [brand.placement.NAME].")] = "",
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes that cut out a catalog's images side by side; 1 is this one.")
+        int,
+        typer.Option(min=1, max=1_024, help="Processes that cut out a catalog's images side by side; 1 is this one."),
     ] = 2,
     keep_doubtful: Annotated[
         bool, typer.Option("--keep-doubtful", help="Draw products whose cut-out is doubtful, too.")
@@ -188,7 +189,7 @@ def export(
     font: Annotated[
         Path | None, typer.Option(help="Font file with letters that the own font lacks.", callback=existing_file)
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that draw side by side.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=1_024, help="Processes that draw side by side.")] = 2,
 ) -> None:
     """Draw every creative anew for every placement, within its safe zone and bytes, with feeds that point there."""
     from clickscape.generation.rendition import OverlayText

@@ -201,9 +201,14 @@ class RewardModel:
 
     @torch.inference_mode()
     def logits(self, features: Features) -> np.ndarray:
-        """Return the heads' logits, (head, sample, side) float64."""
+        """Return the heads' logits, (head, sample, side) float64; ModelError where one is not a finite number."""
         self.heads.eval()
-        return np.asarray(self.heads(features).logits.double().cpu().numpy())
+        found = np.asarray(self.heads(features).logits.double().cpu().numpy())
+        if not np.isfinite(found).all():
+            raise ModelError(
+                "the reward model's scores are not numbers: its weights are too large, or damaged. Train it again."
+            )
+        return found
 
     def _single(
         self, products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[Slots | None] | None = None

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from clickscape.errors import ModelError, first_line
 from clickscape.files import fingerprint
 from clickscape.types import Product
 from clickscape.vlm import batch as batches
@@ -83,15 +84,16 @@ class Writer:
         for start in range(0, len(order), together):
             chosen = order[start : start + together]
             samples = [Sample(questions[index], (_picture(self.vlm, products[index], pictures),)) for index in chosen]
-            ids = sample_ids(
-                self.vlm,
-                samples,
-                n=n,
-                seeds=[_seed_of(products[index], seed=seed) for index in chosen],
-                temperature=temperature,
-                max_new_tokens=max_new_tokens,
-                breaks=line_breaks(self.vlm.tokenizer),
-            )
+            with _answering(self.vlm):
+                ids = sample_ids(
+                    self.vlm,
+                    samples,
+                    n=n,
+                    seeds=[_seed_of(products[index], seed=seed) for index in chosen],
+                    temperature=temperature,
+                    max_new_tokens=max_new_tokens,
+                    breaks=line_breaks(self.vlm.tokenizer),
+                )
             written = [_first_line(text) for text in self.vlm.tokenizer.batch_decode(ids, skip_special_tokens=True)]
             for place, index in enumerate(chosen):
                 texts[index] = written[place * n : (place + 1) * n]
@@ -104,6 +106,20 @@ class Writer:
         )
         tokens = n * (asked.input_ids.shape[1] + max_new_tokens)
         return max(1, min(PROMPTS, CACHE_BYTES // (tokens * _bytes_per_token(self.vlm))))
+
+
+@contextmanager
+def _answering(vlm: VisionLanguageModel) -> Iterator[None]:
+    """ModelError for whatever a model raises that opens and cannot be asked: settings that its layers cannot follow."""
+    try:
+        yield
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ModelError(
+            f"{vlm.model_id}: opens, but fails when it is asked ({first_line(error)}). Its settings and weights do not "
+            "belong together: use files that came together."
+        ) from error
 
 
 @torch.inference_mode()
@@ -231,6 +247,11 @@ def _noise(seeds: Sequence[int], *, n: int, steps: int) -> Float[Tensor, "row st
 
 def _draw(logits: Tensor, *, temperature: float, noise: Float[Tensor, " row"]) -> Tensor:
     """The token at which the probabilities, added up in the order of the vocabulary, pass the row's noise: (row,)."""
+    if not logits.amax(-1).isfinite().all():
+        raise ModelError(
+            "the model's probabilities are not numbers: its weights, or the settings of its pictures, are damaged. "
+            "Download or save it again."
+        )
     if temperature == 0:
         return logits.argmax(-1)
     passed = (logits.float() / temperature).softmax(-1).cumsum(-1)

@@ -179,7 +179,7 @@ def measured(workspace: Workspace) -> dict[str, Any]:
         if part["ceiling"]
     }
     accuracy = {key: rewarded[key]["value"] for key in ("accuracy", "ceiling", "true_accuracy")}
-    accuracy["share"] = rewarded["normalized_accuracy"]["value"]
+    accuracy["share"] = (rewarded["normalized_accuracy"] or {"value": None})["value"]
     return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "rows": rows, "reward": accuracy, "parts": parts}
 
 

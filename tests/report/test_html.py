@@ -207,3 +207,12 @@ def test_a_browser_applies_the_style_sheet_and_no_page_is_wider_than_a_phone(
     assert title, done.stdout[:300]
     assert int(title.group(1)) <= 360
     assert title.group(2) == "0px"  # the style sheet was let in by its hash
+
+
+def test_a_share_that_cannot_be_measured_is_called_so_with_the_reason(workspace: Path, whole_report: Whole) -> None:
+    whole = whole_report()
+    assert whole.accuracy is not None
+    accuracy = whole.accuracy.model_copy(update={"normalized": None, "ceiling": Estimate(0.52, 0.49, 0.55)})
+    text = reports.render(whole.model_copy(update={"accuracy": accuracy}), workspace=workspace)
+    assert "not measurable: the noise ceiling, 0.520 [0.490, 0.550], is too near" in text
+    assert "not measurable" not in reports.render(whole, workspace=workspace)

@@ -94,6 +94,22 @@ def test_the_ceiling_is_the_oracles_whatever_the_model_predicts() -> None:
     assert f"{wrong.ceiling.value:.3f} [" in next(line for line in wrong.lines() if line.startswith("noise ceiling"))
 
 
+@pytest.mark.parametrize("halves", [False, True])
+def test_no_share_of_a_ceiling_that_may_be_a_coins(halves: bool) -> None:
+    """Gaps of 0.05 seen through noise of 1: P(right sign) = ½ + atan(0.05)/π = 0.516, within chance of ½."""
+    rng = np.random.default_rng(8)
+    truth = rng.normal(size=240)
+    drawn = 0.05 * truth + rng.normal(0, np.sqrt(2), size=(2, 240))
+    data = _data(60, 4, observed=drawn.mean(0))
+    known = {"split_half": (drawn[0], drawn[1])} if halves else {"true_log_ctr": truth}
+    report = evaluate(truth, data, rng=rng, **known)
+    assert report.ceiling is not None
+    assert report.normalized_accuracy is None
+    (line,) = [line for line in report.lines() if line.startswith("normalized accuracy")]
+    assert f"not measurable: the noise ceiling, {report.ceiling.value:.3f} [" in line
+    assert "e+" not in line
+
+
 def test_split_halves_recover_the_ceiling() -> None:
     rng = np.random.default_rng(2)
     truth = rng.normal(size=6000)

@@ -22,6 +22,7 @@ from clickscape.report.records import (
     StageTiming,
     TrainingStep,
 )
+from clickscape.stats.accuracy import not_measurable
 from clickscape.types import Estimate
 
 
@@ -79,6 +80,8 @@ def accuracy_chart(accuracy: RewardAccuracy) -> Chart:
             f" Normalized accuracy, where a coin toss is 0 and the ceiling 1: {words.percent(normalized.value)}"
             f" ({words.interval(normalized)}). The noise of the clicks keeps every model below the ceiling."
         )
+    elif accuracy.ceiling:
+        note += f" Normalized accuracy is {not_measurable(accuracy.ceiling)}."
     if accuracy.ceiling and accuracy.ceiling_source:
         note += f" Ceiling from: {accuracy.ceiling_source}."
     return _chart(

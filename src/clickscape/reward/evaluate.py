@@ -60,25 +60,20 @@ def evaluate(
     estimate = bootstrap.mean
     hits = pair_agreement(predicted, observed)
     ceiling = normalized = true_accuracy = oracle = None
-    source = "unknown"
+    source, ceilings = "unknown", np.zeros(0)
     if true_log_ctr is not None:
         true_gaps = _gaps(true_log_ctr, data)
         oracle = pair_agreement(true_gaps, observed)
         ceiling, source = estimate(oracle), "the true CTRs on the same pairs"
         true_accuracy = estimate(pair_agreement(predicted, true_gaps), true_gaps != 0)
-        normalized = percentile_interval(
-            float(normalized_accuracy(hits.mean(), oracle.mean())),
-            normalized_accuracy(bootstrap.means(hits), bootstrap.means(oracle)),
-        )
+        ceilings = bootstrap.means(oracle)
     elif split_half is not None:
         agreed = pair_agreement(_gaps(split_half[0], data), _gaps(split_half[1], data))
-        resampled = split_half_ceiling(bootstrap.means(agreed))
-        top = float(split_half_ceiling(agreed.mean()))
-        ceiling, source = percentile_interval(top, resampled), "split halves of the impressions"
-        normalized = percentile_interval(
-            float(normalized_accuracy(hits.mean(), top)),
-            normalized_accuracy(bootstrap.means(hits), resampled),
-        )
+        ceilings = split_half_ceiling(bootstrap.means(agreed))
+        ceiling = percentile_interval(float(split_half_ceiling(agreed.mean())), ceilings)
+        source = "split halves of the impressions"
+    if ceiling is not None:
+        normalized = normalized_accuracy(estimate(hits), ceiling, accuracies=bootstrap.means(hits), ceilings=ceilings)
 
     def parts(found: Mapping[str, np.ndarray]) -> dict[str, Part]:
         return {

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clickscape.stats.accuracy import not_measurable
 from clickscape.types import Estimate
+
+_NORMALIZED = "normalized accuracy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +24,14 @@ class Part:
 class RewardReport:
     """Pair accuracy on held-out products and what to compare it with; intervals are over clusters.
 
-    accuracy: order that the clicks show. ceiling: what an oracle would reach on the same noisy pairs, None if
-    unknown; it comes from the truth of a simulated world, or from split halves of the impressions. true_accuracy:
-    order of the true CTRs. normalized_accuracy: (accuracy − ½) / (ceiling − ½). left_share: pair form, how often it
-    takes the left picture (½ is unbiased). parts: the pairs by what of their scenes the training data showed; see
-    `evaluate.by_novelty`. by_gap: the pairs by how far the CTRs lie apart (the true ones where they are known).
-    evidence: the pairs that the model decides, and those whose interval spans a tie. calibration: expected
-    calibration error of P(first better), against the true order where it is known, else against what the clicks
-    say. ndcg, regret, random_regret: see `ranking.Ranking`.
+    accuracy: order that the clicks show. ceiling: what an oracle would reach on the same noisy pairs, None if unknown;
+    it comes from the truth of a simulated world, or from split halves of the impressions. true_accuracy: order of the
+    true CTRs. normalized_accuracy: see `stats.accuracy`, None where it cannot be measured. left_share: pair form, how
+    often it takes the left picture (½ is unbiased). parts: the pairs by what of their scenes the training data showed;
+    see `evaluate.by_novelty`. by_gap: the pairs by how far the CTRs lie apart (the true ones where they are known).
+    evidence: the pairs that the model decides, and those whose interval spans a tie. calibration: expected calibration
+    error of P(first better), against the true order where it is known, else against what the clicks say. ndcg, regret,
+    random_regret: see `ranking.Ranking`.
     """
 
     pairs: int
@@ -58,7 +61,7 @@ class RewardReport:
         rows: list[tuple[str, Estimate | None]] = [
             ("pair accuracy", self.accuracy),
             (f"noise ceiling ({self.ceiling_source})", self.ceiling),
-            ("normalized accuracy", self.normalized_accuracy),
+            (_NORMALIZED, self.normalized_accuracy),
             ("accuracy on the true order", self.true_accuracy),
             *self.baselines.items(),
             ("calibration error", self.calibration),
@@ -66,7 +69,11 @@ class RewardReport:
             ("CTR lost by its first choice", self.regret),
             ("CTR lost by a random choice", self.random_regret),
         ]
-        lines += [_line(name, value) for name, value in rows if value is not None]
+        for name, value in rows:
+            if value is not None:
+                lines.append(_line(name, value))
+            elif name == _NORMALIZED and self.ceiling is not None:
+                lines.append(f"{name:34s} {not_measurable(self.ceiling)}")
         for name, part in {**self.parts, **self.by_gap, **self.evidence}.items():
             known = "" if part.ceiling is None else f" of {part.ceiling.value:.3f}"
             lines.append(f"{_line(name, part.accuracy)}{known}, {part.pairs} pairs")

@@ -5,10 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from clickscape.stats.bootstrap import percentile_interval
+from clickscape.types import Estimate
+
 TIE = 1e-5
 """Log-odds closer to 0 than this are a tie: batches of other sizes move float32 scores by about a tenth of it."""
 
 CALIBRATION_BINS = 10
+
+_WIDEST = 2.0
+"""Of an interval of normalized accuracies that is worth printing."""
 
 Floats = NDArray[np.float64]
 
@@ -19,9 +25,28 @@ def pair_agreement(predicted: NDArray, observed: NDArray) -> Floats:
     return np.asarray((1 + signs) / 2)
 
 
-def normalized_accuracy(accuracy: NDArray | float, ceiling: NDArray | float) -> Floats:
-    """Return (accuracy − ½) / (ceiling − ½): 0 is a coin, 1 the noise ceiling."""
-    return np.asarray((accuracy - 0.5) / np.maximum(ceiling - 0.5, 1e-9))
+def normalized_accuracy(
+    accuracy: Estimate, ceiling: Estimate, *, accuracies: Floats, ceilings: Floats
+) -> Estimate | None:
+    """Return (accuracy − ½) / (ceiling − ½): 0 is a coin, 1 the noise ceiling; None where these pairs cannot tell.
+
+    accuracies, ceilings: of the same resamples, (resample,). A ratio has a finite interval only if its denominator's
+    leaves out 0 (Fieller 1954), and one wider than from coin to ceiling and back again says nothing.
+    """
+    if ceiling.low <= 0.5:
+        return None
+    share = percentile_interval(
+        (accuracy.value - 0.5) / (ceiling.value - 0.5), (accuracies - 0.5) / np.maximum(ceilings - 0.5, 1e-9)
+    )
+    return share if share.high - share.low <= _WIDEST else None
+
+
+def not_measurable(ceiling: Estimate) -> str:
+    """Return why there is no normalized accuracy under this ceiling."""
+    return (
+        f"not measurable: the noise ceiling, {ceiling.value:.3f} [{ceiling.low:.3f}, {ceiling.high:.3f}], is too near "
+        "that of a coin for so few clicks or products"
+    )
 
 
 def split_half_ceiling(agreed: NDArray | float) -> Floats:

@@ -115,7 +115,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             _flush(path)
         _flush(temporary)
         if os.path.lexists(target):
-            os.rename(target, replaced)  # a kill right after this is mended by _recover
+            os.rename(target, replaced)  # a kill right after this is repaired by _recover
         os.rename(temporary, target)
         _flush(target.parent)
         _remove(replaced)

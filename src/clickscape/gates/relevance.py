@@ -69,14 +69,14 @@ class ContrastRelevance:
 
     def contrast(self, products: Sequence[Product], descriptions: Sequence[str]) -> Float64[np.ndarray, " description"]:
         """log p(y|x) − mean of log p(y|x̃) over the panel's products of other departments, (description,) nats."""
-        given = np.concatenate([np.zeros(0), *self._own(products, descriptions)])
+        given = np.concatenate([np.zeros(0), *self._given_log_probs(products, descriptions)])
         others = np.array([self._panel_log_probs(other, descriptions) for other in self._panel])
         foreign = np.array(
             [[other.department != product.department for product in products] for other in self._panel]
         ).reshape(others.shape)
         return np.asarray(given - (others * foreign).sum(0) / foreign.sum(0))
 
-    def _own(self, products: Sequence[Product], descriptions: Sequence[str]) -> Iterator[np.ndarray]:
+    def _given_log_probs(self, products: Sequence[Product], descriptions: Sequence[str]) -> Iterator[np.ndarray]:
         """log p(y|x) for some descriptions at a time; a product with several in a row is read once."""
         starts = [row for row, one in enumerate(products) if row == 0 or one.product_id != products[row - 1].product_id]
         for first in range(0, len(starts), QUESTIONS_PER_PASS):

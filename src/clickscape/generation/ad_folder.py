@@ -84,8 +84,8 @@ class AdFolder:
             record = read_json(self._record(product_id), ProductRecord)
         except (FileNotFoundError, WorkspaceError):
             return None
-        images = [self.path / one.file for one in record.shown]
+        images = [self.path / one.file for one in record.ads]
         if self.image_path is not None:
-            images += [self.image_path(one.creative_id) for one in record.shown]
+            images += [self.image_path(one.creative_id) for one in record.ads]
         its = all(one.image in ("", one.file) and one.product_id == product_id for one in record.made)
         return record if its and all(image.exists() for image in images) else None

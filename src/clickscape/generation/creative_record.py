@@ -126,7 +126,7 @@ class ProductRecord:
     refused: tuple[Refusal, ...]
 
     @property
-    def shown(self) -> tuple[CreativeRecord, ...]:
+    def ads(self) -> tuple[CreativeRecord, ...]:
         """The creatives that have a picture."""
         return tuple(one for one in self.made if one.image)
 
@@ -236,9 +236,9 @@ class Summary:
     @classmethod
     def of(cls, records: Mapping[str, ProductRecord], *, keep: int) -> Summary:
         """Sum up what was made of each product, by id, of which `keep` ads were asked."""
-        shown = [one for record in records.values() for one in record.shown]
+        shown = [one for record in records.values() for one in record.ads]
         failed = [(record, one) for record in records.values() for one in record.made if not one.image]
-        left_out = [one for record, one in failed if len(record.shown) < keep]
+        left_out = [one for record, one in failed if len(record.ads) < keep]
         return cls(
             len(shown),
             sum(bool(one.gate.rejected) for one in shown),

@@ -63,7 +63,7 @@ def gallery(
     """
     from jinja2 import Environment, PackageLoader
 
-    on_photo = {name for name, record in records.items() if record.shown and record.shown[0].model_id == MODEL_ID}
+    on_photo = {name for name, record in records.items() if record.ads and record.ads[0].model_id == MODEL_ID}
     cut_out = [one for one in products if one.image.endswith(".png") and one.product_id not in on_photo]
     doubts = {one.product_id: one for one in flagged(cut_out)}
     rows = [
@@ -76,7 +76,7 @@ def gallery(
             else [],
             "on_photo": product.product_id in on_photo,
             "left_out": product.product_id not in records,
-            "ads": records[product.product_id].shown if product.product_id in records else (),
+            "ads": records[product.product_id].ads if product.product_id in records else (),
             "failures": records[product.product_id].failures if product.product_id in records else (),
         }
         for product in products
@@ -84,7 +84,7 @@ def gallery(
     page = Environment(loader=PackageLoader("clickscape.generation", "."), autoescape=True)
     # what was left out comes first: somebody has to look at it
     rows.sort(key=lambda row: not row["left_out"])
-    shown = sum(len(record.shown) for record in records.values())
+    shown = sum(len(record.ads) for record in records.values())
     return page.get_template("gallery.html.j2").render(
         rows=rows, shown=shown, doubted=len(doubts), size=size, language=language
     )

@@ -210,7 +210,7 @@ class _ProductSearch:
         if selector.chooses_by_suitability:
             self.outline = silhouette(open_cutout(product.image))
         self.pool: list[SelectedCandidate] = []
-        self.told: list[Scene] = []
+        self.written_scenes: list[Scene] = []
         self.refused: dict[str, Refusal] = {}
 
     def run(self, texts: Sequence[str]) -> Selection:
@@ -235,7 +235,7 @@ class _ProductSearch:
     def _add(self, texts: Sequence[str]) -> None:
         """Refuse what may not be said; edit, render and score the rest; refuse what may not be shown."""
         style, asked = self.selector.style, []
-        self.told += [read.scene for text in texts if (read := parse(text)).is_valid]
+        self.written_scenes += [read.scene for text in texts if (read := parse(text)).is_valid]
         for written in texts:
             if self._refuse(written, style.breaches(written, minors=self.minors)):
                 continue
@@ -277,7 +277,7 @@ class _ProductSearch:
         return [float(value) for value in suitability(self._subject(), scenes, fit=department_fit.shipped())]
 
     def _subject(self) -> Subject:
-        return subject_of(self.product, self.told, fit=department_fit.shipped(), outline=self.outline)
+        return subject_of(self.product, self.written_scenes, fit=department_fit.shipped(), outline=self.outline)
 
     def _suited(self, text: str) -> str:
         """The description as a photographer would have it, where no reward model knows better and edits are allowed."""

@@ -98,7 +98,7 @@ def comparison_charts(comparison: Comparison) -> list[Chart]:
     """Uplift and matching share, one chart each; a measure that no row has gives no chart."""
     charts = []
     tested = words.held_out(comparison.products, comparison.objects)
-    uplift = [(words.shown(row), row.true_uplift, row.role) for row in comparison.rows if row.true_uplift]
+    uplift = [(words.row_name(row), row.true_uplift, row.role) for row in comparison.rows if row.true_uplift]
     if uplift:
         scale = Scale.around([end for _, one, _ in uplift for end in (one.low, one.high)], include=(0.0,))
         charts.append(_chart(
@@ -106,7 +106,7 @@ def comparison_charts(comparison: Comparison) -> list[Chart]:
             note=f"{tested}; bars are {words.level(one for _, one, _ in uplift)} intervals.",
             subject="Ads from", measure="Uplift", scale=scale, marks=[Mark(0.0, "zero", "pre-trained")], signed=True,
         ))  # fmt: skip
-    share = [(words.shown(row), row.matching_share, row.role) for row in comparison.rows if row.matching_share]
+    share = [(words.row_name(row), row.matching_share, row.role) for row in comparison.rows if row.matching_share]
     if share:
         before = comparison.row("pretrained")
         marks = [Mark(before.matching_share.value, "zero", "pre-trained")] if before and before.matching_share else []
@@ -177,7 +177,7 @@ def comparison_table(comparison: Comparison) -> Table:
     rows = []
     for row in comparison.rows:
         estimates = [(take(row), write) for take, write in known.values()]
-        rows.append((words.shown(row), row.role, tuple(write(one) if one else None for one, write in estimates)))
+        rows.append((words.row_name(row), row.role, tuple(write(one) if one else None for one, write in estimates)))
     levels = words.level(take(row) for row in comparison.rows for take, _ in known.values())
     return Table(tuple(known), tuple(rows), levels)
 

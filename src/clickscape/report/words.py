@@ -46,7 +46,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def shown(row: ComparisonRow) -> str:
+def row_name(row: ComparisonRow) -> str:
     """The name of a row of the comparison as people read it."""
     return "best possible (knows every true CTR)" if row.role == "oracle" else row.name
 

@@ -137,17 +137,19 @@ def fit_effects(table: ClickTable, prior: EffectPrior) -> Effects:
 
 
 def element_columns(
-    scenes: Sequence[Mapping[str, str | None]], departments: Sequence[str], *, own: bool = True
+    scenes: Sequence[Mapping[str, str | None]], departments: Sequence[str], *, by_department: bool = True
 ) -> dict[Element, int]:
     """Return a column for every value of every slot that the scenes show, and for it in each department.
 
-    scenes, departments: (row,). own: with columns of departments. A slot that a scene does not have is no element.
+    scenes, departments: (row,). by_department: with columns of departments. A slot that a scene lacks is no element.
     """
     found: dict[Element, None] = {}
     for scene, department in zip(scenes, departments, strict=True):
         for slot, value in scene.items():
             if value is not None:
-                found.update(dict.fromkeys([(None, slot, value), *([(department, slot, value)] if own else [])]))
+                found.update(
+                    dict.fromkeys([(None, slot, value), *([(department, slot, value)] if by_department else [])])
+                )
     return {element: column for column, element in enumerate(sorted(found, key=str))}
 
 
@@ -205,7 +207,7 @@ def element_effects(data: RewardData, *, departments: bool = True) -> dict[Eleme
         return {}
     scenes = [data.slots[row] or {} for row in rows]
     where = [data.product(row).department for row in rows]
-    columns = element_columns(scenes, where, own=departments)
+    columns = element_columns(scenes, where, by_department=departments)
     design = element_design(scenes, where, columns)
     table = ClickTable(design, product, data.clicks[rows], data.examinations[rows])
     effects = fit_effects(table, EffectPrior.of(element_blocks(columns))).mode

@@ -22,7 +22,7 @@ FEWEST = 8
 """Prices that a department needs for a place of its own; with fewer, its prices are placed among all."""
 
 FARTHEST = 3.0
-"""Standard deviations beyond which a price is only "very dear" or "very cheap": no extrapolation."""
+"""Standard deviations beyond which a price is only "very expensive" or "very cheap": no extrapolation."""
 
 ALL = ""
 """The department that stands for all of a currency's prices."""

@@ -83,7 +83,7 @@ def train(
     if not data.informative:
         raise ModelError("no pair of creatives says which is better (all ties, or none at all). "
                          "Collect more impressions, or lower the filter of the pairs.")  # fmt: skip
-    learning, held = split(data, share=config.validation_share, rng=rng)
+    learning, held_back = split(data, share=config.validation_share, rng=rng)
     rows = build_batch(learning, form=model.form, rng=rng)
     backbone = _prepare_backbone(model, config)
     source = _FeatureSource(model, features)
@@ -95,7 +95,7 @@ def train(
     emphasis = torch.from_numpy(rng.exponential(size=(model.heads.shape.ensemble, len(rows.products)))).float()
     emphasis = emphasis.to(model.device)
     noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    validation = _Validation(source, held, config=config) if held is not None else None
+    validation = _Validation(source, held_back, config=config) if held_back is not None else None
     trained = [*objective.parameters, *backbone]
     optimizer = torch.optim.AdamW(
         [
@@ -147,8 +147,8 @@ def train(
         # Scores are log CTRs now; what makes probabilities of them is best measured where they were not learned.
         measure = validation or _Validation(source, learning, config=config)
         temperature = measure.temperature()
-        if validation is not None and held is not None and _counted(held):
-            counts = counts.with_more(_counts(held, validation.rows, validation.features()))
+        if validation is not None and held_back is not None and _counted(held_back):
+            counts = counts.with_more(_counts(held_back, validation.rows, validation.features()))
             fit_heads(model.heads, counts, rng=rng)
         model.heads.temperature.fill_(temperature)
     elif validation is not None:
@@ -243,10 +243,10 @@ def reward_losses(
 class _Validation:
     """Loss on products that training does not see: soft labels of the ensemble, or names of slots alone."""
 
-    def __init__(self, source: _FeatureSource, held: RewardData, *, config: RewardConfig) -> None:
-        self.source, self.held, model = source, held, source.model
-        self.rows = build_batch(held, form=model.form, rng=np.random.default_rng(0)).to(model.device)
-        self.cached = source.all(held, self.rows) if config.trainable == "head" else None
+    def __init__(self, source: _FeatureSource, data: RewardData, *, config: RewardConfig) -> None:
+        self.source, self.data, model = source, data, source.model
+        self.rows = build_batch(data, form=model.form, rng=np.random.default_rng(0)).to(model.device)
+        self.cached = source.all(data, self.rows) if config.trainable == "head" else None
 
     def loss(self, objective: _Objective) -> float:
         if objective.names_only:
@@ -257,8 +257,8 @@ class _Validation:
 
     def temperature(self) -> float:
         """What the log-odds are best divided by; see `calibrate`."""
-        if self.source.model.form == "single" and _counted(self.held):
-            counts = _counts(self.held, self.rows, self.features())
+        if self.source.model.form == "single" and _counted(self.data):
+            counts = _counts(self.data, self.rows, self.features())
             with torch.no_grad():
                 scores = self.source.model.heads.eval()(counts.features).logits.mean(0)[:, 0].double().cpu().numpy()
             found = calibrate.temperature_of_counts(scores, counts.product, counts.clicks, counts.examinations)
@@ -269,13 +269,13 @@ class _Validation:
 
     def features(self) -> Features:
         """Of the rows, as the backbone gives them now."""
-        return self.cached if self.cached is not None else self.source.all(self.held, self.rows)
+        return self.cached if self.cached is not None else self.source.all(self.data, self.rows)
 
     @torch.no_grad()
     def _naming_loss(self) -> float:
         model, rows = self.source.model, self.rows
         output = model.heads.eval()(self.features())
-        labels, departments = _labels(model, self.held), _departments(model, self.held, rows)
+        labels, departments = _labels(model, self.data), _departments(model, self.data, rows)
         nothing = torch.full_like(output.logits[0], math.nan)
         return float(
             reward_losses(

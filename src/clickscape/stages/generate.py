@@ -181,7 +181,7 @@ def _generate(
         del works[product_id]
     folder = AdFolder(out, image_path=None if shop is None else shop.image_path)
     records = folder.finished(works)
-    scenes = Counter(one.scene_key for record in records.values() for one in record.shown)
+    scenes = Counter(one.scene_key for record in records.values() for one in record.ads)
     yield Progress(STAGE, len(records), len(works))
     wanted = frozenset(works) - set(records)
     for selection in select(selector, products, scenes=scenes, wanted=wanted):
@@ -202,7 +202,7 @@ def _generate(
         record = ProductRecord(works[product_id], tuple(creative for creative, _ in made), selection.refused)
         folder.save_record(product_id, record)
         records[product_id] = record
-        scenes.update(one.scene_key for one in record.shown)
+        scenes.update(one.scene_key for one in record.ads)
         yield Progress(STAGE, len(records), len(works), selection.product.title)
     records = {product_id: records[product_id] for product_id in works}
     size, language = selector.config.size, selector.style.rules.language
@@ -212,7 +212,7 @@ def _generate(
         new = [
             one.creative(image=str(shop.image_path(one.creative_id)), product_digest=digests[one.product_id])
             for record in records.values()
-            for one in record.shown
+            for one in record.ads
             if one.creative_id not in known
         ]
         if new:  # the others keep their status

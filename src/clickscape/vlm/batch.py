@@ -1,6 +1,6 @@
 """From samples to tensors, and from tensors to hidden states and log-probabilities of answers.
 
-The picture is the dear part: its features depend on the picture alone, so they can be computed once, kept, and given to
+The picture is the expensive part: its features depend on it alone, so they can be computed once, kept, and given to
 every pass (`features`). Answers are tokenized on their own and exactly as they stand; nothing is stripped.
 """
 

@@ -35,9 +35,9 @@ TOKEN_MULTIPLE = 16
 
 @dataclass(frozen=True, slots=True)
 class PrefixBranch:
-    """Tokens ``own.start … own.stop − 1``; each sees those before it among them, and all of ``before``."""
+    """Tokens ``run.start … run.stop − 1``; each sees those before it among them, and all of ``before``."""
 
-    own: slice
+    run: slice
     before: tuple[slice, ...]
 
 
@@ -143,9 +143,9 @@ def attention_mask(
     made[..., 0] = 0
     for rows, tree in zip(made[:, 0], trees, strict=True):
         for branch in tree.branches:
-            rows[branch.own, branch.own].triu_(1)
+            rows[branch.run, branch.run].triu_(1)
             for run in branch.before:
-                rows[branch.own, run] = 0
+                rows[branch.run, run] = 0
     return made
 
 

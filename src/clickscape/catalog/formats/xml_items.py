@@ -102,7 +102,7 @@ def items(path: Path, *, namespaces: dict[str | None, str]) -> Iterator[Item]:
     try:
         outside.close()
     except etree.XMLSyntaxError as error:
-        line, what = _told(list(outside.feed_error_log), error)
+        line, what = _first_error(list(outside.feed_error_log), error)
         fail(f"{path}, line {line}", broken(what), error)
 
 
@@ -202,7 +202,7 @@ def _item(piece: Piece, parser: etree.XMLParser, before: bytes) -> Item:
         try:
             return Item(piece.line, etree.fromstring(before + read(piece.data) + b"</items>", parser)[0])
         except etree.XMLSyntaxError as error:
-            line, what = _told(list(parser.error_log), error)
+            line, what = _first_error(list(parser.error_log), error)
             last = Item(piece.line + line - 1, problem=broken(what))
     return last
 
@@ -238,11 +238,11 @@ def _feed(parser: etree.XMLParser, block: bytes, path: Path) -> None:
     except etree.XMLSyntaxError as caught:
         error = caught
     if error or parser.feed_error_log:  # an unknown entity is only logged, and the parser begins again behind it
-        line, what = _told(list(parser.feed_error_log), error)
+        line, what = _first_error(list(parser.feed_error_log), error)
         fail(f"{path}, line {line}", broken(what), error)
 
 
-def _told(entries: list[Any], error: etree.XMLSyntaxError | None) -> tuple[int, str]:
+def _first_error(entries: list[Any], error: etree.XMLSyntaxError | None) -> tuple[int, str]:
     """The line and the words of the first error."""
     if entries:
         return entries[0].line, entries[0].message or "not well-formed"

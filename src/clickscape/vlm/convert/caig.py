@@ -36,14 +36,14 @@ SHARD = 2 << 30
 class Plan:
     """A checkpoint that fits: what its tensors are called in the end, and everything beside them.
 
-    names: original name → new name, of the tensors in `held`; tower_names likewise in `tower`. rows: words of the new
+    names: original name → new name, of `tensors`; tower_names likewise in `tower`. rows: words of the new
     vocabulary, among them the one that stands for a picture.
     """
 
     kind: Kind
     config: LlavaNextConfig
     processor: LlavaNextProcessor
-    held: Mapping[str, TensorInfo]
+    tensors: Mapping[str, TensorInfo]
     names: Mapping[str, str]
     tower: Mapping[str, TensorInfo]
     tower_names: Mapping[str, str]
@@ -69,22 +69,22 @@ def plan(source: Path, *, vision_tower: Path) -> Plan:
     check_folder(source)
     check_folder(vision_tower)
     settings = layout.read_settings(source)
-    held = read_headers(source)
-    kind: Kind = "reward" if SCORE in held else "prompt"
-    if EMBEDDINGS not in held:
+    tensors = read_headers(source)
+    kind: Kind = "reward" if SCORE in tensors else "prompt"
+    if EMBEDDINGS not in tensors:
         raise ModelError(f"{source}: no tensor {EMBEDDINGS!r}. Expected the original LLaVA layout over Llama; a folder "
                          f"that `save_pretrained` of Hugging Face's LLaVA wrote needs no conversion.")  # fmt: skip
     tokenizer, picture = layout.tokenizer(source)
-    words = held[EMBEDDINGS].shape[0]
+    words = tensors[EMBEDDINGS].shape[0]
     if picture > words:
         raise ModelError(f"{source}: the tokenizer has {picture} words, {EMBEDDINGS!r} only {words} rows. "
                          f"The files belong to different checkpoints; download them again.")  # fmt: skip
     rows = max(words, picture + 1)
     config = layout.config(settings, vision_tower, rows=rows, picture=picture, tied=kind == "reward")
-    config.dtype = held[EMBEDDINGS].dtype
+    config.dtype = tensors[EMBEDDINGS].dtype
     with bounded_loading(source):
         expected = _expected(config)
-    names = _names(held, expected, source, kind=kind)
+    names = _names(tensors, expected, source, kind=kind)
     own_tower = {name for name, new in names.items() if new.startswith(layout.TOWER)}
     tower: dict[str, TensorInfo] = {}
     tower_names: dict[str, str] = {}
@@ -93,16 +93,16 @@ def plan(source: Path, *, vision_tower: Path) -> Plan:
         tower = read_headers(vision_tower)
         tower_names = _tower_names(tower, expected, vision_tower)
     vocabulary = {EMBEDDINGS, OUTPUT}
-    for origin, pieces, renamed in ((source, held, names), (vision_tower, tower, tower_names)):
+    for origin, pieces, renamed in ((source, tensors, names), (vision_tower, tower, tower_names)):
         for name, new in renamed.items():
             wanted = (words, *expected[new][1:]) if name in vocabulary else expected[new]
             if pieces[name].shape != wanted:
                 raise ModelError(f"{origin}: the tensor {name!r} has the shape {pieces[name].shape}, expected {wanted} "
                                  f"by config.json. The files belong to different checkpoints.")  # fmt: skip
     _refuse_missing(expected, {**names, **tower_names}, vision_tower if tower else source, source)
-    _refuse_heads(held, config.text_config.hidden_size, source, kind=kind)
+    _refuse_heads(tensors, config.text_config.hidden_size, source, kind=kind)
     processor = layout.processor(settings, vision_tower, tokenizer, kind=kind)
-    return Plan(kind, config, processor, held, names, tower, tower_names, rows)
+    return Plan(kind, config, processor, tensors, names, tower, tower_names, rows)
 
 
 def write(planned: Plan, folder: Path, *, shard: int = SHARD) -> Iterator[TensorWritten]:
@@ -131,13 +131,13 @@ def write(planned: Plan, folder: Path, *, shard: int = SHARD) -> Iterator[Tensor
 
 def heads(planned: Plan) -> dict[str, Float[Tensor, "2 hidden"]]:
     """The reward model's two linear maps, float32 (2, hidden): `score`, and `ctr` where the checkpoint has one."""
-    called = {name: short for name, short in ((SCORE, "score"), (CTR, "ctr")) if name in planned.held}
-    return {called[name]: tensor.float() for name, tensor in load_tensors(planned.held, list(called))}
+    called = {name: short for name, short in ((SCORE, "score"), (CTR, "ctr")) if name in planned.tensors}
+    return {called[name]: tensor.float() for name, tensor in load_tensors(planned.tensors, list(called))}
 
 
 def _renamed(planned: Plan) -> Iterator[tuple[str, Tensor]]:
-    for held, names in ((planned.held, planned.names), (planned.tower, planned.tower_names)):
-        for name, tensor in load_tensors(held, list(names)):
+    for tensors, names in ((planned.tensors, planned.names), (planned.tower, planned.tower_names)):
+        for name, tensor in load_tensors(tensors, list(names)):
             missing = planned.rows - len(tensor) if name in (EMBEDDINGS, OUTPUT) else 0
             if missing:
                 # The mean of all rows makes the mean of all logits: the new word is less likely than one in `rows`.
@@ -157,19 +157,19 @@ def _expected(config: LlavaNextConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _names(
-    held: Mapping[str, TensorInfo], expected: Mapping[str, tuple[int, ...]], source: Path, *, kind: Kind
+    tensors: Mapping[str, TensorInfo], expected: Mapping[str, tuple[int, ...]], source: Path, *, kind: Kind
 ) -> dict[str, str]:
     names: dict[str, str] = {}
     on_top = {SCORE, CTR, OUTPUT} if kind == "reward" else set()
-    for name in held:
+    for name in tensors:
         if layout.is_derived(name) or (name in on_top and name not in expected):
             continue
         if name == OUTPUT and OUTPUT not in expected:
             continue  # the embeddings serve for it
         new = layout.to_transformers_name(name)
         if new is None or new not in expected:
-            raise ModelError(f"{source}: the tensor {name!r} {held[name].shape} has no place in LLaVA 1.6 over Llama. "
-                             f"Merge adapters into the weights first, or name another checkpoint.")  # fmt: skip
+            raise ModelError(f"{source}: the tensor {name!r} {tensors[name].shape} has no place in LLaVA 1.6 over "
+                             f"Llama. Merge adapters into the weights first, or name another checkpoint.")  # fmt: skip
         names[name] = new
     return names
 
@@ -196,11 +196,12 @@ def _refuse_missing(
                              f"Download the checkpoint again, all of its files.")  # fmt: skip
 
 
-def _refuse_heads(held: Mapping[str, TensorInfo], width: int, source: Path, *, kind: Kind) -> None:
+def _refuse_heads(tensors: Mapping[str, TensorInfo], width: int, source: Path, *, kind: Kind) -> None:
     for name in (SCORE, CTR):
-        if kind == "reward" and name in held and held[name].shape != (2, width):
-            raise ModelError(f"{source}: the tensor {name!r} has the shape {held[name].shape}, expected {(2, width)} "
-                             f"(left and right, over the hidden state). Name a reward model of the paper.")  # fmt: skip
+        if kind == "reward" and name in tensors and tensors[name].shape != (2, width):
+            raise ModelError(f"{source}: the tensor {name!r} has the shape {tensors[name].shape}, expected "
+                             f"{(2, width)} (left and right, over the hidden state). Name a reward model of the "
+                             f"paper.")  # fmt: skip
 
 
 def _save(tensors: dict[str, Tensor], file: Path) -> None:

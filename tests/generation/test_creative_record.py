@@ -81,10 +81,21 @@ def test_nothing_more_is_drawn_once_enough_have_passed(black_mug: Product) -> No
     assert len(render_selection(choice, selector=selector, fidelity=FidelityConfig())) == 2
 
 
-def test_the_last_description_is_tried_with_every_seed(black_mug: Product) -> None:
-    selector, choice = selected(black_mug, BLACK)
-    made = render_selection(choice, selector=selector, fidelity=FidelityConfig())
-    assert [len(record.gate.rejected) for record, _ in made] == [3, 3]
+def test_other_seeds_are_tried_of_what_was_near_and_of_nothing_else(black_mug: Product) -> None:
+    """At a limit of 1/1.2 of what the first pictures measure other seeds are tried, at 1/2 of it none."""
+    selector, choice = selected(black_mug, PALE)
+
+    def pictures(limit: float) -> tuple[list[int], list[float]]:
+        made = render_selection(choice, selector=selector, fidelity=FidelityConfig(edge=limit))
+        first = [record.gate.rejected[0].failures for record, _ in made if record.gate.rejected]
+        edges = [one.measured for failures in first for one in failures if one.kind == "edge"]
+        return [len(record.gate.rejected) + (drawn is not None) for record, drawn in made], edges
+
+    _, measured = pictures(1e-6)
+    assert len(measured) == 2
+    assert pictures(min(measured) / 2)[0] == [1, 1]
+    tried, _ = pictures(min(measured) / 1.2)
+    assert max(tried) > 1
 
 
 def test_what_is_the_photos_fault_tries_no_other_description(black_mug: Product) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from clickscape.json_files import parse_json
 from clickscape.render import provenance
 from clickscape.render.language.parse import explain
 from clickscape.render.provenance import Provenance
-from clickscape.render.renderer import DigitalSource, Rendering
+from clickscape.render.renderer import DigitalSource, Renderer, Rendering, SceneRenderer
 from clickscape.render.scene import Scene
 from clickscape.types import Creative
 
@@ -36,6 +36,9 @@ MANIFEST = "creatives.jsonl"
 
 LEFT_OUT = "left-out.jsonl"
 """Creatives of which no picture passed the gate; written only when there are any."""
+
+FAR_OFF = 1.35
+"""Times the limit: what measures more than that with one seed will hardly keep it with another."""
 
 REFUSED = "refused.jsonl"
 """Descriptions that were not drawn, each with the rule and the words that broke it; written only when there are any."""
@@ -152,26 +155,12 @@ def render_selection(
     """Render the selected candidates; a record of each, beside its rendering, None where none passed the fidelity gate.
 
     For each of those the next best of the spare ones are rendered, until as many pass as were chosen or none is left;
-    those on the surface of one that failed come last: on it the edge, or the product's tone, would fail again.
+    those on the surface of one that failed come last: on it the edge, or the product's tone, would fail again. What is
+    still missing is looked for among other seeds of what failed.
     mark: what stands in the creatives' ids behind the product's. audience, placement: whose rules held.
     """
-    config, renderer, product = selector.config, selection.renderer, selection.product
-    rendered: list[tuple[SelectedCandidate, GatedRendering]] = []
-    some, spare = selection.chosen, selection.spare
-    while some:
-        gated = render_candidates(
-            product,
-            [one.candidate for one in some],
-            renderer=renderer,
-            size=config.size,
-            tries=1 if spare else config.tries,  # another seed seldom changes what the gate saw
-            limits=fidelity_limits(fidelity, source=renderer.digital_source),
-        )
-        rendered += zip(some, gated, strict=True)
-        failed = [one for one, found in zip(some, gated, strict=True) if found.rendering is None]
-        missing = sum(found.rendering is None and not _by_the_photo(found.gate) for found in gated)
-        spare = tuple(sorted(spare, key=lambda one: _surface(one) in {_surface(other) for other in failed}))
-        some, spare = spare[:missing], spare[missing:]
+    renderer, product = selection.renderer, selection.product
+    rendered = _rendered(selection, selector=selector, fidelity=fidelity)
     made = []
     for number, (chosen, found) in enumerate(rendered, start=1):
         candidate, drawn = chosen.candidate, found.rendering
@@ -200,6 +189,39 @@ def render_selection(
     return made
 
 
+def _rendered(
+    selection: Selection, *, selector: CandidateSelector, fidelity: FidelityConfig
+) -> list[tuple[SelectedCandidate, GatedRendering]]:
+    """Candidates in the order in which they were rendered, each with the picture that passed, if any."""
+    config, renderer = selector.config, selection.renderer
+
+    def draw(some: Sequence[SelectedCandidate], tries: int) -> list[GatedRendering]:
+        return render_candidates(
+            selection.product,
+            [one.candidate for one in some],
+            renderer=renderer,
+            size=config.size,
+            tries=tries,
+            limits=fidelity_limits(fidelity, source=renderer.digital_source),
+        )
+
+    found: list[tuple[SelectedCandidate, GatedRendering]] = []
+    some, spare = selection.chosen, selection.spare
+    while some:  # a description each before another seed, which seldom changes what the gate saw
+        drawn = draw(some, 1)
+        found += zip(some, drawn, strict=True)
+        surfaces = {_surface(one) for one, made in zip(some, drawn, strict=True) if made.rendering is None}
+        spare = tuple(sorted(spare, key=lambda one: _surface(one) in surfaces))
+        missing = sum(made.rendering is None and not _by_the_photo(made.gate) for made in drawn)
+        some, spare = spare[:missing], spare[missing:]
+    for place, (one, made) in enumerate(found):
+        if sum(each.rendering is not None for _, each in found) >= len(selection.chosen):
+            break
+        if made.rendering is None and not _by_the_photo(made.gate) and not _far_off(made.gate, renderer):
+            found[place] = (one, draw([one], config.tries)[0])
+    return found
+
+
 def _surface(one: SelectedCandidate) -> str:
     """What a candidate's scene stands or lies on; its words where the renderer draws no scenes."""
     scene = one.candidate.scene
@@ -209,6 +231,14 @@ def _surface(one: SelectedCandidate) -> str:
 def _by_the_photo(gate: GateRecord) -> bool:
     """Whether the product's photo alone decides that no picture passed: no other description can do better."""
     return any(one.kind in ("too_small", "out_of_frame") for one in gate.rejected[-1].failures)
+
+
+def _far_off(gate: GateRecord, renderer: Renderer) -> bool:
+    """Whether another seed of the same scene will not do: product and surface have one tone, or the edge one fringe."""
+    failures = gate.rejected[-1].failures
+    return isinstance(renderer, SceneRenderer) and any(
+        one.kind in ("edge", "blends_in") and one.measured > FAR_OFF * one.limit for one in failures
+    )
 
 
 @dataclass(frozen=True, slots=True)

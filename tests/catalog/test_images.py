@@ -226,7 +226,7 @@ def test_a_decompression_bomb_is_refused_before_decoding(tmp_path: Path, side: i
         function(path)  # type: ignore[operator]
 
 
-def test_the_limit_is_an_argument(tmp_path: Path) -> None:
+def test_another_limit_of_pixels_can_be_given(tmp_path: Path) -> None:
     path = _save(tmp_path / "a.png", Image.new("RGB", (100, 101)))
     assert open_image(path, max_pixels=10_100).shape == (101, 100, 4)
     with pytest.raises(ImageError, match=r"At most 0\.01 million"):

@@ -60,7 +60,7 @@ def simulated(
     return counts, truth
 
 
-def test_two_creatives_two_positions_by_hand() -> None:
+def test_examination_of_two_positions_is_the_one_worked_out_by_hand() -> None:
     # 1,000 impressions everywhere; clicks 40 + 20 and 20 + 10: position 2 is looked at half as often as position 1,
     # so 2,000 impressions are 1,500 examinations, and the CTRs are 60 / 1,500 and 30 / 1,500
     counts = table(["a", "a", "b", "b"], ["p"] * 4, [1, 2, 1, 2], [1000] * 4, [40, 20, 20, 10])
@@ -74,7 +74,7 @@ def test_two_creatives_two_positions_by_hand() -> None:
     assert examination.log_se == pytest.approx((0, np.sqrt(1 / 60 + 1 / 30)))
 
 
-def test_the_beta_posterior_by_hand() -> None:
+def test_the_beta_posterior_is_the_one_worked_out_by_hand() -> None:
     # 3 of 100 and 1 of 100, one position. Mean of the log: (4 + ½) / 201; the product's mean: (4 + 50 · that) / 250
     counts = table(["a", "b"], ["p", "p"], [1, 1], [100, 100], [3, 1])
     (first, second), _ = estimate(counts, shrinkage="beta", prior_impressions=50)

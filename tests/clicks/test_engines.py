@@ -100,7 +100,7 @@ def test_the_whole_cleaning_is_one_query_in_every_dialect(dialect: str) -> None:
 
 
 @pytest.mark.parametrize("written", [log, lambda: as_texts(log())], ids=["typed", "texts"])
-def test_the_counts_of_the_whole_expression_by_hand(written: Callable[[], pa.Table]) -> None:
+def test_the_whole_expression_counts_what_one_counts_by_hand(written: Callable[[], pa.Table]) -> None:
     table = logs.connect(threads=1).create_table("events", written())
     counted = logs.counts(table, config=CONFIG, now=NOW, by=("day", "device")).to_pyarrow()
     assert sum(counted["impressions"].to_pylist()) == 8  # six of Ann's, one of Bob's, one of nobody known

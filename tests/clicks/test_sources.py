@@ -68,7 +68,7 @@ def test_a_log_is_read_from_a_database_table(workspace: Workspace) -> None:
     assert not Path(f"{path}.not").exists()
 
 
-def test_the_counts_of_creative_ranking(workspace: Workspace) -> None:
+def test_lists_of_creative_ranking_are_read_as_counts(workspace: Workspace) -> None:
     (workspace.path / "list.csv").write_text("creative_id,product_id,exp_impression_cnt,exp_click_cnt\n007,p,40,3\n")
     assert counted(workspace, "list.csv") == [("007", 40, 3)]
 

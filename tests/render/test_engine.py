@@ -115,7 +115,7 @@ def test_other_shapes_keep_the_product_whole(studio: StudioRenderer, size: tuple
     assert (0.45 < share < 0.74) if size[0] / size[1] < 4 else (0.7 < share < 0.8), "larger in a banner"
 
 
-def test_placement_box_by_hand() -> None:
+def test_a_product_stands_in_the_box_computed_by_hand() -> None:
     """1,000 × 1,000: a tall product is 550 high; its lowest row lies at 0.806; a wide one is 700 wide."""
     tall = product.placement_box((400, 100), size=(1000, 1000))
     assert (tall.height, tall.width) == (550, 138)

@@ -32,11 +32,11 @@ def block(*rgb: int) -> np.ndarray:
         ((0, 90, 80), "mint"),
     ],
 )
-def test_harmony_is_the_same_hue_at_another_lightness(rgb: tuple[int, int, int], harmony: str) -> None:
+def test_a_harmonizing_wall_has_the_same_hue_at_another_lightness(rgb: tuple[int, int, int], harmony: str) -> None:
     assert answer(block(*rgb), "harmony") == harmony
 
 
-def test_contrast_lies_opposite() -> None:
+def test_a_contrasting_wall_has_the_opposite_hue() -> None:
     assert answer(block(220, 20, 30), "contrast") in ("mint", "teal", "blue")
     assert answer(block(20, 60, 220), "contrast") in ("yellow", "cream")
     assert answer(block(250, 200, 20), "contrast") in ("blue", "lavender", "charcoal")

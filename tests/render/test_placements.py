@@ -44,7 +44,7 @@ def test_sizes_and_limits_are_those_that_the_platforms_publish(
     assert (found.size, found.max_bytes, found.allows_text) == (size, max_bytes, allows_text)
 
 
-def test_ratios_and_safe_zones() -> None:
+def test_placements_have_the_ratio_and_the_safe_zone_of_their_pages() -> None:
     by_name = {one.name: one for one in placements.load()}
     for name, ratio in {"1x1": 1, "4x5": 0.8, "9x16": 9 / 16, "1.91x1": 1.91}.items():
         assert by_name[name].width / by_name[name].height == pytest.approx(ratio, rel=0.002)

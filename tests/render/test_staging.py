@@ -104,7 +104,7 @@ def test_what_would_fall_over_lies_but_furniture_stands_on_the_floor() -> None:
     assert (chair.pose, chair.on_floor) == ("stands", True)
 
 
-def test_a_silhouette_by_hand() -> None:
+def test_a_silhouette_has_the_measures_counted_by_hand() -> None:
     """An L: its foot is the whole width of 100, its mass, twice 10,000 pixels at columns 10 and 50, at 30."""
     picture = np.zeros((600, 100, 4), np.uint8)
     picture[:500, :20, 3] = 255  # 10,000 pixels, middle column 10

@@ -160,7 +160,7 @@ def test_a_ranking_says_who_is_surely_ahead(world: Any, backbone: Any) -> None:
     assert UNDECIDED == "not enough evidence"
 
 
-def test_halves_are_independent_and_add_up_to_the_whole() -> None:
+def test_split_halves_are_independent_and_add_up_to_the_whole() -> None:
     """5,000 creatives of one true CTR: halves of Poisson clicks do not correlate, and their mean is the truth."""
     rng = np.random.default_rng(3)
     clicks = rng.poisson(40, 5000)

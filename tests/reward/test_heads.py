@@ -33,7 +33,7 @@ def _features(count: int = 1, sides: int = 1, hidden: int = 0, prices: int = 0, 
 
 
 @torch.no_grad()
-def test_score_worked_by_hand() -> None:
+def test_a_score_is_the_one_worked_out_by_hand() -> None:
     heads = _heads(departments=("Toys",), statistic_width=1)
     heads.slot_map.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
     heads.topic.copy_(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
@@ -185,7 +185,7 @@ def test_without_slots_the_factors_are_latent() -> None:
     assert heads.topic_weights(heads(_features()).topics, torch.tensor([-1])).shape == (1, 12)
 
 
-def test_slot_targets() -> None:
+def test_slot_targets_are_classes_and_unknown_values_are_ignored() -> None:
     slots = {"wall": ("red", "blue"), "prop": ("none", "palm")}
     scenes = [{"wall": "blue", "prop": "none"}, {"wall": None, "prop": "cactus"}, {}]
     assert slot_targets(slots, scenes).tolist() == [[1, 0], [2, -100], [-100, -100]]

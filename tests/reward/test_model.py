@@ -48,7 +48,7 @@ def model(world: Any, request: pytest.FixtureRequest, backbone: VisionLanguageMo
     return made
 
 
-def test_both_orders_agree(world: Any, model: RewardModel) -> None:
+def test_probabilities_of_both_orders_add_up_to_one(world: Any, model: RewardModel) -> None:
     products, pictures = world.products(6), world.pictures(13)
     forward = model.compare_many(products, pictures[:6], pictures[7:])  # another wall each
     backward = model.compare_many(products, pictures[7:], pictures[:6])
@@ -99,7 +99,7 @@ def test_rank_is_best_first_with_intervals(world: Any, model: RewardModel) -> No
     assert ranking[0].index == int(np.argmax(model.score([product] * 4, pictures)))
 
 
-def test_rank_of_nothing_and_of_one(world: Any, model: RewardModel) -> None:
+def test_nothing_and_a_single_image_can_be_ranked(world: Any, model: RewardModel) -> None:
     assert model.rank(world.products(1)[0], []) == []
     (only,) = model.rank(world.products(1)[0], world.pictures(1))
     assert (only.index, only.score.value) == (0, 0.0)
@@ -151,13 +151,13 @@ def test_damaged_checkpoints_say_what_to_do(world: Any, backbone: VisionLanguage
         reward.load(folder)
 
 
-def test_too_many_images_for_the_pair_form(world: Any, backbone: VisionLanguageModel) -> None:
+def test_more_images_than_the_pair_form_takes_are_refused(world: Any, backbone: VisionLanguageModel) -> None:
     model = build(backbone, form="pair", slots=world.slots, departments=world.departments)
     with pytest.raises(ModelError, match="Use the single form"):
         model.rank(world.products(1)[0], world.pictures(1) * 65)
 
 
-def test_lengths_must_match(world: Any, model: RewardModel) -> None:
+def test_inputs_of_different_length_are_refused(world: Any, model: RewardModel) -> None:
     with pytest.raises(ValueError, match="2 products and 1 images"):
         model.score(world.products(2), world.pictures(1))
 

@@ -95,14 +95,14 @@ def test_a_separable_world_is_learned_for_products_never_seen(form: Any, world: 
     assert report.baselines["product shuffled"].value < 0.7
 
 
-def test_latent_factors_learn_too(world: Any, backbone: Any) -> None:
+def test_heads_without_named_slots_learn_factors_of_their_own(world: Any, backbone: Any) -> None:
     data = world.data(world.products(30))
     model = build(backbone, ensemble=2, seed=0)
     _fit(model, replace(data, slots=None), QUICK)
     assert evaluate(model, data, rng=np.random.default_rng(0)).accuracy.value > 0.9
 
 
-def test_same_seed_same_weights(world: Any, backbone: Any) -> None:
+def test_the_same_seed_gives_the_same_weights(world: Any, backbone: Any) -> None:
     data = world.data(world.products(9))
     config = QUICK.model_copy(update={"epochs": 2})
     models = [build(backbone, slots=world.slots, departments=world.departments, seed=0) for _ in range(3)]

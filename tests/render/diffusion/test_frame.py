@@ -40,7 +40,7 @@ def test_any_size_comes_back_exactly(width: int, height: int, side: int) -> None
     assert brought_back(np.zeros((around.model[1], around.model[0], 3), np.uint8), around).shape == (height, width, 3)
 
 
-def test_coming_back_cuts_the_margin_off() -> None:
+def test_scaling_back_cuts_the_margin_off() -> None:
     around = frame((708, 370), side=512, multiple=8)
     picture = np.zeros((around.model[1], around.model[0], 3), np.uint8)
     picture[around.top : around.top + 370, around.left : around.left + 708] = 77

@@ -36,7 +36,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("description", CASES)
-def test_phrases_and_what_is_left_without_them(description: str) -> None:
+def test_every_phrase_comes_with_the_description_without_it(description: str) -> None:
     assert [(one.text, set(one.slots), one.without) for one in phrases(description)] == CASES[description]
 
 

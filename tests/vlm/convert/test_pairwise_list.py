@@ -97,7 +97,7 @@ def test_a_file_that_is_no_list_is_refused(folder: Path, text: str, words: str) 
         pairwise_list.read(folder / "nothing.json")
 
 
-def test_figures_worked_out_by_hand(folder: Path) -> None:
+def test_pair_accuracy_is_the_one_worked_out_by_hand(folder: Path) -> None:
     sides = ["left", "left", "right", "right", "left", "right"]
     rows = pairwise_list.read(
         listed(folder, *({"id": f"{n // 2}_{n}", "image": "pair.png", "target": side} for n, side in enumerate(sides)))

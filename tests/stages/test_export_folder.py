@@ -93,12 +93,21 @@ def test_a_damaged_record_is_one_line_with_the_file_and_the_remedy(shop: Workspa
 
 
 @pytest.mark.parametrize("values", [{"sha256": 3}, {"gate": {"passed": True}}, {"gate": None}, {"width": "200"},
-                                    {"placement": "google-display-320x50"}, {"creative_id": "A 1"}])  # fmt: skip
+                                    {"placement": "google-display-320x50"}, {"creative_id": "A 1"}, {"file": ""},
+                                    {"bytes": 10**30}, {"height": -1}, {"rendition_id": "../B 1"}])  # fmt: skip
 def test_a_record_with_a_wrong_part_is_refused(shop: Workspace, values: dict[str, Any]) -> None:
     path = record_of(shop, "B 1")
     change(path, **values)
     with pytest.raises(WorkspaceError, match=str(path)):
         again(shop)
+
+
+def test_a_record_that_speaks_of_another_product_is_made_anew(shop: Workspace) -> None:
+    path = record_of(shop, "B 1")
+    right = json.loads(path.read_text())
+    change(path, product_id="../victim")
+    again(shop)
+    assert json.loads(path.read_text())["product_id"] == right["product_id"] != "../victim"
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"workspace": 3}', ""])

@@ -10,10 +10,11 @@ import hashlib
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import clickscape
 from clickscape import render
@@ -94,16 +95,28 @@ class RenditionRecord(BaseModel):
     format: str = ""
     quality: int | None = None
     full_color: bool = True
-    width: int = 0
-    height: int = 0
-    bytes: int = 0
+    width: int = Field(0, ge=0, lt=1 << 31)
+    height: int = Field(0, ge=0, lt=1 << 31)
+    bytes: int = Field(0, ge=0, lt=1 << 31)
     inside_margins: bool = True
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.rendition_id != _rendition_id(self.creative_id, self.placement):
+            raise ValueError(f"rendition_id {self.rendition_id!r} is not that of its creative and placement")
+        if bool(self.file) != self.gate.passed:
+            raise ValueError("a file is there exactly where a picture passed the gate")
+        return self
 
     @property
     def possible_files(self) -> tuple[str, ...]:
         """Every name that the file can have, "" for none; another one is not this rendition's."""
         name = f"{self.placement}/{file_name(self.creative_id)}"
         return ("", *(f"{name}.{extension}" for extension in EXTENSIONS.values()))
+
+
+def _rendition_id(creative_id: str, placement: str) -> str:
+    return f"{creative_id}@{placement}"
 
 
 def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
@@ -114,17 +127,17 @@ def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
     creative, placement = job.creative, job.placement
     renderer = _renderer(creative.renderer, job.settings)
     gated = _gated(job, renderer)
-    record = RenditionRecord(
-        rendition_id=f"{creative.creative_id}@{placement.name}",
-        creative_id=creative.creative_id,
-        product_id=creative.product_id,
-        placement=placement.name,
-        seed=gated.seed,
-        gate=gated.gate,
-        work=job.work,
-    )
+    noted: dict[str, Any] = {
+        "rendition_id": _rendition_id(creative.creative_id, placement.name),
+        "creative_id": creative.creative_id,
+        "product_id": creative.product_id,
+        "placement": placement.name,
+        "seed": gated.seed,
+        "gate": gated.gate,
+        "work": job.work,
+    }
     if gated.rendering is None:
-        return record, b""
+        return RenditionRecord(**noted), b""
     said = label(creative, source=renderer.digital_source, seed=gated.seed)
     where = f"creative {creative.creative_id!r} at {placement.name}"
     try:
@@ -135,7 +148,7 @@ def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
     data = provenance.embed(made.data, said)
     if len(data) > placement.max_bytes:
         raise ImageError(f"{where}: its label takes too many bytes.")
-    noted = {
+    noted |= {
         "file": f"{placement.name}/{file_name(creative.creative_id)}.{made.extension}",
         "sha256": hashlib.sha256(data).hexdigest(),
         "format": made.format,
@@ -146,7 +159,7 @@ def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
         "bytes": len(data),
         "inside_margins": _inside(gated.rendering, placement),
     }
-    return record.model_copy(update=noted), data
+    return RenditionRecord(**noted), data
 
 
 @lru_cache(maxsize=4)

@@ -161,7 +161,7 @@ def _read(path: Path, *, out: Path) -> RenditionRecord | None:
 def _finished(job: RenditionJob, out: Path) -> bool:
     """Whether this very work is recorded and its file, if the gate let one pass, is the one that was written."""
     record = _read(_record_path(job, out), out=out)
-    if record is None or record.work != job.work:
+    if record is None or (record.work, record.product_id) != (job.work, job.creative.product_id):
         return False
     if not record.file:
         return True

@@ -21,6 +21,8 @@ SOFA = Subject(Product("sofa", "Leather Sofa"), "Home", BOX)
 MUG = Subject(Product("mug", "Mug"), "Home", BOX)
 JUICE = Subject(Product("juice", "Apple Juice"), "Drinks", BOX)
 RING_BUOY = Subject(Product("buoy", "Swim Buoy"), "Sports", BOX)
+BICYCLE = Subject(Product("bicycle", "City Bicycle"), "Sports", BOX)
+CACTUS = Subject(Product("cactus", "Potted Cactus"), "Home", BOX)
 CAMERA = Subject(Product("camera", "Camera"), "Electronics", BOX)
 NO_RULES = Style.of(Rules())
 
@@ -37,9 +39,11 @@ NO_RULES = Style.of(Rules())
         (SHOE, Scene("terrace", "linen", "soft", "table", None), ("surface",)),
         (MUG, Scene("terrace", "linen", "soft", "table", None), ()),
         (MUG, Scene("living room", "linen", "soft", "podium", None), ("surface",)),
-        (MUG, Scene("terrace", "oak", "soft", "podium", None), ("stand",)),
+        (MUG, Scene("terrace", "slate", "soft", "podium", None), ("stand",)),
         (MUG, Scene("terrace", "oak", "soft", "floor", None), ("surface",)),
-        (MUG, Scene("kitchen", "oak", "soft", "steps", None), ("stand",)),
+        (MUG, Scene("kitchen", "slate", "soft", "steps", None), ("stand",)),
+        (MUG, Scene("studio", "oak", "soft", "steps", "pink"), ("surface",)),
+        (MUG, Scene("studio", "slate", "soft", "steps", "pink"), ()),
         (MUG, Scene("kitchen", "oak", "noon", "table", None), ("light",)),
         (RING_BUOY, Scene("pool", "water", "noon", "floor", None), ()),
         (JUICE, Scene("pool", "water", "noon", "floor", None), ("surface",)),
@@ -49,6 +53,11 @@ NO_RULES = Style.of(Rules())
         (CAMERA, Scene("cafe", "oak", "soft", "table", None, ("coffee beans",)), ("prop",)),
         (CAMERA, Scene("studio", "oak", "neon", "table", "cream", ("gift",)), ("light", "prop")),
         (MUG, Scene("loft", "oak", "soft", "table", "yellow"), ("palette",)),
+        (MUG, Scene("kitchen", "oak", "soft", "table", None, ("eucalyptus",)), ()),
+        (CACTUS, Scene("kitchen", "oak", "soft", "table", None, ("eucalyptus",)), ("prop",)),
+        (BICYCLE, Scene("living room", "oak", "soft", "floor", None), ("setting",)),
+        (BICYCLE, Scene("city", "oak", "soft", "floor", None), ("surface",)),
+        (BICYCLE, Scene("city", "slate", "soft", "floor", None), ()),
     ],
 )
 def test_what_does_not_go_together(subject: Subject, scene: Scene, broken: tuple[str, ...]) -> None:

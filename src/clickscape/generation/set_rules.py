@@ -17,6 +17,7 @@ from clickscape.render.language import lexicon
 from clickscape.render.language.graded import log_publishable
 from clickscape.render.language.parse import parse
 from clickscape.render.language.reword import reword
+from clickscape.render.nouns import word_set
 from clickscape.render.scene import LIGHTS, NO_PROP, PROPS, SETTINGS, STANDS, WALLED, Scene
 from clickscape.render.silhouette import Silhouette
 from clickscape.render.staging import STANDING, Staging, staging
@@ -80,11 +81,18 @@ DEPARTMENTS_OF: Mapping[str, frozenset[str]] = {
 _LAID = frozenset({"eucalyptus", "palm", "blossom", "cotton", "autumn leaves", "lavender sprigs", "wheat", "cinnamon",
                    "seashells", "pine cones"})  # fmt: skip
 _HELD = frozenset({"palm", "blossom", "cotton", "sunflowers"})  # stems that would stand without a vase
+_BOARDS = frozenset({"oak", "walnut"})  # planks make tables and floors, and no block
 _HARD = frozenset({"oak", "walnut", "slate", "white marble", "black marble", "terrazzo"})
 _SURFACES = {
     "floor": frozenset({"oak", "walnut", "slate"}),
     "flat lay": frozenset({"oak", "walnut", "slate", "white marble", "black marble", "terrazzo", "linen"}),
 }
+_ROADS = frozenset({"city", "studio", "loft"})
+_OF_THE_ROAD = frozenset({"Sports", "Automotive"})
+_YARDS = {"Garden": frozenset({"terrace"})}
+_GREENS = word_set("plant, plants, houseplant, flower, flowers, bouquet, cactus, cacti, succulent, succulents, orchid, "
+                   "bonsai, fern, tree, planter")  # fmt: skip
+_PLANTS = frozenset({"eucalyptus", "palm", "blossom", "cactus", "lavender sprigs", "wheat", "cotton"})
 _THIN = 0.5  # share of its box up to which a product gets lost on a pattern
 _CLOTH = frozenset({"Food", "Drinks", "Home", "Beauty", "Baby"})  # what one finds on a table cloth
 _GROUND = {
@@ -141,11 +149,13 @@ def allowed_values(scene: Scene, subject: Subject) -> dict[str, frozenset[str]]:
     if lies:  # the place is not in the picture, and a colored light would be on all but the product
         rules["light"] = frozenset({"soft", "window", "leafy"})
         rules["prop"] &= _LAID | {NO_PROP}
-    elif free:
-        rules["setting"] = _ROOMS | {"terrace"} if department == "Garden" else _ROOMS
+    elif free:  # furniture, vehicles and lamps
+        rules["setting"] = _ROADS if department in _OF_THE_ROAD else _ROOMS | _YARDS.get(department, frozenset())
         rules["prop"] = frozenset({NO_PROP})
     else:
         rules["prop"] -= _HELD
+    if not _GREENS.isdisjoint(_words(subject.product)):  # a plant before plants is hard to see
+        rules["prop"] -= _PLANTS
     if place == "loft":  # concrete is not cast in yellow
         rules["palette"] = frozenset({"cream", "charcoal"})
     return rules
@@ -164,12 +174,12 @@ def _surfaces(scene: Scene, subject: Subject) -> frozenset[str]:
         and subject.department in (_BATHERS if ground == "water" else _OUTDOORS)
     }
     if staged.on_floor or staged.pose == "hangs":
-        return _SURFACES["floor"]
+        return _SURFACES["floor"] if place in INDOORS else frozenset({"slate"})
     if scene.stand == "table" and place in INDOORS | {"terrace"} and subject.department in _CLOTH:
         outdoors.add("linen")
     if scene.stand == "floor" and place not in INDOORS:  # no parquet in a forest
         return frozenset({"slate", *outdoors})
-    return _HARD | outdoors
+    return (_HARD - _BOARDS if scene.stand in ("podium", "blocks", "steps") else _HARD) | outdoors
 
 
 def _stands(place: str) -> frozenset[str]:
@@ -179,6 +189,10 @@ def _stands(place: str) -> frozenset[str]:
     if place in INDOORS:
         return frozenset({"table", "slab", "floor", "podium"})
     return frozenset({"table", "floor", *(["slab"] if place in _BUILT else [])})
+
+
+def _words(product: Product) -> set[str]:
+    return set(" ".join((product.title, *product.category)).lower().replace(",", " ").split())
 
 
 _ORDER = ("setting", "stand", "prop", "surface", "light", "palette")  # a stand decides about cloth, a place about light

@@ -62,7 +62,7 @@ MATERIALS: dict[str, Material] = {
     "asphalt": Material(partial(tiles.asphalt, color="#2c2f36"), 0.16, 0.35, 0.35, 1.5),
     "paint": Material(tiles.paint, 0.0, 0.8, 0.0, 1.8, 2.0),
     "concrete": Material(tiles.concrete, 0.03, 0.8, 0.6, 1.7, 2.0),
-    "ceramic": Material(partial(tiles.ceramic, count=4), 0.12, 0.2, 0.6, 1.7, 2.0),
+    "ceramic": Material(partial(tiles.ceramic, count=8), 0.12, 0.2, 0.5, 2.9, 2.0),
     "pavement": Material(partial(tiles.earth, color="#9c948a"), 0.02, 0.8, 0.5, 1.6),
     "forest floor": Material(partial(tiles.earth, color="#4d4a28"), 0, 1, 0.9, 1.1),
     "red sand": Material(partial(tiles.sand, color="#c98255"), 0, 1, 1.2, 2.1),

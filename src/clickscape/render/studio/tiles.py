@@ -206,13 +206,18 @@ def concrete(rng: np.random.Generator) -> Tile:
 
 
 def ceramic(rng: np.random.Generator, *, count: int) -> Tile:
-    """Square glazed tiles with pale joints, each a little different; mean about 1."""
-    columns, rows = _grid()
+    """Square glazed tiles with narrow joints, each a little different and not quite level; mean about 1."""
+    columns, rows = _grid(LARGE)
     across, down = columns * count, rows * count
     rim = (np.maximum(np.abs(across % 1 - 0.5), np.abs(down % 1 - 0.5)) * 2).astype(np.float32)
-    tint = rng.normal(size=(count, count)).astype(np.float32)[down.astype(np.int32), across.astype(np.int32)]
-    shade = mix(np.repeat((1 + 0.09 * tint)[..., None], 3, 2), np.full(3, 1.9, np.float32), step(0.90, 0.93, rim))
-    return shade, (-1.6 * step(0.82, 0.95, rim)).astype(np.float32)
+    tint, tilt_x, tilt_y = rng.normal(size=(3, count, count)).astype(np.float32)[
+        :, down.astype(np.int32), across.astype(np.int32)
+    ]
+    cloud = noise(rng, slope=2.6, side=LARGE, lowest=4)
+    shade = np.repeat((1 + 0.045 * tint + 0.015 * cloud)[..., None], 3, 2)
+    shade = mix(shade, np.full(3, 1.45, np.float32), 0.8 * step(0.945, 0.965, rim))
+    level_face = 0.5 * (tilt_x * (across % 1) + tilt_y * (down % 1)) + 0.12 * cloud
+    return shade, (level_face * (1 - step(0.90, 0.95, rim)) - 1.4 * step(0.90, 0.97, rim)).astype(np.float32)
 
 
 def earth(rng: np.random.Generator, *, color: str) -> Tile:

@@ -77,19 +77,6 @@ def counts(shown: Sequence[Shown]) -> pa.Table:
     )
 
 
-def split_half(shown: Sequence[Shown], *, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Log-CTR of every creative in each half of its impressions, dealt out at random: (creative,) twice.
-
-    Clicks of a random half of the impressions are hypergeometric, so totals are enough. Half a click is added to each.
-    """
-    impressions = np.array([one.counts.impressions for one in shown])
-    clicks = np.array([one.counts.clicks for one in shown])
-    half = impressions // 2
-    first = rng.hypergeometric(clicks, impressions - clicks, half)
-    parts = ((first, half), (clicks - first, impressions - half))
-    return tuple(np.log((own + 0.5) / (total + 1)) for own, total in parts)
-
-
 def _collect(rows: Iterator[tuple[str, str, str, int, int]], images: Path) -> list[Shown]:
     """Rows (place, item, image, impressions, clicks) → creatives, days added up, in order of first appearance."""
     totals: dict[tuple[str, str], ClickCounts] = {}

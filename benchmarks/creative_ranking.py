@@ -2,7 +2,7 @@
 
 Reads the data set's layout (see docs/howto/paper.md), trains heads on `tiny` with our soft labels, and prints pair
 accuracy on the test list under the paper's filter (> 1,000 impressions each, observed CTRs 5 to 20 % apart) beside
-published numbers and the split-half ceiling. Without a folder it draws a small simulated one and says so. Appends one
+published numbers and the noise ceiling. Without a folder it draws a small simulated one and says so. Appends one
 JSON row to benchmarks/results/creative_ranking.jsonl.
 """
 
@@ -15,11 +15,13 @@ from pathlib import Path
 
 import ibis
 import numpy as np
+import pyarrow as pa
 
-from _creative_ranking import Shown, counts, read, split_half, write_simulated
+from _creative_ranking import Shown, counts, read, write_simulated
 from _results import append_row
 from clickscape import clicks, vlm
 from clickscape.catalog.images import open_image
+from clickscape.clicks.label_noise import order_probability
 from clickscape.config import ClicksConfig, RewardConfig
 from clickscape.reward.data import RewardData
 from clickscape.reward.evaluate import RewardReport, evaluate
@@ -62,8 +64,8 @@ def measure(folder: Path, *, form: str, epochs: int, products: int | None, seed:
     tested = splits.get("test") or splits.get("val")
     if tested is None:
         raise SystemExit(f"{folder}: neither a test list nor a val list. Add one.")
-    learning = _data(splits["train"], ClicksConfig())
-    testing = _data(tested, ClicksConfig(labels="paper"))
+    learning, _ = _data(splits["train"], ClicksConfig())
+    testing, estimates = _data(tested, ClicksConfig(labels="paper"))
     if not testing.informative:
         raise SystemExit(f"{folder}: no pair of the test list passes the paper's filter. Add products or impressions.")
     config = RewardConfig(form=form, epochs=epochs, seed=seed)
@@ -72,13 +74,13 @@ def measure(folder: Path, *, form: str, epochs: int, products: int | None, seed:
     for _ in train(model, learning, config=config, rng=np.random.default_rng(seed)):
         pass
     rng = np.random.default_rng(seed + 1)
-    return evaluate(model, testing, rng=rng, split_half=split_half(tested, rng=rng))
+    return evaluate(model, testing, rng=rng, order_probability=order_probability(estimates, testing.informative))
 
 
 def table(report: RewardReport, *, source: str, simulated: bool) -> str:
     """The accuracy, its ceiling, and what others published on the real data."""
     rows = [f"{source}: {report.pairs} pairs of {report.products} products pass the paper's filter", ""]
-    named = [("this run", report.accuracy), ("split-half ceiling", report.ceiling), *report.baselines.items()]
+    named = [("this run", report.accuracy), ("noise ceiling", report.ceiling), *report.baselines.items()]
     rows += [
         f"{name:24s} {100 * one.value:5.1f} % [{100 * one.low:.1f}, {100 * one.high:.1f}]"
         for name, one in named
@@ -93,11 +95,11 @@ def _first(shown: Sequence[Shown], products: int | None) -> list[Shown]:
     return [one for one in shown if one.product_id in kept]
 
 
-def _data(shown: Sequence[Shown], config: ClicksConfig) -> RewardData:
-    """Pictures, estimates and pairs; the data set names no products, so all are called the same."""
+def _data(shown: Sequence[Shown], config: ClicksConfig) -> tuple[RewardData, pa.Table]:
+    """Pictures and pairs, and the estimates of the CTRs; the data set names no products, so all are called the same."""
     said = clicks.estimate(ibis.memtable(counts(shown)), config=config)
     log_ctr = dict(zip(said.estimates["creative_id"].to_pylist(), said.estimates["log_ctr"].to_pylist(), strict=True))
-    return RewardData(
+    data = RewardData(
         products={one.product_id: Product(one.product_id, "product") for one in shown},
         creative_ids=[one.creative_id for one in shown],
         product_of=[one.product_id for one in shown],
@@ -105,6 +107,7 @@ def _data(shown: Sequence[Shown], config: ClicksConfig) -> RewardData:
         pairs=said.pairs,
         log_ctr=np.array([log_ctr[one.creative_id] for one in shown]),
     )
+    return data, said.estimates
 
 
 if __name__ == "__main__":

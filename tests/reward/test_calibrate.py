@@ -6,10 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from clickscape.clicks.split_half import split_half
 from clickscape.config import RewardConfig
 from clickscape.reward import calibrate
 from clickscape.reward import model as reward_model
@@ -158,21 +156,6 @@ def test_a_ranking_says_who_is_surely_ahead(world: Any, backbone: Any) -> None:
     assert twins == 1
     assert ranked[min(places.index(0), places.index(3))].ahead is False, "a picture is not ahead of itself"
     assert UNDECIDED == "not enough evidence"
-
-
-def test_split_halves_are_independent_and_add_up_to_the_whole() -> None:
-    """5,000 creatives of one true CTR: halves of Poisson clicks do not correlate, and their mean is the truth."""
-    rng = np.random.default_rng(3)
-    clicks = rng.poisson(40, 5000)
-    table = pa.table({"clicks": clicks, "examinations": np.full(5000, 1000.0)})
-    one, other = split_half(table, rng=rng)
-    assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
-    assert np.exp(one).mean() == pytest.approx(0.041, rel=0.02)  # (20 + ½) / 500
-    whole = pa.table(
-        {"clicks": clicks, "examinations": np.full(5000, 1000.0), "shape": clicks + 8.0, "rate": np.full(5000, 1200.0)}
-    )
-    shrunk, _ = split_half(whole, rng=rng)
-    assert np.exp(shrunk).mean() == pytest.approx(28 / 700, rel=0.02)
 
 
 def test_temperature_of_counts_makes_probabilities_right() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 from clickscape.reward.baselines import best_scene_per_category, scene_only
 from clickscape.reward.data import RewardData
@@ -17,7 +18,7 @@ from clickscape.reward.evaluate import (
     NEW_TOGETHER,
     evaluate,
 )
-from clickscape.stats.accuracy import pair_agreement, split_half_ceiling
+from clickscape.stats.accuracy import pair_agreement
 from clickscape.types import CreativePair, Product
 
 
@@ -94,15 +95,16 @@ def test_the_ceiling_is_the_oracles_whatever_the_model_predicts() -> None:
     assert f"{wrong.ceiling.value:.3f} [" in next(line for line in wrong.lines() if line.startswith("noise ceiling"))
 
 
-@pytest.mark.parametrize("halves", [False, True])
-def test_no_share_of_a_ceiling_that_may_be_a_coins(halves: bool) -> None:
-    """Gaps of 0.05 seen through noise of 1: P(right sign) = ½ + atan(0.05)/π = 0.516, within chance of ½."""
+@pytest.mark.parametrize("known", [False, True])
+def test_no_share_of_a_ceiling_that_may_be_a_coins(known: bool) -> None:
+    """Half of the products' clicks say the opposite of the truth: nobody is right more often than a coin."""
     rng = np.random.default_rng(8)
     truth = rng.normal(size=240)
-    drawn = 0.05 * truth + rng.normal(0, np.sqrt(2), size=(2, 240))
-    data = _data(60, 4, observed=drawn.mean(0))
-    known = {"split_half": (drawn[0], drawn[1])} if halves else {"true_log_ctr": truth}
-    report = evaluate(truth, data, rng=rng, **known)
+    data = _data(60, 4, observed=truth * np.repeat([1.0, -1.0], 120))
+    guess = np.full(len(data.informative), 0.5)
+    report = evaluate(
+        truth, data, rng=rng, true_log_ctr=truth if known else None, order_probability=None if known else guess
+    )
     assert report.ceiling is not None
     assert report.normalized_accuracy is None
     (line,) = [line for line in report.lines() if line.startswith("normalized accuracy")]
@@ -110,26 +112,23 @@ def test_no_share_of_a_ceiling_that_may_be_a_coins(halves: bool) -> None:
     assert "e+" not in line
 
 
-def test_split_halves_recover_the_ceiling() -> None:
+def test_the_posterior_of_the_clicks_recovers_the_ceiling_whatever_the_model_predicts() -> None:
+    """Gaps N(0, 2) seen through noise N(0, 2 · 0.81): P(first better | gap seen) = Φ(gap · 1/√(2 · 0.81 · 1.81))."""
     rng = np.random.default_rng(2)
     truth = rng.normal(size=6000)
-    noise = rng.normal(0, 0.9 * np.sqrt(2), size=(2, 6000))
-    halves = truth + noise
-    data = _data(1500, 4, observed=halves.mean(0))
-    report = evaluate(truth, data, rng=rng, split_half=(halves[0], halves[1]))
+    data = _data(1500, 4, observed=truth + rng.normal(0, 0.9, size=6000))
+    gaps = data.log_ctr[data.pair_indices[:, 0]] - data.log_ctr[data.pair_indices[:, 1]]
+    probability = ndtr(gaps / 1.81 / np.sqrt(2 * 0.81 / 1.81))
+    report = evaluate(truth, data, rng=rng, order_probability=probability)
     known = evaluate(truth, data, rng=rng, true_log_ctr=truth)
     assert report.ceiling is not None
     assert known.ceiling is not None
     assert report.ceiling.value == pytest.approx(known.ceiling.value, abs=0.015)
-    wrong = evaluate(-truth, data, rng=rng, split_half=(halves[0], halves[1]))
+    assert report.ceiling_source == "the posterior of the clicks"
+    wrong = evaluate(-truth, data, rng=rng, order_probability=probability)
     assert wrong.ceiling is not None
-    assert wrong.ceiling.value == report.ceiling.value, "whatever the model predicts"
-    assert "halves" in report.ceiling_source
-
-
-def test_split_half_ceiling_at_its_ends() -> None:
-    assert split_half_ceiling(np.array([0.5, 1.0])).tolist() == pytest.approx([0.5, 1.0])
-    assert split_half_ceiling(0.4) == 0.5  # halves that disagree more than by chance say nothing
+    assert wrong.ceiling.value == report.ceiling.value
+    assert {part.ceiling is not None for part in wrong.by_gap.values()} == {True}
 
 
 def test_intervals_are_over_clusters() -> None:

@@ -87,7 +87,7 @@ def test_another_log_in_the_place_of_the_simulated_one_is_judged_without_its_tru
     assert not report_record(report(other).with_name("report.json")).simulated, "with a reward model of before"
     result = run(reward(other, SMALL_REWARD)).result
     assert result["true_accuracy"] is None
-    assert result["ceiling_source"] == "split halves of the impressions"
+    assert result["ceiling_source"] == "the posterior of the clicks"
     assert truth.OTHER_LOG in result["summary"]
     log.write_bytes(drawn)
     run(clicks(other, ClicksConfig()))

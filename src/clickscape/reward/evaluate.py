@@ -17,8 +17,8 @@ from clickscape.reward.data import RewardData
 from clickscape.reward.model import RewardModel, interval_half_width
 from clickscape.reward.ranking import ranking, rows_of, scores_of
 from clickscape.reward.report import Part, RewardReport
-from clickscape.stats.accuracy import calibration_errors, normalized_accuracy, pair_agreement, split_half_ceiling
-from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
+from clickscape.stats.accuracy import calibration_errors, normalized_accuracy, pair_agreement
+from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Estimate
 
 GRAY = 127
@@ -31,15 +31,16 @@ def evaluate(
     *,
     rng: np.random.Generator,
     true_log_ctr: np.ndarray | None = None,
-    split_half: tuple[np.ndarray, np.ndarray] | None = None,
+    order_probability: np.ndarray | None = None,
     training: RewardData | None = None,
     baselines: Mapping[str, np.ndarray] | None = None,
 ) -> RewardReport:
     """Evaluate a model, or ready scores (creative,), on the pairs of held-out products.
 
-    true_log_ctr: (creative,), where a simulated world knows it. split_half: log-CTR of every creative from each half
-    of its impressions; the ceiling where there is no truth. training: what the model learned from, for the scene-only
-    baseline and to tell which scenes are new. baselines: further scores (creative,) that must lose.
+    true_log_ctr: (creative,), where a simulated world knows it. order_probability: P(true CTR of the first > true CTR
+    of the second) given the clicks, of every informative pair, (pair,); the ceiling where there is no truth. training:
+    what the model learned from, for the scene-only baseline and to tell which scenes are new. baselines: further
+    scores (creative,) that must lose.
     """
     if not len(data.pair_indices):
         raise ValueError("no pair to evaluate on: every pair is a tie, or there are none")
@@ -60,20 +61,20 @@ def evaluate(
     estimate = bootstrap.mean
     hits = pair_agreement(predicted, observed)
     ceiling = normalized = true_accuracy = oracle = None
-    source, ceilings = "unknown", np.zeros(0)
+    source = "unknown"
     if true_log_ctr is not None:
         true_gaps = _gaps(true_log_ctr, data)
         oracle = pair_agreement(true_gaps, observed)
-        ceiling, source = estimate(oracle), "the true CTRs on the same pairs"
+        source = "the true CTRs on the same pairs"
         true_accuracy = estimate(pair_agreement(predicted, true_gaps), true_gaps != 0)
-        ceilings = bootstrap.means(oracle)
-    elif split_half is not None:
-        agreed = pair_agreement(_gaps(split_half[0], data), _gaps(split_half[1], data))
-        ceilings = split_half_ceiling(bootstrap.means(agreed))
-        ceiling = percentile_interval(float(split_half_ceiling(agreed.mean())), ceilings)
-        source = "split halves of the impressions"
-    if ceiling is not None:
-        normalized = normalized_accuracy(estimate(hits), ceiling, accuracies=bootstrap.means(hits), ceilings=ceilings)
+    elif order_probability is not None:
+        oracle = np.where(observed > 0, order_probability, 1 - order_probability)
+        source = "the posterior of the clicks"
+    if oracle is not None:
+        ceiling = estimate(oracle)
+        normalized = normalized_accuracy(
+            estimate(hits), ceiling, accuracies=bootstrap.means(hits), ceilings=bootstrap.means(oracle)
+        )
 
     def parts(found: Mapping[str, np.ndarray]) -> dict[str, Part]:
         return {

@@ -25,10 +25,10 @@ class RewardReport:
     """Pair accuracy on held-out products and what to compare it with; intervals are over clusters.
 
     accuracy: order that the clicks show. ceiling: what an oracle would reach on the same noisy pairs, None if unknown;
-    it comes from the truth of a simulated world, or from split halves of the impressions. true_accuracy: order of the
-    true CTRs. normalized_accuracy: see `stats.accuracy`, None where it cannot be measured. left_share: pair form, how
-    often it takes the left picture (½ is unbiased). parts: the pairs by what of their scenes the training data showed;
-    see `evaluate.by_novelty`. by_gap: the pairs by how far the CTRs lie apart (the true ones where they are known).
+    it comes from the truth of a simulated world, or from the posterior of the clicks. true_accuracy: order of the true
+    CTRs. normalized_accuracy: see `stats.accuracy`, None where it cannot be measured. left_share: pair form, how often
+    it takes the left picture (½ is unbiased). parts: the pairs by what of their scenes the training data showed; see
+    `evaluate.by_novelty`. by_gap: the pairs by how far the CTRs lie apart (the true ones where they are known).
     evidence: the pairs that the model decides, and those whose interval spans a tie. calibration: expected calibration
     error of P(first better), against the true order where it is known, else against what the clicks say. ndcg, regret,
     random_regret: see `ranking.Ranking`.

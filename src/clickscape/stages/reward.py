@@ -18,7 +18,7 @@ import numpy as np
 
 from clickscape.catalog.images import open_image
 from clickscape.catalog.split import Split
-from clickscape.clicks.split_half import split_half
+from clickscape.clicks.label_noise import order_probability
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig, RewardConfig
 from clickscape.errors import ModelError
@@ -101,7 +101,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             testing,
             rng=np.random.default_rng(config.seed + 1),
             true_log_ctr=true_log_ctr,
-            split_half=None if known is not None else _split_half(workspace, testing, seed=config.seed),
+            order_probability=None if known else order_probability(read_estimates(workspace), testing.informative),
             training=learning,
         )
         absent = [truth.OTHER_LOG] if truth.is_of_another_log(workspace) else []
@@ -163,18 +163,6 @@ def _remove_judge(workspace: Workspace) -> None:
         waiting = Path(tempfile.mkdtemp(prefix=f".{JUDGE}-", dir=workspace.models))
         os.replace(folder, waiting / "old")
         shutil.rmtree(waiting)
-
-
-def _split_half(workspace: Workspace, data: RewardData, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log-CTRs of every creative from two halves of its clicks: the ceiling where nobody knows the truth."""
-    estimates = read_estimates(workspace)
-    names = estimates["creative_id"].to_pylist()
-    found = [
-        dict(zip(names, half.tolist(), strict=True))
-        for half in split_half(estimates, rng=np.random.default_rng(seed + 2))
-    ]
-    one, other = (np.array([_number(half.get(name)) for name in data.creative_ids]) for half in found)
-    return one, other
 
 
 def writer_source(workspace: Workspace) -> Path | str:

@@ -49,17 +49,6 @@ def not_measurable(ceiling: Estimate) -> str:
     )
 
 
-def split_half_ceiling(agreed: NDArray | float) -> Floats:
-    """Return the accuracy that an oracle would reach at full traffic, from how often two halves agree on an order.
-
-    For Gaussian gaps and noise: halves agree with probability ½ + asin(ρ)/π, ρ the reliability of one half; all the
-    traffic has reliability 2ρ/(1 + ρ) (Spearman–Brown), and the truth orders its pairs right with ½ +
-    asin(√reliability)/π.
-    """
-    half = np.sin(np.pi * (np.clip(np.asarray(agreed, dtype=np.float64), 0.5, 1.0) - 0.5))
-    return np.asarray(0.5 + np.arcsin(np.sqrt(2 * half / (1 + half))) / np.pi)
-
-
 def calibration_errors(probability: NDArray, outcome: NDArray) -> Floats:
     """Return every pair's part of the expected calibration error, (pair,): its mean is the error (Naeini et al. 2015).
 

@@ -25,7 +25,7 @@ import torch
 
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import product_picture
-from clickscape.config import PretrainConfig, TinyConfig
+from clickscape.config import TinyConfig
 from clickscape.generation.department_fit import DepartmentFit
 from clickscape.render.language.parse import parse
 from clickscape.render.physical_size import PhysicalSize, physical_size
@@ -36,12 +36,20 @@ from clickscape.types import Product
 from clickscape.vlm import model as models
 from clickscape.vlm import pretrain as training
 from clickscape.vlm.generate import Writer
-from clickscape.vlm.pretrain import PLAIN_SHARE
 from clickscape.vlm.prompts import INSTRUCTIONS, instruction
-from clickscape.vlm.slots import NamedSlots
 from invented_products import invented_cutout
 from invented_texts import caption, rough, text_product
 from sample_corpus import SampleCorpus
+from warm_ups import (
+    PLAIN_SHARE,
+    WarmUpConfig,
+    named_slots,
+    pretrain,
+    slot_accuracy,
+    slot_heads,
+    warm_up_text,
+    warm_up_tower,
+)
 
 RENDERED = 128  # pixels of a rendered ad, before it is scaled down for the tower
 CUTOUT = 200  # longest side, pixels, of the cut-outs that are rendered
@@ -71,7 +79,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    config = _scaled(PretrainConfig(seed=arguments.seed), arguments.scale)
+    config = _scaled(WarmUpConfig(seed=arguments.seed), arguments.scale)
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     if arguments.stage is None:
@@ -84,7 +92,7 @@ def main() -> None:
         _warm_up(work, config, stage=arguments.stage)
 
 
-def _everything(work: Path, out: Path, *, config: PretrainConfig) -> None:
+def _everything(work: Path, out: Path, *, config: WarmUpConfig) -> None:
     _side_by_side("ads-0", "ads-1")
     tokenizer_folder = work / "start"
     if not tokenizer_folder.exists():
@@ -92,18 +100,18 @@ def _everything(work: Path, out: Path, *, config: PretrainConfig) -> None:
     _side_by_side("tower", "text")
     corpus = _corpus(work, held_out=False)
     vlm = models.load(tokenizer_folder, trainable=True)
-    heads = training.slot_heads(vlm, corpus, seed=config.seed)
-    for _ in training.warm_up_tower(vlm, heads, corpus, config=config, checkpoint=work / "tower.safetensors"):
+    heads = slot_heads(vlm, corpus, seed=config.seed)
+    for _ in warm_up_tower(vlm, heads, corpus, config=config, checkpoint=work / "tower.safetensors"):
         pass  # finished in its own process: this only loads it
     held_out = _corpus(work, held_out=True)
-    seen = training.slot_accuracy(
+    seen = slot_accuracy(
         vlm, heads, held_out.ads, held_out.ad_slots, [product.department for product in held_out.ad_products]
     )
     before = training.projector_scale(vlm)
-    for step in training.pretrain(vlm, corpus, config=config, folder=work):
+    for step in pretrain(vlm, corpus, config=config, folder=work):
         _show(step, work)
     vlm = replace(vlm, model_id=models.TINY)
-    named = NamedSlots.of(heads).rescaled(training.projector_scale(vlm) / before)
+    named = named_slots(heads).rescaled(training.projector_scale(vlm) / before)
     written = measure_writing(vlm, held_out)
     seconds = _cpu_seconds(work)
     models.save(vlm, work / "finished")
@@ -128,9 +136,9 @@ def _side_by_side(*stages: str) -> None:
         raise SystemExit("a stage failed; see above. Run the command again to go on where it stopped.")
 
 
-def _render_share(work: Path, config: PretrainConfig, *, share: int) -> None:
+def _render_share(work: Path, config: WarmUpConfig, *, share: int) -> None:
     started = time.process_time()
-    held_out = max(HELD_OUT_ADS * config.ads // PretrainConfig().ads, 64)
+    held_out = max(HELD_OUT_ADS * config.ads // WarmUpConfig().ads, 64)
     each = config.ads // PARTS
     jobs = [(f"ads-{part}", each, [config.seed, _TRAIN, part], known_product(held_out=False)) for part in range(PARTS)]
     jobs.append(("ads-held-out", held_out, [config.seed, _HELD_OUT], known_product(held_out=True)))
@@ -180,17 +188,17 @@ def render_ads(path: Path, *, count: int, rng: np.random.Generator, draw: Draw) 
     os.replace(waiting, path)
 
 
-def _warm_up(work: Path, config: PretrainConfig, *, stage: str) -> None:
+def _warm_up(work: Path, config: WarmUpConfig, *, stage: str) -> None:
     started = time.process_time()
     corpus = _corpus(work, held_out=False, ads=_training_files() if stage == "tower" else ())
     vlm = models.load(work / "start", trainable=True)
     checkpoint = work / f"{stage}.safetensors"
     steps: Iterator[training.Step]
     if stage == "tower":
-        heads = training.slot_heads(vlm, corpus, seed=config.seed)
-        steps = training.warm_up_tower(vlm, heads, corpus, config=config, checkpoint=checkpoint)
+        heads = slot_heads(vlm, corpus, seed=config.seed)
+        steps = warm_up_tower(vlm, heads, corpus, config=config, checkpoint=checkpoint)
     else:
-        steps = training.warm_up_text(vlm, corpus, config=config, checkpoint=checkpoint)
+        steps = warm_up_text(vlm, corpus, config=config, checkpoint=checkpoint)
     for step in steps:
         _show(step, work)
     _note_cpu(work, stage, started)
@@ -217,7 +225,7 @@ def _corpus(work: Path, *, held_out: bool, ads: Sequence[str] = PRODUCT_ADS) -> 
     )
 
 
-def _start(config: PretrainConfig) -> models.VisionLanguageModel:
+def _start(config: WarmUpConfig) -> models.VisionLanguageModel:
     """A `tiny` with random weights; its tokenizer learns from what the corpus will say."""
     rng = np.random.default_rng(config.seed)
     texts = []
@@ -264,7 +272,7 @@ def measure_department_fit(vlm: models.VisionLanguageModel, *, seed: int) -> Dep
     return DepartmentFit.of((department, parsed.scene) for department, parsed in read if parsed.is_valid)
 
 
-def model_card(result: Mapping[str, Any], config: PretrainConfig, corpus: SampleCorpus, held_out: SampleCorpus) -> str:
+def model_card(result: Mapping[str, Any], config: WarmUpConfig, corpus: SampleCorpus, held_out: SampleCorpus) -> str:
     """The README of the shipped folder: what it is, what it learned from, what was measured, what it cannot do."""
     slots = "\n".join(f"| {slot} | {share:.3f} |" for slot, share in result["held_out_slot_accuracy"].items())
     writing = "\n".join(f"| {name.replace('_', ' ')} | {value:.3f} |" for name, value in result["writing"].items())
@@ -326,7 +334,7 @@ photographed. It is a starting point for preference optimization and a laptop-si
 """
 
 
-def _scaled(config: PretrainConfig, scale: float) -> PretrainConfig:
+def _scaled(config: WarmUpConfig, scale: float) -> WarmUpConfig:
     counts = ("ads", "tower_steps", "text_steps", "joint_steps")
     return config.model_copy(update={name: max(64, round(getattr(config, name) * scale)) for name in counts})
 

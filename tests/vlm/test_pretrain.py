@@ -5,34 +5,35 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from scripts import warm_ups
+from scripts.warm_ups import WarmUpConfig
 from tests.damaged_weights import damage_file, every_damage
 
-from clickscape.config import PretrainConfig
 from clickscape.errors import ModelError
 from clickscape.vlm import batch as batches
 from clickscape.vlm import pretrain as training
 from clickscape.vlm import tasks
 
-CONFIG = PretrainConfig(
+CONFIG = WarmUpConfig(
     tower_steps=30, tower_batch_size=18, tower_learning_rate=3e-3, text_steps=6, joint_steps=6, batch_size=6
 )
 
 
 def test_plain_wording_fades_out():
-    shares = [training.plain_share(done / 10, end=0.9) for done in range(11)]
+    shares = [warm_ups.plain_share(done / 10, end=0.9) for done in range(11)]
     assert shares[:4] == pytest.approx([1, 1, 1, 1])
     assert shares[6] == pytest.approx(0.5)
     assert shares[9] == shares[10] == 0
-    assert training.plain_share(0.0, end=0.0) == 0
+    assert warm_ups.plain_share(0.0, end=0.0) == 0
 
 
 def test_the_vision_tower_learns_colors_from_captions(build, corpus):
     vlm = build(seed=1)
-    heads = training.slot_heads(vlm, corpus, seed=1)
+    heads = warm_ups.slot_heads(vlm, corpus, seed=1)
     departments = [product.department for product in corpus.ad_products]
-    before = training.slot_accuracy(vlm, heads, corpus.ads, corpus.ad_slots, departments)["color"]
-    steps = list(training.warm_up_tower(vlm, heads, corpus, config=CONFIG))
-    after = training.slot_accuracy(vlm, heads, corpus.ads, corpus.ad_slots, departments)["color"]
+    before = warm_ups.slot_accuracy(vlm, heads, corpus.ads, corpus.ad_slots, departments)["color"]
+    steps = list(warm_ups.warm_up_tower(vlm, heads, corpus, config=CONFIG))
+    after = warm_ups.slot_accuracy(vlm, heads, corpus.ads, corpus.ad_slots, departments)["color"]
     assert [step.number for step in steps] == list(range(1, 31))
     assert after > 0.9 > before
     assert not any(weight.requires_grad for weight in vlm.core.model.vision_tower.parameters())
@@ -46,9 +47,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(build, corpus, tmp_path, monk
 
     def run(vlm, path):
         if stage == "tower":
-            heads = training.slot_heads(vlm, corpus, seed=0)
-            return training.warm_up_tower(vlm, heads, corpus, config=config, checkpoint=path)
-        start = training.warm_up_text if stage == "text" else training.train_jointly
+            heads = warm_ups.slot_heads(vlm, corpus, seed=0)
+            return warm_ups.warm_up_tower(vlm, heads, corpus, config=config, checkpoint=path)
+        start = warm_ups.warm_up_text if stage == "text" else training.train_jointly
         return start(vlm, corpus, config=config, checkpoint=path)
 
     whole, killed, resumed = build(seed=2), build(seed=2), build(seed=2)
@@ -68,17 +69,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(build, corpus, tmp_path, monk
 
 def test_a_checkpoint_of_another_run_is_refused(build, corpus, tmp_path):
     path = tmp_path / "text.safetensors"
-    list(training.warm_up_text(build(seed=3), corpus, config=CONFIG, checkpoint=path))
+    list(warm_ups.warm_up_text(build(seed=3), corpus, config=CONFIG, checkpoint=path))
     longer = CONFIG.model_copy(update={"text_steps": 7})
     with pytest.raises(ModelError, match="6 steps, not 7"):
-        list(training.warm_up_text(build(seed=3), corpus, config=longer, checkpoint=path))
+        list(warm_ups.warm_up_text(build(seed=3), corpus, config=longer, checkpoint=path))
 
 
 @pytest.mark.slow
 def test_all_stages_lower_their_losses_and_joint_training_leaves_the_tower(build, corpus, tmp_path):
     vlm = build(seed=4)
     config = CONFIG.model_copy(update={"text_steps": 40, "joint_steps": 20, "learning_rate": 5e-3})
-    steps = list(training.pretrain(vlm, corpus, config=config, folder=tmp_path))
+    steps = list(warm_ups.pretrain(vlm, corpus, config=config, folder=tmp_path))
     assert Counter(step.stage for step in steps) == {"tower": 30, "text": 40, "joint": 20}
     for stage, drop in (("tower", 0.7), ("text", 0.7), ("joint", 0.95)):
         losses = [step.loss for step in steps if step.stage == stage]
@@ -89,18 +90,18 @@ def test_all_stages_lower_their_losses_and_joint_training_leaves_the_tower(build
 
 
 def test_slots_that_do_not_apply_teach_nothing(build, corpus):
-    heads = training.slot_heads(build(seed=5), corpus, seed=0)
-    labels = training.slot_labels(heads, corpus.ad_slots, ["Home"] * len(corpus.ads))
+    heads = warm_ups.slot_heads(build(seed=5), corpus, seed=0)
+    labels = warm_ups.slot_labels(heads, corpus.ad_slots, ["Home"] * len(corpus.ads))
     assert set(labels["palette"].tolist()) == {-100}
     names = [heads.values["color"][place] for place in labels["color"].tolist()]
     assert names == [slots["color"] for slots in corpus.ad_slots]
-    assert training.departments(corpus) == ("Beauty", "Home", "Sports", "Tools")
+    assert warm_ups.departments(corpus) == ("Beauty", "Home", "Sports", "Tools")
 
 
 @torch.inference_mode()
 def test_wide_pictures_are_cut_into_their_halves(small, noise):
     pictures = np.stack([noise(1), noise(2), noise(3), noise(4)])
-    tokens = training._tokens(small, pictures, wide=True)
+    tokens = warm_ups._tokens(small, pictures, wide=True)
     assert tokens.shape == (4, 9, small.hidden_size)
     wide = batches.image_features(small, [np.concatenate([noise(3), noise(4)], axis=1)])[0].reshape(3, 6, -1)
     torch.testing.assert_close(tokens[2], wide[:, :3].reshape(9, -1))
@@ -109,12 +110,12 @@ def test_wide_pictures_are_cut_into_their_halves(small, noise):
 
 def test_augmented_pictures_are_the_pictures_moved_and_mirrored(noise):
     ramp = np.repeat(np.arange(60, 156, dtype=np.uint8)[None, :, None], 96, 0).repeat(3, 2)
-    made = training.augment(np.stack([ramp] * 40), np.random.default_rng(0))
+    made = warm_ups.augment(np.stack([ramp] * 40), np.random.default_rng(0))
     assert made.shape == (40, 96, 96, 3)
     rising = [bool(picture[0, -1, 0] > picture[0, 0, 0]) for picture in made]
     assert 8 < sum(rising) < 32
     assert len({picture.tobytes() for picture in made}) == 40
-    again = training.augment(np.stack([ramp] * 40), np.random.default_rng(0))
+    again = warm_ups.augment(np.stack([ramp] * 40), np.random.default_rng(0))
     assert np.array_equal(made, again)
 
 
@@ -130,7 +131,7 @@ def test_the_projector_scale_changes_the_projectors_output_alone(build, corpus):
 @every_damage
 def test_a_damaged_checkpoint_is_refused(build, corpus, damage, tmp_path):
     path = tmp_path / "text.safetensors"
-    list(training.warm_up_text(build(seed=3), corpus, config=CONFIG, checkpoint=path))
+    list(warm_ups.warm_up_text(build(seed=3), corpus, config=CONFIG, checkpoint=path))
     damage_file(path, damage)
     with pytest.raises(ModelError, match="Delete it"):
-        list(training.warm_up_text(build(seed=3), corpus, config=CONFIG, checkpoint=path))
+        list(warm_ups.warm_up_text(build(seed=3), corpus, config=CONFIG, checkpoint=path))

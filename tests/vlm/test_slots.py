@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from scripts.warm_ups import DEPARTMENT, SlotHeads, named_slots
 
 from clickscape import vlm
 from clickscape.errors import ModelError
 from clickscape.reward.features import pool
 from clickscape.vlm import slots
 from clickscape.vlm.model import TINY_FOLDER
-from clickscape.vlm.slots import DEPARTMENT, NamedSlots, SlotHeads
+from clickscape.vlm.slots import NamedSlots
 
 VALUES = {"setting": ("desert", "snow", "kitchen"), "prop": ("candle", "none"), DEPARTMENT: ("Toys", "Shoes")}
 
@@ -27,7 +28,7 @@ def heads() -> SlotHeads:
 def test_the_saved_maps_predict_as_the_warm_ups_classifiers(heads: SlotHeads, tmp_path: Path) -> None:
     tokens = torch.randn(4, 36, 5, generator=torch.Generator().manual_seed(1))
     said = heads(tokens)
-    NamedSlots.of(heads).rescaled(3.0).write(tmp_path)
+    named_slots(heads).rescaled(3.0).write(tmp_path)
     kept = slots.read(tmp_path)
     assert kept is not None
     assert kept.values == {"setting": VALUES["setting"], "prop": VALUES["prop"]}
@@ -41,7 +42,7 @@ def test_a_model_without_names_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "names", "shape"])
 def test_a_damaged_file_is_named(heads: SlotHeads, tmp_path: Path, damage: str) -> None:
-    named = NamedSlots.of(heads)
+    named = named_slots(heads)
     if damage == "shape":
         named = NamedSlots(named.values, named.weight[1:], named.bias)
     if damage == "names":

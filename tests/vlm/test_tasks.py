@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+from scripts.warm_ups import draw_text
 
 from clickscape.vlm import tasks
 from clickscape.vlm.generate import BLANK
@@ -66,14 +67,12 @@ def test_prompts_sometimes_lack_category_or_attributes(corpus):
 
 
 def test_the_text_only_warm_up_shows_no_picture(corpus):
-    questions = [tasks.draw_text(corpus, np.random.default_rng([2, number]), answers=2) for number in range(200)]
+    questions = [draw_text(corpus, np.random.default_rng([2, number]), answers=2) for number in range(200)]
     assert all(question.picture is None and not question.sample.images for question in questions)
     assert {question.task for question in questions} == {"describe", "rewrite"}
 
 
 def test_plain_wording_comes_only_when_asked_for(corpus):
-    questions = [
-        tasks.draw_text(corpus, np.random.default_rng([3, number]), answers=2, plain=True) for number in range(100)
-    ]
+    questions = [draw_text(corpus, np.random.default_rng([3, number]), answers=2, plain=True) for number in range(100)]
     for question in questions:
         assert (question.answers == ("studio", "studio")) == (question.task == "describe")

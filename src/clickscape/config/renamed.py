@@ -28,11 +28,18 @@ VALUES: Mapping[str, Mapping[str, str]] = {
 
 _CONSTANT = "its default is the only value that was ever used"
 
+_SHIPPED = "it shaped the shipped model alone, whose script has it now"
+
 REMOVED: Mapping[str, str] = {
     "pretrain.tower_label_smoothing": _CONSTANT,
     "pretrain.tower_wide_share": _CONSTANT,
     "pretrain.text_plain_share": _CONSTANT,
     "pretrain.joint_share": _CONSTANT,
+    "pretrain.ads": _SHIPPED,
+    "pretrain.tower_steps": _SHIPPED,
+    "pretrain.tower_learning_rate": _SHIPPED,
+    "pretrain.tower_batch_size": _SHIPPED,
+    "pretrain.text_steps": _SHIPPED,
     "diffusion.control_end": _CONSTANT,
     "diffusion.edge_low": _CONSTANT,
     "diffusion.edge_high": _CONSTANT,

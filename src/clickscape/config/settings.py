@@ -114,11 +114,6 @@ class TinyConfig(StageConfig):
 class PretrainConfig(StageConfig):
     """Four instruction tasks, loss on the answer tokens only (Chen et al. 2025, section 3.1)."""
 
-    ads: int = Field(9_600, ge=64, description="rendered ads that the tower and the captioning task learn from")
-    tower_steps: int = Field(7_000, ge=0, description="steps of the warm-up of the vision tower (slot classification)")
-    tower_learning_rate: float = Field(1e-3, gt=0, description="AdamW's learning rate of the tower's warm-up")
-    tower_batch_size: int = Field(36, ge=12, description="pictures per step of the tower's warm-up")
-    text_steps: int = Field(900, ge=0, description="steps of the text-only warm-up of the language model")
     joint_steps: int = Field(400, ge=0, description="steps of joint training, tower frozen")
     batch_size: int = Field(20, ge=1, description="questions per step of the language model")
     answers: int = Field(4, ge=1, description="answers per question where there are several")

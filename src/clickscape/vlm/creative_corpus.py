@@ -49,8 +49,8 @@ class CreativeCorpus:
         self.slots: Mapping[str, tuple[str, ...]] = slots
         self._captions = [creative.description for creative in usable]
 
-    def describe(self, product: Product, rng: np.random.Generator, *, plain: bool = False) -> str:  # noqa: ARG002
-        """One of the descriptions that were written for the product; a shop has no plainer ones."""
+    def describe(self, product: Product, rng: np.random.Generator) -> str:
+        """One of the descriptions that were written for the product."""
         texts = self._descriptions[product.product_id]
         return texts[int(rng.integers(len(texts)))]
 

@@ -7,17 +7,12 @@ few objects and few scenes, so a reward model that begins with these maps sees p
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
-import torch
-from jaxtyping import Float
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError
@@ -25,33 +20,6 @@ from clickscape.json_files import parse_json
 
 _Names = dict[str, tuple[str, ...]]
 FILE = "slots.safetensors"
-
-DEPARTMENT = "department"
-"""The one thing the tower names besides the scene's slots: what kind of product it is."""
-
-CELLS = 3
-"""Image tokens are pooled to CELLS × CELLS before they are classified: roughly where something is matters."""
-
-
-class SlotHeads(nn.Module):
-    """One linear classifier per slot on image tokens pooled to a 3 × 3 grid; reward models begin with them."""
-
-    def __init__(self, values: Mapping[str, Sequence[str]], *, width: int) -> None:
-        super().__init__()
-        self.values = {slot: tuple(names) for slot, names in values.items()}
-        self.width = width
-        self.heads = nn.ModuleDict({slot: nn.Linear(CELLS * CELLS * width, len(v)) for slot, v in values.items()})
-
-    def forward(self, tokens: Float[Tensor, "picture token width"]) -> dict[str, Float[Tensor, "picture value"]]:
-        """Image tokens of one square, (picture, token, width) → logits per slot, (picture, value)."""
-        side = math.isqrt(tokens.shape[1])
-        grid = tokens.transpose(1, 2).unflatten(2, (side, side))
-        pooled = functional.adaptive_avg_pool2d(grid, CELLS).flatten(1)
-        return {slot: head(pooled) for slot, head in self.heads.items()}
-
-    def map_of(self, slot: str) -> nn.Linear:
-        """The classifier of one slot, (value, width · cell)."""
-        return cast("nn.Linear", self.heads[slot])
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +29,6 @@ class NamedSlots:
     values: Mapping[str, tuple[str, ...]]
     weight: Tensor
     bias: Tensor
-
-    @classmethod
-    def of(cls, heads: SlotHeads) -> NamedSlots:
-        """Return the warm-up's classifiers without that of the product's department."""
-        kept = [slot for slot in heads.values if slot != DEPARTMENT]
-        maps = [heads.map_of(slot) for slot in kept]
-        by_cell = [one.weight.detach().unflatten(1, (heads.width, -1)).transpose(1, 2).flatten(1) for one in maps]
-        biases = [one.bias.detach() for one in maps]
-        return cls({slot: heads.values[slot] for slot in kept}, torch.cat(by_cell), torch.cat(biases))
 
     def rescaled(self, factor: float) -> NamedSlots:
         """Return classifiers for tokens that were multiplied by `factor` since."""

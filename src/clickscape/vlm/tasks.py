@@ -45,11 +45,8 @@ class Corpus(Protocol):
     slots: Mapping[str, tuple[str, ...]]
     """Every slot with all its values."""
 
-    def describe(self, product: Product, rng: np.random.Generator, *, plain: bool = False) -> str:
-        """A background description for the product, as people write it: not always a fitting one.
-
-        ``plain`` asks for the plainest words in one fixed order, about a scene that is chosen in the same way.
-        """
+    def describe(self, product: Product, rng: np.random.Generator) -> str:
+        """A background description for the product, as people write it: not always a fitting one."""
         ...
 
     def caption_ad(self, ad: int, rng: np.random.Generator) -> str:
@@ -97,29 +94,16 @@ def draw(
     if task == "describe_from_image":
         row = int(rng.integers(len(corpus.products)))
         product, picture = corpus.products[row], len(corpus.ads) + row
-        sample = Sample(instruction(task, variant=_variant(task, rng)), (bank[picture],))
+        sample = Sample(instruction(task, variant=random_variant(task, rng)), (bank[picture],))
         return Question(task, sample, picture, tuple(corpus.describe(product, rng) for _ in range(answers)))
     return _describe(corpus, bank, rng, answers=answers)
 
 
-def draw_text(corpus: Corpus, rng: np.random.Generator, *, answers: int, plain: bool = False) -> Question:
-    """One question of the text-only warm-up: a product without its picture, or a rough prompt.
-
-    ``plain`` descriptions come first: where every slot has its place, it is easier to see that the product matters.
-    """
-    if rng.random() < MIX["rewrite"]:
-        return rewrite(corpus, rng)
-    product = corpus.invent(rng) if rng.random() < _INVENTED else _pick(corpus.products, rng)
-    words = instruction("describe", _forgetful(product, rng), variant=_variant("describe", rng))
-    written = tuple(corpus.describe(product, rng, plain=plain) for _ in range(answers))
-    return Question("describe", Sample(words), None, written)
-
-
 def rewrite(corpus: Corpus, rng: np.random.Generator) -> Question:
     """A rough prompt to be put into good order; no picture, one answer."""
-    product = corpus.invent(rng) if rng.random() < _INVENTED else _pick(corpus.products, rng)
+    product = random_product(corpus, rng)
     answer = corpus.describe(product, rng)
-    words = instruction("rewrite", corpus.rough(answer, rng), variant=_variant("rewrite", rng))
+    words = instruction("rewrite", corpus.rough(answer, rng), variant=random_variant("rewrite", rng))
     return Question("rewrite", Sample(words), None, (answer,))
 
 
@@ -132,14 +116,14 @@ def _describe(corpus: Corpus, bank: np.ndarray, rng: np.random.Generator, *, ans
         row = int(rng.integers(len(corpus.products)))
         product = corpus.products[row]
         picture = len(bank) - 1 if rng.random() < _UNSEEN else len(corpus.ads) + row
-    words = instruction("describe", _forgetful(product, rng), variant=_variant("describe", rng))
+    words = instruction("describe", forgetful(product, rng), variant=random_variant("describe", rng))
     images = () if picture is None else (bank[picture],)
     written = tuple(corpus.describe(product, rng) for _ in range(answers))
     return Question("describe", Sample(words, images), picture, written)
 
 
 def _caption(corpus: Corpus, bank: np.ndarray, rng: np.random.Generator, *, answers: int) -> Question:
-    words = instruction("caption", variant=_variant("caption", rng))
+    words = instruction("caption", variant=random_variant("caption", rng))
     if rng.random() < _CAPTIONED_ADS:
         picture = int(rng.integers(len(corpus.ads)))
         written = tuple(corpus.caption_ad(picture, rng) for _ in range(answers))
@@ -150,8 +134,8 @@ def _caption(corpus: Corpus, bank: np.ndarray, rng: np.random.Generator, *, answ
     return Question("caption", Sample(words, (bank[picture],)), picture, written)
 
 
-def _forgetful(product: Product, rng: np.random.Generator) -> Product:
-    """The product as a poor feed lists it: now and then without category, without attributes, or with a few of them."""
+def forgetful(product: Product, rng: np.random.Generator) -> Product:
+    """Return the product as a poor feed lists it: now and then without category, or with few or no attributes."""
     draws = rng.random(2)
     attributes = list(product.attributes.items())[:MAX_ATTRIBUTES]
     if draws[1] < _WITHOUT_ATTRIBUTES:
@@ -168,9 +152,13 @@ def _task(rng: np.random.Generator) -> TaskName:
     return tasks[int(rng.choice(len(tasks), p=[MIX[task] for task in tasks]))]
 
 
-def _variant(task: TaskName, rng: np.random.Generator) -> int:
+def random_variant(task: TaskName, rng: np.random.Generator) -> int:
+    """Draw the number of one of the task's wordings."""
     return int(rng.integers(len(INSTRUCTIONS[task])))
 
 
-def _pick(products: Sequence[Product], rng: np.random.Generator) -> Product:
-    return products[int(rng.integers(len(products)))]
+def random_product(corpus: Corpus, rng: np.random.Generator) -> Product:
+    """A product with a picture or, about as often, one without."""
+    if rng.random() < _INVENTED:
+        return corpus.invent(rng)
+    return corpus.products[int(rng.integers(len(corpus.products)))]

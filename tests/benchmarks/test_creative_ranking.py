@@ -23,6 +23,7 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, flo
     return folder, creative_ranking.write_simulated(folder, products=8, size=64, seed=1)
 
 
+@pytest.mark.slow
 def test_both_layouts_say_the_same(tmp_path: Path) -> None:
     asked = {"products": 2, "creatives": 2, "size": 64, "seed": 3}
     truth = creative_ranking.write_simulated(tmp_path / "lists", layout="lists", **asked)

@@ -88,6 +88,7 @@ def test_a_gray_product_in_a_shadow_of_its_own_gray_stays_whole() -> None:
     assert found[truth].mean() > 0.97  # its shadow may come along, but the flood must not leak into it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [(240, 240, 240), (190, 215, 235), (40, 42, 48)])
 def test_plain_backgrounds_of_other_colors_are_removed(background: tuple[int, int, int]) -> None:
     picture, truth = _photograph("bottle", (215, 150, 40), background, shadow=0.2, noise=1)
@@ -105,6 +106,7 @@ def test_pure_colors_survive_whole(color: tuple[int, int, int]) -> None:
     assert not cutout[:28, :, 3].any()
 
 
+@pytest.mark.slow
 def test_large_pictures_are_masked_small_but_matted_at_full_size() -> None:
     picture, truth = _photograph("bottle", (20, 110, 60), size=1600, shadow=0.25)
     cutout = cut_out(picture)

@@ -86,6 +86,7 @@ _ROWS = [event(n, creative="ab"[n % 2], position=1 + n % 3) for n in range(12)]
 _ROWS += [event(n, "click", "ab"[n % 2], position=1 + n % 3) for n in (0, 3, 8)]
 
 
+@pytest.mark.slow
 @given(st.permutations(_ROWS), st.lists(st.sampled_from(_ROWS), max_size=20))
 @settings(max_examples=6)
 def test_neither_order_nor_repeated_events_change_the_counts(shuffled: list[Row], again: list[Row]) -> None:

@@ -85,6 +85,7 @@ _SECONDS = int(NOON.timestamp())
 DUCK = logs.connect(threads=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [int, float, str, Decimal])
 def test_numbers_of_any_unit_are_times(workspace: Workspace, kind: type) -> None:
     units = [1, 10**3, 10**6, 10**9]

@@ -52,6 +52,7 @@ def renderers(shop: Path, out: str = "ads") -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_photograph_stays_on_its_backdrop_and_transparency_makes_scenes(shop: Path) -> None:
     done = generate(shop)
     assert done.code == 0, done.err
@@ -72,6 +73,7 @@ def test_a_photograph_stays_on_its_backdrop_and_transparency_makes_scenes(shop: 
     assert {path.name: path.stat().st_mtime_ns for path in (shop / "ads").glob("*.png")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("photographs", "has_reward", "confidence", "expected"),
     [
@@ -108,12 +110,14 @@ def test_text_over_a_photo_stays_out_of_ads(tmp_path: Path) -> None:
     assert not photo_file(tmp_path / "cutout.png").exists()
 
 
+@pytest.mark.slow
 def test_scenes_may_be_asked_for(shop: Path) -> None:
     done = generate(shop, "--photographs", "scenes")
     assert done.code == 0, done.err
     assert renderers(shop)["W"] == {"studio"}
 
 
+@pytest.mark.slow
 def test_a_workspace_keeps_the_photo_and_exports_and_refreshes_such_ads(shop: Path) -> None:
     assert clickscape("new", "mine", cwd=shop).code == 0
     assert clickscape("ingest", "mine", "catalog.csv", cwd=shop).code == 0

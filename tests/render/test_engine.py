@@ -23,6 +23,7 @@ from clickscape.render.studio.geometry import Camera
 SIDE = 96
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_bytes_whatever_was_drawn_before() -> None:
     drawn = Scene("loft", "walnut", "window", "blocks", "teal", ("palm", "candle"))
     fresh = StudioRenderer().compose(bottle(), drawn, size=(SIDE, SIDE), seed=5)
@@ -153,6 +154,7 @@ def test_product_darkens_what_it_stands_on(studio: StudioRenderer) -> None:
     assert wide.image[near].mean() < slim.image[near].mean() - 10
 
 
+@pytest.mark.slow
 def test_cache_stays_within_its_bytes() -> None:
     studio = StudioRenderer(cache_bytes=24 * 2**20)
     for seed in range(8):

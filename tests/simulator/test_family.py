@@ -60,6 +60,7 @@ def test_structures_differ_in_everything_that_is_drawn() -> None:
         assert 300 <= one.median_impressions <= 30_000
 
 
+@pytest.mark.slow
 def test_each_kind_explains_its_share_of_the_spread_within_products() -> None:
     some = sample.products()[::23]
     shown = scenes(60)
@@ -125,6 +126,7 @@ def test_what_is_shown_often_is_clicked_less_where_shoppers_tire() -> None:
     assert last < 0.99 * first
 
 
+@pytest.mark.slow
 def test_a_log_holds_the_worlds_bots_and_impressions_logged_twice_and_nothing_else() -> None:
     number = next(n for n in NUMBERS if draw_structure(n).bots > 0.02 and draw_structure(n).duplicates > 0.005)
     drawn, some = draw_world(number), creatives(60)

@@ -101,6 +101,7 @@ def test_a_picture_from_elsewhere_has_a_heat_map_only(copy: Workspace, changed: 
     assert made.picture.exists()
 
 
+@pytest.mark.slow
 def test_a_wide_picture_is_explained_as_well(copy: Workspace) -> None:
     creative = next(one for one in copy.creatives() if one.creative_id == CREATIVE)
     with Image.open(creative.image) as image:

@@ -309,6 +309,7 @@ def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace, monkey
     assert all(pictures[0][name] != pictures[1][name] for name in pictures[0])
 
 
+@pytest.mark.slow
 def test_a_picture_that_fails_is_drawn_with_another_seed_of_its_own(shop: Workspace) -> None:
     """A limit between what two seeds measure lets the later one pass; the file is the one that its record names."""
     out, place = shop.path.parent / "exports", placements.find("google-display-200x200")[0]

@@ -66,6 +66,7 @@ def test_a_photo_that_cannot_be_cut_out_stops_the_ingest_with_one_line(catalog: 
     ]
 
 
+@pytest.mark.slow
 def test_a_photo_that_cannot_be_cut_out_is_listed_when_bad_rows_are_skipped(catalog: Path) -> None:
     shop = Workspace.create(catalog.parent / "shop")
     code, told, _ = clickscape("ingest", shop.path, catalog, "--skip-bad-rows")

@@ -70,6 +70,7 @@ def test_who_learns_and_who_is_tested_share_no_object_by_its_picture(shop: Works
     assert sum(map(len, seen)) == len(set.union(*seen))
 
 
+@pytest.mark.slow
 def test_another_log_in_the_place_of_the_simulated_one_is_judged_without_its_truth(
     shop: Workspace, tmp_path: Path
 ) -> None:
@@ -94,6 +95,7 @@ def test_another_log_in_the_place_of_the_simulated_one_is_judged_without_its_tru
     assert truth.read(other) == truth.read(shop)
 
 
+@pytest.mark.slow
 def test_score_ranks_as_the_reward_model_does(shop: Workspace) -> None:
     own = [creative for creative in shop.creatives() if creative.product_id == "coffee_mug-navy"]
     ranked = score(shop, "coffee_mug-navy", [Path(creative.image) for creative in own])

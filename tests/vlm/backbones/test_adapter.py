@@ -191,6 +191,7 @@ def test_a_model_with_other_names_is_one_clear_error(folder: Folder) -> None:
         adapter.attach(other, rank=2, seed=0)
 
 
+@pytest.mark.slow
 @every_damage
 @pytest.mark.filterwarnings(IGNORE)
 def test_a_damaged_adapter_is_neither_merged_nor_restored(folder: Folder, damage: str, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from clickscape.config.brand import Rules
 from clickscape.gates.style import Style
 from clickscape.generation.creative_record import render_selection
 from clickscape.generation.pipeline import AdPipeline
-from clickscape.generation.select import CandidateSelector, select
+from clickscape.generation.select import CandidateSelector, scene_key, select
 from clickscape.render.scene import NO_PROP, Scene
 from clickscape.simulator import world
 from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
@@ -138,7 +138,9 @@ def _chosen(products: Sequence[Product], truth: Sequence[Product], *, side: str)
     found: list[tuple[Product, Scene]] = []
     seconds, ads = 0.0, 0
     clock = time.process_time()
-    for number, selection in enumerate(select(selector, products, scenes=Counter(), wanted=wanted)):
+    scenes: Counter[str] = Counter()
+    for number, selection in enumerate(select(selector, products, scenes=scenes, wanted=wanted)):
+        scenes.update(scene_key(one.candidate.scene, one.candidate.text) for one in selection.chosen)
         found += [(by_id[one.candidate.product_id], Scene.from_json(one.candidate.scene)) for one in selection.chosen]
         if number < TIMED:
             render_selection(selection, selector=selector, fidelity=FidelityConfig())

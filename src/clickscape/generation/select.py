@@ -56,6 +56,9 @@ CHUNK = 8
 SAMPLED = 3
 """Descriptions sampled for each one that is scored, where no reward model does it; docs/experiments/bare-catalog.md."""
 
+REPEATED = 0.5
+"""Nats that a scene loses for each of up to two creatives of the catalog that show it."""
+
 TEMPERATURE, TEMPERATURE_WITHOUT_REWARD = 1.0, 0.5
 """Of sampling, where the settings say none: a reward model finds the best of many, without one the usual is better."""
 
@@ -311,7 +314,10 @@ class _ProductSearch:
         """The pool without duplicates, best first, and those passed over among the `keep` best; earlier ones win."""
 
         def value(one: SelectedCandidate) -> tuple[bool, bool, int, float, float]:
-            return one.candidate.parsed, one.in_season, sum(one.met.values()), one.candidate.score, one.promise
+            promise = one.promise
+            if self.selector.chooses_by_suitability:
+                promise -= REPEATED * min(2, self.scenes[scene_key(one.candidate.scene, one.candidate.text)])
+            return one.candidate.parsed, one.in_season, sum(one.met.values()), one.candidate.score, promise
 
         ranked: list[SelectedCandidate] = []
         passed_over: list[Refusal] = []

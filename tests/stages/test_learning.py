@@ -89,6 +89,8 @@ def test_another_log_in_the_place_of_the_simulated_one_is_judged_without_its_tru
     result = run(reward(other, SMALL_REWARD)).result
     assert result["true_accuracy"] is None
     assert result["ceiling_source"] == "the posterior of the clicks"
+    assert result["calibration_source"] == "noise removed"
+    assert result["calibration"]["low"] <= result["calibration"]["value"] <= result["calibration"]["high"]
     assert truth.OTHER_LOG in result["summary"]
     log.write_bytes(drawn)
     run(clicks(other, ClicksConfig()))

@@ -43,7 +43,31 @@ def temperature_of_counts(
     P(first better) = Φ(β · gap / √2 τ), and Φ(x) ≈ σ(1.702 x). None where no two creatives of a product have clicks
     and differ in score, or where better scores get fewer clicks.
     """
-    usable = np.isfinite(clicks) & (examinations > 0)
+    sharpness = _sharpness(scores, product, clicks, examinations)
+    return float(np.clip(1 / sharpness, _COOLEST, _HOTTEST)) if sharpness is not None and sharpness > 0 else None
+
+
+def error_of_counts(
+    log_odds: np.ndarray, scores: np.ndarray, product: np.ndarray, clicks: np.ndarray, examinations: np.ndarray
+) -> float | None:
+    """Return the calibration error against the true order, from counts; None where they tell nothing of it.
+
+    log_odds: of the pairs, (pair,), whose probabilities are judged; scores: (creative,), whose differences they are.
+    The error is the mean |σ(log-odds) − P|, where P is what these scores say of the true order at their best
+    temperature (the integrated calibration index of Austin and Steyerberg 2019, with one slope as Cox 1958), which
+    `temperature_of_counts` finds under the noise of the counts: that noise is not the model's error. Scores that get
+    fewer clicks say nothing: their P is ½.
+    """
+    sharpness = _sharpness(scores, product, clicks, examinations)
+    if sharpness is None:
+        return None
+    best = np.clip(sharpness, 0, 1 / _COOLEST)
+    return float(np.abs(np.tanh(log_odds / 2) - np.tanh(log_odds * best / 2)).mean() / 2)
+
+
+def _sharpness(scores: np.ndarray, product: np.ndarray, clicks: np.ndarray, examinations: np.ndarray) -> float | None:
+    """1.702 β / √2 τ of `temperature_of_counts`: what scores are best multiplied by; below 0 for scores upside down."""
+    usable = np.isfinite(clicks) & (examinations > 0) & np.isfinite(scores)
     number = np.unique(product[usable], return_inverse=True)[1]
     seen = clicks[usable] + 0.5
     level, score = np.log(seen / examinations[usable]), scores[usable]
@@ -65,7 +89,4 @@ def temperature_of_counts(
         return cost, slope
 
     found = minimize_scalar(lambda value: fitted(value)[0], bounds=_MISFITS, method="bounded")
-    slope = fitted(float(found.x))[1]
-    if slope <= 0:
-        return None
-    return float(np.clip(np.sqrt(2) * np.exp(found.x) / (_PROBIT * slope), _COOLEST, _HOTTEST))
+    return _PROBIT * fitted(float(found.x))[1] / (np.sqrt(2) * float(np.exp(found.x)))

@@ -13,16 +13,19 @@ from itertools import combinations
 import numpy as np
 
 from clickscape.reward.baselines import scene_only
+from clickscape.reward.calibrate import error_of_counts
 from clickscape.reward.data import RewardData
 from clickscape.reward.model import RewardModel, interval_half_width
 from clickscape.reward.ranking import ranking, rows_of, scores_of
 from clickscape.reward.report import Part, RewardReport
 from clickscape.stats.accuracy import calibration_errors, normalized_accuracy, pair_agreement
-from clickscape.stats.bootstrap import ClusterBootstrap
+from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate
 
 GRAY = 127
 _RESAMPLES = 1_000
+_REFITS = 200
+TRUE_ORDER, COUNTS, NOISY_LABELS = "true order", "noise removed", "noisy labels"
 
 
 def evaluate(
@@ -84,8 +87,7 @@ def evaluate(
 
     known = None if true_log_ctr is None else _gaps(true_log_ctr, data)
     is_model = isinstance(predictor, RewardModel)
-    outcome = observed + 0.5 if known is None else (1 + np.sign(known)) / 2
-    errors = calibration_errors(0.5 + 0.5 * np.tanh(predicted / 2), outcome)
+    calibration, basis = _calibration(predicted, data, known, bootstrap=bootstrap) if is_model else (None, "unknown")
     return RewardReport(
         pairs=len(hits),
         products=len({pair.product_id for pair in data.informative}),
@@ -100,9 +102,52 @@ def evaluate(
         parts=parts(by_novelty(training, data) if training is not None else {}),
         by_gap=parts(_by_gap(np.abs(known if known is not None else np.array([p.gap for p in data.informative])))),
         evidence=parts(_by_evidence(heads)) if is_model else {},
-        calibration=estimate(errors) if is_model else None,
+        calibration=calibration,
+        calibration_source=basis,
         **_ranked(predicted, data, true_log_ctr, bootstrap=bootstrap),
     )
+
+
+def _calibration(
+    predicted: np.ndarray, data: RewardData, true_gaps: np.ndarray | None, *, bootstrap: ClusterBootstrap
+) -> tuple[Estimate, str]:
+    """Calibration error of log-odds (pair,), and what it was measured against: the best that is known."""
+    probability = 0.5 + 0.5 * np.tanh(predicted / 2)
+    if true_gaps is not None:
+        return bootstrap.mean(calibration_errors(probability, (1 + np.sign(true_gaps)) / 2)), TRUE_ORDER
+    if (found := _calibration_by_counts(predicted, data, bootstrap=bootstrap)) is not None:
+        return found, COUNTS
+    preference = np.array([pair.preference for pair in data.informative])
+    return bootstrap.mean(calibration_errors(probability, preference)), NOISY_LABELS
+
+
+def _calibration_by_counts(predicted: np.ndarray, data: RewardData, *, bootstrap: ClusterBootstrap) -> Estimate | None:
+    """`calibrate.error_of_counts`, the whole of it fitted anew to every resample of clusters."""
+    clicks, examinations = data.clicks, data.examinations
+    if clicks is None or examinations is None:
+        return None
+    # log-odds of a creative against all of its product, itself among them: differences are those of the pairs
+    pairs = np.bincount(data.pair_indices.ravel(), minlength=len(data.creative_ids))
+    scores = scores_of(predicted, data.pair_indices, len(data.creative_ids)) * pairs / (pairs + 1)
+    rows = np.flatnonzero(np.isfinite(scores)).tolist()
+    product = np.unique([data.product_of[row] for row in rows], return_inverse=True)[1]
+    cluster = bootstrap.of([data.group(data.product_of[row]) for row in rows]).cluster
+
+    def error(drawn: np.ndarray) -> float | None:
+        """For clusters drawn so often, (cluster,): a product drawn twice is two products."""
+        often, of_pair = drawn[cluster].astype(np.int64), drawn[bootstrap.cluster].astype(np.int64)
+        chosen = np.repeat(np.array(rows), often)
+        copy = np.concatenate([np.arange(count) for count in often]) if len(often) else often
+        return error_of_counts(
+            np.repeat(predicted, of_pair), scores[chosen], np.repeat(product, often) + len(rows) * copy,
+            clicks[chosen], examinations[chosen],
+        )  # fmt: skip
+
+    value = error(np.ones(len(bootstrap.names)))
+    if value is None:
+        return None
+    resampled = [error(drawn) for drawn in bootstrap.drawn[:_REFITS]]
+    return percentile_interval(value, np.array([np.nan if one is None else one for one in resampled]))
 
 
 def _by_gap(gaps: np.ndarray) -> dict[str, np.ndarray]:

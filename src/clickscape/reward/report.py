@@ -30,8 +30,9 @@ class RewardReport:
     it takes the left picture (½ is unbiased). parts: the pairs by what of their scenes the training data showed; see
     `evaluate.by_novelty`. by_gap: the pairs by how far the CTRs lie apart (the true ones where they are known).
     evidence: the pairs that the model decides, and those whose interval spans a tie. calibration: expected calibration
-    error of P(first better), against the true order where it is known, else against what the clicks say. ndcg, regret,
-    random_regret: see `ranking.Ranking`.
+    error of P(first better), by calibration_source: against the true order; or by counts, with their noise removed
+    (`calibrate.error_of_counts`); or, of pairs alone, against their noisy labels, which a perfect model would not have
+    at 0 either. ndcg, regret, random_regret: see `ranking.Ranking`.
     """
 
     pairs: int
@@ -48,6 +49,7 @@ class RewardReport:
     by_gap: Mapping[str, Part] = field(default_factory=dict)
     evidence: Mapping[str, Part] = field(default_factory=dict)
     calibration: Estimate | None = None
+    calibration_source: str = "unknown"
     ndcg: Estimate | None = None
     regret: Estimate | None = None
     random_regret: Estimate | None = None
@@ -64,7 +66,7 @@ class RewardReport:
             (_NORMALIZED, self.normalized_accuracy),
             ("accuracy on the true order", self.true_accuracy),
             *self.baselines.items(),
-            ("calibration error", self.calibration),
+            (f"calibration error ({self.calibration_source})", self.calibration),
             ("NDCG within products", self.ndcg),
             ("CTR lost by its first choice", self.regret),
             ("CTR lost by a random choice", self.random_regret),

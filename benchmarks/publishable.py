@@ -3,8 +3,9 @@
     python benchmarks/publishable.py draw CATALOG FOLDER --against REVISION
     python benchmarks/publishable.py read FOLDER
 
-`draw` runs `clickscape generate` on the catalog with this version and with the other, and copies all pictures in an
-order drawn by chance to FOLDER/blind/0001.webp …; FOLDER/key.json says what each one is. Graders write
+`draw` runs `clickscape generate` on the catalog with this version and with the other, draws again what this version's
+gate refused, and copies all pictures in an order drawn by chance to FOLDER/blind/0001.webp …; FOLDER/key.json says what
+each one is. Graders write
 FOLDER/grades-NAME.json, a list of {"picture": "0001", "publishable": true, "defects": ["cut-out", …]}, by the rubric of
 docs/concepts/publishable.md. `read` prints the table, and adds a row to benchmarks/results/. Photos and grades stay
 outside of the repository.
@@ -22,15 +23,24 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from _results import append_row
 from _revision import ROOT, unpack
+from clickscape import render
+from clickscape.config import GenerateConfig
+from clickscape.json_files import write_json_lines
+from clickscape.stages.load_feed import load_cut_out
+from clickscape.stages.progress import run
 from clickscape.stats.bootstrap import ClusterBootstrap
 
 SIDES = ("before", "now")
+REFUSED = "refused"
+"""Pictures that this version's fidelity gate refused, one of each description."""
+
 DEFECTS = (
     "cut-out", "floating", "pose", "perspective", "scene", "props", "artificial", "light", "scale", "clutter",
 )  # fmt: skip
@@ -62,11 +72,12 @@ def draw(catalog: Path, folder: Path, *, against: str, keep: int, seed: int) -> 
         for side, source in zip(SIDES, (unpack(against, Path(other)), ROOT / "src"), strict=True):
             if not (folder / side / "creatives.jsonl").exists():
                 _generate(source, catalog, folder / side, keep=keep)
+    _draw_refused(catalog, folder)
     transparent = _transparent(catalog)
     pictures = [
         Picture(side, record["product_id"], f"{side}/{record['image']}", transparent[record["product_id"]])
-        for side in SIDES
-        for record in map(json.loads, (folder / side / "creatives.jsonl").read_text(encoding="utf-8").splitlines())
+        for side in (*SIDES, REFUSED)
+        for record in _records(folder / side / "creatives.jsonl")
     ]
     (folder / "blind").mkdir(exist_ok=True)
     key = {}
@@ -83,6 +94,41 @@ def _generate(source: Path, catalog: Path, out: Path, *, keep: int) -> None:
     command = [sys.executable, "-m", "clickscape", "generate", "--catalog", str(catalog), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(source)}
     subprocess.run([*command, "--keep", str(keep), "--skip-bad-rows"], env=environment, check=True)
+
+
+def _draw_refused(catalog: Path, folder: Path) -> None:
+    """Draw the first refused picture of every description of this version that has one."""
+    out, now = folder / REFUSED, folder / SIDES[1]
+    out.mkdir(exist_ok=True)
+    cut = run(load_cut_out(catalog, cache=now / "remote", folder=now / "cutouts"), on_progress=lambda _: None)
+    products = {product.product_id: product for product in cut.products}
+    made = []
+    for record in (*_records(now / "creatives.jsonl"), *_records(now / "left-out.jsonl")):
+        for attempt in record["gate"]["rejected"][:1]:
+            size, file = (GenerateConfig().size,) * 2, f"{record['creative_id']}.png"
+            renderer = render.load(record["renderer"])
+            drawn = renderer.render(
+                products[record["product_id"]], record["description"], size=size, seed=attempt["seed"]
+            )
+            Image.fromarray(drawn.image).save(out / file)
+            made.append({"product_id": record["product_id"], "image": file})
+    write_json_lines(out / "creatives.jsonl", made)
+
+
+def _records(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def gate(sides: Mapping[str, Sequence[Grade]]) -> str:
+    """How often the gate was right: of what it refused, the share that graders would not publish, and its recall."""
+    bad = {side: sum(not one.publishable for one in some) for side, some in sides.items()}
+    refused, missed = bad[REFUSED], bad[SIDES[1]]
+    if not sides[REFUSED]:
+        return "The gate refused nothing."
+    return (
+        f"Of {len(sides[REFUSED])} refused pictures {refused / len(sides[REFUSED]):.0%} could not be published; of "
+        f"{refused + missed} such pictures drawn, the gate refused {refused / max(refused + missed, 1):.0%}."
+    )
 
 
 def _transparent(catalog: Path) -> dict[str, bool]:
@@ -159,9 +205,9 @@ def main() -> None:
         draw(asked.catalog, asked.folder, against=asked.against, keep=asked.keep, seed=asked.seed)
         return
     graded = grades(asked.folder)
-    sides = {side: [one for one in graded if one.picture.side == side] for side in SIDES}
-    print(table(sides))
-    row = {side: shares(some) for side, some in sides.items()}
+    sides = {side: [one for one in graded if one.picture.side == side] for side in (*SIDES, REFUSED)}
+    print(table(sides), gate(sides), sep="\n\n")
+    row = {"gate": gate(sides), **{side: shares(some) for side, some in sides.items()}}
     append_row(row, by="publishable")
 
 

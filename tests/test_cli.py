@@ -237,9 +237,8 @@ def test_generate_from_a_bare_catalog(folder: Path) -> None:
     rows = [json.loads(line) for line in (folder / "ads" / "creatives.jsonl").read_text().splitlines()]
     left_out = folder / "ads" / "left-out.jsonl"
     missing = [json.loads(line) for line in left_out.read_text().splitlines()] if left_out.exists() else []
-    assert sorted(row["product_id"] for row in rows + missing) == ["A", "A", "B 2", "B 2"]
+    assert sorted(row["product_id"] for row in rows) == ["A", "A", "B 2", "B 2"], "others take the place of the missing"
     assert all(row["gate"]["rejected"] for row in missing), "such as a red tin before a red wall"
-    assert {row["product_id"] for row in rows} == {"A", "B 2"}
     for row in rows:
         path = (folder / "ads" / row["image"]).resolve()
         assert path.parent == (folder / "ads").resolve()

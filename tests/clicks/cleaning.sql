@@ -4,7 +4,7 @@ SELECT DISTINCT
 FROM (
   SELECT
     "t1"."user_key",
-    "t1"."minute",
+    "t1"."span",
     COUNT(DISTINCT "t1"."event_id") AS "different"
   FROM (
     SELECT
@@ -15,7 +15,7 @@ FROM (
         "t0"."at"
       ) / (
         60
-      )) AS BIGINT) AS "minute"
+      )) AS BIGINT) AS "span"
     FROM "timely" AS "t0"
     WHERE
       "t0"."user_key" IS NOT NULL AND "t0"."at" IS NOT NULL

@@ -92,6 +92,11 @@ RULES: dict[str, tuple[list[Row], dict[str, float], dict[str, int], tuple[int, i
     "one event logged often is no bot": ([MINUTE[0]] * 9, {"bot_events_per_minute": 3}, {"duplicates": 8}, (3, 0)),
     "events without a user are no bot":
         ([{**row, "user_key": None} for row in MINUTE], {"bot_events_per_minute": 3}, {}, (6, 0)),
+    "a user with over a thousand events on a day counts, and is named":
+        ([event(100 + n, at=100 + 2.5 * n, user_key="slow") for n in range(1_001)], {},
+            {"heavy_users": 1, "heavy_events": 1_001, "heaviest_user": "slow"}, (1_003, 0)),
+    "a thousand events on each of two days are not many":
+        ([event(100 + n, at=72 * n, user_key="keen") for n in range(1_000)], {}, {}, (1_002, 0)),
     "a click without impression is left out": ([event(9, "click", at=5)], {}, {"unmatched_clicks": 1}, (2, 0)),
     "a click 61 seconds before its impression is left out":
         ([event(1, "click", at=-61)], {}, {"early_clicks": 1, "out_of_order": 1}, (2, 0)),
@@ -152,14 +157,16 @@ def test_each_cleaning_rule_leaves_out_exactly_its_events(workspace: Workspace, 
     assert {key: value for key, value in figures.items() if value} == expected
     assert report(log).events == len(BASE) + len(rows)
     assert total(log) == left
-    assert len(report(log).lines()) == len({*expected} - {"bots", "busiest_bot"}) + bool(report(log).out_of_order)
+    assert len(report(log).lines()) == len(
+        {*expected} - {"bots", "busiest_bot", "heavy_users", "heaviest_user"}
+    ) + bool(report(log).out_of_order)
 
 
 def test_figures_that_need_a_missing_column_are_none(workspace: Workspace) -> None:
     schema = pa.schema([field for field in SCHEMA if field.name not in ("ts", "received_at", "user_key", "device")])
     write(workspace.events_folder, [{k: row[k] for k in schema.names} for row in BASE], schema=schema)
     log = read_log(workspace, now=NOW, by=("day", "device"))
-    blank = dict.fromkeys(("out_of_order", "late", "future", "bots", "bot_events", "early_clicks", "expired_clicks"))
+    blank = dict.fromkeys(("out_of_order", "late", "future", "bots", "heavy_users", "early_clicks", "expired_clicks"))
     assert {key: getattr(report(log), key) for key in blank} == blank
     assert log.counts.columns == ("creative_id", "product_id", "position", "impressions", "clicks")
 

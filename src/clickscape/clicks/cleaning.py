@@ -20,6 +20,9 @@ from clickscape.config import ClicksConfig
 UNMATCHED, EARLY, EXPIRED, REPEATED = "unmatched", "early", "expired", "repeated"
 """Faults of a click, in the order in which they are looked for; a click without fault has an empty one."""
 
+HEAVY_EVENTS = 1_000
+"""Events of one user on one day above which the log's figures may be those of a slow bot."""
+
 _IMPRESSION_KEY = ["decision_id", "creative_id"]
 _POSITION_KEY = [*_IMPRESSION_KEY, "position"]
 
@@ -28,21 +31,24 @@ _POSITION_KEY = [*_IMPRESSION_KEY, "position"]
 class Engine:
     """How one engine computes the small intermediate tables; the rows are the same on every engine.
 
-    `repeated`: events, columns → rows whose values there come more than once. `suspects`: events, limit → at least the
-    events in minutes in which a user has more than `limit`. `keep`: a table that is used again → the same one, computed
-    once. `empty`: whether a kept table is known to have no row, so that the log need not be compared with it.
+    `repeated`: events, columns → rows whose values there come more than once. `suspects`: events, limit, seconds → at
+    least the events in spans of so many seconds in which a user has more than `limit`. `keep`: a table that is used
+    again → the same one, computed once. `empty`: whether a kept table is known to have no row, so that the log need
+    not be compared with it.
     """
 
     repeated: Callable[[ibis.Table, list[str]], ibis.Table]
-    suspects: Callable[[ibis.Table, int], ibis.Table]
+    suspects: Callable[[ibis.Table, int, int], ibis.Table]
     keep: Callable[[ibis.Table], ibis.Table]
     empty: Callable[[ibis.Table], bool]
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A log after each cleaning step: `timely` less `bots` is `without_bots`; `repeated` are its rows with a shared
-    event_id, `relogged` the ids of impressions that were logged again under another.
+    """A log after each cleaning step.
+
+    `timely` less `bots` is `without_bots`; `heavy` are users among those, `repeated` the rows with a shared event_id,
+    `relogged` the ids of impressions that were logged again under another.
 
     `clicks`: every click once, with its `fault` and `skewed` (1 where it came a little before its impression).
     `events`: what counts: kind, creative_id, product_id, position, day (number of days since 1970) and strata.
@@ -51,6 +57,7 @@ class Cleaned:
     timely: ibis.Table
     bots: ibis.Table | None
     without_bots: ibis.Table
+    heavy: ibis.Table | None
     repeated: ibis.Table
     relogged: ibis.Table
     clicks: ibis.Table
@@ -61,11 +68,12 @@ def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, eng
     """Apply every rule to events with the columns of `sources.events_of`; without `now` none is in the future."""
     untimely = [flag for flag in (is_future(events, config, now), is_received_late(events, config)) if flag is not None]
     timely = events.filter([~flag for flag in untimely]) if untimely else events
-    bots = None
+    bots = heavy = None
     without_bots = timely
     if "user_key" in events.columns and "at" in events.columns:
         bots = engine.keep(busy_users(timely, config, engine))
         without_bots = timely if engine.empty(bots) else timely.anti_join(bots, "user_key")
+        heavy = engine.keep(heavy_users(without_bots, engine))
     repeated = engine.keep(engine.repeated(without_bots, ["event_id"]))
     once = deduplicate(without_bots, repeated)
     clicks = engine.keep(attribute_clicks(once.filter(once.kind == "click"), without_bots, config, engine))
@@ -75,7 +83,7 @@ def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, eng
     if not engine.empty(relogged):
         impressions = impressions.anti_join(relogged, "event_id")
     counted = ibis.union(_countable(impressions), _countable(kept), distinct=False)
-    return Cleaned(timely, bots, without_bots, repeated, relogged, clicks, counted)
+    return Cleaned(timely, bots, without_bots, heavy, repeated, relogged, clicks, counted)
 
 
 def is_future(events: ibis.Table, config: ClicksConfig, now: datetime | None) -> Any:
@@ -104,20 +112,30 @@ def no_rows(table: ibis.Table) -> bool:
     return not table.count().to_pyarrow().as_py()
 
 
-PORTABLE = Engine(repeated_rows, suspects=lambda events, _: events, keep=lambda table: table, empty=lambda _: False)
+PORTABLE = Engine(repeated_rows, suspects=lambda events, *_: events, keep=lambda table: table, empty=lambda _: False)
 """Everything in one expression, to be shown as SQL or run on any engine."""
 
-CACHED = Engine(repeated_rows, suspects=lambda events, _: events, keep=lambda table: table.cache(), empty=no_rows)
+CACHED = Engine(repeated_rows, suspects=lambda events, *_: events, keep=lambda table: table.cache(), empty=no_rows)
 """Intermediate tables are cached by the engine that Ibis is connected to."""
 
 
 def busy_users(timely: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
     """Return the user_key of users with more than `bot_events_per_minute` events in a calendar minute."""
-    known = timely.filter(timely.user_key.notnull(), timely["at"].notnull())
-    known = engine.suspects(known, config.bot_events_per_minute)
-    minutes = known.mutate(minute=known["at"] // 60).group_by(["user_key", "minute"])
-    busy = minutes.agg(different=lambda table: table.event_id.nunique())
-    return busy.filter(busy.different > config.bot_events_per_minute).select("user_key").distinct()
+    return _users_above(timely, config.bot_events_per_minute, 60, engine)
+
+
+def heavy_users(events: ibis.Table, engine: Engine) -> ibis.Table:
+    """Return the user_key of users with more than `HEAVY_EVENTS` events on a UTC day: people hardly look at so many."""
+    return _users_above(events, HEAVY_EVENTS, 86_400, engine)
+
+
+def _users_above(events: ibis.Table, limit: int, seconds: int, engine: Engine) -> ibis.Table:
+    """Users with more than `limit` different events in a calendar span of so many seconds."""
+    known = events.filter(events.user_key.notnull(), events["at"].notnull())
+    known = engine.suspects(known, limit, seconds)
+    spans = known.mutate(span=known["at"] // seconds).group_by(["user_key", "span"])
+    busy = spans.agg(different=lambda table: table.event_id.nunique())
+    return busy.filter(busy.different > limit).select("user_key").distinct()
 
 
 def deduplicate(events: ibis.Table, repeated: ibis.Table) -> ibis.Table:

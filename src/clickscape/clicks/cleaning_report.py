@@ -8,7 +8,7 @@ from typing import Any
 import ibis
 import numpy as np
 
-from clickscape.clicks.cleaning import EARLY, EXPIRED, REPEATED, UNMATCHED, Cleaned
+from clickscape.clicks.cleaning import EARLY, EXPIRED, HEAVY_EVENTS, REPEATED, UNMATCHED, Cleaned
 
 _LINES = {
     "epochs": "{:,} times are numbers: read as seconds, or as milli-, micro- or nanoseconds, since 1970, as their size "
@@ -21,6 +21,9 @@ _LINES = {
     "late": "{:,} events were received too late: left out",
     "future": "{:,} events lie in the future: left out",
     "bot_events": "{:,} events of {bots:,} users too busy to be people: left out{busiest}",
+    "heavy_events": "{:,} events ({share:.1%}) are of {heavy:,} users with over {limit:,} on a day, most of "
+    "{heaviest!r}: they count, but if they are no people, CTRs and the examination of positions are off by more than "
+    "is said of them; lower bot_events_per_minute",
     "unmatched_clicks": "{:,} clicks without an impression that counts: left out",
     "early_clicks": "{:,} clicks before their impression: left out",
     "skewed_clicks": "{:,} clicks a little before their impression: they count, clocks differ",
@@ -44,6 +47,9 @@ class CleaningReport:
     bot_events: int | None
     bots: int | None
     busiest_bot: str | None
+    heavy_events: int | None
+    heavy_users: int | None
+    heaviest_user: str | None
     unmatched_clicks: int
     early_clicks: int | None
     skewed_clicks: int | None
@@ -58,9 +64,15 @@ class CleaningReport:
             if self.busiest_bot is not None
             else ""
         )
-        return [
-            _LINES[name].format(number, bots=self.bots, busiest=busiest) for name, number in found.items() if number
-        ]
+        values = {
+            "bots": self.bots,
+            "busiest": busiest,
+            "heavy": self.heavy_users,
+            "heaviest": (self.heaviest_user or "")[:100],
+            "share": (self.heavy_events or 0) / max(self.events, 1),
+            "limit": HEAVY_EVENTS,
+        }
+        return [_LINES[name].format(number, **values) for name, number in found.items() if number]
 
     def left_out(self) -> str:
         """Return which rules left out whole events, for messages; empty where none did."""
@@ -82,15 +94,8 @@ def report_cleaning(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: in
     def number(fault: str) -> int:
         return int(faults.get(fault, {"clicks": 0})["clicks"])
 
-    bots = bot_events = busiest = None
-    if cleaned.bots is not None:
-        bots = bot_events = _row(cleaned.bots.aggregate(users=lambda t: t.count()))["users"]
-        if bots:
-            theirs = (
-                cleaned.timely.semi_join(cleaned.bots, "user_key").group_by("user_key").agg(rows=lambda t: t.count())
-            )
-            bot_events = _row(theirs.aggregate(rows=lambda t: t.rows.sum()))["rows"]
-            busiest = theirs.order_by([ibis.desc("rows"), "user_key"]).limit(1).to_pyarrow()["user_key"][0].as_py()
+    bots, bot_events, busiest = _events_of(cleaned.bots, cleaned.timely)
+    heavy, heavy_events, heaviest = _events_of(cleaned.heavy, cleaned.without_bots)
     return CleaningReport(
         events=facts["rows"],
         epochs=facts.get("epochs"),
@@ -103,12 +108,26 @@ def report_cleaning(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: in
         bot_events=bot_events,
         bots=bots,
         busiest_bot=busiest,
+        heavy_events=heavy_events,
+        heavy_users=heavy,
+        heaviest_user=heaviest,
         unmatched_clicks=number(UNMATCHED),
         early_clicks=number(EARLY) if timed else None,
         skewed_clicks=int(faults.get("", {"skewed": 0})["skewed"]) if timed else None,
         expired_clicks=number(EXPIRED) if timed else None,
         repeated_clicks=number(REPEATED),
     )
+
+
+def _events_of(users: ibis.Table | None, events: ibis.Table) -> tuple[int | None, int | None, str | None]:
+    """Number of users, of their events, and who has most of them; None where not looked for."""
+    if users is None:
+        return None, None, None
+    if not (count := _row(users.aggregate(users=lambda t: t.count()))["users"]):
+        return 0, 0, None
+    theirs = events.semi_join(users, "user_key").group_by("user_key").agg(rows=lambda t: t.count())
+    most = theirs.order_by([ibis.desc("rows"), "user_key"]).limit(1).to_pyarrow()["user_key"][0].as_py()
+    return count, _row(theirs.aggregate(rows=lambda t: t.rows.sum()))["rows"], most
 
 
 def out_of_order(events: ibis.Table, *, connection: Any) -> int | None:

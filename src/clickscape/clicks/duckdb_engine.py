@@ -29,8 +29,8 @@ def engine(connection: Any) -> Engine:
         hashes = np.sort(events.select(key=key).to_pyarrow()["key"].drop_null().to_numpy())
         return _those_in(events, key, np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
 
-    def suspects(events: ibis.Table, limit: int) -> ibis.Table:
-        bucket = (_hash_of_two(events.user_key, events["at"] // 60) % _BUCKETS).cast("uint64")
+    def suspects(events: ibis.Table, limit: int, seconds: int) -> ibis.Table:
+        bucket = (_hash_of_two(events.user_key, events["at"] // seconds) % _BUCKETS).cast("uint64")
         chosen = events.select(key=bucket.cast("uint32")).to_pyarrow()["key"].drop_null().to_numpy()
         tally = np.bincount(chosen, minlength=_BUCKETS)
         return _those_in(events, bucket, np.flatnonzero(tally > limit).astype(np.uint64))

@@ -19,6 +19,7 @@ from tests.catalog.conftest import ROWS, feed_error, write_csv, write_jsonl
 import clickscape.catalog
 from clickscape.catalog import checking, feeds
 from clickscape.catalog.formats.row import is_visible, words
+from clickscape.catalog.split import split_by_hash
 from clickscape.errors import FeedError
 from clickscape.types import Product
 
@@ -351,3 +352,32 @@ def test_a_title_or_id_of_which_nothing_can_be_seen_is_none(shop: Path, unseen: 
     assert "no product id. Fill the column product_id" in feed_error(
         write_jsonl(shop, [ROWS[1] | {"product_id": unseen}])
     )
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_plain_table_keeps_what_products_are_like_and_names_the_columns_that_it_does_not_read(
+    shop: Path, kind: str
+) -> None:
+    """Colors and groups have Google's names; a column of the shop's own has no place in a product."""
+    rows = [
+        {"product_id": f"M-{color}", "title": f"Mug {color}", "image": "pictures/mug.png", "color": color,
+         "item_group_id": "M", "attribute:use": "tea", "Shelf": "14"}
+        for color in ("red", "blue")
+    ]  # fmt: skip
+    path = shop / f"catalog.{kind}"
+    if kind == "csv":
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    found = list(feeds.iterate(path))
+    products = [row.product for row in found if row.product is not None]
+    assert [dict(product.attributes) for product in products] == [
+        {"color": color, "item_group_id": "M", "use": "tea"} for color in ("red", "blue")
+    ]
+    assert len(set(split_by_hash(products).groups.values())) == 1, "color variants stand on one side"
+    unread = [one.detail for row in found for one in row.warnings if one.kind == "column not read"]
+    assert [name.lower() for name in unread] == ["'shelf'", "'shelf'"]
+    assert feeds.read(path, format=kind) == products

@@ -277,10 +277,11 @@ def test_json_lines_with_any_column_names_are_read(shop: Path) -> None:
 
 
 def test_a_forced_format_wins_over_the_content(shop: Path) -> None:
-    path = _write(shop, "id,title,image_link,brand,gtin\n1,Tom &amp; Co,a.png,Aurora,5\n")
-    assert feeds.read(path)[0].attributes == {"brand": "Aurora", "gtin": "5"}
+    path = _write(shop, "id,title,image_link,brand,product_type\n1,Tom &amp; Co,a.png,Aurora,Home > Mugs\n")
+    assert feeds.read(path)[0].category == ("Home", "Mugs")
     plain = feeds.read(path, format="csv")[0]
-    assert (plain.title, plain.attributes) == ("Tom & Co", {})
+    assert (plain.title, plain.category) == ("Tom & Co", ())
+    assert plain.attributes == {"brand": "Aurora", "product_type": "Home > Mugs"}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ Kind = Literal[
     "duplicate title",
     "color variant without item_group_id",
     "photo left out",
+    "column not read",
 ]
 SHOWN = 5  # places that a report names for each kind
 MOST_SKIPPED = 10_000  # rows left out that a report names; a feed may have any number

@@ -19,13 +19,14 @@ from clickscape.catalog.checking import product as checked_product
 from clickscape.catalog.feed_report import FeedWarning, Kind
 from clickscape.catalog.formats import FORMATS, Row, detect
 from clickscape.catalog.formats.merchant import AVAILABILITIES
-from clickscape.catalog.formats.row import words
+from clickscape.catalog.formats.row import shown, words
 from clickscape.catalog.seen_ids import SeenIds
 from clickscape.errors import FeedError
 from clickscape.types import Product
 
 _LEAVE_OUT = "Or pass --skip-bad-rows (in Python: skip_bad_rows=True) to leave such rows out."
 MOST_ROWS = 10_000_000
+_NAMED = 5  # columns that one warning names
 _PARENTS = 2  # how far above the paper's JSON list its image paths may start
 COLORS = frozenset(
     "beige black blue bronze brown burgundy charcoal coral cream cyan emerald fuchsia gold golden gray "
@@ -173,6 +174,8 @@ def _warnings(
                 yield warning("color variant without item_group_id", f"of {row.unit} {earlier}")
     for reason in left_out:
         yield warning("photo left out", reason)
+    if row.unread:
+        yield warning("column not read", ", ".join(map(shown, row.unread[:_NAMED])) + "…" * (len(row.unread) > _NAMED))
 
 
 def _without_color(title: str) -> str:

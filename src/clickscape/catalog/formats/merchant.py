@@ -34,6 +34,10 @@ _TAGS = ("tags", "product_tags", "internal_label")
 _DESCRIPTIONS = ("description", "structured_description", "rich_text_description", "summary", "content")
 
 
+ATTRIBUTES = frozenset({*_ATTRIBUTES, *_DESCRIPTIONS})
+"""Columns that Google and Meta have for what a product is like."""
+
+
 def is_merchant(columns: Iterable[str]) -> bool:
     """Whether some column is one that Google or Meta has and clickscape's own catalogs have not."""
     known = {*_DESCRIPTIVE, *_FACTS, *_DESCRIPTIONS, "additional_image_link", "product_tags", "internal_label"}
@@ -50,7 +54,7 @@ def translate(row: Row) -> Row:
         "product_id": _first(cells, _IDS),
         "title": _first(cells, _TITLES),
         "category": _category(cells),
-        "attributes": {**(given if isinstance(given, Mapping) else {}), **_attributes(cells)},
+        "attributes": {**(given if isinstance(given, Mapping) else {}), **attributes(cells)},
         "tags": _tags(_present(cells, _TAGS)),
         "price": _first(cells, _PRICES),
         "currency": cells.get("currency"),
@@ -82,7 +86,8 @@ def _category(cells: Mapping[str, object]) -> object:
     return next((value for value in values if value and not str(value).strip().isdigit()), None)
 
 
-def _attributes(cells: Mapping[str, object]) -> dict[str, object]:
+def attributes(cells: Mapping[str, object]) -> dict[str, object]:
+    """The attributes that columns of `ATTRIBUTES` hold, without empty ones."""
     found = {column: _first(cells, (column,)) for column in _ATTRIBUTES if column in cells}
     description = _first(cells, _DESCRIPTIONS)
     if isinstance(description, str):

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ID, IMAGE = ("product_id", "id"), ("image", "image_link")
-GROUP = "item_group_id"  # an attribute that needs no "attribute:" before its name
 MORE_IMAGES = ("more_images", "additional_image_link")
 CAPTION = ("title", "new_caption")  # the paper's lists call the title new_caption
 _AS_THEY_ARE = ("category", "attributes", "tags", "price", "currency")
-_USED = frozenset({*ID, *IMAGE, GROUP, *MORE_IMAGES, *CAPTION, *_AS_THEY_ARE})
+_USED = frozenset({*ID, *IMAGE, *MORE_IMAGES, *CAPTION, *_AS_THEY_ARE, *merchant.ATTRIBUTES})
+"""Columns that are read; attributes with Google's names need no "attribute:" before them."""
 LONGEST_LINE = 4_000_000  # characters of one JSON line
 LARGEST_ROWS, LARGEST_TABLE = 64_000_000, 16_000_000_000  # bytes, unpacked, of _ROWS rows of Parquet and of all
+_EMPTY: tuple[object, ...] = (None, "", [])
 _ROWS = 64  # of Parquet in memory at a time
 LARGEST_LIST = 256_000_000  # bytes of a JSON list, which takes about ten times as much memory
 
@@ -47,7 +48,8 @@ def read_parquet(path: Path) -> Iterator[Row]:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             _check_columns([spelled(name) for name in names], str(path))
-            used = [name for name in names if spelled(name) in _USED or spelled(name).startswith("attribute:")]
+            used = [name for name in names if _is_read(spelled(name))]
+            unread = tuple(name for name in names if not _is_read(spelled(name)))
             if len(set(used)) < len(used):
                 twice = next(name for name in used if used.count(name) > 1)
                 fail(str(path), f"the column {shown(twice)} occurs twice. Rename or remove one")
@@ -64,7 +66,7 @@ def read_parquet(path: Path) -> Iterator[Row]:
                         at, f"over {LARGEST_ROWS:,} bytes in {_ROWS} rows, or {LARGEST_TABLE:,} in all. Split the table"
                     )
                 for row in _values(batch):
-                    yield _canonical(_row("row", next(numbers), row))
+                    yield replace(_canonical(_row("row", next(numbers), row)), unread=unread)
     except (pa.ArrowException, OSError, ValueError) as error:
         fail(str(path), f"not a readable Parquet file ({str(error).splitlines()[0][:100]}). Write it again", error)
 
@@ -167,9 +169,11 @@ def _canonical(row: Row) -> Row:
     columns = row.columns
     if row.problem:
         return row
-    attributes = {name.removeprefix("attribute:"): columns[name] for name in columns if name.startswith("attribute:")}
-    if columns.get(GROUP) not in (None, ""):
-        attributes.setdefault(GROUP, columns[GROUP])
+    named = {name.removeprefix("attribute:"): columns[name] for name in columns if name.startswith("attribute:")}
+    attributes = {
+        **merchant.attributes({name: value for name, value in columns.items() if value not in _EMPTY}),
+        **named,
+    }
     own = {
         "product_id": first(columns, ID),
         "title": first(columns, CAPTION),
@@ -178,7 +182,12 @@ def _canonical(row: Row) -> Row:
         "more_images": first(columns, MORE_IMAGES),
         **{name: columns.get(name) for name in _AS_THEY_ARE},
     }
-    return replace(row, columns=own)
+    unread = tuple(name for name, value in columns.items() if value not in _EMPTY and not _is_read(name))
+    return replace(row, columns=own, unread=unread)
+
+
+def _is_read(name: str) -> bool:
+    return name in _USED or name.startswith("attribute:")
 
 
 def first(columns: Mapping[str, object], names: Sequence[str]) -> object:

@@ -29,12 +29,16 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row as it stands in the feed; ``number`` counts its ``unit`` from 1, ``problem``: why it is unreadable."""
+    """One row as it stands in the feed; ``number`` counts its ``unit`` from 1, ``problem``: why it is unreadable.
+
+    ``unread``: names of its columns that say something and have no place in a product.
+    """
 
     unit: Unit
     number: int
     columns: Mapping[str, object] = field(default_factory=dict)
     problem: str = ""
+    unread: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from clickscape.catalog import sample
+from clickscape.catalog import cutout_file, sample
 from clickscape.catalog.cutout import Cutout
 from clickscape.catalog.cutout_file import (
     CONFIDENCE,
@@ -85,3 +86,28 @@ def test_a_symlink_in_the_place_of_a_cut_out_is_replaced_and_not_followed(tmp_pa
     assert cut_product(mug, folder=tmp_path / "cut") == made
     assert not made.file.is_symlink()
     assert (tmp_path / "victim.png").read_bytes() == moved
+
+
+def test_a_photo_that_opencv_gives_up_is_one_line_and_a_further_photo_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does where memory or a file's size is limited."""
+    for name, side in (("large", 200), ("small", 90)):
+        box = np.full((side + 40, side + 40, 3), 255, np.uint8)
+        box[20:-20, 20:-20] = 60
+        Image.fromarray(box).save(tmp_path / f"{name}.png")
+    original = cutout_file.examine
+
+    def limited(picture: np.ndarray, **options: object) -> Cutout:
+        if len(picture) > 200:
+            cv2.resize(picture, (0, 0))  # raises
+        return original(picture, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cutout_file, "examine", limited)
+    product = Product("A", "Box", image=str(tmp_path / "large.png"))
+    found = cut_product(product, folder=tmp_path / "cut")
+    assert found.problem.startswith(f"{tmp_path / 'large.png'}: it cannot be cut out (")
+    assert "\n" not in found.problem
+    both = replace(product, more_images=(str(tmp_path / "small.png"),))
+    found = cut_product(both, folder=tmp_path / "cut")
+    assert (found.problem, found.product.image) == ("", str(tmp_path / "small.png"))

@@ -163,7 +163,8 @@ def test_pipes_and_devices_are_no_files_of_a_log(workspace: Workspace) -> None:
     workspace.events_folder.mkdir(parents=True)
     os.mkfifo(workspace.events_folder / "a.parquet")
     os.symlink("/dev/zero", workspace.events_folder / "b.csv")
-    for source in ("", "clicks/events", "clicks/events/*", "clicks/events/a.parquet", "/dev/zero"):
+    made_up = ("/dev/zero", "/proc/self/maps", "/proc/*/environ", "/proc/[0-9]*/task/*/stat")
+    for source in ("", "clicks/events", "clicks/events/*", "clicks/events/a.parquet", *made_up):
         with pytest.raises(LogError, match=r"no file of a log"):
             counted(workspace, source)
 

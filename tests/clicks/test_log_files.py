@@ -119,6 +119,8 @@ def test_files_whose_columns_stand_in_another_order_or_are_split_otherwise_are_o
 JSON_LINES = {
     "a key twice": ('{"event_id": "1", "event_id": "2"}', r"line 2: the key 'event_id' is there twice"),
     "a float as id": (json.dumps(impression(2, decision_id=7.0)), r"line 2: 'decision_id' is 7\.0, expected text"),
+    "half a character": (r'{"event_id": "\ud800"}', r"line 2: half of a character. Write it whole, in UTF-8"),
+    "deep": ("[" * 100_000, r"line 2: not a JSON object"),
     "no object": ('["event_id"]', r"line 2: not a JSON object"),
     "cut off": ('{"event_id": "1", "ki', r"line 2: not a JSON object"),
 }

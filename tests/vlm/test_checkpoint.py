@@ -123,6 +123,9 @@ ODD: dict[str, tuple[str, dict[str, Any], str]] = {
     "a negative number": (CONFIG, {TEXT: {"num_attention_heads": -4}}, "cannot be opened"),
     "a list for a section": (CONFIG, {TEXT: [1, 2]}, "cannot be opened"),
     "many added tokens": ("tokenizer_config.json", {"added_tokens_decoder": MANY}, "200,000 added tokens"),
+    "many added tokens beside the words": (
+        "tokenizer.json", {"added_tokens": [{"id": 0, "content": name} for name in MANY]}, "200,000 added tokens",
+    ),
     "a token without a row": (
         "tokenizer_config.json", {"added_tokens_decoder": {"9999": {"content": "<new>"}}}, "numbers words up to",
     ),

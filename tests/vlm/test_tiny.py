@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from clickscape import vlm as room
-from clickscape.catalog import sample
+from clickscape.catalog import feeds, sample
 from clickscape.catalog.cutout import product_picture
 from clickscape.errors import ModelError
 from clickscape.render.language.parse import parse
@@ -19,6 +20,7 @@ from clickscape.types import Product
 from clickscape.vlm import batch as batches
 from clickscape.vlm import model as models
 from clickscape.vlm.model import TINY_FOLDER
+from clickscape.vlm.prompts import instruction
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,18 @@ def test_titles_from_outside_the_sample_catalog_are_described_too(writer):
     ]
     texts = writer.describe_all(strangers, n=8, seed=0)
     assert np.mean([parse(text).is_valid for own in texts for text in own]) > 0.7
+
+
+@pytest.mark.parametrize("name", ["ja-dense", "thai"])
+def test_a_feed_of_long_titles_in_letters_of_many_tokens_is_written_for_whole(writer, tmp_path, name):
+    shutil.copy(Path(__file__).parent / "dense_titles" / f"{name}.tsv", tmp_path)
+    pixels = np.zeros((96, 96, 4), np.uint8)
+    pixels[20:-20, 20:-20] = (200, 30, 30, 255)
+    Image.fromarray(pixels).save(tmp_path / "m.png")
+    dense, short = feeds.read(tmp_path / f"{name}.tsv")
+    tokens = len(writer.vlm.tokenizer(instruction("describe", dense, variant=0))["input_ids"])
+    assert tokens > writer.vlm.core.config.get_text_config().max_position_embeddings
+    assert all(len(text) > 1 for own in writer.describe_all([dense, short], n=4, seed=0) for text in own)
 
 
 def test_the_words_of_a_product_change_what_is_written(writer):

@@ -244,6 +244,10 @@ def _check_json(file: Path, ids: frozenset[str]) -> None:
                 raise LogError(f"{where}: not a JSON object ({error}). Correct it, or export the file again.") from None
             if not isinstance(pairs, tuple):
                 raise LogError(f"{where}: not a JSON object. Write one event, {{…}}, a line.")
+            try:
+                json.dumps(pairs, ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                raise LogError(f"{where}: half of a character. Write it whole, in UTF-8.") from None
             names = [name for name, _ in pairs]
             if twice := [name for name in names if names.count(name) > 1]:
                 raise LogError(f"{where}: the key {twice[0][:_LONGEST]!r} is there twice. Delete one of them.")

@@ -6,6 +6,8 @@ walls and paint return tiles of mean 1, which the scene's palette multiplies.
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -138,7 +140,8 @@ def linen(rng: np.random.Generator, *, color: str, threads: int) -> Tile:
 def grass(rng: np.random.Generator, *, soil: str, low: str, high: str) -> Tile:
     """Blades drawn from dark to light, six times as long as wide apart: the ground is seen nearly along its level."""
     clumps = noise(rng, slope=2.6)
-    canvas = np.ascontiguousarray(level(soil))
+    margin = 16  # lines that OpenCV clips shift by part of a texel
+    canvas = np.ascontiguousarray(level(soil, SIDE + 2 * margin))
     blades = 7000
     place = rng.random((blades, 2)) * SIDE
     length = rng.uniform(30, 105, blades) * (1 + 0.2 * clumps[place[:, 1].astype(int), place[:, 0].astype(int)])
@@ -147,10 +150,15 @@ def grass(rng: np.random.Generator, *, soil: str, low: str, high: str) -> Tile:
     colors = (hex_to_linear(low) * (1 - light) + hex_to_linear(high) * light) * (0.6 + 0.6 * rng.random((blades, 1)))
     colors = np.where(rng.random((blades, 1)) < 0.05, hex_to_linear("#b7a867"), colors)  # a dry one here and there
     for (x, y), tall, aside, color, wide in zip(place, length, across, colors, rng.integers(1, 4, blades), strict=True):
-        for down in (0, SIDE) if y < 2 * tall else (0,):
-            bend = np.array([[x, y + down], [x + 0.3 * aside, y + down - 0.6 * tall], [x + aside, y + down - tall]])
-            points = [(bend * 8).astype(np.int32)]
+        reach = abs(aside) + margin
+        rights = [right for right in (-SIDE, 0, SIDE) if -reach < x + right < SIDE + reach]
+        downs = [down for down in (-SIDE, 0, SIDE) if -margin < y + down < SIDE + tall + margin]
+        for right, down in itertools.product(rights, downs):
+            root = np.array([x + right, y + down]) + margin
+            stem = root + np.array([[0, 0], [0.3 * aside, -0.6 * tall], [aside, -tall]])
+            points = [np.rint(stem * 8).astype(np.int32)]
             cv2.polylines(canvas, points, False, [float(value) for value in color], int(wide), cv2.LINE_AA, 3)
+    canvas = np.ascontiguousarray(canvas[margin:-margin, margin:-margin])
     return canvas, (cv2.GaussianBlur(canvas[..., 1], (0, 0), 1) * 2).astype(np.float32)
 
 

@@ -32,7 +32,6 @@ from _results import append_row
 from _revision import ROOT, unpack
 from clickscape import render
 from clickscape.config import GenerateConfig
-from clickscape.json_files import write_json_lines
 from clickscape.stages.load_feed import load_cut_out
 from clickscape.stages.progress import run
 from clickscape.stats.bootstrap import ClusterBootstrap
@@ -102,17 +101,16 @@ def _draw_refused(catalog: Path, folder: Path) -> None:
     out.mkdir(exist_ok=True)
     cut = run(load_cut_out(catalog, cache=now / "remote", folder=now / "cutouts"), on_progress=lambda _: None)
     products = {product.product_id: product for product in cut.products}
+    renderers = {name: render.load(name) for name in ("studio", "photo")}
     made = []
     for record in (*_records(now / "creatives.jsonl"), *_records(now / "left-out.jsonl")):
         for attempt in record["gate"]["rejected"][:1]:
             size, file = (GenerateConfig().size,) * 2, f"{record['creative_id']}.png"
-            renderer = render.load(record["renderer"])
-            drawn = renderer.render(
-                products[record["product_id"]], record["description"], size=size, seed=attempt["seed"]
-            )
+            product, renderer = products[record["product_id"]], renderers[record["renderer"]]
+            drawn = renderer.render(product, record["description"], size=size, seed=attempt["seed"])
             Image.fromarray(drawn.image).save(out / file)
-            made.append({"product_id": record["product_id"], "image": file})
-    write_json_lines(out / "creatives.jsonl", made)
+            made.append({"product_id": product.product_id, "image": file})
+    (out / "creatives.jsonl").write_text("".join(json.dumps(one) + "\n" for one in made), encoding="utf-8")
 
 
 def _records(file: Path) -> list[dict[str, Any]]:

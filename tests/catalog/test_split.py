@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clickscape.catalog.split import Split, split_by_hash
+from clickscape.config import SplitConfig
 from clickscape.errors import WorkspaceError
 from clickscape.json_files import parse_json
 from clickscape.types import Product
@@ -61,3 +63,27 @@ def test_a_share_of_every_department_is_kept_apart() -> None:
 def test_a_split_is_read_as_it_was_written(groups: dict[str, str], held_out: set[str]) -> None:
     made = Split(groups, frozenset(held_out))
     assert parse_json(made.to_json(), Split, where="", error=WorkspaceError, remedy="") == made
+
+
+def test_whole_categories_are_held_out_with_every_variant_of_their_objects() -> None:
+    """An object whose variants stand in two categories belongs to that of its first; without any: alone."""
+    shelf = [
+        Product(f"{name}-{number}", "x", ("Shop", name), {"item_group_id": f"{name}-{number // 2}"})
+        for name in "ABCDEFGHIJ"
+        for number in range(6)
+    ]
+    astray = Product("A-9", "x", ("Shop", "B"), {"item_group_id": "A-0"})
+    loose = Product("loose", "x")
+    made = split_by_hash([*shelf, astray, loose], config=SplitConfig(by="category", share=0.4))
+    assert made.groups["A-9"] == made.groups["A-0"] == made.groups["A-5"] == "Shop > A"
+    assert made.groups["loose"] == "loose"
+    tested = {product.category for product in made.testing(shelf)}
+    assert 1 <= len(tested) <= 7
+    assert not tested & {product.category for product in made.training(shelf)}
+
+
+def test_the_share_is_the_settings() -> None:
+    products = _products({f"n{number}" for number in range(400)}, 1)
+    for share in (0.1, 0.5):
+        found = split_by_hash(products, config=SplitConfig(share=share))
+        assert len(found.held_out) / 400 == pytest.approx(share, abs=0.07)

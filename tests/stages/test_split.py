@@ -9,6 +9,8 @@ import pytest
 from clickscape.catalog.split import Split, split_by_hash
 from clickscape.errors import WorkspaceError
 from clickscape.stages import split
+from clickscape.stages.ingest import ingest
+from clickscape.stages.progress import run
 from clickscape.types import Product
 from clickscape.workspace import Workspace
 
@@ -32,3 +34,14 @@ def test_a_product_without_a_group_is_an_error_and_not_another_split(tmp_path: P
     split.write(workspace, Split({"a": "g", "b": "h"}, frozenset({"g"})))
     with pytest.raises(WorkspaceError, match=r"split.json has no group for product 'c'"):
         split.read(workspace, [*PRODUCTS, Product("c", "z")])
+
+
+def test_ingest_splits_as_the_settings_say(feed: Path, tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "shop")
+    workspace.settings_path.write_text('[split]\nby = "category"\nshare = 0.5\n')
+    run(ingest(workspace, feed))
+    products = workspace.products()
+    found = split.read(workspace, products)
+    assert set(found.groups.values()) == {" > ".join(product.category) for product in products}
+    (workspace.catalog / "split.json").unlink()
+    assert split.read(workspace, products) == found

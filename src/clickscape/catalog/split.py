@@ -1,6 +1,6 @@
 """The held-out split: whole groups of products, by a hash of their name.
 
-A group is what must not be torn apart: all color variants of one object, all variants of one feed item. The reward
+A group is what must not be torn apart: all color variants of one object, or all that is in a category. The reward
 model is evaluated on held-out products, and the prompt model's uplift is measured on them.
 """
 
@@ -11,9 +11,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clickscape.config import SplitConfig
 from clickscape.types import Product
-
-HELD_OUT_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +49,22 @@ class Split:
         return json.dumps({"groups": self.groups, "held_out": sorted(self.held_out)})
 
 
-def split_by_hash(products: Sequence[Product], *, share: float = HELD_OUT_SHARE) -> Split:
-    """Hold out about `share` of the groups by a hash of their name, so that a growing catalog keeps its split.
+def split_by_hash(products: Sequence[Product], *, config: SplitConfig | None = None) -> Split:
+    """Hold out about `config.share` of the groups by a hash of their name, so that a growing catalog keeps its split.
 
-    The group is the attribute `item_group_id` (the name that merchant feeds use), else the product itself.
+    A group is an object: all products of one attribute `item_group_id` (the name that merchant feeds use), else the
+    product itself; or, by "category", all objects whose first product has the same whole category.
     """
+    config = config or SplitConfig()
     groups = {product.product_id: product.attributes.get("item_group_id", product.product_id) for product in products}
+    if config.by == "category":
+        category_of: dict[str, str] = {}
+        for product in products:
+            name = groups[product.product_id]
+            category_of.setdefault(name, " > ".join(product.category) or name)
+        groups = {product_id: category_of[name] for product_id, name in groups.items()}
     names = sorted(set(groups.values()), key=_hash)
-    held_out = [name for name in names if _hash(name) < share]
+    held_out = [name for name in names if _hash(name) < config.share]
     if not held_out and len(names) > 1:
         held_out = names[:1]
     if len(held_out) == len(names):

@@ -22,6 +22,7 @@ from clickscape.config.settings import (
     load,
     read,
 )
+from clickscape.config.split import SplitConfig
 
 __all__ = [
     "DIFFUSION_FAMILIES",
@@ -38,6 +39,7 @@ __all__ = [
     "RewardConfig",
     "Settings",
     "SimulateConfig",
+    "SplitConfig",
     "TinyConfig",
     "load",
     "read",

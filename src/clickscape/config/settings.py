@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from clickscape.config.brand import Brand
 from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.config.renamed import translate
+from clickscape.config.split import SplitConfig
 from clickscape.config.stage import StageConfig
 from clickscape.errors import ConfigError, DeprecatedWarning
 from clickscape.regular_files import read_bytes
@@ -345,6 +346,7 @@ class Settings(StageConfig):
     """Everything that clickscape.toml may say, one section per stage."""
 
     ingest: IngestConfig = IngestConfig()
+    split: SplitConfig = SplitConfig()
     clicks: ClicksConfig = ClicksConfig()
     pretrain: PretrainConfig = PretrainConfig()
     reward: RewardConfig = RewardConfig()

@@ -47,7 +47,7 @@ def ingest(
             shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
-        split.write(workspace, split_by_hash(moved))
+        split.write(workspace, split_by_hash(moved, config=workspace.settings.split))
         if rows := flagged(moved):
             named = [replace(row, cutout=workspace.name_image(row.cutout)) for row in rows]
             write_json_lines(workspace.path / FLAGGED, named)

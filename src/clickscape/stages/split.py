@@ -20,7 +20,7 @@ def write(workspace: Workspace, split: Split) -> None:
 
 
 def read(workspace: Workspace, products: Sequence[Product]) -> Split:
-    """Read the split beside the catalog; where there is none, split by hash.
+    """Read the split beside the catalog; where there is none, split by hash as `[split]` says.
 
     WorkspaceError when it lacks a product: to split anew would test models on products that they learned from.
     """
@@ -28,7 +28,7 @@ def read(workspace: Workspace, products: Sequence[Product]) -> Split:
     try:
         split = read_json(path, Split, remedy="Delete the file to split by hash.")
     except FileNotFoundError:
-        return split_by_hash(products)
+        return split_by_hash(products, config=workspace.settings.split)
     if missing := [product.product_id for product in products if product.product_id not in split.groups]:
         raise WorkspaceError(
             f"{path} has no group for product {missing[0]!r}. Add it, ingest the catalog again, or delete the file "

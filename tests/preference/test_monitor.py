@@ -26,27 +26,21 @@ from clickscape.vlm.model import VisionLanguageModel
 
 Run = Callable[..., Iterator[RoundReport]]
 QUICK = OptimizeConfig(
-    rounds=2, products_per_round=6, candidates=4, max_new_tokens=40, min_margin=0.05,
-    epochs=4, batch_size=3, learning_rate=3e-3, render_size=64, pairs_per_product=1, unparsed_share=1.0,
+    rounds=2, products_per_round=6, candidates=12, max_new_tokens=40, min_margin=0.05,
+    epochs=4, batch_size=3, learning_rate=3e-3, render_size=64, pairs_per_product=3, unparsed_share=1.0,
 )  # fmt: skip
 SETTINGS = MonitorConfig(products=6, descriptions=6, diversity=0.0)
 
 
 @pytest.fixture(scope="module")
-def brightness(shelf: list[Product], texts: list[str]) -> dict[str, float]:
-    """Surface → how bright its scene of `texts` comes out; every text has a surface of its own."""
-    renderer, product = load("studio"), shelf[0]
-    return {
-        str(parse(text).scene.surface): float(
-            Brightness().score([product], [renderer.render(product, text, size=(64, 64), seed=0).image])[0]
-        )
-        for text in texts
-    }
+def liking(texts: list[str]) -> dict[str, float]:
+    """Surface → how much the reward model likes its scene of `texts`; every text has a surface of its own."""
+    return {str(parse(text).scene.surface): 1.0 * number for number, text in enumerate(texts)}
 
 
 @pytest.fixture(scope="module")
-def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Run:
-    pipeline = AdPipeline(load("studio"), Brightness())
+def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product], liking: dict[str, float]) -> Run:
+    pipeline = AdPipeline(load("studio"), scene_judge(liking))
 
     def go(folder: Path, judge: Judge | None, settings: MonitorConfig = SETTINGS) -> Iterator[RoundReport]:
         monitor = RewardHackingMonitor(
@@ -70,10 +64,10 @@ def scene_judge(effects: dict[str, float]) -> SceneJudge:
 
 
 @pytest.fixture(scope="module")
-def gamed(run: Run, brightness: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list]:
+def gamed(run: Run, liking: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list]:
     """A run whose judge knows that shoppers dislike what pleases the reward model."""
     folder = tmp_path_factory.mktemp("gamed") / "run"
-    return folder, list(run(folder, scene_judge({surface: -value for surface, value in brightness.items()})))
+    return folder, list(run(folder, scene_judge({surface: -value for surface, value in liking.items()})))
 
 
 @pytest.mark.slow
@@ -94,9 +88,9 @@ def test_reward_hacking_ends_the_run_and_keeps_the_policy_before(gamed: tuple[Pa
 
 
 @pytest.mark.slow
-def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, brightness: dict[str, float]) -> None:
+def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, liking: dict[str, float]) -> None:
     folder, reports = gamed
-    judge = scene_judge({surface: -value for surface, value in brightness.items()})
+    judge = scene_judge({surface: -value for surface, value in liking.items()})
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert list(run(folder, judge)) == reports
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
@@ -105,11 +99,9 @@ def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, brightness
 
 
 @pytest.mark.slow
-def test_the_run_goes_on_while_reward_model_and_judge_agree(
-    run: Run, brightness: dict[str, float], tmp_path: Path
-) -> None:
+def test_the_run_goes_on_while_reward_model_and_judge_agree(run: Run, liking: dict[str, float], tmp_path: Path) -> None:
     """And interrupted after its first round it sees the same as in one go."""
-    judge = scene_judge(brightness)
+    judge = scene_judge(liking)
     whole = list(run(tmp_path / "whole", judge))
     assert [report.round for report in whole] == [1, 2]
     assert [report.stopped for report in whole] == [None, None]

@@ -26,7 +26,7 @@ from clickscape.types import Product
 from clickscape.vlm.answers import log_probs
 from clickscape.vlm.batch import Sample
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.vlm.prompts import instruction
+from clickscape.vlm.prompts import writing_instruction
 
 Pictures = Callable[[Product], np.ndarray]
 """The picture of a product that the model looks at: uint8 (height, width, 3) sRGB."""
@@ -102,7 +102,8 @@ class ContrastRelevance:
         """log p of answers (number of the product, text), (answer,) nats."""
         self._vlm.model.eval()
         questions = [
-            Sample(instruction("describe", product, variant=0), (self._pictures(product),)) for product in asked
+            Sample(writing_instruction(product, taught=self._vlm.instructions[:1]), (self._pictures(product),))
+            for product in asked
         ]
         total, _ = log_probs(self._vlm, questions, answers)
         return np.asarray(total.double().cpu().numpy())

@@ -61,7 +61,7 @@ def sample(
     for some, seed in processes.share(list(zip(passes, seeds, strict=True))):
         texts = writer.describe_all(some, n=1, seed=seed, max_new_tokens=max_new_tokens, pictures=pictures)
         drawn += [
-            Sample(question(product), (pictures(product),), written[0])
+            Sample(question(product, taught=writer.vlm.instructions), (pictures(product),), written[0])
             for product, written in zip(some, texts, strict=True)
         ]
     return drawn

@@ -106,7 +106,11 @@ def optimize(
             )
         training_pairs = build_training_pairs(pairs, products=by_id, pictures=images, vlm=policy)
         first = [each[0] for each in candidates[:KL_PRODUCTS]]
-        drawn = [Sample(question(by_id[one.product_id]), (images(by_id[one.product_id]),), one.text) for one in first]
+        shown = [by_id[one.product_id] for one in first]
+        drawn = [
+            Sample(question(product, taught=policy.instructions), (images(product),), one.text)
+            for product, one in zip(shown, first, strict=True)
+        ]
         reference = _reference(policy, training_pairs, drawn, current=current)
         before = reference.drawn[processes.number :: processes.count]
         log_ratios = divergence.log_ratios(policy, processes.share(drawn), before=before, processes=processes)

@@ -32,7 +32,7 @@ from clickscape.types import Product
 from clickscape.vlm.answers import log_probs
 from clickscape.vlm.batch import Sample, image_features
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.vlm.prompts import instruction
+from clickscape.vlm.prompts import writing_instruction
 
 SEQUENCES_PER_PASS = 64
 """Sequences or pictures per pass where no gradient is kept."""
@@ -117,7 +117,7 @@ def build_training_pairs(
     vlm: VisionLanguageModel,
 ) -> TrainingPairs:
     """Turn pairs into sequences; answers stay exactly as sampled, corrupted pictures follow the tower's grid."""
-    size, patch = vlm.image_size, _patch_size(vlm)
+    size, patch, taught = vlm.image_size, _patch_size(vlm), vlm.instructions
     shown: list[np.ndarray] = []
     numbers: dict[tuple[str, tuple[int, ...]], int] = {}
 
@@ -137,9 +137,9 @@ def build_training_pairs(
         )
         training_pairs.append(
             TrainingPair(
-                question=question(product),
+                question=question(product, taught=taught),
                 picture=number(product, ()),
-                corrupted_question=None if corrupted is None else question(described),
+                corrupted_question=None if corrupted is None else question(described, taught=taught, worded_as=product),
                 corrupted_picture=number(product, () if corrupted is None else corrupted.hidden),
                 chosen=pair.chosen,
                 rejected=pair.rejected,
@@ -149,9 +149,12 @@ def build_training_pairs(
     return TrainingPairs(tuple(training_pairs), tuple(shown))
 
 
-def question(product: Product) -> str:
-    """Return the instruction that the writer samples with; training on another would train another distribution."""
-    return instruction("describe", product, variant=0)
+def question(product: Product, *, taught: Sequence[str] = (), worded_as: Product | None = None) -> str:
+    """Return the instruction that the writer samples with; training on another would train another distribution.
+
+    taught: the policy's `instructions`. worded_as: the product whose wording is used for another's caption.
+    """
+    return writing_instruction(product, taught=taught, worded_as=worded_as)
 
 
 @torch.no_grad()

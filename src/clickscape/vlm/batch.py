@@ -92,7 +92,7 @@ def collate(
 
 
 def check_usable(vlm: VisionLanguageModel) -> None:
-    """Ask a question about a gray picture; ModelError unless processor, chat template and tokenizer fit the model."""
+    """Ask about a gray picture; ModelError unless processor, template, tokenizer and instructions fit the model."""
     rows, largest = len(vlm.core.get_input_embeddings().weight), max(vlm.tokenizer.get_vocab().values(), default=-1)
     if largest >= rows:
         raise ModelError(f"the tokenizer numbers words up to {largest}, the model has {rows} of them. The files belong "
@@ -100,7 +100,8 @@ def check_usable(vlm: VisionLanguageModel) -> None:
     if vlm.tokenizer.eos_token_id is None:
         raise ModelError("the tokenizer has no end token, so no answer would end. Use the files that came together.")
     gray = np.full((224, 224, 3), 127, np.uint8)
-    ids = collate(vlm, [Sample("Describe this picture.", (gray,))], side="left", answers=False).input_ids
+    asked = vlm.instructions[0] if vlm.instructions else "Describe this picture."
+    ids = collate(vlm, [Sample(asked, (gray,))], side="left", answers=False).input_ids
     image = getattr(vlm.core.config, "image_token_id", None)
     if int(ids.max()) >= rows or (image is not None and not bool((ids == image).any())):
         raise ModelError(f"a picture stands in no question: config.json says that the token {image} is its place, and "
@@ -117,13 +118,20 @@ def check_length(vlm: VisionLanguageModel, tokens: int) -> None:
 def pixel_values(
     vlm: VisionLanguageModel, pictures: Sequence[UInt8[np.ndarray, "height width 3"]]
 ) -> Float[Tensor, "image 3 height width"]:
-    """What the image processor makes of pictures of one shape, square or 1:2: (image, 3, size, size or 2·size)."""
-    wide = {_is_wide(picture) for picture in pictures}
+    """What the image processor makes of pictures of one shape, square or 1:2: (image, 3, size, size or 2·size).
+
+    Of a model that fills pictures up to a square, pictures of any shapes: (image, 3, size, size).
+    """
+    wide = {_is_wide(vlm, picture) for picture in pictures}
     if len(wide) != 1:
         raise ValueError("pictures of one batch must be all square or all two squares side by side")
     size = vlm.image_size
     height, width = size, 2 * size if wide.pop() else size
     processor: Any = vlm.processor.image_processor
+    if vlm.pads_pictures:
+        pictures = [
+            _squared(picture, color=[int(value * 255) for value in processor.image_mean]) for picture in pictures
+        ]
     sized = [_resized(picture, (width, height)) for picture in pictures]
     # The processor works picture by picture; its arithmetic for pictures that have the right size is this one line.
     mean, deviation = (np.asarray(value, np.float32) for value in (processor.image_mean, processor.image_std))
@@ -234,7 +242,7 @@ def _fitted(vlm: VisionLanguageModel, sample: Sample) -> str:
     limit = _limit(vlm)
     if limit is None:
         return sample.instruction
-    shown = vlm.image_tokens * sum(1 + _is_wide(picture) for picture in sample.images) if vlm.is_llava else 0
+    shown = vlm.image_tokens * sum(1 + _is_wide(vlm, picture) for picture in sample.images) if vlm.is_llava else 0
     room = limit - limit // 8 - shown
 
     def fits(text: str) -> bool:  # no token is less than a byte
@@ -255,7 +263,7 @@ def _expand(vlm: VisionLanguageModel, row: list[int], pictures: Sequence[np.ndar
         picture = next(places, None)
         if picture is None:
             raise ValueError("the instruction itself contains an image token; clean it first")
-        expanded.extend([token] * (vlm.image_tokens * (2 if _is_wide(picture) else 1)))
+        expanded.extend([token] * (vlm.image_tokens * (2 if _is_wide(vlm, picture) else 1)))
     return expanded
 
 
@@ -285,8 +293,20 @@ def _pad(vlm: VisionLanguageModel) -> int:
     return int(vlm.tokenizer.eos_token_id if pad is None else pad)
 
 
-def _is_wide(picture: np.ndarray) -> bool:
-    return bool(picture.shape[1] >= WIDE * picture.shape[0])
+def _is_wide(vlm: VisionLanguageModel, picture: np.ndarray) -> bool:
+    return not vlm.pads_pictures and bool(picture.shape[1] >= WIDE * picture.shape[0])
+
+
+def _squared(picture: np.ndarray, *, color: Sequence[int]) -> np.ndarray:
+    """The picture in the middle of a square of one color."""
+    height, width = picture.shape[:2]
+    if height == width:
+        return picture
+    side = max(height, width)
+    square = np.full((side, side, 3), color, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = picture
+    return square
 
 
 def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -27,7 +27,7 @@ from clickscape.types import Product
 from clickscape.vlm import batch as batches
 from clickscape.vlm.batch import Batch, Sample
 from clickscape.vlm.model import VisionLanguageModel
-from clickscape.vlm.prompts import instruction
+from clickscape.vlm.prompts import writing_instruction
 
 PROMPTS = 48
 """Products whose prompts are read in one pass, at most."""
@@ -76,7 +76,8 @@ class Writer:
         if temperature < 0:
             raise ValueError(f"the temperature must be ≥ 0, got {temperature}")
         questions = [
-            instruction("describe", product, variant=0, brand_instructions=brand_instructions) for product in products
+            writing_instruction(product, taught=self.vlm.instructions, brand_instructions=brand_instructions)
+            for product in products
         ]
         order = sorted(range(len(products)), key=lambda index: (len(questions[index]), index))
         texts: list[list[str]] = [[] for _ in products]

@@ -97,6 +97,23 @@ class VisionLanguageModel:
         return self.core.device
 
     @property
+    def instructions(self) -> tuple[str, ...]:
+        """Instructions that the model was taught to write for, {} in place of the caption; empty: this package's own.
+
+        ModelError for settings that hold anything but such texts.
+        """
+        found = getattr(self.core.config, "instructions", None) or []
+        if not (isinstance(found, list) and all(isinstance(text, str) and text.count("{}") == 1 for text in found)):
+            raise ModelError(f"{self.model_id}: `instructions` in config.json must be texts with one {{}} for the "
+                             f"caption. Convert the checkpoint again.")  # fmt: skip
+        return tuple(found)
+
+    @property
+    def pads_pictures(self) -> bool:
+        """Whether a picture that is no square is filled up to one with the mean color, rather than stretched."""
+        return self.is_llava and bool(getattr(self.processor.image_processor, "do_pad", False))
+
+    @property
     def is_llava(self) -> bool:
         """Whether pictures are one fixed square of tokens each, so that image features can be cached and shared."""
         return bool(self.core.config.model_type == "llava")

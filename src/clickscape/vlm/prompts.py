@@ -10,7 +10,8 @@ from __future__ import annotations
 import bisect
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from clickscape.config.brand import Rules
@@ -109,6 +110,21 @@ def instruction(
         return words
     text = product_text(subject) if isinstance(subject, Product) else sanitize(subject, limit=MAX_TEXT)
     return f"{words}\n{text}" if text else words
+
+
+def writing_instruction(
+    product: Product, *, taught: Sequence[str] = (), worded_as: Product | None = None, brand_instructions: str = ""
+) -> str:
+    """Return what a writer is asked for a product: the first instruction of "describe", or one that it was taught.
+
+    taught: wordings with {} for the product's caption, of which every product has its own, by its id. worded_as: the
+    product whose wording is used, where the caption alone shall differ.
+    """
+    if not taught:
+        return instruction("describe", product, variant=0, brand_instructions=brand_instructions)
+    number = zlib.crc32((worded_as or product).product_id.encode()) % len(taught)
+    caption = sanitize(product.title, limit=MAX_TITLE).replace('"', "")  # as the paper's code does
+    return " ".join(part for part in (taught[number].replace("{}", caption), brand_instructions) if part)
 
 
 def brand_instructions(rules: Rules) -> str:

@@ -120,7 +120,16 @@ class Original:
             (self.folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def _make(folder: Path, *, reward: bool, tower: bool = True, legacy: bool = False, seed: int = 0) -> Original:
+def _make(
+    folder: Path,
+    *,
+    reward: bool,
+    tower: bool = True,
+    legacy: bool = False,
+    seed: int = 0,
+    aspect: str = "anyres",
+    merge: str | None = "spatial_unpad",
+) -> Original:
     rng = torch.Generator().manual_seed(seed)
     tokenizer = _tokenizer(legacy=legacy)
     _write_tower(folder / "tower", rng)
@@ -131,12 +140,16 @@ def _make(folder: Path, *, reward: bool, tower: bool = True, legacy: bool = Fals
         "num_key_value_heads": KV_HEADS, "hidden_act": "silu", "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
         "rope_theta": 5000.0, "rope_scaling": None, "vocab_size": len(tokenizer), "tie_word_embeddings": False,
         "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "torch_dtype": "float32",
-        "image_aspect_ratio": "anyres", "mm_patch_merge_type": "spatial_unpad", "mm_projector_type": "mlp2x_gelu",
+        "image_aspect_ratio": aspect, "mm_patch_merge_type": merge, "mm_projector_type": "mlp2x_gelu",
         "mm_vision_select_feature": "patch", "mm_vision_select_layer": -2, "mm_use_im_start_end": False,
         "mm_use_im_patch_token": False, "image_grid_pinpoints": GRIDS, "unfreeze_mm_vision_tower": tower,
         "mm_vision_tower": "somewhere/else",
     }  # fmt: skip
     state = _state(rng, words=len(tokenizer), reward=reward, tower=tower)
+    if merge != "spatial_unpad":
+        del state["model.image_newline"], settings["image_grid_pinpoints"]
+    if merge is None:
+        del settings["mm_patch_merge_type"]
     made = Original(
         folder=folder / "original",
         tower=folder / "tower",

@@ -22,11 +22,15 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from clickscape import reward, vlm
 from clickscape.errors import ModelError
+from clickscape.preference import train as preference
 from clickscape.reward.caig import CaigRewardModel
 from clickscape.stages.checkpoints import convert
 from clickscape.stages.progress import run
 from clickscape.types import Product
 from clickscape.vlm import batch as batches
+from clickscape.vlm import model as models
+from clickscape.vlm.convert.instructions import CAIG_INSTRUCTIONS
+from clickscape.vlm.prompts import writing_instruction
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
@@ -67,6 +71,18 @@ def tiles(image: np.ndarray, settings: Mapping[str, Any], *, side: int) -> tuple
     return torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()), (wide // side, high // side)
 
 
+def padded(image: np.ndarray, *, side: int) -> Tensor:
+    """The picture in the middle of a square of the mean color, (1, 3, side, side)."""
+    source = Image.fromarray(image)
+    width, height = source.size
+    longest = max(width, height)
+    square = Image.new("RGB", (longest, longest), (int(0.4 * 255), int(0.5 * 255), int(0.6 * 255)))
+    square.paste(source, ((longest - width) // 2, (longest - height) // 2))
+    mean, spread = np.array([0.4, 0.5, 0.6], np.float32), np.array([0.3, 0.2, 0.25], np.float32)
+    seen_square = np.asarray(square.resize((side, side), Image.Resampling.BICUBIC), np.float32)
+    return torch.from_numpy(((seen_square / 255 - mean) / spread).transpose(2, 0, 1)[None].copy())
+
+
 def clip(state: Mapping[str, Tensor], pixels: Tensor, *, layers: int, heads: int, prefix: str = TOWER) -> Tensor:
     """Hidden states after all layers but the last, without the class token: (tile, patch, width)."""
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -98,13 +114,16 @@ def clip(state: Mapping[str, Tensor], pixels: Tensor, *, layers: int, heads: int
 def seen(original: Any, image: np.ndarray, *, tower: Mapping[str, Tensor] | None = None) -> Tensor:
     """What the language model is given of a picture, (token, width)."""
     state, side = original.state, 28
-    pixels, (across, down) = tiles(image, original.settings, side=side)
+    pads = original.settings["image_aspect_ratio"] == "pad"
+    pixels, (across, down) = (padded(image, side=side), (0, 0)) if pads else tiles(image, original.settings, side=side)
     looked = clip(tower or state, pixels, layers=3, heads=2, prefix="vision_model." if tower else TOWER)
     looked = functional.linear(looked, state["model.mm_projector.0.weight"], state["model.mm_projector.0.bias"])
     looked = functional.linear(
         functional.gelu(looked), state["model.mm_projector.2.weight"], state["model.mm_projector.2.bias"]
     )
     whole, parts = looked[0], looked[1:]
+    if pads:
+        return whole  # of one square nothing is merged, whatever the merge type, and no row ends
     patches = math.isqrt(len(whole))
     grid = parts.reshape(down, across, patches, patches, -1).permute(4, 0, 2, 1, 3).flatten(1, 2).flatten(2, 3)
     high, wide = grid.shape[1:]
@@ -183,6 +202,83 @@ def test_prompt_model_gives_the_originals_logits(original, tmp_path: Path, legac
         assert float(wanted.std()) > 0.5, "random weights must say something"
         torch.testing.assert_close(logits[:, :words], wanted, atol=1e-4, rtol=0)
         assert (logits[:, words:].logsumexp(-1) < logits.logsumexp(-1) - math.log(words)).all(), "<image> is not drawn"
+
+
+@pytest.mark.parametrize("merge", ["spatial_unpad", "flat", None])
+@torch.inference_mode()
+def test_prompt_model_that_sees_padded_squares_gives_the_originals_logits(
+    original, tmp_path: Path, merge: str | None
+) -> None:
+    """As the paper's PCPO script writes it; through plain transformers, and through this package, of any shape."""
+    made = original(reward=False, aspect="pad", merge=merge)
+    run(convert(made.folder, vision_tower=made.tower, out=tmp_path / "hf"))
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "hf", dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(tmp_path / "hf")
+    assert type(model).__name__ == "LlavaForConditionalGeneration"
+    loaded, words = vlm.load(tmp_path / "hf").vlm, len(made.tokenizer)
+    for width, height in SHAPES:
+        image = picture(width, height, seed=width)
+        content = [{"type": "image"}, {"type": "text", "text": "Which part?"}]
+        text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        inputs = processor(text=text, images=Image.fromarray(image), return_tensors="pt")
+        logits = model(**inputs).logits[0]
+        hidden = states(made, SYSTEM, image, "\nWhich part? ASSISTANT:")
+        wanted = hidden @ made.state["lm_head.weight"].T
+        assert float(wanted.std()) > 0.5, "random weights must say something"
+        torch.testing.assert_close(logits[:, :words], wanted, atol=1e-4, rtol=0)
+        batch = batches.collate(loaded, [batches.Sample("Which part?", (image,))], side="left", answers=False)
+        torch.testing.assert_close(batches.forward(loaded, batch)[0], hidden, atol=1e-4, rtol=1e-4)
+    pair = [batches.Sample("a", (picture(*shape, seed=1),)) for shape in SHAPES[:3]]
+    together = batches.collate(loaded, pair, side="left", answers=False)
+    assert together.pixel_values is not None
+    assert together.pixel_values.shape == (3, 3, 28, 28), "pictures of all shapes in one batch"
+
+
+@torch.inference_mode()
+def test_reward_model_that_sees_padded_squares_gives_the_originals_logits(original, tmp_path: Path) -> None:
+    made = original(reward=True, aspect="pad", merge="flat")
+    run(convert(made.folder, vision_tower=made.tower, out=tmp_path / "reward"))
+    model = reward.load(tmp_path / "reward")
+    assert isinstance(model, CaigRewardModel)
+    left, right = picture(80, 80, seed=1), picture(80, 80, seed=2)
+    answers = model.score_side_by_side(["Which part?"], [(left, right)])
+    logits, ctr = _told(made, "Which part?", left, right)
+    np.testing.assert_allclose(answers.logits[0], logits, atol=1e-4)
+    np.testing.assert_allclose(answers.ctr[0], ctr, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_prompt_model_is_asked_with_the_papers_ten_instructions(original, tmp_path: Path) -> None:
+    """Hidden states of the question as the paper's code writes it; they stay with a saved model."""
+    made = original(reward=False)
+    run(convert(made.folder, vision_tower=made.tower, out=tmp_path / "hf"))
+    models.save(vlm.load(tmp_path / "hf").vlm, tmp_path / "again")
+    writer = vlm.load(tmp_path / "again")
+    assert writer.vlm.instructions == CAIG_INSTRUCTIONS
+    products = [Product(f"p{number}", f'Red "Big" Mug {number}', ("Kitchen",)) for number in range(80)]
+    asked = [writing_instruction(product, taught=writer.vlm.instructions) for product in products]
+    wordings = {question.replace(f"Red Big Mug {number}", "{}") for number, question in enumerate(asked)}
+    assert wordings == set(CAIG_INSTRUCTIONS)
+    told = preference.question(products[1], taught=writer.vlm.instructions)
+    assert told == asked[1], "what is sampled with is trained on"
+    other = preference.question(products[2], taught=writer.vlm.instructions, worded_as=products[1])
+    assert other == told.replace("Mug 1", "Mug 2"), "the caption alone differs"
+    image, seen_questions = picture(90, 90, seed=3), []
+    collate = batches.collate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            batches,
+            "collate",
+            lambda vlm, samples, **rest: (
+                seen_questions.extend(sample.instruction for sample in samples),
+                collate(vlm, samples, **rest),
+            )[1],
+        )
+        writer.describe_all(products[:3], n=1, seed=0, max_new_tokens=2, pictures=lambda _: image)
+    assert set(asked[:3]) <= set(seen_questions)
+    batch = batches.collate(writer.vlm, [batches.Sample(asked[0], (image,))], side="left", answers=False)
+    hidden = states(made, SYSTEM, image, f"\n{asked[0]} ASSISTANT:")
+    torch.testing.assert_close(batches.forward(writer.vlm, batch)[0], hidden, atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()

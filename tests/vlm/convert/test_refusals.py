@@ -69,7 +69,8 @@ def test_a_tensor_that_does_not_fit_is_named(original, tmp_path: Path, case: str
 
 
 SETTINGS = {
-    "image_aspect_ratio": ("pad", "expected 'anyres'"),
+    "image_aspect_ratio": ("square", "expected 'anyres' or 'pad'"),
+    "mm_patch_merge_type": ("flat", "expected 'spatial_unpad'"),  # of tiles, which are merged
     "mm_projector_type": ("linear", "expected 'mlp2x_gelu'"),
     "mm_use_im_start_end": (True, "expected False"),
     "image_grid_pinpoints": ("[(1, 2", "expected a list of [width, height]"),
@@ -256,3 +257,13 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
         with safe_open(file, framework="pt") as tensors:
             found |= {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     return found
+
+
+@pytest.mark.parametrize("wrong", ["one text", ["no place for the caption"], ["{} and {}"], [1]])
+def test_instructions_that_are_none_are_refused_when_a_checkpoint_is_opened(original, tmp_path: Path, wrong) -> None:
+    made = original(reward=False)
+    run(convert(made.folder, vision_tower=made.tower, out=tmp_path / "hf"))
+    file = tmp_path / "hf" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "instructions": wrong}))
+    with pytest.raises(ModelError, match=r"`instructions` in config\.json must be texts with one {}"):
+        vlm.load(tmp_path / "hf")

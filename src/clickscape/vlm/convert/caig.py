@@ -1,4 +1,7 @@
-"""Checkpoints of the paper's code (the original LLaVA 1.6 layout over Llama) as LlavaNextForConditionalGeneration.
+"""Checkpoints of the paper's code (the original LLaVA 1.6 layout over Llama) in transformers' layout.
+
+Those that see a picture and its tiles become LlavaNextForConditionalGeneration, those that see one filled-up square
+LlavaForConditionalGeneration. A prompt model is asked as it was taught: its settings hold the paper's instructions.
 
 `plan` reads settings and headers and refuses what does not fit; `write` then moves the weights shard by shard, in
 their own precision, so that no second copy is ever in memory. What a reward model has on top (two linear maps on the
@@ -17,11 +20,20 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import GenerationConfig, LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor
+from transformers import (
+    GenerationConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextProcessor,
+    LlavaProcessor,
+)
 
 from clickscape.compute.untrusted_checkpoint import bounded_loading, check_folder
 from clickscape.errors import ModelError
 from clickscape.vlm.convert import layout
+from clickscape.vlm.convert.instructions import CAIG_INSTRUCTIONS
 from clickscape.vlm.convert.shards import TensorInfo, load_tensors, read_headers
 
 Kind = Literal["prompt", "reward"]
@@ -41,8 +53,8 @@ class Plan:
     """
 
     kind: Kind
-    config: LlavaNextConfig
-    processor: LlavaNextProcessor
+    config: LlavaConfig | LlavaNextConfig
+    processor: LlavaProcessor | LlavaNextProcessor
     tensors: Mapping[str, TensorInfo]
     names: Mapping[str, str]
     tower: Mapping[str, TensorInfo]
@@ -82,6 +94,8 @@ def plan(source: Path, *, vision_tower: Path) -> Plan:
     rows = max(words, picture + 1)
     config = layout.config(settings, vision_tower, rows=rows, picture=picture, tied=kind == "reward")
     config.dtype = tensors[EMBEDDINGS].dtype
+    if kind == "prompt":
+        config.instructions = list(CAIG_INSTRUCTIONS)
     with bounded_loading(source):
         expected = _expected(config)
     names = _names(tensors, expected, source, kind=kind)
@@ -146,10 +160,11 @@ def _renamed(planned: Plan) -> Iterator[tuple[str, Tensor]]:
             yield names[name], tensor
 
 
-def _expected(config: LlavaNextConfig) -> dict[str, tuple[int, ...]]:
+def _expected(config: LlavaConfig | LlavaNextConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the new model's tensors; an output layer that is tied to the embeddings is not among them."""
     with torch.device("meta"):
-        model = LlavaNextForConditionalGeneration(config)
+        pads = isinstance(config, LlavaConfig)
+        model = LlavaForConditionalGeneration(config) if pads else LlavaNextForConditionalGeneration(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if config.tie_word_embeddings:
         shapes.pop(OUTPUT, None)
@@ -166,6 +181,8 @@ def _names(
             continue
         if name == OUTPUT and OUTPUT not in expected:
             continue  # the embeddings serve for it
+        if name == layout.NEWLINE and name not in expected:
+            continue
         new = layout.to_transformers_name(name)
         if new is None or new not in expected:
             raise ModelError(f"{source}: the tensor {name!r} {tensors[name].shape} has no place in LLaVA 1.6 over "

@@ -19,9 +19,12 @@ from transformers import (
     AutoTokenizer,
     CLIPVisionConfig,
     LlamaConfig,
+    LlavaConfig,
+    LlavaImageProcessorPil,
     LlavaNextConfig,
     LlavaNextImageProcessorPil,
     LlavaNextProcessor,
+    LlavaProcessor,
 )
 
 from clickscape.errors import ModelError, first_line
@@ -34,9 +37,15 @@ SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the human's questions. "
 )
 
+MERGES: Mapping[str, tuple[str | None, ...]] = {"anyres": ("spatial_unpad",), "pad": ("spatial_unpad", "flat", None)}
+"""How pictures are shown (`image_aspect_ratio`) and how their features are laid out (`mm_patch_merge_type`).
+
+anyres: the whole picture and its tiles. pad: one square, filled up with the mean color; of a single square nothing is
+merged, so the layout changes nothing. The paper's PCPO script writes pad.
+"""
+
 REQUIRED = {
-    "image_aspect_ratio": ("anyres",),
-    "mm_patch_merge_type": ("spatial_unpad",),
+    "image_aspect_ratio": tuple(MERGES),
     "mm_projector_type": ("mlp2x_gelu",),
     "mm_vision_select_feature": ("patch", None),
     "mm_use_im_start_end": (False, None),
@@ -81,6 +90,10 @@ def to_original_name(new: str, *, of_tower: bool) -> str:
     return back[found] + new.removeprefix(found)
 
 
+NEWLINE = "model.image_newline"
+"""What ends a row of tiles; of a single square there is none, though its checkpoint may hold it."""
+
+
 def is_derived(name: str) -> bool:
     """Whether a tensor can be computed from the settings, and older releases saved it all the same."""
     return bool(_DERIVED.search(name))
@@ -92,10 +105,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder}: holds a LoRA adapter. Merge it into its base model first (the paper's code has "
                          f"merge_lora_weights.py).")  # fmt: skip
     settings = _read(folder / "config.json")
-    for name, values in REQUIRED.items():
+    required: dict[str, tuple[object, ...]] = dict(REQUIRED)
+    required["mm_patch_merge_type"] = MERGES.get(str(settings.get("image_aspect_ratio")), ())
+    for name, values in required.items():
         if settings.get(name) not in values:
-            raise ModelError(f"{folder / 'config.json'}: {name} is {settings.get(name)!r}, expected {values[0]!r}. "
-                             f"Only the layout of LLaVA 1.6 is converted.")  # fmt: skip
+            raise ModelError(f"{folder / 'config.json'}: {name} is {settings.get(name)!r}, expected "
+                             f"{' or '.join(repr(value) for value in values if value is not None)}. "
+                             f"Only the layouts of LLaVA 1.6 are converted.")  # fmt: skip
     return settings
 
 
@@ -120,7 +136,14 @@ def tokenizer(folder: Path) -> tuple[Any, int]:
     return found, int(found.convert_tokens_to_ids(IMAGE))
 
 
-def config(settings: Mapping[str, Any], vision_tower: Path, *, rows: int, picture: int, tied: bool) -> LlavaNextConfig:
+def pads(settings: Mapping[str, Any]) -> bool:
+    """Whether a picture is one square, filled up, rather than a square and tiles."""
+    return settings["image_aspect_ratio"] == "pad"
+
+
+def config(
+    settings: Mapping[str, Any], vision_tower: Path, *, rows: int, picture: int, tied: bool
+) -> LlavaConfig | LlavaNextConfig:
     """Settings of the new model; `rows` of vocabulary, `picture` the word that stands for one."""
     scaling = dict(settings.get("rope_scaling") or {})
     text = LlamaConfig(
@@ -137,16 +160,22 @@ def config(settings: Mapping[str, Any], vision_tower: Path, *, rows: int, pictur
     vision = vision.get("vision_config", vision)
     if not {"hidden_size", "image_size", "patch_size"} <= vision.keys():
         raise ModelError(f"{vision_tower / 'config.json'}: no CLIP vision tower is described here. Name its folder.")
-    made = LlavaNextConfig(
-        vision_config=CLIPVisionConfig(**{name: value for name, value in vision.items() if name in _CLIP}),
-        text_config=text,
-        image_token_index=picture,
-        vision_feature_layer=int(settings.get("mm_vision_select_layer", -2)),
-        vision_feature_select_strategy="default",
-        image_grid_pinpoints=_grids(settings),
-        tie_word_embeddings=tied,
-    )
-    made.architectures = ["LlavaNextForConditionalGeneration"]
+    shared: dict[str, Any] = {
+        "vision_config": CLIPVisionConfig(**{name: value for name, value in vision.items() if name in _CLIP}),
+        "text_config": text,
+        "image_token_index": picture,
+        "vision_feature_layer": int(settings.get("mm_vision_select_layer", -2)),
+        "vision_feature_select_strategy": "default",
+        "tie_word_embeddings": tied,
+    }
+    made: LlavaConfig | LlavaNextConfig
+    if pads(settings):
+        tokens = (vision["image_size"] // vision["patch_size"]) ** 2
+        made = LlavaConfig(**shared, image_seq_length=tokens)
+        made.architectures = ["LlavaForConditionalGeneration"]
+    else:
+        made = LlavaNextConfig(**shared, image_grid_pinpoints=_grids(settings))
+        made.architectures = ["LlavaNextForConditionalGeneration"]
     return made
 
 
@@ -155,7 +184,7 @@ _CLIP = frozenset(CLIPVisionConfig().to_dict()) - {"model_type", "transformers_v
 
 def processor(
     settings: Mapping[str, Any], vision_tower: Path, words: Any, *, kind: Literal["prompt", "reward"]
-) -> LlavaNextProcessor:
+) -> LlavaProcessor | LlavaNextProcessor:
     """Pictures as the tower wants them, and questions in the words of the paper's code."""
     seen = _read(vision_tower / "preprocessor_config.json")
     side = _side(seen, vision_tower)
@@ -164,21 +193,26 @@ def processor(
     if side != vision["image_size"]:
         raise ModelError(f"{vision_tower / 'preprocessor_config.json'}: crops to {side} pixels, config.json says "
                          f"{vision['image_size']}. The files belong to different towers.")  # fmt: skip
-    normalization = {name: seen[name] for name in ("image_mean", "image_std", "rescale_factor") if name in seen}
-    return LlavaNextProcessor(
-        image_processor=LlavaNextImageProcessorPil(
-            size={"shortest_edge": side},
-            crop_size={"height": side, "width": side},
-            image_grid_pinpoints=_grids(settings),
-            **normalization,
-        ),
-        tokenizer=words,
-        patch_size=vision["patch_size"],
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        image_token=IMAGE,
-        chat_template=_template(words, kind=kind),
-    )
+    normalization: dict[str, Any] = {
+        name: seen[name] for name in ("image_mean", "image_std", "rescale_factor") if name in seen
+    }
+    square: dict[str, Any] = {
+        "size": {"shortest_edge": side},
+        "crop_size": {"height": side, "width": side},
+        **normalization,
+    }
+    shared: dict[str, Any] = {
+        "tokenizer": words,
+        "patch_size": vision["patch_size"],
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+        "image_token": IMAGE,
+        "chat_template": _template(words, kind=kind),
+    }
+    if pads(settings):
+        return LlavaProcessor(image_processor=LlavaImageProcessorPil(**square, do_pad=True), **shared)
+    tiles = LlavaNextImageProcessorPil(**square, image_grid_pinpoints=_grids(settings))
+    return LlavaNextProcessor(image_processor=tiles, **shared)
 
 
 def _template(words: Any, *, kind: Literal["prompt", "reward"]) -> str:

@@ -1,0 +1,131 @@
+"""Does the reward model hold up in markets that nobody designed?  Its default over many drawn worlds.
+
+Every world of the family (docs/concepts/worlds.md) brings its own catalog size, log, positions and shoppers; products
+come from the sample catalog, at most --products of them, and a log has at most --impressions, so that a world costs
+minutes. Trained once with predicted and once with given scenes, judged on held-out objects. Prints and writes the
+median, the quartiles and the worst tenth over worlds, and a row per world to results/family.jsonl.
+
+    python benchmarks/family.py --worlds 1000 24 --page docs/experiments/family.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from _results import append_row, write_part
+from clickscape.catalog import sample
+from clickscape.catalog.split import Split
+from clickscape.config import ClicksConfig, RewardConfig, SimulateConfig
+from clickscape.simulator.family import draw_structure
+from clickscape.simulator.hashed import uniform
+from clickscape.stages import split
+from clickscape.stages.clicks import clicks
+from clickscape.stages.progress import run
+from clickscape.stages.reward import reward
+from clickscape.stages.simulate import simulate
+from clickscape.workspace import Workspace
+
+FORMS = ("given", "predicted")
+FIGURES = {
+    "normalized accuracy": "normalized_accuracy",
+    "accuracy on the true order": "true_accuracy",
+    "noise ceiling": "ceiling",
+    "calibration error": "calibration",
+}
+
+
+def main() -> None:
+    """Measure each world, print, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", nargs=2, type=int, default=(1_000, 24), metavar=("FIRST", "COUNT"))
+    parser.add_argument("--products", type=int, default=400, help="products of a world, at most")
+    parser.add_argument("--impressions", type=int, default=3_000_000, help="impressions of a log, at most")
+    parser.add_argument("--workers", type=int, default=2, help="worlds at once")
+    parser.add_argument("--page", type=Path, help="Markdown page with the markers")
+    asked = parser.parse_args()
+    numbers = range(asked.worlds[0], asked.worlds[0] + asked.worlds[1])
+    with ProcessPoolExecutor(asked.workers) as pool:
+        waiting = [pool.submit(measure, number, asked.products, asked.impressions) for number in numbers]
+        rows = []
+        for one in waiting:
+            rows.append(one.result())
+            append_row(rows[-1], by="family")
+            print(json.dumps(rows[-1]), flush=True)
+    part = table(rows)
+    print(part)
+    if asked.page:
+        write_part(asked.page, part, by="family")
+
+
+def measure(number: int, most_products: int, most_impressions: int) -> dict[str, Any]:
+    """Train and judge the default reward model in one world, with given and with predicted scenes."""
+    torch.set_num_threads(1)
+    structure = draw_structure(number)
+    folder = Path(tempfile.mkdtemp(prefix=f"drawn-{number}-"))
+    try:
+        workspace = Workspace.create(folder / "shop")
+        count = _catalog(workspace, number, min(structure.products, most_products))
+        median = min(structure.median_impressions, most_impressions // (count * structure.creatives))
+        shown = SimulateConfig(
+            world=f"drawn-{number}", creatives_per_product=structure.creatives, median_impressions=median, size=96,
+            seed=number, hold_out_scenes=False,
+        )  # fmt: skip
+        run(simulate(workspace, shown), on_progress=lambda _: None)
+        run(clicks(workspace, ClicksConfig()), on_progress=lambda _: None)
+        row: dict[str, Any] = {"world": number, "products": count, "median_impressions": median}
+        for form in FORMS:
+            started = time.process_time()
+            made = run(reward(workspace, RewardConfig(scene=form, seed=number)), on_progress=lambda _: None)
+            found = {name: made.result[key] and made.result[key]["value"] for name, key in FIGURES.items()}
+            row[form] = {**found, "cpu_seconds": round(time.process_time() - started, 1)}
+        return row
+    finally:
+        shutil.rmtree(folder)
+
+
+def _catalog(workspace: Workspace, number: int, most: int) -> int:
+    """Write products of objects drawn by chance, a third of them held out as in the sample catalog."""
+    objects = sorted(sample.objects(), key=lambda item: uniform("objects", str(number), item.object_id))
+    ids = [f"{item.object_id}-{variant}" for item in objects for variant in sample.VARIANTS][:most]
+    products = sample.write(workspace.catalog, 200, product_ids=ids)
+    workspace.write_products(products)
+    groups = {product.product_id: sample.object_of(product.product_id).object_id for product in products}
+    held_out = frozenset(item.object_id for item in sample.objects() if item.held_out)
+    split.write(workspace, Split(groups, held_out & set(groups.values())))
+    return len(products)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Median, quartiles and worst tenth over worlds of each figure, as Markdown."""
+    counts = [row["products"] for row in rows]
+    lines = [
+        f"{len(rows)} worlds, {rows[0]['world']} to {rows[-1]['world']}; {min(counts)} to {max(counts)} products.",
+        "",
+        "| scenes | figure | median | quartiles | worst tenth | worlds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for form in FORMS:
+        for name in FIGURES:
+            values = np.array([row[form][name] for row in rows if row[form][name] is not None], float)
+            if not values.size:
+                continue
+            worst = np.quantile(values, 0.9 if name == "calibration error" else 0.1)
+            low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+            lines.append(f"| {form} | {name} | {middle:.3f} | {low:.3f} to {high:.3f} | {worst:.3f} | {len(values)} |")
+        seconds = np.median([row[form]["cpu_seconds"] for row in rows])
+        lines.append(f"| {form} | CPU-seconds | {seconds:.0f} | | | {len(rows)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

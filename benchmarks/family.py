@@ -96,9 +96,10 @@ def measure(number: int, most_products: int, most_impressions: int) -> dict[str,
 def _catalog(workspace: Workspace, number: int, most: int) -> int:
     """Write products of objects drawn by chance, a third of them of objects that no shipped model learned from."""
     objects = sorted(sample.objects(), key=lambda item: uniform("objects", str(number), item.object_id))
-    testing = [item for item in objects if item.held_out][: most // (3 * len(sample.VARIANTS))]
+    variants = sample.VARIANTS[: -(-most // len(objects))]  # as many objects as there are: they are what varies
+    testing = [item for item in objects if item.held_out][: most // (3 * len(variants))]
     others = [item for item in objects if not item.held_out]
-    ids = [f"{item.object_id}-{variant}" for item in (*testing, *others) for variant in sample.VARIANTS][:most]
+    ids = [f"{item.object_id}-{variant}" for item in (*testing, *others) for variant in variants][:most]
     products = sample.write(workspace.catalog, 200, product_ids=ids)
     workspace.write_products(products)
     groups = {product.product_id: sample.object_of(product.product_id).object_id for product in products}

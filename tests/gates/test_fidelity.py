@@ -262,15 +262,10 @@ def test_the_contact_shadow_is_unknown_at_the_lower_border(box: Scene) -> None:
 @pytest.mark.parametrize(
     ("size", "shows"),
     [
-        ((96, 96), True),
-        ((95, 300), False),
-        ((250, 970), True),
-        ((90, 728), False),
-        ((1050, 300), False),
-        ((600, 160), False),
-        ((600, 300), True),
+        ((96, 96), True), ((95, 300), False), ((250, 970), True),
+        ((90, 728), False), ((1050, 300), False), ((600, 160), False), ((600, 300), True),
     ],
-)
+)  # fmt: skip
 def test_a_contact_shadow_thinner_than_a_pixel_is_not_measured(size: tuple[int, int], shows: bool) -> None:
     """A box in a picture of that (height, width): what it stands on is said where there are pixels enough."""
     height, width = size

@@ -19,7 +19,7 @@ from clickscape.render.provenance import Provenance, embed
 COMMANDS = (
     "demo", "new", "ingest", "cutout",
     "clicks", "pretrain", "reward", "convert", "merge", "optimize", "generate", "review",
-    "refresh", "placements", "export", "score", "explain", "inspect", "report", "simulate",
+    "refresh", "placements", "export", "score", "explain", "inspect", "report", "simulate", "draw",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -95,6 +96,54 @@ def test_another_log_in_the_place_of_the_simulated_one_is_judged_without_its_tru
     log.write_bytes(drawn)
     run(clicks(other, ClicksConfig()))
     assert truth.read(other) == truth.read(shop)
+
+
+@pytest.mark.slow
+def test_a_reward_model_is_judged_by_true_ctrs_that_somebody_else_knows(shop: Workspace, tmp_path: Path) -> None:
+    """The simulated truth as a table of CTRs, for a copy that knows of no simulation: the same figures."""
+    known = truth.read(shop)
+    assert known is not None
+    other = copy_of(shop, tmp_path / "shop", "*-simulate", "*-reward")
+    assert truth.read(other) is None
+    file = tmp_path / "truth.csv"
+    file.write_text("ctr,creative_id\n" + "".join(f"{np.exp(value)},{name}\n" for name, value in known.items()))
+    found = run(reward(other, SMALL_REWARD, true_ctrs=file)).result
+    expected = run(reward(shop, SMALL_REWARD)).result
+    assert found["ceiling_source"] == expected["ceiling_source"]
+    for name in ("true_accuracy", "ceiling", "calibration", "regret"):
+        assert found[name] == pytest.approx(expected[name]), name
+    for text, message in {
+        "creative_id,ctr\nghost,0.1\n": "no true CTR of creative",
+        "creative_id,ctr\na,0\n": "the CTR of creative 'a' is 0.0, expected a number above 0",
+        "creative_id,ctr\na,much\n": "no table of creative_id and ctr",
+        "creative_id\na\n": "no table of creative_id and ctr",
+        "creative_id,ctr\na,1\na,2\n": "creative 'a' appears twice",
+    }.items():
+        file.write_text(text)
+        with pytest.raises(WorkspaceError, match=message):
+            run(reward(other, SMALL_REWARD, true_ctrs=file))
+
+
+@pytest.mark.slow
+def test_creatives_that_others_drew_are_a_table_that_anybody_writes(shop: Workspace, tmp_path: Path) -> None:
+    """The columns that docs/howto/clicks.md names, and no more; scenes that nobody noted."""
+    other = copy_of(shop, tmp_path / "shop", "*-simulate", "*-reward", "*-clicks")
+    columns = {
+        "creative_id": [], "product_id": [], "image": [], "description": [], "scene": [], "renderer": [],
+        "model_id": [], "seed": [], "parent_id": [], "status": [], "created_at": [],
+    }  # fmt: skip
+    for one in other.creatives():
+        row = {"creative_id": one.creative_id, "product_id": one.product_id, "description": "", "seed": 0,
+               "image": f"creatives/images/{one.creative_id}.webp", "renderer": "camera", "model_id": "us",
+               "status": "live"}  # fmt: skip
+        for name, values in columns.items():
+            values.append(row.get(name))
+    pq.write_table(pa.table(columns), other.creatives_path)
+    assert not any(one.is_simulated or one.scene for one in other.creatives())
+    run(clicks(other, ClicksConfig()))
+    result = run(reward(other, SMALL_REWARD)).result
+    assert result["true_accuracy"] is None
+    assert result["pairs"] > 0
 
 
 @pytest.mark.slow

@@ -66,8 +66,9 @@ def test_refreshing_draws_the_same_ad_for_the_product_as_it_is_now(shop: Workspa
     assert (new.status, new.description, new.seed) == ("draft", DESCRIPTION, 5)
     assert before["mug-1"].scene["palette"] == "pink"
     assert new.scene["palette"] == "lavender", "a matching wall answers to the new photo"
-    expected = render.load("studio").render(mug, DESCRIPTION, size=(160, 160), seed=5).image
-    assert np.array_equal(open_image(new.image)[..., :3], expected)
+    expected = render.load("studio").render(mug, DESCRIPTION, size=(160, 160), seed=5)
+    assert np.array_equal(open_image(new.image)[..., :3], expected.image)
+    assert np.array_equal(open_image(shop.mask_path(new.creative_id))[..., 0], expected.product_mask)
     assert run(refresh(shop)).drawn == 0
     assert _stale(shop) == {"mug-1", "tin-1"}
 

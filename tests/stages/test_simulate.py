@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig
+from clickscape.errors import WorkspaceError
 from clickscape.render.language.parse import parse
 from clickscape.render.scene import Scene, slots_of
 from clickscape.simulator import world
@@ -24,7 +27,7 @@ from clickscape.simulator.vocabulary import SLOTS
 from clickscape.stages import split, truth
 from clickscape.stages.clicks import clicks
 from clickscape.stages.progress import Progress, run
-from clickscape.stages.simulate import simulate
+from clickscape.stages.simulate import draw, simulate
 from clickscape.workspace import Workspace
 
 from .conftest import SMALL_WORLD
@@ -110,3 +113,33 @@ def test_a_killed_simulation_ends_like_one_that_was_not(
         assert np.array_equal(open_image(left.image), open_image(right.image))
     assert truth.read(again) == truth.read(logged_shop)
     assert len(list(again.runs_folder.iterdir())) == 1, "the killed run was taken up again"
+
+
+def test_drawn_creatives_are_the_simulated_ones_with_masks_and_without_clicks(
+    new_shop: Callable[[], Workspace], logged_shop: Workspace
+) -> None:
+    """Clicks of one's own go beside them, as any log; over what was simulated nothing is drawn."""
+    shop = new_shop()
+    run(draw(shop, SMALL_WORLD))
+    drawn, simulated = shop.creatives(), logged_shop.creatives()
+    assert [(c.creative_id, c.description, c.scene) for c in drawn] == [
+        (c.creative_id, c.description, c.scene) for c in simulated
+    ]
+    assert not list(shop.clicks.iterdir())
+    assert truth.read(shop) is None
+    for one, other in zip(drawn[:12], simulated[:12], strict=True):
+        image, mask = open_image(one.image), np.asarray(Image.open(shop.mask_path(one.creative_id)))
+        assert np.array_equal(image, open_image(other.image))
+        assert mask.shape == image.shape[:2]
+        assert mask.dtype == np.uint8
+        assert 0.02 < (mask > 127).mean() < 0.7
+    written = [one.creative_id for one in drawn]
+    table = {"creative_id": written, "product_id": [one.product_id for one in drawn],
+             "impressions": [500] * len(drawn), "clicks": list(range(len(drawn)))}  # fmt: skip
+    shop.write_counts(pa.table(table))
+    assert run(clicks(shop, ClicksConfig())).result["creatives"] == len(drawn)
+    notes: list[Progress] = []
+    run(draw(shop, SMALL_WORLD), on_progress=notes.append)
+    assert [progress.note for progress in notes] == ["reused"]
+    with pytest.raises(WorkspaceError, match="has simulated clicks of creatives that would be drawn over"):
+        run(draw(logged_shop, SMALL_WORLD))

@@ -170,6 +170,29 @@ def simulate(
     terminal.print_output(shop.clicks, after=f"clickscape clicks {workspace}")
 
 
+@app.command(epilog="Example: clickscape draw my-shop --seed 3")
+def draw(
+    workspace: Folder,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Default: clickscape.toml.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=1_024, help="Processes that draw side by side.")] = 2,
+) -> None:
+    """Draw a copywriter's creatives for the catalog as `simulate` does, with masks and without clicks.
+
+    For clicks of your own: `[simulate]` in clickscape.toml says how many, and of which size.
+    """
+    from clickscape.stages.simulate import draw as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    chosen = {} if seed is None else {"seed": seed}
+    manifest = terminal.run_with_progress(stage(shop, shop.settings.simulate.changed(**chosen), workers=workers))
+    terminal.out.print(f"{manifest.result['creatives']} creatives without clicks; masks are in creatives/masks/")
+    terminal.print_output(
+        shop.creatives_path,
+        after=f"put their clicks into {shop.clicks / 'counts.csv'}, then: clickscape clicks {workspace}",
+    )
+
+
 @app.command(epilog="Example: clickscape clicks my-shop --explain A-17")
 def clicks(
     workspace: Folder,

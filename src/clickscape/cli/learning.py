@@ -60,6 +60,12 @@ def reward(
             help="Also train a judge, a second reward model, on products of its own. Default: clickscape.toml."
         ),
     ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV or Parquet with creative_id and ctr, where somebody knows the true CTRs.", callback=existing_file
+        ),
+    ] = None,
 ) -> None:
     """Train the reward model on the clicks and evaluate it on held-out products; `train` may be left out."""
     from clickscape.stages.reward import reward as stage
@@ -68,7 +74,7 @@ def reward(
     shop = Workspace.open(workspace)
     given = {"form": form, "backbone": backbone, "judge": judge}
     settings = shop.settings.reward.changed(**{name: value for name, value in given.items() if value})
-    manifest = terminal.run_with_progress(stage(shop, settings))
+    manifest = terminal.run_with_progress(stage(shop, settings, true_ctrs=truth))
     for line in manifest.result["summary"]:
         terminal.out.print(line)
     terminal.print_output(shop.models / "reward", after=f"clickscape optimize {workspace}")

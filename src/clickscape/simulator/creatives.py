@@ -25,17 +25,24 @@ from clickscape.types import COPYWRITER, Creative, Product
 
 @dataclass(frozen=True, slots=True)
 class CreativeJob:
-    """One creative to make: everything a worker needs. any_scene: those of `simulator.unseen`, too."""
+    """One creative to make: everything a worker needs. any_scene: those of `simulator.unseen`, too.
+
+    mask: file for the product's alpha, if it is wanted.
+    """
 
     creative_id: str
     product: Product
     image: Path
     seed: int
     any_scene: bool
+    mask: Path | None = None
 
 
-def make_creative(job: CreativeJob, *, size: int, world: str) -> tuple[Creative, Any]:
-    """Write, render, measure and save one creative of `size` × `size` pixels (small records travel from workers)."""
+def make_creative(job: CreativeJob, *, size: int, world: str | None) -> tuple[Creative, Any]:
+    """Write, render and save one creative of `size` × `size` pixels, and measure it as its world does, if it has one.
+
+    Small records travel from workers.
+    """
     avoid = None if job.any_scene else unseen
     description, scene = writer.write(job.product, np.random.default_rng(job.seed), avoid=avoid)
     rendering = _renderer().render(job.product, description, size=(size, size), seed=job.seed)
@@ -43,6 +50,9 @@ def make_creative(job: CreativeJob, *, size: int, world: str) -> tuple[Creative,
     # the stage counts as finished only when the tables that name these files are flushed.
     with atomic_file(job.image, flush=False) as temporary:
         Image.fromarray(rendering.image).save(temporary, format="WEBP", lossless=True, method=0)
+    if job.mask is not None:
+        with atomic_file(job.mask, flush=False) as temporary:
+            Image.fromarray(rendering.product_mask).save(temporary, format="PNG")
     creative = Creative(
         creative_id=job.creative_id,
         product_id=job.product.product_id,
@@ -54,6 +64,8 @@ def make_creative(job: CreativeJob, *, size: int, world: str) -> tuple[Creative,
         seed=job.seed,
         status="live",
     )
+    if world is None:
+        return creative, None
     return creative, worlds.load(world).measure(rendering.image, rendering.product_mask)
 
 

@@ -198,6 +198,7 @@ def _generate(
             if rendering is not None:
                 if shop is not None:
                     shop.save_image(creative.creative_id, rendering.image)
+                    shop.save_mask(creative.creative_id, rendering.product_mask)
                 folder.save_picture(creative, rendering)
         record = ProductRecord(works[product_id], tuple(creative for creative, _ in made), selection.refused)
         folder.save_record(product_id, record)

@@ -75,6 +75,7 @@ def refresh(workspace: Workspace) -> Stage[Refreshed]:
                     yield Progress(STAGE, number, len(waiting), old.creative_id)
                     continue
                 workspace.save_image(new.creative_id, outcome.rendering.image)
+                workspace.save_mask(new.creative_id, outcome.rendering.product_mask)
                 drawn.append(replace(new, seed=outcome.seed, scene=json.loads(outcome.rendering.content or "{}")))
             if old.status != "live":
                 retired[old.creative_id] = "retired"

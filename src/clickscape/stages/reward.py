@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from clickscape.catalog.split import Split
 from clickscape.clicks.label_noise import order_probability
 from clickscape.compute.device import best_device
 from clickscape.config import OptimizeConfig, RewardConfig
-from clickscape.errors import ModelError
+from clickscape.errors import ModelError, WorkspaceError
 from clickscape.json_files import read_json
 from clickscape.render.scene import SLOTS, slots_of
 from clickscape.reward import evaluate as evaluation
@@ -47,18 +48,21 @@ JUDGE = "judge"
 _GROUPS = "groups.json"
 
 
-def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
+def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None = None) -> Stage[Manifest]:
     """Train, save models/reward (and models/judge), and evaluate; returns the run's manifest. A finished run is reused.
 
-    ConfigError for a judge of the reward model's own form.
+    true_ctrs: table for `truth.read_table`, of creatives whose true CTRs somebody knows. ConfigError for a judge of the
+    reward model's own form, WorkspaceError for a held-out creative whose true CTR is not in the table.
     """
     reward_judge.check_form(config)
+    given = None if true_ctrs is None else truth.read_table(true_ctrs)
     source = backbone_source(workspace, config)
     inputs = {
         "products": workspace.products_path,
         "creatives": served_fingerprint(workspace),
         "pairs": pairs_path(workspace),
         "backbone": source,
+        **({} if true_ctrs is None else {"truth": true_ctrs}),
     }
     if done := workspace.finished(STAGE, config, inputs):
         yield Progress(STAGE, 1, 1, "reused")
@@ -70,6 +74,8 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         kept = frozenset[str]() if config.judge == "none" else split.reserved_groups(products, share=config.judge_share)
         parts = divide_for_judge(reward_data(workspace, split), held_out=split.held_out, judge=kept)
         learning, testing = parts.learning, parts.testing
+        if given is not None:
+            _check_known(testing, given, where=true_ctrs)
         model = reward_model.build(
             open_backbone(source, device=best_device()),
             form=config.form,
@@ -94,7 +100,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
         if config.judge != "none":
             second = yield from _train_judge(workspace, parts.judging, groups=kept, config=config, source=source)
         yield Progress(STAGE, total, total, "evaluating on held-out products")
-        known = truth.read(workspace)
+        known = truth.read(workspace) if given is None else given
         true_log_ctr = None if known is None else np.array([_number(known.get(name)) for name in testing.creative_ids])
         report = evaluation.evaluate(
             model,
@@ -104,7 +110,7 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             order_probability=None if known else order_probability(read_estimates(workspace), testing.informative),
             training=learning,
         )
-        absent = [truth.OTHER_LOG] if truth.is_of_another_log(workspace) else []
+        absent = [truth.OTHER_LOG] if given is None and truth.is_of_another_log(workspace) else []
         result = {**json.loads(json.dumps(asdict(report))), "summary": [*report.lines(), *absent]}
         outputs = [workspace.models / "reward"]
         if second is not None:
@@ -118,6 +124,13 @@ def reward(workspace: Workspace, config: RewardConfig) -> Stage[Manifest]:
             result["summary"] += opinion.judge_lines(form=config.judge, groups=len(kept))
             outputs.append(workspace.models / JUDGE)
         return run.finish(outputs=outputs, result=result)
+
+
+def _check_known(data: RewardData, true_log_ctrs: Mapping[str, float], *, where: Path | None) -> None:
+    """Raise WorkspaceError where a pair has a creative of unknown truth."""
+    asked = (name for pair in data.informative for name in (pair.first, pair.second))
+    if missing := next((name for name in asked if name not in true_log_ctrs), None):
+        raise WorkspaceError(f"{where}: no true CTR of creative {missing!r}, which is held out. Add it.")
 
 
 def load_judge(workspace: Workspace, *, device: str = "cpu") -> tuple[Judge, frozenset[str]] | None:

@@ -1,4 +1,4 @@
-"""Stage `simulate`: the copywriter's creatives for a catalog, and the clicks that a world with known truth gives them.
+"""Stages `simulate` and `draw`: the copywriter's creatives for a catalog, with or without a known world's clicks.
 
 The truth (the log-CTR of every creative) goes to the run's folder, where only reports and benchmarks look.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,10 +29,10 @@ from clickscape.simulator.family import DrawnWorld
 from clickscape.stages import truth
 from clickscape.stages.progress import Progress, Stage, counted
 from clickscape.stages.split import read as read_split
-from clickscape.types import COPYWRITER, Creative
+from clickscape.types import COPYWRITER, Creative, Product
 from clickscape.workspace import Manifest, Workspace
 
-STAGE = "simulate"
+STAGE, DRAW = "simulate", "draw"
 
 
 def simulate(
@@ -54,23 +55,9 @@ def simulate(
         if log.exists() and not workspace.made_by(STAGE, log):
             raise WorkspaceError(f"{log} is no log that `simulate` wrote, and would be replaced by an invented one. "
                                  f"Move it, or simulate in a workspace of its own.")  # fmt: skip
-    drawn_ids = {one.creative_id for one in workspace.creatives() if not one.is_simulated}
     with workspace.start_run(STAGE, config, inputs) as run:
         products = {product.product_id: product for product in catalog}
-        jobs = [
-            CreativeJob(
-                creative_id=f"{name}-c{number}",
-                product=product,
-                image=workspace.image_path(f"{name}-c{number}"),
-                seed=creative_seed(config.seed, name, number),
-                any_scene=not config.hold_out_scenes or split.is_held_out(name),
-            )
-            for name, product in products.items()
-            for number in range(fewer.get(name, config.creatives_per_product))
-        ]
-        if taken := next((job.creative_id for job in jobs if job.creative_id in drawn_ids), None):
-            raise WorkspaceError(f"{workspace.path} has a creative {taken!r} that `simulate` did not draw, and would "
-                                 f"be drawn over. Simulate in a workspace of its own.")  # fmt: skip
+        jobs = _jobs(workspace, catalog, config, fewer=fewer)
         workspace.image_path("any").parent.mkdir(parents=True, exist_ok=True)
         drawing = map_shards(
             partial(make_creative, size=config.size, world=config.world), jobs, workers=workers, chunk=32
@@ -91,6 +78,59 @@ def simulate(
             outputs=[truth_path, *outputs],  # the table of creatives also grows by other hands
             result={"creatives": len(creatives), "world": config.world, "spread": spread},
         )
+
+
+def draw(workspace: Workspace, config: SimulateConfig, *, workers: int = 1) -> Stage[Manifest]:
+    """Draw creatives as `simulate` does, with the products' masks and without clicks; returns the run's manifest.
+
+    For clicks of an experiment's or a world's own, which go to clicks/ as any log does. WorkspaceError where `simulate`
+    has logged clicks of what would be drawn over.
+    """
+    catalog = workspace.products()
+    split = read_split(workspace, catalog)
+    inputs = {"products": workspace.products_path, "held_out": sorted(split.held_out)}
+    done = workspace.finished(DRAW, config, inputs)
+    if done and done.result["creatives"] == sum(one.is_simulated for one in workspace.creatives()):
+        yield Progress(DRAW, 1, 1, "reused")
+        return done
+    if workspace.newest(STAGE) is not None:
+        raise WorkspaceError(f"{workspace.path} has simulated clicks of creatives that would be drawn over. Draw in a "
+                             f"workspace of its own.")  # fmt: skip
+    with workspace.start_run(DRAW, config, inputs) as run:
+        jobs = [
+            replace(job, mask=workspace.mask_path(job.creative_id))
+            for job in _jobs(workspace, catalog, config, fewer={})
+        ]
+        for path in (workspace.image_path("any"), workspace.mask_path("any")):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        drawing = map_shards(partial(make_creative, size=config.size, world=None), jobs, workers=workers, chunk=32)
+        made = yield from counted(drawing, stage=DRAW, total=len(jobs), every=64, note="drawing creatives")
+        workspace.replace_creatives([creative for creative, _ in made], model_id=COPYWRITER)
+        yield Progress(DRAW, len(jobs), len(jobs))
+        return run.finish(result={"creatives": len(made)})
+
+
+def _jobs(
+    workspace: Workspace, catalog: Sequence[Product], config: SimulateConfig, *, fewer: Mapping[str, int]
+) -> list[CreativeJob]:
+    """What there is to draw; WorkspaceError where it would be drawn over a creative of somebody else."""
+    split = read_split(workspace, catalog)
+    jobs = [
+        CreativeJob(
+            creative_id=f"{product.product_id}-c{number}",
+            product=product,
+            image=workspace.image_path(f"{product.product_id}-c{number}"),
+            seed=creative_seed(config.seed, product.product_id, number),
+            any_scene=not config.hold_out_scenes or split.is_held_out(product.product_id),
+        )
+        for product in catalog
+        for number in range(fewer.get(product.product_id, config.creatives_per_product))
+    ]
+    drawn_ids = {one.creative_id for one in workspace.creatives() if not one.is_simulated}
+    if taken := next((job.creative_id for job in jobs if job.creative_id in drawn_ids), None):
+        raise WorkspaceError(f"{workspace.path} has a creative {taken!r} that `simulate` did not draw, and would "
+                             f"be drawn over. Simulate in a workspace of its own.")  # fmt: skip
+    return jobs
 
 
 def _log_clicks(

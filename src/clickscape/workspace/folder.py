@@ -99,6 +99,10 @@ class Workspace:
         """Lossless WebP of a creative."""
         return self.path / "creatives" / "images" / f"{file_name(creative_id)}.webp"
 
+    def mask_path(self, creative_id: str) -> Path:
+        """PNG of where a creative shows its product."""
+        return self.path / "creatives" / "masks" / f"{file_name(creative_id)}.png"
+
     def resolve(self, image: str) -> Path:
         """Absolute path of an image that a table names; a relative one must stay inside the workspace."""
         path = self.path / image
@@ -188,6 +192,10 @@ class Workspace:
         """Write a creative's pixels, uint8 (height, width, 3) sRGB, without loss; returns the path."""
         return self._save(self.image_path(creative_id), image, channels=3, options={"lossless": True, "method": 0})
 
+    def save_mask(self, creative_id: str, mask: np.ndarray) -> Path:
+        """Write the product's alpha in a creative, uint8 (height, width), 255 where it hides all; returns the path."""
+        return self._save(self.mask_path(creative_id), mask[..., None], channels=1, options={})
+
     def save_cutout(self, product_id: str, cutout: np.ndarray) -> Path:
         """Write a product's cut-out, uint8 (height, width, 4) sRGB and straight alpha; returns the path."""
         return self._save(self.cutout_path(product_id), cutout, channels=4, options={})
@@ -256,7 +264,7 @@ class Workspace:
                 f"{path.name}: expected uint8 (height, width, {channels}), got {image.dtype} {image.shape}."
             )
         with self.lock(), atomic_file(path) as temporary:
-            Image.fromarray(image).save(temporary, **options)
+            Image.fromarray(image[..., 0] if channels == 1 else image).save(temporary, **options)
         return path
 
     def name_image(self, image: str) -> str:

@@ -218,7 +218,7 @@ def _read(
             texts.setdefault(one.product_id, []).append(one.text)
         own = [texts[product.product_id] for product in monitor.products]
         ads = evaluation.score_ads(
-            monitor.products, own, world_name=shoppers.name, reward=reward, size=config.render_size, seed=config.seed,
+            monitor.products, own, truth=shoppers.name, reward=reward, size=config.render_size, seed=config.seed,
             workers=1,
         )  # fmt: skip
         return evaluation.outcomes(list(ads), cluster=monitor.groups.__getitem__)

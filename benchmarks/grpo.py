@@ -316,7 +316,7 @@ def _compared(workspace: Workspace, *, seed: int) -> dict[str, Any]:
     world = Manifest.model_validate_json(simulated.read_bytes()).result["world"]
     own = {name: workspace.models / name for name in POLICIES if (workspace.models / name).exists()}
     policies = {**own, ROW: workspace.models / POLICY}
-    stage = compare(workspace, policies, world_name=world, descriptions=SCALES["full"].descriptions, seed=seed)
+    stage = compare(workspace, policies, truth=world, descriptions=SCALES["full"].descriptions, seed=seed)
     compared = run(stage).result
     print(f"{compared['products']} held-out products of {world}, simulated clicks; 95 % intervals over objects")
     for name, row in compared["rows"].items():

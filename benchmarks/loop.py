@@ -140,7 +140,7 @@ def one_run(
         policies[PEER] = workspace.models / "grpo"
     return (
         yield from compare.compare(
-            workspace, policies, world_name=world, descriptions=scale.descriptions, seed=seed, workers=workers
+            workspace, policies, truth=world, descriptions=scale.descriptions, seed=seed, workers=workers
         )
     )
 

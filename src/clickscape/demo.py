@@ -101,7 +101,7 @@ def demo(out: Path, *, world: Literal["harmony", "siren"], seed: int, scale: Sca
         compare(
             workspace,
             {name: workspace.models / name for name in POLICIES},
-            world_name=world,
+            truth=world,
             descriptions=scale.descriptions,
             seed=seed,
             workers=workers,

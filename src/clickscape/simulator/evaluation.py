@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clickscape import render
 from clickscape import reward as reward_room
@@ -16,9 +17,13 @@ from clickscape.compute.shards import map_shards
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.score import render_and_score
 from clickscape.preference.evaluate import Outcomes
+from clickscape.render.scene import Scene
 from clickscape.simulator import world, worlds
 from clickscape.simulator.creatives import creative_seed
 from clickscape.types import Product
+
+TrueCtr = Callable[[Product, Scene, NDArray[np.uint8], NDArray[np.uint8]], float]
+"""True CTR of an ad as a multiple of its product's own: product, scene, sRGB picture, product's alpha."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +44,17 @@ def score_ads(
     products: Sequence[Product],
     texts: Sequence[Sequence[str]],
     *,
-    world_name: str,
+    truth: str | TrueCtr,
     reward: Path,
     size: int,
     seed: int,
     workers: int,
 ) -> Iterator[list[TrueAd]]:
-    """Yield the ads of one product after the other; texts: descriptions per product.
+    """Yield the ads of one product after the other; texts: descriptions per product; truth: a world's name, or CTRs.
 
     The k-th ad of a product has the same image seed whoever wrote it, so that writers differ by their words alone.
     """
-    job = partial(_score, world_name=world_name, reward=reward, size=size, seed=seed)
+    job = partial(_score, truth=truth, reward=reward, size=size, seed=seed)
     return map_shards(job, list(zip(products, texts, strict=True)), workers=workers, chunk=8)
 
 
@@ -67,9 +72,11 @@ def outcomes(ads: Sequence[Sequence[TrueAd]], *, cluster: Callable[[str], str]) 
     )
 
 
-def _score(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path, size: int, seed: int) -> list[TrueAd]:
+def _score(
+    job: tuple[Product, Sequence[str]], *, truth: str | TrueCtr, reward: Path, size: int, seed: int
+) -> list[TrueAd]:
     product, texts = job
-    shoppers = worlds.load(world_name)
+    true_ctr = _of_world(truth) if isinstance(truth, str) else truth
     seeds = [creative_seed(seed, product.product_id, number) for number in range(len(texts))]
     ads = render_and_score([product] * len(texts), texts, pipeline=_pipeline(reward), size=size, seeds=seeds)
     scored = []
@@ -84,13 +91,17 @@ def _score(job: tuple[Product, Sequence[str]], *, world_name: str, reward: Path,
                 scene=scene.to_json(),
                 parsed=ad.parsed,
                 reward=ad.score,
-                relative_ctr=shoppers.relative_ctr(
-                    product, scene, shoppers.measure(ad.rendering.image, ad.rendering.product_mask)
-                ),
+                relative_ctr=true_ctr(product, scene, ad.rendering.image, ad.rendering.product_mask),
                 matching=world.matching(product, scene),
             )
         )
     return scored
+
+
+def _of_world(name: str) -> TrueCtr:
+    """The world's CTRs as multiples of the product's base."""
+    shoppers = worlds.load(name)
+    return lambda product, scene, image, mask: shoppers.relative_ctr(product, scene, shoppers.measure(image, mask))
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from inspect import getsource
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,12 @@ from clickscape.render.scene import Scene, slots_of
 from clickscape.report.results import ORACLE, PRETRAINED
 from clickscape.reward.baselines import best_scene_per_category
 from clickscape.simulator import evaluation, worlds, writer
-from clickscape.simulator.evaluation import TrueAd
+from clickscape.simulator.evaluation import TrueAd, TrueCtr
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import writer_source
 from clickscape.stages.split import read as read_split
 from clickscape.types import Product
-from clickscape.workspace import Manifest, Workspace, write_text
+from clickscape.workspace import Manifest, Workspace, fingerprint, write_text
 
 STAGE = "compare"
 VERSION = 2  # of ads.jsonl
@@ -44,7 +45,7 @@ def compare(
     workspace: Workspace,
     policies: Mapping[str, Path],
     *,
-    world_name: str,
+    truth: str | TrueCtr,
     descriptions: int = 4,
     size: int = 128,
     seed: int = 0,
@@ -52,10 +53,13 @@ def compare(
 ) -> Stage[Manifest]:
     """Score every policy (name → checkpoint folder) and the baselines; the manifest's result holds one row for each.
 
-    The ads themselves go to ads.jsonl in the run's folder. A finished run with the same inputs is reused.
+    truth: name of a simulated world, whose best scenes are a row, too; or a function that says the true CTR of an ad
+    (with several workers, one at the top of a module). The ads themselves go to ads.jsonl in the run's folder. A
+    finished run with the same inputs is reused; a function is told by its name and source.
     """
     rewards = workspace.models / "reward"
-    settings = {"version": VERSION, "world": world_name, "descriptions": descriptions, "size": size, "seed": seed}
+    world = truth if isinstance(truth, str) else f"{truth.__qualname__} {fingerprint(getsource(truth))}"
+    settings = {"version": VERSION, "world": world, "descriptions": descriptions, "size": size, "seed": seed}
     inputs = {"products": workspace.products_path, "reward": rewards, "writer": writer_source(workspace), **policies}
     if done := workspace.finished(STAGE, settings, inputs):
         yield Progress(STAGE, 1, 1, "reused")
@@ -72,17 +76,18 @@ def compare(
         yield Progress(STAGE, len(writers), len(writers), "searching scenes")
         rng = np.random.default_rng(seed)
         scenes = _category_scenes(workspace, split, rng=rng)
-        shoppers = worlds.load(world_name)
         fallback = Scene()
         texts[CATEGORY] = [[writer.describe(scenes.get(product.department, fallback), rng)] for product in tested]
-        texts[ORACLE] = [[writer.describe(shoppers.best_scene(product), rng)] for product in tested]
+        if isinstance(truth, str):
+            shoppers = worlds.load(truth)
+            texts[ORACLE] = [[writer.describe(shoppers.best_scene(product), rng)] for product in tested]
 
         ads: dict[str, list[list[TrueAd]]] = {name: [] for name in texts}
         jobs = [(name, it, mine) for name, each in texts.items() for it, mine in zip(tested, each, strict=True)]
         scored = evaluation.score_ads(  # all rows at once: workers are slow to start
             [product for _, product, _ in jobs],
             [mine for _, _, mine in jobs],
-            world_name=world_name, reward=rewards, size=size, seed=seed, workers=workers,
+            truth=truth, reward=rewards, size=size, seed=seed, workers=workers,
         )  # fmt: skip
         for number, ((name, _, _), found) in enumerate(zip(jobs, scored, strict=True)):
             ads[name].append(found)

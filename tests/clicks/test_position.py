@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from tests.clicks.reference import examine
 
+from clickscape.clicks import estimate
 from clickscape.clicks.position import Examination
+from clickscape.config import ClicksConfig
 from clickscape.simulator import traffic
+from clickscape.stages.clicks import read_log
 from clickscape.types import Creative
+from clickscape.workspace import Workspace
 
 Cube = tuple[np.ndarray, np.ndarray]
 
@@ -72,3 +80,43 @@ def test_the_simulators_examination_is_recovered_though_better_creatives_stand_i
     away = np.log(found.probability) - np.log(traffic.EXAMINATION)
     assert np.abs(away[1:] / np.array(found.log_se)[1:]).max() < 3
     assert max(found.log_se) < 0.1
+
+
+@pytest.mark.slow
+def test_slow_bots_bend_the_examination_beyond_its_interval_and_are_named(workspace: Workspace) -> None:
+    """Three users with 24 events a minute click wherever a creative stands; a lower limit leaves them out."""
+    rng, rows = np.random.default_rng(0), 40_000
+    place, creative = rng.integers(0, 5, rows), rng.choice(["a", "b"], rows)
+    clicked = rng.random(rows) < 0.2 * np.array(traffic.EXAMINATION)[place]
+    bot = np.arange(rows) < 3 * 1_440
+    clicked = np.where(bot, rng.random(rows) < 0.3, clicked)
+    user = np.where(bot, np.char.add("bot", (np.arange(rows) // 1_440).astype(str)), np.arange(rows).astype(str))
+    seconds = np.where(bot, np.arange(rows) % 1_440 * 2.5, rng.uniform(0, 3_600, rows))
+    start = np.datetime64("2026-03-01T12:00:00", "us")
+    ids = np.arange(rows).astype(str)
+    shown = {"event_id": ids, "decision_id": ids, "creative_id": creative, "user_key": user, "position": place + 1,
+             "ts": start + (seconds * 1e6).astype("timedelta64[us]")}  # fmt: skip
+    tables = [
+        pa.table({**{name: values[those] for name, values in shown.items()}, "kind": [kind] * int(those.sum())})
+        for kind, those in (("impression", np.full(rows, True)), ("click", clicked))
+    ]
+    events = pa.concat_tables(tables).append_column("product_id", pa.array(["p"] * (rows + int(clicked.sum()))))
+    events = events.set_column(0, "event_id", pc.binary_join_element_wise(events["kind"], events["event_id"], "-"))
+    workspace.events_folder.mkdir()
+    pq.write_table(events, workspace.events_folder / "log.parquet")
+
+    def away(**settings: int) -> tuple[float, str]:
+        """By how many standard errors the furthest examination is off, and what the report says."""
+        config = ClicksConfig.model_validate(settings)
+        log = read_log(workspace, config=config, by=(), now=datetime(2026, 3, 5, tzinfo=UTC))
+        found = estimate(log.counts, config=config).examination
+        error = np.log(found.probability) - np.log(traffic.EXAMINATION)
+        assert log.cleaning is not None
+        return float(np.abs(error[1:] / np.array(found.log_se)[1:]).max()), " ".join(log.cleaning.lines())
+
+    bent, said = away()
+    assert bent > 5
+    assert "are of 3 users with over 1,000 on a day" in said
+    honest, said = away(bot_events_per_minute=20)
+    assert honest < 3
+    assert "3 users too busy to be people" in said

@@ -112,6 +112,10 @@ def test_a_reward_model_is_judged_by_true_ctrs_that_somebody_else_knows(shop: Wo
     assert found["ceiling_source"] == expected["ceiling_source"]
     for name in ("true_accuracy", "ceiling", "calibration", "regret"):
         assert found[name] == pytest.approx(expected[name]), name
+    page = report_record(report(other).with_name("report.json"))
+    assert page.accuracy is not None
+    assert page.accuracy.ceiling_source == expected["ceiling_source"]
+    assert page.accuracy.true_order is None, "the clicks are nobody's simulation"
     for text, message in {
         "creative_id,ctr\nghost,0.1\n": "no true CTR of creative",
         "creative_id,ctr\na,0\n": "the CTR of creative 'a' is 0.0, expected a number above 0",

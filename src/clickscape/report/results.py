@@ -39,13 +39,13 @@ def role(name: str) -> Role:
     return ROLES.get(name, "search")
 
 
-def reward_accuracy(result: Figures) -> RewardAccuracy:
-    """Return what stage `reward` measured on held-out pairs."""
+def reward_accuracy(result: Figures, *, simulated: bool = True) -> RewardAccuracy:
+    """Return what stage `reward` measured on held-out pairs; where clicks are real, without the true order."""
     return RewardAccuracy(
         observed=Estimate(**result["accuracy"]),
         ceiling=_estimate(result["ceiling"]),
         ceiling_source=result["ceiling_source"],
-        true_order=_estimate(result["true_accuracy"]),
+        true_order=_estimate(result["true_accuracy"]) if simulated else None,
         normalized=_estimate(result.get("normalized_accuracy", result.get("share"))),  # "share" until 0.1
         baselines=tuple(AccuracyRow(name=name, accuracy=Estimate(**it)) for name, it in result["baselines"].items()),
         parts=tuple(

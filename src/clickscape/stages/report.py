@@ -58,7 +58,8 @@ def report(workspace: Workspace) -> Path:
     simulated = truth.simulation(workspace) is not None
     if not simulated:  # what was measured by true CTRs tells nothing of the log that was counted
         made = {stage: one for stage, one in made.items() if stage not in ("simulate", "compare")}
-        if "reward" in made and made["reward"].result["true_accuracy"]:
+        judged = made.get("reward")
+        if judged is not None and judged.result["true_accuracy"] and "truth" not in judged.inputs:
             del made["reward"]
     examination = traffic.EXAMINATION if simulated else ()
     measured = {stage: manifest.result for stage, manifest in made.items()}
@@ -69,7 +70,7 @@ def report(workspace: Workspace) -> Path:
         created=max((one.ended for one in made.values() if one.ended), default=None),
         next_steps=_next_steps(workspace) if "clicks" in made else None,
         gallery=_gallery(workspace, folders["compare"]) if "compare" in made else None,
-        accuracy=results.reward_accuracy(measured["reward"]) if "reward" in made else None,
+        accuracy=results.reward_accuracy(measured["reward"], simulated=simulated) if "reward" in made else None,
         learning=_curves(folders["variants"]) if "variants" in made else (),
         comparison=results.comparison(measured["compare"]) if "compare" in made else None,
         clicks=results.click_statistics(measured["clicks"], truth=examination) if "clicks" in made else None,

@@ -28,6 +28,9 @@ BLACK = [f"{surface} floor, spotlight, no props, charcoal wall, {place}"
 PALE = ["white marble floor, soft light, no props, cream wall, studio",
         "white marble slab, soft light, no props, mint wall, studio"]  # fmt: skip
 
+STRICT = FidelityConfig(blending=0.25)
+"""A black mug before black marble is to be refused."""
+
 
 class Dark:
     """A reward that likes the darkest pictures best: what a black product cannot be seen in."""
@@ -56,7 +59,7 @@ def selected(product: Product, texts: Sequence[str]) -> tuple[CandidateSelector,
 def test_the_next_best_takes_the_place_of_what_never_passes(black_mug: Product) -> None:
     selector, choice = selected(black_mug, [*BLACK, *PALE])
     assert {one.candidate.text for one in choice.chosen} == set(BLACK)
-    made = render_selection(choice, selector=selector, fidelity=FidelityConfig())
+    made = render_selection(choice, selector=selector, fidelity=STRICT)
     assert [record.creative_id for record, _ in made] == ["mug-1", "mug-2", "mug-3", "mug-4"]
     shown = [record.description for record, drawn in made if drawn is not None]
     assert set(shown) == set(PALE)
@@ -75,10 +78,10 @@ def test_the_next_best_takes_the_place_of_what_never_passes(black_mug: Product) 
 
 def test_nothing_more_is_drawn_once_enough_have_passed(black_mug: Product) -> None:
     selector, choice = selected(black_mug, [BLACK[0], *PALE])
-    made = render_selection(choice, selector=selector, fidelity=FidelityConfig())
+    made = render_selection(choice, selector=selector, fidelity=STRICT)
     assert [drawn is None for _, drawn in made] == [True, False, False]
     choice = replace(choice, chosen=choice.chosen[1:] + choice.spare, spare=choice.chosen[:1])
-    assert len(render_selection(choice, selector=selector, fidelity=FidelityConfig())) == 2
+    assert len(render_selection(choice, selector=selector, fidelity=STRICT)) == 2
 
 
 def test_other_seeds_are_tried_of_what_was_near_and_of_nothing_else(black_mug: Product) -> None:
@@ -111,7 +114,7 @@ def test_a_surface_on_which_one_failed_comes_last(black_mug: Product) -> None:
     selector, choice = selected(black_mug, [*BLACK, more, *PALE])
     choice = replace(choice, spare=tuple(sorted(choice.spare, key=lambda one: one.candidate.text != more)))
     assert choice.spare[0].candidate.text == more
-    made = render_selection(choice, selector=selector, fidelity=FidelityConfig())
+    made = render_selection(choice, selector=selector, fidelity=STRICT)
     assert more not in [record.description for record, _ in made]
     assert [record.description for record, drawn in made if drawn is not None] == [
         one.candidate.text for one in choice.spare[1:]

@@ -217,7 +217,7 @@ class GenerateConfig(StageConfig):
 class FidelityConfig(StageConfig):
     """Limits of the fidelity gate; docs/experiments/fidelity.md says how the defaults were chosen."""
 
-    edge: float = Field(3.0, gt=0, le=100, description="ΔE2000 from a clean composite along the outline, at most")
+    edge: float = Field(4.5, gt=0, le=100, description="ΔE2000 from a clean composite along the outline, at most")
     seam: float = Field(1.7, gt=0, le=100, description="step around the product, CIELAB lightness, at most")
     extension: float = Field(
         0.01, ge=0, le=1, description="share of the product's area that goes on past its mask, at most; models only"
@@ -233,7 +233,7 @@ class FidelityConfig(StageConfig):
         0.01, ge=0, le=0.2, description="share of the side left free at every edge, at least; a placement may ask more"
     )
     blending: float = Field(
-        0.25, ge=0, le=1, description="share of the outline where the product has the tone of what is behind, at most"
+        0.7, ge=0, le=1, description="share of the outline where the product has the tone of what is behind, at most"
     )
     clutter: float = Field(
         1.7, ge=0, le=8, description="mean step of color per pixel (CIELAB) in a band around the product, at most"

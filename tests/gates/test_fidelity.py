@@ -25,6 +25,7 @@ from clickscape.render.studio.engine import StudioRenderer
 SIDE = 512
 TOP, BOTTOM, LEFT, RIGHT = 150, 410, 200, 312  # rows and columns of the box: 260 × 112 pixels
 RED, WALL = (190, 40, 50), 150
+HUNG = (False, True, False, False)
 FADE = 0.04  # natural logarithm of light that the ground gains per pixel below the box
 
 
@@ -282,8 +283,8 @@ def test_free_room_by_hand(box: Scene) -> None:
     assert kinds(box, limits=Limits(safe_zone=(0, 0, 0, 0.21))) == ("out_of_frame",)
     touching = np.roll(box.product, -TOP, axis=0)
     assert fidelity.room(touching, (0, 0, 0, 0)) == -1
-    assert fidelity.room(touching, (0, 0.2, 0, 0), hung=True) == pytest.approx(200 / 512), "it hangs from there"
-    assert fidelity.room(np.roll(box.product, -LEFT, axis=1), (0, 0, 0, 0), hung=True) == -1
+    assert fidelity.room(touching, (0, 0.2, 0, 0), may_touch=HUNG) == pytest.approx(200 / 512), "it hangs from there"
+    assert fidelity.room(np.roll(box.product, -LEFT, axis=1), (0, 0, 0, 0), may_touch=HUNG) == -1
 
 
 def test_extent_by_hand(box: Scene) -> None:
@@ -297,7 +298,18 @@ def test_an_input_that_is_not_a_picture_is_refused(box: Scene) -> None:
     with pytest.raises(ValueError, match=r"placed cut-out is uint8 \(512, 512, 4\)"):
         fidelity.check(box.image, box.product[1:])
     with pytest.raises(ValueError, match="no product"):
-        fidelity.check(box.image, np.zeros_like(box.product))
+        fidelity.measure(box.image, np.zeros_like(box.product))
+
+
+def test_a_product_of_which_no_pixel_is_left_is_too_small(box: Scene) -> None:
+    faint = np.where(box.product[..., 3:] > 0, (*box.product[..., :3].max((0, 1)), 127), 0).astype(np.uint8)
+    assert fidelity.check(box.image, faint).kinds == ("too_small",)
+
+
+def test_what_is_photographed_is_cut_off_only_where_its_photo_cuts_it(box: Scene) -> None:
+    moved = Scene(*(np.roll(one, -TOP, axis=0) for one in (box.image, box.product)))
+    for sides, wrong in (((False, True, False, False), ()), ((True, False, True, True), ("out_of_frame",))):
+        assert fidelity.check(moved.image, moved.product, cut_off=sides).kinds == wrong
 
 
 @settings(max_examples=8)

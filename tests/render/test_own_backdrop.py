@@ -14,6 +14,7 @@ from clickscape.catalog import sample
 from clickscape.catalog.cutout_file import cut_product
 from clickscape.errors import ImageError
 from clickscape.files import photo_file
+from clickscape.gates import fidelity
 from clickscape.render.own_backdrop import LIGHTS, PLACES, TINTS, Backdrop, PhotoRenderer
 from clickscape.render.renderer import Margins, Rendering
 from clickscape.types import Product
@@ -36,6 +37,7 @@ def photo_of(name: str, *, ground: tuple[int, int, int] | np.ndarray, size: tupl
 
 def product_of(photo: np.ndarray, folder: Path) -> Product:
     """A product whose cut-out was made of the photo, as `ingest` does."""
+    folder.mkdir(exist_ok=True)
     Image.fromarray(photo).save(folder / "photo.png")
     made = cut_product(Product("A", "Mug", image=str(folder / "photo.png")), folder=folder / "cutouts")
     assert not made.problem
@@ -49,6 +51,10 @@ def on_white(tmp_path: Path) -> Product:
 
 def drawn(product: Product, backdrop: Backdrop, *, size: tuple[int, int] = SIZE, seed: int = 0) -> Rendering:
     return PhotoRenderer().render(product, str(backdrop), size=size, seed=seed)
+
+
+def refused(found: Rendering) -> tuple[str, ...]:
+    return fidelity.check(found.image, found.product, cut_off=found.cut_off).kinds
 
 
 @pytest.mark.parametrize("tint", [None, *TINTS])
@@ -164,6 +170,68 @@ def test_the_same_seed_gives_the_same_bytes(on_white: Product) -> None:
     first, again, other = (drawn(on_white, Backdrop(light="window"), seed=seed).image for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("size", [(640, 200), (200, 640)])
+def test_a_place_that_would_not_fill_a_format_cuts_the_product_off_and_is_refused(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    ground = np.full((400, 400, 3), 235, np.uint8)
+    ground[::40] = ground[:, ::40] = 90  # tiles
+    found = drawn(product_of(photo_of("coffee_mug-navy", ground=ground), tmp_path), Backdrop(), size=size)
+    edges = [found.image[0], found.image[-1], found.image[:, 0], found.image[:, -1]]
+    assert sum(int(np.ptp(edge[:, 0].astype(int))) > 80 for edge in edges) >= 2, "tiles go on to the edge"
+    assert refused(found) == ("out_of_frame",)
+
+
+def test_a_place_that_ends_where_the_picture_does_has_the_product_in_one_place(
+    on_white: Product, tmp_path: Path
+) -> None:
+    ground = np.full((240, 240, 3), 235, np.uint8)
+    ground[::40] = 90  # boards
+    renderer, boards = (
+        PhotoRenderer(),
+        product_of(photo_of("coffee_mug-navy", ground=ground, size=(240, 240)), tmp_path / "boards"),
+    )
+    assert renderer.backdrop(boards).places(SIZE) == ("in the middle",)
+    assert renderer.backdrop(on_white).places(SIZE) == PLACES
+
+
+def test_a_product_that_its_photo_cuts_off_at_both_sides_is_refused_where_it_fills_the_picture(tmp_path: Path) -> None:
+    bar = np.full((400, 400, 3), 250, np.uint8)
+    bar[140:260] = (40, 60, 160)
+    product = product_of(bar, tmp_path)
+    square, banner = (drawn(product, Backdrop(), size=size) for size in (SIZE, (728, 90)))
+    assert square.cut_off == (True, False, True, False)
+    assert refused(square) == ()
+    assert refused(banner) == ("out_of_frame",)
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_photo_of_any_proportions_has_its_product_in_the_middle(upright: bool, tmp_path: Path) -> None:
+    photo = np.full((2000, 80, 3), 250, np.uint8)
+    photo[800:1200, 20:60] = (40, 60, 160)
+    product = product_of(photo if upright else photo.transpose(1, 0, 2), tmp_path)
+    rows, columns = np.nonzero(drawn(product, Backdrop()).product_mask > 128)
+    assert (rows.mean(), columns.mean()) == pytest.approx((SIZE[1] / 2, SIZE[0] / 2), abs=2)
+    assert len(set(rows if upright else columns)) == pytest.approx((0.6 if upright else 0.7) * SIZE[0], abs=6)
+
+
+def test_a_tip_at_the_photos_border_is_not_drawn_out_to_the_pictures(tmp_path: Path) -> None:
+    photo = np.full((400, 400, 3), 250, np.uint8)
+    cv2.fillConvexPoly(photo, np.array([[200, 0], [280, 200], [200, 320], [120, 200]]), (40, 60, 160), cv2.LINE_AA)
+    found = drawn(product_of(photo, tmp_path), Backdrop())
+    assert found.product_mask[:40].max() == 0
+    assert found.product_mask[80:].max() == 255
+    assert found.image[:40].min() > 190
+
+
+def test_wires_are_found_where_they_cover_less_than_half_of_every_pixel(tmp_path: Path) -> None:
+    ring = np.full((2400, 2400, 3), 250, np.uint8)
+    cv2.circle(ring, (1200, 1200), 900, (40, 60, 160), 7, cv2.LINE_AA)
+    product = product_of(ring, tmp_path)
+    assert PhotoRenderer().backdrop(product).bounds == pytest.approx((300, 300, 1800, 1800), abs=30)
+    assert refused(drawn(product, Backdrop(), size=(96, 96))) == ("too_small",)
 
 
 @pytest.mark.parametrize("harm", ["another photo", "no photo", "no picture"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -22,11 +21,10 @@ from clickscape.gates.extension import extension_share
 from clickscape.gates.outline import Floats, unroll
 from clickscape.gates.result import Failure, GateResult, Kind
 from clickscape.gates.surround import Surround, measure_surround
+from clickscape.render.renderer import Sides
 from clickscape.render.staging import Pose
 
 Bytes = npt.NDArray[np.uint8]
-Shown = Pose | Literal["photographed"]
-"""How a product is shown; "photographed": as in its own photo, with that one's outline, shadow and ground."""
 
 WORKING = 512  # pixels of the shorter side
 _VISIBLE = 24  # alpha from which a pixel shows: less is a breath of shadow in the cut-out
@@ -98,16 +96,20 @@ def check(
     *,
     tolerance: float = 0.0,
     limits: Limits | None = None,
-    pose: Shown = "stands",
+    pose: Pose = "stands",
+    cut_off: Sides | None = None,
 ) -> GateResult:
     """Check an image (height, width, 3) with its placed cut-out (height, width, 4), uint8 sRGB.
 
     `tolerance` 0: opaque product pixels must be bit-identical, as in a lossless file; else it is the largest 99th
     percentile of ΔE2000 after lossy encoding, one pixel off the edge. `pose`: how the renderer says that it shows the
-    product. ValueError for other shapes and for a cut-out in which nothing is visible.
+    product, `cut_off`: see `measure`. A product of which no pixel is left is too small. ValueError for other shapes.
     """
     allowed = limits or Limits()
-    measured = measure(image, product, tolerance=tolerance, safe_zone=allowed.safe_zone, pose=pose)
+    _check(image, product)
+    if not _has_product(product):
+        return GateResult((Failure("too_small", 0.0, allowed.extent, _REMEDIES["too_small"]),))
+    measured = measure(image, product, tolerance=tolerance, safe_zone=allowed.safe_zone, pose=pose, cut_off=cut_off)
     return check_measures(measured, tolerance=tolerance, limits=allowed)
 
 
@@ -117,17 +119,22 @@ def measure(
     *,
     tolerance: float = 0.0,
     safe_zone: tuple[float, float, float, float] = (0, 0, 0, 0),
-    pose: Shown = "stands",
+    pose: Pose = "stands",
+    cut_off: Sides | None = None,
 ) -> Measures:
     """Measure what `check` compares with its limits.
 
-    What lies, leans or hangs has a shadow all around, which is no halo; what hangs need not touch the ground. What is
-    shown as it was photographed has nothing around it that somebody drew, and may be cut off where its photo cuts it.
+    What lies, leans or hangs has a shadow all around, which is no halo; what hangs need not touch the ground.
+    What is shown as it was photographed has nothing around it that somebody drew; `cut_off` says of it whether the
+    photo cuts it off left, top, right and bottom, and is None for anything else. ValueError for other shapes and for a
+    product of which no pixel is left.
     """
     _check(image, product)
+    if not _has_product(product):
+        raise ValueError(f"no pixel of the placed cut-out has an alpha of {_SOLID} or more: there is no product")
     altered = float(count_differing(image, product) if tolerance == 0 else color_error(image, product))
-    if pose == "photographed":
-        free = room(product, safe_zone, cut_off=True)
+    if cut_off is not None:
+        free = room(product, safe_zone, may_touch=cut_off)
         return Measures(altered, 0.0, 0.0, 0.0, None, free, extent(product), 0.0, 0.0)
     shown, placed = at_working_size(image, product)
     large = _enlarged(shown, placed)
@@ -141,7 +148,7 @@ def measure(
         seam=seam_step(outlines if large[0] is shown else unroll(*large), shaded=shaded),
         extension=extension_share(shown, placed),
         contact_shadow=measure_contact_shadow(*large) if pose != "hangs" and ground else None,
-        room=room(product, safe_zone, hung=pose == "hangs"),
+        room=room(product, safe_zone, may_touch=(False, pose == "hangs", False, False)),
         extent=extent(product),
         lost=surround.lost,
         clutter=surround.clutter,
@@ -180,10 +187,10 @@ def _check(image: Bytes, product: Bytes) -> None:
         raise ValueError(f"an image is uint8 (height, width, 3), got {image.dtype} {image.shape}")
     if product.dtype != np.uint8 or product.shape != (*image.shape[:2], 4):
         raise ValueError(f"the placed cut-out is uint8 {(*image.shape[:2], 4)}, got {product.dtype} {product.shape}")
-    if not (product[..., 3] >= _SOLID).any():
-        raise ValueError(
-            f"no pixel of the placed cut-out has an alpha of {_SOLID} or more: there is no product to check"
-        )
+
+
+def _has_product(product: Bytes) -> bool:
+    return bool((product[..., 3] >= _SOLID).any())
 
 
 def count_differing(image: UInt8[np.ndarray, "height width 3"], product: UInt8[np.ndarray, "height width 4"]) -> float:
@@ -207,21 +214,18 @@ def room(
     product: UInt8[np.ndarray, "height width 4"],
     safe_zone: tuple[float, float, float, float],
     *,
-    cut_off: bool = False,
-    hung: bool = False,
+    may_touch: Sides = (False,) * 4,
 ) -> float:
     """Smallest share of the picture's side between the product and the safe zone; negative inside the zone or border.
 
-    A product that touches the border has no room, whatever the zone, unless it is `cut_off` there on purpose, or `hung`
-    from the upper one.
+    A product that touches the border has no room, whatever the zone, unless it `may_touch` that side.
     """
     height, width = product.shape[:2]
     left, top, wide, tall = cv2.boundingRect((product[..., 3] >= _VISIBLE).astype(np.uint8))
     free = ((left, width), (top, height), (width - left - wide, width), (height - top - tall, height))
-    touching = [math.inf if cut_off or (hung and side == 1) else -1.0 for side in range(4)]
     spare = [
-        (pixels / side if pixels else touch) - zone
-        for (pixels, side), touch, zone in zip(free, touching, safe_zone, strict=True)
+        (pixels / side if pixels else math.inf if touches else -1.0) - zone
+        for (pixels, side), touches, zone in zip(free, may_touch, safe_zone, strict=True)
     ]
     return float(min(spare))
 

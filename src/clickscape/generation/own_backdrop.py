@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clickscape.catalog.own_photo import has_own_photo
-from clickscape.render.own_backdrop import LIGHTS, PLACES, TINTS, Backdrop, PhotoBackdrop, PhotoRenderer
+from clickscape.render.own_backdrop import LIGHTS, TINTS, Backdrop, PhotoBackdrop, PhotoRenderer
 from clickscape.types import Product
 
 if TYPE_CHECKING:
@@ -34,15 +34,17 @@ def drawn_on_own_backdrop(product: Product, renderer: PhotoRenderer, *, size: in
     return found if found.can_be_drawn((size, size)) else None
 
 
-def descriptions(found: PhotoBackdrop, *, count: int, rng: np.random.Generator) -> list[str]:
-    """Return at least three descriptions, `count` if there are as many, each with another tint, light or place.
+def descriptions(found: PhotoBackdrop, *, count: int, size: int, rng: np.random.Generator) -> list[str]:
+    """Return `count` descriptions of square pictures, at least three, or as many as there are that look different.
 
-    A backdrop that takes on no tint has its own color in all of them; one that is a place has its own light as well.
+    A backdrop that takes on no tint has its own color in all of them; one that is a place has its own light as well,
+    and one that cannot be moved shows the product in one place.
     """
     tints: Sequence[str | None] = [str(name) for name in rng.permutation(list(TINTS))] if found.is_neutral else [None]
     lights = list(LIGHTS) if found.is_plain else ["soft"]
+    places = found.places((size, size))
     made = [
-        Backdrop(tints[number % len(tints)], lights[number % len(lights)], PLACES[(number + number // 3) % 3])
+        Backdrop(tints[number % len(tints)], lights[number % len(lights)], places[(number + number // 3) % len(places)])
         for number in range(min(max(count, _FEWEST), _MOST))
     ]
     return [str(one) for one in dict.fromkeys(made)]

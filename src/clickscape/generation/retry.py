@@ -58,12 +58,7 @@ def render_until_pass(render: Callable[[int], Rendering], *, seeds: Sequence[int
     for seed in seeds:
         rendered = render(seed)
         pose = rendered.staging.pose if rendered.staging else "stands"
-        result = fidelity.check(
-            rendered.image,
-            rendered.product,
-            limits=limits,
-            pose="photographed" if rendered.on_own_backdrop else pose,
-        )
+        result = fidelity.check(rendered.image, rendered.product, limits=limits, pose=pose, cut_off=rendered.cut_off)
         if result.passed:
             return GatedRendering(rendered, seed, GateRecord(True, tuple(refused)))
         refused.append(Attempt(seed, result.failures))

@@ -187,7 +187,9 @@ def _on_own_backdrop(
 ) -> Selection:
     chooser = own_backdrop.for_own_backdrop(selector, selector.photographs)
     search = _ProductSearch(chooser, product, scenes)
-    texts = own_backdrop.descriptions(found, count=selector.config.per_product, rng=search.rng)
+    texts = own_backdrop.descriptions(
+        found, count=selector.config.per_product, size=selector.config.size, rng=search.rng
+    )
     return replace(search.run(texts), model_id=own_backdrop.MODEL_ID)
 
 

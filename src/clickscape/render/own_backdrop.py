@@ -20,7 +20,7 @@ from clickscape.catalog.background import cleaned, disc, reached
 from clickscape.catalog.own_photo import OwnPhoto, open_own_photo
 from clickscape.compute.cache import ByteCache
 from clickscape.render.color import Floats
-from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering, check_size
+from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering, Sides, check_size
 from clickscape.types import Product
 
 TINTS: Mapping[str, str] = {
@@ -41,6 +41,7 @@ PLACES = ("in the middle", "on the left", "on the right")
 _FITTED_SIDE = 160  # longest side, pixels, on which a backdrop is found
 _TALL, _WIDE = 0.60, 0.70  # share of the free height or width that the product fills, at most
 _ASIDE = 0.08  # share of the width by which it stands off the middle
+_SAME = 0.02  # share of the width that makes no other place
 _CROPPED = 0.92  # share of the frame that it may fill where the photo is only cropped
 _PALE, _GRAY = 76.0, 9.0  # CIELAB lightness from which, and chroma up to which a backdrop takes on a tint
 _PLAIN = 9.0  # ΔE that 99.5 % of the border stay below after smoothing, or it is a place
@@ -130,7 +131,10 @@ class PhotoBackdrop:
         """The photo in CIELAB and the product's mask, at the backdrop's size."""
         size = self.color.shape[1::-1]
         small = cv2.resize(self.photo.pixels, size, interpolation=cv2.INTER_AREA)
-        return _lab(small), cv2.resize(self.photo.alpha, size, interpolation=cv2.INTER_AREA) > 127
+        product = cv2.resize(self.photo.alpha, size, interpolation=cv2.INTER_AREA) > 127
+        if not product.any():  # wires, which cover less than half of a pixel of this size
+            product = cv2.resize(self.photo.alpha.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+        return _lab(small), product
 
     @cached_property
     def _seen(self) -> np.ndarray:
@@ -143,7 +147,7 @@ class PhotoBackdrop:
         return cleaned(strays) if strays.any() else product
 
     @cached_property
-    def touches(self) -> tuple[bool, bool, bool, bool]:
+    def touches(self) -> Sides:
         """Whether the photo cuts the product off left, top, right and bottom."""
         edges = (self._seen[:, 0], self._seen[0], self._seen[:, -1], self._seen[-1])
         left, top, right, bottom = (int(edge.sum()) >= 2 for edge in edges)
@@ -152,13 +156,35 @@ class PhotoBackdrop:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, top, width and height of what stands out, in pixels of the photo."""
-        scale = self.photo.alpha.shape[1] / self.color.shape[1]
+        across, down = self.shrunk
         left, top, width, height = cv2.boundingRect(self._seen.astype(np.uint8))
-        return left * scale, top * scale, width * scale, height * scale
+        return left * across, top * down, width * across, height * down
+
+    @property
+    def shrunk(self) -> tuple[float, float]:
+        """Pixels of the photo for one of the backdrop, across and down."""
+        (height, width), (rows, columns) = self.photo.alpha.shape, self.color.shape[:2]
+        return width / columns, height / rows
 
     def can_be_drawn(self, size: tuple[int, int]) -> bool:
         """Whether the backdrop fills a picture of `size` (width, height): it is plain, or the photo can be cropped."""
-        return self.is_plain or _cropped_scale(self, size) is not None
+        if self.is_plain:
+            return True
+        _, _, wide, tall = self.bounds
+        scale = _covering(self, size)
+        fits = scale * wide <= _CROPPED * size[0] and scale * tall <= _CROPPED * size[1]
+        return fits and not any(self.touches)
+
+    def places(self, size: tuple[int, int]) -> tuple[str, ...]:
+        """Where the product can stand in a picture of `size` (width, height), in the order of PLACES.
+
+        A photo that leaves no choice, because of what it cuts off or of where it ends, has one of them.
+        """
+        views = [_view(self, Backdrop(place=place), size=size, margins=NO_MARGINS) for place in PLACES]
+        different = {
+            round(view.left / (_SAME * size[0])): place for view, place in reversed([*zip(views, PLACES, strict=True)])
+        }
+        return tuple(place for place in PLACES if place in different.values())
 
 
 class PhotoRenderer:
@@ -195,9 +221,16 @@ class PhotoRenderer:
         """
         check_size(size)
         asked, found = Backdrop.of(description), self.backdrop(product)
-        picture, canvas = _draw(found, asked or Backdrop(), size=size, margins=margins, seed=seed)
+        said = asked or Backdrop()
+        view = _view(found, said, size=size, margins=margins)
+        picture, canvas = _draw(found, said, view, size=size, seed=seed)
         return Rendering(
-            image=picture, scene=None, unknown=(), product=canvas, parsed=asked is not None, on_own_backdrop=True
+            image=picture,
+            scene=None,
+            unknown=(),
+            product=canvas,
+            parsed=asked is not None,
+            cut_off=_cut_off(found, view, size),
         )
 
 
@@ -206,10 +239,10 @@ def _color(photo: OwnPhoto) -> Floats:
     scale = min(1.0, _FITTED_SIDE / max(height, width))
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
     small = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    product = cv2.resize((photo.alpha > 8).astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.02
-    beside = cv2.dilate(product.astype(np.uint8), disc(4)) == 0
+    covered = cv2.resize((photo.alpha > 8).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    beside = cv2.dilate((covered > 0.02).astype(np.uint8), disc(4)) == 0
     if beside.sum() < 32:
-        beside = ~product
+        beside = covered <= max(0.02, float(covered.min()))
     down, across = np.mgrid[-1 : 1 : size[1] * 1j, -1 : 1 : size[0] * 1j].astype(np.float32)
     terms = np.stack([np.ones_like(down), across, down, across * across, across * down, down * down], -1)
     chosen = beside
@@ -231,17 +264,23 @@ class _View:
     left: float
     top: float
 
-    def matrix(self, of: float = 1.0) -> Floats:
-        return np.array([[self.scale / of, 0, self.left], [0, self.scale / of, self.top]], np.float32)
+    def matrix(self, shrunk: tuple[float, float] = (1.0, 1.0)) -> Floats:
+        across, down = shrunk
+        return np.array([[self.scale * across, 0, self.left], [0, self.scale * down, self.top]], np.float32)
 
 
-def _cropped_scale(found: PhotoBackdrop, size: tuple[int, int]) -> float | None:
-    """The least scale at which the photo covers the picture; None where the product would not fit into that."""
+def _covering(found: PhotoBackdrop, size: tuple[int, int]) -> float:
+    """The least scale at which the photo covers the picture."""
     height, width = found.photo.alpha.shape
-    _, _, wide, tall = found.bounds
-    scale = max(size[0] / width, size[1] / height)
-    fits = scale * wide <= _CROPPED * size[0] and scale * tall <= _CROPPED * size[1]
-    return scale if fits and not any(found.touches) else None
+    return max(size[0] / width, size[1] / height)
+
+
+def _cut_off(found: PhotoBackdrop, view: _View, size: tuple[int, int]) -> Sides:
+    """Left, top, right and bottom: whether the photo cuts the product off, and ends where the picture does."""
+    height, width = found.photo.alpha.shape
+    gaps = (view.left, view.top, view.left + view.scale * width - size[0], view.top + view.scale * height - size[1])
+    left, top, right, bottom = (cut and abs(gap) < 1 for cut, gap in zip(found.touches, gaps, strict=True))
+    return left, top, right, bottom
 
 
 def _view(found: PhotoBackdrop, asked: Backdrop, *, size: tuple[int, int], margins: Margins) -> _View:
@@ -250,8 +289,8 @@ def _view(found: PhotoBackdrop, asked: Backdrop, *, size: tuple[int, int], margi
     inner = margins.inside(size)
     free = (inner[2] - inner[0], inner[3] - inner[1])
     scale = min(_WIDE * free[0] / wide, _TALL * free[1] / tall)
-    if not found.is_plain and (covering := _cropped_scale(found, size)) is not None:
-        scale = max(scale, covering)
+    if not found.is_plain:
+        scale = max(scale, _covering(found, size))
     cut = found.touches
     scale = max(scale, size[0] / width if cut[0] and cut[2] else 0, size[1] / height if cut[1] and cut[3] else 0)
     aside = {"on the left": -_ASIDE, "on the right": _ASIDE}.get(asked.place, 0.0) * free[0]
@@ -273,13 +312,12 @@ def _view(found: PhotoBackdrop, asked: Backdrop, *, size: tuple[int, int], margi
 
 
 def _draw(
-    found: PhotoBackdrop, asked: Backdrop, *, size: tuple[int, int], margins: Margins, seed: int
+    found: PhotoBackdrop, asked: Backdrop, view: _View, *, size: tuple[int, int], seed: int
 ) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width 4"]]:
-    view = _view(found, asked, size=size, margins=margins)
     photo, alpha, inside = _placed(found, view, size)
     color = cv2.warpAffine(
         found.color,
-        view.matrix(of=found.color.shape[1] / found.photo.alpha.shape[1]),
+        view.matrix(found.shrunk),
         size,
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
@@ -336,7 +374,8 @@ def _placed(found: PhotoBackdrop, view: _View, size: tuple[int, int]) -> tuple[F
         after = start + length - at if start + length < side - 0.5 else far
         sides.append(np.minimum(before, after))
     depth = np.minimum(sides[0][None], sides[1][:, None])
-    return np.clip(photo, 0, 1), np.clip(product, 0, 1), _smooth(depth / max(margin, 1))
+    inside = _smooth(depth / max(margin, 1))
+    return np.clip(photo, 0, 1), np.clip(product, 0, 1) * (inside > 0), inside
 
 
 def _pool(alpha: Floats, side: int) -> Floats:

@@ -66,6 +66,10 @@ def check_size(size: tuple[int, int]) -> None:
         raise ValueError(f"each side of a picture must have {SMALLEST} to {LARGEST} pixels, got {size}")
 
 
+Sides = tuple[bool, bool, bool, bool]
+"""Left, top, right, bottom."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rendering:
     """A finished picture (height, width, 3) sRGB, and what a caller needs to know of how it was made.
@@ -73,7 +77,8 @@ class Rendering:
     `scene`: None for a renderer that takes the words as they are. `parsed`: whether the picture shows what the
     description says. `unknown`: words that the renderer ignored. `product`: the placed cut-out (height, width, 4), sRGB
     and straight alpha, as it went on top of the picture. `staging`: how the product is shown, None where the renderer
-    decided nothing. `on_own_backdrop`: the product is shown as its photo shows it, outline and shadow included.
+    decided nothing. `cut_off`: the product is shown as its photo shows it, outline and shadow included, and whether the
+    photo's end cuts it off left, top, right and bottom; None where it was cut out.
     """
 
     image: npt.NDArray[np.uint8]
@@ -82,7 +87,7 @@ class Rendering:
     product: npt.NDArray[np.uint8]
     parsed: bool = True
     staging: Staging | None = None
-    on_own_backdrop: bool = False
+    cut_off: Sides | None = None
 
     @property
     def slots(self) -> dict[str, str | None] | None:

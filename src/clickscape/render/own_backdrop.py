@@ -40,6 +40,7 @@ PLACES = ("in the middle", "on the left", "on the right")
 
 _FITTED_SIDE = 160  # longest side, pixels, on which a backdrop is found
 _TALL, _WIDE = 0.60, 0.70  # share of the free height or width that the product fills, at most
+_CUT_OFF = 0.8  # the same along a side at which its photo cuts it off: there is no room beyond
 _ASIDE = 0.08  # share of the width by which it stands off the middle
 _SAME = 0.02  # share of the width that makes no other place
 _CROPPED = 0.92  # share of the frame that it may fill where the photo is only cropped
@@ -288,10 +289,11 @@ def _view(found: PhotoBackdrop, asked: Backdrop, *, size: tuple[int, int], margi
     left, top, wide, tall = found.bounds
     inner = margins.inside(size)
     free = (inner[2] - inner[0], inner[3] - inner[1])
-    scale = min(_WIDE * free[0] / wide, _TALL * free[1] / tall)
+    cut = found.touches
+    fill = _CUT_OFF if cut[0] or cut[2] else _WIDE, _CUT_OFF if cut[1] or cut[3] else _TALL
+    scale = min(fill[0] * free[0] / wide, fill[1] * free[1] / tall)
     if not found.is_plain:
         scale = max(scale, _covering(found, size))
-    cut = found.touches
     scale = max(scale, size[0] / width if cut[0] and cut[2] else 0, size[1] / height if cut[1] and cut[3] else 0)
     aside = {"on the left": -_ASIDE, "on the right": _ASIDE}.get(asked.place, 0.0) * free[0]
     corner = (

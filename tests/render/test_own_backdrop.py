@@ -234,6 +234,15 @@ def test_wires_are_found_where_they_cover_less_than_half_of_every_pixel(tmp_path
     assert refused(drawn(product, Backdrop(), size=(96, 96))) == ("too_small",)
 
 
+@pytest.mark.slow
+def test_a_large_picture_is_the_small_one_in_more_pixels(tmp_path: Path) -> None:
+    product = product_of(photo_of("coffee_mug-navy", ground=WHITE), tmp_path)
+    small, large = (drawn(product, Backdrop("mint", "window"), size=(side, side)) for side in (600, 3000))
+    apart = np.abs(cv2.resize(large.image, (600, 600), interpolation=cv2.INTER_AREA).astype(float) - small.image)
+    beside = cv2.dilate(small.product_mask, np.ones((21, 21))) == 0
+    assert cv2.blur(apart.max(2), (9, 9))[beside].max() < 3, "of 255, grain averaged"
+
+
 @pytest.mark.parametrize("harm", ["another photo", "no photo", "no picture"])
 def test_a_photo_that_is_not_the_cut_outs_is_one_line(harm: str, on_white: Product) -> None:
     file = photo_file(Path(on_white.image))

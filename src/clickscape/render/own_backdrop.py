@@ -44,6 +44,7 @@ _CUT_OFF = 0.8  # the same along a side at which its photo cuts it off: there is
 _ASIDE = 0.08  # share of the width by which it stands off the middle
 _SAME = 0.02  # share of the width that makes no other place
 _CROPPED = 0.92  # share of the frame that it may fill where the photo is only cropped
+_WIDEST, _FINEST = 64.0, 16.0  # pixels: the widest blur at full size, and the blur of a picture made smaller for it
 _PALE, _GRAY = 76.0, 9.0  # CIELAB lightness from which, and chroma up to which a backdrop takes on a tint
 _PLAIN = 9.0  # ΔE that 99.5 % of the border stay below after smoothing, or it is a place
 _SEEN = 2.0  # ΔE to a backdrop without noise from which a pixel of the cut-out says where the product is
@@ -325,7 +326,7 @@ def _draw(
         borderMode=cv2.BORDER_REPLICATE,
     )
     side = min(size)
-    beyond = cv2.GaussianBlur(color, (0, 0), side / 24)
+    beyond = _blurred(color, side / 24)
     color = beyond + (color - beyond) * inside[..., None]
     whole = np.maximum(inside, cv2.GaussianBlur(cv2.dilate(alpha, disc(4)), (0, 0), 5) * (inside > 0))[..., None]
     picture = color + (photo - color) * whole
@@ -383,7 +384,7 @@ def _placed(found: PhotoBackdrop, view: _View, size: tuple[int, int]) -> tuple[F
 def _pool(alpha: Floats, side: int) -> Floats:
     """1 at the product and close by, falling softly to 0 at the frame's corners."""
     apart = cv2.distanceTransform((alpha < 0.4).astype(np.uint8), cv2.DIST_L2, 5) / side
-    return cv2.GaussianBlur(_smooth(1 - (apart - 0.02) / 0.42), (0, 0), 0.03 * side)
+    return _blurred(_smooth(1 - (apart - 0.02) / 0.42), 0.03 * side)
 
 
 def _strength(found: PhotoBackdrop, photo: Floats, color: Floats, alpha: Floats, pool: Floats) -> Floats:
@@ -407,7 +408,7 @@ def _pattern(light: str, size: tuple[int, int], rng: np.random.Generator) -> Flo
         slant = np.float32(np.tan(np.deg2rad(rng.uniform(18, 32))) * rng.choice([-1, 1]))
         along, over = across + slant * down, down - 0.35 * slant * across
         bars = np.minimum(np.abs((along * 1.4 + rng.random()) % 1 - 0.5), np.abs((over * 1.2 + rng.random()) % 1 - 0.5))
-        return cv2.GaussianBlur(0.1 * (1 - _smooth((bars - 0.04) / 0.1)), (0, 0), side / 40)
+        return _blurred(0.1 * (1 - _smooth((bars - 0.04) / 0.1)), side / 40)
     return np.zeros((height, width), np.float32)
 
 
@@ -418,6 +419,15 @@ def _grain(photo: Floats, alpha: Floats, inside: Floats) -> float:
         return 0.0
     fine = photo - cv2.GaussianBlur(photo, (0, 0), 2)
     return float(min(0.012, np.median(np.abs(fine[seen])) * 1.4826))
+
+
+def _blurred(picture: Floats, sigma: float) -> Floats:
+    """Blur by so many pixels, in a smaller picture where that shows no more: the time goes with the pixels × sigma."""
+    if sigma <= _WIDEST:
+        return cv2.GaussianBlur(picture, (0, 0), sigma)
+    height, width = picture.shape[:2]
+    small = cv2.resize(picture, None, fx=_FINEST / sigma, fy=_FINEST / sigma, interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), _FINEST), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _smooth(value: Floats) -> Floats:

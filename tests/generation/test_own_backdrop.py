@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.render.test_own_backdrop import WHITE, photo_of
 from clickscape import vlm as clickscape_vlm
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import examine
-from clickscape.catalog.cutout_file import save
+from clickscape.catalog.cutout_file import cut_product, save
 from clickscape.catalog.images import open_image
 from clickscape.config import GenerateConfig
 from clickscape.config.brand import Rules
@@ -142,3 +143,27 @@ def test_a_workspace_keeps_the_photo_and_exports_and_refreshes_such_ads(shop: Pa
     assert done.code == 0, done.err
     new = [one for one in workspace.creatives() if one.product_id == "W" and one.status == "draft"]
     assert [one.renderer for one in new] == ["photo"]
+
+
+@pytest.mark.slow
+def test_a_photo_that_became_transparent_stops_no_other_ad_from_being_drawn_anew(shop: Path) -> None:
+    Image.fromarray(photo_of("coffee_mug-crimson", ground=WHITE)).save(shop / "clear.png")
+    assert clickscape("new", "mine", cwd=shop).code == 0
+    assert clickscape("ingest", "mine", "catalog.csv", cwd=shop).code == 0
+    assert clickscape("generate", "mine", "--out", "ads", "--size", "192", "--keep", "1", cwd=shop).code == 0
+    Image.fromarray(sample.cutout("coffee_mug-navy", 200)).save(shop / "white.png")
+    Image.fromarray(photo_of("coffee_mug-navy", ground=WHITE)).save(shop / "clear.png")
+    assert clickscape("ingest", "mine", "catalog.csv", cwd=shop).code == 0
+    done = clickscape("refresh", "mine", cwd=shop)
+    assert done.code == 0, done.err
+    assert "1 creatives drawn anew" in done.out
+    assert re.search(r"still stale: W-\S+: .*W\.photo: no photo of this cut-out", done.out)
+
+
+def test_a_cut_out_whose_photo_is_lost_is_made_anew(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(photo_of("coffee_mug-navy", ground=WHITE)).save(photo)
+    made = [cut_product(Product("A", "Mug", image=str(photo)), folder=tmp_path / "cut") for _ in range(2)][1].file
+    photo_file(made).unlink()
+    cut_product(Product("A", "Mug", image=str(photo)), folder=tmp_path / "cut")
+    assert photo_file(made).read_bytes() == photo.read_bytes()

@@ -80,11 +80,11 @@ def test_what_the_gate_refuses_stays_stale_and_is_named(shop: Workspace) -> None
     before = shop.creatives()
     told = clickscape("refresh", shop.path).out
     assert "0 creatives drawn anew" in told
-    assert "left out and still stale, no picture passed the fidelity gate: mug-1: the product is too small" in told
+    assert "left out and still stale: mug-1: no picture passed the fidelity gate: the product is too small" in told
     assert "; 2 pictures were tried" in told
     assert shop.creatives() == before
     (manifest,) = shop.runs_folder.glob("*-refresh/manifest.json")
-    assert "mug-1: the product is too small" in json.loads(manifest.read_text(encoding="utf-8"))["result"]["refused"][0]
+    assert "the product is too small" in json.loads(manifest.read_text(encoding="utf-8"))["result"]["refused"][0]
     shop.settings_path.write_text("", encoding="utf-8")
     assert run(refresh(shop)) == Refreshed(1, ()), "looser limits let it be drawn"
 

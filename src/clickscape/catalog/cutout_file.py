@@ -96,12 +96,14 @@ def cut_product(product: Product, *, folder: Path, matting: Path | None = None, 
 
 
 def _photo_shown(file: Path, *, count: int) -> int | None:
-    """Which of `count` photos the cut-out in a file shows; None for no file, and for one that was not made here."""
+    """Which of `count` photos the cut-out in a file shows; None unless it was made here and is whole."""
     try:
-        noted = notes_of(file).get(PHOTO, "") if file.is_file() and not file.is_symlink() else ""
+        notes = notes_of(file) if file.is_file() and not file.is_symlink() else {}
     except ImageError:
         return None
-    return next((number for number in range(count) if str(number) == noted), None)
+    if BOX in notes and not photo_file(file).is_file():
+        return None
+    return next((number for number in range(count) if str(number) == notes.get(PHOTO)), None)
 
 
 def save(cutout: Cutout, file: Path, *, photo: int = 0, source: Path | None = None) -> None:

@@ -48,6 +48,11 @@ def open_own_photo(cutout: str) -> OwnPhoto:
     ImageError where there is none, it cannot be read, or the cut-out does not fit into it.
     """
     file = photo_file(Path(cutout))
+    if not file.is_file():
+        raise ImageError(
+            f"{file}: no photo of this cut-out, or no longer one without transparency. `clickscape generate` draws "
+            "other ads for it; `clickscape ingest` brings a lost photo back."
+        )
     pixels, product, notes = open_image(file)[..., :3], open_cutout(cutout), notes_of(Path(cutout))
     height, width = pixels.shape[:2]
     try:

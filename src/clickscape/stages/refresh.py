@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from clickscape import render
 from clickscape.catalog.images import check_image
 from clickscape.catalog.publishable import product_digest, stale
+from clickscape.errors import ImageError
 from clickscape.generation.retry import (
     GatedRendering,
     fidelity_limits,
@@ -29,7 +30,7 @@ _LARGEST_SIDE = 4_096  # pixels, as of the setting generate.size
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """How many creatives were drawn anew, and those of which no picture passed the fidelity gate, with the reason."""
+    """How many creatives were drawn anew, and those that could not be or did not pass the gate, with the reason."""
 
     drawn: int
     refused: tuple[str, ...]
@@ -37,7 +38,7 @@ class Refreshed:
     @property
     def lines(self) -> tuple[str, ...]:
         """What to tell people."""
-        left_out = (f"left out and still stale, no picture passed the fidelity gate: {one}" for one in self.refused)
+        left_out = (f"left out and still stale: {one}" for one in self.refused)
         if not self.drawn and not self.refused:
             return ("no creative is stale: nothing was drawn",)
         return (f"{self.drawn} creatives drawn anew, as drafts", *left_out)
@@ -48,8 +49,8 @@ def refresh(workspace: Workspace) -> Stage[Refreshed]:
 
     The new one is a draft with the same description, whose parent is the old one, and with the same seed unless the
     fidelity gate rejects that picture. Old drafts and approved ones are retired; a live one stays live until its
-    successor is approved and put in its place. A creative of which no picture passes keeps its status, stays stale and
-    is named.
+    successor is approved and put in its place. A creative of which no picture passes, or whose picture cannot be read,
+    keeps its status, stays stale and is named.
     """
     settings = workspace.settings
     config = {"tries": settings.generate.tries, "fidelity": settings.fidelity.model_dump()}
@@ -68,10 +69,17 @@ def refresh(workspace: Workspace) -> Stage[Refreshed]:
         for number, old in enumerate(waiting, start=1):
             new = _successor(old, products[old.product_id], workspace)
             if new.creative_id not in known:
-                outcome = _drawn(new, products[old.product_id], workspace, renderers[old.renderer])
+                try:
+                    outcome = _drawn(new, products[old.product_id], workspace, renderers[old.renderer])
+                except ImageError as error:
+                    refused.append(f"{old.creative_id}: {error}")
+                    yield Progress(STAGE, number, len(waiting), old.creative_id)
+                    continue
                 run.log({"creative_id": new.creative_id, "seed": outcome.seed, "gate": asdict(outcome.gate)})
                 if outcome.rendering is None:
-                    refused.append(f"{old.creative_id}: {refusal_reason(outcome.gate)}")
+                    refused.append(
+                        f"{old.creative_id}: no picture passed the fidelity gate: {refusal_reason(outcome.gate)}"
+                    )
                     yield Progress(STAGE, number, len(waiting), old.creative_id)
                     continue
                 workspace.save_image(new.creative_id, outcome.rendering.image)

@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from pydantic import ValidationError
 
 from clickscape.catalog import sample
+from clickscape.config import SimulateConfig
 from clickscape.errors import ConfigError
 from clickscape.render.scene import Scene
 from clickscape.simulator import drawn_traffic, worlds
@@ -153,10 +155,14 @@ def test_a_log_holds_the_worlds_bots_and_impressions_logged_twice_and_nothing_el
     assert robots / real == pytest.approx(drawn.structure.bots, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["drawn", "drawn--1", "drawn-x", "harmony-2", "drawn-1\n", ""])
+@pytest.mark.parametrize(
+    "name", ["drawn", "drawn--1", "drawn-x", "harmony-2", "drawn-1\n", "drawn-07", "drawn-\u0661", ""]
+)
 def test_other_names_are_no_worlds(name: str) -> None:
     with pytest.raises(ConfigError, match="no world"):
         worlds.load(name)
+    with pytest.raises(ValidationError, match="world"):
+        SimulateConfig(world=name)
 
 
 def test_all_worlds_open_by_name() -> None:

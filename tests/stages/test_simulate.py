@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.factory import clickscape, write_feed
 
+from clickscape.catalog import sample
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig
 from clickscape.errors import WorkspaceError
@@ -31,6 +34,21 @@ from clickscape.stages.simulate import draw, simulate
 from clickscape.workspace import Workspace
 
 from .conftest import SMALL_WORLD
+
+
+@pytest.mark.slow
+def test_a_drawn_world_is_chosen_by_its_name_and_its_log_is_read(tmp_path: Path) -> None:
+    feed = write_feed(tmp_path, side=128, product_ids=[one.product_id for one in sample.products()[::200]])
+    assert clickscape("new", "shop", cwd=tmp_path).code == 0
+    assert clickscape("ingest", "shop", feed, cwd=tmp_path).code == 0
+    settings = "[simulate]\nworld = 'drawn-7'\nsize = 64\nmedian_impressions = 300\n"
+    (tmp_path / "shop" / "clickscape.toml").write_text(settings, encoding="utf-8")
+    for more, name in ((), "drawn-7"), (("--world", "drawn-8"), "drawn-8"):
+        assert f"clicks of the world {name}\n" in clickscape("simulate", "shop", *more, cwd=tmp_path).out
+        assert clickscape("clicks", "shop", cwd=tmp_path).code == 0
+    wrong = clickscape("simulate", "shop", "--world", "drawn-07", cwd=tmp_path)
+    assert wrong.code == 2
+    assert "no world 'drawn-07'; expected harmony, siren, or drawn-N" in wrong.err
 
 
 def test_creatives_show_what_their_descriptions_say(logged_shop: Workspace) -> None:

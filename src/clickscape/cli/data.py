@@ -153,7 +153,9 @@ def _stroke(text: str, option: str) -> list[tuple[int, int]]:
 @app.command(epilog="Example: clickscape simulate my-shop --world harmony")
 def simulate(
     workspace: Folder,
-    world: Annotated[Literal["harmony", "siren"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
+    world: Annotated[
+        str | None, typer.Option(help="harmony, siren, or drawn-N for a number N. Default: clickscape.toml.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Default: clickscape.toml.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=1_024, help="Processes that draw side by side.")] = 2,
 ) -> None:

@@ -17,11 +17,11 @@ from clickscape.config.settings import (
     PretrainConfig,
     RewardConfig,
     Settings,
-    SimulateConfig,
     TinyConfig,
     load,
     read,
 )
+from clickscape.config.simulation import SimulateConfig
 from clickscape.config.split import SplitConfig
 
 __all__ = [

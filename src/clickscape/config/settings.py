@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from clickscape.config.brand import Brand
 from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.config.renamed import translate
+from clickscape.config.simulation import SimulateConfig
 from clickscape.config.split import SplitConfig
 from clickscape.config.stage import StageConfig
 from clickscape.errors import ConfigError, DeprecatedWarning
@@ -324,22 +325,6 @@ class DiffusionConfig(StageConfig):
     def recipe(self) -> dict[str, object]:
         """The settings that decide what a picture looks like, without those that say how and where it is computed."""
         return self.model_dump(exclude={"allow_download", "batch_size", "device", "offload"})
-
-
-class SimulateConfig(StageConfig):
-    """A world with known true CTRs, its copywriter's creatives and their click log."""
-
-    world: str = Field(
-        "harmony",
-        pattern=r"^(harmony|siren|drawn-\d{1,9})$",
-        description="which simulated world clicks: harmony, siren, or drawn-N, a world whose structure is drawn",
-    )
-    creatives_per_product: int = Field(5, ge=1, description="creatives that the copywriter makes for each product")
-    median_impressions: int = Field(1_500, ge=1, description="median impressions of a creative")
-    size: int = Field(128, ge=64, le=4_096, description="pixels of the square creatives")
-    hold_out_scenes: bool = Field(True, description="training products never show the scenes and props held out")
-    log: Literal["events", "counts"] = Field("events", description="one row per event, or per creative and position")
-    seed: int = Field(0, ge=0, description="seed of everything that is drawn by chance")
 
 
 class Settings(StageConfig):

@@ -8,14 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from clickscape.config.simulation import WORLDS
 from clickscape.errors import ConfigError
 from clickscape.render.scene import Scene
 from clickscape.simulator import world
 from clickscape.simulator.family import draw_world
 from clickscape.types import Product
-
-NAMES = r"harmony|siren|drawn-\d{1,9}"
-"""Regular expression of the names."""
 
 
 class ClickWorld(Protocol):
@@ -51,7 +49,7 @@ class ClickWorld(Protocol):
 
 
 def load(name: str) -> ClickWorld:
-    """Load a world by its name: harmony, siren, or drawn-N for any N ≥ 0; ConfigError for any other."""
-    if not re.fullmatch(NAMES, name):
+    """Load a world by its name: harmony, siren, or drawn-N for N from 0 to 999999999; ConfigError for any other."""
+    if not re.fullmatch(WORLDS, name):
         raise ConfigError(f"no world {name!r}. There are: {', '.join(world.WORLDS)}, and drawn-N for any number N.")
     return draw_world(int(name.removeprefix("drawn-"))) if name.startswith("drawn-") else world.load(name)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.factory import Brightness, Done, clickscape, rows_of
-from tests.render.test_own_backdrop import WHITE, photo_of
+from tests.render.test_own_backdrop import CORAL, WHITE, photo_of, product_of
 
 from clickscape import vlm as clickscape_vlm
 from clickscape.catalog import sample
@@ -22,9 +22,10 @@ from clickscape.config import GenerateConfig
 from clickscape.config.brand import Rules
 from clickscape.files import photo_file
 from clickscape.gates.style import Style
+from clickscape.generation.own_backdrop import descriptions
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.select import CandidateSelector
-from clickscape.render.own_backdrop import Backdrop
+from clickscape.render.own_backdrop import Backdrop, PhotoRenderer
 from clickscape.render.studio.engine import StudioRenderer
 from clickscape.types import Product
 from clickscape.workspace import Workspace
@@ -70,7 +71,9 @@ def test_a_photograph_stays_on_its_backdrop_and_transparency_makes_scenes(shop: 
         assert row["scene"] == ""
         assert np.asarray(Image.open(shop / "ads" / row["image"])).shape == (192, 192, 3)
     before = {path.name: path.stat().st_mtime_ns for path in (shop / "ads").glob("*.png")}
-    assert generate(shop).code == 0
+    (photo,) = (shop / "ads" / "cutouts").glob("*.photo")
+    photo.write_text("no picture", encoding="utf-8")
+    assert generate(shop).code == 0, "what is finished is not opened again"
     assert {path.name: path.stat().st_mtime_ns for path in (shop / "ads").glob("*.png")} == before
 
 
@@ -158,6 +161,17 @@ def test_a_photo_that_became_transparent_stops_no_other_ad_from_being_drawn_anew
     assert done.code == 0, done.err
     assert "1 creatives drawn anew" in done.out
     assert re.search(r"still stale: W-\S+: .*W\.photo: no photo of this cut-out", done.out)
+
+
+@pytest.mark.parametrize(("ground", "count"), [(WHITE, 18), (CORAL, 9)])
+def test_there_are_as_many_descriptions_as_look_different(
+    ground: tuple[int, int, int], count: int, tmp_path: Path
+) -> None:
+    product = product_of(photo_of("coffee_mug-navy", ground=ground), tmp_path)
+    found = PhotoRenderer().backdrop(product)
+    for asked, given in ((1, 3), (4, 4), (64, count)):
+        texts = descriptions(found, count=asked, size=192, rng=np.random.default_rng(0))
+        assert len(set(texts)) == len(texts) == given
 
 
 def test_a_cut_out_whose_photo_is_lost_is_made_anew(tmp_path: Path) -> None:

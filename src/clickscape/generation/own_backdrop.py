@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MODEL_ID = "own-backdrop-v1"
 """`model_id` of creatives that no model wrote."""
 
-_FEWEST, _MOST = 3, 9
+_FEWEST, _MOST = 3, 18  # of 18 with six tints no two are the same
 
 
 def drawn_on_own_backdrop(product: Product, renderer: PhotoRenderer, *, size: int) -> PhotoBackdrop | None:

@@ -176,7 +176,9 @@ def _generate(
     selector = parts.selector
     digests = {product.product_id: product_digest(product) for product in products}
     works = {product_id: fingerprint([parts.work, digest]) for product_id, digest in digests.items()}
-    doubts = {} if keep_doubtful else doubtful([one for one in products if selector.own_backdrop(one) is None])
+    doubts = {} if keep_doubtful else doubtful(products)
+    doubts = {one.product_id: doubts[one.product_id] for one in products
+              if one.product_id in doubts and selector.own_backdrop(one) is None}  # fmt: skip
     for product_id in doubts:
         del works[product_id]
     folder = AdFolder(out, image_path=None if shop is None else shop.image_path)

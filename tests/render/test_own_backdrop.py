@@ -15,6 +15,7 @@ from clickscape.catalog.cutout_file import cut_product
 from clickscape.errors import ImageError
 from clickscape.files import photo_file
 from clickscape.gates import fidelity
+from clickscape.render.language.phrases import phrases
 from clickscape.render.own_backdrop import LIGHTS, PLACES, TINTS, Backdrop, PhotoRenderer
 from clickscape.render.renderer import Margins, Rendering
 from clickscape.types import Product
@@ -63,6 +64,18 @@ def test_a_description_is_read_back(tint: str | None, light: str) -> None:
     for place in PLACES:
         backdrop = Backdrop(tint, light, place)
         assert Backdrop.of(str(backdrop)) == backdrop
+
+
+def test_a_description_without_one_of_its_phrases_says_the_rest() -> None:
+    """So `explain` leaves out one thing at a time."""
+    whole = Backdrop("pink", "side", "on the left")
+    rest = {phrase.text: Backdrop.of(phrase.without) for phrase in phrases(str(whole))}
+    assert rest == {
+        "The backdrop of its own photo": whole,
+        "tinted pink": Backdrop(None, "side", "on the left"),
+        "light from the side": Backdrop("pink", "soft", "on the left"),
+        "the product on the left": Backdrop("pink", "side", "in the middle"),
+    }
 
 
 def test_other_words_are_drawn_in_soft_light_and_are_no_description_of_it(on_white: Product) -> None:

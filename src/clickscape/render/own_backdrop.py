@@ -7,7 +7,6 @@ frame inwards to a pool of light around one that is not. What is no backdrop but
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -36,6 +35,7 @@ TINTS: Mapping[str, str] = {
 LIGHTS: Mapping[str, str] = {"soft": "soft light", "side": "light from the side", "window": "light from a window"}
 """Light → how a description says it."""
 
+_OPENING = "The backdrop of its own photo"
 PLACES = ("in the middle", "on the left", "on the right")
 
 _FITTED_SIDE = 160  # longest side, pixels, on which a backdrop is found
@@ -62,22 +62,26 @@ class Backdrop:
     def __str__(self) -> str:
         """The description of the ad, which `of` reads back."""
         tint = f", tinted {self.tint}" if self.tint else ""
-        return f"The backdrop of its own photo{tint}, {LIGHTS[self.light]}, the product {self.place}"
+        return f"{_OPENING}{tint}, {LIGHTS[self.light]}, the product {self.place}"
 
     @classmethod
     def of(cls, description: str) -> Backdrop | None:
-        """Read a description; None where it says anything else."""
-        read = _DESCRIPTION.fullmatch(description)
-        if read is None:
-            return None
-        light = next(name for name, words in LIGHTS.items() if words == read["light"])
-        return cls(read["tint"], light, read["place"])
+        """Read a description, of which phrases may be missing; None where it says anything else."""
+        said: dict[str, str] = {}
+        for phrase in description.split(", "):
+            if phrase not in _PHRASES:
+                return None
+            said |= _PHRASES[phrase]
+        return cls(**said)
 
 
-_DESCRIPTION = re.compile(
-    rf"The backdrop of its own photo(?:, tinted (?P<tint>{'|'.join(TINTS)}))?, "
-    rf"(?P<light>{'|'.join(LIGHTS.values())}), the product (?P<place>{'|'.join(PLACES)})"
-)
+_PHRASES: Mapping[str, Mapping[str, str]] = {
+    _OPENING: {},
+    **{f"tinted {name}": {"tint": name} for name in TINTS},
+    **{words: {"light": name} for name, words in LIGHTS.items()},
+    **{f"the product {place}": {"place": place} for place in PLACES},
+}
+"""Phrase → what it says."""
 
 
 @dataclass(frozen=True)

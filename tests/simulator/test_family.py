@@ -46,7 +46,6 @@ def test_structures_differ_in_everything_that_is_drawn() -> None:
     assert len({one.slots for one in drawn}) > 12
     assert len({curve for one in drawn for curve in one.curves.values()}) == 6
     assert {len(one.segments) for one in drawn} == {1, 2, 3, 4}
-    assert {one.scenes_recorded for one in drawn} == {True, False}
     for value in ("spread", "density", "products", "median_impressions", "base_ctr"):
         assert len({getattr(one, value) for one in drawn}) == len(drawn)
     for name in ("opposed", "drift", "fatigue", "bots", "duplicates"):

@@ -4,9 +4,9 @@
     kinds: slots (main), department × slot, slot × slot, slot × product color, slot × price, fit, figures of the picture
 
 Which slots matter, how sparse effects are, how much each kind explains, which figures shoppers see and by what curve,
-who they are, how positions, days, fatigue and bots act, how large catalog and log are, and whether scenes were
-recorded: all of it follows from the world's number. Tune on worlds 0 to 99; figures to report come from 1000 on. Every
-draw is the hash of its name (`hashed`), so a world is the same on every machine.
+who they are, how positions, days, fatigue and bots act, and how large catalog and log are: all of it follows from the
+world's number. Tune on worlds 0 to 99; figures to report come from 1000 on. Every draw is the hash of its name
+(`hashed`), so a world is the same on every machine.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Structure:
     `spread`: sd of log CTR within a product; `shares`: of its variance, by kind. `density`: share of values that have
     an effect at all. `segments`: shares of the traffic; `opposed`: sd of their tastes, the first two of opposite ones.
     `examination`: chance that a position is looked at. `rhythm`: log-CTR by weekday; `drift`: sd of its slope per week;
-    `fatigue`: loss of log CTR per e-fold of impressions. `bots`, `duplicates`: shares of the impressions.
+    `fatigue`: loss of log CTR per e-fold of impressions. `bots`, `duplicates`: shares of the impressions. `products`,
+    `creatives` (of a product) and `median_impressions` (of a creative): what a benchmark asks the settings for.
     """
 
     spread: float
@@ -80,7 +81,6 @@ class Structure:
     creatives: int
     median_impressions: int
     impressions_sd: float
-    scenes_recorded: bool
 
 
 def draw_structure(number: int) -> Structure:
@@ -123,7 +123,6 @@ def draw_structure(number: int) -> Structure:
         creatives=3 + int(6 * uniform(*key, "creatives")),
         median_impressions=round(spaced(300, 30_000, "impressions")),
         impressions_sd=round(between(0.4, 1.5, "impressions' spread"), 4),
-        scenes_recorded=uniform(*key, "recorded") < 0.5,
     )
 
 

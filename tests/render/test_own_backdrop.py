@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from clickscape.catalog import sample
-from clickscape.catalog.cutout_file import cut_product
+from clickscape.catalog.cutout import examine
+from clickscape.catalog.cutout_file import cut_product, save
 from clickscape.errors import ImageError
 from clickscape.files import photo_file
 from clickscape.gates import fidelity
@@ -266,3 +267,46 @@ def test_a_photo_that_is_not_the_cut_outs_is_one_line(harm: str, on_white: Produ
         file.write_text("hello")
     with pytest.raises(ImageError, match=file.name):
         drawn(on_white, Backdrop())
+
+
+def test_a_product_without_a_shadow_of_its_own_gets_one_and_another_keeps_its_own(tmp_path: Path) -> None:
+    bare = photo_of("coffee_mug-navy", ground=WHITE)
+    seen = bare.copy()
+    mask = (np.abs(bare.astype(int) - np.array(WHITE)).max(-1) > 20).astype(np.uint8)
+    fall = cv2.GaussianBlur(np.roll(mask, 14, axis=0).astype(np.float32), (0, 0), 8)[..., None] * (1 - mask[..., None])
+    seen = np.rint(bare * (1 - 0.35 * fall)).astype(np.uint8)
+    renderer = PhotoRenderer()
+    found = []
+    for name, photo in (("bare", bare), ("shadowed", seen)):
+        (tmp_path / name).mkdir()
+        product = product_of(photo, tmp_path / name)
+        image = renderer.render(product, str(Backdrop()), size=SIZE, seed=0)
+        rows = np.flatnonzero((image.product_mask > 128).any(1))
+        columns = np.flatnonzero((image.product_mask > 128).any(0))
+        below = image.image[rows[-1] + 2 : rows[-1] + 6, columns.mean().astype(int)].mean()
+        beside = image.image[rows.mean().astype(int), 4].mean()
+        found.append((renderer.backdrop(product).has_shadow, below / beside))
+    (bare_has, bare_share), (own_has, own_share) = found
+    assert not bare_has
+    assert bare_share < 0.93
+    assert own_has
+    assert own_share < 0.97
+
+
+def test_white_in_a_loop_or_print_stays_amid_white(tmp_path: Path) -> None:
+    """Nobody can tell the backdrop in a strap's loop from white print: around both the backdrop stays white."""
+    photo = np.full((400, 400, 3), 252, np.uint8)
+    cv2.rectangle(photo, (120, 110), (280, 300), (30, 40, 90), -1)
+    cv2.rectangle(photo, (170, 160), (230, 220), (252, 252, 252), -1)
+    cutout = replace(examine(photo), confidence=0.99)
+    pixels = cutout.pixels.copy()
+    pixels[110:301, 120:281, 3] = 255  # the mask keeps it
+    source = tmp_path / "photo.png"
+    Image.fromarray(photo).save(source)
+    save(replace(cutout, pixels=pixels), tmp_path / "cutout.png", source=source)
+    product = Product("A", "Bag", image=str(tmp_path / "cutout.png"))
+    assert not PhotoRenderer().backdrop(product).has_clear_outline
+    plain, tinted = (drawn(product, Backdrop(tint)).image.astype(float) for tint in (None, "mint"))
+    mask = drawn(product, Backdrop()).product_mask
+    near = (cv2.dilate(mask, np.ones((5, 5))) > 0) & (mask == 0)
+    assert np.abs(tinted[near] - plain[near]).max() <= 5

@@ -48,6 +48,8 @@ _WIDEST, _FINEST = 64.0, 16.0  # pixels: the widest blur at full size, and the b
 _PALE, _GRAY = 76.0, 9.0  # CIELAB lightness from which, and chroma up to which a backdrop takes on a tint
 _PLAIN = 9.0  # ΔE that 99.5 % of the border stay below after smoothing, or it is a place
 _SEEN = 2.0  # ΔE to a backdrop without noise from which a pixel of the cut-out says where the product is
+_KEPT, _KEPT_SHARE = 4.0, 0.004  # ΔE to the backdrop up to which it is that, and the share of a cut-out that may be
+_BELOW, _DARKER = 0.03, 1.5  # share of the side below a product, and how much darker (L*) a shadow makes it there
 _FAINT_EDGE, _FAINT_SHARE = 14.0, 0.05  # ΔE to the backdrop, and the share of the outline that may have less
 
 
@@ -123,14 +125,31 @@ class PhotoBackdrop:
 
     @cached_property
     def has_clear_outline(self) -> bool:
-        """Whether the product stands out from the backdrop all around, and its cut-out is sure."""
+        """Whether the product stands out from the backdrop all around, its cut-out is sure, and holds none of that."""
         if self.photo.is_doubtful:
             return False
         seen, product = self._small
         solid = product.astype(np.uint8)
+        apart = np.linalg.norm(seen - _lab(self.color), axis=2)
+        kept = cv2.morphologyEx(((apart < _KEPT) & product).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+        if (
+            kept.sum() > _KEPT_SHARE * solid.sum()
+        ):  # a strap's loop, the gap below an arm; or white print on the product
+            return False
         inner = cv2.erode(solid, disc(1)) & (1 - cv2.erode(solid, disc(3)))
-        faint = np.linalg.norm(seen - _lab(self.color), axis=2)[inner > 0] < _FAINT_EDGE
+        faint = apart[inner > 0] < _FAINT_EDGE
         return bool(faint.size) and float(faint.mean()) < _FAINT_SHARE
+
+    @cached_property
+    def has_shadow(self) -> bool:
+        """Whether the photo shows a shadow of the product: its backdrop darkens below it."""
+        seen, product = self._small
+        solid = product.astype(np.uint8)
+        size = max(2, round(_BELOW * max(solid.shape)))
+        below = np.roll(cv2.dilate(solid, disc(size)), size, axis=0) & (1 - cv2.dilate(solid, disc(1)))
+        below[: int(np.flatnonzero(product.any(1))[-1]) - 2 * size] = 0
+        darker = (_lab(self.color) - seen)[..., 0][below > 0]
+        return bool(darker.size) and float(np.quantile(darker, 0.7)) > _DARKER
 
     @cached_property
     def _small(self) -> tuple[Floats, np.ndarray]:
@@ -345,6 +364,8 @@ def _draw(
         light = light[..., None] * (1 - strength[..., None] * (1 - np.minimum(tint, 1.06)))
     else:
         light = light[..., None]
+    if not (found.has_shadow or found.touches[3]):
+        light = light * (1 - _shadow(alpha, side, rng) * (1.0 if found.has_clear_outline else 0.6))[..., None]
     picture = picture * (light + (1 - light) * alpha[..., None])
     grain = _grain(photo, alpha, inside)
     picture += rng.normal(0, 1, (*size[::-1], 1)).astype(np.float32) * (0.003 + grain * (1 - inside))[..., None]
@@ -389,6 +410,16 @@ def _pool(alpha: Floats, side: int) -> Floats:
     """1 at the product and close by, falling softly to 0 at the frame's corners."""
     apart = cv2.distanceTransform((alpha < 0.4).astype(np.uint8), cv2.DIST_L2, 5) / side
     return _blurred(_smooth(1 - (apart - 0.02) / 0.42), 0.03 * side)
+
+
+def _shadow(alpha: Floats, side: int, rng: np.random.Generator) -> Floats:
+    """Share of the light that a product takes from the paper on which it lies, or close before which it stands."""
+    aside = side * 0.012 * (1 if rng.random() < 0.5 else -1)
+    total = np.zeros_like(alpha)
+    for shift, down, blur, depth in ((0.4, 0.012, 0.010, 0.22), (1.0, 0.030, 0.032, 0.20)):
+        matrix = np.array([[1, 0, shift * aside], [0, 1, down * side]], np.float32)
+        total += depth * _blurred(cv2.warpAffine(alpha, matrix, alpha.shape[1::-1]), blur * side)
+    return total
 
 
 def _strength(found: PhotoBackdrop, photo: Floats, color: Floats, alpha: Floats, pool: Floats) -> Floats:

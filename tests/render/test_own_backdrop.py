@@ -17,7 +17,7 @@ from clickscape.errors import ImageError
 from clickscape.files import photo_file
 from clickscape.gates import fidelity
 from clickscape.render.language.phrases import phrases
-from clickscape.render.own_backdrop import LIGHTS, PLACES, TINTS, Backdrop, PhotoRenderer
+from clickscape.render.own_backdrop import LIGHTS, PLACES, TINTS, Backdrop, PhotoRenderer, possible_places
 from clickscape.render.renderer import Margins, Rendering
 from clickscape.types import Product
 
@@ -207,8 +207,8 @@ def test_a_place_that_ends_where_the_picture_does_has_the_product_in_one_place(
         PhotoRenderer(),
         product_of(photo_of("coffee_mug-navy", ground=ground, size=(240, 240)), tmp_path / "boards"),
     )
-    assert renderer.backdrop(boards).places(SIZE) == ("in the middle",)
-    assert renderer.backdrop(on_white).places(SIZE) == PLACES
+    assert possible_places(renderer.backdrop(boards), SIZE) == ("in the middle",)
+    assert possible_places(renderer.backdrop(on_white), SIZE) == PLACES
 
 
 def test_a_product_that_its_photo_cuts_off_at_both_sides_is_refused_where_it_fills_the_picture(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clickscape.catalog.own_photo import has_own_photo
-from clickscape.render.own_backdrop import LIGHTS, TINTS, Backdrop, PhotoBackdrop, PhotoRenderer
+from clickscape.render.own_backdrop import LIGHTS, TINTS, Backdrop, PhotoRenderer, possible_places
+from clickscape.render.photo_backdrop import PhotoBackdrop
 from clickscape.types import Product
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def descriptions(found: PhotoBackdrop, *, count: int, size: int, rng: np.random.
     """
     tints: Sequence[str | None] = [str(name) for name in rng.permutation(list(TINTS))] if found.is_neutral else [None]
     lights = list(LIGHTS) if found.is_plain else ["soft"]
-    places = found.places((size, size))
+    places = possible_places(found, (size, size))
     made = [
         Backdrop(tints[number % len(tints)], lights[number % len(lights)], places[(number + number // 3) % len(places)])
         for number in range(min(max(count, _FEWEST), _MOST))

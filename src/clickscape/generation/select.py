@@ -34,7 +34,8 @@ from clickscape.generation.score import image_seeds
 from clickscape.generation.set_rules import Subject, suited
 from clickscape.generation.suitability import subject_of, suitability
 from clickscape.render.language.parse import parse
-from clickscape.render.own_backdrop import PhotoBackdrop, PhotoRenderer
+from clickscape.render.own_backdrop import PhotoRenderer
+from clickscape.render.photo_backdrop import PhotoBackdrop
 from clickscape.render.renderer import Renderer, SceneRenderer
 from clickscape.render.scene import Scene
 from clickscape.render.silhouette import silhouette

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
-from clickscape.catalog.background import cleaned, disc, reached
-from clickscape.catalog.own_photo import OwnPhoto, open_own_photo
+from clickscape.catalog.background import disc, reached
+from clickscape.catalog.own_photo import open_own_photo
 from clickscape.compute.cache import ByteCache
 from clickscape.render.color import Floats
+from clickscape.render.photo_backdrop import PhotoBackdrop, lab_of
 from clickscape.render.renderer import NO_MARGINS, DigitalSource, Margins, Rendering, Sides, check_size
 from clickscape.types import Product
 
@@ -38,19 +38,11 @@ LIGHTS: Mapping[str, str] = {"soft": "soft light", "side": "light from the side"
 _OPENING = "The backdrop of its own photo"
 PLACES = ("in the middle", "on the left", "on the right")
 
-_FITTED_SIDE = 160  # longest side, pixels, on which a backdrop is found
 _TALL, _WIDE = 0.60, 0.70  # share of the free height or width that the product fills, at most
 _CUT_OFF = 0.8  # the same along a side at which its photo cuts it off: there is no room beyond
 _ASIDE = 0.08  # share of the width by which it stands off the middle
 _SAME = 0.02  # share of the width that makes no other place
-_CROPPED = 0.92  # share of the frame that it may fill where the photo is only cropped
 _WIDEST, _FINEST = 64.0, 16.0  # pixels: the widest blur at full size, and the blur of a picture made smaller for it
-_PALE, _GRAY = 76.0, 9.0  # CIELAB lightness from which, and chroma up to which a backdrop takes on a tint
-_PLAIN = 9.0  # ΔE that 99.5 % of the border stay below after smoothing, or it is a place
-_SEEN = 2.0  # ΔE to a backdrop without noise from which a pixel of the cut-out says where the product is
-_KEPT, _KEPT_SHARE = 4.0, 0.004  # ΔE to the backdrop up to which it is that, and the share of a cut-out that may be
-_BELOW, _DARKER = 0.03, 1.5  # share of the side below a product, and how much darker (L*) a shadow makes it there
-_FAINT_EDGE, _FAINT_SHARE = 14.0, 0.05  # ΔE to the backdrop, and the share of the outline that may have less
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,132 +76,6 @@ _PHRASES: Mapping[str, Mapping[str, str]] = {
     **{f"the product {place}": {"place": place} for place in PLACES},
 }
 """Phrase → what it says."""
-
-
-@dataclass(frozen=True)
-class PhotoBackdrop:
-    """A product's photo, and what its backdrop is: its color without the product, sRGB 0..1, at most 160 pixels."""
-
-    photo: OwnPhoto
-    color: Float32[np.ndarray, "rows columns 3"]
-
-    @classmethod
-    def of(cls, photo: OwnPhoto) -> PhotoBackdrop:
-        """Find the backdrop of a photo: a smooth surface, and what strays from it slowly."""
-        return cls(photo, _color(photo))
-
-    @cached_property
-    def is_neutral(self) -> bool:
-        """Whether it is pale and gray enough to take on a tint, and plain."""
-        seen = _lab(self.color)
-        return bool(
-            self.is_plain
-            and np.median(seen[..., 0]) > _PALE
-            and np.median(np.hypot(seen[..., 1], seen[..., 2])) < _GRAY
-        )
-
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether it can go on beyond the photo's border: nothing but slow changes there."""
-        seen, product = self._small
-        height, width = product.shape
-        near = cv2.dilate(product.astype(np.uint8), disc(6)).astype(bool)
-        without = np.where(near[..., None], _lab(self.color), seen)
-        slow = cv2.GaussianBlur(without, (0, 0), 0.05 * max(height, width))
-        stray = np.linalg.norm(without - slow, axis=2)
-        ring = np.ones_like(product)
-        rim = max(2, round(0.1 * min(height, width)))
-        ring[rim:-rim, rim:-rim] = False
-        ring &= ~near
-        return bool(ring.any()) and float(np.quantile(stray[ring], 0.995)) < _PLAIN
-
-    @cached_property
-    def has_clear_outline(self) -> bool:
-        """Whether the product stands out from the backdrop all around, its cut-out is sure, and holds none of that."""
-        if self.photo.is_doubtful:
-            return False
-        seen, product = self._small
-        solid = product.astype(np.uint8)
-        apart = np.linalg.norm(seen - _lab(self.color), axis=2)
-        kept = cv2.morphologyEx(((apart < _KEPT) & product).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-        if (
-            kept.sum() > _KEPT_SHARE * solid.sum()
-        ):  # a strap's loop, the gap below an arm; or white print on the product
-            return False
-        inner = cv2.erode(solid, disc(1)) & (1 - cv2.erode(solid, disc(3)))
-        faint = apart[inner > 0] < _FAINT_EDGE
-        return bool(faint.size) and float(faint.mean()) < _FAINT_SHARE
-
-    @cached_property
-    def has_shadow(self) -> bool:
-        """Whether the photo shows a shadow of the product: its backdrop darkens below it."""
-        seen, product = self._small
-        solid = product.astype(np.uint8)
-        size = max(2, round(_BELOW * max(solid.shape)))
-        below = np.roll(cv2.dilate(solid, disc(size)), size, axis=0) & (1 - cv2.dilate(solid, disc(1)))
-        below[: int(np.flatnonzero(product.any(1))[-1]) - 2 * size] = 0
-        darker = (_lab(self.color) - seen)[..., 0][below > 0]
-        return bool(darker.size) and float(np.quantile(darker, 0.7)) > _DARKER
-
-    @cached_property
-    def _small(self) -> tuple[Floats, np.ndarray]:
-        """The photo in CIELAB and the product's mask, at the backdrop's size."""
-        size = self.color.shape[1::-1]
-        small = cv2.resize(self.photo.pixels, size, interpolation=cv2.INTER_AREA)
-        product = cv2.resize(self.photo.alpha, size, interpolation=cv2.INTER_AREA) > 127
-        if not product.any():  # wires, which cover less than half of a pixel of this size
-            product = cv2.resize(self.photo.alpha.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
-        return _lab(small), product
-
-    @cached_property
-    def _seen(self) -> np.ndarray:
-        """Where the product stands out from the backdrop (height, width), as far as it is cut out: no mere mask."""
-        seen, product = self._small
-        apart = np.linalg.norm(seen - _lab(self.color), axis=2)
-        beside = ~cv2.dilate(product.astype(np.uint8), disc(4)).astype(bool)
-        noise = float(np.quantile(apart[beside], 0.95)) if beside.any() else 0.0
-        strays = (apart > max(_SEEN, 2 * min(noise, _FAINT_EDGE))) & product
-        return cleaned(strays) if strays.any() else product
-
-    @cached_property
-    def touches(self) -> Sides:
-        """Whether the photo cuts the product off left, top, right and bottom."""
-        edges = (self._seen[:, 0], self._seen[0], self._seen[:, -1], self._seen[-1])
-        left, top, right, bottom = (int(edge.sum()) >= 2 for edge in edges)
-        return left, top, right, bottom
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, top, width and height of what stands out, in pixels of the photo."""
-        across, down = self.shrunk
-        left, top, width, height = cv2.boundingRect(self._seen.astype(np.uint8))
-        return left * across, top * down, width * across, height * down
-
-    @property
-    def shrunk(self) -> tuple[float, float]:
-        """Pixels of the photo for one of the backdrop, across and down."""
-        (height, width), (rows, columns) = self.photo.alpha.shape, self.color.shape[:2]
-        return width / columns, height / rows
-
-    def can_be_drawn(self, size: tuple[int, int]) -> bool:
-        """Whether the backdrop fills a picture of `size` (width, height): it is plain, or the photo can be cropped."""
-        if self.is_plain:
-            return True
-        _, _, wide, tall = self.bounds
-        scale = _covering(self, size)
-        fits = scale * wide <= _CROPPED * size[0] and scale * tall <= _CROPPED * size[1]
-        return fits and not any(self.touches)
-
-    def places(self, size: tuple[int, int]) -> tuple[str, ...]:
-        """Where the product can stand in a picture of `size` (width, height), in the order of PLACES.
-
-        A photo that leaves no choice, because of what it cuts off or of where it ends, has one of them.
-        """
-        views = [_view(self, Backdrop(place=place), size=size, margins=NO_MARGINS) for place in PLACES]
-        different = {
-            round(view.left / (_SAME * size[0])): place for view, place in reversed([*zip(views, PLACES, strict=True)])
-        }
-        return tuple(place for place in PLACES if place in different.values())
 
 
 class PhotoRenderer:
@@ -259,28 +125,6 @@ class PhotoRenderer:
         )
 
 
-def _color(photo: OwnPhoto) -> Floats:
-    height, width = photo.alpha.shape
-    scale = min(1.0, _FITTED_SIDE / max(height, width))
-    size = (max(8, round(width * scale)), max(8, round(height * scale)))
-    small = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    covered = cv2.resize((photo.alpha > 8).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    beside = cv2.dilate((covered > 0.02).astype(np.uint8), disc(4)) == 0
-    if beside.sum() < 32:
-        beside = covered <= max(0.02, float(covered.min()))
-    down, across = np.mgrid[-1 : 1 : size[1] * 1j, -1 : 1 : size[0] * 1j].astype(np.float32)
-    terms = np.stack([np.ones_like(down), across, down, across * across, across * down, down * down], -1)
-    chosen = beside
-    for _ in range(4):
-        surface = terms @ np.linalg.lstsq(terms[chosen], small[chosen], rcond=None)[0].astype(np.float32)
-        stray = np.linalg.norm(small - surface, axis=2)
-        chosen = beside & (stray < 3 * max(0.008, 1.4826 * float(np.median(stray[beside]))))
-    blur = max(size) / 14
-    weight = cv2.GaussianBlur(chosen.astype(np.float32), (0, 0), blur)[..., None]
-    slow = cv2.GaussianBlur(np.where(chosen[..., None], small - surface, 0), (0, 0), blur)
-    return np.asarray(np.clip(surface + slow / np.maximum(weight, 0.05), 0, 1), np.float32)
-
-
 @dataclass(frozen=True, slots=True)
 class _View:
     """Where the photo lies in the picture: its scale, and its upper left corner in the picture's pixels."""
@@ -294,10 +138,16 @@ class _View:
         return np.array([[self.scale * across, 0, self.left], [0, self.scale * down, self.top]], np.float32)
 
 
-def _covering(found: PhotoBackdrop, size: tuple[int, int]) -> float:
-    """The least scale at which the photo covers the picture."""
-    height, width = found.photo.alpha.shape
-    return max(size[0] / width, size[1] / height)
+def possible_places(found: PhotoBackdrop, size: tuple[int, int]) -> tuple[str, ...]:
+    """Where the product can stand in a picture of `size` (width, height), in the order of PLACES.
+
+    A photo that leaves no choice, because of what it cuts off or of where it ends, has one of them.
+    """
+    views = [_view(found, Backdrop(place=place), size=size, margins=NO_MARGINS) for place in PLACES]
+    different = {
+        round(view.left / (_SAME * size[0])): place for view, place in reversed([*zip(views, PLACES, strict=True)])
+    }
+    return tuple(place for place in PLACES if place in different.values())
 
 
 def _cut_off(found: PhotoBackdrop, view: _View, size: tuple[int, int]) -> Sides:
@@ -317,7 +167,7 @@ def _view(found: PhotoBackdrop, asked: Backdrop, *, size: tuple[int, int], margi
     fill = _CUT_OFF if cut[0] or cut[2] else _WIDE, _CUT_OFF if cut[1] or cut[3] else _TALL
     scale = min(fill[0] * free[0] / wide, fill[1] * free[1] / tall)
     if not found.is_plain:
-        scale = max(scale, _covering(found, size))
+        scale = max(scale, found.covering(size))
     scale = max(scale, size[0] / width if cut[0] and cut[2] else 0, size[1] / height if cut[1] and cut[3] else 0)
     aside = {"on the left": -_ASIDE, "on the right": _ASIDE}.get(asked.place, 0.0) * free[0]
     corner = (
@@ -426,7 +276,7 @@ def _strength(found: PhotoBackdrop, photo: Floats, color: Floats, alpha: Floats,
     """How much of a tint each pixel takes on: all of it up to a clear outline, else only what lies off the pool."""
     if not found.has_clear_outline:
         return 1 - pool
-    like = np.linalg.norm(_lab(photo) - _lab(color), axis=2) < 5
+    like = np.linalg.norm(lab_of(photo) - lab_of(color), axis=2) < 5
     flooded = reached(like, gap=0)  # what the mask kept of the backdrop, where it can be reached from outside
     return np.asarray(np.where(flooded & (alpha < 1), 1.0, 1 - alpha), np.float32)
 
@@ -468,9 +318,3 @@ def _blurred(picture: Floats, sigma: float) -> Floats:
 def _smooth(value: Floats) -> Floats:
     clipped = np.clip(value, 0, 1)
     return np.asarray(clipped * clipped * (3 - 2 * clipped), np.float32)
-
-
-def _lab(picture: np.ndarray) -> Floats:
-    """(height, width, 3) sRGB, uint8 or 0..1 → CIELAB."""
-    display = picture.astype(np.float32) / 255 if picture.dtype == np.uint8 else picture
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(display, np.float32), cv2.COLOR_RGB2LAB), np.float32)

@@ -19,7 +19,8 @@ _CROPPED = 0.92  # share of the frame that it may fill where the photo is only c
 _PALE, _GRAY = 76.0, 9.0  # CIELAB lightness from which, and chroma up to which a backdrop takes on a tint
 _PLAIN = 9.0  # ΔE that 99.5 % of the border stay below after smoothing, or it is a place
 _SEEN = 2.0  # ΔE to a backdrop without noise from which a pixel of the cut-out says where the product is
-_KEPT, _KEPT_SHARE = 4.0, 0.004  # ΔE to the backdrop up to which it is that, and the share of a cut-out that may be
+_LOOKED_SIDE = 480  # longest side, pixels, on which what a cut-out holds of it is looked for
+_KEPT, _KEPT_SHARE = 4.0, 0.0008  # ΔE to the backdrop up to which it is that, and the share of a cut-out that may be
 _BELOW, _DARKER = 0.03, 1.5  # share of the side below a product, and how much darker (L*) a shadow makes it there
 _FAINT_EDGE, _FAINT_SHARE = 14.0, 0.05  # ΔE to the backdrop, and the share of the outline that may have less
 
@@ -64,17 +65,29 @@ class PhotoBackdrop:
     @cached_property
     def has_clear_outline(self) -> bool:
         """Whether the product stands out from the backdrop all around, its cut-out is sure, and holds none of that."""
-        if self.photo.is_doubtful:
+        if self.photo.is_doubtful or self._holds_backdrop:
             return False
         seen, product = self._small
         solid = product.astype(np.uint8)
         apart = np.linalg.norm(seen - lab_of(self.color), axis=2)
-        kept = cv2.morphologyEx(((apart < _KEPT) & product).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-        if kept.sum() > _KEPT_SHARE * solid.sum():  # a strap's loop, the gap below an arm; or white print on it
-            return False
         inner = cv2.erode(solid, disc(1)) & (1 - cv2.erode(solid, disc(3)))
         faint = apart[inner > 0] < _FAINT_EDGE
         return bool(faint.size) and float(faint.mean()) < _FAINT_SHARE
+
+    @cached_property
+    def _holds_backdrop(self) -> bool:
+        """Whether the cut-out holds some: in a strap's loop, below an arm; nobody can tell it from white print."""
+        height, width = self.photo.alpha.shape
+        scale = min(1.0, _LOOKED_SIDE / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        pixels, alpha = (
+            cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (self.photo.pixels, self.photo.alpha)
+        )
+        color = lab_of(cv2.resize(self.color, size, interpolation=cv2.INTER_LINEAR))
+        product = alpha > 127
+        kept = ((np.linalg.norm(lab_of(pixels) - color, axis=2) < _KEPT) & product).astype(np.uint8)
+        kept = cv2.morphologyEx(kept, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+        return bool(kept.sum() > _KEPT_SHARE * product.sum())
 
     @cached_property
     def has_shadow(self) -> bool:

@@ -51,6 +51,7 @@ def test_every_opening_call_refuses_code_and_pickles(place: str, called: str, gi
     assert given.get("local_files_only", True) is True, place
 
 
+@pytest.mark.slow
 def test_no_pickle_is_loaded() -> None:
     """A checkpoint's pickle is refused; errors of our own processes are copied within one expression."""
     loaders = {"torch.load", "pickle.load", "pickle.loads", "pickle.Unpickler", "joblib.load"}

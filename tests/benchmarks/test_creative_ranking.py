@@ -82,6 +82,7 @@ def test_a_prepared_list_that_is_none_is_refused(tmp_path: Path, text: str) -> N
         creative_ranking.read(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_the_benchmark_trains_and_prints_beside_the_published(lists, tmp_path: Path, capsys, monkeypatch) -> None:
     benchmark = importlib.import_module("creative_ranking")
     monkeypatch.setattr(importlib.import_module("_results"), "RESULTS", tmp_path)

@@ -59,6 +59,7 @@ def test_a_dab_on_what_is_no_product_removes_it_and_leaves_the_rest(photo: NDArr
     assert not found.doubtful
 
 
+@pytest.mark.slow
 def test_a_stroke_brings_back_what_an_alpha_had_lost(photo: NDArray[np.uint8]) -> None:
     whole = examine(photo).pixels.copy()
     whole[BALL][..., 3] = 0
@@ -77,6 +78,7 @@ def test_the_whole_picture_is_the_product_when_somebody_says_so(photo: NDArray[n
     assert found.flags.names == ("whole",)
 
 
+@pytest.mark.slow
 def test_without_strokes_it_is_the_cut_out_as_it_is_found(photo: NDArray[np.uint8]) -> None:
     assert np.array_equal(correct(photo).pixels, examine(photo).pixels)
 

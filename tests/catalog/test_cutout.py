@@ -211,6 +211,7 @@ def test_a_shadow_in_the_alpha_is_left_behind_and_a_transparent_product_is_not()
     assert examine(dark).pixels is dark
 
 
+@pytest.mark.slow
 def test_holes_are_opened_on_clipped_white_too() -> None:
     for background in (238, 255):
         picture, truth = _on("coffee_mug-navy", background)
@@ -220,6 +221,7 @@ def test_holes_are_opened_on_clipped_white_too() -> None:
         assert found[hole].mean() < 0.1
 
 
+@pytest.mark.slow
 def test_a_fading_reflection_is_left_behind() -> None:
     drawn = place(sample.cutout("camera-crimson", 300), (320, 400), fill=0.7, foot=0.62)
     alpha = drawn[..., 3:].astype(np.float32) / 255

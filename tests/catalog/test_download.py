@@ -100,6 +100,7 @@ BAD: dict[str, tuple[bytes | Callable[[Send, str, int], None], str, int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_a_server_that_misbehaves_costs_a_bounded_time_and_is_named(server: Server, tmp_path: Path, case: str) -> None:
     answer, problem, asked = BAD[case]
@@ -223,6 +224,7 @@ def test_a_certificate_must_be_trusted_and_name_the_host_of_the_link(
     assert "its certificate is not valid (Hostname mismatch" in stranger.problem
 
 
+@pytest.mark.slow
 def test_too_many_requests_then_success(server: Server, tmp_path: Path) -> None:
     busy = whole(b"", "429 Slow Down", Retry_After=1)
     url = server.says("/a.png", busy, whole(PNG))

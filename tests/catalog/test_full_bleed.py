@@ -38,6 +38,7 @@ def test_a_printed_front_that_fills_its_photo_stays_whole(picture: NDArray[np.ui
     assert np.array_equal(found.pixels[..., :3], picture)
 
 
+@pytest.mark.slow
 def test_rounded_corners_of_another_color_are_cut_off() -> None:
     found = examine(_cover(corners=16))
     assert found.way == "whole"
@@ -63,6 +64,7 @@ def test_a_product_before_a_colored_wall_is_cut_out() -> None:
     assert (found.pixels[..., 3] > 127).mean() < 0.5
 
 
+@pytest.mark.slow
 def test_text_on_a_colored_wall_beside_a_product_makes_a_cut_out_doubtful() -> None:
     picture = Image.new("RGB", (400, 400), (120, 170, 60))
     draw = ImageDraw.Draw(picture)

@@ -107,6 +107,7 @@ for fetched in fetch(urls, folder=folder, limits=Limits(threads=2), network=netw
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(server: Server, tmp_path: Path) -> None:
     def answer(send: Send, request: str, count: int) -> None:
         send(head(Content_Length=len(PNG)) + PNG[:20])

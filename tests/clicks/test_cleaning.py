@@ -171,6 +171,7 @@ def test_figures_that_need_a_missing_column_are_none(workspace: Workspace) -> No
     assert log.counts.columns == ("creative_id", "product_id", "position", "impressions", "clicks")
 
 
+@pytest.mark.slow
 def test_a_click_counts_on_the_day_and_device_of_its_impression(workspace: Workspace) -> None:
     evening = 12 * 3_600 - 1
     rows = [event(1, at=evening), event(1, "click", at=evening + 5, device=None), event(2, at=evening + 2)]
@@ -254,11 +255,13 @@ def test_a_log_that_loses_too_many_clicks_to_rules_about_time_is_refused(workspa
         read_log(workspace, now=NOW)
 
 
+@pytest.mark.slow
 def test_how_many_clicks_may_have_the_wrong_time_is_a_setting(workspace: Workspace) -> None:
     write(workspace.events_folder, UNTIMELY["clicks of tomorrow and of yesterday"][0])
     assert total(read_log(workspace, config=ClicksConfig(max_untimely_share=1), now=NOW))[0] == 10
 
 
+@pytest.mark.slow
 def test_a_fifth_of_the_clicks_may_be_left_out_for_their_time(workspace: Workspace) -> None:
     rows = [*many(10), *many(8, "click"), *many(2, "click", at=-90, event_id="x", decision_id="d109")]
     write(workspace.events_folder, [{**row, "event_id": f"{n}"} for n, row in enumerate(rows)])

@@ -164,6 +164,7 @@ def test_separable_clicks_still_give_finite_examination() -> None:
     assert examination.log_se[1] > 1
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.integers(0, 5), st.integers(1, 4), st.integers(0, 1000), st.floats(0, 1)), min_size=1, max_size=12

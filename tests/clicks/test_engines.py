@@ -90,6 +90,7 @@ def test_the_sql_of_every_cleaning_step_is_the_reviewed_one() -> None:
     assert SQL.read_text(encoding="utf-8") == "\n".join(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["duckdb", "bigquery", "clickhouse"])
 def test_the_whole_cleaning_is_one_query_in_every_dialect(dialect: str) -> None:
     events = ibis.table(ibis.Schema.from_pyarrow(log().schema), name="events")

@@ -43,6 +43,7 @@ def _ceilings(seed: int, config: ClicksConfig) -> tuple[float, float]:
     return float(pair_agreement(gaps, observed).mean()), float(told.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{}, {"shrinkage": "beta"}, {"labels": "paper", "paper_min_impressions": 300, "paper_max_ratio": 1.5}],

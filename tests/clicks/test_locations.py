@@ -28,6 +28,7 @@ def positions(workspace: Workspace, source: str = "") -> list[int | None]:
     return sorted(counts.to_pyarrow()["position"].to_pylist(), key=str)
 
 
+@pytest.mark.slow
 def test_files_at_any_depth_and_in_capital_letters_are_one_log(workspace: Workspace) -> None:
     others = ("day=2026-03-01/part-0.parquet", "2026/03/01/part.parquet", "b.PARQUET", "b.parquet/part-0.Parquet")
     add_creatives(workspace, "a", *others)
@@ -114,6 +115,7 @@ def test_a_table_whose_folder_keeps_deleted_rows_is_refused(workspace: Workspace
         counted(workspace)
 
 
+@pytest.mark.slow
 def test_folders_above_the_log_give_its_events_nothing(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "position=9" / "device=tv" / "shop [1]")
     add_creatives(workspace, "a")

@@ -134,6 +134,7 @@ def test_a_broken_json_line_is_named(workspace: Workspace, name: str) -> None:
         counted(workspace, "log.jsonl")
 
 
+@pytest.mark.slow
 def test_ids_are_texts_with_their_zeros_whatever_other_files_hold(workspace: Workspace) -> None:
     add_creatives(workspace, "007", "7")
     for name, rows in (("1", [impression(1, 7)]), ("2", [impression(2, "007"), click(2, "007")])):  # type: ignore[arg-type]

@@ -234,6 +234,7 @@ def test_no_creatives_and_no_estimates_name_the_command_that_makes_them(tmp_path
         read_pairs(empty)
 
 
+@pytest.mark.slow
 def test_the_stage_writes_what_the_room_estimates(workspace: Workspace) -> None:
     rows = [event(n, creative=name) for n, name in enumerate("ab" * 50)]
     write(workspace, [*rows, *(event(n, "click") for n in range(0, 20, 2))])

@@ -128,6 +128,7 @@ def test_the_papers_filter_asks_for_more_than_1000_impressions_of_both(shown: in
     assert len(paired([observed("a", 100, shown), observed("b", 110, 1_001)], PAPER)) == number
 
 
+@pytest.mark.slow
 @given(st.permutations([estimated(f"c{n}", f"p{n % 2}", log_ctr=-3 + 0.01 * n * n, se=0.1 + n / 50) for n in range(7)]))
 @settings(max_examples=8)
 def test_the_order_of_rows_changes_nothing(rows: list[dict[str, object]]) -> None:

@@ -41,6 +41,7 @@ def counted(workspace: Workspace, source: str, **other: object) -> list[tuple[st
     return [(row["creative_id"], row["impressions"], row["clicks"]) for row in rows]
 
 
+@pytest.mark.slow
 def test_csv_and_json_lines_are_read_like_parquet_and_ids_stay_texts(workspace: Workspace) -> None:
     for part, rows in (("one", ROWS[:1]), ("two", ROWS[1:])):
         lines = "\n".join(",".join(row) for row in (HEAD, *rows))

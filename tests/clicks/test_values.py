@@ -62,6 +62,7 @@ def test_a_count_or_position_that_is_not_whole_is_refused_in_every_type(
             read_log(workspace, config=ClicksConfig(source="log.csv"))
 
 
+@pytest.mark.slow
 def test_a_whole_number_is_read_in_every_type(workspace: Workspace) -> None:
     values = [48, 48.0, Decimal("48.00"), Decimal("48.000"), "48", "48.0", "48.000000", " 48 ", "+48"]
     names = [f"c{number}" for number in range(len(values))]
@@ -140,6 +141,7 @@ def test_a_text_that_is_no_time_is_refused_with_event_and_file(workspace: Worksp
         read_log(workspace)
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(st.sampled_from("0123456789.-+e, "), max_size=18), min_size=1, max_size=20))
 def test_a_text_is_the_number_that_it_says_or_null(texts: list[str]) -> None:
     table = DUCK.create_table("texts", pa.table({"text": pa.array(texts, pa.string())}), temp=True, overwrite=True)

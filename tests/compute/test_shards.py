@@ -124,6 +124,7 @@ def die_soon_after_zero(number: int) -> str:
     return str(number)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_with_nothing_to_do_costs_no_item() -> None:
     def slowly() -> Iterator[int]:
         for number in range(8):

@@ -56,6 +56,7 @@ def selected(product: Product, texts: Sequence[str]) -> tuple[CandidateSelector,
     return selector, choice
 
 
+@pytest.mark.slow
 def test_the_next_best_takes_the_place_of_what_never_passes(black_mug: Product) -> None:
     selector, choice = selected(black_mug, [*BLACK, *PALE])
     assert {one.candidate.text for one in choice.chosen} == set(BLACK)
@@ -84,6 +85,7 @@ def test_nothing_more_is_drawn_once_enough_have_passed(black_mug: Product) -> No
     assert len(render_selection(choice, selector=selector, fidelity=STRICT)) == 2
 
 
+@pytest.mark.slow
 def test_other_seeds_are_tried_of_what_was_near_and_of_nothing_else(black_mug: Product) -> None:
     """At a limit of 1/1.2 of what the first pictures measure other seeds are tried, at 1/2 of it none."""
     selector, choice = selected(black_mug, PALE)

@@ -174,6 +174,7 @@ def test_there_are_as_many_descriptions_as_look_different(
         assert len(set(texts)) == len(texts) == given
 
 
+@pytest.mark.slow
 def test_a_cut_out_whose_photo_is_lost_is_made_anew(tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     Image.fromarray(photo_of("coffee_mug-navy", ground=WHITE)).save(photo)

@@ -48,6 +48,7 @@ def test_a_placement_may_ask_for_more_room_and_never_for_less() -> None:
     assert limits.safe_zone == (0.03, 0.14, 0.03, 0.2), "left, top, right, bottom"
 
 
+@pytest.mark.slow
 def test_the_first_picture_that_passes_is_taken_with_its_own_seed(mug: Callable[[int], Rendering]) -> None:
     """The first seed gives a picture with one wrong product pixel, as a renderer that touches the product would."""
     seeds = retry.retry_seeds("mug", first=7, tries=3)
@@ -79,6 +80,7 @@ def test_an_image_that_never_passes_says_why(mug: Callable[[int], Rendering]) ->
     assert re.search(r"\(too_small: 0\.\d+, at least 1\); 2 pictures were tried$", said)
 
 
+@pytest.mark.slow
 def test_what_hangs_needs_no_shadow_below_and_what_stands_does() -> None:
     """A mug that hangs far before a wall: nothing is dark below it, and nobody who hangs it expects that."""
     cutout, studio = sample.cutout("coffee_mug-navy", 160), StudioRenderer()

@@ -279,6 +279,7 @@ def test_one_product_gets_no_scene_twice_and_no_near_equal_words(decide) -> None
     assert overlap(*worded) == 7 / 9  # of oak table soft light mint pink wall studio calm
 
 
+@pytest.mark.slow
 def test_a_scene_recurs_in_a_catalog_as_often_as_the_setting_says(studio: Renderer, mug: Product) -> None:
     products = [replace(mug, product_id=f"mug-{number}") for number in range(4)]
     for limit, expected in ((0, [OAK] * 4), (1, [OAK, SAND, MARBLE, None]), (2, [OAK, OAK, SAND, MARBLE])):

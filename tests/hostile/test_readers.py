@@ -86,6 +86,7 @@ def _one_line(read: Callable[[], object]) -> None:
 _FEEDS, _LOGS = _feed_seeds(), _log_seeds()
 
 
+@pytest.mark.slow
 @given(st.sampled_from(_FEEDS).flatmap(lambda seed: st.tuples(st.just(seed[0]), damaged([seed[1]]))))
 @settings(_quick, max_examples=150)
 def test_a_damaged_feed_is_read_or_refused(feed: tuple[str, bytes]) -> None:

@@ -47,6 +47,7 @@ def test_a_model_against_itself_changes_nothing(compare: Compare, taught: Callab
     assert len(held_out.before) == DESCRIPTIONS * len(held_out.products)
 
 
+@pytest.mark.slow
 def test_a_model_that_writes_nonsense_is_worse(compare: Compare, taught: Callable[[], VisionLanguageModel]) -> None:
     garbled = taught()
     with torch.no_grad():

@@ -176,6 +176,7 @@ def test_a_kill_while_sampling_repeats_no_finished_pass(
     assert not (folder / "round-1" / "passes").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_and_names_its_remedy(
     start: Callable[..., Iterator[Event]], tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def test_the_preference_only_objective_never_scores_corrupted_inputs(
         pair_log_probs(vlm, training_pairs, product_centric=True)
 
 
+@pytest.mark.slow
 def test_training_raises_chosen_over_rejected_and_corrupted(build: Build, training_pairs: TrainingPairs) -> None:
     gaps = {}
     for objective in ("product_centric", "preference_only"):
@@ -191,6 +192,7 @@ def test_soft_labels_train_to_the_reward_margin(build: Build, training_pairs: Tr
     assert ends["dpo"] > 3
 
 
+@pytest.mark.slow
 def test_an_adapter_starts_as_the_reference_and_detached_stays_it(build: Build, training_pairs: TrainingPairs) -> None:
     plain = pair_log_probs(build(0), training_pairs, product_centric=True)
     policy = adapter.attach(build(0), rank=4, seed=1)

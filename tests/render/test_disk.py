@@ -23,6 +23,7 @@ def cutout() -> np.ndarray:
 DRAWN = Scene("loft", "oak", "window", "steps", "teal")
 
 
+@pytest.mark.slow
 def test_a_set_cached_on_disk_renders_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = StudioRenderer().compose(cutout(), DRAWN, size=(96, 96), seed=4).image
     first = StudioRenderer(kept=tmp_path).compose(cutout(), DRAWN, size=(96, 96), seed=4).image

@@ -47,6 +47,7 @@ def test_long_borders_of_faces_are_looked_up_in_parts(monkeypatch: pytest.Monkey
     assert np.array_equal(whole.image, parts.image)
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_nothing(studio: StudioRenderer) -> None:
     drawn = Scene("forest", "slate", "leafy", "podium", None, ("log",))
     one = StudioRenderer().compose(bottle(), drawn, size=(256, 256), seed=1).image
@@ -58,6 +59,7 @@ def test_the_number_of_threads_changes_nothing(studio: StudioRenderer) -> None:
     assert np.array_equal(one, many)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(drawn=scenes, seed=st.integers(0, 10_000), narrow=st.booleans())
 def test_product_pixels_are_exact(studio: StudioRenderer, drawn: Scene, seed: int, narrow: bool) -> None:
@@ -94,6 +96,7 @@ def _straightened(drawn: Scene, image: np.ndarray) -> np.ndarray:
     return image[:, ::-1] if vary(drawn, 0)[0].mirrored else image
 
 
+@pytest.mark.slow
 def test_every_setting_renders_on_every_stand(studio: StudioRenderer) -> None:
     for number, (setting, stand) in enumerate(itertools.product(scene.SETTINGS, scene.STANDS)):
         drawn = Scene(setting, scene.SURFACES[number % 12], scene.LIGHTS[number % 10], stand, None, ())

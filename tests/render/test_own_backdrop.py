@@ -186,6 +186,7 @@ def test_the_same_seed_gives_the_same_bytes(on_white: Product) -> None:
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(640, 200), (200, 640)])
 def test_a_place_that_would_not_fill_a_format_cuts_the_product_off_and_is_refused(
     size: tuple[int, int], tmp_path: Path
@@ -198,6 +199,7 @@ def test_a_place_that_would_not_fill_a_format_cuts_the_product_off_and_is_refuse
     assert refused(found) == ("out_of_frame",)
 
 
+@pytest.mark.slow
 def test_a_place_that_ends_where_the_picture_does_has_the_product_in_one_place(
     on_white: Product, tmp_path: Path
 ) -> None:
@@ -240,6 +242,7 @@ def test_a_tip_at_the_photos_border_is_not_drawn_out_to_the_pictures(tmp_path: P
     assert found.image[:40].min() > 190
 
 
+@pytest.mark.slow
 def test_wires_are_found_where_they_cover_less_than_half_of_every_pixel(tmp_path: Path) -> None:
     ring = np.full((2400, 2400, 3), 250, np.uint8)
     cv2.circle(ring, (1200, 1200), 900, (40, 60, 160), 7, cv2.LINE_AA)
@@ -269,6 +272,7 @@ def test_a_photo_that_is_not_the_cut_outs_is_one_line(harm: str, on_white: Produ
         drawn(on_white, Backdrop())
 
 
+@pytest.mark.slow
 def test_a_product_without_a_shadow_of_its_own_gets_one_and_another_keeps_its_own(tmp_path: Path) -> None:
     bare = photo_of("coffee_mug-navy", ground=WHITE)
     seen = bare.copy()

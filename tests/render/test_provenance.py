@@ -292,6 +292,7 @@ def test_a_truncated_file_is_one_clear_error(kind: str) -> None:
                 verb(labeled[:length])
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(kind=st.sampled_from(KINDS), noise=st.binary(max_size=64), place=st.floats(0, 1), cut=st.integers(0, 64))
 def test_damaged_files_never_crash(kind: str, noise: bytes, place: float, cut: int) -> None:

@@ -58,6 +58,7 @@ def test_props_that_were_baked_under_a_known_light_are_read_right() -> None:
     assert found["dome"].count(None) >= 0.9 * len(found["dome"])
 
 
+@pytest.mark.slow
 def test_the_set_is_lit_from_the_products_side(tmp_path: Path) -> None:
     """Whatever the seed: the shadow of a product that was lit from the left falls to the right."""
     studio, scene = StudioRenderer(), Scene("studio", "white marble", "noon", "floor", "cream")

@@ -37,6 +37,7 @@ SQUARES = (
 KEPT = Path(__file__).parent / "squares"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "seed", "shape", "scene"), SQUARES)
 def test_square_images_are_unchanged(
     studio: StudioRenderer, side: int, seed: int, shape: tuple[int, int], scene: Scene

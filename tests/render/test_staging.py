@@ -119,6 +119,7 @@ def test_a_silhouette_has_the_measures_counted_by_hand() -> None:
     assert not silhouette(picture[::-1]).stable, "on its short leg"
 
 
+@pytest.mark.slow
 def test_the_renderer_reports_how_it_staged(tmp_path: Path) -> None:
     file = tmp_path / "tee.png"
     Image.fromarray(tee()).save(file)
@@ -159,6 +160,7 @@ def _without(scene: Scene, pose: Staging, *, seed: int, side: int = 256) -> np.n
     return StudioRenderer().compose(speck, scene, size=(side, side), seed=seed, staging=pose).image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pose", [LIES, HANGS], ids=lambda pose: pose.pose)
 def test_what_lies_or_hangs_darkens_what_is_right_behind_it(studio: StudioRenderer, pose: Staging) -> None:
     """A ring of four pixels around the outline is darker than the bare set, most on the side away from the light."""
@@ -184,6 +186,7 @@ def test_the_surface_fills_the_frame_below_what_lies(studio: StudioRenderer, sta
     assert (made[..., 0] > made[..., 2] + 60).mean() < 0.001
 
 
+@pytest.mark.slow
 def test_patterns_of_light_stay_off_what_lies(studio: StudioRenderer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blinds draw stripes at the border, and hardly any near the product, on which they could not fall."""
     scene = Scene("studio", "oak", "blinds", "floor", "cream")

@@ -139,6 +139,7 @@ def test_the_safe_zone_holds_wherever_it_is() -> None:
         assert min(result.boxes[0].left, result.boxes[0].top) >= 0.05 * SIDE, "and a margin to the picture's edge"
 
 
+@pytest.mark.slow
 def test_words_shrink_until_they_fit_and_no_further() -> None:
     before, room, heights = ground(60, 5, 5), Box(0, 0, SIDE, 100), []
     for count in (1, 5, 10, 16):

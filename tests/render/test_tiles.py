@@ -18,6 +18,7 @@ def albedo(name: str) -> np.ndarray:
     return np.asarray(MATERIALS[name].paint(np.random.default_rng(5))[0].mean(-1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MATERIALS)
 def test_a_tile_goes_on_over_its_border(name: str) -> None:
     """The step over the border is one of those inside: no larger than the largest few."""

@@ -181,6 +181,7 @@ CHROMIUM = next(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 def test_a_browser_applies_the_style_sheet_and_no_page_is_wider_than_a_phone(

@@ -115,6 +115,7 @@ def test_the_intervals_cover_the_true_effects(ads: list[Ad], name: str) -> None:
     assert np.std(errors) < 0.55 * np.std(sizes)
 
 
+@pytest.mark.slow
 def test_where_no_element_matters_the_report_says_so(ads: list[Ad]) -> None:
     shoppers = world.load("siren")
     log_ctr = np.array([shoppers.base(ad.product) for ad in ads])

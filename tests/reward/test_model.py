@@ -201,6 +201,7 @@ def test_a_checkpoint_of_release_0_1_is_read_with_one_warning_and_written_anew(
         assert one.compare_many(products, pictures[:6], pictures[1:]) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 @every_damage
 @pytest.mark.parametrize("file", ["heads.safetensors", "model.safetensors"])
 def test_weights_that_do_not_fill_heads_or_backbone_are_refused(

@@ -76,6 +76,7 @@ def test_each_kind_explains_its_share_of_the_spread_within_products() -> None:
     assert np.abs(np.log(np.median(off, axis=0))).max() < 0.25, "other products and scenes than those of the scale"
 
 
+@pytest.mark.slow
 def test_no_scene_is_better_than_the_best() -> None:
     for number in list(NUMBERS)[:6]:
         drawn = draw_world(number)

@@ -126,6 +126,7 @@ def test_events_have_the_workspace_columns_in_the_order_of_time(
     assert drawn.counts().schema.equals(COUNTS)
 
 
+@pytest.mark.slow
 def test_propensities_are_what_the_logging_policy_did() -> None:
     drawn, _ = _some(12, seed=10, median_impressions=3_000)
     events = pa.concat_tables(drawn.events(rng=np.random.default_rng(11), days=1))
@@ -216,6 +217,7 @@ def test_impossible_traffic_is_refused(log_ctr: np.ndarray, message: str) -> Non
         traffic.simulate(_creatives(2), log_ctr, rng=np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_writing_events_is_fast(tmp_path: Path) -> None:
     drawn, _ = _some(400, seed=8)
     began = time.process_time()

@@ -17,6 +17,7 @@ from clickscape.simulator import writer
 from clickscape.simulator.vocabulary import SETTINGS, SLOTS, WALLED
 
 
+@pytest.mark.slow
 @given(scene=scenes, seed=st.integers(0, 2**32 - 1))
 def test_what_is_written_is_read_back(scene: Scene, seed: int) -> None:
     text = writer.describe(scene, np.random.default_rng(seed))

@@ -34,6 +34,7 @@ def test_simulate_does_not_replace_a_log_that_it_did_not_write(tmp_path: Path, o
     assert log.read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_simulate_replaces_the_log_that_it_wrote(tmp_path: Path) -> None:
     shop = shop_in(tmp_path)
     small = SMALL_WORLD.model_copy(update={"creatives_per_product": 2, "median_impressions": 50, "size": 64})

@@ -54,6 +54,7 @@ def ads(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads: Path) -> None:
     (made,) = rows_of(ads / MANIFEST)
     assert (made["creative_id"], made["image"], made["gate"]["passed"]) == ("A-1", "A-1.png", True)

@@ -149,6 +149,7 @@ def test_a_doubtful_cut_out_gets_no_ad_unless_asked_for(catalog: Path) -> None:
     assert (out / "B.json").exists()
 
 
+@pytest.mark.slow
 def test_generate_cuts_a_catalogs_photos_out_as_ingest_does(catalog: Path) -> None:
     """A model to which darkness is the product cuts out what no plain background gives away."""
     y, x = np.mgrid[:96, :96]

@@ -224,6 +224,7 @@ def test_a_finished_optimization_is_reused(shop: Workspace, optimized: Manifest)
     assert [progress.note for progress in notes] == ["reused"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ids", [["coffee_mug-navy"], ["coffee_mug-navy", "coffee_mug-crimson", "coffee_mug-original"]])
 def test_no_other_caption_can_be_drawn_from_one_product_or_one_category(
     ids: list[str], shop: Workspace, new_shop: Callable[[], Workspace]

@@ -133,6 +133,7 @@ def test_a_killed_simulation_ends_like_one_that_was_not(
     assert len(list(again.runs_folder.iterdir())) == 1, "the killed run was taken up again"
 
 
+@pytest.mark.slow
 def test_drawn_creatives_are_the_simulated_ones_with_masks_and_without_clicks(
     new_shop: Callable[[], Workspace], logged_shop: Workspace
 ) -> None:

@@ -43,6 +43,7 @@ def test_an_interval_holds_its_value_and_no_entries_are_an_error() -> None:
         by_hand([[1, 1, 1]]).mean(np.ones(4), np.zeros(4, dtype=bool))
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_where_variants_share_their_object() -> None:
     truth, covered, clustered_width, naive_width = 0.3, 0, 0.0, 0.0
     runs, clusters, variants = 200, 30, 6

@@ -75,6 +75,7 @@ def test_a_checkpoints_own_code_is_never_run_nor_asked_about(
     assert said.tell() == 0, "somebody was asked"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -115,6 +115,7 @@ def test_the_shipped_model_reads_one_picture_and_one_turn(tiny: Writer, case: st
     assert counted(HOSTILE[case]) == counted(BENIGN) == [tiny.vlm.image_tokens, 1, 0]
 
 
+@pytest.mark.slow
 def test_what_is_written_for_a_hostile_title_is_still_a_scene(tiny: Writer) -> None:
     """Beside the same products under benign titles: as many descriptions parse, and none repeats what it was told."""
     names = ("coffee_mug", "running_shoe", "lipstick", "toy_car", "hammer", "headphones", "sofa", "perfume")

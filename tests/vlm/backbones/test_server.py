@@ -129,6 +129,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> list[Product]:
     return sample.write(tmp_path_factory.mktemp("shelf"), 96, product_ids=ids)
 
 
+@pytest.mark.slow
 def test_descriptions_come_from_the_server_in_the_order_of_the_products(
     address: str, behavior: Behavior, shelf: list[Product]
 ) -> None:

@@ -159,6 +159,7 @@ def leftright_model(folder: Path):
     return reward.load(folder)
 
 
+@pytest.mark.slow
 def test_models_of_this_package_are_evaluated_as_well(tmp_path: Path, folder: Path) -> None:
     from clickscape import vlm
     from clickscape.reward.model import build

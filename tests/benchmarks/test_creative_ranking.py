@@ -11,6 +11,8 @@ import pytest
 
 from clickscape.errors import LogError
 
+pytestmark = pytest.mark.slow  # one preparation of seconds serves the whole module
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 creative_ranking = importlib.import_module("_creative_ranking")
 Shown = creative_ranking.Shown

@@ -33,6 +33,8 @@ from clickscape.vlm import model as vlm_model
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
 
+pytestmark = pytest.mark.slow  # one preparation of seconds serves the whole module
+
 Taught = Callable[[], VisionLanguageModel]
 
 SMALL = OptimizeConfig(

@@ -24,6 +24,8 @@ from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
 
+pytestmark = pytest.mark.slow  # one preparation of seconds serves the whole module
+
 Build = Callable[..., VisionLanguageModel]
 
 

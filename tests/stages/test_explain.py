@@ -23,6 +23,8 @@ from clickscape.stages.explain import explain_creative, explain_elements
 from clickscape.stages.progress import run
 from clickscape.workspace import Workspace
 
+pytestmark = pytest.mark.slow  # one preparation of seconds serves the whole module
+
 CREATIVE = "coffee_mug-navy-c1"
 
 

@@ -35,6 +35,8 @@ from clickscape.workspace import Workspace
 
 from .conftest import SMALL_WORLD
 
+pytestmark = pytest.mark.slow  # one preparation of seconds serves the whole module
+
 
 @pytest.mark.slow
 def test_a_drawn_world_is_chosen_by_its_name_and_its_log_is_read(tmp_path: Path) -> None:

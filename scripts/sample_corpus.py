@@ -48,7 +48,7 @@ class SampleCorpus:
 def _plainly(product: Product, scene: Scene, rng: np.random.Generator) -> str:
     """The plainest name of every slot, in any order; half of the time the product's department comes first.
 
-    To name the department is a lesson in finding it in the prompt, which scenes alone would teach slowly.
+    To name the department teaches to find it in the prompt, which scenes alone would teach slowly.
     """
     named = {slot: PHRASES[slot][value][0] for slot, value in scene.slots.items() if value is not None}
     phrases = [named["setting"], named["prop"], f"{named['surface']} {named['stand']}", named["light"]]

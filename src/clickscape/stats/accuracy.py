@@ -14,7 +14,7 @@ TIE = 1e-5
 CALIBRATION_BINS = 10
 
 _WIDEST = 2.0
-"""Of an interval of normalized accuracies that is worth printing."""
+"""Of an interval of normalized accuracies that is still printed."""
 
 Floats = NDArray[np.float64]
 

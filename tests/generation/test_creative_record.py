@@ -19,6 +19,7 @@ from clickscape.config import FidelityConfig, GenerateConfig
 from clickscape.config.brand import Rules
 from clickscape.gates.style import Style
 from clickscape.generation.creative_record import LEFT_OUT, ProductRecord, Summary, render_selection
+from clickscape.generation.own_backdrop import MODEL_ID
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.select import CandidateSelector, Selection, select
 from clickscape.types import Product
@@ -75,6 +76,22 @@ def test_the_next_best_takes_the_place_of_what_never_passes(black_mug: Product) 
     assert f"2 of which no picture passed gave way to the next best; {LEFT_OUT} says why" in summary.lines
     short = Summary.of({"mug": record}, keep=3)
     assert (len(short.left_out), short.replaced) == (2, 0)
+    assert short.few == {"gate": {"mug": 1}}
+
+
+def test_fewer_images_than_asked_are_told_with_the_reason(black_mug: Product) -> None:
+    selector, choice = selected(black_mug, PALE)
+    made = [record for record, _ in render_selection(choice, selector=selector, fidelity=FidelityConfig())]
+    pair = ProductRecord("work", tuple(made), ())
+    own = ProductRecord("work", tuple(replace(record, model_id=MODEL_ID) for record in made), ())
+    assert Summary.of({"mug": pair}, keep=2).few == {}
+    summary = Summary.of({"mug": pair, "cup": own, "jug": ProductRecord("work", (), ())}, keep=5)
+    assert summary.few == {"words": {"mug": 3}, "photo": {"cup": 3}}, "of the jug another line says why"
+    by_words, by_photo = summary.lines[-2:]
+    assert by_words.startswith("3 images fewer than asked ('mug'): too few descriptions differ")
+    assert by_words.endswith("clickscape.toml")
+    assert "('cup')" in by_photo
+    assert "--photographs scenes" in by_photo
 
 
 def test_nothing_more_is_drawn_once_enough_have_passed(black_mug: Product) -> None:

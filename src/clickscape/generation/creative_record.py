@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -241,6 +241,37 @@ def _far_off(gate: GateRecord, renderer: Renderer) -> bool:
     )
 
 
+Shortage = Literal["photo", "gate", "words"]
+"""Why a product has fewer images than were asked: its photo, the fidelity gate, or too few different descriptions."""
+
+_SHORTAGES: Mapping[Shortage, tuple[str, str]] = {
+    "photo": (
+        "their photos can be shown in no other way",
+        "give photos with a plain, light backdrop or with transparency, or cut them out with --photographs scenes",
+    ),
+    "gate": (
+        "no other picture passed the fidelity gate",
+        "do what the lines above say, or try another --seed",
+    ),
+    "words": (
+        "too few descriptions differ and keep every rule",
+        "ask for fewer with --keep, or raise per_product under [generate] in clickscape.toml",
+    ),
+}
+"""Shortage → why, and what to do."""
+
+_NAMED = 5  # products that a line names
+
+
+def _shortage(record: ProductRecord, *, keep: int) -> Shortage | None:
+    """Why a product has fewer than `keep` images; None where it has them, or no description at all."""
+    if not record.made or len(record.ads) >= keep:
+        return None
+    if len(record.ads) < len(record.made):
+        return "gate"
+    return "photo" if record.made[0].model_id == MODEL_ID else "words"
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a run left in its folder: how many images, how many of them drawn again, and who was left out and why.
@@ -249,7 +280,7 @@ class Summary:
     `skipped`: products of a catalog file that could not be read.
     `edited`: images whose description was edited; `refused`: descriptions not drawn, by rule; `met`: images that meet a
     brand rule, by rule; `empty`: products of which every description was refused; `on_own_backdrop`: images that keep
-    the backdrop of the product's photo.
+    the backdrop of the product's photo; `few`: why products have fewer images than were asked, and which products.
     """
 
     images: int
@@ -262,6 +293,7 @@ class Summary:
     met: Mapping[str, int] = field(default_factory=dict)
     empty: tuple[str, ...] = ()
     on_own_backdrop: int = 0
+    few: Mapping[Shortage, Mapping[str, int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Mapping[str, ProductRecord], *, keep: int) -> Summary:
@@ -269,6 +301,10 @@ class Summary:
         shown = [one for record in records.values() for one in record.ads]
         failed = [(record, one) for record in records.values() for one in record.made if not one.image]
         left_out = [one for record, one in failed if len(record.ads) < keep]
+        few: dict[Shortage, dict[str, int]] = {}
+        for product_id, record in records.items():
+            if (cause := _shortage(record, keep=keep)) is not None:
+                few.setdefault(cause, {})[product_id] = keep - len(record.ads)
         return cls(
             len(shown),
             sum(bool(one.gate.rejected) for one in shown),
@@ -279,6 +315,7 @@ class Summary:
             met={rule: sum(one.rules[rule] for one in shown) for rule in (shown[0].rules if shown else ())},
             empty=tuple(product_id for product_id, record in records.items() if not record.made),
             on_own_backdrop=sum(one.model_id == MODEL_ID for one in shown),
+            few=few,
         )
 
     @property
@@ -307,4 +344,8 @@ class Summary:
         if self.left_out:
             lines.append(f"{len(self.left_out)} left out, because no picture passed; {LEFT_OUT} says more:")
         lines += self.left_out
+        for cause, missing in self.few.items():
+            reason, remedy = _SHORTAGES[cause]
+            named = ", ".join([*map(repr, [*missing][:_NAMED]), *(["…"] if len(missing) > _NAMED else [])])
+            lines.append(f"{sum(missing.values())} images fewer than asked ({named}): {reason}; {remedy}")
         return (*lines, *(f"left out, {one.place}: {one.reason}" for one in self.skipped))

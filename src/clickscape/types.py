@@ -16,6 +16,9 @@ CreativeStatus = Literal["draft", "approved", "rejected", "live", "retired"]
 COPYWRITER = "simulated-copywriter-v1"
 """`model_id` of what the simulator draws; the simulator alone writes it."""
 
+OWN = "own"
+"""`renderer` and `model_id` of a shop's own ads, which `ingest --creatives` brings: nothing here draws them anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class Product:

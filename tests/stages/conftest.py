@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import http.server
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 from tests.factory import write_feed
 
+from clickscape.catalog.addresses import Network
 from clickscape.config import ClicksConfig, OptimizeConfig, RewardConfig, SimulateConfig
 from clickscape.stages.clicks import clicks
 from clickscape.stages.ingest import ingest
@@ -60,3 +65,29 @@ def shop(logged_shop: Workspace) -> Workspace:
     """A workspace after ingest, simulate, clicks and reward. Tests must leave it as it is."""
     run(reward(logged_shop, SMALL_REWARD))
     return logged_shop
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder, without a word."""
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        """Nothing."""
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[str, Network]]:
+    """The address of a server with ball.png and side.png, and the network that it is in."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    for name, color in (("ball", "red"), ("side", "blue")):
+        image = Image.new("RGBA", (64, 64))
+        ImageDraw.Draw(image).ellipse((8, 8, 56, 56), fill=color)
+        image.save(folder / f"{name}.png")
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        port = server.server_address[1]
+        yield f"http://127.0.0.1:{port}", Network(allowed=lambda address: True, ports=frozenset({port}))
+        server.shutdown()
+        thread.join()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,32 +16,6 @@ from clickscape.stages.ingest import ingest
 from clickscape.stages.load_feed import FeedOptions, load_feed
 from clickscape.stages.progress import Progress, run
 from clickscape.workspace import Workspace
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder, without a word."""
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Nothing."""
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[tuple[str, Network]]:
-    """The address of a server with ball.png and side.png, and the network that it is in."""
-    folder = tmp_path / "web"
-    folder.mkdir()
-    for name, color in (("ball", "red"), ("side", "blue")):
-        image = Image.new("RGBA", (64, 64))
-        ImageDraw.Draw(image).ellipse((8, 8, 56, 56), fill=color)
-        image.save(folder / f"{name}.png")
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        port = server.server_address[1]
-        yield f"http://127.0.0.1:{port}", Network(allowed=lambda address: True, ports=frozenset({port}))
-        server.shutdown()
-        thread.join()
 
 
 def _feed(folder: Path, *rows: str) -> Path:

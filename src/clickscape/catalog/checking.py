@@ -33,10 +33,14 @@ _LONGEST_ID = 200  # characters; Google takes 50, Meta 100
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Where a feed's images may lie, and whether they may lie on the web; remembers which files were checked."""
+    """Where a feed's images may lie, and whether they may lie on the web; remembers which files were checked.
+
+    ``folder``: what messages call the first of the roots.
+    """
 
     roots: Sequence[Path]
     allow_remote: bool = False
+    folder: str = "the catalog's folder"
     checked: SeenIds = field(default_factory=SeenIds)
 
 
@@ -46,22 +50,13 @@ def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple
     Image paths are absolute; links are left as they are.
     """
     columns = row.columns
-    product_id = "" if not words(columns.get("product_id")) else str(columns["product_id"]).strip()
-    if not is_visible(product_id):
-        fail(place, "no product id. Fill the column product_id")
-    if isinstance(
-        columns["product_id"], float | bool | Decimal
-    ):  # a log that says 7 and a feed that says 7.0 would never meet
-        fail(place, f"product id {product_id} is no text and no whole number. Write it as text")
-    if len(product_id) > _LONGEST_ID or any(unicodedata.category(letter) in _UNLIKE for letter in product_id):
-        remedy = f"Use at most {_LONGEST_ID} letters, digits and signs on one line"
-        fail(place, f"product id {shown(product_id)} is too long or holds control characters. {remedy}")
+    product_id = identifier(columns.get("product_id"), place, of="product")
     written = words(columns.get("title"))  # what is nothing but markup, or code, stays as it is, and is escaped
     title = written if has_code(written) else plain_words(written) or written
     if not is_visible(title):
         fail(place, f"product {product_id!r} has no title. Fill the column title")
     price, currency = _price(row, place, product_id)
-    image = _image(columns.get("image"), place, product_id, pictures)
+    image = image_of(columns.get("image"), place, product_id, pictures)
     more, left_out = _more_images(columns.get("more_images"), place, product_id, pictures)
     made = Product(
         product_id=product_id,
@@ -75,6 +70,19 @@ def product(row: Row, place: str, *, pictures: Pictures) -> tuple[Product, tuple
         more_images=tuple(photo for photo in dict.fromkeys(more) if photo != image),
     )
     return made, tuple(left_out)
+
+
+def identifier(value: object, place: str, *, of: str) -> str:
+    """The id of a product or creative (``of``) as text; FeedError for none, a fraction, and what no log could name."""
+    found = "" if not words(value) else str(value).strip()
+    if not is_visible(found):
+        fail(place, f"no {of} id. Fill the column {of}_id")
+    if isinstance(value, float | bool | Decimal):  # a log that says 7 and a feed that says 7.0 would never meet
+        fail(place, f"{of} id {found} is no text and no whole number. Write it as text")
+    if len(found) > _LONGEST_ID or any(unicodedata.category(letter) in _UNLIKE for letter in found):
+        remedy = f"Use at most {_LONGEST_ID} letters, digits and signs on one line"
+        fail(place, f"{of} id {shown(found)} is too long or holds control characters. {remedy}")
+    return found
 
 
 def is_remote(image: str) -> bool:
@@ -147,7 +155,7 @@ def _more_images(value: object, place: str, product_id: str, pictures: Pictures)
     kept, left_out = [], [f"only the first {MOST_PHOTOS} further photos are looked at"] if names[MOST_PHOTOS:] else []
     for photo in names[:MOST_PHOTOS]:
         try:
-            kept.append(_image(photo, place, product_id, pictures))
+            kept.append(image_of(photo, place, product_id, pictures))
         except FeedError as error:
             left_out.append(str(error).removeprefix(f"{place}: ").rstrip("."))
     return kept, left_out
@@ -159,8 +167,8 @@ def _split(names: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _image(value: object, place: str, product_id: str, pictures: Pictures) -> str:
-    """A link as it is, where links are allowed; else the path of a picture in the catalog's folder, header checked."""
+def image_of(value: object, place: str, product_id: str, pictures: Pictures) -> str:
+    """A link as it is, where links are allowed; else the path of a picture in one of the folders, header checked."""
     name = str(value).strip().replace("&amp;", "&") if value is not None else ""
     if not name:
         fail(place, f"no image for product {product_id!r}. Add an image (or image_link) column with the picture's path")
@@ -174,7 +182,7 @@ def _image(value: object, place: str, product_id: str, pictures: Pictures) -> st
         fail(
             place,
             f"the image of product {product_id!r} is a URL ({shown(name)}); remote images need --allow-remote. "
-            "Pass it, or download the pictures into the catalog's folder",
+            f"Pass it, or download the pictures into {pictures.folder}",
         )
     return str(_file(name.replace("\\", "/"), place, product_id, pictures))
 
@@ -198,7 +206,7 @@ def _file(name: str, place: str, product_id: str, pictures: Pictures) -> Path:
     if inside is None:
         fail(
             place,
-            f"the image {shown(name)} of product {product_id!r} leaves the catalog's folder {pictures.roots[0]}. "
+            f"the image {shown(name)} of product {product_id!r} leaves {pictures.folder} {pictures.roots[0]}. "
             "Copy the picture into that folder and give its relative path",
         )
     if pictures.checked.find(str(inside)) is None:

@@ -70,6 +70,12 @@ def check_image(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> t
         return image.size
 
 
+def image_format(path: str | PathLike[str]) -> str:
+    """The usual ending of a picture's format by its content, such as ".jpg"; ImageError as `check_image`."""
+    with _opened(Path(path), MAX_PIXELS) as image:
+        return ".jpg" if image.format == "JPEG" else f".{str(image.format).lower()}"
+
+
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """The file with its header read, format and size checked; Pillow's own warnings about odd files are silenced."""

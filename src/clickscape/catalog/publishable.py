@@ -6,7 +6,7 @@ A creative carries a digest of the product that it was made from; it is stale on
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from clickscape.files import fingerprint
@@ -14,6 +14,9 @@ from clickscape.types import Creative, Product
 
 SIMULATED = "simulated: `clickscape simulate` drew it for trying things out, not for shoppers"
 """Why a creative of the simulator is not published."""
+
+DRAWN_ELSEWHERE = "drawn elsewhere: no renderer here can draw it for a placement"
+"""Why a shop's own ad is not exported."""
 
 _NEWS = ("availability",)  # attributes that change from day to day and say nothing about the picture
 
@@ -38,9 +41,16 @@ def stale(creatives: Sequence[Creative], products: Mapping[str, Product]) -> fro
 
 
 def publishable(
-    creatives: Sequence[Creative], products: Mapping[str, Product], *, approved_only: bool
+    creatives: Sequence[Creative],
+    products: Mapping[str, Product],
+    *,
+    approved_only: bool,
+    renderers: Collection[str],
 ) -> tuple[list[Creative], Counter[str]]:
-    """Return the creatives that may be published, live ones first, and a count of the others by reason."""
+    """Return the creatives that may be published, live ones first, and a count of the others by reason.
+
+    renderers: names of those that can draw a creative anew, for a placement.
+    """
     old = stale(creatives, products)
     found: list[Creative] = []
     left_out: Counter[str] = Counter()
@@ -48,6 +58,8 @@ def publishable(
         product = products.get(creative.product_id)
         if creative.is_simulated:
             left_out[SIMULATED] += 1
+        elif creative.renderer not in renderers:
+            left_out[DRAWN_ELSEWHERE] += 1
         elif creative.status in ("rejected", "retired"):
             left_out[creative.status] += 1
         elif approved_only and creative.status == "draft":

@@ -55,13 +55,20 @@ def new(
 def ingest(
     workspace: Folder,
     feed: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="Feed of Google, Shopify or Meta, or CSV, JSON Lines, Parquet.",
             show_default=False,
             callback=existing_file,
         ),
-    ],
+    ] = None,
+    creatives: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of a feed: ads of your own, as CSV, JSON Lines or Parquet with product_id and image.",
+            callback=existing_file,
+        ),
+    ] = None,
     feed_format: FeedFormat = None,
     allow_remote: AllowRemote = False,
     skip_bad_rows: SkipBadRows = False,
@@ -75,17 +82,32 @@ def ingest(
         ),
     ] = None,
 ) -> None:
-    """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing."""
+    """Read a catalog, cut out its products, and move both into the workspace; all of it or nothing.
+
+    With --creatives: copy ads of your own for its products, and their clicks, all of them or none.
+    """
+    if (feed is None) == (creatives is None) or (feed is None and matting is not None):
+        raise typer.BadParameter("give either a feed, or --creatives FILE without --matting.")
     from clickscape.catalog.cutout_file import DOUBTFUL, flagged
     from clickscape.stages.ingest import FLAGGED
     from clickscape.stages.ingest import ingest as stage
     from clickscape.stages.load_feed import FeedOptions
+    from clickscape.stages.own_ads import ingest_own_ads
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
+    options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
+    if feed is None:
+        assert creatives is not None
+        ads = terminal.run_with_progress(ingest_own_ads(shop, creatives, workers=workers, options=options))
+        for line in ads.lines():
+            terminal.out.print(terminal.printable(line))
+        logged = shop.counts_path.exists() or any(shop.events_folder.glob("*"))
+        first = "" if logged else f"put their clicks into {shop.clicks / 'counts.csv'}, then: "
+        terminal.print_output(shop.creatives_path, after=f"{first}clickscape clicks {workspace}")
+        return
     configured = shop.settings.ingest.matting
     model = matting or (shop.path / configured if configured else None)
-    options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
     made = terminal.run_with_progress(stage(shop, feed, workers=workers, options=options, matting=model))
     terminal.out.print(f"{len(made.products)} products")
     for line in made.report.lines():

@@ -118,7 +118,7 @@ def review(
     approve: Annotated[list[str] | None, typer.Option(help="Id of a creative that may be shown.")] = None,
     reject: Annotated[list[str] | None, typer.Option(help="Id of a creative that may not.")] = None,
     approve_all: Annotated[
-        bool, typer.Option("--approve-all", help="Approve every draft, but none of the simulator's.")
+        bool, typer.Option("--approve-all", help="Approve every draft that `generate` or `refresh` drew.")
     ] = False,
 ) -> None:
     """List the creatives with their status, after changing it as asked; all changes or none."""

@@ -17,7 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel
 
-from clickscape.catalog.publishable import SIMULATED, publishable
+from clickscape import render
+from clickscape.catalog.publishable import DRAWN_ELSEWHERE, SIMULATED, publishable
 from clickscape.catalog.supplement import FEEDS, base_address, feed_texts
 from clickscape.compute.shards import map_shards
 from clickscape.errors import ConfigError, WorkspaceError
@@ -75,11 +76,14 @@ def export(
             sweep(inside(out, name))
         settings, name = workspace.settings, workspace.path.name
         products = {product.product_id: product for product in workspace.products()}
-        creatives, left_out = publishable(workspace.creatives(), products, approved_only=approved_only)
-        if not creatives and set(left_out) == {SIMULATED}:
-            remedy = f"Run `clickscape generate {name} --out ads/` first."
-            raise WorkspaceError(f"all {left_out[SIMULATED]} creatives of {name} are {SIMULATED}. {remedy}")
-        if not creatives and set(left_out) - {SIMULATED} == {"draft, not approved"}:
+        creatives, left_out = publishable(
+            workspace.creatives(), products, approved_only=approved_only, renderers=render.RENDERERS
+        )
+        foreign = [reason for reason in (SIMULATED, DRAWN_ELSEWHERE) if left_out[reason]]
+        if not creatives and set(left_out) == set(foreign):
+            said = "; ".join(f"{left_out[reason]} creatives of {name} are {reason}" for reason in foreign)
+            raise WorkspaceError(f"all {said}. Run `clickscape generate {name} --out ads/` first.")
+        if not creatives and set(left_out) - set(foreign) == {"draft, not approved"}:
             remedy = f"Run `clickscape review {name} --approve-all` first."
             raise WorkspaceError(f"no creative of {name} is approved. {remedy}")
         pictures = {one: fingerprint(Path(products[one].image)) for one in {one.product_id for one in creatives}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -82,7 +82,7 @@ def load_feed(feed: Path, *, cache: Path, options: FeedOptions | None = None) ->
     places = [place for place, _ in found]
     found = list(zip(places, feeds.own_photos([product for _, product in found]), strict=True))
     links = [image for _, product in found for image in (product.image, *product.more_images) if is_remote(image)]
-    fetched = yield from _download(links, cache, options)
+    fetched = yield from download(links, cache=cache, options=options)
     products: list[Product] = []
     for place, product in found:
         problem = _problem(product, fetched)
@@ -145,7 +145,8 @@ def _lost(product: Product, reason: str) -> CutProduct:
     return CutProduct(product, Path(), f"{product.image}: the process that cut it out {reason}. Scale it down.")
 
 
-def _download(links: list[str], cache: Path, options: FeedOptions) -> Stage[dict[str, Fetched]]:
+def download(links: Sequence[str], *, cache: Path, options: FeedOptions) -> Stage[dict[str, Fetched]]:
+    """Fetch what is behind the links into `cache`; returns what came of each."""
     fetched: dict[str, Fetched] = {}
     if not links:
         return fetched

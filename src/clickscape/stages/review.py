@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 from clickscape.catalog.publishable import SIMULATED
 from clickscape.errors import WorkspaceError
+from clickscape.render.registry import RENDERERS
 from clickscape.types import Creative, CreativeStatus
 from clickscape.workspace import Workspace
 
@@ -23,9 +24,9 @@ def review(
 ) -> list[Creative]:
     """Approve and reject creatives by id, all or none, and return every creative as it stands then.
 
-    `approve_all` approves what is still a draft, not rejected by name and not simulated. WorkspaceError for an unknown
-    id, for one that is both approved and rejected, for a simulated one that is approved, and for one that is live or
-    retired: where it runs, it is stopped first.
+    `approve_all` approves what is still a draft, not rejected by name, not simulated and drawn here: own ads are
+    approved by id. WorkspaceError for an unknown id, for one that is both approved and rejected, for a simulated one
+    that is approved, and for one that is live or retired: where it runs, it is stopped first.
     """
     if both := sorted(set(approve) & set(reject)):
         raise WorkspaceError(f"creative {both[0]!r} is both approved and rejected. Name it once.")
@@ -40,7 +41,8 @@ def review(
             )
         wanted: dict[str, CreativeStatus] = {}
         if approve_all:
-            wanted |= {name: "approved" for name, now in status.items() if now == "draft" and name not in simulated}
+            drawn_here = (one for one in creatives if not one.is_simulated and one.renderer in RENDERERS)
+            wanted |= {one.creative_id: _APPROVED for one in drawn_here if one.status == "draft"}
         wanted |= dict.fromkeys(approve, _APPROVED) | dict.fromkeys(reject, _REJECTED)
         for name in (*approve, *reject):
             if status.get(name) in ("live", "retired"):

@@ -150,6 +150,17 @@ class Workspace:
             tables.check_unique(added["creative_id"].to_pylist(), what="creative")
             self.write_table(self.creatives_path, added)
 
+    def update_creatives(self, creatives: Sequence[Creative], *, now: datetime | None = None) -> None:
+        """Add creatives, each in the place of one of the same id, if there is one; all others stay as they are."""
+        with self.lock():
+            table = self._creative_table(creatives, now)
+            if self.creatives_path.exists():
+                old = self.read_table(self.creatives_path, tables.CREATIVES)
+                names = {creative.creative_id for creative in creatives}
+                others = [name not in names for name in old["creative_id"].to_pylist()]
+                table = pa.concat_tables([old.filter(pa.array(others, pa.bool_())), table])
+            self.write_table(self.creatives_path, table)
+
     def replace_creatives(self, creatives: Sequence[Creative], *, model_id: str) -> None:
         """Put creatives in the place of all that the same model made; those of other models stay as they are."""
         with self.lock():

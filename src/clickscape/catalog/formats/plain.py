@@ -6,7 +6,7 @@ JSON Lines are taken with any names: clickscape's own, Google's and Meta's, or S
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ID, IMAGE = ("product_id", "id"), ("image", "image_link")
 MORE_IMAGES = ("more_images", "additional_image_link")
 CAPTION = ("title", "new_caption")  # the paper's lists call the title new_caption
+_NEEDED = (ID, CAPTION[:1], IMAGE)
 _AS_THEY_ARE = ("category", "attributes", "tags", "price", "currency")
 _USED = frozenset({*ID, *IMAGE, *MORE_IMAGES, *CAPTION, *_AS_THEY_ARE, *merchant.ATTRIBUTES})
 """Columns that are read; attributes with Google's names need no "attribute:" before them."""
@@ -35,21 +36,49 @@ def read_csv(path: Path) -> Iterator[Row]:
     """Rows of a CSV with clickscape's own columns."""
     table = delimited.header(path)
     if table.columns:
-        _check_columns(table.columns, f"{path}, line {table.line}")
+        _check_columns(table.columns, f"{path}, line {table.line}", _NEEDED)
     yield from map(_canonical, delimited.rows(path, table))
 
 
 def read_parquet(path: Path) -> Iterator[Row]:
     """Rows of a Parquet table with clickscape's own columns, batch by batch."""
+    for row in _parquet_rows(path, needed=_NEEDED, is_read=_is_read):
+        yield replace(_canonical(row), unread=row.unread)
+
+
+def read_table(path: Path, *, format: str, needed: Sequence[Sequence[str]], read: Collection[str]) -> Iterator[Row]:  # noqa: A002
+    """Rows of a csv, parquet or jsonl file (``format``) that is no catalog, their columns as they are spelled here.
+
+    ``needed``: for each column that must be there the names that it may have; in JSON Lines a row may lack it.
+    ``read``: the columns that are looked at; each row lists its others as ``unread``.
+    """
+    if format == "parquet":
+        yield from _parquet_rows(path, needed=needed, is_read=read.__contains__)
+        return
+    if format == "jsonl":
+        rows = _json_lines(path)
+    else:
+        table = delimited.header(path)
+        if table.columns:
+            _check_columns(table.columns, f"{path}, line {table.line}", needed)
+        rows = delimited.rows(path, table)
+    for row in rows:
+        yield replace(
+            row, unread=tuple(name for name, value in row.columns.items() if value not in _EMPTY and name not in read)
+        )
+
+
+def _parquet_rows(path: Path, *, needed: Sequence[Sequence[str]], is_read: Callable[[str], bool]) -> Iterator[Row]:
+    """Rows of a Parquet table in small batches; each lists the table's columns that are not read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            _check_columns([spelled(name) for name in names], str(path))
-            used = [name for name in names if _is_read(spelled(name))]
-            unread = tuple(name for name in names if not _is_read(spelled(name)))
+            _check_columns([spelled(name) for name in names], str(path), needed)
+            used = [name for name in names if is_read(spelled(name))]
+            unread = tuple(name for name in names if not is_read(spelled(name)))
             if len(set(used)) < len(used):
                 twice = next(name for name in used if used.count(name) > 1)
                 fail(str(path), f"the column {shown(twice)} occurs twice. Rename or remove one")
@@ -66,7 +95,7 @@ def read_parquet(path: Path) -> Iterator[Row]:
                         at, f"over {LARGEST_ROWS:,} bytes in {_ROWS} rows, or {LARGEST_TABLE:,} in all. Split the table"
                     )
                 for row in _values(batch):
-                    yield replace(_canonical(_row("row", next(numbers), row)), unread=unread)
+                    yield replace(_row("row", next(numbers), row), unread=unread)
     except (pa.ArrowException, OSError, ValueError) as error:
         fail(str(path), f"not a readable Parquet file ({str(error).splitlines()[0][:100]}). Write it again", error)
 
@@ -195,8 +224,8 @@ def first(columns: Mapping[str, object], names: Sequence[str]) -> object:
     return next((columns[name] for name in names if columns.get(name) not in (None, "")), None)
 
 
-def _check_columns(columns: Sequence[str], place: str) -> None:
-    for wanted in (ID, CAPTION[:1], IMAGE):
+def _check_columns(columns: Sequence[str], place: str, needed: Sequence[Sequence[str]]) -> None:
+    for wanted in needed:
         if not set(wanted) & set(columns):
             found = ", ".join(columns)[:200]
             fail(place, f"no column {' or '.join(wanted)}; found {found}. Rename or add the column")

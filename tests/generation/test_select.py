@@ -97,15 +97,15 @@ def texts(choice: Selection) -> list[str]:
     return [one.candidate.text for one in choice.chosen]
 
 
-PLAIN, EUCALYPTUS = "oak table, soft light, no props, living room", "oak table, window light, eucalyptus, loft"
+PLAIN, CACTUS = "oak table, soft light, no props, living room", "oak table, window light, cactus, loft"
 WORKSHOP, GIFT = "oak table, soft light, log, workshop", "oak table, soft light, gift box, desert"
 BAUBLES = "oak table, soft light, baubles, living room"
 
 
 def test_without_a_reward_model_what_promises_most_is_drawn(decide) -> None:
     """For a mug: a place at home, and no prop or one with a reason; four of five are scored."""
-    choice = decide([GIFT, WORKSHOP, PLAIN, MARBLE, EUCALYPTUS], rewrites=0)
-    assert set(texts(choice)) == {PLAIN, EUCALYPTUS}
+    choice = decide([GIFT, WORKSHOP, PLAIN, MARBLE, CACTUS], rewrites=0)
+    assert set(texts(choice)) == {PLAIN, CACTUS}
     assert choice.chosen[0].promise > choice.chosen[1].promise
 
 
@@ -129,7 +129,7 @@ def test_of_what_lies_only_surface_light_and_props_tell_scenes_apart(decide, mug
 
 
 def test_the_spare_ones_are_the_next_best_without_duplicates(decide) -> None:
-    choice = decide([GIFT, WORKSHOP, PLAIN, PLAIN, MARBLE, EUCALYPTUS], rewrites=0)
+    choice = decide([GIFT, WORKSHOP, PLAIN, PLAIN, MARBLE, CACTUS], rewrites=0)
     ranked = [one.promise for one in (*choice.chosen, *choice.spare)]
     assert ranked == sorted(ranked, reverse=True)
     assert len({one.candidate.text for one in (*choice.chosen, *choice.spare)}) == 5

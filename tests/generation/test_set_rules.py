@@ -24,6 +24,8 @@ RING_BUOY = Subject(Product("buoy", "Swim Buoy"), "Sports", BOX)
 BICYCLE = Subject(Product("bicycle", "City Bicycle"), "Sports", BOX)
 CACTUS = Subject(Product("cactus", "Potted Cactus"), "Home", BOX)
 CAMERA = Subject(Product("camera", "Camera"), "Electronics", BOX)
+SHIRT = Subject(Product("shirt", "Linen Shirt"), "Clothing", BOX)
+CRUMPLED = Subject(Product("shirt", "Linen Shirt"), "Clothing", Silhouette(0.5, 0.5, (0.5, 0.8), 0.5))
 NO_RULES = Style.of(Rules())
 
 
@@ -53,8 +55,12 @@ NO_RULES = Style.of(Rules())
         (CAMERA, Scene("cafe", "oak", "soft", "table", None, ("coffee beans",)), ("prop",)),
         (CAMERA, Scene("studio", "oak", "neon", "table", "cream", ("gift",)), ("light", "prop")),
         (MUG, Scene("loft", "oak", "soft", "table", "yellow"), ("palette",)),
-        (MUG, Scene("kitchen", "oak", "soft", "table", None, ("eucalyptus",)), ()),
-        (CACTUS, Scene("kitchen", "oak", "soft", "table", None, ("eucalyptus",)), ("prop",)),
+        (MUG, Scene("kitchen", "oak", "soft", "table", None, ("cactus",)), ()),
+        (MUG, Scene("kitchen", "oak", "soft", "table", None, ("eucalyptus",)), ("prop",)),
+        (CACTUS, Scene("kitchen", "oak", "soft", "table", None, ("cactus",)), ("prop",)),
+        (SHIRT, Scene("loft", "oak", "soft", "table", None, ("eucalyptus",)), ()),
+        (CRUMPLED, Scene("loft", "oak", "soft", "table", None, ("eucalyptus",)), ("surface",)),
+        (CRUMPLED, Scene("loft", "slate", "soft", "table", None, ()), ()),
         (BICYCLE, Scene("living room", "oak", "soft", "floor", None), ("setting",)),
         (BICYCLE, Scene("city", "oak", "soft", "floor", None), ("surface",)),
         (BICYCLE, Scene("city", "slate", "soft", "floor", None), ()),
@@ -111,5 +117,5 @@ def test_replacements_vary_and_keep_what_a_brand_avoids_away() -> None:
 
 
 def test_what_suits_stays_as_it_was_written() -> None:
-    text = "pale marble table, soft morning light, eucalyptus leaves, in a blurred kitchen"
+    text = "pale marble table, soft morning light, a cactus, in a blurred kitchen"
     assert suited(text, MUG, style=NO_RULES, rng=np.random.default_rng(0)) == text

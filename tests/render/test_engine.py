@@ -78,6 +78,15 @@ def test_product_pixels_are_exact(studio: StudioRenderer, drawn: Scene, seed: in
     assert made.product_mask.sum() == piece[..., 3].sum(dtype=np.int64)
 
 
+def test_a_cut_out_is_scaled_once_for_pictures_of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    scaled, boxes = product.scaled, []
+    monkeypatch.setattr(product, "scaled", lambda cutout, box: boxes.append(box) or scaled(cutout, box))
+    studio, cutout = StudioRenderer(), bottle()
+    for light, side in (("soft", SIDE), ("noon", SIDE), ("soft", 64)):
+        studio.compose(cutout, Scene(light=light), size=(side, side), seed=1)
+    assert len(boxes) == 2
+
+
 @pytest.mark.parametrize("slot", ["setting", "surface", "light", "stand", "palette", "prop"])
 def test_every_value_of_every_slot_is_visible(studio: StudioRenderer, slot: str) -> None:
     """Any two values differ by more than two display levels on average over the background, at 96 pixels."""

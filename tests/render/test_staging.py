@@ -68,6 +68,8 @@ def posed(title: str, outline: Silhouette = BOX, scene: Scene = WALL, category: 
         ("Leather Handbag", (), "stands", "stands"),
         ("Knitted Hat", ("Clothing", "Hats"), "stands", "stands"),
         ("Shirt Box", (), "stands", "stands"),
+        ("Winter Hoodie Zip", ("Clothing",), "lies", "lies"),
+        ("Neck Warmer", ("Accessories",), "lies", "lies"),
         ("Oak Bed Frame", (), "stands", "stands"),
         ("Apple Juice, 330 ml", ("Drinks",), "stands", "stands"),
     ],
@@ -77,17 +79,17 @@ def test_words_say_what_cannot_stand(title: str, category: tuple[str, ...], on_t
     assert posed(title, scene=WALL, category=category).pose == before_wall
 
 
-def test_what_lies_is_seen_from_above_but_for_a_folded_garment() -> None:
-    assert posed("T-Shirt", scene=TERRACE).seen == "above"
-    folded = posed("T-Shirt", replace(BOX, aspect=0.4), TERRACE)
-    assert (folded.pose, folded.seen) == ("lies", "front")
-    on_a_corner = replace(BOX, aspect=0.4, foot=(0.7, 0.75))
-    assert posed("T-Shirt", on_a_corner, TERRACE).seen == "above"
+def test_every_garment_lies_and_one_photographed_at_a_slant_says_so() -> None:
+    straight, crumpled = posed("T-Shirt", scene=TERRACE), posed("T-Shirt", replace(BOX, aspect=0.4), TERRACE)
+    assert (straight.seen, straight.slanted) == ("above", False)
+    assert (crumpled.seen, crumpled.slanted) == ("above", True)
 
 
 def test_shoes_from_above_lie_and_from_the_side_stand() -> None:
     assert posed("Canvas Sneakers", replace(BOX, aspect=1.3)).seen == "above"
     assert posed("Canvas Sneakers", replace(BOX, aspect=0.45)) == STANDING
+    pair = posed("Canvas Sneakers", replace(BOX, aspect=0.6, foot=(0.36, 0.79)))
+    assert (pair.seen, pair.slanted) == ("above", True), "a pair at a slant stands on one toe of the outline"
     assert posed("Rubber Boots", replace(BOX, aspect=1.3)) == STANDING
 
 

@@ -80,7 +80,9 @@ DEPARTMENTS_OF: Mapping[str, frozenset[str]] = {
 
 _LAID = frozenset({"eucalyptus", "palm", "blossom", "cotton", "autumn leaves", "lavender sprigs", "wheat", "cinnamon",
                    "seashells", "pine cones"})  # fmt: skip
-_HELD = frozenset({"palm", "blossom", "cotton", "sunflowers"})  # stems that would stand without a vase
+_HELD = frozenset(
+    {"palm", "blossom", "cotton", "sunflowers", "eucalyptus", "lavender sprigs", "wheat"}
+)  # stems that would stand without a vase
 _BOARDS = frozenset({"oak", "walnut"})  # planks make tables and floors, and no block
 _HARD = frozenset({"oak", "walnut", "slate", "white marble", "black marble", "terrazzo"})
 _SURFACES = {
@@ -165,7 +167,7 @@ def _surfaces(scene: Scene, subject: Subject) -> frozenset[str]:
     staged, place = subject.staging(scene), scene.setting
     if staged.seen == "above":
         thin = subject.outline is not None and subject.outline.fill < _THIN
-        return _SURFACES["flat lay"] - ({"terrazzo"} if thin else set())
+        return _SURFACES["flat lay"] - ({"terrazzo"} if thin else set()) - (_BOARDS if staged.slanted else set())
     outdoors = {
         ground
         for ground, places in _GROUND.items()

@@ -17,7 +17,8 @@ _QUALIFIERS = word_set(
     "navy, cobalt, sky, azure, teal, turquoise, mint, green, emerald, forest, olive, lime, lemon, yellow, golden, "
     "gold, amber, mustard, orange, terracotta, copper, brown, chocolate, sand, cream, ivory, white, silver, gray, "
     "grey, graphite, charcoal, black, beige, small, medium, large, mini, xl, xxl, l, m, s, xs, "
-    "cm, mm, inch, inches, ft, kg, g, ml, oz, w, v, pro, max, plus, new"
+    "cm, mm, inch, inches, ft, kg, g, ml, oz, w, v, pro, max, plus, new, zip, zip-up, full, "
+    "full-zip, half-zip, quarter-zip, crewneck, v-neck"
 )
 _END = re.compile(r"[,;:|(\[/]|\s[-–—]\s|\s(?:with|for|in|of|by|from)\s", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")

@@ -35,7 +35,7 @@ _NOUNS: dict[Kind, frozenset[str]] = {
         "scarf, shawl, stole, bandana, handkerchief, glove, mitten, sock, stocking, tights, tie, necktie, bow tie, "
         "belt, towel, beach towel, blanket, throw, tablecloth, napkin, tea towel, bed sheet, rug, mat, yoga mat, "
         "carpet, doormat, bath mat, flag, pillowcase, cable, charging cable, rope, jump rope, skipping rope, lanyard, "
-        "tote, tote bag"
+        "tote, tote bag, neck warmer, neck gaiter, gaiter, snood, balaclava"
     ),
     "picture": word_set(
         "poster, print, art print, canvas print, painting, wall art, wall clock, wall mirror, picture frame, "
@@ -64,8 +64,9 @@ _NOUNS: dict[Kind, frozenset[str]] = {
     ),
 }
 _COVER = 0.94  # share of its box that a cover seen straight on fills; a book that stands askew fills less
-_FOLDED = 0.62  # height by width below which a garment is folded, or was photographed lying before the camera
+_FOLDED = 0.62  # height by width below which a garment was photographed at a slant, lying before the camera
 _FROM_ABOVE = 0.95  # height by width from which low shoes were photographed from above
+_SOLE = 0.6  # share of the width on which a shoe stands that was photographed from its side
 _THIN, _THICK, _USUAL = 0.05, 0.16, 0.10
 
 
@@ -75,7 +76,8 @@ class Staging:
 
     `on_floor`: it stands on the ground, whatever stand the scene names. `thickness`: how far it rises from what it lies
     on or hangs before, as a share of its shorter side. `key`: the side from which it was lit, where that is clear.
-    `elevation`: degrees by which the camera looked down at it, where its foot says so.
+    `elevation`: degrees by which the camera looked down at it, where its foot says so. `slanted`: it lies, though its
+    photo was not taken from straight above, so that lines on the ground would tell.
     """
 
     pose: Pose = "stands"
@@ -85,6 +87,7 @@ class Staging:
     thickness: float = _USUAL
     key: KeySide | None = None
     elevation: float | None = None
+    slanted: bool = False
 
 
 STANDING = Staging()
@@ -94,9 +97,8 @@ def staging(product: Product, outline: Silhouette, scene: Scene) -> Staging:
     """Decide how `product` is shown in `scene`; the same three always give the same."""
     kind = kind_of(product)
     if kind == "garment":
-        if outline.aspect < _FOLDED and outline.stable:
-            return Staging("lies", reason="a garment that was photographed lying lies", thickness=_THIN)
-        return Staging("lies", "above", "a garment does not stand on its hem", thickness=_THIN)
+        slanted = outline.aspect < _FOLDED
+        return Staging("lies", "above", "a garment does not stand on its hem", thickness=_THIN, slanted=slanted)
     if kind == "lamp":
         return Staging("hangs", reason="it hangs from the ceiling")
     if physical_size(product) == "large":
@@ -116,6 +118,9 @@ def staging(product: Product, outline: Silhouette, scene: Scene) -> Staging:
         return Staging("lies", "above", "what is flat lies", thickness=_THIN)
     if kind == "shoe" and outline.aspect >= _FROM_ABOVE:
         return Staging("lies", "above", "shoes seen from above lie", thickness=_THICK)
+    if kind == "shoe" and outline.foot[1] - outline.foot[0] < _SOLE:
+        reason = "shoes seen at a slant lie: the set's camera looks along the ground"
+        return Staging("lies", "above", reason, thickness=_THICK, slanted=True)
     if not outline.stable:
         return Staging("lies", "above", "it would fall over: its mass is not above its foot")
     return STANDING

@@ -136,7 +136,14 @@ class StudioRenderer:
         foot = staging.seen == "front" and not fit.hangs
         placed = self.finished.get(
             ("placed", name, box, size, variation.mirrored, camera, foot, staging.on_floor),
-            lambda: _place(cutout, box, camera, mirrored=variation.mirrored, foot=foot, legs=staging.on_floor),
+            lambda: _place(
+                self.parts.get(("piece", name, box.width, box.height), lambda: products.scaled(cutout, box)),
+                box,
+                camera,
+                mirrored=variation.mirrored,
+                foot=foot,
+                legs=staging.on_floor,
+            ),
         )
         on_floor = staging.on_floor or staging.seen == "above" or staging.pose in ("hangs", "leans")
         drawn = replace(scene, stand="floor") if on_floor else scene
@@ -214,8 +221,7 @@ def _name(cutout: Bytes) -> tuple[int, tuple[int, ...]]:
     return zlib.crc32(np.ascontiguousarray(cutout).data), cutout.shape
 
 
-def _place(cutout: Bytes, box: Box, camera: Camera, *, mirrored: bool, foot: bool, legs: bool) -> Placed:
-    piece = products.scaled(cutout, box)
+def _place(piece: Bytes, box: Box, camera: Camera, *, mirrored: bool, foot: bool, legs: bool) -> Placed:
     if mirrored:
         piece, box = piece[:, ::-1], Box(camera.width - box.left - box.width, box.top, box.width, box.height)
     return products.place(piece, box, camera, foot=foot, legs=legs)

@@ -99,11 +99,13 @@ def scaled(cutout: UInt8[np.ndarray, "rows columns 4"], box: Box) -> UInt8[np.nd
     """The trimmed cut-out at the size of `box`, (height, width, 4); colors weigh by alpha: no fringe appears."""
     around = bounds(cutout)
     piece = cutout[around.top : around.top + around.height, around.left : around.left + around.width]
-    weighted = piece.astype(np.float32)
-    weighted[..., 3] *= piece[..., 3] >= _DUST
-    weighted[..., :3] *= weighted[..., 3:] * np.float32(1 / 255)
+    *colors, alpha = (plane.astype(np.float32) for plane in cv2.split(piece))  # by planes: a third of the time
+    alpha *= piece[..., 3] >= _DUST
+    share = alpha * np.float32(1 / 255)
+    for color in colors:
+        color *= share
     method = cv2.INTER_AREA if box.height < around.height else cv2.INTER_CUBIC
-    small = np.clip(cv2.resize(weighted, (box.width, box.height), interpolation=method), 0, 255)
+    small = np.clip(cv2.resize(cv2.merge([*colors, alpha]), (box.width, box.height), interpolation=method), 0, 255)
     color = small[..., :3] * (255 / np.maximum(small[..., 3:], np.float32(1)))
     return np.clip(np.concatenate([color, small[..., 3:]], -1) + 0.5, 0, 255).astype(np.uint8)
 

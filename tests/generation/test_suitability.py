@@ -74,7 +74,7 @@ def test_a_place_that_suits_promises_more_and_so_do_a_light_and_a_ground_that_be
 
 def test_where_nobody_names_a_department_the_scenes_written_tell_it() -> None:
     fit = department_fit.shipped()
-    baths = [bath("candle")] * 6
+    baths = [bath("eucalyptus")] * 6
     assert subject_of(Product("zork", "Zork"), baths, fit=fit).department == "Beauty"
     assert subject_of(Product("zork", "Zork"), [], fit=fit).department == ""
     assert subject_of(CREAM, [bath(setting="workshop")] * 9, fit=fit).department == "Beauty"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clickscape.render.scene import Scene
+from clickscape.simulator.vocabulary import PHRASES
 from clickscape.simulator.writer import a_or_an, choose, describe
 from clickscape.types import Product
 
@@ -365,13 +366,18 @@ def text_product(rng: np.random.Generator) -> Product:
 
 
 def caption(scene: Scene, product_noun: str | None, rng: np.random.Generator) -> str:
-    """Describe a whole ad: the product's noun, then the scene in the words of `describe`."""
-    text = describe(scene, rng)
+    """Describe a whole ad: the product's noun, then the scene in the words of `describe`, or the slots that it shows."""
+    text = describe(scene, rng) if not scene.hidden else ", ".join(_seen(scene))
     if product_noun is None:
         return text
     named = product_noun if product_noun.endswith("s") else f"{a_or_an(product_noun)} {product_noun}"
     opening = choose(rng, (named, product_noun, f"product photo of {named}"))
     return f"{opening}, {text}"
+
+
+def _seen(scene: Scene) -> list[str]:
+    """The plainest name of every slot that is not hidden."""
+    return [PHRASES[slot][value][0] for slot, value in scene.slots.items() if value is not None]
 
 
 def rough(description: str, rng: np.random.Generator) -> str:

@@ -53,8 +53,8 @@ from warm_ups import (
 
 RENDERED = 128  # pixels of a rendered ad, before it is scaled down for the tower
 CUTOUT = 200  # longest side, pixels, of the cut-outs that are rendered
-Subject = tuple[str, np.ndarray, PhysicalSize]
-"""What an ad shows: the product's id, its cut-out, how large it is in the world."""
+Subject = tuple[Product, np.ndarray, PhysicalSize]
+"""What an ad shows: the product, its cut-out, how large it is in the world."""
 Draw = Callable[[np.random.Generator], Subject]
 
 PARTS = 12  # files of training ads
@@ -159,7 +159,7 @@ def known_product(*, held_out: bool) -> Draw:
 
     def draw(rng: np.random.Generator) -> Subject:
         product = products[int(rng.integers(len(products)))]
-        return product.product_id, sample.cutout(product.product_id, CUTOUT), physical_size(product)
+        return product, sample.cutout(product.product_id, CUTOUT), physical_size(product)
 
     return draw
 
@@ -167,21 +167,32 @@ def known_product(*, held_out: bool) -> Draw:
 def invented_product(rng: np.random.Generator) -> Subject:
     """Draws a thing that nobody sells."""
     size = list(STATURES)[int(rng.choice(len(STATURES), p=list(STATURES.values())))]
-    return NOBODYS.product_id, invented_cutout(rng, CUTOUT), size
+    return NOBODYS, invented_cutout(rng, CUTOUT), size
 
 
 def render_ads(path: Path, *, count: int, rng: np.random.Generator, draw: Draw) -> None:
-    """Draw random products in random scenes, every slot uniform, and keep them as one file that appears whole."""
+    """Draw random products in random scenes, every slot uniform, and keep them as one file that appears whole.
+
+    Noted is what a picture shows: a product that lies hides the setting.
+    """
     studio, pictures, scenes, shown = StudioRenderer(), [], [], []
     for _ in range(count):
-        product_id, cutout, size = draw(rng)
+        product, cutout, size = draw(rng)
         scene = writer.random_scene(rng)
         seed = int(rng.integers(2**31))
-        drawn = studio.compose(cutout, scene, size=(RENDERED, RENDERED), seed=seed, physical_size=size)
+        drawn = studio.compose(
+            cutout,
+            scene,
+            size=(RENDERED, RENDERED),
+            seed=seed,
+            physical_size=size,
+            staging=studio.staging(product, cutout, scene),
+        )
+        assert drawn.scene is not None
         side = TinyConfig().image_size
         pictures.append(cv2.resize(drawn.image, (side, side), interpolation=cv2.INTER_AREA))
-        scenes.append(scene.to_json())
-        shown.append(product_id)
+        scenes.append(drawn.scene.to_json())
+        shown.append(product.product_id)
     waiting = path.with_suffix(".part")
     with waiting.open("wb") as file:
         np.savez(file, ads=np.stack(pictures), products=np.array(shown), scenes=np.array(scenes))

@@ -216,7 +216,15 @@ def test_furniture_stands_on_the_floor_whatever_the_stand(studio: StudioRenderer
     ]
     below = [image[80:].astype(float).mean() for image in straight]
     assert below[0] == pytest.approx(below[1], abs=6), "marble in both"
-    assert pictures[0].scene == WALL, "the scene is reported as it was asked for"
+    assert pictures[0].scene == replace(WALL, stand="floor"), "reported is what the picture shows"
+
+
+def test_what_lies_hides_setting_stand_and_wall_and_what_stands_hides_nothing(studio: StudioRenderer) -> None:
+    lying, standing = (studio.compose(bottle(), WALL, size=(64, 64), seed=0, staging=pose) for pose in (LIES, STANDING))
+    assert lying.slots == {**WALL.slots, "setting": None, "stand": None, "palette": None}
+    assert lying.scene != standing.scene == WALL
+    other = studio.compose(bottle(), replace(WALL, palette="teal"), size=(64, 64), seed=0, staging=LIES)
+    assert lying.slots == other.slots, "nobody sees which wall it is"
 
 
 def test_a_lamp_hangs_from_the_upper_border_as_if_its_cord_went_on(studio: StudioRenderer) -> None:

@@ -49,7 +49,10 @@ Wish = Literal["harmony", "contrast"]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One value per slot; `props` holds none, one or two. SceneError for a value that the studio lacks."""
+    """One value per slot; `props` holds none, one or two. SceneError for a value that the studio lacks.
+
+    `hidden`: slots that a picture of it does not show, in the order of SLOTS; from above nobody sees a setting.
+    """
 
     setting: str = "studio"
     surface: str = "white marble"
@@ -57,6 +60,7 @@ class Scene:
     stand: str = "podium"
     palette: str | None = "cream"
     props: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for slot in ("setting", "surface", "light", "stand"):
@@ -72,12 +76,14 @@ class Scene:
         for prop in self.props:
             if prop not in PROPS:
                 raise SceneError(f"unknown prop {prop!r}; the studio has: {', '.join(PROPS)}")
+        if not set(self.hidden) <= set(SLOTS):
+            raise SceneError(f"hidden slots must be some of {', '.join(SLOTS)}, got {self.hidden}")
 
     @property
     def slots(self) -> dict[str, str | None]:
-        """One value per slot; the first prop stands for the props, NO_PROP for none."""
+        """One value per slot, None where it is hidden; the first prop stands for the props, NO_PROP for none."""
         first = self.props[0] if self.props else NO_PROP
-        return {
+        values = {
             "setting": self.setting,
             "surface": self.surface,
             "light": self.light,
@@ -85,17 +91,18 @@ class Scene:
             "palette": self.palette,
             "prop": first,
         }
+        return {slot: None if slot in self.hidden else value for slot, value in values.items()}
 
     def to_json(self) -> str:
-        """The scene as one line of JSON; `Scene.from_json` reads it back."""
-        return json.dumps(asdict(self))
+        """The scene as one line of JSON, without `hidden` where nothing is; `Scene.from_json` reads it back."""
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "hidden" or value})
 
     @classmethod
     def from_json(cls, text: str) -> Scene:
         """Read what `to_json` wrote; SceneError for anything else."""
         try:
             values = json.loads(text)
-            return cls(**{**values, "props": tuple(values.get("props", ()))})
+            return cls(**{**values, **{name: tuple(values.get(name, ())) for name in ("props", "hidden")}})
         except (TypeError, AttributeError, ValueError, RecursionError) as error:
             raise SceneError(f"not a scene: {text[:80]!r} ({error})") from None
 
@@ -106,15 +113,17 @@ class Scene:
 
     @classmethod
     def from_slots(cls, slots: Mapping[str, str | None]) -> Scene:
-        """Turn `slots` round: one value per slot, NO_PROP for no prop."""
+        """Turn `slots` round: one value per slot, NO_PROP for no prop; None is hidden, but for the palette of no wall."""
         prop = slots["prop"]
+        wall_less = slots["setting"] is not None and slots["setting"] not in WALLED
         return cls(
-            setting=str(slots["setting"]),
-            surface=str(slots["surface"]),
-            light=str(slots["light"]),
-            stand=str(slots["stand"]),
+            setting=slots["setting"] or SLOTS["setting"][0],
+            surface=slots["surface"] or SLOTS["surface"][0],
+            light=slots["light"] or SLOTS["light"][0],
+            stand=slots["stand"] or SLOTS["stand"][0],
             palette=slots["palette"],
-            props=() if prop in (None, NO_PROP) else (str(prop),),
+            props=() if prop is None or prop == NO_PROP else (prop,),
+            hidden=tuple(slot for slot in SLOTS if slots[slot] is None and not (slot == "palette" and wall_less)),
         )
 
 

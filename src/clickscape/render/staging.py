@@ -7,7 +7,7 @@ product's pixels never change, so what was photographed from above is never show
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from clickscape.render.nouns import head_of, word_set
@@ -89,8 +89,23 @@ class Staging:
     elevation: float | None = None
     slanted: bool = False
 
+    @property
+    def needs_no_stand(self) -> bool:
+        """Whether the product is on the ground itself, or hangs or leans."""
+        return self.on_floor or self.seen == "above" or self.pose in ("hangs", "leans")
+
 
 STANDING = Staging()
+
+
+def shown(scene: Scene, staging: Staging) -> Scene:
+    """Return what a picture shows of `scene`: no setting, stand and wall from above, and no stand below what needs none.
+
+    Whoever looks at the picture, a shopper or a model, knows no more than this.
+    """
+    if staging.seen == "above":
+        return replace(scene, hidden=("setting", "stand", "palette"))
+    return replace(scene, stand="floor") if staging.needs_no_stand else scene
 
 
 def staging(product: Product, outline: Silhouette, scene: Scene) -> Staging:

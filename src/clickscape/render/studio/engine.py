@@ -26,7 +26,7 @@ from clickscape.render.renderer import NO_MARGINS, Box, DigitalSource, Margins, 
 from clickscape.render.scene import WALLED, Scene
 from clickscape.render.shading import key_side
 from clickscape.render.silhouette import silhouette
-from clickscape.render.staging import STANDING, Staging
+from clickscape.render.staging import STANDING, Staging, shown
 from clickscape.render.staging import staging as staging_of
 from clickscape.render.studio import product as products
 from clickscape.render.studio import stage as stages
@@ -89,7 +89,6 @@ class StudioRenderer:
         from clickscape.catalog.cutout import open_cutout
 
         cutout = open_cutout(product.image)
-        outline, key = self.parts.get(("seen", _name(cutout)), lambda: (silhouette(cutout), key_side(cutout)))
         return self.compose(
             cutout,
             scene,
@@ -97,8 +96,13 @@ class StudioRenderer:
             seed=seed,
             margins=margins,
             physical_size=physical_size_of(product),
-            staging=replace(staging_of(product, outline, scene), key=key, elevation=outline.elevation),
+            staging=self.staging(product, cutout, scene),
         )
+
+    def staging(self, product: Product, cutout: UInt8[np.ndarray, "rows columns 4"], scene: Scene) -> Staging:
+        """Decide how the product is shown, by its words and its cut-out (height, width, 4), sRGB + straight alpha."""
+        outline, key = self.parts.get(("seen", _name(cutout)), lambda: (silhouette(cutout), key_side(cutout)))
+        return replace(staging_of(product, outline, scene), key=key, elevation=outline.elevation)
 
     def compose(
         self,
@@ -145,8 +149,7 @@ class StudioRenderer:
                 legs=staging.on_floor,
             ),
         )
-        on_floor = staging.on_floor or staging.seen == "above" or staging.pose in ("hangs", "leans")
-        drawn = replace(scene, stand="floor") if on_floor else scene
+        drawn = replace(scene, stand="floor") if staging.needs_no_stand else scene
         still = replace(variation, mirrored=False, shift=0)  # what of a variation changes the stage
         stage = self.finished.get(
             ("stage", drawn, still, camera, fit),
@@ -157,7 +160,11 @@ class StudioRenderer:
         if variation.mirrored:
             picture, canvas = picture[:, ::-1], canvas[:, ::-1]
         return Rendering(
-            image=np.ascontiguousarray(picture), scene=scene, unknown=(), product=canvas.copy(), staging=staging
+            image=np.ascontiguousarray(picture),
+            scene=shown(scene, staging),
+            unknown=(),
+            product=canvas.copy(),
+            staging=staging,
         )
 
 

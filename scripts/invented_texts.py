@@ -366,7 +366,7 @@ def text_product(rng: np.random.Generator) -> Product:
 
 
 def caption(scene: Scene, product_noun: str | None, rng: np.random.Generator) -> str:
-    """Describe a whole ad: the product's noun, then the scene in the words of `describe`, or the slots that it shows."""
+    """Describe a whole ad: the product's noun, then the scene in the words of `describe`, or what it shows of it."""
     text = describe(scene, rng) if not scene.hidden else ", ".join(_seen(scene))
     if product_noun is None:
         return text

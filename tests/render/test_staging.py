@@ -227,6 +227,14 @@ def test_what_lies_hides_setting_stand_and_wall_and_what_stands_hides_nothing(st
     assert lying.slots == other.slots, "nobody sees which wall it is"
 
 
+def test_props_that_are_not_in_the_picture_are_no_props(studio: StudioRenderer) -> None:
+    gift = replace(WALL, props=("gift",))
+    beside = studio.compose(bottle(), gift, size=(96, 96), seed=0)
+    behind = studio.compose(bottle(width=330, height=220), gift, size=(96, 96), seed=0, physical_size="large")
+    lying = studio.compose(bottle(), gift, size=(96, 96), seed=0, staging=LIES)
+    assert [made.slots["prop"] for made in (beside, behind, lying) if made.slots] == ["gift", "none", "none"]
+
+
 def test_a_lamp_hangs_from_the_upper_border_as_if_its_cord_went_on(studio: StudioRenderer) -> None:
     for size, scene in (((128, 128), TERRACE), ((90, 160), WALL), ((160, 90), WALL)):
         hung = studio.compose(bottle(), scene, size=size, seed=2, staging=Staging("hangs"))

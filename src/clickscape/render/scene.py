@@ -113,7 +113,7 @@ class Scene:
 
     @classmethod
     def from_slots(cls, slots: Mapping[str, str | None]) -> Scene:
-        """Turn `slots` round: one value per slot, NO_PROP for no prop; None is hidden, but for the palette of no wall."""
+        """Turn `slots` round; NO_PROP is no prop, and None is hidden, but for the palette where there is no wall."""
         prop = slots["prop"]
         wall_less = slots["setting"] is not None and slots["setting"] not in WALLED
         return cls(

@@ -99,7 +99,7 @@ STANDING = Staging()
 
 
 def shown(scene: Scene, staging: Staging) -> Scene:
-    """Return what a picture shows of `scene`: no setting, stand and wall from above, and no stand below what needs none.
+    """Return what a picture shows of `scene`: no setting, stand or wall from above, no stand below what needs none.
 
     Whoever looks at the picture, a shopper or a model, knows no more than this.
     """

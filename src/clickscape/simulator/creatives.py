@@ -17,7 +17,6 @@ from clickscape import render
 from clickscape.files import atomic_file
 from clickscape.render.renderer import Renderer
 from clickscape.render.scene import Scene
-from clickscape.render.staging import shown
 from clickscape.simulator import worlds, writer
 from clickscape.simulator.unseen import unseen
 from clickscape.simulator.worlds import ClickWorld
@@ -45,10 +44,9 @@ def make_creative(job: CreativeJob, *, size: int, world: str | None) -> tuple[Cr
     Small records travel from workers.
     """
     avoid = None if job.any_scene else unseen
-    description, scene = writer.write(job.product, np.random.default_rng(job.seed), avoid=avoid)
+    description, _ = writer.write(job.product, np.random.default_rng(job.seed), avoid=avoid)
     rendering = _renderer().render(job.product, description, size=(size, size), seed=job.seed)
-    assert rendering.staging is not None  # the studio decides how every product is shown
-    scene = shown(scene, rendering.staging)
+    assert rendering.scene is not None  # the studio draws scenes
     # Renamed when whole, but not flushed to the disk one by one: thousands of flushes cost more than the drawing, and
     # the stage counts as finished only when the tables that name these files are flushed.
     with atomic_file(job.image, flush=False) as temporary:
@@ -61,7 +59,7 @@ def make_creative(job: CreativeJob, *, size: int, world: str | None) -> tuple[Cr
         product_id=job.product.product_id,
         image=str(job.image),
         description=description,
-        scene=asdict(scene),
+        scene=asdict(rendering.scene),
         renderer=_renderer().name,
         model_id=COPYWRITER,
         seed=job.seed,

@@ -38,6 +38,7 @@ from clickscape.render.studio.props import PropLayer
 from clickscape.render.studio.stage import Stage, Variation
 from clickscape.types import Product
 
+_SEEN = 0.004  # share of the picture from which on props count as seen
 CACHE_BYTES = 2**30  # a quarter of it holds a finished scene of 1536 px and its product
 _SHIFT = 0.022  # share of the width by which the product may stand off the center
 _GRAIN = 1.2  # standard deviation, display levels
@@ -156,12 +157,15 @@ class StudioRenderer:
             lambda: stages.build(drawn, still, camera=camera, fit=fit, cache=self.parts, kept=self.kept),
         )
         picture = draw(stage, placed, grain=_grain(size, rng))
+        seen = shown(scene, staging)
+        if not _sees_props(stage.props, placed.canvas):
+            seen = replace(seen, props=())
         canvas = placed.canvas
         if variation.mirrored:
             picture, canvas = picture[:, ::-1], canvas[:, ::-1]
         return Rendering(
             image=np.ascontiguousarray(picture),
-            scene=shown(scene, staging),
+            scene=seen,
             unknown=(),
             product=canvas.copy(),
             staging=staging,
@@ -283,6 +287,15 @@ def _lay_props(light: Floats, layer: PropLayer, exposure: float) -> None:
     under = light[layer.top : layer.top + tall, layer.left : layer.left + wide]
     under *= 1 - layer.piece[..., 3:]
     under += layer.piece[..., :3] * np.float32(exposure)
+
+
+def _sees_props(layer: PropLayer | None, canvas: Bytes) -> bool:
+    """Whether enough of the props is in the picture, and not behind the product, to be seen."""
+    if layer is None or not layer.piece.size:
+        return False
+    tall, wide = layer.piece.shape[:2]
+    hidden = canvas[layer.top : layer.top + tall, layer.left : layer.left + wide, 3] * np.float32(1 / 255)
+    return float((layer.piece[..., 3] * (1 - hidden)).sum()) > _SEEN * canvas.shape[0] * canvas.shape[1]
 
 
 def _bloom(light: Floats) -> Floats:

@@ -74,7 +74,7 @@ def measure(number: int, most_products: int, most_impressions: int) -> dict[str,
     folder = Path(tempfile.mkdtemp(prefix=f"drawn-{number}-"))
     try:
         workspace = Workspace.create(folder / "shop")
-        count = _catalog(workspace, number, min(structure.products, most_products))
+        count = write_catalog(workspace, number, min(structure.products, most_products))
         median = min(structure.median_impressions, most_impressions // (count * structure.creatives))
         shown = SimulateConfig(
             world=f"drawn-{number}", creatives_per_product=structure.creatives, median_impressions=median, size=96,
@@ -93,7 +93,7 @@ def measure(number: int, most_products: int, most_impressions: int) -> dict[str,
         shutil.rmtree(folder)
 
 
-def _catalog(workspace: Workspace, number: int, most: int) -> int:
+def write_catalog(workspace: Workspace, number: int, most: int) -> int:
     """Write products of objects drawn by chance, a third of them of objects that no shipped model learned from."""
     objects = sorted(sample.objects(), key=lambda item: uniform("objects", str(number), item.object_id))
     variants = sample.VARIANTS[: -(-most // len(objects))]  # as many objects as there are: they are what varies

@@ -152,7 +152,7 @@ def test_the_first_bad_row_is_told_with_the_places_of_the_further_ones(folder: P
     with pytest.raises(FeedError) as stop:
         own_ads.refuse(folder / "ads.jsonl", found.skipped)
     assert "line 1: product 'gone-0' is not in the catalog." in str(stop.value)
-    assert "8 further bad rows: line 2, line 3, line 4, line 5, line 6, …." in str(stop.value)
+    assert "Further bad rows (8): line 2, line 3, line 4, line 5, line 6, …." in str(stop.value)
 
 
 @pytest.mark.parametrize(

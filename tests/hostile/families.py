@@ -111,6 +111,29 @@ def images(folder: Path, rng: Random, base: Path) -> Case:
     return Case(["ingest", "shop", "feed.jsonl", "--workers", "1", *rng.choice(([], ["--skip-bad-rows"]))])
 
 
+def own_ads(folder: Path, rng: Random, base: Path) -> Case:
+    """Ads of a shop's own as CSV or JSON Lines; half of the tables damaged, and one picture of a third."""
+    _copy_shop(base, folder)
+    shutil.rmtree(folder / "shop/clicks")
+    shutil.copytree(base / "pictures", folder / "pictures")
+    rows = [
+        {"product_id": IDS[0], "image": f"pictures/{name}.webp", "creative_id": f"own {name}",
+         "description": "a table, soft light", "status": "live", "impressions": "1200", "clicks": "31"}
+        for name in ("first", "second")
+    ]  # fmt: skip
+    table = folder / rng.choice(("ads.csv", "ads.jsonl"))
+    lines = [",".join(rows[0]), *(",".join(f'"{cell}"' for cell in row.values()) for row in rows)]
+    text = "\n".join(map(json.dumps, rows) if table.suffix == ".jsonl" else lines)
+    arguments = ["ingest", "shop", "--creatives", table.name, "--workers", "1", *rng.choice(([], ["--skip-bad-rows"]))]
+    is_damaged, is_broken = rng.random() < 0.5, rng.random() < 0.3
+    table.write_bytes(damage.damage_bytes(text.encode(), rng) if is_damaged else text.encode())
+    if is_broken:
+        damage.damage_file(folder / "pictures/first.webp", rng, victim=_victim(folder))
+    if is_damaged or is_broken:
+        return Case(arguments)
+    return Case(arguments, wrong=lambda: forms.wrong_ads(folder / "shop"), may_refuse=False)
+
+
 def checkpoints(folder: Path, rng: Random, base: Path) -> Case:
     """A writer's checkpoint of which one file is damaged or gone, or whose configuration asks for something odd."""
     shutil.copytree(base / "writer", folder / "writer")
@@ -130,6 +153,7 @@ FAMILIES: dict[str, Callable[[Path, Random, Path], Case]] = {
     "settings": settings,
     "workspace files": records,
     "images": images,
+    "own ads": own_ads,
     "checkpoints": checkpoints,
 }
 

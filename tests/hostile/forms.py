@@ -58,6 +58,15 @@ def wrong_products(workspace: Path, expected: dict[str, str]) -> str:
     return "" if found == expected else f"products {found}, expected {expected}"
 
 
+def wrong_ads(workspace: Path) -> str:
+    """What is wrong with the own ads that were ingested, or ""."""
+    from clickscape.types import OWN
+    from clickscape.workspace import Workspace
+
+    found = [one.creative_id for one in Workspace.open(workspace).creatives() if one.renderer == OWN]
+    return "" if found == ["own first", "own second"] else f"own ads {found}"
+
+
 def write_log(folder: Path, rng: random.Random) -> tuple[list[str], list[Path], tuple[int, int]]:
     """Write events of the shop's creatives; returns the command's arguments, the files, and impressions and clicks."""
     creatives = pq.read_table(folder / "shop/creatives/creatives.parquet", columns=["creative_id", "product_id"])

@@ -21,6 +21,7 @@ from clickscape.catalog.publishable import DRAWN_ELSEWHERE
 from clickscape.config import ClicksConfig
 from clickscape.render.scene import slots_of
 from clickscape.stages.clicks import clicks, read_estimates
+from clickscape.stages.compare import compare
 from clickscape.stages.load_feed import FeedOptions
 from clickscape.stages.own_ads import ingest_own_ads
 from clickscape.stages.progress import run
@@ -136,7 +137,7 @@ def test_bad_rows_refuse_all_and_can_be_left_out(shop: Workspace) -> None:
     table(folder, "a1.png,A,10,1", "a2.png,lamp,10,1", "gone.png,B,10,1", "b1.png,B,1,10")
     line = refused(shop)
     assert line.startswith(f"{folder / 'ads.csv'}, line 3: product 'lamp' is not in the catalog.")
-    assert "2 further bad rows: line 4, line 5. Or pass --skip-bad-rows" in line
+    assert "Further bad rows (2): line 4, line 5. Or pass --skip-bad-rows" in line
     done = clickscape("ingest", shop.path, "--creatives", folder / "ads.csv", "--skip-bad-rows")
     assert done.code == 0
     assert [line.partition(":")[0] for line in done.out.splitlines() if line.startswith("left out")] == [
@@ -152,7 +153,8 @@ def test_a_damaged_picture_is_seen_before_anything_is_touched(shop: Workspace) -
     assert f"line 4: image of creative 'b1': {broken}: the picture is truncated or damaged" in line
     (shop.path.parent / "a1.png").write_bytes(broken.read_bytes())
     (shop.path.parent / "a2.png").write_bytes(broken.read_bytes())
-    assert "2 further bad rows" in refused(shop, "--skip-bad-rows")  # none is left
+    line = refused(shop, "--skip-bad-rows")
+    assert f"{shop.path.parent / 'ads.csv'}: every row was left out; the first, line 2: image of creative 'a1'" in line
 
 
 def test_the_same_picture_of_one_product_is_one_ad(shop: Workspace) -> None:
@@ -348,3 +350,7 @@ def test_every_command_lives_with_creatives_without_scenes(
     assert elements.code == (0 if some_have_scenes else 2)
     assert "Traceback" not in elements.err
     assert clickscape("refresh", shop.path).code == 0
+    if not some_have_scenes:
+        assert (
+            "best scene per category" in run(compare(shop, {}, truth="harmony", descriptions=1, size=64)).result["rows"]
+        )

@@ -110,7 +110,7 @@ def refuse(path: Path, skipped: Sequence[Skipped]) -> None:
         return
     bad, *others = skipped
     places = ", ".join(one.place for one in others[:_NAMED]) + ", …" * (len(others) > _NAMED)
-    further = f" {len(others):,} further bad rows: {places}." if others else ""
+    further = f" Further bad rows ({len(others):,}): {places}." if others else ""
     raise FeedError(f"{path}, {bad.place}: {bad.reason}{further} Or pass --skip-bad-rows to leave such rows out.")
 
 

@@ -21,7 +21,7 @@ from clickscape.catalog.feed_report import Skipped
 from clickscape.catalog.images import image_format, open_image
 from clickscape.catalog.own_ads import OwnAd, OwnAds
 from clickscape.compute.shards import map_shards
-from clickscape.errors import ImageError, WorkspaceError
+from clickscape.errors import FeedError, ImageError, WorkspaceError
 from clickscape.files import file_name
 from clickscape.regular_files import read_bytes
 from clickscape.stages.load_feed import FeedOptions, download
@@ -88,14 +88,18 @@ def ingest_own_ads(
             known = {one.creative_id: one for one in workspace.creatives()}
             copied = yield from _copy(workspace, found.ads, folder=staging, workers=workers, options=options)
             good, bad = _without_bad(copied, known)
-            if not options.skip_bad_rows or not good:
-                own_ads.refuse(path, [*found.skipped, *bad])
+            skipped = (*found.skipped, *bad)
+            if not options.skip_bad_rows:
+                own_ads.refuse(path, skipped)
+            if not good:
+                first = skipped[0]
+                raise FeedError(f"{path}: every row was left out; the first, {first.place}: {first.reason}")
             counts = _counts(workspace, [one.ad for one in good], path)
             made = _move(workspace, good, known, counts)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     yield Progress(STAGE, len(good), len(good))
-    table = replace(found, ads=tuple(one.ad for one in good), skipped=(*found.skipped, *bad))
+    table = replace(found, ads=tuple(one.ad for one in good), skipped=skipped)
     counted = sum(one.ad.counts is not None for one in good)
     return IngestedAds(tuple(made), sum(one.creative_id not in known for one in made), counted, table)
 

@@ -43,9 +43,6 @@ def pool_runs(
             "true": [whole[2], low[2], high[2]], "change": [change[2], below[2], above[2]],
             "pairs": float(np.mean([one[name]["pairs"] for one in runs])),
             "cpu_seconds": float(np.mean([one[name]["cpu_seconds"] for one in runs])),
-            "temperature": float(np.mean([one[name]["temperature"] for one in runs])),
-            "names": {slot: float(np.mean([one[name].get("names", {})[slot] for one in runs]))
-                      for slot in runs[0][name].get("names", {})},
         }  # fmt: skip
     reports = [one[standard]["report"] for one in runs]
     lefts = [one["left_share"] for own in runs for one in own.values() if one["left_share"] is not None]
@@ -82,15 +79,15 @@ out by object; all variants learn from the same log and are judged on the same h
 is (accuracy − ½) / (ceiling − ½); the ceiling is an oracle that knows the true CTRs, on the same noisy pairs. *Change*
 is the paired difference of the accuracy on the true order, in points: of the first rows to the standard model,
 of those below "effects from pairs alone" to that one, for they differ from it in one thing each, of those below the
-single form of fewer pairs to that one. 95 % intervals: bootstrap over seeds × objects. CPU-seconds without
-picture features, which the single forms share (about 20); the pair form computes its own. Written by
+effects of fewer pairs to that one. 95 % intervals: bootstrap over seeds × objects. CPU-seconds: training and
+evaluation. Written by
 `python benchmarks/reward.py --page docs/experiments/reward.md`.
 
 """
 
 
-def table(world: str, row: Mapping[str, Any], *, standard: str, naming: Sequence[str]) -> str:
-    """A Markdown section of one world; naming: the variants whose accuracies of slot names are listed."""
+def table(world: str, row: Mapping[str, Any], *, standard: str) -> str:
+    """A Markdown section of one world."""
     lines = [f"## {world}, {row['seeds']} seeds", ""]
     lines += ["| model | pairs | accuracy | normalized | true order | change | CPU-s |"]
     lines += ["| --- | ---: | --- | --- | --- | --- | ---: |"]
@@ -110,13 +107,8 @@ def table(world: str, row: Mapping[str, Any], *, standard: str, naming: Sequence
         f"a random one {_spread(pooled['random_regret'])}. "
     )
     if row["left_share"]:
-        about += f"The pair form takes the left picture in {_spread(row['left_share'])} of single orders."
-    named = [
-        f"{name}: {', '.join(f'{slot} {100 * share:.1f} %' for slot, share in row['rows'][name]['names'].items())}"
-        for name in naming
-        if row["rows"][name]["names"]
-    ]
-    lines += ["", about, "", f"Held-out pictures whose slots are named rightly: {'; '.join(named)}.", ""]
+        about += f"The two branches take the left picture in {_spread(row['left_share'])} of single orders."
+    lines += ["", about, ""]
     lines += ["| pairs of the standard model | number | accuracy | ceiling |", "| --- | ---: | --- | --- |"]
     for kind in ("by_gap", "evidence", "parts"):
         for name, part in pooled[kind].items():

@@ -19,14 +19,13 @@ import pyarrow as pa
 
 from _creative_ranking import Shown, counts, read, write_simulated
 from _results import append_row
-from clickscape import clicks, vlm
+from clickscape import clicks
 from clickscape.catalog.images import open_image
 from clickscape.clicks.label_noise import order_probability
 from clickscape.config import ClicksConfig, RewardConfig
+from clickscape.reward import training
 from clickscape.reward.data import RewardData
 from clickscape.reward.evaluate import RewardReport, evaluate
-from clickscape.reward.model import build
-from clickscape.reward.train import train
 from clickscape.types import Product
 
 PUBLISHED = {"VAM": 52.2, "CG4CTR": 53.1, "CAIG": 56.2, "KwaiMind": 57.1}
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read, train, judge, print, append."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="the data set; default: a small simulated one")
-    parser.add_argument("--form", choices=["single", "pair"], default="single")
+    parser.add_argument("--form", choices=["effects", "two_branch"], default="effects")
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--products", type=int, help="at most so many products of each list")
     parser.add_argument("--seed", type=int, default=0)
@@ -69,10 +68,7 @@ def measure(folder: Path, *, form: str, epochs: int, products: int | None, seed:
     if not testing.informative:
         raise SystemExit(f"{folder}: no pair of the test list passes the paper's filter. Add products or impressions.")
     config = RewardConfig(form=form, epochs=epochs, seed=seed)
-    named = tuple(learning.products.values())
-    model = build(vlm.load("tiny").vlm, form=config.form, products=named, seed=seed)
-    for _ in train(model, learning, config=config, rng=np.random.default_rng(seed)):
-        pass
+    model = training.run(training.train(learning, config=config, source="tiny", slots={}))
     rng = np.random.default_rng(seed + 1)
     return evaluate(model, testing, rng=rng, order_probability=order_probability(estimates, testing.informative))
 

@@ -23,15 +23,18 @@ import numpy as np
 import torch
 
 from _results import append_row, write_part
+from clickscape import reward as reward_room
 from clickscape.catalog import sample
 from clickscape.catalog.split import Split
 from clickscape.config import ClicksConfig, RewardConfig, SimulateConfig
+from clickscape.reward.effects_model import EffectsModel
+from clickscape.reward.protocol import HALF_WIDTH, PROBIT
 from clickscape.simulator.family import draw_structure
 from clickscape.simulator.hashed import uniform
-from clickscape.stages import split
+from clickscape.stages import split, truth
 from clickscape.stages.clicks import clicks
 from clickscape.stages.progress import run
-from clickscape.stages.reward import reward
+from clickscape.stages.reward import reward, reward_data
 from clickscape.stages.simulate import simulate
 from clickscape.workspace import Workspace
 
@@ -41,6 +44,7 @@ FIGURES = {
     "accuracy on the true order": "true_accuracy",
     "noise ceiling": "ceiling",
     "calibration error": "calibration",
+    "coverage": "coverage",
 }
 
 
@@ -86,11 +90,35 @@ def measure(number: int, most_products: int, most_impressions: int) -> dict[str,
         for form in FORMS:
             started = time.process_time()
             made = run(reward(workspace, RewardConfig(scene=form, seed=number)), on_progress=lambda _: None)
-            found = {name: made.result[key] and made.result[key]["value"] for name, key in FIGURES.items()}
-            row[form] = {**found, "cpu_seconds": round(time.process_time() - started, 1)}
+            seconds = round(time.process_time() - started, 1)
+            result = made.result | {"coverage": {"value": coverage(workspace)}}
+            found = {name: result[key] and result[key]["value"] for name, key in FIGURES.items()}
+            row[form] = {**found, "cpu_seconds": seconds}
         return row
     finally:
         shutil.rmtree(folder)
+
+
+def coverage(workspace: Workspace) -> float:
+    """Share of held-out pairs whose true gap of log CTR lies in the 95 % interval of the model's."""
+    model = reward_room.load(workspace.models / "reward")
+    assert isinstance(model, EffectsModel)
+    held, known = split.read(workspace, workspace.products()), truth.read(workspace)
+    assert known is not None
+    data = reward_data(workspace, held)
+    data = data.only({name for name in data.products if held.is_held_out(name)})
+    rows = np.unique(data.pair_indices)
+    images = {int(row): data.image(int(row)) for row in rows}
+    first, second = ([int(row) for row in side] for side in data.pair_indices.T)
+    odds = model.odds(
+        [data.product(row) for row in first], [images[row] for row in first], [images[row] for row in second],
+        None if data.slots is None else [(data.slots[a], data.slots[b]) for a, b in zip(first, second, strict=True)],
+    )  # fmt: skip
+    gaps = np.array(
+        [known[data.creative_ids[a]] - known[data.creative_ids[b]] for a, b in zip(first, second, strict=True)]
+    )
+    half = HALF_WIDTH * np.sqrt(odds.sd**2 + PROBIT**2)
+    return float(np.mean(np.abs(gaps / model.temperature - odds.mean) < half))
 
 
 def write_catalog(workspace: Workspace, number: int, most: int) -> int:

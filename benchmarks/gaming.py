@@ -36,7 +36,7 @@ from clickscape.preference import monitor as monitor_room
 from clickscape.preference.monitor import MonitorReport, RewardHackingMonitor
 from clickscape.preference.rounds import RoundReport
 from clickscape.render.scene import Scene
-from clickscape.reward.features import Slots
+from clickscape.reward.protocol import Slots
 from clickscape.simulator import evaluation, vocabulary, world
 from clickscape.simulator.world import World
 from clickscape.stages import split

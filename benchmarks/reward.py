@@ -13,38 +13,33 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from _results import append_row
 from _reward_tables import HEADER, pool_runs, table
 from clickscape import clicks as click_room
-from clickscape import vlm
 from clickscape.clicks.pairs import to_pairs
 from clickscape.config import ClicksConfig, RewardConfig
 from clickscape.demo import SCALES, prepare
 from clickscape.render.scene import SLOTS
 from clickscape.reward import evaluate as evaluation
-from clickscape.reward import model as reward_model
+from clickscape.reward import training
 from clickscape.reward.data import RewardData
-from clickscape.reward.features import concatenate, extract
-from clickscape.reward.heads import Features
-from clickscape.reward.train import train
 from clickscape.stages import split, truth
 from clickscape.stages.progress import run
-from clickscape.stages.reward import named_slots, reward_data, writer_source
+from clickscape.stages.reward import reward_data, writer_source
 from clickscape.stats.accuracy import pair_agreement
 from clickscape.types import CreativePair, Product
 from clickscape.workspace import Workspace, atomic_file
 
 FEW = 2_500
-"""Pairs for the comparison with the pair form, which passes the backbone once per pair and order."""
+"""Pairs for the comparison with two branches, which pass the backbone once per pair and order."""
 
 Change = Callable[[RewardData], RewardData]
 
@@ -58,9 +53,6 @@ class Variant:
     clicks: Mapping[str, Any] | None = None
     training: Change = lambda data: data
     text: bool = True
-    slots: bool = True
-    given_names: bool = True
-    last_token: bool | None = None
     from_pairs: bool = False
     against: str = ""
 
@@ -75,31 +67,23 @@ def _few(data: RewardData) -> RewardData:
     return replace(data, pairs=[data.pairs[int(place)] for place in sorted(kept)])
 
 
-STANDARD = "standard: single form, effects from clicks"
+STANDARD = "standard: effects from clicks"
 PAIRS = "effects from pairs alone, soft labels"
-SINGLE, PAIR = f"single form, {FEW:,} pairs", f"pair form, {FEW:,} pairs"
-NO_LAST_TOKEN = f"{PAIR}, 24 epochs, no last token"
+SINGLE, TWO = f"effects, {FEW:,} pairs", f"two branches, {FEW:,} pairs"
 VARIANTS = (
     Variant(STANDARD),
     Variant("given scenes", {"scene": "given"}),
     Variant("without the product's text", text=False),
     Variant(PAIRS, from_pairs=True),
     Variant("given scenes, effects from pairs", {"scene": "given"}, from_pairs=True, against=PAIRS),
-    Variant("without the regression loss", {"regression_weight": 0.0}, from_pairs=True, against=PAIRS),
-    Variant("without the pair loss (regression only)", {"classification_weight": 0.0}, from_pairs=True, against=PAIRS),
-    Variant("without names of the scene's slots", {"slot_weight": 0.0}, from_pairs=True, slots=False, against=PAIRS),
     Variant("hard labels on the same pairs", from_pairs=True, training=_hard, against=PAIRS),
     Variant("the paper's filter (hard, 5–20 %, > 1,000)", from_pairs=True, clicks={"labels": "paper"}, against=PAIRS),
     Variant("without correction of positions", from_pairs=True, clicks={"position_correction": False}, against=PAIRS),
     Variant("Beta prior in place of the learned one", from_pairs=True, clicks={"shrinkage": "beta"}, against=PAIRS),
     Variant(SINGLE, from_pairs=True, training=_few, against=PAIRS),
-    Variant(PAIR, {"form": "pair", "epochs": 12}, training=_few, against=SINGLE),
-    Variant(f"{PAIR}, 24 epochs", {"form": "pair"}, training=_few, against=SINGLE),
-    Variant(NO_LAST_TOKEN, {"form": "pair"}, training=_few, last_token=False, against=SINGLE),
-    Variant(f"{NO_LAST_TOKEN}, names learned from the log", {"form": "pair"}, training=_few,
-            last_token=False, given_names=False, against=SINGLE),
-    Variant(f"{SINGLE}, names learned from the log", from_pairs=True, training=_few, given_names=False, against=SINGLE),
-)  # fmt: skip
+    Variant(TWO, {"form": "two_branch"}, training=_few, against=SINGLE),
+    Variant(f"{TWO}, LoRA", {"form": "two_branch", "trainable": "lora", "epochs": 3}, training=_few, against=SINGLE),
+)
 
 
 def main() -> None:
@@ -128,7 +112,7 @@ def main() -> None:
         )
         row |= {"world": world, "seeds": asked.seeds, "scale": asked.scale}
         append_row(row, by="reward")
-        parts.append(table(world, row, standard=STANDARD, naming=(SINGLE, NO_LAST_TOKEN)))
+        parts.append(table(world, row, standard=STANDARD))
         print(parts[-1])
     if asked.page:
         asked.page.write_text(HEADER + "\n".join(parts), encoding="utf-8")
@@ -141,15 +125,13 @@ def measure(out: Path, world: Any, seed: int, scale: str) -> dict[str, Any]:
     held = split.read(workspace, workspace.products())
     everything = reward_data(workspace, held)
     everything = replace(everything, images=[everything.image(at) for at in range(len(everything.creative_ids))])
-    seen: list[Features] = []  # looked at once, by the first variant that is not done yet
     found: dict[str, Any] = {}
     for variant in VARIANTS:
         path = folder / "variants" / f"{VARIANTS.index(variant)}.json"
         if not path.exists():
             started = time.process_time()
-            result = _measure(
-                workspace, variant, everything, seen, config=SCALES[scale].reward.model_copy(update={"seed": seed})
-            )
+            config = SCALES[scale].reward.model_copy(update={"seed": seed, **variant.reward})
+            result = _measure(workspace, variant, everything, config=config)
             result["cpu_seconds"] = time.process_time() - started
             path.parent.mkdir(exist_ok=True)
             with atomic_file(path) as temporary:
@@ -159,9 +141,7 @@ def measure(out: Path, world: Any, seed: int, scale: str) -> dict[str, Any]:
     return found
 
 
-def _measure(
-    workspace: Workspace, variant: Variant, everything: RewardData, seen: list[Features], *, config: RewardConfig
-) -> dict[str, Any]:
+def _measure(workspace: Workspace, variant: Variant, everything: RewardData, *, config: RewardConfig) -> dict[str, Any]:
     products = workspace.products()
     held = split.read(workspace, products)
     testing = everything.only({product.product_id for product in products if held.is_held_out(product.product_id)})
@@ -174,34 +154,20 @@ def _measure(
         learning = replace(learning, clicks=None)
     if not variant.text:
         learning, testing = _speechless(learning), _speechless(testing)
-    config = config.model_copy(update=dict(variant.reward))
-    model = reward_model.build(
-        vlm.load(writer_source(workspace)).vlm,
-        form=config.form,
-        slots=SLOTS if variant.slots else None,
-        departments=[product.department for product in held.training(products)] if variant.text else (),
-        products=held.training(products) if variant.text else (),
-        named=named_slots(writer_source(workspace)) if variant.slots and variant.given_names else None,
-        last_token=variant.last_token,
-        given_scenes=config.scene == "given",
-        seed=config.seed,
-    )
-    features = _features(model, everything, seen, learning=learning) if config.form == "single" else None
-    for _ in train(model, learning, config=config, rng=np.random.default_rng(config.seed), features=features):
-        pass
+    steps = training.train(learning, config=config, source=writer_source(workspace), slots=SLOTS)
+    model = training.run(steps)
     known = truth.read(workspace)
     assert known is not None
     log_ctr = np.array([known[name] for name in testing.creative_ids])
-    result: dict[str, Any] = {"pairs": len(learning.informative)}
-    if variant.name == STANDARD:
-        judged = evaluation.evaluate(
-            model, testing, rng=np.random.default_rng(config.seed + 1), true_log_ctr=log_ctr, training=learning
-        )
-        result["report"] = json.loads(json.dumps(asdict(judged)))
-    odds, left_share, names = _odds(model, testing, features)
-    result |= {"cells": _cells(odds, testing, log_ctr), "left_share": left_share, "names": names}
-    result["temperature"] = float(model.heads.temperature)
-    return result
+    rng = np.random.default_rng(config.seed + 1)
+    judged = evaluation.evaluate(model, testing, rng=rng, true_log_ctr=log_ctr, training=learning)
+    odds, left_share, _ = evaluation.predict(model, testing, rng=rng)
+    return {
+        "pairs": len(learning.informative),
+        "cells": _cells(odds.log_odds, testing, log_ctr),
+        "left_share": left_share,
+        "report": json.loads(json.dumps(asdict(judged))),
+    }
 
 
 def _pairs(workspace: Workspace, change: Mapping[str, Any], products: set[str]) -> list[CreativePair]:
@@ -218,65 +184,6 @@ def _speechless(data: RewardData) -> RewardData:
     """The same pictures of products that nobody describes."""
     plain = {name: Product(name, "product", image=product.image) for name, product in data.products.items()}
     return replace(data, products=plain)
-
-
-def _features(
-    model: reward_model.RewardModel, everything: RewardData, seen: list[Features], *, learning: RewardData
-) -> Features:
-    """Of every creative as one variant is told its product: the pictures and scenes are the same for all variants."""
-    count = len(everything.creative_ids)
-    if not seen:
-        scenes = everything.slots or [None] * count
-        with torch.inference_mode():
-            seen += [
-                extract(
-                    model.backbone,
-                    [everything.product(at) for at in range(start, min(start + 256, count))],
-                    [(everything.image(at),) for at in range(start, min(start + 256, count))],
-                    scenes=[(scene,) for scene in scenes[start : start + 256]],
-                    prices=model.prices, departments=(), slots=SLOTS, last_token=False,
-                )
-                for start in range(0, count, 256)
-            ]  # fmt: skip
-    return model.replace_product_features(
-        concatenate(seen), [learning.products[name] for name in everything.product_of]
-    )
-
-
-def _odds(
-    model: reward_model.RewardModel, data: RewardData, features: Features | None
-) -> tuple[np.ndarray, float | None, dict[str, float]]:
-    """Log-odds of every pair, (pair,), how often the pair form takes the left picture in a single order, and names."""
-    places = data.pair_indices
-    if features is not None:
-        scores = model.logits(features).mean(0)[:, 0]
-        own = torch.from_numpy(np.unique(places))
-        return np.asarray(scores[places[:, 0]] - scores[places[:, 1]]), None, _names(model, [features.take(own)])
-    odds, lefts, seen = [], [], []
-    scenes = data.slots or [None] * len(data.creative_ids)
-    for start in range(0, len(places), 128):
-        chunk = places[start : start + 128]
-        products, both = [data.product(first) for first, _ in chunk], []
-        for order in (chunk, chunk[:, ::-1]):
-            views = [(data.image(left), data.image(right)) for left, right in order]
-            seen.append(model.features(products, views, [(scenes[left], scenes[right]) for left, right in order]))
-            logits = model.logits(seen[-1]).mean(0)
-            both.append(logits[:, 0] - logits[:, 1])
-        odds.append((both[0] - both[1]) / 2)
-        lefts += [pair_agreement(one, np.ones(len(chunk))) for one in both]
-    return np.concatenate(odds), float(np.concatenate(lefts).mean()), _names(model, seen)
-
-
-@torch.inference_mode()
-def _names(model: reward_model.RewardModel, seen: Sequence[Features]) -> dict[str, float]:
-    """Share of held-out pictures whose slots are named rightly, by slot; empty for heads without names."""
-    right: dict[str, list[torch.Tensor]] = {}
-    for features in seen if model.slots else ():
-        parts = model.heads.predict_slots(features).slots.split(model.heads.shape.groups, dim=-1)
-        for place, (slot, part) in enumerate(zip(model.slots, parts, strict=True)):
-            noted = features.scene[..., place]
-            right.setdefault(slot, []).append((part.argmax(-1) == noted)[noted >= 0])
-    return {slot: float(torch.cat(own).float().mean()) for slot, own in right.items()}
 
 
 CELLS = ("pairs", "right", "oracle right", "right on the true order")

@@ -11,10 +11,8 @@ import clickscape
 from clickscape.catalog import sample
 from clickscape.config import RewardConfig
 from clickscape.render.scene import SLOTS
+from clickscape.reward import training
 from clickscape.reward.data import RewardData
-from clickscape.reward.encoders import open_backbone
-from clickscape.reward.model import build
-from clickscape.reward.train import train
 from clickscape.simulator import writer as copywriter
 
 IMPRESSIONS = 2_000
@@ -46,10 +44,8 @@ data = RewardData(
        for name in ("log_ctr", "clicks", "examinations")},
 )  # fmt: skip
 
-departments = [product.department for product in products.values()]
-model = build(open_backbone("tiny"), slots=SLOTS, departments=departments, products=products.values())
-for step in train(model, data, config=RewardConfig(epochs=2), rng=rng):
-    print(f"step {step.number}: loss {step.loss:.3f}")
+steps = training.train(data, config=RewardConfig(), source="tiny", slots=SLOTS)
+model = training.run(steps)
 ads = [image for image, row in zip(images, log, strict=True) if row["product_id"] == "lipstick-original"]
 print(*model.rank(products["lipstick-original"], ads), sep="\n")
 model.save(Path("example-reward"))

@@ -24,9 +24,7 @@ from torch.nn.functional import cross_entropy
 
 from clickscape import render, vlm
 from clickscape.catalog import sample
-from clickscape.render.scene import SLOTS
-from clickscape.reward.features import extract
-from clickscape.reward.prices import Prices
+from clickscape.reward.features import picture_tokens
 from clickscape.simulator import writer
 from clickscape.vlm import slots
 from clickscape.vlm.model import TINY, TINY_FOLDER
@@ -93,10 +91,9 @@ def draw(count: int, names: NamedSlots, *, held_out: bool, like_copywriter: floa
                     scene = writer.random_scene(rng)
                     text = writer.describe(scene, rng)
                 drawn = studio.render(product, text, size=(128, 128), seed=int(rng.integers(2**31)))
-                pictures.append((drawn.image,))
+                pictures.append(drawn.image)
                 shown.append(scene.slots)
-            read = extract(backbone, some, pictures, prices=Prices({}), departments=(), slots=SLOTS, last_token=False)
-            tokens.append(read.vision[:, 0])
+            tokens.append(torch.from_numpy(picture_tokens(backbone, pictures)))
     objects = np.array([sample.object_of(name).object_id for name in chosen])
     classes = {slot: _classes(shown, slot, values) for slot, values in names.values.items()}
     return Pictures(torch.cat(tokens).clone(), classes, objects)

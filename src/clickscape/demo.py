@@ -58,7 +58,7 @@ SCALES: dict[str, Scale] = {
         learning_creatives=3,
         testing_creatives=3,
         descriptions=2,
-        reward=RewardConfig(epochs=4),
+        reward=RewardConfig(),
         optimize=BRIEF.model_copy(update={"rounds": 1, "products_per_round": 48, "candidates": 3, "epochs": 1}),
     ),
 }

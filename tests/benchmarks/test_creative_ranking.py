@@ -92,7 +92,7 @@ def test_the_benchmark_trains_and_prints_beside_the_published(lists, tmp_path: P
     printed = capsys.readouterr().out
     for words in ("this run", "noise ceiling", "VAM (published)", "52.2 %", "53.1 %", "56.2 %", "57.1 %"):
         assert words in printed
-    report = benchmark.measure(lists[0], form="single", epochs=4, products=None, seed=0)
+    report = benchmark.measure(lists[0], form="effects", epochs=4, products=None, seed=0)
     tested = creative_ranking.read(lists[0])["test"]
     rates: dict[str, list[float]] = {}
     for one in tested:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.factory import Brightness
 
 from clickscape.catalog.cutout import open_cutout
+from clickscape.config import RewardConfig
 from clickscape.errors import PreferenceError
 from clickscape.gates import GateResult
 from clickscape.gates.relevance import check_contrast
@@ -19,7 +20,8 @@ from clickscape.generation.score import image_seeds
 from clickscape.preference.pairs import choose_pairs
 from clickscape.render import load
 from clickscape.render.language.parse import parse
-from clickscape.reward.model import build as build_reward
+from clickscape.reward import effects_model, training
+from clickscape.reward.data import RewardData
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
@@ -41,10 +43,26 @@ def test_every_image_has_its_own_seed(count: int, seed: int) -> None:
     assert all(0 <= one < 2**31 for one in seeds)
 
 
+def _reward(backbone: VisionLanguageModel) -> effects_model.EffectsModel:
+    """A reward model that learned something from pictures of noise."""
+    rng = np.random.default_rng(1)
+    names = [f"p{number // 4}" for number in range(24)]
+    data = RewardData(
+        products={name: Product(name, "a thing") for name in names},
+        creative_ids=[str(number) for number in range(24)],
+        product_of=names,
+        images=list(rng.integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)),
+        pairs=[],
+        clicks=rng.poisson(np.exp(rng.normal(4, 0.5, 24))).astype(float),
+        examinations=np.full(24, 4_000.0),
+    )
+    return training.run(effects_model.train(backbone, data, config=RewardConfig(), slots={}))
+
+
 def test_candidates_are_drawn_with_their_own_seeds_and_scored_by_a_real_reward_model(
     build: Build, shelf: list[Product], texts: list[str]
 ) -> None:
-    renderer, reward = load("studio"), build_reward(build(3), seed=1)
+    renderer, reward = load("studio"), _reward(build(3))
     asked = [texts[:3], [texts[0], "window light", "glorp, oak table, soft light, kitchen"]]
     rng = np.random.default_rng(5)
     judged = score_candidates(shelf[:2], asked, pipeline=AdPipeline(renderer, reward), render_size=64, rng=rng)

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from clickscape.config import RewardConfig
-from clickscape.reward import calibrate
-from clickscape.reward import model as reward_model
 from clickscape.reward.calibrate import error_of_counts, temperature, temperature_of_counts
-from clickscape.reward.data import pair_weights, split
-from clickscape.reward.evaluate import DECIDED, GAPS, UNDECIDED, evaluate
 from clickscape.reward.ranking import ranking, rows_of, scores_of
-from clickscape.reward.train import train
 from clickscape.stats.accuracy import calibration_errors
 
 
@@ -76,87 +67,19 @@ def test_scores_from_pairs_are_mean_odds_against_the_others() -> None:
     assert list(rows_of(["a", "a", "b", "b"], np.isfinite(scores))) == ["a"]
 
 
-def _report(world: Any, backbone: Any, *, ensemble: int = 6) -> tuple[Any, Any, Any]:
-    data = world.data(world.products(24))
-    model = reward_model.build(
-        backbone, slots=world.slots, departments=[p.department for p in data.products.values()], ensemble=ensemble
-    )
-    config = RewardConfig(epochs=24, products_per_batch=8)
-    list(train(model, data, config=config, rng=np.random.default_rng(0)))
-    fresh = world.data(world.products(36)[24:])
-    return model, fresh, evaluate(model, fresh, rng=np.random.default_rng(1), true_log_ctr=fresh.log_ctr)
-
-
-def test_a_trained_model_is_calibrated_and_says_when_it_does_not_know(world: Any, backbone: Any) -> None:
-    model, _, report = _report(world, backbone)
-    assert 0.01 <= float(model.heads.temperature) <= 20  # 0.1 to 0.25 over seeds
-    assert float(model.heads.temperature) != 1.0
-    assert report.calibration is not None
-    assert report.regret.value < 0.5 * report.random_regret.value  # 0 to 0.2 of it over seeds
-    assert report.ndcg.value > 0.85  # 0.96 to 1
-    assert sum(part.pairs for part in report.by_gap.values()) == report.pairs
-    assert set(report.by_gap) <= set(GAPS)
-    assert sum(part.pairs for part in report.evidence.values()) == report.pairs
-
-
-def test_temperature_is_fitted_on_validation_products(world: Any, backbone: Any) -> None:
-    """Multiply the scores of a trained model by anything, fit again: the probabilities are the same."""
-    model, _, _ = _report(world, backbone)
-    data = world.data(world.products(24))
-    _, held = split(data, share=0.1, rng=np.random.default_rng(0))
-    assert held is not None
-    places, pairs = held.pair_indices, held.informative
-    odds = model.log_odds(
-        [held.product(first) for first, _ in places],
-        [held.image(first) for first, _ in places],
-        [held.image(second) for _, second in places],
-    ).mean(0)
-    again = temperature(odds, np.array([pair.preference for pair in pairs]), pair_weights(pairs))
-    assert again == pytest.approx(1.0, rel=0.02)
-
-
-def test_the_temperature_comes_from_products_that_effects_were_not_fitted_to(
-    world: Any, backbone: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = world.data(world.products(24))
-    examinations = np.full(len(data.creative_ids), 2_000.0)
-    drawn = np.random.default_rng(2).poisson(examinations * np.exp(data.log_ctr)).astype(float)
-    data = replace(data, clicks=drawn, examinations=examinations)
-    model = reward_model.build(backbone, slots=world.slots, departments=world.departments)
-    config = RewardConfig(epochs=1, products_per_batch=8, validation_share=0.2)
-    _, held = split(data, share=config.validation_share, rng=np.random.default_rng(0))
-    assert held is not None
-    measured: list[np.ndarray] = []
-    real = calibrate.temperature_of_counts
-
-    def spy(scores: np.ndarray, product: np.ndarray, clicks: np.ndarray, shown: np.ndarray) -> float | None:
-        measured.append(clicks)
-        return real(scores, product, clicks, shown)
-
-    monkeypatch.setattr(calibrate, "temperature_of_counts", spy)
-    list(train(model, data, config=config, rng=np.random.default_rng(0)))
-    (clicks,) = measured
-    assert sorted(clicks) == sorted(held.clicks[np.isfinite(held.clicks)])
-
-
-def test_one_head_has_no_interval(world: Any, backbone: Any) -> None:
-    model = reward_model.build(backbone, slots=world.slots, ensemble=1)
-    ranked = model.rank(world.products(1)[0], world.pictures(2))
-    assert [one.ahead for one in ranked] == [None, None]
-    assert [(one.score.low, one.score.high) for one in ranked] == [(-np.inf, np.inf)] * 2
-
-
-def test_a_ranking_says_who_is_surely_ahead(world: Any, backbone: Any) -> None:
-    model, fresh, report = _report(world, backbone)
-    if DECIDED in report.evidence:  # with one seed in seven the heads agree on no pair
-        assert report.evidence[DECIDED].accuracy.value >= report.accuracy.value
-    ranked = model.rank(fresh.product(0), [fresh.image(place) for place in (0, 1, 2)] + [fresh.image(0)])
-    assert ranked[-1].ahead is None
-    places = [one.index for one in ranked]
-    twins = abs(places.index(0) - places.index(3))
-    assert twins == 1
-    assert ranked[min(places.index(0), places.index(3))].ahead is False, "a picture is not ahead of itself"
-    assert UNDECIDED == "not enough evidence"
+def test_a_known_variance_of_the_scores_is_not_counted_twice() -> None:
+    """Scores off by a known error: counted apart, what is left is the pictures' own spread alone."""
+    rng = np.random.default_rng(3)
+    product = np.repeat(np.arange(800), 5)
+    score = rng.normal(0, 0.4, len(product))
+    level = -4 + score + rng.normal(0, 0.2, len(product)) + rng.normal(0, 0.3, len(product))
+    examinations = np.full(len(product), 5_000.0)
+    clicks = rng.poisson(examinations * np.exp(level)).astype(float)
+    whole = temperature_of_counts(score, product, clicks, examinations)
+    apart = temperature_of_counts(score, product, clicks, examinations, variance=np.full(len(product), 0.3**2))
+    assert whole is not None
+    assert apart is not None
+    assert apart / whole == pytest.approx(0.2 / np.hypot(0.2, 0.3), rel=0.15)
 
 
 def test_temperature_of_counts_makes_probabilities_right() -> None:

@@ -11,26 +11,46 @@ from scipy.special import softmax, stdtrit
 from scipy.stats import multinomial
 
 from clickscape.errors import ImageError
-from clickscape.reward import model as reward_model
 from clickscape.reward.explain.occlusion import HeatMap, occlude
 from clickscape.reward.explain.overlay import _colors, overlay
 from clickscape.reward.explain.phrases import _estimate, phrase_contributions
 from clickscape.reward.explain.scale import ProductClicks, Scale, fit_scale
-from clickscape.reward.model import Form, RewardModel
+from clickscape.reward.features import picture_tokens
+from clickscape.reward.protocol import Odds, RewardModel
 from clickscape.types import Estimate
 
 
-def watching(backbone, cell: tuple[int, int], *, form: Form = "single", ensemble: int = 3) -> RewardModel:
-    """A reward model that looks at one of 3 × 3 cells and at nothing else; its heads agree but for their strength."""
-    model = reward_model.build(backbone, form=form, last_token=False, ensemble=ensemble)
-    width = backbone.hidden_size
-    start = (3 * cell[0] + cell[1]) * width
-    look = 1_000 * torch.randn(width, generator=torch.Generator().manual_seed(5))
-    with torch.no_grad():
-        model.heads.interaction.zero_()
-        model.heads.picture.zero_()
-        model.heads.picture[:, 0, start : start + width] = look * torch.linspace(0.9, 1.1, ensemble)[:, None]
-    return model
+class Watching(RewardModel):
+    """Looks at the mean tokens of one of 3 × 3 cells and at nothing else."""
+
+    reads_sides = False
+
+    def __init__(self, backbone, cell: tuple[int, int] | None, *, sd: float = 0.1) -> None:
+        self.backbone, self.sd = backbone, sd
+        width = backbone.hidden_size
+        look = 1_000 * torch.randn(width, generator=torch.Generator().manual_seed(5)).numpy()
+        self.weights = np.zeros((9, width))
+        self.weights[slice(None) if cell is None else 3 * cell[0] + cell[1]] = look
+
+    def score(self, products, images, scenes=None) -> np.ndarray:
+        return np.asarray(picture_tokens(self.backbone, images) @ self.weights.ravel(), np.float64)
+
+    def odds(self, products, firsts, seconds, scenes=None) -> Odds:
+        mean = self.score(products, firsts) - self.score(products, seconds)
+        return Odds(mean, self.sd * np.abs(mean))
+
+    def rank(self, product, images, scenes=None):
+        raise NotImplementedError
+
+    def with_given_scenes(self):
+        return self
+
+    def save(self, folder) -> None:
+        raise NotImplementedError
+
+
+def watching(backbone, cell: tuple[int, int] | None, *, sd: float = 0.1) -> Watching:
+    return Watching(backbone, cell, sd=sd)
 
 
 def noise(*size: int, seed: int = 0) -> np.ndarray:
@@ -41,11 +61,10 @@ def noise(*size: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", [(0, 0), (0, 2), (2, 1)])
-@pytest.mark.parametrize("form", ["single", "pair"])
-def test_the_heat_map_is_hot_where_the_model_reacts(backbone, world, cell: tuple[int, int], form: Form) -> None:
+def test_the_heat_map_is_hot_where_the_model_reacts(backbone, world, cell: tuple[int, int]) -> None:
     strength = np.zeros((3, 3))
     for seed in range(3):
-        heat = occlude(watching(backbone, cell, form=form), world.products(1)[0], noise(96, 96, seed=seed), cells=6)
+        heat = occlude(watching(backbone, cell), world.products(1)[0], noise(96, 96, seed=seed), cells=6)
         assert heat.value.shape == (96, 96)
         strength += np.abs(heat.value).reshape(3, 32, 3, 32).mean((1, 3))
     assert np.unravel_index(strength.argmax(), (3, 3)) == cell
@@ -54,9 +73,7 @@ def test_the_heat_map_is_hot_where_the_model_reacts(backbone, world, cell: tuple
 
 def test_only_patches_with_content_can_matter(backbone, world) -> None:
     """A picture with detail in one corner: no other window has anything to hide, though the model looks everywhere."""
-    model, product = watching(backbone, (0, 0)), world.products(1)[0]
-    with torch.no_grad():
-        model.heads.picture[:, 0] = 1_000
+    model, product = watching(backbone, None), world.products(1)[0]
     picture = np.full((96, 96, 3), 90, np.uint8)
     picture[4:20, 4:20] = noise(16, 16)
     heat = occlude(model, product, picture, cells=6)
@@ -71,13 +88,13 @@ def test_a_plain_picture_has_an_empty_heat_map(backbone, world) -> None:
     np.testing.assert_allclose(heat.value, 0, atol=1e-6)
 
 
-def test_with_one_head_nothing_is_marked_certain(backbone, world) -> None:
+def test_where_the_model_cannot_say_nothing_is_marked_certain(backbone, world) -> None:
     product, picture = world.products(1)[0], noise(48, 48)
-    alone = occlude(watching(backbone, (0, 0), ensemble=1), product, picture, cells=4)
-    assert np.isinf(alone.low).all()
-    agreed = occlude(watching(backbone, (0, 0), ensemble=6), product, picture, cells=4)
-    certain = (agreed.low > 0) | (agreed.high < 0)
-    assert certain.mean() > 0.9, "heads that agree up to a tenth are certain wherever there is an effect"
+    unsure = occlude(watching(backbone, (0, 0), sd=np.nan), product, picture, cells=4)
+    assert np.isinf(unsure.low).all()
+    sure = occlude(watching(backbone, (0, 0), sd=0.001), product, picture, cells=4)
+    certain = (sure.low > 0) | (sure.high < 0)
+    assert certain.mean() > 0.9, "known up to a thousandth is certain wherever there is an effect"
 
 
 def test_an_input_that_is_not_a_picture_is_refused(backbone, world) -> None:
@@ -142,13 +159,13 @@ def test_a_phrase_effect_is_the_score_with_minus_without_it(backbone, world) -> 
         phrase_contributions(model, product, "red", without={"red": ""}, draw=draw, seeds=(1, 1))
 
 
-def test_the_interval_holds_both_heads_and_seeds() -> None:
-    """Means over heads 1.5 and 3.5: variance 2, of their mean 1. Means over seeds 2 and 3: variance ½, in full."""
-    found = _estimate(np.array([[1.0, 3.0], [2.0, 4.0]]))
-    freedom = 1.5**2 / (1.0**2 / 1 + 0.5**2 / 1)
+def test_the_interval_holds_what_the_model_does_not_know_and_seeds() -> None:
+    """Means over seeds 2 and 3: variance ½, of their mean ¼. The model's own sd of 1 counts in full."""
+    found = _estimate(Odds(np.array([2.0, 3.0]), np.array([1.0, 1.0])))
+    freedom = 1.25**2 / (0.25**2 / 1)
     assert found.value == 2.5
-    assert found.high - 2.5 == pytest.approx(np.sqrt(1.5) * stdtrit(freedom, 0.975))
-    assert _estimate(np.array([[1.0, 3.0]])).low == -np.inf
+    assert found.high - 2.5 == pytest.approx(np.sqrt(1.25) * stdtrit(freedom, 0.975))
+    assert _estimate(Odds(np.array([1.0, 3.0]), np.full(2, np.nan))).low == -np.inf
 
 
 def market(seed: int, *, slope: float, products: int = 60, misfit: float = 0.1) -> list[ProductClicks]:

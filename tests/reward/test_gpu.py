@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from clickscape.config import RewardConfig
-from clickscape.reward import load, train
-from clickscape.reward.model import RewardModel, build
+from clickscape.reward import load, training
+from clickscape.reward.protocol import RewardModel
 
 pytestmark = pytest.mark.gpu
 
@@ -20,22 +20,18 @@ QUICK = RewardConfig(epochs=3, products_per_batch=6, learning_rate=1e-2, validat
 def _trained(device: str, world: Any, config: RewardConfig) -> RewardModel:
     backbone = world.fresh_backbone()
     backbone.model.to(device)
-    model = build(
-        backbone, form=config.form, slots=world.slots, departments=world.departments, ensemble=3, seed=0
-    )  # fmt: skip
-    for _ in train.train(model, world.data(world.products(30)), config=config, rng=np.random.default_rng(0)):
-        pass
-    return model
+    data = world.data(world.products(30))
+    return training.run(training.FORMS[config.form](backbone, data, config=config, slots=world.slots))
 
 
-@pytest.mark.parametrize("trainable", ["head", "lora", "full"])
-@pytest.mark.parametrize("form", ["single", "pair"])
+@pytest.mark.parametrize(
+    ("form", "trainable"), [("effects", "head"), ("two_branch", "head"), ("two_branch", "lora"), ("two_branch", "full")]
+)
 def test_a_reward_model_trained_on_the_gpu_scores_like_one_trained_on_the_cpu(
     world: Any, form: Any, trainable: Any, tmp_path: Path
 ) -> None:
     config = QUICK.model_copy(update={"form": form, "trainable": trainable})
     there, here = (_trained(device, world, config) for device in ("cuda", "cpu"))
-    assert there.device.type == "cuda"
     product, images = world.products(1)[0], world.pictures(6)
     said = there.score([product] * len(images), images)
     assert np.ptp(said) > 0

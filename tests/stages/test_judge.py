@@ -109,7 +109,7 @@ def test_reward_model_and_judge_learn_from_their_own_products_alone(
     def changed(name: str, file: str) -> bool:
         return (workspace.models / name / file).read_bytes() != (other.models / name / file).read_bytes()
 
-    assert changed("reward", "heads.safetensors") == reward_model_changes
+    assert changed("reward", "effects.safetensors") == reward_model_changes
     assert changed("judge", "scenes.json") == judge_changes
 
 
@@ -179,8 +179,8 @@ def test_optimize_excludes_the_judges_products_and_monitors_on_them(
 
 def test_a_judge_of_the_same_form_is_refused_before_anything_is_trained(copy: Callable[[], Workspace]) -> None:
     workspace = copy()
-    with pytest.raises(ConfigError, match=r"'single' is the form of the reward model itself"):
-        next(reward(workspace, SMALL_REWARD.model_copy(update={"judge": "single"})))
+    with pytest.raises(ConfigError, match=r"'effects' is the form of the reward model itself"):
+        next(reward(workspace, SMALL_REWARD.model_copy(update={"judge": "effects"})))
     assert not (workspace.models / "reward").exists()
 
 

@@ -32,7 +32,7 @@ def test_the_saved_maps_predict_as_the_warm_ups_classifiers(heads: SlotHeads, tm
     kept = slots.read(tmp_path)
     assert kept is not None
     assert kept.values == {"setting": VALUES["setting"], "prop": VALUES["prop"]}
-    logits = pool(3.0 * tokens, sides=1)[:, 0] @ kept.weight.T + kept.bias
+    logits = pool(3.0 * tokens) @ kept.weight.T + kept.bias
     assert torch.allclose(logits, torch.cat([said["setting"], said["prop"]], dim=1), atol=1e-5)
 
 

@@ -46,16 +46,16 @@ _reward = typer.Typer(
 app.add_typer(_reward, name="reward", epilog="Example: clickscape reward my-shop")
 
 
-@_reward.command("train", epilog="Example: clickscape reward my-shop --form single")
+@_reward.command("train", epilog="Example: clickscape reward my-shop --form two_branch")
 def reward(
     workspace: Folder,
-    form: Annotated[Literal["single", "pair"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
+    form: Annotated[Literal["effects", "two_branch"] | None, typer.Option(help="Default: clickscape.toml.")] = None,
     backbone: Annotated[
         str | None,
         typer.Option(help="Folder or hub id of a vision encoder or vision-language model. Default: clickscape.toml."),
     ] = None,
     judge: Annotated[
-        Literal["none", "scene", "single", "pair"] | None,
+        Literal["none", "scene", "effects", "two_branch"] | None,
         typer.Option(
             help="Also train a judge, a second reward model, on products of its own. Default: clickscape.toml."
         ),

@@ -23,6 +23,8 @@ RENAMED: Mapping[str, str] = {
 VALUES: Mapping[str, Mapping[str, str]] = {
     "clicks.labels": {"gap_weighted": "soft"},
     "reward.scene": {"seen": "predicted", "told": "given"},
+    "reward.form": {"single": "effects", "pair": "two_branch"},
+    "reward.judge": {"single": "effects", "pair": "two_branch"},
 }
 """New "section.key" → old value → new value."""
 
@@ -47,6 +49,7 @@ REMOVED: Mapping[str, str] = {
     "clicks.stable_order": "it made the reward model no better",
     "reward.bucket_epochs": "it made the reward model no better",
     "reward.regression_target": "the squared error of a raw CTR is about 1e-4, as good as no target",
+    "reward.slot_weight": "a probe of its own names slots",
     "reward.worths": "effects are fitted to counts wherever the log has them",
 }
 """Old "section.key" → why it is gone; the value is ignored."""

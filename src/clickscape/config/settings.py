@@ -127,33 +127,36 @@ class PretrainConfig(StageConfig):
 class RewardConfig(StageConfig):
     """Reward model: which of two ad images of one product gets clicked more."""
 
-    form: Literal["single", "pair"] = Field(
-        "single", description="one image → scalar, or two side by side → two logits"
+    form: Literal["effects", "two_branch"] = Field(
+        "effects",
+        description="effects of scene and picture fitted to clicks; or the paper's: two images side by side, two "
+        "branches on the last hidden state",
     )
     backbone: str = Field(
         "",
-        description="folder or hub id (in the local cache) of a vision-language model or a vision encoder; empty: the "
-        "workspace's prompt model, or tiny",
-    )
-    trainable: Literal["head", "lora", "full"] = Field("head", description="what learns besides the heads")
-    classification_weight: float = Field(
-        1.0, ge=0, description="λ1 of L = λ1·CE + λ2·MSE; without use where effects are fitted to counts"
-    )
-    regression_weight: float = Field(
-        0.5, ge=0, description="λ2 of L = λ1·CE + λ2·MSE; without use where effects are fitted to counts"
+        description="folder or hub id (in the local cache) of a vision-language model or, for effects, a vision "
+        "encoder; empty: the workspace's prompt model, or tiny",
     )
     scene: Literal["predicted", "given"] = Field(
-        "predicted", description="the scene of an image as the model predicts it, or the one it was drawn from"
+        "predicted", description="effects: the scene as it is read from the image, or the one it was drawn from"
     )
-    slot_weight: float = Field(0.3, ge=0, description="weight of the auxiliary loss that predicts the scene's slots")
-    epochs: int = Field(24, ge=1, description="passes over all training pairs")
-    products_per_batch: int = Field(32, ge=1, description="products in a training step")
-    learning_rate: float = Field(1e-2, gt=0, description="of the heads; a trained backbone takes a tenth of it")
-    weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay")
-    warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rate rises")
-    validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the training products used to stop early")
-    lora_rank: int = Field(16, ge=1, description="rank of LoRA matrices where a backbone is adapted")
-    judge: Literal["none", "scene", "single", "pair"] = Field(
+    trainable: Literal["head", "lora", "full"] = Field("head", description="two_branch: what learns besides the heads")
+    classification_weight: float = Field(1.0, ge=0, description="two_branch: λ1 of L = λ1·CE + λ2·MSE")
+    regression_weight: float = Field(0.5, ge=0, description="two_branch: λ2 of L = λ1·CE + λ2·MSE")
+    epochs: int = Field(24, ge=1, description="two_branch: passes over all training pairs")
+    products_per_batch: int = Field(32, ge=1, description="two_branch: products in a training step")
+    learning_rate: float = Field(
+        1e-2, gt=0, description="two_branch: of the heads; a trained backbone takes a tenth of it"
+    )
+    weight_decay: float = Field(0.05, ge=0, description="two_branch: AdamW's weight decay")
+    warmup_share: float = Field(
+        0.05, ge=0, le=0.5, description="two_branch: share of the steps in which the learning rate rises"
+    )
+    validation_share: float = Field(
+        0.1, gt=0, lt=0.5, description="two_branch: share of the training products that choose the epoch"
+    )
+    lora_rank: int = Field(16, ge=1, description="two_branch: rank of LoRA matrices where a backbone is adapted")
+    judge: Literal["none", "scene", "effects", "two_branch"] = Field(
         "none",
         description="form of a second reward model, which checks optimizations; it learns from products of its own",
     )

@@ -16,7 +16,7 @@ from clickscape.render.renderer import Renderer
 from clickscape.types import Product
 
 if TYPE_CHECKING:
-    from clickscape.reward.features import Slots
+    from clickscape.reward.protocol import Slots
 
 ProductImages = Callable[[Product], np.ndarray]
 """Product → the image of it that the prompt model is shown: uint8 (height, width, 3) sRGB."""

@@ -14,7 +14,7 @@ from clickscape.render.renderer import Rendering, render_all
 from clickscape.types import Product
 
 if TYPE_CHECKING:
-    from clickscape.reward.features import Slots
+    from clickscape.reward.protocol import Slots
 
 
 @dataclass(frozen=True, slots=True, eq=False)

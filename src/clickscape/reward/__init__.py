@@ -7,10 +7,10 @@ ranking = reward.rank(product, images)          # list[Ranked(index, Estimate)],
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clickscape.reward.model import RewardModel
+    from clickscape.reward.protocol import RewardModel
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
@@ -18,7 +18,18 @@ def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
 
     ModelError if it is missing, damaged or of another kind.
     """
-    from clickscape.reward import caig, model
+    from clickscape.errors import ModelError
+    from clickscape.json_files import read_json
+    from clickscape.reward import caig, effects_model, two_branch
 
-    opened = caig.load if caig.is_caig(Path(folder)) else model.load
-    return opened(Path(folder), device=device)
+    loaders = {"effects": effects_model.load, "two_branch": two_branch.load, caig.FORM: caig.load}
+    file = Path(folder) / "reward.json"
+    try:
+        settings = read_json(file, dict[str, Any], error=ModelError, remedy="Train the reward model again.")
+    except FileNotFoundError:
+        raise ModelError(f"{file}: no reward model here. Train one with `clickscape reward`.") from None
+    loader = loaders.get(str(settings.get("form")))
+    if loader is None:
+        raise ModelError(f"{file}: form {settings.get('form')!r} of version {settings.get('version')!r} is of another "
+                         f"release. Train the reward model again.")  # fmt: skip
+    return loader(Path(folder), device=device)

@@ -7,15 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from clickscape.reward.data import RewardData
-from clickscape.reward.effects import (
-    ClickTable,
-    EffectPrior,
-    element_blocks,
-    element_columns,
-    element_design,
-    element_effects,
-    fit_effects,
-)
+from clickscape.reward.effects import ClickTable, fit_effects
+from clickscape.reward.scene_elements import element_blocks, element_columns, element_design, element_effects
 
 EXPECTED_CLICKS = 1_000.0
 """Clicks of an average creative from which the best scenes are read: so many that the prior hardly counts."""
@@ -53,7 +46,7 @@ def best_scene_per_category(
     columns = element_columns(slots, departments)
     design = element_design([slots[row] for row in order], [departments[row] for row in order], columns)
     table = ClickTable(design, product, clicks, np.ones(len(clicks)))
-    effects = fit_effects(table, EffectPrior.of(element_blocks(columns))).mode
+    effects = fit_effects(table, element_blocks(columns)).mode
 
     patterns: dict[tuple[bool, ...], dict[str, set[str | None]]] = {}
     for scene in slots:

@@ -34,16 +34,22 @@ def temperature(log_odds: np.ndarray, preference: np.ndarray, weight: np.ndarray
 
 
 def temperature_of_counts(
-    scores: np.ndarray, product: np.ndarray, clicks: np.ndarray, examinations: np.ndarray
+    scores: np.ndarray,
+    product: np.ndarray,
+    clicks: np.ndarray,
+    examinations: np.ndarray,
+    *,
+    variance: np.ndarray | None = None,
 ) -> float | None:
     """Return the number to divide scores (creative,) by so that P(first better) = σ(difference), 0.02 to 20.
 
     log CTR = product + β · score + N(0, τ²), its estimate off by chance 1/√clicks: β and τ are where the counts are
     likeliest, with the product's level integrated out (restricted likelihood, Patterson and Thompson 1971). Then
-    P(first better) = Φ(β · gap / √2 τ), and Φ(x) ≈ σ(1.702 x). None where no two creatives of a product have clicks
+    P(first better) = Φ(β · gap / √2 τ), and Φ(x) ≈ σ(1.702 x). variance: of the scores, (creative,), where it is known
+    and counted apart. None where no two creatives of a product have clicks
     and differ in score, or where better scores get fewer clicks.
     """
-    sharpness = _sharpness(scores, product, clicks, examinations)
+    sharpness = _sharpness(scores, product, clicks, examinations, variance=variance)
     return float(np.clip(1 / sharpness, _COOLEST, _HOTTEST)) if sharpness is not None and sharpness > 0 else None
 
 
@@ -65,18 +71,26 @@ def error_of_counts(
     return float(np.abs(np.tanh(log_odds / 2) - np.tanh(log_odds * best / 2)).mean() / 2)
 
 
-def _sharpness(scores: np.ndarray, product: np.ndarray, clicks: np.ndarray, examinations: np.ndarray) -> float | None:
+def _sharpness(
+    scores: np.ndarray,
+    product: np.ndarray,
+    clicks: np.ndarray,
+    examinations: np.ndarray,
+    *,
+    variance: np.ndarray | None = None,
+) -> float | None:
     """1.702 β / √2 τ of `temperature_of_counts`: what scores are best multiplied by; below 0 for scores upside down."""
     usable = np.isfinite(clicks) & (examinations > 0) & np.isfinite(scores)
     number = np.unique(product[usable], return_inverse=True)[1]
     seen = clicks[usable] + 0.5
     level, score = np.log(seen / examinations[usable]), scores[usable]
+    noise = 1 / seen + (0.0 if variance is None else variance[usable])
     if not len(score) or not np.ptp(score - (np.bincount(number, score) / np.bincount(number))[number]) > 0:
         return None
 
     def fitted(log_misfit: float) -> tuple[float, float]:
         """Minus the log-likelihood at a misfit τ, and the β that is likeliest there."""
-        weight = 1 / (np.exp(2 * log_misfit) + 1 / seen)
+        weight = 1 / (np.exp(2 * log_misfit) + noise)
         total = np.bincount(number, weight)
 
         def centered(values: np.ndarray) -> np.ndarray:

@@ -1,252 +1,363 @@
-"""Effects of scene elements on log CTR, from counts of clicks: one convex fit with a learned prior.
+"""Effects on log CTR from counts of clicks: one likelihood, blocks of columns, a learned width for each block.
 
-Pairs say of each product only which picture is likelier to be better. Counts say more: given how many clicks a product
+Pairs say of a product only which picture is likelier to be better. Counts say more: given how many clicks a product
 got, they are multinomial over its creatives,
 
-    P(next click falls on i) ∝ examinations_i · exp(s_i),      s = effects · design
+    P(next click falls on i) ∝ examinations_i · exp(s_i + u_i),      s = design · effects
 
-the conditional Poisson regression with one intercept per product (Hausman, Hall and Griliches 1984), in which products
-of different CTR need no correction and a creative with few clicks weighs little.
+the conditional Poisson regression with one intercept per product (Hausman, Hall and Griliches 1984). u is what a
+picture does beyond its design, normal with a variance that is learned (Paule and Mandel 1982), so that a creative with
+a million impressions is still one creative. The effects of a block are normal with a width that is learned, too
+(empirical Bayes, MacKay 1992): the log says which blocks matter. Solved by penalized quasi-likelihood (Breslow and
+Clayton 1993), with the normal equations, or by rows where there are more columns than rows.
 
-Most effects are small and a few are large, and which slots hold those few differs from shop to shop, so the prior is a
-mixture of two normal distributions, small and large, whose widths and shares are learned from the log itself (empirical
-Bayes by expectation-maximization; the mixture is that of George and McCulloch 1993). No number of it has to be chosen
-by looking at how well a model does. What pictures do beyond the design makes clicks differ by more than chance; how
-much is measured, and all clicks count that much less (quasi-likelihood, Wedderburn 1974).
+Where only pairs are known, each is a product of two creatives that share its clicks, P(first better) to one and the
+rest to the other: the same likelihood is then the logistic loss (`pair_table`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, inv
-from scipy.special import expit
+from scipy.linalg import cho_solve, cholesky, inv, solve_triangular
+from scipy.optimize import brentq
 
-from clickscape.reward.data import RewardData
+FIRST_WIDTH = 0.1
+"""Width of every block before anything is learned: standard deviation of its effects, in log CTR."""
 
-SMALL, LARGE, LARGE_SHARE = 0.05, 0.2, 0.2
-"""Where the prior begins: standard deviations of small and large effects, in log CTR, and the share of large ones."""
+PRIOR_COUNT = 0.1
+"""How many effects of a block that beginning counts for: only a log with hardly any click keeps it."""
 
-PRIOR_COUNT = 2.0
-"""How many effects of each size that beginning counts for: a log with few clicks keeps it."""
-
-_CHUNK = 4_096  # rows whose design matrix is in memory at once
-_STEPS = 6  # Newton steps of the likelihood, from zero effects
-_UPDATES, _TOLERANCE = 6, 2e-3  # of the prior within a step, and when they are enough (log CTR)
-_NO_EVIDENCE = 0.02  # columns of which the clicks say less than this share of what the prior says stay at zero
+RANK = 512
+"""Directions in which the clicks' knowledge of the effects is kept; beyond them the prior's variance stands."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Element = tuple[str | None, str, str]
-"""Department (None: all of them), slot and value."""
+
+_CHUNK = 4_096  # rows whose design matrix is in memory at once
+_STEPS, _UPDATES, _TOLERANCE = 12, 4, 3e-3  # of the likelihood; of the widths within one; when they are enough
+_FARTHEST = 2.0  # that a score moves in one step, log CTR: farther away the likelihood is of another shape
+_LEAST, _MOST = 1e-6, 4.0  # variance of a block's effects
+_WIDE = 3_000  # columns from which rows are solved for instead, where they are fewer
 
 
 @dataclass(frozen=True, eq=False)
 class ClickTable:
     """Creatives with their clicks. product, clicks, examinations: (row,); rows of one product stand together.
 
-    design: rows → (row, column) float64, asked for some rows at a time. Rows without a finite count of clicks or
-    without examinations must be left out.
+    design: (row, column), or rows → (row, column), asked for some rows at a time. Rows without a finite count of clicks
+    or without examinations must be left out.
     """
 
-    design: Callable[[Integers], Floats]
+    design: Floats | Callable[[Integers], Floats]
     product: Integers
     clicks: Floats
     examinations: Floats
 
+    def only(self, rows: Integers) -> ClickTable:
+        """Return the table of some rows, of whole products."""
+        return ClickTable(
+            lambda some: self.columns(rows[some]), self.product[rows], self.clicks[rows], self.examinations[rows]
+        )
+
+    def columns(self, rows: Integers) -> Floats:
+        """Return the design of some rows, (row, column)."""
+        return self.design(rows) if callable(self.design) else self.design[rows]
+
+    @property
+    def informative(self) -> Integers:
+        """Rows of products that have two creatives and a click: of others the likelihood says nothing."""
+        number = np.unique(self.product, return_inverse=True)[1]
+        useful = (np.bincount(number) > 1) & (np.bincount(number, self.clicks) > 0)
+        return np.flatnonzero(useful[number])
+
 
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """Effects on log CTR: mode (column,) and covariance (fitted column, fitted column).
+    """Effects on log CTR and how well they are known: covariance = diag(prior) − factor · factorᵀ.
 
-    fitted: (column,) bool; effects of which the clicks say nothing are 0 and have no row in the covariance.
-    dispersion: variance of clicks around what is expected, over what chance alone would make of it, at least 1.
+    mode, prior: (column,) mean, and variance before the clicks. factor: (column, rank). image_sd: standard deviation of
+    what a picture does beyond its design.
     """
 
     mode: Floats
-    covariance: Floats
-    fitted: NDArray[np.bool_]
-    dispersion: float
+    prior: Floats
+    factor: Floats
+    image_sd: float
 
-    def draw(self, count: int, *, rng: np.random.Generator) -> Floats:
-        """Return draws from the posterior whose mean is the mode, (draw, column)."""
-        around = rng.normal(size=(count, len(self.covariance))) @ cholesky(self.covariance)
-        drawn = np.zeros((count, len(self.mode)))
-        drawn[:, self.fitted] = self.mode[self.fitted] + around - around.mean(0)
-        return drawn
+    @property
+    def covariance(self) -> Floats:
+        """(column, column)."""
+        return np.asarray(np.diag(self.prior) - self.factor @ self.factor.T)
+
+    def variance(self, design: Floats) -> Floats:
+        """Return the variance of design · effects, (row,)."""
+        return np.asarray(np.maximum(design**2 @ self.prior - ((design @ self.factor) ** 2).sum(1), 0.0))
 
 
 @dataclass(frozen=True, eq=False)
-class EffectPrior:
-    """Each effect is drawn from one of two normal distributions; those of one block share their widths and shares.
+class HeldOut:
+    """Scores of every row, log CTR, by effects that never met its cluster, and the variance of these; both (row,).
 
-    block: (column,) number of each effect's block. small, large: (block,) standard deviations; share: (block,) of large
-    ones. first: what it was before anything was learned.
+    Only differences within a product mean something; the variance is that of the score against its product's mean.
     """
 
-    block: Integers
-    small: Floats
-    large: Floats
-    share: Floats
-    first: EffectPrior | None = None
+    scores: Floats
+    variance: Floats
+
+
+def fit_effects(table: ClickTable, block: Integers, *, image_sd: float | None = None) -> Effects:
+    """Fit effects by penalized conditional Poisson regression; return their mode, what is known of it and the widths.
+
+    block: (column,) number of each column's block. image_sd: None to learn it.
+    """
+    table = table.only(table.informative)
+    count = int(block.max(initial=-1)) + 1
+    many = np.bincount(block, minlength=count)
+    effects, widths = np.zeros(len(block)), np.full(count, FIRST_WIDTH**2)
+    state = _State.first(table, 0.1 if image_sd is None else image_sd)
+    if not len(table.product):
+        return Effects(effects, widths[block], np.zeros((len(block), 0)), state.image_sd)
+    for _ in range(_STEPS):
+        equations, before = _equations(table, state, columns=len(block)), effects
+        for _ in range(_UPDATES):
+            posterior = equations.solve(1 / widths[block])
+            known = np.clip(many - np.bincount(block, posterior.variances, count) / widths, 0, None)
+            square = np.bincount(block, posterior.mode**2, count)
+            widths = (square + PRIOR_COUNT * FIRST_WIDTH**2) / (known + PRIOR_COUNT)
+            widths = np.clip(widths, _LEAST, _MOST)
+            moved, effects = np.abs(posterior.mode - effects).max(initial=0.0), posterior.mode
+            if moved < _TOLERANCE:
+                break
+        scores, moved = _scores(table, before), _scores(table, effects - before)
+        share = min(1.0, _FARTHEST / max(np.abs(moved).max(initial=0.0), 1e-9))
+        effects = before + share * (effects - before)
+        state = state.at(table, scores + share * moved, learned=float(known.sum()), fixed=image_sd is not None)
+        if np.abs(effects - before).max(initial=0.0) < _TOLERANCE:
+            break
+    posterior = _equations(table, state, columns=len(block)).solve(1 / widths[block])
+    return Effects(effects, widths[block], _factor(posterior, widths[block]), state.image_sd)
+
+
+def cross_fit(
+    table: ClickTable, effects: Effects, cluster: Integers, *, asked: Floats | None = None, folds: int = 5
+) -> HeldOut:
+    """Return scores by effects that did not meet the row's cluster: the fit's widths and weights, others' clicks.
+
+    cluster: (row,) number of what is held out together; a product has one. asked: the design in which the held-out rows
+    are asked about, where it is not that of the table.
+    """
+    rows = table.informative
+    state = _State.first(table.only(rows), effects.image_sd)
+    for _ in range(_STEPS):
+        state = state.at(table.only(rows), _scores(table.only(rows), effects.mode), fixed=True)
+    number = np.unique(cluster, return_inverse=True)[1]
+    fold = (np.random.default_rng(0).permutation(number.max(initial=0) + 1) % folds)[number]
+    scores, variance = np.zeros(len(fold)), np.zeros(len(fold))
+    for part in range(folds):
+        others = np.flatnonzero(fold[rows] != part)
+        equations = _equations(table.only(rows[others]), state.only(others), columns=len(effects.mode))
+        posterior = equations.solve(1 / effects.prior)
+        mine = np.flatnonzero(fold == part)
+        for some in _whole_products(table.product[mine]):
+            design = table.columns(mine[some]) if asked is None else asked[mine[some]]
+            design = design - _product_means(design, table.product[mine[some]])
+            scores[mine[some]], variance[mine[some]] = design @ posterior.mode, posterior.variance(design)
+    return HeldOut(scores, variance)
+
+
+def pair_table(design: Floats, pairs: Integers, preference: Floats, weight: Floats) -> ClickTable:
+    """Return pairs of creatives as counts: a table of two rows a pair whose likelihood is the pairs' logistic loss.
+
+    pairs: (pair, 2) rows of the design. preference: P(first better), (pair,). weight: clicks that a pair counts for.
+    """
+    rows = pairs.ravel()
+    clicks = np.stack([weight * preference, weight * (1 - preference)], axis=1).ravel()
+    return ClickTable(lambda some: design[rows[some]], np.repeat(np.arange(len(pairs)), 2), clicks, np.ones(len(rows)))
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Where the likelihood is made quadratic: weights and responses of the rows, (row,), and the pictures' effects."""
+
+    weight: Floats
+    response: Floats
+    image: Floats
+    image_sd: float
 
     @classmethod
-    def of(cls, block: Integers, *, scale: Floats | None = None) -> EffectPrior:
-        """Return the prior before anything was learned; scale: (block,) multiple of the usual widths, None: 1."""
-        unit = np.ones(int(block.max(initial=-1)) + 1) if scale is None else scale
-        return cls(block, SMALL * unit, LARGE * unit, np.full(len(unit), LARGE_SHARE))
+    def first(cls, table: ClickTable, image_sd: float) -> _State:
+        nothing = np.zeros(len(table.product))
+        return cls(nothing, nothing, nothing, image_sd).at(table, nothing, fixed=True)
 
-    def precision(self, square: Floats | None = None) -> Floats:
-        """Return the expected precision of every effect, (column,), given expected squares, or that of the mixture."""
-        if square is None:
-            return 1 / (self.share * self.large**2 + (1 - self.share) * self.small**2)[self.block]
-        large = self._is_large(square)
-        return large / self.large[self.block] ** 2 + (1 - large) / self.small[self.block] ** 2
+    def at(self, table: ClickTable, scores: Floats, *, learned: float = 0.0, fixed: bool) -> _State:
+        """Return the state at some scores, (row,). learned: effects that the clicks pin down."""
+        number = np.unique(table.product, return_inverse=True)[1]
+        image_sd, image = self.image_sd, self.image
+        share = table.examinations * np.exp(scores + image - (scores + image).max(initial=0.0))
+        expected = share * (np.bincount(number, table.clicks) / np.bincount(number, share))[number]
+        expected = np.maximum(expected, 1e-6)
+        left = image + (table.clicks - expected) / expected  # beside the scores
 
-    def learned(self, square: Floats) -> EffectPrior:
-        """Return the prior by expected squares of the effects, (column,), and by what it began with."""
-        first, large, blocks = self.first or self, self._is_large(square), len(self.share)
-        many, count = np.bincount(self.block, large, blocks), np.bincount(self.block, minlength=blocks)
-        above, below = (np.bincount(self.block, part * square, blocks) for part in (large, 1 - large))
-        return replace(
-            self,
-            small=np.sqrt((below + PRIOR_COUNT * first.small**2) / (count - many + PRIOR_COUNT)),
-            large=np.sqrt((above + PRIOR_COUNT * first.large**2) / (many + PRIOR_COUNT)),
-            share=(many + PRIOR_COUNT * first.share) / (count + PRIOR_COUNT),
-            first=first,
+        def centered(weight: Floats) -> Floats:
+            return np.asarray(left - (np.bincount(number, weight * left) / np.bincount(number, weight))[number])
+
+        def surplus(variance: float) -> float:
+            weight = 1 / (1 / expected + variance)
+            return float(weight @ centered(weight) ** 2) - max(len(number) - number.max() - 1 - learned, 1.0)
+
+        if not fixed:
+            image_sd = np.sqrt(brentq(surplus, 0.0, _MOST)) if surplus(0.0) > 0 > surplus(_MOST) else 1e-3
+        weight = 1 / (1 / expected + image_sd**2)
+        return _State(weight, scores + left, image_sd**2 * weight * centered(weight), float(image_sd))
+
+    def only(self, rows: Integers) -> _State:
+        return _State(self.weight[rows], self.response[rows], self.image[rows], self.image_sd)
+
+
+class _Posterior(Protocol):
+    """Effects given the quadratic likelihood and a prior; `mode`, `variances`: (column,)."""
+
+    @property
+    def mode(self) -> Floats:
+        """(column,)."""
+        ...
+
+    @property
+    def variances(self) -> Floats:
+        """(column,)."""
+        ...
+
+    def variance(self, design: Floats) -> Floats:
+        """Return the variance of design · effects, (row,)."""
+        ...
+
+    def information(self, some: Floats) -> Floats:
+        """Return what the clicks say, in units of the prior, times some columns: (column, k) → (column, k)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _ByColumns:
+    """Solved by the normal equations: curve (column, column) and pull (column,)."""
+
+    curve: Floats
+    precision: Floats
+    mode: Floats
+    variances: Floats
+    covariance: Floats
+
+    @classmethod
+    def of(cls, curve: Floats, pull: Floats, precision: Floats) -> _ByColumns:
+        covariance = inv(curve + np.diag(precision), assume_a="pos")
+        return cls(curve, precision, covariance @ pull, np.diag(covariance).copy(), covariance)
+
+    def variance(self, design: Floats) -> Floats:
+        return np.asarray(np.einsum("rc,rc->r", design @ self.covariance, design))
+
+    def information(self, some: Floats) -> Floats:
+        scale = np.sqrt(self.precision)[:, None]
+        return np.asarray(self.curve @ (some / scale) / scale)
+
+
+@dataclass(frozen=True, eq=False)
+class _ByRows:
+    """Solved by rows, where they are fewer: scaled (row, column) in units of the prior, triangle of its Gram matrix."""
+
+    scaled: Floats
+    triangle: Floats
+    precision: Floats
+    mode: Floats
+    variances: Floats
+
+    @classmethod
+    def of(cls, matrix: Floats, response: Floats, precision: Floats) -> _ByRows:
+        scale = np.sqrt(precision)
+        scaled = matrix / scale
+        triangle = cholesky(scaled @ scaled.T + np.eye(len(scaled)), lower=True)
+        mode = scaled.T @ cho_solve((triangle, True), response) / scale
+        seen = solve_triangular(triangle, scaled, lower=True)
+        return cls(scaled, triangle, precision, mode, (1 - (seen**2).sum(0)) / precision)
+
+    def variance(self, design: Floats) -> Floats:
+        own = design / np.sqrt(self.precision)
+        return np.asarray(
+            (own**2).sum(1) - (solve_triangular(self.triangle, self.scaled @ own.T, lower=True) ** 2).sum(0)
         )
 
-    def _is_large(self, square: Floats) -> Floats:
-        """Probability that an effect is a large one, (column,)."""
-        small, large, share = (part[self.block] for part in (self.small, self.large, self.share))
-        odds = np.log(share / (1 - share)) - np.log(large / small) + square / 2 * (small**-2 - large**-2)
-        return np.asarray(expit(odds), np.float64)
+    def information(self, some: Floats) -> Floats:
+        return np.asarray(self.scaled.T @ (self.scaled @ some))
 
 
-def fit_effects(table: ClickTable, prior: EffectPrior) -> Effects:
-    """Fit effects on log CTR by penalized conditional Poisson regression; return mode and covariance."""
-    fitted = np.ones(len(prior.block), bool)
-    known = np.diag(derivatives(table, np.zeros(len(prior.block)), fitted=fitted).curve)
-    fitted = known > _NO_EVIDENCE / SMALL**2
-    mode = np.zeros(len(prior.block))
-    mode[fitted], covariance, dispersion = _solve(table, replace(prior, block=prior.block[fitted]), fitted=fitted)
-    return Effects(mode, covariance, fitted, dispersion)
+@dataclass(frozen=True, eq=False)
+class _Equations:
+    """The quadratic likelihood: curve and pull of the columns, or weighted rows and responses where they are fewer."""
+
+    left: Floats
+    right: Floats
+    by_rows: bool
+
+    def solve(self, precision: Floats) -> _Posterior:
+        if self.by_rows:
+            return _ByRows.of(self.left, self.right, precision)
+        return _ByColumns.of(self.left, self.right, precision)
 
 
-def element_columns(
-    scenes: Sequence[Mapping[str, str | None]], departments: Sequence[str], *, by_department: bool = True
-) -> dict[Element, int]:
-    """Return a column for every value of every slot that the scenes show, and for it in each department.
-
-    scenes, departments: (row,). by_department: with columns of departments. A slot that a scene lacks is no element.
-    """
-    found: dict[Element, None] = {}
-    for scene, department in zip(scenes, departments, strict=True):
-        for slot, value in scene.items():
-            if value is not None:
-                found.update(
-                    dict.fromkeys([(None, slot, value), *([(department, slot, value)] if by_department else [])])
-                )
-    return {element: column for column, element in enumerate(sorted(found, key=str))}
-
-
-def element_design(
-    scenes: Sequence[Mapping[str, str | None]], departments: Sequence[str], columns: Mapping[Element, int]
-) -> Callable[[Integers], Floats]:
-    """Return the design of the elements' effects, rows → (row, column): 1 where a row shows the element."""
-    shown = [
-        [
-            columns[element]
-            for slot, value in scene.items()
-            if value is not None
-            for element in ((None, slot, value), (department, slot, value))
-            if element in columns
-        ]
-        for scene, department in zip(scenes, departments, strict=True)
-    ]
-    index = np.full((len(shown), max(map(len, shown), default=0)), len(columns))  # one more column, for no element
-    for row, numbers in enumerate(shown):
-        index[row, : len(numbers)] = numbers
-
-    def design(rows: Integers) -> Floats:
-        found = np.zeros((len(rows), len(columns) + 1))
-        np.put_along_axis(found, index[rows], 1.0, axis=1)
-        return found[:, :-1]
-
-    return design
-
-
-def element_blocks(columns: Mapping[Element, int]) -> Integers:
-    """Return the prior's block of every column: elements everywhere, and those of each slot in one department."""
-    slots = sorted({slot for _, slot, _ in columns})
-    blocks = np.zeros(len(columns), np.int64)
-    for (department, slot, _), column in columns.items():
-        blocks[column] = 0 if department is None else 1 + slots.index(slot)
-    return blocks
-
-
-def element_effects(data: RewardData, *, departments: bool = True) -> dict[Element, float]:
-    """Return the effect of every element on log CTR, from the creatives whose scene and clicks are known.
-
-    departments: with effects in each department on top of the general ones. Empty where no product has two such
-    creatives and a click.
-    """
-    if data.slots is None or data.clicks is None or data.examinations is None:
-        return {}
-    scened = np.array([scene is not None for scene in data.slots])
-    usable = np.flatnonzero(scened & np.isfinite(data.clicks) & (data.examinations > 0))
-    owners = np.asarray(data.product_of)[usable]
-    order = np.argsort(owners, kind="stable")
-    rows, product = usable[order], np.unique(owners[order], return_inverse=True)[1]
-    several = np.bincount(product) > 1
-    clicked = np.bincount(product, data.clicks[rows]) > 0
-    if not (several & clicked).any():
-        return {}
-    scenes = [data.slots[row] or {} for row in rows]
-    where = [data.product(row).department for row in rows]
-    columns = element_columns(scenes, where, by_department=departments)
-    design = element_design(scenes, where, columns)
-    table = ClickTable(design, product, data.clicks[rows], data.examinations[rows])
-    effects = fit_effects(table, EffectPrior.of(element_blocks(columns))).mode
-    return {element: float(effects[column]) for element, column in columns.items()}
-
-
-@dataclass(frozen=True)
-class Derivatives:
-    """Gradient and Hessian of minus the log-likelihood, (column,) and (column, column).
-
-    surprise: squared gaps between clicks and what is expected, each over what chance alone would make of it. free: how
-    many such gaps could be there: one of each product is none.
-    """
-
-    slope: Floats
-    curve: Floats
-    surprise: float
-    free: int
-
-
-def derivatives(table: ClickTable, effects: Floats, *, fitted: NDArray[np.bool_]) -> Derivatives:
-    """Return the derivatives of minus the log-likelihood at `effects`, those of the fitted columns."""
-    slope, curve, surprise, free = np.zeros(len(effects)), np.zeros((len(effects), len(effects))), 0.0, 0
+def _equations(table: ClickTable, state: _State, *, columns: int) -> _Equations:
+    """Weighted least squares of the responses within products."""
+    curve, pull, parts = np.zeros((columns, columns)), np.zeros(columns), []
+    by_rows = _prefers_rows(columns, len(table.product))
     for rows in _whole_products(table.product):
-        matrix = table.design(rows)[:, fitted]
-        first = np.flatnonzero(np.diff(table.product[rows], prepend=-1))
-        size = np.diff([*first, len(rows)])
-        score = matrix @ effects
-        share = table.examinations[rows] * np.exp(score - score.max())
-        share /= np.repeat(np.add.reduceat(share, first), size)
-        expected = share * np.repeat(np.add.reduceat(table.clicks[rows], first), size)
-        means = np.repeat(np.add.reduceat(share[:, None] * matrix, first), size, axis=0)
-        slope += matrix.T @ (expected - table.clicks[rows])
-        spread = (matrix - means) * np.sqrt(expected)[:, None]
-        curve += spread.T @ spread
-        clicked = expected > 0
-        surprise += float(np.sum((table.clicks[rows] - expected)[clicked] ** 2 / expected[clicked]))
-        free += int(clicked.sum()) - len(set(table.product[rows][clicked].tolist()))
-    return Derivatives(slope, curve, surprise, free)
+        weight, root = state.weight[rows], np.sqrt(state.weight[rows])[:, None]
+        both = np.column_stack([table.columns(rows), state.response[rows]])
+        both -= _product_means(both, table.product[rows], weight)
+        both *= root
+        if by_rows:
+            parts.append(both)
+        else:
+            curve += both[:, :-1].T @ both[:, :-1]
+            pull += both[:, :-1].T @ both[:, -1]
+    if not by_rows:
+        return _Equations(curve, pull, by_rows)
+    whole = np.concatenate(parts)
+    return _Equations(whole[:, :-1], whole[:, -1], by_rows)
+
+
+def _prefers_rows(columns: int, rows: int) -> bool:
+    return columns > max(rows, _WIDE)
+
+
+def _factor(posterior: _Posterior, prior: Floats) -> Floats:
+    """Return (column, rank): prior − factor · factorᵀ is the covariance, in the directions that are known best.
+
+    By subspace iteration (Halko, Martinsson and Tropp 2011); in the others the prior's variance stands, which is more.
+    """
+    rank = min(len(prior), RANK)
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(len(prior), rank)))[0]
+    if rank < len(prior):
+        for _ in range(3):
+            basis = np.linalg.qr(posterior.information(basis))[0]
+    values, vectors = np.linalg.eigh(basis.T @ posterior.information(basis))
+    values = np.maximum(values, 0.0)
+    return np.asarray(np.sqrt(prior)[:, None] * (basis @ vectors) * np.sqrt(values / (1 + values)))
+
+
+def _scores(table: ClickTable, effects: Floats) -> Floats:
+    """Design times effects, (row,)."""
+    parts = [table.columns(rows) @ effects for rows in _whole_products(table.product)]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _product_means(values: Floats, product: Integers, weight: Floats | None = None) -> Floats:
+    """Mean of every column over the row's product, (row, column); rows of a product stand together."""
+    first = np.flatnonzero(np.diff(product, prepend=product[0] - 1))
+    weight = np.ones(len(product)) if weight is None else weight
+    total = np.add.reduceat(weight[:, None] * values, first) / np.add.reduceat(weight, first)[:, None]
+    return np.repeat(total, np.diff([*first, len(product)]), axis=0)
 
 
 def _whole_products(product: Integers) -> Iterator[Integers]:
@@ -257,30 +368,3 @@ def _whole_products(product: Integers) -> Iterator[Integers]:
         if end > start and (end - start >= _CHUNK or end == ends[-1]):
             yield np.arange(start, end)
             start = end
-
-
-def _solve(table: ClickTable, prior: EffectPrior, *, fitted: NDArray[np.bool_]) -> tuple[Floats, Floats, float]:
-    """Mode and covariance of the fitted effects, (column,) and (column, column), and the dispersion.
-
-    Newton steps of the likelihood, and in each some of expectation-maximization: effects are known up to the
-    covariance, which tells small ones from large ones, which tells how wide both are.
-    """
-    effects, precision, dispersion = np.zeros(len(prior.block)), prior.precision(), 1.0
-    covariance = np.diag(1 / precision)
-    for step in range(_STEPS):
-        found = derivatives(table, effects, fitted=fitted)
-        if step:
-            learned = float(np.sum(covariance * found.curve)) / dispersion  # as many as the clicks pin down
-            dispersion = max(found.surprise / max(found.free - learned, 1.0), 1.0)
-        before, wanted = effects, (found.curve @ effects - found.slope) / dispersion
-        for _ in range(_UPDATES):
-            covariance = inv(found.curve / dispersion + np.diag(precision), assume_a="pos")
-            closer = covariance @ wanted
-            square = closer**2 + np.diag(covariance)
-            prior = prior.learned(square)
-            precision = prior.precision(square)
-            moved, effects = np.abs(closer - effects).max(initial=0.0), closer
-            if moved < _TOLERANCE:
-                break
-        effects = before + np.clip(effects - before, -1.0, 1.0)  # farther than e-fold a step, the likelihood misleads
-    return effects, covariance, dispersion

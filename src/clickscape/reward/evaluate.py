@@ -11,20 +11,24 @@ from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
+from scipy.special import logit
 
 from clickscape.reward.baselines import scene_only
 from clickscape.reward.calibrate import error_of_counts
 from clickscape.reward.data import RewardData
-from clickscape.reward.model import RewardModel, interval_half_width
+from clickscape.reward.protocol import Image, Odds, RewardModel, joined
 from clickscape.reward.ranking import ranking, rows_of, scores_of
 from clickscape.reward.report import Part, RewardReport
 from clickscape.stats.accuracy import calibration_errors, normalized_accuracy, pair_agreement
 from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate
 
-GRAY = 127
+DECIDED_AT = float(logit(0.975))
+"""Log-odds from which a pair counts as decided: the model says so with a probability of 97.5 %."""
+
 _RESAMPLES = 1_000
 _REFITS = 200
+_CHUNK = 256  # pairs whose pictures are open at a time
 TRUE_ORDER, COUNTS, NOISY_LABELS = "true order", "noise removed", "noisy labels"
 
 
@@ -49,11 +53,12 @@ def evaluate(
         raise ValueError("no pair to evaluate on: every pair is a tie, or there are none")
     left_share = None
     compared: dict[str, np.ndarray] = {}
-    if isinstance(predictor, RewardModel):
-        heads, left_share, compared = _predict(predictor, data, rng=rng)
+    is_model = not isinstance(predictor, np.ndarray)
+    if isinstance(predictor, np.ndarray):
+        odds = Odds(_gaps(predictor, data), np.full(len(data.pair_indices), np.nan))
     else:
-        heads = _gaps(predictor, data)[None]
-    predicted = heads.mean(0)
+        odds, left_share, compared = predict(predictor, data, rng=rng)
+    predicted = odds.log_odds
     if training is not None and (scores := scene_only(training, data)) is not None:
         compared["scene only"] = _gaps(scores, data)
     compared |= {name: _gaps(scores, data) for name, scores in (baselines or {}).items()}
@@ -86,7 +91,6 @@ def evaluate(
         }
 
     known = None if true_log_ctr is None else _gaps(true_log_ctr, data)
-    is_model = isinstance(predictor, RewardModel)
     calibration, basis = _calibration(predicted, data, known, bootstrap=bootstrap) if is_model else (None, "unknown")
     return RewardReport(
         pairs=len(hits),
@@ -101,7 +105,7 @@ def evaluate(
         baselines={name: estimate(pair_agreement(gaps, observed)) for name, gaps in compared.items()},
         parts=parts(by_novelty(training, data) if training is not None else {}),
         by_gap=parts(_by_gap(np.abs(known if known is not None else np.array([p.gap for p in data.informative])))),
-        evidence=parts(_by_evidence(heads)) if is_model else {},
+        evidence=parts(_by_evidence(odds)),
         calibration=calibration,
         calibration_source=basis,
         **_ranked(predicted, data, true_log_ctr, bootstrap=bootstrap),
@@ -156,11 +160,11 @@ def _by_gap(gaps: np.ndarray) -> dict[str, np.ndarray]:
     return {name: place == number for number, name in enumerate(GAPS) if (place == number).any()}
 
 
-def _by_evidence(heads: np.ndarray) -> dict[str, np.ndarray]:
-    """Which pairs the heads (head, pair) decide: the interval of their mean log-odds leaves out a tie."""
-    if len(heads) < 2:
+def _by_evidence(odds: Odds) -> dict[str, np.ndarray]:
+    """Which pairs a model that can say so is sure of (`DECIDED_AT`)."""
+    if not odds.known:
         return {}
-    clear = np.abs(heads.mean(0)) > interval_half_width(heads)
+    clear = np.abs(odds.log_odds) > DECIDED_AT
     return {name: pairs for name, pairs in ((DECIDED, clear), (UNDECIDED, ~clear)) if pairs.any()}
 
 
@@ -216,70 +220,37 @@ def by_novelty(training: RewardData, data: RewardData) -> dict[str, np.ndarray]:
     return {name: found == level for level, name in enumerate(names) if (found == level).any()}
 
 
-def _predict(
+def predict(
     model: RewardModel, data: RewardData, *, rng: np.random.Generator
-) -> tuple[np.ndarray, float | None, dict[str, np.ndarray]]:
-    """Log-odds of every pair by each head, (head, pair), the share of the left picture (pair form), and baselines."""
+) -> tuple[Odds, float | None, dict[str, np.ndarray]]:
+    """Odds of every pair, the share of the left picture (None for a model that sees no sides), and baselines."""
     others = _other_products(data, rng=rng)
-    compared = {"caption only": _caption_only(model, data)}
-    if model.form == "pair":
-        odds, left_share = _pair_odds(model, data)
-        if others is not None:
-            compared["product shuffled"] = _pair_odds(model, data, shuffled=others)[0].mean(0)
-        return odds, left_share, compared
-    used = np.unique(data.pair_indices).tolist()
-    scores = np.full((model.heads.shape.ensemble, len(data.creative_ids)), np.nan)
-    shuffled = np.full(len(data.creative_ids), np.nan)
-    for start in range(0, len(used), 256):
-        chunk = used[start : start + 256]
-        pictures = [(data.image(place),) for place in chunk]
-        scenes = None if data.slots is None else [(data.slots[place],) for place in chunk]
-        features = model.features([data.product(place) for place in chunk], pictures, scenes)
-        scores[:, chunk] = model.logits(features)[:, :, 0]
-        if others is not None:
-            products = [data.products[others[data.product_of[place]]] for place in chunk]
-            alone = model.heads.shape.hidden_width == 0
-            moved = (
-                model.replace_product_features(features, products)
-                if alone
-                else model.features(products, pictures, scenes)
-            )
-            shuffled[chunk] = model.logits(moved).mean(0)[:, 0]
+    owners = np.array([pair.product_id for pair in data.informative])
+    order = np.argsort(owners, kind="stable")  # a picture of several pairs is opened, and looked at, once
+    parts, shuffled, lefts = [], [], []
+    for start in range(0, len(order), _CHUNK):
+        rows = order[start : start + _CHUNK]
+        places = data.pair_indices[rows]
+        opened: dict[int, Image] = {int(place): data.image(int(place)) for place in np.unique(places)}
+        products = [data.products[name] for name in owners[rows]]
+        firsts, seconds = ([opened[int(place)] for place in side] for side in places.T)
+        scenes = None if data.slots is None else [(data.slots[one], data.slots[two]) for one, two in places]
+        again, twice = len(products), 1 if others is None else 2
+        asked = [*products, *([] if others is None else [data.products[others[name]] for name in owners[rows]])]
+        odds = model.odds(asked, firsts * twice, seconds * twice, None if scenes is None else scenes * twice)
+        parts.append(Odds(odds.mean[:again], odds.sd[:again]))
+        shuffled.append(odds.mean[again:])
+        if model.reads_sides:
+            orders = [list(zip(*order, strict=True)) for order in ((firsts, seconds), (seconds, firsts))]
+            gaps = [model.side_by_side(products, pairs).mean for pairs in orders]
+            lefts += [pair_agreement(one, np.ones(len(one))) for one in gaps]
+    back = np.argsort(order, kind="stable")
+    whole = joined(parts)
+    compared = {"caption only": np.zeros(len(order))}  # two gray pictures are one picture twice: odds of 0
     if others is not None:
-        compared["product shuffled"] = _gaps(shuffled, data)
-    return scores[:, data.pair_indices[:, 0]] - scores[:, data.pair_indices[:, 1]], None, compared
-
-
-def _pair_odds(
-    model: RewardModel, data: RewardData, *, shuffled: Mapping[str, str] | None = None
-) -> tuple[np.ndarray, float]:
-    """Log-odds of every pair with both orders averaged, (head, pair), and the share of the left in single orders."""
-    odds, lefts = [], []
-    for start in range(0, len(data.pair_indices), 128):
-        chunk = data.pair_indices[start : start + 128]
-        owners = [data.product_of[first] for first, _ in chunk]
-        products = [data.products[shuffled[owner] if shuffled is not None else owner] for owner in owners]
-        views = [(data.image(first), data.image(second)) for first, second in chunk]
-        scenes, turned = None, None
-        if data.slots is not None:
-            scenes = [(data.slots[first], data.slots[second]) for first, second in chunk]
-            turned = [(second, first) for first, second in scenes]
-        forward = model.left_minus_right_logits(products, views, scenes)
-        backward = model.left_minus_right_logits(products, [(second, first) for first, second in views], turned)
-        odds.append((forward - backward) / 2)
-        lefts += [pair_agreement(one.mean(0), np.ones(len(chunk))) for one in (forward, backward)]
-    return np.concatenate(odds, axis=1), float(np.concatenate(lefts).mean())
-
-
-def _caption_only(model: RewardModel, data: RewardData) -> np.ndarray:
-    """Log-odds of every pair when both its pictures are gray; asked once per product."""
-    owners = [pair.product_id for pair in data.informative]
-    unique = sorted(set(owners))
-    gray = np.full_like(data.image(int(data.pair_indices[0, 0])), GRAY)
-    products = [data.products[product_id] for product_id in unique]
-    odds = model.log_odds(products, [gray] * len(unique), [gray] * len(unique)).mean(0)
-    of_product = dict(zip(unique, odds, strict=True))
-    return np.array([of_product[owner] for owner in owners])
+        compared["product shuffled"] = np.concatenate(shuffled)[back]
+    left_share = float(np.concatenate(lefts).mean()) if lefts else None
+    return Odds(whole.mean[back], whole.sd[back]), left_share, compared
 
 
 def _other_products(data: RewardData, *, rng: np.random.Generator) -> dict[str, str] | None:

@@ -14,14 +14,10 @@ import numpy as np
 
 from clickscape.config import RewardConfig
 from clickscape.errors import ConfigError
-from clickscape.reward import model as reward_model
-from clickscape.reward import scene_judge
-from clickscape.reward import train as training
+from clickscape.reward import load as load_model
+from clickscape.reward import scene_judge, training
 from clickscape.reward.data import RewardData
-from clickscape.reward.encoders import open_backbone
-from clickscape.reward.features import Slots
-from clickscape.reward.model import RewardModel
-from clickscape.reward.scene_judge import SceneJudge
+from clickscape.reward.protocol import Slots, Step
 from clickscape.types import Product
 
 
@@ -32,6 +28,10 @@ class Judge(Protocol):
         self, products: Sequence[Product], images: Sequence[np.ndarray], scenes: Sequence[Slots], /
     ) -> np.ndarray:
         """Return one number per ad, (ad,)."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything that `load` needs."""
         ...
 
 
@@ -45,36 +45,34 @@ def check_form(config: RewardConfig) -> None:
 
 
 def train(
-    data: RewardData, *, config: RewardConfig, source: Path | str, slots: Mapping[str, tuple[str, ...]], device: str
-) -> Generator[training.Step, None, SceneJudge | RewardModel]:
-    """Train a judge of form `config.judge` on all of the data; yields steps of descent, returns the judge.
+    data: RewardData,
+    *,
+    config: RewardConfig,
+    source: Path | str,
+    slots: Mapping[str, tuple[str, ...]],
+    device: str,
+) -> Generator[Step, None, Judge]:
+    """Train a judge of form `config.judge` on all of the data; yields steps, returns the judge.
 
     source: backbone of a judge that reads pictures. ModelError where one of this form cannot learn from the data.
     """
     if config.judge == "scene":
         return scene_judge.fit(data)
-    assert config.judge != "none"
-    products = [data.products[name] for name in sorted({pair.product_id for pair in data.pairs})]
-    model = reward_model.build(
-        open_backbone(source, device=device),
-        form=config.judge,
-        slots=slots,
-        departments=[product.department for product in products],
-        products=products,
-        seed=config.seed + 1,
-    )
-    settings = config.model_copy(update={"form": config.judge})
-    yield from training.train(model, data, config=settings, rng=np.random.default_rng([config.seed, 1]))
-    return model
+    settings = config.model_copy(update={"form": config.judge, "seed": config.seed + 1})
+    return (yield from training.train(data, config=settings, source=source, slots=slots, device=device))
 
 
-def predictor(judge: SceneJudge | RewardModel, data: RewardData) -> RewardModel | np.ndarray:
-    """Return what `evaluate` takes: the model of a judge that reads pictures, else its scores of all creatives."""
-    if isinstance(judge, RewardModel):
-        return judge
-    products = [data.product(index) for index in range(len(data.creative_ids))]
-    scenes = [scene or {} for scene in data.slots or [{}] * len(products)]
-    return judge.score(products, [], scenes)
+def scores(judge: Judge, data: RewardData) -> np.ndarray:
+    """Return the judge's scores of the creatives that pairs compare, NaN for others, (creative,)."""
+    found = np.full(len(data.creative_ids), np.nan)
+    rows: dict[str, list[int]] = {}
+    for place in np.unique(data.pair_indices).tolist():
+        rows.setdefault(data.product_of[place], []).append(place)
+    for own in rows.values():
+        scenes = [{} if data.slots is None else data.slots[place] or {} for place in own]
+        images = [data.image(place) for place in own]
+        found[own] = judge.score([data.product(place) for place in own], images, scenes)
+    return found
 
 
 def load(folder: Path, *, device: str = "cpu") -> Judge:
@@ -82,4 +80,4 @@ def load(folder: Path, *, device: str = "cpu") -> Judge:
     folder = Path(folder)
     if (folder / scene_judge.FILE).exists():
         return scene_judge.load(folder)
-    return reward_model.load(folder, device=device)
+    return load_model(folder, device=device)

@@ -20,8 +20,7 @@ from clickscape.catalog.formats.row import parse_json, shown, words
 from clickscape.catalog.images import check_image, open_image
 from clickscape.errors import ImageError, LogError
 from clickscape.regular_files import read_bytes, real_path
-from clickscape.reward.caig import CaigRewardModel
-from clickscape.reward.model import RewardModel
+from clickscape.reward.protocol import RewardModel
 from clickscape.stats.accuracy import pair_agreement
 from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Estimate, Product
@@ -98,18 +97,13 @@ def left_log_odds(model: RewardModel, rows: Sequence[ListedPair]) -> np.ndarray:
     A converted model of the paper is asked each row's own question where it has one. A model that looks at one picture
     at a time gives the same in both columns.
     """
-    products = [row.product for row in rows]
+    products, questions = [row.product for row in rows], [row.question for row in rows]
     views = [row.views() for row in rows]
-    turned = [(right, left) for left, right in views]
-    if isinstance(model, CaigRewardModel):
-        questions = [row.question or model.question(row.product) for row in rows]
-        forward, backward = (model.score_side_by_side(questions, pictures).logits for pictures in (views, turned))
-        return np.stack([forward[:, 0] - forward[:, 1], backward[:, 1] - backward[:, 0]], axis=1)
-    if model.form == "pair":
-        forward, backward = (model.left_minus_right_logits(products, pictures).mean(0) for pictures in (views, turned))
-        return np.stack([forward, -backward], axis=1)
-    odds = model.log_odds(products, [left for left, _ in views], [right for _, right in views]).mean(0)
-    return np.stack([odds, odds], axis=1)
+    forward = model.side_by_side(products, views, questions).log_odds
+    if not model.reads_sides:
+        return np.stack([forward, forward], axis=1)
+    turned = model.side_by_side(products, [(right, left) for left, right in views], questions).log_odds
+    return np.stack([forward, -turned], axis=1)
 
 
 def evaluate(

@@ -22,8 +22,8 @@ from pydantic import FiniteFloat
 from clickscape.errors import DeprecatedWarning, ModelError
 from clickscape.json_files import parse_json, read_json, write_json
 from clickscape.reward.data import RewardData
-from clickscape.reward.effects import element_effects
-from clickscape.reward.features import Slots
+from clickscape.reward.protocol import Slots
+from clickscape.reward.scene_elements import element_effects
 from clickscape.types import Product
 
 _REMEDY = "Train the judge again."

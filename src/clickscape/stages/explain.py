@@ -31,7 +31,7 @@ from clickscape.reward.explain.elements import Credit, ElementReport, credit
 from clickscape.reward.explain.occlusion import occlude
 from clickscape.reward.explain.overlay import overlay
 from clickscape.reward.explain.scale import Scale, clicked_products, fit_scale
-from clickscape.reward.model import RewardModel
+from clickscape.reward.protocol import RewardModel
 from clickscape.stages import split
 from clickscape.stages.clicks import departments, estimates_path, read_estimates
 from clickscape.stages.progress import Progress, Stage
@@ -150,8 +150,7 @@ def reward_scale(workspace: Workspace, model: RewardModel) -> Scale | None:
     if not estimates.exists():
         return None
     path = workspace.path / "explanations" / _SCALE_FILE
-    reading = "given" if model.heads.shape.given_scenes else "predicted"
-    stamp = fingerprint([fingerprint(workspace.models / "reward"), fingerprint(estimates), reading])
+    stamp = fingerprint([fingerprint(workspace.models / "reward"), fingerprint(estimates)])
     try:
         kept = read_json(path, _KeptScale)
         if kept.of == stamp:

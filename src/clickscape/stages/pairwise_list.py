@@ -27,8 +27,9 @@ def evaluate(
         yield Progress(STAGE, start, len(rows))
         odds.append(pairwise_list.left_log_odds(loaded, rows[start : start + CHUNK]))
     yield Progress(STAGE, len(rows), len(rows))
-    orders = loaded.form == "pair"
-    return pairwise_list.evaluate(rows, np.concatenate(odds), orders=orders, rng=np.random.default_rng(seed))
+    return pairwise_list.evaluate(
+        rows, np.concatenate(odds), orders=loaded.reads_sides, rng=np.random.default_rng(seed)
+    )
 
 
 def summary(report: pairwise_list.PairwiseListReport) -> list[str]:

@@ -27,20 +27,13 @@ from clickscape.json_files import read_json
 from clickscape.render.scene import SLOTS, slots_of
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import judge as reward_judge
-from clickscape.reward import model as reward_model
-from clickscape.reward import train as training
+from clickscape.reward import training
 from clickscape.reward.data import RewardData, divide_for_judge
-from clickscape.reward.encoders import open_backbone
 from clickscape.reward.judge import Judge
-from clickscape.reward.model import RewardModel
-from clickscape.reward.scene_judge import SceneJudge
 from clickscape.stages import truth
 from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs, served_fingerprint
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.split import read as read_split
-from clickscape.vlm import model as vlm_model
-from clickscape.vlm import slots
-from clickscape.vlm.slots import NamedSlots
 from clickscape.workspace import Manifest, Workspace, write_text
 
 STAGE = "reward"
@@ -76,30 +69,21 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
         learning, testing = parts.learning, parts.testing
         if given is not None:
             _check_known(testing, given, where=true_ctrs)
-        model = reward_model.build(
-            open_backbone(source, device=best_device()),
-            form=config.form,
-            slots=SLOTS,
-            departments=[product.department for product in parts.products],
-            products=parts.products,
-            named=named_slots(source) if config.trainable == "head" else None,
-            given_scenes=config.scene == "given",
-            seed=config.seed,
-        )
-        rng = np.random.default_rng(config.seed)
-        paired = {pair.product_id for pair in learning.informative}
-        share = 1 - config.validation_share
-        total = config.epochs * math.ceil(share * len(paired) / config.products_per_batch)
-        yield Progress(STAGE, 0, total, "reading pictures")
-        for step in training.train(model, learning, config=config, rng=rng):
+        steps = training.train(learning, config=config, source=source, slots=SLOTS, device=best_device())
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                model = stop.value
+                break
             run.log(asdict(step))
-            yield Progress(STAGE, min(step.number, total), total, f"loss {step.loss:.3f}")
+            yield Progress(STAGE, step.number, step.total, step.text)
         _remove_judge(workspace)  # the old one may have learned from what this model was taught
         model.save(workspace.models / "reward")
         second = None
         if config.judge != "none":
             second = yield from _train_judge(workspace, parts.judging, groups=kept, config=config, source=source)
-        yield Progress(STAGE, total, total, "evaluating on held-out products")
+        yield Progress(STAGE, 1, 1, "evaluating on held-out products")
         known = truth.read(workspace) if given is None else given
         true_log_ctr = None if known is None else np.array([_number(known.get(name)) for name in testing.creative_ids])
         report = evaluation.evaluate(
@@ -115,7 +99,7 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
         outputs = [workspace.models / "reward"]
         if second is not None:
             opinion = evaluation.evaluate(
-                reward_judge.predictor(second, testing),
+                reward_judge.scores(second, testing),
                 testing,
                 rng=np.random.default_rng(config.seed + 1),
                 true_log_ctr=true_log_ctr,
@@ -151,7 +135,7 @@ def load_judge(workspace: Workspace, *, device: str = "cpu") -> tuple[Judge, fro
 
 def _train_judge(
     workspace: Workspace, data: RewardData, *, groups: frozenset[str], config: RewardConfig, source: Path | str
-) -> Stage[SceneJudge | RewardModel]:
+) -> Stage[Judge]:
     """Train the judge and write models/judge with the names of its groups."""
     folder = workspace.models / JUDGE
     yield Progress(JUDGE, 0, 1, "learning from products of its own")
@@ -160,9 +144,9 @@ def _train_judge(
         try:
             step = next(steps)
         except StopIteration as stop:
-            judge: SceneJudge | RewardModel = stop.value
+            judge: Judge = stop.value
             break
-        yield Progress(JUDGE, 0, 1, f"loss {step.loss:.3f}")
+        yield Progress(JUDGE, step.number, step.total, step.text)
     judge.save(folder)
     write_text(folder / _GROUPS, json.dumps(sorted(groups)) + "\n")
     yield Progress(JUDGE, 1, 1)
@@ -198,11 +182,6 @@ def _named(name: str) -> Path | str:
     """A folder where there is one of that name: its content is what counts, then."""
     folder = Path(name)
     return folder if folder.is_dir() else name
-
-
-def named_slots(source: Path | str) -> NamedSlots | None:
-    """What names slots beside the weights of a backbone; None where nothing does."""
-    return slots.read(vlm_model.find_checkpoint(source, allow_download=False)[0])
 
 
 def reward_data(workspace: Workspace, split: Split) -> RewardData:

@@ -241,10 +241,10 @@ def test_reward_model_that_sees_padded_squares_gives_the_originals_logits(origin
     model = reward.load(tmp_path / "reward")
     assert isinstance(model, CaigRewardModel)
     left, right = picture(80, 80, seed=1), picture(80, 80, seed=2)
-    answers = model.score_side_by_side(["Which part?"], [(left, right)])
+    said, ctrs = model.outputs(["Which part?"], [(left, right)])
     logits, ctr = _told(made, "Which part?", left, right)
-    np.testing.assert_allclose(answers.logits[0], logits, atol=1e-4)
-    np.testing.assert_allclose(answers.ctr[0], ctr, atol=1e-4)
+    np.testing.assert_allclose(said[0, 0], logits, atol=1e-4)
+    np.testing.assert_allclose(ctrs[0, 0], ctr, atol=1e-4)
 
 
 @torch.inference_mode()
@@ -332,12 +332,12 @@ def test_reward_model_gives_the_originals_logits_and_ctrs(reward_original, rewar
     pictures = [picture(80, 80, seed=seed) for seed in range(4)]
     pairs = [(pictures[0], pictures[1]), (pictures[2], pictures[3]), (pictures[1], pictures[0])]
     questions = ["Which part?", "Which part of this, a or A, is part of the party ?", "a"]
-    answers = reward_model.score_side_by_side(questions, pairs)
+    said, ctrs = reward_model.outputs(questions, pairs)
     for row, (question, (left, right)) in enumerate(zip(questions, pairs, strict=True)):
         logits, ctr = _told(reward_original, question, left, right)
-        np.testing.assert_allclose(answers.logits[row], logits, atol=1e-4)
-        np.testing.assert_allclose(answers.ctr[row], ctr, atol=1e-4)
-    assert np.abs(answers.logits[0] - answers.logits[2]).max() > 1e-2, "the sides are seen"
+        np.testing.assert_allclose(said[0, row], logits, atol=1e-4)
+        np.testing.assert_allclose(ctrs[0, row], ctr, atol=1e-4)
+    assert np.abs(said[0, 0] - said[0, 2]).max() > 1e-2, "the sides are seen"
 
 
 @torch.inference_mode()
@@ -366,14 +366,14 @@ def test_reward_model_ranks_by_the_originals_logits_in_both_orders(reward_origin
 def test_reward_model_is_the_same_after_saving_and_names_the_product_where_asked(reward_model, tmp_path: Path) -> None:
     left, right = (picture(80, 80, seed=seed) for seed in (8, 9))
     naming = CaigRewardModel(
-        reward_model.backbone, reward_model.caig_heads, instruction="Which part is a {product} ?", side=64
+        reward_model.backbone, reward_model.branches, instruction="Which part is a {product} ?", side=64
     )
     naming.save(tmp_path / "again")
     again = reward.load(tmp_path / "again")
     for title in ("apart", "Hat"):
         product = Product("A", title)
-        expected = naming.score_side_by_side([f"Which part is a {title} ?"], [(left, right)]).logits[0]
-        got = again.left_minus_right_logits([product], [(left, right)])[0, 0]
+        expected = naming.outputs([f"Which part is a {title} ?"], [(left, right)])[0][0, 0]
+        got = again.side_by_side([product], [(left, right)]).mean[0]
         assert got == pytest.approx(expected[0] - expected[1], abs=1e-6)
     assert naming.compare(Product("A", "apart"), left, right) != naming.compare(Product("A", "Hat"), left, right)
 

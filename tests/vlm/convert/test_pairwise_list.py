@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from tests.factory import clickscape
 
@@ -136,7 +135,7 @@ def test_the_command_line_converts_and_evaluates(reward_original, tmp_path: Path
     assert code == 0, err
     model = leftright_model(tmp_path / "model")
     views = pairwise_list.read(path)[0].views()
-    logits = model.score_side_by_side([f"Which {n}?" for n in range(4)], [views] * 4).logits
+    logits = model.outputs([f"Which {n}?" for n in range(4)], [views] * 4)[0][0]
     says_left = logits[:, 0] >= logits[:, 1]
     shown = float(np.mean(says_left == np.array([False, True, False, True])))
     lines = out.splitlines()
@@ -161,17 +160,21 @@ def leftright_model(folder: Path):
 
 @pytest.mark.slow
 def test_models_of_this_package_are_evaluated_as_well(tmp_path: Path, folder: Path) -> None:
-    from clickscape import vlm
-    from clickscape.reward.model import build
+    from clickscape.config import RewardConfig
+    from clickscape.reward import training
+    from clickscape.reward.data import RewardData
+    from clickscape.types import CreativePair, Product
 
     rows = [{"id": f"{n}", "image": ["red.png", "blue.png"], "target": "left", "caption": "Mug"} for n in range(3)]
     path = listed(folder, *rows)
-    for form, lines in (("single", 2), ("pair", 4)):
-        built = build(vlm.load("tiny").vlm, form=form, seed=0)
-        with torch.no_grad():
-            for number, weight in enumerate(built.heads.parameters()):
-                weight.normal_(generator=torch.Generator().manual_seed(number))
-        built.save(tmp_path / form)
+    views = [view for row in pairwise_list.read(path)[:2] for view in row.views()]
+    data = RewardData(
+        products={name: Product(name, "Mug") for name in "ab"}, creative_ids=["1", "2", "3", "4"], product_of=[*"aabb"],
+        images=views, pairs=[CreativePair("a", "1", "2", 0.9, 0.5, 1.0), CreativePair("b", "3", "4", 0.9, 0.5, 1.0)],
+    )  # fmt: skip
+    for form, lines in (("effects", 2), ("two_branch", 4)):
+        config = RewardConfig(form=form, epochs=1)
+        training.run(training.train(data, config=config, source="tiny", slots={})).save(tmp_path / form)
         code, out, err = clickscape("reward", "evaluate", path, "--model", tmp_path / form, "--image-dir", folder)
         assert code == 0, err
         assert len(out.splitlines()) == lines
@@ -182,7 +185,7 @@ def test_models_of_this_package_are_evaluated_as_well(tmp_path: Path, folder: Pa
 
 
 def test_reward_still_trains_where_a_workspace_is_named(tmp_path: Path) -> None:
-    for arguments in (("reward", "shop"), ("reward", "--form", "pair", "shop"), ("reward", "train", "shop")):
+    for arguments in (("reward", "shop"), ("reward", "--form", "two_branch", "shop"), ("reward", "train", "shop")):
         code, _, err = clickscape(*arguments)
         assert code == 2
         assert err.startswith("clickscape: shop is not a workspace")

@@ -229,7 +229,7 @@ def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(original,
     assert not out.exists()
     assert list(tmp_path.glob(".tmp-out-*")), "the kill came while it wrote"
     run(convert(made.folder, vision_tower=made.tower, out=out))
-    assert reward.load(out).form == "pair"
+    assert reward.load(out).reads_sides
     assert not list(tmp_path.glob(".tmp-*")), "what the killed one left is gone"
 
 

@@ -19,7 +19,7 @@ from clickscape.render.registry import RENDERERS
 from clickscape.render.renderer import Renderer
 from clickscape.reward.explain.phrases import phrase_contributions
 from clickscape.reward.explain.scale import Scale
-from clickscape.reward.model import RewardModel
+from clickscape.reward.protocol import RewardModel
 from clickscape.types import Creative, Estimate, Product
 
 

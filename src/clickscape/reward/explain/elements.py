@@ -2,8 +2,8 @@
 
 An element is one value of one slot ("light: golden hour"). Its credit is the CTR of creatives that show it over the
 CTR of the same product's creatives with that slot as its department was shown it on average, everything else equal;
-overall, it is the mean of that over where the element was shown. The model is that of `effects`: an effect in general,
-and one in each department on top; elements that few creatives show are shrunk towards what the log shows of others.
+overall, it is the mean of that over where the element was shown. There is an effect in general, and
+one in each department on top; elements that few creatives show are shrunk towards what the log shows of others.
 """
 
 from __future__ import annotations
@@ -19,18 +19,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from clickscape.errors import LogError
-from clickscape.reward.effects import (
-    ClickTable,
-    EffectPrior,
-    Effects,
-    Element,
-    Floats,
-    Integers,
-    element_blocks,
-    element_columns,
-    element_design,
-    fit_effects,
-)
+from clickscape.reward.effects import ClickTable, Floats, Integers, fit_effects
+from clickscape.reward.scene_elements import Element, element_blocks, element_columns, element_design
 from clickscape.stats.bootstrap import LEVEL
 from clickscape.types import Estimate
 
@@ -160,9 +150,8 @@ def credit(estimates: pa.Table, *, scenes: Scenes, departments: Mapping[str, str
     rows = np.flatnonzero(log.comparable)
     whole = element_design(log.scenes, log.departments, columns)
     table = ClickTable(lambda some: whole(rows[some]), log.product[rows], log.clicks[rows], log.examinations[rows])
-    prior = EffectPrior.of(element_blocks(columns))
-    effects = fit_effects(table, prior)
-    posterior = _posterior(columns, effects, prior)
+    effects = fit_effects(table, element_blocks(columns))
+    posterior = _Posterior(columns, effects.mode, effects.covariance)
     examined = {name: _totals(log, log.examinations, name) for name in sorted(set(log.departments))}
     slots = list(dict.fromkeys(slot for scene in log.scenes for slot, value in scene.items() if value is not None))
     found = _credits(log, posterior, examined, None, slots=slots)
@@ -172,7 +161,7 @@ def credit(estimates: pa.Table, *, scenes: Scenes, departments: Mapping[str, str
         credits=tuple(found),
         overall_sd={slot: posterior.sd(slot, overall=True) for slot in slots},
         department_sd={slot: posterior.sd(slot, overall=False) for slot in slots},
-        creative_sd=math.sqrt((effects.dispersion - 1) / table.clicks.mean()),
+        creative_sd=effects.image_sd,
         used=len(rows),
         left_out=len(log.comparable) - len(rows),
     )
@@ -206,13 +195,6 @@ def _scenes_differ(log: _Log) -> bool:
     first: dict[int, Mapping[str, str | None]] = {}
     rows = np.flatnonzero(log.comparable).tolist()
     return any(log.scenes[row] != first.setdefault(int(log.product[row]), log.scenes[row]) for row in rows)
-
-
-def _posterior(columns: Mapping[Element, int], effects: Effects, prior: EffectPrior) -> _Posterior:
-    """Return the posterior; effects without evidence in the clicks are as uncertain as the prior."""
-    covariance = np.diag(1 / prior.precision())
-    covariance[np.ix_(effects.fitted, effects.fitted)] = effects.covariance
-    return _Posterior(columns, effects.mode, covariance)
 
 
 def _totals(log: _Log, values: Floats, department: str | None) -> dict[tuple[str, str], float]:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from clickscape.errors import ImageError
-from clickscape.reward.model import RewardModel
-from clickscape.stats.bootstrap import LEVEL
+from clickscape.reward.protocol import HALF_WIDTH, RewardModel, joined
 from clickscape.types import Product
 
 CELLS = 8
@@ -33,7 +31,7 @@ Floats = NDArray[np.float64]
 class HeatMap:
     """By how much the log-odds fall when a window is hidden: positive where it helps, negative where it hurts.
 
-    value, low, high: (height, width), the mean of the heads and the interval that their spread gives (infinite for a
+    value, low, high: (height, width), the log-odds and the interval of what the model knows (infinite for a
     lone head). cells: (row, column), the value of every window.
     """
 
@@ -58,23 +56,20 @@ def occlude(model: RewardModel, product: Product, image: NDArray[np.uint8], *, c
     down, across = (_windows(side, max(round(cells * side / longer), 2)) for side in image.shape[:2])
     blurred = _blurred(image, cells=cells)
     windows = [(row, column) for row in range(len(down)) for column in range(len(across))]
-    odds = np.concatenate(
-        [
-            model.log_odds(
-                [product] * len(part),
-                [image] * len(part),
-                [_hidden(image, blurred, down[row], across[column]) for row, column in part],
-            )
-            for part in (windows[start : start + _CHUNK] for start in range(0, len(windows), _CHUNK))
-        ],
-        axis=1,
-    ).reshape(-1, len(down), len(across))
+    odds = joined([
+        model.odds([product] * len(part), [image] * len(part),
+                   [_hidden(image, blurred, down[row], across[column]) for row, column in part])
+        for part in (windows[start : start + _CHUNK] for start in range(0, len(windows), _CHUNK))
+    ])  # fmt: skip
     weight = np.outer(down.sum(0), across.sum(0))
-    maps = np.einsum("rh,erc,cw->ehw", down, odds, across, optimize=True) / weight
-    value, half_width = maps.mean(0), np.full(image.shape[:2], np.inf)
-    if len(maps) > 1:
-        half_width = maps.std(0, ddof=1) * stdtrit(len(maps) - 1, 0.5 + LEVEL / 2)
-    return HeatMap(value=value, low=value - half_width, high=value + half_width, cells=odds.mean(0))
+
+    def spread(cells: Floats) -> Floats:
+        grid = cells.reshape(len(down), len(across))
+        return np.asarray(np.einsum("rh,rc,cw->hw", down, grid, across, optimize=True) / weight)
+
+    value = spread(odds.mean)
+    half_width = HALF_WIDTH * spread(odds.sd) if odds.known else np.full(image.shape[:2], np.inf)
+    return HeatMap(value, value - half_width, value + half_width, cells=odds.mean.reshape(len(down), len(across)))
 
 
 def _windows(side: int, count: int) -> Floats:

@@ -1,7 +1,7 @@
 """Contributions of phrases: the picture is rendered again without each, and the reward model compares.
 
-The same seeds render both, so that everything else stays. A contribution is uncertain twice: the heads of the model
-disagree, and another seed gives another picture. Both go into the interval.
+The same seeds render both, so that everything else stays. A contribution is uncertain twice: the model knows effects
+only so well, and another seed gives another picture. Both go into the interval.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from clickscape.reward.features import Slots
-from clickscape.reward.model import RewardModel
+from clickscape.reward.protocol import Odds, RewardModel, Slots
 from clickscape.stats.bootstrap import LEVEL
 from clickscape.types import Estimate, Product
 
@@ -43,20 +42,20 @@ def phrase_contributions(
     for phrase, rest in without.items():
         drawn = [draw(rest, seed) for seed in seeds]
         scenes = [(read(rest), read(description))] * len(seeds)
-        contributions[phrase] = _estimate(model.log_odds([product] * len(seeds), drawn, whole, scenes))
+        contributions[phrase] = _estimate(model.odds([product] * len(seeds), drawn, whole, scenes))
     return contributions
 
 
-def _estimate(odds: NDArray[np.float64]) -> Estimate:
-    """Mean and interval of a (head, seed) table.
+def _estimate(odds: Odds) -> Estimate:
+    """Mean and interval over pictures of other seeds, (seed,).
 
-    Heads differ as other data would make them, so their spread counts in full; a mean over seeds gets better with each.
+    What the model does not know of effects it does not know in any of them; a mean over seeds gets better with each.
     """
-    heads, seeds = odds.shape
-    parts = np.array([odds.mean(0).var(ddof=1) / seeds, odds.mean(1).var(ddof=1) if heads > 1 else np.inf])
-    variance, value = float(parts.sum()), float(odds.mean())
+    seeds, value = len(odds.mean), float(odds.mean.mean())
+    parts = np.array([odds.mean.var(ddof=1) / seeds, odds.sd.mean() ** 2 if odds.known else np.inf])
+    variance = float(parts.sum())
     if not 0 < variance < np.inf:
         return Estimate(value, value - variance, value + variance, LEVEL)
-    freedom = variance**2 / float(np.sum(parts**2 / np.array([seeds - 1, max(heads - 1, 1)])))  # Welch–Satterthwaite
-    half_width = float(np.sqrt(variance) * stdtrit(freedom, 0.5 + LEVEL / 2))
+    freedom = variance**2 / float(parts[0] ** 2 / (seeds - 1)) if parts[0] > 0 else np.inf  # Welch–Satterthwaite
+    half_width = float(np.sqrt(variance) * stdtrit(min(freedom, 1e6), 0.5 + LEVEL / 2))
     return Estimate(value, value - half_width, value + half_width, LEVEL)

@@ -3,8 +3,8 @@
 The likelihood is that of `reward.effects`, with the reward as the one column of its design and no prior: what is wanted
 is the slope itself, not one shrunk to zero. Its error is that of the products, which differ by more than chance
 (sandwich, clustered by product). What the clicks do beyond that and beyond chance is what the reward gets
-wrong; it grows with the number of slots in which two pictures differ. The heads agree on many an error, so their spread
-alone would promise too much.
+wrong; it grows with the number of slots in which two pictures differ. Pictures share many an error of the model, so its
+own interval alone would promise too much.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickscape.reward.effects import ClickTable, derivatives
-from clickscape.reward.features import Slots
-from clickscape.reward.model import RewardModel
+from clickscape.reward.protocol import RewardModel, Slots
 from clickscape.types import Creative, Estimate, Product
 
 LEAST_PRODUCTS = 8
@@ -97,7 +95,7 @@ def clicked_products(
         first, *others = (images(creative) for creative in shown)
         count = len(others)
         whole, *rest = (scenes(creative) for creative in shown)
-        odds = model.log_odds([products[name]] * count, others, [first] * count, [(one, whole) for one in rest]).mean(0)
+        odds = model.odds([products[name]] * count, others, [first] * count, [(one, whole) for one in rest]).mean
         found.append(
             ProductClicks(
                 rewards=np.array([0.0, *odds]),
@@ -128,28 +126,24 @@ def fit_scale(products: Sequence[ProductClicks]) -> Scale | None:
     ]
     if len(usable) < LEAST_PRODUCTS:
         return None
-    whole, fitted, slope = _table(usable), np.ones(1, bool), 0.0
+    slope = 0.0
     for _ in range(_STEPS):
-        found = derivatives(whole, np.array([slope]), fitted=fitted)
-        step = float(np.clip(-found.slope[0] / found.curve[0, 0], -1, 1))
+        pull, bend = np.sum([_derivatives(one, slope) for one in usable], axis=0)
+        step = float(np.clip(-pull / bend, -1, 1))
         slope += step
         if abs(step) < 1e-10:
             break
-    each = [derivatives(_table([one]), np.array([slope]), fitted=fitted) for one in usable]
-    slopes, bend = np.array([one.slope[0] for one in each]), sum(one.curve[0, 0] for one in each)
-    error = math.sqrt(float(np.sum(slopes**2)) * len(usable) / (len(usable) - 1)) / float(bend)
+    each = np.array([_derivatives(one, slope) for one in usable])
+    error = math.sqrt(float(np.sum(each[:, 0] ** 2)) * len(usable) / (len(usable) - 1)) / float(each[:, 1].sum())
     return Scale(slope, error, _misfit(usable, slope=slope), len(usable))
 
 
-def _table(products: Sequence[ProductClicks]) -> ClickTable:
-    """The products' clicks with one column of design, the reward beside its product's mean."""
-    rewards = np.concatenate([one.rewards - one.rewards.mean() for one in products])
-    return ClickTable(
-        design=lambda rows: rewards[rows, None],
-        product=np.repeat(np.arange(len(products)), [len(one.rewards) for one in products]),
-        clicks=np.concatenate([one.clicks for one in products]),
-        examinations=np.concatenate([one.examinations for one in products]),
-    )
+def _derivatives(one: ProductClicks, slope: float) -> tuple[float, float]:
+    """First and second derivative by the slope of minus a product's log-likelihood."""
+    share = one.examinations * np.exp(slope * (one.rewards - one.rewards.mean()))
+    expected = one.clicks.sum() * share / share.sum()
+    apart = one.rewards - float(share @ one.rewards) / share.sum()
+    return float(apart @ (expected - one.clicks)), float(expected @ apart**2)
 
 
 def _misfit(usable: Sequence[ProductClicks], *, slope: float) -> float:

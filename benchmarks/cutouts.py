@@ -96,13 +96,12 @@ def fit(half: Half, photos: Path | None) -> None:
         scale = min(1.0, today._WORKING / max(photo.pixels.shape))
         size = (round(photo.pixels.shape[1] * scale), round(photo.pixels.shape[0] * scale))
         small = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA)
-        found = find(small, saliency(small))
-        if found is None or not today._plausible(found.mask):
-            continue
-        mask = cv2.resize(found.mask.astype(np.float32), photo.alpha.shape[::-1]) > 0.5
-        truth = photo.alpha > 0.5
-        inputs.append((1.0, *features(found)))
-        right.append((truth & mask).sum() >= GOOD * (truth | mask).sum())
+        for found in find(small, saliency(small)):
+            if today._plausible(found.mask):
+                mask = cv2.resize(found.mask.astype(np.float32), photo.alpha.shape[::-1]) > 0.5
+                truth = photo.alpha > 0.5
+                inputs.append((1.0, *features(found)))
+                right.append((truth & mask).sum() >= GOOD * (truth | mask).sum())
     x, y = np.array(inputs), np.where(right, 1.0, -1.0)
 
     def loss(weights: NDArray[np.float64]) -> float:
@@ -150,8 +149,16 @@ more: before {slow_before:.0f} ms, now {slow_now:.0f} ms.
 
 These are drawings and composites with drawn shadows: they tell one version of the code from another, not how a shop's
 own photographs will fare; and the thin things and the glass are the kinds that were tuned on, drawn anew. What still
-goes wrong: a pale product whose highlight has the background's very color, chains at 300 pixels, dark shadows between
-the legs of a product, and pale products flagged glass.
+goes wrong: thin things (spectacles and rings that are filled, chains at 300 pixels), clear white with no edge at all,
+dark shadows between the legs of a product, and pale products flagged glass.
+
+**Aimed at:** 85 % over .95 and at most 3 % wrong among the sure; reached 80 % and 3 %. What it came from: the network
+sees a picture with a pale border a second time, much darker, and the shape that it sees is a mask of its own; of both
+masks the likelier one is taken. On 120 composites of the tuning half (all 70 that were not over .95, and 50 others,
+weighted), the weighted share over .95 was 81 % by color, 81 % by shape, 85 % by the likelier, 86 % had the better
+always been chosen. Confidence fitted anew on both masks chose no better (84 %, crosswise by object) and stayed. Not
+kept: a second look at the product's crop, a mean with the mirrored picture, and contrast stretched around the
+background's color (each rescues some and loses as many).
 
 ![Photographs and their cut-outs on green]({pictures})
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from clickscape.catalog import sample
+from clickscape.catalog import matting, sample
 from clickscape.catalog.confidence import LEAST, SURE, confidence
 from clickscape.catalog.cutout import cut_out, examine, has_alpha, open_cutout, place, product_picture, trim
 from clickscape.catalog.mask import find
 from clickscape.catalog.matting import saliency
+from clickscape.catalog.recolor import recolor
 from clickscape.errors import ImageError
 
 WHITE = (255, 255, 255)
@@ -153,8 +154,35 @@ def _on(product_id: str, background: int, *, fill: float = 0.86) -> Scene:
 @pytest.mark.parametrize("product_id", ["night_cream-original", "face_serum-original", "wine_bottle-original"])
 def test_a_white_product_on_white_is_closed_around_its_print(product_id: str) -> None:
     picture, truth = _on(product_id, 255)
-    mask = find(picture, saliency(picture)).mask
+    mask = find(picture, saliency(picture))[0].mask
     assert (mask & truth).sum() / (mask | truth).sum() > 0.9
+
+
+@pytest.mark.slow
+def test_a_pale_product_on_white_is_found_whole() -> None:
+    """By color alone three quarters of it are found: the network sees it in the darker picture."""
+    source = sample.object_of("camera-original").hero_rgb
+    pale = recolor(sample.cutout("camera-original", 400), source=source, target=(246, 245, 242))
+    drawn = place(pale, (420, 420), fill=0.8)
+    alpha = drawn[..., 3:].astype(np.float32) / 255
+    picture = np.rint(drawn[..., :3] * alpha + 250 * (1 - alpha)).astype(np.uint8)
+    assert _iou(cut_out(picture), drawn[..., 3] > 127) > 0.95
+
+
+def test_a_shape_that_has_no_color_of_its_own_is_the_second_candidate() -> None:
+    picture = np.full((200, 200, 3), 250, np.uint8)
+    truth = _shape("disc", 200) > 0.5
+    picture[truth] = 249
+    _, by_shape = find(picture, truth.astype(np.float32))
+    assert (by_shape.mask & truth).sum() / (by_shape.mask | truth).sum() > 0.95
+
+
+@pytest.mark.parametrize(("level", "looks"), [(250, 2), (120, 1)])
+def test_a_pale_picture_is_seen_twice(level: int, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[NDArray[np.uint8]] = []
+    monkeypatch.setattr(matting, "alpha", lambda image, model: seen.append(image) or image[..., 0] / 255)
+    matting.saliency(np.full((20, 20, 3), level, np.uint8))
+    assert [int(one[0, 0, 0]) for one in seen] == [level, 236][:looks]
 
 
 def test_crumbs_of_a_white_product_on_white_are_refused() -> None:
@@ -273,7 +301,7 @@ def test_a_sure_cut_out_is_not_doubtful_and_grabcut_always_is() -> None:
 
 def test_each_sign_of_a_poor_mask_lowers_its_confidence() -> None:
     picture = _photograph("box", (20, 110, 60), noise=1)[0]
-    whole = find(picture, saliency(picture))
+    whole, *_ = find(picture, saliency(picture))
     assert whole is not None
     unsupported = replace(whole, supported=0.3)
     partly = replace(unsupported, sure=0.2, kept=0.3, undecided=0.6)

@@ -104,6 +104,15 @@ def test_the_backdrop_goes_on_to_every_edge_of_another_format(size: tuple[int, i
     assert np.abs(edges / np.array(CORAL) - 1).max() < 0.2, "its color, a little darker towards the corners"
 
 
+@pytest.mark.parametrize("tint", TINTS)
+def test_a_gray_backdrop_takes_on_the_tints_own_hue(tint: str, tmp_path: Path) -> None:
+    """Channels by each other as the tint says, though no gray can become as bright as the tint."""
+    product = product_of(photo_of("coffee_mug-navy", ground=(196, 196, 196)), tmp_path)
+    corner = drawn(product, Backdrop(tint)).image[:24, :24].reshape(-1, 3).mean(0)
+    color = np.array(list(bytes.fromhex(TINTS[tint][1:])), float)
+    assert corner / corner.max() == pytest.approx(color / color.max(), abs=0.02)
+
+
 def test_a_white_backdrop_takes_on_a_tint_up_to_a_clear_outline(on_white: Product) -> None:
     plain, tinted = (drawn(on_white, Backdrop(tint)).image.astype(float) for tint in (None, "mint"))
     mask = drawn(on_white, Backdrop()).product_mask

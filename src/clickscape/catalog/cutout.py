@@ -93,7 +93,7 @@ def examine(image: Pixels, *, matting: Path | None = None) -> Cutout:
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     salient, lines = saliency(small), text_lines(lab)
     band = max(1, round(1 / scale))
-    found = find(small, salient)
+    found = max(find(small, salient), key=lambda one: (_plausible(one.mask), confidence(one)), default=None)
     whole, most = full_bleed(small, lab, found, lines)
     if whole is not None:
         return Cutout(soften(image, _enlarged(whole, image), band=band), "whole", most, Flags(whole=True))

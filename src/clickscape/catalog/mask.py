@@ -73,17 +73,19 @@ class _View:
         return self.difference[..., 0]
 
 
-def find(image: Pixels, saliency: Floats) -> Found | None:
-    """The product in a picture (height, width, 3) sRGB; None when its background is not plain or nothing stands out.
+def find(image: Pixels, saliency: Floats) -> list[Found]:
+    """What may be the product in a picture (height, width, 3) sRGB; nothing when its background is not plain.
 
-    ``saliency``: probability 0..1 (height, width) that a pixel is product, as a network sees it that knows shapes and
-    no exact edges: it decides where color and edges do not.
+    By color and edges, to which the shape that a network sees is a weight; and by that shape alone, its outline moved
+    to the nearest edge: right where a pale product or one on a textured ground has no color of its own.
+
+    ``saliency``: probability 0..1 (height, width) that a pixel is product, as that network sees it.
     """
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
     ground = fit(lab, smooth, product=saliency > 0.5)
     if ground.spread >= BUSY:
-        return None
+        return []
     view = _look(lab, smooth, ground)
     weight, sure, faint, outside = _evidence(view, saliency)
     foot = _foot(view.difference, ~outside)
@@ -92,10 +94,17 @@ def find(image: Pixels, saliency: Floats) -> Found | None:
     share = _least_boundary(weight, view.edge, sharp=view.sharp)
     mask = _sharpened(image, share, background=(weight > 0.3) | faint, sure=sure)
     thin = (_thin(smooth[..., 0]) > max(5, 2.5 * view.noise)) & (view.distance > _HALF * view.peak) & (weight <= 0.3)
-    mask = cleaned(mask | thin | sure)
-    if not mask.any() or mask.all():
-        return None
-    return _judged(mask, ground, view, share, saliency, sure=sure, background=outside | (weight > 0.3))
+    seen = cv2.resize(saliency, share.shape[::-1], interpolation=cv2.INTER_AREA)
+    nothing = np.zeros_like(sure)
+    background = outside | (weight > 0.3)
+    return [
+        _judged(found, ground, view, product, saliency, sure=sure, background=background)
+        for found, product in (
+            (cleaned(mask | thin | sure), share),
+            (cleaned(_sharpened(image, seen, background=nothing, sure=nothing)), seen),
+        )
+        if found.any() and not found.all()
+    ]
 
 
 def _look(lab: Floats, smooth: Floats, ground: Ground) -> _View:

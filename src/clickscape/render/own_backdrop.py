@@ -41,6 +41,7 @@ PLACES = ("in the middle", "on the left", "on the right")
 _TALL, _WIDE = 0.60, 0.70  # share of the free height or width that the product fills, at most
 _CUT_OFF = 0.8  # the same along a side at which its photo cuts it off: there is no room beyond
 _ASIDE = 0.08  # share of the width by which it stands off the middle
+_BRIGHTER = 1.06  # times its own brightness that a tint may give a backdrop
 _SAME = 0.02  # share of the width that makes no other place
 _WIDEST, _FINEST = 64.0, 16.0  # pixels: the widest blur at full size, and the blur of a picture made smaller for it
 
@@ -210,8 +211,9 @@ def _draw(
     light = 1 - 0.09 * (1 - pool) - _pattern(asked.light, size, rng) * apart
     if asked.tint is not None and found.is_neutral:
         white = max(0.5, float(np.median(color)))
-        tint = np.array(list(bytes.fromhex(TINTS[asked.tint][1:])), np.float32) / 255 / white
-        light = light[..., None] * (1 - strength[..., None] * (1 - np.minimum(tint, 1.06)))
+        tint = np.array(list(bytes.fromhex(TINTS[asked.tint][1:])), np.float32) / 255
+        tint *= min(1 / white, _BRIGHTER / float(tint.max()))  # cut off channel by channel, yellow on gray turns olive
+        light = light[..., None] * (1 - strength[..., None] * (1 - tint))
     else:
         light = light[..., None]
     if not (found.has_shadow or found.touches[3]):

@@ -112,12 +112,19 @@ class Done(NamedTuple):
     err: str
 
 
+PARALLEL = ("demo", "ingest", "simulate", "draw", "generate", "export")
+"""Commands that start two processes by default, each of which takes seconds to import its libraries."""
+
+
 def clickscape(*arguments: str | Path, cwd: Path | str = ".") -> Done:
-    """Run the command line in this process, as its script does."""
+    """Run the command line in this process, as its script does; without --workers no other process is started."""
     out, err = io.StringIO(), io.StringIO()
+    words = [str(argument) for argument in arguments]
+    if words and words[0] in PARALLEL and "--workers" not in words:
+        words += ["--workers", "1"]
     with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            main([str(argument) for argument in arguments])
+            main(words)
         except SystemExit as stop:
             return Done(int(stop.code or 0), out.getvalue(), err.getvalue())
     raise AssertionError("the command line must end with an exit code")

@@ -95,7 +95,7 @@ def test_examples_in_the_help_name_real_options() -> None:
 
 
 def test_an_ingested_catalog_ends_with_the_next_command(folder: Path) -> None:
-    done = clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder)
+    done = clickscape("ingest", "shop", "good.csv", cwd=folder)
     assert done.code == 0, done.err
     assert "2 products" in done.out
     assert "next: clickscape generate shop" in done.out
@@ -117,7 +117,7 @@ def _thin_and_plain(folder: Path) -> None:
 @pytest.mark.slow
 def test_thin_products_are_flagged_once_they_are_in(folder: Path) -> None:
     _thin_and_plain(folder)
-    done = clickscape("ingest", "shop", "photos.csv", "--workers", "1", cwd=folder)
+    done = clickscape("ingest", "shop", "photos.csv", cwd=folder)
     assert done.code == 0, done.err
     assert "1 flagged thin: R (Gold Ring)" in done.out
     assert "look at their cut-outs, all of which are listed in shop/flagged-cutouts.jsonl" in done.out
@@ -126,18 +126,18 @@ def test_thin_products_are_flagged_once_they_are_in(folder: Path) -> None:
     assert "thin" in row["flags"]
     assert 0 <= row["confidence"] <= 1
     assert (folder / "shop" / row["cutout"]).is_file()
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
+    assert clickscape("ingest", "shop", "good.csv", cwd=folder).code == 0
     assert not (folder / "shop/flagged-cutouts.jsonl").exists(), "the list is of the catalog that lies there now"
 
 
 def test_a_file_that_is_not_a_matting_model_changes_nothing(folder: Path) -> None:
     _thin_and_plain(folder)
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
+    assert clickscape("ingest", "shop", "good.csv", cwd=folder).code == 0
     before = snapshot(folder / "shop")
     line = refused(clickscape("ingest", "shop", "photos.csv", "--matting", "gone.onnx", cwd=folder))
     assert "gone.onnx: no such file. Correct the path of --matting." in line
     (folder / "u2net.onnx").write_text("not a model")
-    line = refused(clickscape("ingest", "shop", "photos.csv", "--matting", "u2net.onnx", "--workers", "1", cwd=folder))
+    line = refused(clickscape("ingest", "shop", "photos.csv", "--matting", "u2net.onnx", cwd=folder))
     assert "u2net.onnx: not an ONNX model that can be run" in line
     settings = folder / "shop" / "clickscape.toml"
     assert snapshot(folder / "shop") == before
@@ -163,7 +163,7 @@ def test_a_bad_feed_is_one_line_and_changes_nothing(folder: Path, case: str) -> 
     (folder / "bad.csv").write_text(text)
     (folder / "notes.txt").write_text("not a picture")
     png(folder.parent / "secret.png")
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
+    assert clickscape("ingest", "shop", "good.csv", cwd=folder).code == 0
     before = snapshot(folder / "shop")
     line = refused(clickscape("ingest", "shop", "bad.csv", cwd=folder))
     assert place in line
@@ -173,7 +173,7 @@ def test_a_bad_feed_is_one_line_and_changes_nothing(folder: Path, case: str) -> 
 
 def test_stages_name_the_one_that_is_missing(folder: Path) -> None:
     assert "clickscape new" in refused(clickscape("clicks", "nowhere", cwd=folder))
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
+    assert clickscape("ingest", "shop", "good.csv", cwd=folder).code == 0
     assert "has no click log" in refused(clickscape("clicks", "shop", cwd=folder))
     assert "clickscape reward" in refused(clickscape("optimize", "shop", cwd=folder))
     assert "shop" in refused(clickscape("reward", "shop", cwd=folder))
@@ -215,7 +215,7 @@ def test_brand_rules_that_cannot_hold_are_one_line_and_make_nothing(folder: Path
 
 @pytest.mark.slow
 def test_a_workspace_has_brand_rules_of_its_own_and_a_file_takes_their_place(folder: Path) -> None:
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=folder).code == 0
+    assert clickscape("ingest", "shop", "good.csv", cwd=folder).code == 0
     (folder / "shop" / "clickscape.toml").write_text(
         "[generate]\nsize = 128\nkeep = 1\n[brand]\npalette = ['salmon']\n"
     )

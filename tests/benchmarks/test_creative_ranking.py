@@ -25,7 +25,6 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, flo
     return folder, creative_ranking.write_simulated(folder, products=8, size=64, seed=1)
 
 
-@pytest.mark.slow
 def test_both_layouts_say_the_same(tmp_path: Path) -> None:
     asked = {"products": 2, "creatives": 2, "size": 64, "seed": 3}
     truth = creative_ranking.write_simulated(tmp_path / "lists", layout="lists", **asked)
@@ -84,7 +83,6 @@ def test_a_prepared_list_that_is_none_is_refused(tmp_path: Path, text: str) -> N
         creative_ranking.read(tmp_path / "nowhere")
 
 
-@pytest.mark.slow
 def test_the_benchmark_trains_and_prints_beside_the_published(lists, tmp_path: Path, capsys, monkeypatch) -> None:
     benchmark = importlib.import_module("creative_ranking")
     monkeypatch.setattr(importlib.import_module("_results"), "RESULTS", tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -22,6 +24,14 @@ from clickscape.types import ClickCounts
 PRODUCTS = {"mug", "shoe", "7"}
 
 
+@functools.cache
+def _bomb() -> bytes:
+    """A small PNG of 81 million pixels."""
+    file = io.BytesIO()
+    Image.new("1", (9_000, 9_000)).save(file, "PNG")
+    return file.getvalue()
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with pictures, and a secret beside it."""
@@ -32,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
     (made / "link.png").symlink_to(tmp_path / "secret.png")
     (made / "words.png").write_text("no picture")
-    Image.new("1", (9_000, 9_000)).save(made / "bomb.png")
+    (made / "bomb.png").write_bytes(_bomb())
     os.mkfifo(made / "pipe.png")
     return made
 

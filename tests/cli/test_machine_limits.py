@@ -60,11 +60,11 @@ def test_a_disk_that_fills_up_stops_ingest_in_one_line_and_leaves_the_workspace(
     ours = contents(disk)
     room = shutil.disk_usage(disk).free - free
     (disk / "filler").write_bytes(bytes(room // 4096 * 4096))
-    line = one_line(clickscape("ingest", "shop", "catalog.jsonl", "--workers", "1", cwd=disk))
+    line = one_line(clickscape("ingest", "shop", "catalog.jsonl", cwd=disk))
     assert "No space left on device. Free some space and run the command again" in line
     (disk / "filler").unlink()
     assert contents(disk) == ours
-    done = clickscape("ingest", "shop", "catalog.jsonl", "--workers", "1", cwd=disk)
+    done = clickscape("ingest", "shop", "catalog.jsonl", cwd=disk)
     assert (done.code, done.out.splitlines()[0]) == (0, "2 products")
 
 
@@ -85,8 +85,8 @@ def test_generate_goes_on_where_a_full_disk_stopped_it(disk: Path) -> None:
 
 
 def test_a_disk_that_is_read_only_is_named_and_what_only_reads_goes_on(disk: Path) -> None:
-    assert clickscape("ingest", "shop", "catalog.jsonl", "--workers", "1", cwd=disk).code == 0
-    assert clickscape("simulate", "shop", "--workers", "1", cwd=disk).code == 0
+    assert clickscape("ingest", "shop", "catalog.jsonl", cwd=disk).code == 0
+    assert clickscape("simulate", "shop", cwd=disk).code == 0
     ours = contents(disk)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     for command in (("ingest", "shop", "catalog.jsonl"), ("clicks", "shop"), GENERATE, ("new", "other")):

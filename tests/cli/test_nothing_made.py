@@ -73,7 +73,7 @@ def test_a_generation_without_an_image_is_a_failure(shop: Workspace) -> None:
 
 def test_an_export_without_a_file_is_a_failure(shop: Workspace) -> None:
     shop.write_creatives([draft("rejected")])
-    done = clickscape("export", "shop", "--placement", "meta-feed", "--workers", "1", cwd=shop.path.parent)
+    done = clickscape("export", "shop", "--placement", "meta-feed", cwd=shop.path.parent)
     assert done.code == 2
     assert "no file was exported" in done.err
     assert "left out, rejected: 1" in done.out

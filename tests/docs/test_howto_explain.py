@@ -34,8 +34,8 @@ def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path, command: C
         Path("my.csv").write_text("\n".join(["id,title,category,image", *rows]) + "\n", encoding="utf-8")
         command("new", "my-shop")
         Path("my-shop/clickscape.toml").write_text(SMALL, encoding="utf-8")
-        command("ingest", "my-shop", "my.csv", "--workers", "1")
-        told = [command(*words, *(["--workers", "1"] if words[0] == "simulate" else [])) for words in commands]
+        command("ingest", "my-shop", "my.csv")
+        told = [command(*words) for words in commands]
         folder = tmp_path / "my-shop" / "explanations"
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == {
             *("creatives/candle-emerald-c0.png", "creatives/candle-emerald-c0.json"),

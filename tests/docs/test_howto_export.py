@@ -29,7 +29,7 @@ def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path, command: C
         rows = [f'{one.product_id},"{one.title}",{Path(one.image).relative_to(tmp_path)}' for one in products]
         Path("my.csv").write_text("\n".join(["id,title,image", *rows]) + "\n", encoding="utf-8")
         command("new", "my-shop")
-        command("ingest", "my-shop", "my.csv", "--workers", "1")
+        command("ingest", "my-shop", "my.csv")
         told = [command(*words) for words in commands]
         made = Workspace.open("my-shop").creatives()
         command(*commands[0])

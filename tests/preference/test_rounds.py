@@ -112,7 +112,6 @@ def test_a_finished_run_is_not_repeated(
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("killed_after", ["the start", "sampling", "the last step of round 1", "a step of round 2"])
 def test_a_run_resumed_after_sigkill_equals_an_uninterrupted_one(
     uninterrupted: tuple[Path, list],
@@ -156,7 +155,6 @@ def test_a_run_resumed_after_sigkill_equals_an_uninterrupted_one(
         )
 
 
-@pytest.mark.slow
 def test_a_kill_while_sampling_repeats_no_finished_pass(
     start: Callable[..., Iterator[Event]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +176,6 @@ def test_a_kill_while_sampling_repeats_no_finished_pass(
     assert not (folder / "round-1" / "passes").exists()
 
 
-@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_and_names_its_remedy(
     start: Callable[..., Iterator[Event]], tmp_path: Path
 ) -> None:
@@ -192,7 +189,6 @@ def test_a_damaged_checkpoint_is_refused_and_names_its_remedy(
     assert isinstance(list(start(tmp_path))[-1], RoundReport)
 
 
-@pytest.mark.slow
 def test_over_its_kl_budget_a_run_ends_in_the_middle_of_a_round(
     start: Callable[..., Iterator[Event]], uninterrupted: tuple[Path, list], tmp_path: Path
 ) -> None:
@@ -240,7 +236,6 @@ def test_within_its_kl_budget_a_run_goes_on_and_reports_its_kl(
     assert report.kl_after_error > 0
 
 
-@pytest.mark.slow
 def test_an_adapter_that_is_stopped_early_is_a_plain_checkpoint_too(
     start: Callable[..., Iterator[Event]], tmp_path: Path
 ) -> None:
@@ -295,7 +290,6 @@ def test_a_model_that_samples_one_description_only_cannot_be_optimized(
         list(start(tmp_path / "run", SMALL.model_copy(update={"temperature": 1e-6})))
 
 
-@pytest.mark.slow
 def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
     start: Callable[..., Iterator[Event]], shelf: list[Product], tmp_path: Path
 ) -> None:
@@ -319,7 +313,6 @@ def test_adapters_resume_too_and_end_in_a_plain_checkpoint(
     )
 
 
-@pytest.mark.slow
 def test_optimizing_for_bright_pictures_makes_pictures_brighter(
     start: Callable[..., Iterator[Event]], taught: Taught, shelf: list[Product], tmp_path: Path
 ) -> None:

@@ -89,7 +89,6 @@ def test_a_reward_that_is_not_a_number_is_refused(shelf: list[Product], texts: l
         )
 
 
-@pytest.mark.slow
 def test_sampling_is_reproducible_and_truncated_descriptions_never_win(
     taught: Callable[[], VisionLanguageModel], shelf: list[Product], texts: list[str]
 ) -> None:

@@ -34,7 +34,6 @@ def copy(shop: Workspace, tmp_path: Path) -> Workspace:
     return copy_of(shop, tmp_path / "copy")
 
 
-@pytest.mark.slow
 def test_one_creative_on_the_command_line(copy: Workspace) -> None:
     """Every phrase is there with an interval; with one held-out object nobody knows what a reward is in clicks."""
     creative = next(one for one in copy.creatives() if one.creative_id == CREATIVE)
@@ -63,7 +62,6 @@ def test_one_creative_on_the_command_line(copy: Workspace) -> None:
     assert again == {path.name: path.read_bytes() for path in made.parent.iterdir()}
 
 
-@pytest.mark.slow
 def test_held_out_clicks_turn_rewards_into_per_cent(copy: Workspace) -> None:
     """With the whole catalog in the place of held-out products: learned once, kept, and used."""
     products = copy.products()
@@ -85,7 +83,6 @@ def test_held_out_clicks_turn_rewards_into_per_cent(copy: Workspace) -> None:
     assert run(explain_creative(copy, CREATIVE)) == made, "a damaged scale is learned again"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
@@ -103,7 +100,6 @@ def test_a_picture_from_elsewhere_has_a_heat_map_only(copy: Workspace, changed: 
     assert made.picture.exists()
 
 
-@pytest.mark.slow
 def test_a_wide_picture_is_explained_as_well(copy: Workspace) -> None:
     creative = next(one for one in copy.creatives() if one.creative_id == CREATIVE)
     with Image.open(creative.image) as image:

@@ -56,7 +56,7 @@ def catalog(tmp_path: Path) -> Path:
 def test_a_photo_that_cannot_be_cut_out_stops_the_ingest_with_one_line(catalog: Path) -> None:
     shop = Workspace.create(catalog.parent / "shop")
     before = sorted(path.name for path in shop.path.rglob("*"))
-    code, _, error = clickscape("ingest", shop.path, catalog, "--workers", "1")
+    code, _, error = clickscape("ingest", shop.path, catalog)
     assert code == 2
     (line,) = [line for line in error.splitlines() if line.startswith("clickscape: ")]
     assert f"product 'B': {catalog.parent / 'noise.png'}: the product cannot be separated from its background" in line
@@ -81,7 +81,7 @@ def test_a_photo_that_cannot_be_cut_out_is_listed_when_bad_rows_are_skipped(cata
 def test_when_no_product_is_left_the_first_reason_is_reported(catalog: Path) -> None:
     catalog.write_text("id,title,image\nB,Nothing at all,noise.png\n", encoding="utf-8")
     shop = Workspace.create(catalog.parent / "shop")
-    code, _, error = clickscape("ingest", shop.path, catalog, "--skip-bad-rows", "--workers", "1")
+    code, _, error = clickscape("ingest", shop.path, catalog, "--skip-bad-rows")
     assert code == 2
     assert "every product was left out; the first, product 'B': " in error
 

@@ -44,6 +44,7 @@ def judged(copy: Callable[[], Workspace]) -> tuple[Workspace, Manifest]:
     return workspace, run(reward(workspace, WITH_JUDGE))
 
 
+@pytest.mark.slow
 def test_the_judge_is_evaluated_on_the_same_held_out_pairs(judged: tuple[Workspace, Manifest]) -> None:
     workspace, manifest = judged
     assert manifest.result["judge"]["pairs"] == manifest.result["pairs"]
@@ -177,15 +178,15 @@ def test_optimize_excludes_the_judges_products_and_monitors_on_them(
     assert not groups("round-1/candidates.jsonl") & (apart | held.held_out)
 
 
-def test_a_judge_of_the_same_form_is_refused_before_anything_is_trained(copy: Callable[[], Workspace]) -> None:
-    workspace = copy()
+def test_a_judge_of_the_same_form_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "shop")
     with pytest.raises(ConfigError, match=r"'effects' is the form of the reward model itself"):
         next(reward(workspace, SMALL_REWARD.model_copy(update={"judge": "effects"})))
     assert not (workspace.models / "reward").exists()
 
 
-def test_a_damaged_judge_is_refused(copy: Callable[[], Workspace]) -> None:
-    workspace = copy()
+def test_a_damaged_judge_is_refused(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "shop")
     (workspace.models / "judge").mkdir(parents=True)
     with pytest.raises(ModelError, match=r"groups.json: damaged .*--judge"):
         load_judge(workspace)

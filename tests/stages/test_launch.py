@@ -76,6 +76,7 @@ def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_done(
     shop: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,8 @@ from clickscape.workspace import Manifest, Workspace
 
 from .conftest import OBJECTS, SMALL_OPTIMIZE, SMALL_REWARD
 
+pytestmark = pytest.mark.slow  # one preparation of seconds serves the whole module
+
 
 def test_the_reward_report_holds_accuracy_noise_ceiling_and_baselines(shop: Workspace) -> None:
     manifest = run(reward(shop, SMALL_REWARD))
@@ -71,7 +74,6 @@ def test_who_learns_and_who_is_tested_share_no_object_by_its_picture(shop: Works
     assert sum(map(len, seen)) == len(set.union(*seen))
 
 
-@pytest.mark.slow
 def test_another_log_in_the_place_of_the_simulated_one_is_judged_without_its_truth(
     shop: Workspace, tmp_path: Path
 ) -> None:
@@ -98,7 +100,6 @@ def test_another_log_in_the_place_of_the_simulated_one_is_judged_without_its_tru
     assert truth.read(other) == truth.read(shop)
 
 
-@pytest.mark.slow
 def test_a_reward_model_is_judged_by_true_ctrs_that_somebody_else_knows(shop: Workspace, tmp_path: Path) -> None:
     """The simulated truth as a table of CTRs, for a copy that knows of no simulation: the same figures."""
     known = truth.read(shop)
@@ -128,7 +129,6 @@ def test_a_reward_model_is_judged_by_true_ctrs_that_somebody_else_knows(shop: Wo
             run(reward(other, SMALL_REWARD, true_ctrs=file))
 
 
-@pytest.mark.slow
 def test_creatives_that_others_drew_are_a_table_that_anybody_writes(shop: Workspace, tmp_path: Path) -> None:
     """The columns that docs/howto/clicks.md names, and no more; scenes that nobody noted."""
     other = copy_of(shop, tmp_path / "shop", "*-simulate", "*-reward", "*-clicks")
@@ -150,7 +150,6 @@ def test_creatives_that_others_drew_are_a_table_that_anybody_writes(shop: Worksp
     assert result["pairs"] > 0
 
 
-@pytest.mark.slow
 def test_score_ranks_as_the_reward_model_does(shop: Workspace) -> None:
     own = [creative for creative in shop.creatives() if creative.product_id == "coffee_mug-navy"]
     ranked = score(shop, "coffee_mug-navy", [Path(creative.image) for creative in own])
@@ -167,7 +166,6 @@ def optimized(shop: Workspace) -> Manifest:
     return run(optimize(shop, SMALL_OPTIMIZE, target=shop.models / "prompt"))
 
 
-@pytest.mark.slow
 def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized: Manifest) -> None:
     before, after = vlm.load("tiny").vlm, vlm.load(shop.models / "prompt").vlm
     changed = {
@@ -180,7 +178,6 @@ def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized
     assert [one["round"] for one in optimized.result["rounds"]] == [1, 2]
 
 
-@pytest.mark.slow
 def test_the_settings_say_which_model_an_optimization_starts_from(shop: Workspace, tmp_path: Path) -> None:
     """A copy of `tiny` that says the same in other numbers: its weights are what round 0 holds."""
     other = vlm.load("tiny").vlm
@@ -197,7 +194,6 @@ def test_the_settings_say_which_model_an_optimization_starts_from(shop: Workspac
     assert (shop.models / "elsewhere" / "model.safetensors").exists()
 
 
-@pytest.mark.slow
 def test_a_model_that_got_worse_is_refused_and_left_in_its_run(
     shop: Workspace, new_shop: Callable[[], Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +212,6 @@ def test_a_model_that_got_worse_is_refused_and_left_in_its_run(
     assert run(optimize(other, SMALL_OPTIMIZE.model_copy(update={"rounds": 1, "learning_rate": 10.0}))) == manifest
 
 
-@pytest.mark.slow
 def test_a_finished_optimization_is_reused(shop: Workspace, optimized: Manifest) -> None:
     notes: list[Progress] = []
     again = run(optimize(shop, SMALL_OPTIMIZE, target=shop.models / "prompt"), on_progress=notes.append)
@@ -224,7 +219,6 @@ def test_a_finished_optimization_is_reused(shop: Workspace, optimized: Manifest)
     assert [progress.note for progress in notes] == ["reused"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ids", [["coffee_mug-navy"], ["coffee_mug-navy", "coffee_mug-crimson", "coffee_mug-original"]])
 def test_no_other_caption_can_be_drawn_from_one_product_or_one_category(
     ids: list[str], shop: Workspace, new_shop: Callable[[], Workspace]
@@ -249,10 +243,7 @@ def test_pretraining_on_own_creatives_learns_their_words(shop: Workspace, new_sh
         CreativeCorpus(new_shop().products(), [], **asked)
 
 
-@pytest.mark.slow
 def test_pretrain_writes_a_model_that_the_next_stages_use(shop: Workspace, new_shop: Callable[[], Workspace]) -> None:
-    import shutil
-
     other = new_shop()
     shutil.copytree(shop.path / "creatives", other.path / "creatives", dirs_exist_ok=True)
     manifest = run(pretrain(other, PretrainConfig(joint_steps=3, batch_size=8)))

@@ -99,7 +99,7 @@ def test_the_command_line_reports_what_was_missing_and_what_was_left_out(
     code, _, err = clickscape("ingest", "shop", "feed.csv", cwd=tmp_path)
     assert code == 2
     assert "line 4" in err
-    code, out, err = clickscape("ingest", "shop", "feed.csv", "--skip-bad-rows", "--workers", "1", cwd=tmp_path)
+    code, out, err = clickscape("ingest", "shop", "feed.csv", "--skip-bad-rows", cwd=tmp_path)
     assert code == 0, err
     told = out.splitlines()
     assert told[0] == "2 products"

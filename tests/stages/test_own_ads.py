@@ -68,7 +68,7 @@ def _is_hidden(name: str) -> bool:
 def refused(shop: Workspace, *options: str) -> str:
     """The one line with which the command refuses ads.csv; nothing in the workspace is another than before."""
     before = content(shop)
-    done = clickscape("ingest", shop.path, "--creatives", shop.path.parent / "ads.csv", "--workers", "1", *options)
+    done = clickscape("ingest", shop.path, "--creatives", shop.path.parent / "ads.csv", *options)
     assert done.code == 2
     assert content(shop) == before
     assert not list(shop.path.glob(".staging*"))
@@ -78,7 +78,7 @@ def refused(shop: Workspace, *options: str) -> str:
 
 def test_ads_lie_in_the_workspace_as_they_were_and_their_clicks_are_counted(shop: Workspace) -> None:
     folder = shop.path.parent
-    done = clickscape("ingest", "my-shop", "--creatives", "ads.csv", "--workers", "1", cwd=folder)
+    done = clickscape("ingest", "my-shop", "--creatives", "ads.csv", cwd=folder)
     assert done.code == 0, done.err
     assert "3 creatives\nclicks of 3 of them are in clicks/counts.parquet\n" in done.out
     assert "next: clickscape clicks my-shop" in done.out
@@ -307,7 +307,7 @@ def with_own_ads(logged_shop: Workspace, tmp_path_factory: pytest.TempPathFactor
     catalog.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert clickscape("ingest", shop.path, catalog).code == 0
     ads = logged_shop.creatives_path
-    done = clickscape("ingest", shop.path, "--creatives", ads, "--workers", "1")
+    done = clickscape("ingest", shop.path, "--creatives", ads)
     assert done.code == 0, done.err
     assert "columns not read: scene, renderer, model_id, seed, parent_id, …" in done.out
     shutil.copytree(logged_shop.clicks / "events", shop.events_folder, dirs_exist_ok=True)

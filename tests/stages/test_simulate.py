@@ -38,7 +38,6 @@ from .conftest import SMALL_WORLD
 pytestmark = pytest.mark.slow  # one preparation of seconds serves the whole module
 
 
-@pytest.mark.slow
 def test_a_drawn_world_is_chosen_by_its_name_and_its_log_is_read(tmp_path: Path) -> None:
     feed = write_feed(tmp_path, side=128, product_ids=[one.product_id for one in sample.products()[::200]])
     assert clickscape("new", "shop", cwd=tmp_path).code == 0
@@ -106,7 +105,6 @@ def test_finished_stages_are_not_repeated(logged_shop: Workspace) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in logged_shop.path.rglob("*.webp")}
 
 
-@pytest.mark.slow
 def test_a_killed_simulation_ends_like_one_that_was_not(
     new_shop: Callable[[], Workspace], logged_shop: Workspace
 ) -> None:
@@ -135,7 +133,6 @@ def test_a_killed_simulation_ends_like_one_that_was_not(
     assert len(list(again.runs_folder.iterdir())) == 1, "the killed run was taken up again"
 
 
-@pytest.mark.slow
 def test_drawn_creatives_are_the_simulated_ones_with_masks_and_without_clicks(
     new_shop: Callable[[], Workspace], logged_shop: Workspace
 ) -> None:

@@ -17,7 +17,7 @@ def shop(tmp_path: Path) -> Path:
     Image.fromarray(disc((200, 30, 30))).save(tmp_path / "a.png")
     (tmp_path / "good.csv").write_text("id,title,category,image\nA,Red Ball,Toys,a.png\n")
     assert clickscape("new", "shop", cwd=tmp_path)[0] == 0
-    assert clickscape("ingest", "shop", "good.csv", "--workers", "1", cwd=tmp_path)[0] == 0
+    assert clickscape("ingest", "shop", "good.csv", cwd=tmp_path)[0] == 0
     return tmp_path
 
 

@@ -92,7 +92,8 @@ def draw(count: int, names: NamedSlots, *, held_out: bool, like_copywriter: floa
                     text = writer.describe(scene, rng)
                 drawn = studio.render(product, text, size=(128, 128), seed=int(rng.integers(2**31)))
                 pictures.append(drawn.image)
-                shown.append(scene.slots)
+                assert drawn.scene is not None
+                shown.append(drawn.scene.slots)
             tokens.append(torch.from_numpy(picture_tokens(backbone, pictures)))
     objects = np.array([sample.object_of(name).object_id for name in chosen])
     classes = {slot: _classes(shown, slot, values) for slot, values in names.values.items()}

@@ -25,7 +25,10 @@ class OptimizeConfig(StageConfig):
     )
     rounds: int = Field(6, ge=1, description="rounds of sampling, rendering, scoring and training")
     products_per_round: int = Field(192, ge=2, description="products drawn anew for every round")
-    candidates: int = Field(8, ge=2, description="descriptions sampled per product and round")
+    candidates: int = Field(8, ge=2, description="descriptions drawn and scored per product and round")
+    searched_share: float = Field(
+        0.25, ge=0, le=0.5, description="share of these that search over scenes proposes; the policy writes the others"
+    )
     temperature: float = Field(1.0, gt=0, description="of sampling; lower is less diverse")
     max_new_tokens: int = Field(48, ge=4, description="longest description, in tokens")
     beta: float = Field(

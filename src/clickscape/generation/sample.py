@@ -28,7 +28,8 @@ PRODUCTS_PER_PASS = 32
 class Candidate:
     """One description exactly as it was sampled, the scene that the renderer made of it, and its reward (logits).
 
-    ``relevant``: whether it suits its product; True where no gate was asked.
+    ``relevant``: whether it suits its product; True where no gate was asked. ``searched``: the policy did not write it;
+    search over scenes proposed it.
     """
 
     product_id: str
@@ -38,6 +39,7 @@ class Candidate:
     parsed: bool
     score: float
     relevant: bool = True
+    searched: bool = False
 
     @property
     def eligible(self) -> bool:

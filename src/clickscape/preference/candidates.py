@@ -6,14 +6,16 @@ import shutil
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import replace
 
+from clickscape.config import OptimizeConfig
 from clickscape.generation import sample
 from clickscape.generation.pipeline import AdPipeline
-from clickscape.generation.sample import Candidate, sample_candidates
+from clickscape.generation.sample import Candidate, sample_candidates, score_candidates
 from clickscape.json_files import write_json_lines
 from clickscape.preference import records
 from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.pairs import PreferencePair, choose_pairs
 from clickscape.preference.records import Round, Sampled
+from clickscape.preference.search import propose
 from clickscape.preference.train import patch_grid
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
@@ -44,10 +46,48 @@ def sample_round(
         yield Sampled(current.number, min(count, before + processes.count * sum(map(len, fresh))), count)
     passes = {**done, **dict(zip(missing, processes.gather(fresh), strict=True))}
     candidates = [each for number in range(total) for each in passes[number]]
+    if searched_count(config):
+        candidates = _with_searched(candidates, products, current=current, pipeline=pipeline)
     if processes.is_main:
         write_json_lines(file, [candidate for each in candidates for candidate in each])
         shutil.rmtree(folder, ignore_errors=True)
     return candidates
+
+
+def searched_count(config: OptimizeConfig) -> int:
+    """Return how many of a product's candidates search may propose."""
+    return int(config.searched_share * config.candidates)
+
+
+def _with_searched(
+    candidates: Sequence[list[Candidate]], products: Sequence[Product], *, current: Round, pipeline: AdPipeline
+) -> list[list[Candidate]]:
+    """Add what search over scenes proposes, drawn and scored; the processes share the products."""
+    by_id = {product.product_id: product for product in products}
+    asked = [by_id[each[0].product_id] for each in candidates]
+    proposed = propose(
+        candidates,
+        [product.department for product in asked],
+        count=searched_count(current.config),
+        rng=current.stream(records.SEARCHING),
+    )
+    places = [place for place, texts in enumerate(proposed) if texts]
+    found: list[list[list[Candidate]]] = []
+    for start in current.processes.share(range(0, len(places), sample.PRODUCTS_PER_PASS)):
+        some = places[start : start + sample.PRODUCTS_PER_PASS]
+        found.append(
+            score_candidates(
+                [asked[place] for place in some],
+                [proposed[place] for place in some],
+                pipeline=pipeline,
+                render_size=current.config.render_size,
+                rng=current.stream(records.SEARCHING, start),
+            )
+        )
+    added = dict(zip(places, (each for some in current.processes.gather(found) for each in some), strict=True))
+    return [
+        [*each, *(replace(one, searched=True) for one in added.get(place, ()))] for place, each in enumerate(candidates)
+    ]
 
 
 def sample_passes(
@@ -67,7 +107,7 @@ def sample_passes(
         Writer(policy),
         [products[int(row)] for row in chosen],
         pipeline=replace(pipeline, processes=current.processes),
-        candidates=config.candidates,
+        candidates=config.candidates - searched_count(config),
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
         render_size=config.render_size,

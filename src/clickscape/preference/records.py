@@ -43,7 +43,7 @@ CHECKPOINT = "checkpoint.safetensors"
 _REMEDY = "Delete the folder and optimize again."
 Record = TypeVar("Record")
 
-PRODUCTS, SAMPLING, CORRUPTING, TRAINING, ADAPTER, MONITORING = range(6)
+PRODUCTS, SAMPLING, CORRUPTING, TRAINING, ADAPTER, MONITORING, SEARCHING = range(7)
 """What the random streams of a round are for."""
 
 
@@ -60,6 +60,7 @@ class Sampled:
 class RoundReport:
     """One round in figures: counts; shares of candidates; ``reward`` and ``margin``: means in logits.
 
+    All but the pairs are of what the policy wrote; ``searched``: what search over scenes added to the candidates.
     ``kl``: estimate of KL(policy before this round ‖ reference) in nats; ``kl_error``: its standard error.
     ``margin`` is None without a pair of two parsed descriptions.  ``kl_after``: the same of the policy after the
     round, None without a KL budget.  ``relevant_rate``: 1 where no gate was asked.  ``monitor``: measured on held-out
@@ -82,6 +83,7 @@ class RoundReport:
     relevant_rate: float = 1.0
     monitor: MonitorReport | None = None
     stopped: str | None = None
+    searched: int = 0
 
     @property
     def kept(self) -> int:
@@ -119,7 +121,7 @@ def report(
 
     `log_ratios`: log π_θ − log π_ref of samples of the policy, (sample,) nats.
     """
-    flat = [candidate for each in candidates for candidate in each]
+    flat = [candidate for each in candidates for candidate in each if not candidate.searched]
     margins = [pair.margin for pair in pairs if pair.margin is not None]
     found = Divergence.of(log_ratios)
     return RoundReport(
@@ -135,6 +137,7 @@ def report(
         kl_error=found.error,
         steps=0,
         relevant_rate=float(np.mean([candidate.relevant for candidate in flat])),
+        searched=sum(map(len, candidates)) - len(flat),
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from clickscape.reward.data import RewardData
-from clickscape.reward.effects import ClickTable, fit_effects
-from clickscape.reward.scene_elements import element_blocks, element_columns, element_design, element_effects
+from clickscape.reward.effects import ClickTable, Effects, fit_effects
+from clickscape.reward.scene_elements import Element, element_blocks, element_columns, element_design, element_effects
 
 EXPECTED_CLICKS = 1_000.0
 """Clicks of an average creative from which the best scenes are read: so many that the prior hardly counts."""
@@ -26,6 +26,28 @@ def scene_only(training: RewardData, data: RewardData) -> np.ndarray | None:
     )
 
 
+def fit_scores(
+    scores: Sequence[float] | np.ndarray,
+    slots: Sequence[Mapping[str, str | None]],
+    departments: Sequence[str],
+    *,
+    products: Sequence[str],
+) -> tuple[dict[Element, int], Effects]:
+    """Return the columns of scene elements, everywhere and by department, and their effects on a reward model's scores.
+
+    scores (logits), slots, departments, products: one entry per creative. The effects are fitted to the clicks that the
+    scores expect within each product.
+    """
+    order = np.argsort(np.asarray(products), kind="stable")
+    product = np.unique(np.asarray(products)[order], return_inverse=True)[1]
+    rate = np.exp(np.asarray(scores, dtype=np.float64)[order])
+    clicks = EXPECTED_CLICKS * rate / (np.bincount(product, rate) / np.bincount(product))[product]
+    columns = element_columns(slots, departments)
+    design = element_design([slots[row] for row in order], [departments[row] for row in order], columns)
+    table = ClickTable(design, product, clicks, np.ones(len(clicks)))
+    return columns, fit_effects(table, element_blocks(columns))
+
+
 def best_scene_per_category(
     scores: np.ndarray,
     slots: Sequence[Mapping[str, str | None]],
@@ -35,18 +57,11 @@ def best_scene_per_category(
 ) -> dict[str, dict[str, str | None]]:
     """Return the scene that a reward model scores best in every department: search by category, not by product.
 
-    scores, slots, departments, products: one entry per creative. Effects of elements, in general and by department, are
-    fitted to the clicks that the scores expect within each product; the best scene is taken among the combinations of
-    slots that scenes really have (a scene without a wall has no palette).
+    scores, slots, departments, products: one entry per creative, as of `fit_scores`. The best scene is taken among the
+    combinations of slots that scenes really have (a scene without a wall has no palette).
     """
-    order = np.argsort(np.asarray(products), kind="stable")
-    product = np.unique(np.asarray(products)[order], return_inverse=True)[1]
-    rate = np.exp(np.asarray(scores, dtype=np.float64)[order])
-    clicks = EXPECTED_CLICKS * rate / (np.bincount(product, rate) / np.bincount(product))[product]
-    columns = element_columns(slots, departments)
-    design = element_design([slots[row] for row in order], [departments[row] for row in order], columns)
-    table = ClickTable(design, product, clicks, np.ones(len(clicks)))
-    effects = fit_effects(table, element_blocks(columns)).mode
+    columns, fitted = fit_scores(scores, slots, departments, products=products)
+    effects = fitted.mode
 
     patterns: dict[tuple[bool, ...], dict[str, set[str | None]]] = {}
     for scene in slots:

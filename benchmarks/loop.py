@@ -40,9 +40,10 @@ from clickscape.workspace import Manifest, Workspace, atomic_file
 
 RESULTS = Path(__file__).parent / "results" / "loop"
 
-VARIANTS: Mapping[str, Mapping[str, str]] = {
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "preference-only": {"objective": "preference_only"},
     "product-centric": {"objective": "product_centric"},
+    "product-centric, no search": {"objective": "product_centric", "searched_share": 0.0},
     "margin-weighted, preference-only": {"objective": "preference_only", "preference": "margin_dpo"},
     "margin-weighted, product-centric": {"objective": "product_centric", "preference": "margin_dpo"},
     "preference-only, no anchor": {"objective": "preference_only", "anchor": "none"},
@@ -66,6 +67,7 @@ ORDER = (compare.PRETRAINED, *VARIANTS, GATED, PEER, compare.CATEGORY, compare.O
 
 CHANGES: Mapping[str, tuple[str, str]] = {
     "the product term": ("product-centric", "preference-only"),
+    "search over scenes": ("product-centric", "product-centric, no search"),
     "the product term, margin-weighted": ("margin-weighted, product-centric", "margin-weighted, preference-only"),
     "the product term, no anchor": ("product-centric, no anchor (the paper's form)", "preference-only, no anchor"),
     "the anchor, product-centric": ("product-centric", "product-centric, no anchor (the paper's form)"),

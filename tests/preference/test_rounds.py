@@ -17,6 +17,7 @@ from clickscape.errors import PreferenceError
 from clickscape.generation import sample
 from clickscape.generation.pipeline import AdPipeline, cutout_images
 from clickscape.generation.sample import score_candidates
+from clickscape.preference.records import read_candidates
 from clickscape.preference.rounds import (
     Event,
     RoundReport,
@@ -327,6 +328,9 @@ def test_optimizing_for_bright_pictures_makes_pictures_brighter(
     config = SMALL.model_copy(update={"rounds": 3, "candidates": 4, "learning_rate": 3e-3, "epochs": 4})
     reports = [event for event in start(tmp_path / "run", config, train) if isinstance(event, RoundReport)]
     assert reports[-1].kl > 1
+    flat = [one for each in read_candidates(tmp_path / "run" / "round-1" / "candidates.jsonl") for one in each]
+    assert 0 < reports[0].searched == sum(one.searched for one in flat) <= len(train), "a quarter of four, at most"
+    assert reports[0].reward == pytest.approx(np.mean([one.score for one in flat if not one.searched]))
     renderer = load("studio")
 
     def brightness(writer: Writer) -> tuple[float, float]:

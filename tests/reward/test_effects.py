@@ -52,6 +52,13 @@ def test_what_drew_the_clicks_is_recovered(market: tuple[ClickTable, Any, Any], 
     assert fitted.variance(gap)[0] == pytest.approx((gap @ fitted.covariance @ gap.T)[0, 0], rel=1e-9)
 
 
+def test_draws_have_the_posterior_s_mean_and_covariance(fitted: Effects) -> None:
+    drawn = fitted.draw(20_000, rng=np.random.default_rng(1))
+    sd = np.sqrt(np.diag(fitted.covariance))
+    assert np.abs((drawn.mean(0) - fitted.mode) / sd).max() < 0.05
+    assert np.abs((np.cov(drawn.T) - fitted.covariance) / np.outer(sd, sd)).max() < 0.06
+
+
 def test_one_effect_worked_out_by_hand() -> None:
     """Two creatives, one column: of 4,000 clicks 3,000 fall on the first: log 3."""
     table = ClickTable(np.array([[1.0], [0.0]]), np.zeros(2, int), np.array([3000.0, 1000.0]), np.array([500.0, 500.0]))

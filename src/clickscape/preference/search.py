@@ -34,7 +34,7 @@ def propose(
 ) -> list[list[str]]:
     """Return up to `count` new descriptions of every product, none that it has; candidates, departments: (product,).
 
-    None where no candidate has a scene, as with a renderer that takes words as they are, or all score alike.
+    None where no candidate has a scene, as with a renderer that takes words as they are.
     """
     scened = [
         (candidate, slots, department)
@@ -50,8 +50,6 @@ def propose(
         [department for _, _, department in scened],
         products=[candidate.product_id for candidate, _, _ in scened],
     )
-    if not effects.fitted.any():
-        return [[] for _ in candidates]
     drawn = iter(effects.draw(len(candidates) * count, rng=rng))
     return [
         _proposals(each, [_gains(next(drawn), columns, department) for _ in range(count)])

@@ -98,6 +98,11 @@ class Effects:
         """Return the variance of design · effects, (row,)."""
         return np.asarray(np.maximum(design**2 @ self.prior - ((design @ self.factor) ** 2).sum(1), 0.0))
 
+    def draw(self, count: int, *, rng: np.random.Generator) -> Floats:
+        """Return draws from the posterior of the effects, (draw, column)."""
+        root = cholesky(self.covariance + 1e-9 * np.eye(len(self.mode)))
+        return np.asarray(self.mode + rng.normal(size=(count, len(self.mode))) @ root)
+
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:

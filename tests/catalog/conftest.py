@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import socketserver
 import threading
 import time
@@ -104,6 +105,15 @@ def here(server: Server) -> Network:
     return Network(allowed=lambda address: str(address) == "127.0.0.1", ports=frozenset({server.port}))
 
 
+def by_name(port: int) -> Network:
+    """A network in which every name leads to this port of this machine."""
+    return Network(
+        allowed=lambda address: str(address) == "127.0.0.1",
+        ports=frozenset({port}),
+        resolve=lambda host, port: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))],
+    )
+
+
 def one(server: Server, url: str, folder: Path, limits: Limits = QUICK, now: datetime = NOW) -> Fetched:
     (fetched,) = fetch([url], folder=folder, limits=limits, network=here(server), now=now)
     leftovers = [path.name for path in folder.rglob(".tmp-*")]
@@ -153,6 +163,12 @@ def write_jsonl(shop: Path, rows: Iterable[Mapping[str, object]] | str) -> Path:
     path = shop / "catalog.jsonl"
     text = rows if isinstance(rows, str) else "\n".join(json.dumps(row) for row in rows)
     path.write_text(text, encoding="utf-8")
+    return path
+
+
+def write(shop: Path, content: str | bytes, name: str = "feed") -> Path:
+    path = shop / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 

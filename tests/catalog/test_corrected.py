@@ -83,6 +83,7 @@ def test_without_strokes_it_is_the_cut_out_as_it_is_found(photo: NDArray[np.uint
     assert np.array_equal(correct(photo).pixels, examine(photo).pixels)
 
 
+@pytest.mark.slow
 def test_strokes_that_contradict_each_other_are_refused(photo: NDArray[np.uint8]) -> None:
     with pytest.raises(ImageError, match="cross each other"):
         correct(photo, keep=[[(100, 300), (200, 300)]], drop=[[(150, 250), (150, 350)]])

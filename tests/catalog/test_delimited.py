@@ -9,23 +9,17 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.catalog.conftest import feed_error, write
 
 from clickscape.catalog import feeds
 from clickscape.catalog.formats.delimited import header, rows
-from clickscape.errors import FeedError
 from clickscape.types import Product
 
 TSV = "id\ttitle\timage_link\tprice\tavailability\tcondition\n"
 
 
-def _write(shop: Path, text: str | bytes) -> Path:
-    path = shop / "feed"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
 def _products(shop: Path, text: str | bytes) -> list[Product]:
-    return feeds.read(_write(shop, text))
+    return feeds.read(write(shop, text))
 
 
 def _titles(shop: Path, text: str | bytes) -> list[str]:
@@ -33,10 +27,7 @@ def _titles(shop: Path, text: str | bytes) -> list[str]:
 
 
 def _error(shop: Path, text: str | bytes) -> str:
-    with pytest.raises(FeedError) as caught:
-        _products(shop, text)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return feed_error(write(shop, text))
 
 
 @pytest.mark.parametrize(
@@ -73,14 +64,14 @@ def test_every_encoding_that_names_itself_is_read(shop: Path, encoding: str, nam
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_file_of_nothing_but_its_byte_order_mark_is_empty(shop: Path, encoding: str) -> None:
-    path = _write(shop, "".encode(encoding))
+    path = write(shop, "".encode(encoding))
     assert path.stat().st_size
     assert list(rows(path, header(path))) == []
     assert "the catalog is empty" in _error(shop, path.read_bytes())
 
 
 def test_one_line_of_another_encoding_stops_no_other(shop: Path) -> None:
-    path = _write(shop, b"id,title,image\n1,Mug,a.png\n2,Caf\xe9,a.png\n3,M\0g,a.png\n4,Cup,b.png\n")
+    path = write(shop, b"id,title,image\n1,Mug,a.png\n2,Caf\xe9,a.png\n3,M\0g,a.png\n4,Cup,b.png\n")
     first, latin, nul, last = feeds.iterate(path, skip_bad_rows=True)
     assert [row.product and row.product.title for row in (first, last)] == ["Mug", "Cup"]
     assert (latin.place, latin.problem) == (
@@ -113,7 +104,7 @@ def test_a_quotation_mark_that_quotes_nothing_is_a_letter(shop: Path) -> None:
 
 def test_a_line_break_in_quotes_is_no_new_row(shop: Path) -> None:
     text = '1\t"Two\nlines, 12"" wide\n"\ta.png\t9 USD\tin_stock\tnew\n2\tMug\tgone.png\t9 USD\tin_stock\tnew\n'
-    first, second = feeds.iterate(_write(shop, TSV + text), skip_bad_rows=True)
+    first, second = feeds.iterate(write(shop, TSV + text), skip_bad_rows=True)
     assert first.product is not None
     assert (first.place, first.product.title) == ("line 2", 'Two lines, 12" wide')
     assert (second.place, second.product) == ("line 5", None)
@@ -121,14 +112,14 @@ def test_a_line_break_in_quotes_is_no_new_row(shop: Path) -> None:
 
 def test_an_unclosed_quotation_mark_takes_no_other_row_with_it(shop: Path) -> None:
     text = 'id,title,image\n1,"Mug, large,a.png\n2,Cup,b.png\n3,"Plate",c.png\n4,"Bowl,c.png\n'
-    bad, *good = feeds.iterate(_write(shop, text), skip_bad_rows=True)
+    bad, *good = feeds.iterate(write(shop, text), skip_bad_rows=True)
     remedy = "a quotation mark opens and never closes. Close or remove it; the row begins with '1'."
     assert (bad.place, bad.problem) == ("line 2", remedy)
     assert [row.product and row.product.title for row in good] == ["Cup", "Plate", '"Bowl']
 
 
 def test_many_unclosed_quotation_marks_are_as_many_rows(shop: Path) -> None:
-    path = _write(shop, TSV + "".join(f'{n}\t"Mug {n}\ta.png\t9 USD\tin_stock\tnew\n' for n in range(20_000)))
+    path = write(shop, TSV + "".join(f'{n}\t"Mug {n}\ta.png\t9 USD\tin_stock\tnew\n' for n in range(20_000)))
     assert sum(row.columns["title"] == f'"Mug {n}' for n, row in enumerate(rows(path, header(path)))) == 20_000
 
 
@@ -169,7 +160,7 @@ def test_what_the_standard_library_writes_is_read_back(
     buffer = io.StringIO(newline="")
     quoting = csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL
     csv.writer(buffer, delimiter=delimiter, quoting=quoting).writerows([("x", "y", "z"), *table])
-    path = _write(shop, buffer.getvalue())
+    path = write(shop, buffer.getvalue())
     found = [tuple(cell.strip() for cell in row.columns.values()) for row in rows(path, header(path))]
     cells = [tuple(cell.strip() for cell in row) for row in table]
     assert found == [row for row in cells if any(row)]

@@ -21,7 +21,7 @@ from clickscape.catalog.addresses import Network
 from clickscape.catalog.download import Limits, _trusted
 from clickscape.catalog.remote import fetch
 
-from .conftest import NOW, PNG, QUICK, Send, Server, drip, head, one, picture, whole
+from .conftest import NOW, PNG, QUICK, Send, Server, by_name, drip, head, one, picture, whole
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("PNG", ".png"), ("JPEG", ".jpg"), ("WEBP", ".webp"), ("TIFF", ".tif")])
@@ -170,14 +170,9 @@ def test_garbage_instead_of_tls_and_the_name_that_tls_asks_for(tmp_path: Path) -
 
         thread = threading.Thread(target=answer)
         thread.start()
-        network = Network(
-            allowed=lambda address: str(address) == "127.0.0.1",
-            ports=frozenset({port}),
-            resolve=lambda host, port: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))],
-        )
         limits = Limits(attempts=2, back_off=0.01, seconds=2, idle_seconds=1)
         url = f"https://cdn.shop.example:{port}/a.png"
-        (fetched,) = fetch([url], folder=tmp_path, limits=limits, network=network, now=NOW)
+        (fetched,) = fetch([url], folder=tmp_path, limits=limits, network=by_name(port), now=NOW)
         thread.join()
     assert "the connection failed" in fetched.problem
     assert all(b"cdn.shop.example" in hello for hello in hellos)  # the name of the link, not the address
@@ -205,17 +200,12 @@ def test_a_certificate_must_be_trusted_and_name_the_host_of_the_link(
 
         thread = threading.Thread(target=answer)
         thread.start()
-        network = Network(
-            allowed=lambda address: str(address) == "127.0.0.1",
-            ports=frozenset({port}),
-            resolve=lambda host, port: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))],
-        )
         found = []
         for trusted, host in ((False, "cdn.shop.example"), (True, "cdn.shop.example"), (True, "other.example")):
             if trusted:
                 monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
             _trusted.cache_clear()
-            found += fetch([f"https://{host}:{port}/a.png"], folder=tmp_path / "cache", network=network, now=NOW)
+            found += fetch([f"https://{host}:{port}/a.png"], folder=tmp_path / "cache", network=by_name(port), now=NOW)
         thread.join()
     _trusted.cache_clear()
     unknown, good, stranger = found

@@ -225,12 +225,6 @@ def test_a_broken_csv_is_refused(shop: Path, text: str, message: str) -> None:
     assert message in feed_error(write_csv(shop, text))
 
 
-def test_a_wrong_encoding_is_named_with_its_line(shop: Path) -> None:
-    path = shop / "catalog.csv"
-    path.write_bytes("id,title,image\n1,Mug,shoe.png\n2,Café,shoe.png\n".encode("latin-1"))
-    assert "line 3: byte 0xe9 is not UTF-8. Save the file as UTF-8" in feed_error(path)
-
-
 def test_broken_parquet_and_json_are_refused(shop: Path) -> None:
     path = shop / "catalog.parquet"
     path.write_bytes(b"PAR1 and nothing else")
@@ -263,7 +257,7 @@ _TEXT = st.text(  # < and & may begin a tag or an entity, which are no text
 
 
 @given(titles=st.lists(_TEXT.filter(is_visible), min_size=1, max_size=5), tags=st.lists(_TEXT, max_size=3))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_survives_jsonl_and_csv_alike(shop: Path, titles: list[str], tags: list[str]) -> None:
     rows = [
         {"product_id": str(k), "title": title, "tags": ",".join(tags), "image": "shoe.png"}
@@ -283,13 +277,6 @@ def test_any_text_survives_jsonl_and_csv_alike(shop: Path, titles: list[str], ta
 def test_control_characters_never_reach_a_title(shop: Path) -> None:
     (product,) = feeds.read(write_jsonl(shop, [ROWS[1] | {"title": "Mug\x1b[31m red\r\n\x00 cup"}]))
     assert product.title == "Mug red cup"
-
-
-def test_reading_keeps_the_order_and_returns_products_of_an_importable_kind(shop: Path) -> None:
-    rows = [ROWS[1] | {"product_id": f"p{number:03}"} for number in range(200)]
-    products = feeds.read(write_jsonl(shop, rows))
-    assert [product.product_id for product in products] == [row["product_id"] for row in rows]
-    assert all(Path(product.image).is_absolute() for product in products)
 
 
 def test_rows_stream_and_bad_ones_can_be_left_out(shop: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.catalog.conftest import feed_error, write
 
 from clickscape.catalog import feeds
 from clickscape.catalog.formats import FORMATS, detect
 from clickscape.catalog.formats.merchant import availability
 from clickscape.catalog.formats.text import plain_text
-from clickscape.errors import FeedError
 from clickscape.types import Product
 
 RSS = """<?xml version="1.0" encoding="UTF-8"?>
@@ -43,20 +43,6 @@ ITEM = """<item>
 <g:condition>new</g:condition><g:item_group_id>A</g:item_group_id>
 <g:shipping><g:country>DE</g:country><g:price>4.90 EUR</g:price></g:shipping>
 </item>"""
-
-
-def _write(shop: Path, text: str | bytes, name: str = "feed") -> Path:
-    path = shop / name
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
-def _error(path: Path) -> str:
-    with pytest.raises(FeedError) as caught:
-        feeds.read(path)
-    assert "\n" not in str(caught.value)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
 
 
 def _shoe(shop: Path, **changes: object) -> Product:
@@ -90,7 +76,7 @@ def _shoe(shop: Path, **changes: object) -> Product:
 
 
 def test_google_rss_is_read(shop: Path) -> None:
-    path = _write(shop, RSS.format(items=ITEM))
+    path = write(shop, RSS.format(items=ITEM))
     assert detect(path) == "google-xml"
     (product,) = feeds.read(path)
     assert product == _shoe(shop)
@@ -103,19 +89,19 @@ def test_google_atom_is_read(shop: Path, namespace: str) -> None:
     entry = ITEM.replace("item>", "entry>").replace("<title>", "<id>tag:shop.example,2026:1</id><title>")
     entry = entry.replace("<link>https://shop.example/a-1</link>", '<link href="https://shop.example/a-1"/>')
     text = f'<feed xmlns="{namespace}" xmlns:g="http://base.google.com/ns/1.0"><title>A shop</title>{entry}</feed>'
-    assert feeds.read(_write(shop, text)) == [_shoe(shop)]
+    assert feeds.read(write(shop, text)) == [_shoe(shop)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "iso-8859-1"])
 def test_the_encoding_that_xml_declares_is_used(shop: Path, encoding: str) -> None:
     item = "<item><g:id>1</g:id><title>Café</title><g:image_link>a.png</g:image_link></item>"
     text = RSS.format(items=item).replace("UTF-8", encoding.removesuffix("-sig"))
-    assert feeds.read(_write(shop, text.encode(encoding)))[0].title == "Café"
+    assert feeds.read(write(shop, text.encode(encoding)))[0].title == "Café"
 
 
 def test_google_tsv_with_spaces_in_column_names_is_read(shop: Path) -> None:
     head = "id\ttitle\tdescription\timage link\tadditional image link\tproduct type\tprice\tavailability\tcolor\n"
-    path = _write(
+    path = write(
         shop, head + 'A\t"The ""Mug"""\t<p>Blue</p>\ta.png\tb.png,c.png\tHome > Mugs\t5 EUR\tOut of stock\tblue\n'
     )
     assert detect(path) == "google-tsv"
@@ -127,7 +113,7 @@ def test_google_tsv_with_spaces_in_column_names_is_read(shop: Path) -> None:
 
 def test_a_category_number_is_no_path(shop: Path) -> None:
     item = ITEM.replace("Apparel &amp; Accessories &gt; Shoes", "187")
-    (product,) = feeds.read(_write(shop, RSS.format(items=item)))
+    (product,) = feeds.read(write(shop, RSS.format(items=item)))
     assert product.category == ("Sport", "Running")
     assert product.attributes["google_product_category"] == "187"
 
@@ -170,7 +156,7 @@ def _tees(shop: Path) -> list[Product]:
 
 @pytest.mark.parametrize("text", [OLD_SHOPIFY, NEW_SHOPIFY], ids=["older", "newer"])
 def test_both_generations_of_shopify_give_a_product_per_variant(shop: Path, text: str) -> None:
-    path = _write(shop, text)
+    path = write(shop, text)
     assert detect(path) == "shopify"
     assert feeds.read(path) == _tees(shop)
 
@@ -180,14 +166,14 @@ def test_a_variant_without_a_photo_is_not_shown_as_another_variant(shop: Path) -
         "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Image Src,Variant Image\n"
         "mug,Mug,Color,Blue,M-B,b.png,b.png\nmug,,,Red,M-R,a.png,\nmug,,,Green,M-G,c.png,c.png\n"
     )
-    shown = {one.product_id: (Path(one.image).name, one.more_images) for one in feeds.read(_write(shop, text))}
+    shown = {one.product_id: (Path(one.image).name, one.more_images) for one in feeds.read(write(shop, text))}
     assert shown == {"M-B": ("b.png", ()), "M-R": ("a.png", ()), "M-G": ("c.png", ())}
 
 
 def test_variants_of_one_item_group_keep_their_own_photos(shop: Path) -> None:
     text = "id\ttitle\timage_link\tadditional_image_link\titem_group_id\tgtin\n"
     text += "1\tRed mug\ta.png\tb.png,c.png\tmug\t\n2\tBlue mug\tb.png\ta.png,c.png\tmug\t\n3\tCup\tc.png\ta.png\t\t\n"
-    more = [[Path(photo).name for photo in product.more_images] for product in feeds.read(_write(shop, text))]
+    more = [[Path(photo).name for photo in product.more_images] for product in feeds.read(write(shop, text))]
     assert more == [["c.png"], ["c.png"], ["a.png"]]
 
 
@@ -196,18 +182,18 @@ def test_empty_rows_and_those_of_mere_checkboxes_part_no_variants(shop: Path) ->
     columns = first.split(",")
     residue = "," * (len(columns) - 1) + "\n" + ",".join("FALSE" if name == "Published" else "" for name in columns)
     text = f"\n{residue}\n".join([first, *rest])
-    assert feeds.read(_write(shop, text)) == _tees(shop)
+    assert feeds.read(write(shop, text)) == _tees(shop)
 
 
 def test_a_draft_is_not_for_sale(shop: Path) -> None:
-    products = feeds.read(_write(shop, NEW_SHOPIFY.replace("Active,MUG", "Draft,MUG")))
+    products = feeds.read(write(shop, NEW_SHOPIFY.replace("Active,MUG", "Draft,MUG")))
     assert [product.attributes["availability"] for product in products] == ["in_stock", "out_of_stock", "discontinued"]
 
 
 def test_a_handle_that_comes_back_later_has_no_title(shop: Path) -> None:
     lines = OLD_SHOPIFY.splitlines()
-    path = _write(shop, "\n".join([lines[0], lines[1], lines[4], lines[2]]))
-    assert "line 4: no title for 'tee'. Keep the rows of a handle together" in _error(path)
+    path = write(shop, "\n".join([lines[0], lines[1], lines[4], lines[2]]))
+    assert "line 4: no title for 'tee'. Keep the rows of a handle together" in feed_error(path)
 
 
 def test_shopify_json_lines_are_read(shop: Path) -> None:
@@ -215,13 +201,13 @@ def test_shopify_json_lines_are_read(shop: Path) -> None:
     import io
 
     rows = list(csv.DictReader(io.StringIO(NEW_SHOPIFY)))
-    assert feeds.read(_write(shop, "\n".join(map(json.dumps, rows)), "feed.jsonl")) == _tees(shop)
+    assert feeds.read(write(shop, "\n".join(map(json.dumps, rows)), "feed.jsonl")) == _tees(shop)
 
 
 def test_a_row_that_cannot_be_read_parts_no_variants(shop: Path) -> None:
     lines = OLD_SHOPIFY.splitlines()
     lines.insert(2, lines[1].replace("TEE-R-M", "TEE-X") + ",one,too,many")
-    first, bad, *rest = feeds.iterate(_write(shop, "\n".join(lines)), skip_bad_rows=True)
+    first, bad, *rest = feeds.iterate(write(shop, "\n".join(lines)), skip_bad_rows=True)
     assert [row.problem.partition(".")[0] for row in (first, bad)] == ["more than 25 fields", ""]
     variants = [row.product for row in (bad, *rest) if row.product is not None]
     assert feeds.own_photos(variants) == _tees(shop)
@@ -230,7 +216,7 @@ def test_a_row_that_cannot_be_read_parts_no_variants(shop: Path) -> None:
 def test_an_item_of_very_many_elements_keeps_each(shop: Path) -> None:
     many = "<g:tags>a</g:tags>" * 80_000
     item = f"<item><g:id>1</g:id><title>Mug</title><g:image_link>a.png</g:image_link>{many}</item>"
-    path = _write(shop, RSS.format(items=item))
+    path = write(shop, RSS.format(items=item))
     (row,) = FORMATS["google-xml"](path)
     assert row.columns["tags"] == ["a"] * 80_000
 
@@ -243,7 +229,7 @@ M-1,Mug,A mug,in stock,new,9.99 USD,https://shop.example/m,a.png,b.png,home > mu
 
 
 def test_meta_csv_with_comments_and_flattened_columns_is_read(shop: Path) -> None:
-    path = _write(shop, META)
+    path = write(shop, META)
     assert detect(path) == "meta"
     (product,) = feeds.read(path)
     assert (product.image, product.more_images) == (str(shop / "a.png"), (str(shop / "b.png"),))
@@ -257,7 +243,7 @@ def test_meta_image_lists_are_read_as_json_and_labels_as_text(shop: Path) -> Non
     text += (
         """1,Mug,in stock,"[{""url"": ""a.png""}, {""url"": ""c.png"", ""tag"": [""x""]}]","['summer','new']",99\n"""
     )
-    (product,) = feeds.read(_write(shop, text))
+    (product,) = feeds.read(write(shop, text))
     assert (product.image, product.more_images) == (str(shop / "a.png"), (str(shop / "c.png"),))
     assert product.tags == ("summer", "new")
     assert product.category == ()
@@ -269,7 +255,7 @@ def test_json_lines_with_any_column_names_are_read(shop: Path) -> None:
         {"product_id": "2", "name": "Cup", "image": "a.png", "brand": "Aurora", "attributes": {"use": "tea"}},
         {"product_id": "3", "title": "AT&amp;T", "image": "a.png", "more_images": ["b.png"]},
     ]
-    first, second, third = feeds.read(_write(shop, "\n".join(map(json.dumps, rows)), "feed.ndjson"))
+    first, second, third = feeds.read(write(shop, "\n".join(map(json.dumps, rows)), "feed.ndjson"))
     assert (first.product_id, first.attributes) == ("1", {"gtin": "4"})
     assert first.more_images == (str(shop / "b.png"), str(shop / "c.png"))
     assert (second.title, second.attributes) == ("Cup", {"use": "tea", "brand": "Aurora"})
@@ -277,7 +263,7 @@ def test_json_lines_with_any_column_names_are_read(shop: Path) -> None:
 
 
 def test_a_forced_format_wins_over_the_content(shop: Path) -> None:
-    path = _write(shop, "id,title,image_link,brand,product_type\n1,Tom &amp; Co,a.png,Aurora,Home > Mugs\n")
+    path = write(shop, "id,title,image_link,brand,product_type\n1,Tom &amp; Co,a.png,Aurora,Home > Mugs\n")
     assert feeds.read(path)[0].category == ("Home", "Mugs")
     plain = feeds.read(path, format="csv")[0]
     assert (plain.title, plain.category) == ("Tom & Co", ())
@@ -299,7 +285,7 @@ def test_a_forced_format_wins_over_the_content(shop: Path) -> None:
     ],
 )
 def test_files_that_are_not_a_feed_are_refused(shop: Path, text: bytes, message: str) -> None:
-    assert message in _error(_write(shop, text))
+    assert message in feed_error(write(shop, text))
 
 
 LAUGHS = '<!DOCTYPE rss [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">{more}]>\n'.format(
@@ -339,7 +325,7 @@ def _doctype(text: str, doctype: str) -> str:
 )
 def test_hostile_or_broken_xml_is_one_error_with_its_line(shop: Path, text: str | bytes, message: str) -> None:
     (shop / "secret.txt").write_text("the secret")
-    found = _error(_write(shop, text, "feed.xml"))
+    found = feed_error(write(shop, text, "feed.xml"))
     assert message in found
     assert "secret" not in found.removeprefix(str(shop))
 
@@ -348,12 +334,12 @@ def test_an_unknown_entity_in_the_middle_loses_no_row_silently(shop: Path) -> No
     # the parser goes on as if nothing had happened when the next block happens to begin with an element
     item = "<item><id>{number}</id><title>{title}</title><link>x</link><image_link>a.png</image_link></item>\n"
     text = "".join(item.format(number=n, title="a&shop;b" if n == 900 else "Mug") for n in range(3000))
-    assert "line 901: broken XML (Entity 'shop'" in _error(_write(shop, f"<rss><channel>{text}</channel></rss>"))
+    assert "line 901: broken XML (Entity 'shop'" in feed_error(write(shop, f"<rss><channel>{text}</channel></rss>"))
 
 
 def test_an_xml_row_is_named_with_its_line(shop: Path) -> None:
     items = TITLED.format(title="Mug") + "\n" + TITLED.replace(">1<", ">2<").format(title=" ")
-    assert "line 6: product '2' has no title" in _error(_write(shop, RSS.format(items=items)))
+    assert "line 6: product '2' has no title" in feed_error(write(shop, RSS.format(items=items)))
 
 
 @pytest.mark.parametrize(

@@ -146,8 +146,8 @@ def test_sixteen_bit_color_keeps_its_alpha(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_only_the_first_frame_of_other_animations_is_read(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", ["png", "webp", "gif"])
+def test_only_the_first_frame_of_an_animation_is_read(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (6, 6), color) for color in ("red", "blue", "lime")]
     options = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], **options)
@@ -199,12 +199,6 @@ def test_color_profiles_are_converted_to_srgb(tmp_path: Path, mode: str) -> None
 def test_a_broken_profile_is_ignored(tmp_path: Path) -> None:
     path = _save(tmp_path / "a.png", Image.new("RGB", (4, 4), (9, 8, 7)), icc_profile=b"not a profile")
     assert open_image(path)[0, 0].tolist() == [9, 8, 7, 255]
-
-
-def test_only_the_first_frame_of_a_gif_is_read(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (6, 6), color) for color in ("red", "blue", "green")]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert open_image(tmp_path / "a.gif")[3, 3].tolist() == [255, 0, 0, 255]
 
 
 def _bomb(path: Path, width: int, height: int) -> Path:

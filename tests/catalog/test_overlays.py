@@ -45,10 +45,12 @@ def test_a_line_of_text_beside_the_product_is_left_out_and_named() -> None:
     assert found.pixels[350:, :, 3].max() == 0
 
 
+@pytest.mark.slow
 def test_a_photo_with_nothing_over_it_has_no_such_flag() -> None:
     assert examine(_photo()).flags.names == ()
 
 
+@pytest.mark.slow
 def test_the_smaller_one_of_a_pair_stays_and_so_does_a_button_without_marks() -> None:
     picture = Image.fromarray(_photo())
     small = Image.fromarray(sample.cutout("coffee_mug-crimson", 80))

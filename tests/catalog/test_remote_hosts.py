@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 import time
 from collections import Counter
 from pathlib import Path
 
-from clickscape.catalog.addresses import Network
 from clickscape.catalog.download import Limits
 from clickscape.catalog.remote import fetch
 
-from .conftest import NOW, PNG, QUICK, Send, Server, drip, head, whole
-
-
-def by_name(server: Server) -> Network:
-    """A network in which every name leads to the server on this machine."""
-    return Network(
-        allowed=lambda address: str(address) == "127.0.0.1",
-        ports=frozenset({server.port}),
-        resolve=lambda host, port: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))],
-    )
+from .conftest import NOW, PNG, QUICK, Send, Server, by_name, drip, head, whole
 
 
 def problems(server: Server, folder: Path, links: list[str], limits: Limits) -> dict[str, str]:
     """What is said of each path, of links as host/path."""
     urls = [f"http://{link.replace('/', f':{server.port}/', 1)}" for link in links]
-    found = fetch(urls, folder=folder, limits=limits, network=by_name(server), now=NOW)
+    found = fetch(urls, folder=folder, limits=limits, network=by_name(server.port), now=NOW)
     return {one.url.partition("//")[2].replace(f":{server.port}", ""): one.problem for one in found}
 
 

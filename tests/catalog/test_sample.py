@@ -41,6 +41,7 @@ def test_held_out_objects_are_enough_and_spread() -> None:
     assert max(nouns.values()) == 1
 
 
+@pytest.mark.slow
 def test_pictures_are_small_trimmed_and_all_there() -> None:
     files = {path.stem: path for path in (FOLDER / "objects").glob("*.webp")}
     assert set(files) == {item.object_id for item in sample.objects()}

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from tests.factory import clickscape
+from tests.factory import clickscape, shop_of_tins
 
-from clickscape.types import Creative, Product
+from clickscape.types import Creative
 from clickscape.workspace import Workspace
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Workspace:
     """A workspace with one product and nothing else."""
-    shop = Workspace.create(tmp_path / "shop")
-    pixels = np.zeros((96, 96, 4), np.uint8)
-    pixels[20:76, 20:76] = (200, 30, 30, 255)
-    Image.fromarray(pixels).save(shop.path / "a.png")
-    shop.write_products([Product("A", "Red Ball", ("Toys",), image=str(shop.path / "a.png"))])
-    return shop
+    return shop_of_tins(tmp_path / "shop", {"A": (200, 30, 30)})
 
 
 def draft(status: str = "draft") -> Creative:

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clickscape.config import ClicksConfig
+from clickscape.stages.clicks import read_log
 from clickscape.types import Creative
 from clickscape.workspace import Workspace
 
@@ -23,6 +25,13 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def add_creatives(workspace: Workspace, *names: str, product: str = "p") -> None:
     workspace.write_creatives([Creative(name, product, f"{name}.webp", "", {}, "studio", "tiny", 0) for name in names])
+
+
+def counted(workspace: Workspace, source: str = "", **other: object) -> dict[str, tuple[int, int]]:
+    """Impressions and clicks per creative."""
+    config = ClicksConfig.model_validate({"source": source, **other})
+    rows = read_log(workspace, config=config, by=()).counts.to_pyarrow().to_pylist()
+    return {row["creative_id"]: (row["impressions"], row["clicks"]) for row in rows}
 
 
 def impression(number: int, creative: str = "a", **other: object) -> dict[str, object]:

@@ -7,20 +7,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.clicks.conftest import add_creatives, click, impression, write_parquet
+from tests.clicks.conftest import add_creatives, click, counted, impression, write_parquet
 
 from clickscape.config import ClicksConfig
 from clickscape.errors import LogError
 from clickscape.stages.clicks import clicks, read_log
 from clickscape.stages.progress import run
 from clickscape.workspace import Workspace
-
-
-def counted(workspace: Workspace, source: str = "", **other: object) -> dict[str, tuple[int, int]]:
-    """Impressions and clicks per creative."""
-    config = ClicksConfig.model_validate({"source": source, **other})
-    rows = read_log(workspace, config=config, by=()).counts.to_pyarrow().to_pylist()
-    return {row["creative_id"]: (row["impressions"], row["clicks"]) for row in rows}
 
 
 def positions(workspace: Workspace, source: str = "") -> list[int | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.clicks.conftest import add_creatives, click, impression, write_parquet
+from tests.clicks.conftest import add_creatives, click, counted, impression, write_parquet
 
 from clickscape.config import ClicksConfig
 from clickscape.errors import LogError
@@ -19,12 +19,6 @@ from clickscape.workspace import Workspace
 
 HEAD = "event_id,kind,decision_id,creative_id,product_id,position\n"
 ROW = "{n},impression,d{n},a,p,1"
-
-
-def counted(workspace: Workspace, source: str, **other: object) -> dict[str, tuple[int, int]]:
-    config = ClicksConfig.model_validate({"source": source, **other})
-    rows = read_log(workspace, config=config, by=()).counts.to_pyarrow().to_pylist()
-    return {row["creative_id"]: (row["impressions"], row["clicks"]) for row in rows}
 
 
 def write_json(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:

@@ -56,6 +56,7 @@ def test_csv_and_json_lines_are_read_like_parquet_and_ids_stay_texts(workspace: 
         counted(workspace, "*.avro")
 
 
+@pytest.mark.slow
 def test_a_log_is_read_from_a_database_table(workspace: Workspace) -> None:
     path = workspace.path / "ware house.duckdb"
     with duckdb.connect(str(path)) as made:

@@ -160,6 +160,7 @@ def test_letters_that_name_several_time_zones_are_refused(workspace: Workspace, 
         read_log(workspace)
 
 
+@pytest.mark.slow
 def test_a_zone_that_is_clear_is_read(workspace: Workspace) -> None:
     """In every zone the last second of a day of UTC, and the first one of the next."""
     last, first = "2026-03-01 23:59:59", "2026-03-02 00:00:00"

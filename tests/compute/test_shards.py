@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from clickscape.compute import map_shards
+from clickscape.compute.shards import map_shards
 from clickscape.errors import ImageError, LaunchError
 
 
@@ -143,7 +143,7 @@ def test_wrong_settings_are_refused_at_once(wrong: dict[str, int]) -> None:
 
 _SCRIPT = """
 import os, signal, sys, time
-from clickscape.compute import map_shards
+from clickscape.compute.shards import map_shards
 def sleep(number):
     os.write(1, f"{os.getpid()}\\n".encode())  # at once: lines of two workers do not mix
     time.sleep(60)
@@ -154,7 +154,7 @@ if __name__ == "__main__":
 
 
 _UNGUARDED = """
-from clickscape.compute import map_shards
+from clickscape.compute.shards import map_shards
 print(list(map_shards(abs, range(40), workers=2, chunk=1, lost=lambda item, reason: reason)))
 """
 

@@ -106,6 +106,7 @@ def test_a_reward_model_may_judge_scenes_of_cut_outs_that_are_sure(
     assert (found is not None) == expected
 
 
+@pytest.mark.slow
 def test_text_over_a_photo_stays_out_of_ads(tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     Image.fromarray(photo_of("coffee_mug-navy", ground=WHITE)).save(photo)
@@ -163,6 +164,7 @@ def test_a_photo_that_became_transparent_stops_no_other_ad_from_being_drawn_anew
     assert re.search(r"still stale: W-\S+: .*W\.photo: no photo of this cut-out", done.out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ground", "count"), [(WHITE, 18), (CORAL, 9)])
 def test_there_are_as_many_descriptions_as_look_different(
     ground: tuple[int, int, int], count: int, tmp_path: Path

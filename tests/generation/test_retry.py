@@ -68,6 +68,7 @@ def test_the_first_picture_that_passes_is_taken_with_its_own_seed(mug: Callable[
     assert (rejected.seed, [one.kind for one in rejected.failures]) == (7, ["altered"])
 
 
+@pytest.mark.slow
 def test_an_image_that_never_passes_says_why(mug: Callable[[int], Rendering]) -> None:
     limits = retry.fidelity_limits(FidelityConfig(extent=1.0), source="compositeSynthetic")
     found = retry.render_until_pass(mug, seeds=[3, 4], limits=limits)

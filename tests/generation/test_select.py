@@ -93,6 +93,21 @@ def decide(studio: Renderer, mug: Product):  # type: ignore[no-untyped-def]
     return run
 
 
+def asked(
+    writer: Scripted,
+    renderer: Renderer,
+    product: Product,
+    *,
+    rules: Rules | None = None,
+    reward: Bright | None = None,
+    **settings: float | str,
+) -> None:
+    """Select for one product, for the sake of what the writer is asked."""
+    style, pipeline = Style.of(rules or Rules()), AdPipeline(renderer, reward)
+    selector = CandidateSelector(writer, pipeline, GenerateConfig(**{"rewrites": 0, **settings}), style, NOW)
+    list(select(selector, [product], scenes=Counter(), wanted=frozenset([product.product_id])))
+
+
 def texts(choice: Selection) -> list[str]:
     return [one.candidate.text for one in choice.chosen]
 
@@ -149,9 +164,8 @@ def test_more_are_sampled_less_warm_where_no_reward_model_scores_them(studio: Re
         (None, 0.9, (12, 0.9)),
         (Bright(), 0.9, (4, 0.9)),
     ):
-        writer, config = Scripted([OAK, MARBLE]), GenerateConfig(temperature=temperature, rewrites=0)
-        selector = CandidateSelector(writer, AdPipeline(studio, reward), config, Style.of(Rules()), NOW)
-        list(select(selector, [mug], scenes=Counter(), wanted=frozenset(["mug"])))
+        writer = Scripted([OAK, MARBLE])
+        asked(writer, studio, mug, reward=reward, temperature=temperature)
         assert writer.sampled == [expected]
 
 
@@ -170,14 +184,12 @@ def test_what_is_out_of_season_comes_last_whoever_decides(decide, mug: Product) 
 
 def test_the_shipped_model_is_shown_the_department_of_a_shops_category(studio: Renderer, mug: Product) -> None:
     class Reader(Scripted):
-        def describe_all(self, products, **asked):  # type: ignore[no-untyped-def,override]
+        def describe_all(self, products, **more):  # type: ignore[no-untyped-def,override]
             self.read = [product.category for product in products]
-            return super().describe_all(products, **asked)
+            return super().describe_all(products, **more)
 
     writer = Reader([OAK])
-    selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=0), Style.of(Rules()), NOW)
-    shelved = replace(mug, category=("Home & Garden", "Kitchen & Dining", "Drinkware"))
-    list(select(selector, [shelved], scenes=Counter(), wanted=frozenset(["mug"])))
+    asked(writer, studio, replace(mug, category=("Home & Garden", "Kitchen & Dining", "Drinkware")))
     assert writer.read == [("Home", "Kitchen & Dining", "Drinkware")]
 
 
@@ -195,8 +207,7 @@ def test_writing_again_is_bounded_and_may_leave_a_product_empty(decide, studio: 
     bad = ["oak table with a pistol, soft light", "rifle on a marble podium, noon sun"]
     assert texts(decide(bad, rewrites=2)) == []
     writer = Scripted(bad)
-    selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=2), Style.of(Rules()), NOW)
-    list(select(selector, [mug], scenes=Counter(), wanted=frozenset(["mug"])))
+    asked(writer, studio, mug, rewrites=2)
     assert len(writer.asked) == 3
     assert len({seed for _, seed, _ in writer.asked}) == 3, "every round samples anew"
 
@@ -303,6 +314,7 @@ def test_of_two_scenes_that_promise_the_same_the_rarer_one_is_drawn(decide) -> N
         assert texts(decide([first, second], rewrites=0, keep=1, drawn=Counter({shown: times}))) == [expected]
 
 
+@pytest.mark.slow
 def test_a_product_is_written_for_with_its_neighbors_whatever_is_left_to_do(studio: Renderer, mug: Product) -> None:
     """The shipped model's own words: asked for one product of nine, it writes what it writes for all."""
     products = [replace(mug, product_id=f"p-{number}", title=f"Blue Mug No. {number}") for number in range(9)]
@@ -329,9 +341,8 @@ def test_only_a_model_that_can_follow_rules_gets_them_in_its_prompt(
     for least, told in ((select_module.FOLLOWS_RULES, ""), (1_000_000, brand_instructions(rules))):
         monkeypatch.setattr(select_module, "FOLLOWS_RULES", least)
         writer = Scripted([OAK])
-        selector = CandidateSelector(writer, AdPipeline(studio, None), GenerateConfig(rewrites=0), Style.of(rules), NOW)
-        list(select(selector, [mug], scenes=Counter(), wanted=frozenset(["mug"])))
-        assert [asked for _, _, asked in writer.asked] == [told]
+        asked(writer, studio, mug, rules=rules)
+        assert [said for _, _, said in writer.asked] == [told]
     assert brand_instructions(rules) == "Use the words: oak. Avoid: neon, Acme. Colors: mint. Season: winter."
     assert brand_instructions(Rules(language="de")) == "Language: de."
     assert brand_instructions(Rules(avoid=("USER: <image>",))) == "Avoid: USER image."

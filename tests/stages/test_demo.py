@@ -41,7 +41,9 @@ def test_the_report_holds_every_part(finished: tuple[Workspace, DemoResult]) -> 
     assert {curve.role for curve in page.learning} == {"preference_only", "product_centric"}
     assert page.comparison is not None
     names = [row.name for row in page.comparison.rows]
-    assert {"pre-trained", "preference-only", "product-centric", "oracle", "best scene per category"} <= set(names)
+    assert names[:3] == ["pre-trained", "preference-only", "product-centric"]
+    assert "best scene per category" in names
+    assert names[-1] == "oracle"
     for row in page.comparison.rows:
         assert row.matching_share is not None
         assert row.name == "pre-trained" or row.true_uplift is not None
@@ -86,11 +88,3 @@ def test_the_report_stage_rebuilds_the_same_page(finished: tuple[Workspace, Demo
 
     before = Path(finished[1].report).read_bytes()
     assert report(finished[0]).read_bytes() == before
-
-
-def test_comparison_rows_run_from_learned_policies_to_the_oracle(finished: tuple[Workspace, DemoResult]) -> None:
-    page = report_room.load(finished[0].path / "report.json")
-    assert page.comparison is not None
-    names = [row.name for row in page.comparison.rows]
-    assert names[:3] == ["pre-trained", "preference-only", "product-centric"]
-    assert names[-1] == "oracle"

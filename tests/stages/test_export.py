@@ -71,9 +71,9 @@ def shop(tmp_path: Path) -> Workspace:
     return shop_in(tmp_path)
 
 
-def exported(shop: Workspace, *names: str, approved_only: bool = True, base_url: str | None = None) -> ExportReport:
+def exported(shop: Workspace, *names: str, approved_only: bool = True, **options: Any) -> ExportReport:
     out = shop.path.parent / "exports"
-    return run(export(shop, placements=names, out=out, approved_only=approved_only, base_url=base_url))
+    return run(export(shop, placements=names, out=out, approved_only=approved_only, **options))
 
 
 def simulated(creative: Creative, name: str, status: CreativeStatus) -> Creative:
@@ -262,6 +262,7 @@ def test_a_killed_export_leaves_whole_files_and_goes_on(shop: Workspace) -> None
             assert (out / name).read_bytes() == (whole / "exports" / name).read_bytes(), "as if never interrupted"
 
 
+@pytest.mark.slow
 def test_a_rendition_that_never_passes_is_left_out_recorded_and_tried_no_more(shop: Workspace) -> None:
     """Nothing fills all of a picture's side inside margins; looser limits bring the files back."""
     out, place = shop.path.parent / "exports", "google-display-200x200"
@@ -285,6 +286,7 @@ def test_a_rendition_that_never_passes_is_left_out_recorded_and_tried_no_more(sh
     assert (exported(shop, place).files, exported(shop, place).refused) == (2, ())
 
 
+@pytest.mark.slow
 def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is judged is the same with words as without, to the last pixel; what is exported is not."""
     out, judge = shop.path.parent / "exports", fidelity.check
@@ -299,8 +301,7 @@ def test_the_gate_sees_the_picture_before_words_cover_it(shop: Workspace, monkey
     pictures: list[dict[str, bytes]] = []
     for text in (OverlayText(), OverlayText(tagline="Made to last", badge="New")):
         judged.clear()
-        asked = {"placements": ["google-display-300x250"], "out": out, "approved_only": True, "text": text}
-        made = run(export(shop, **asked, workers=1))
+        made = exported(shop, "google-display-300x250", text=text)
         assert (made.files, made.refused) == (2, ())
         seen.append(list(judged))
         pictures.append({path.name: path.read_bytes() for path in out.rglob("*.jpg")})
@@ -333,32 +334,24 @@ def test_a_picture_that_fails_is_drawn_with_another_seed_of_its_own(shop: Worksp
 
 def test_words_are_set_where_they_are_allowed_and_drawn_again_when_they_change(shop: Workspace) -> None:
     out = shop.path.parent / "exports"
-    plain = run(export(shop, placements=["google-display-300x250"], out=out, approved_only=True))
+    plain = exported(shop, "google-display-300x250")
     before = visible(out)
     text = OverlayText(tagline="Made to last", badge="New")
-    spoken = run(export(shop, placements=["google-display-300x250"], out=out, approved_only=True, text=text))
+    spoken = exported(shop, "google-display-300x250", text=text)
     assert spoken.drawn == plain.drawn == 2
     assert all(when != before[name] for name, when in visible(out).items() if name.endswith(".jpg"))
-    again = run(export(shop, placements=["google-display-300x250"], out=out, approved_only=True, text=text))
-    assert again.drawn == 0
+    assert exported(shop, "google-display-300x250", text=text).drawn == 0
 
 
+@pytest.mark.slow
 def test_words_that_a_placement_forbids_or_has_no_room_for_are_refused(shop: Workspace) -> None:
     out = shop.path.parent / "exports"
     forbidding = next(place.name for place in placements.load() if not place.allows_text)
     with pytest.raises(TextError, match=f"{forbidding} forbids text"):
-        run(export(shop, placements=[forbidding, "1x1"], out=out, text=OverlayText(badge="New")))
+        exported(shop, forbidding, "1x1", text=OverlayText(badge="New"))
     assert not out.exists(), "refused before anything is drawn"
     with pytest.raises(TextError, match=r"creative '[AB] 1' at google-display-320x50: .*fit nowhere"):
-        run(
-            export(
-                shop,
-                placements=["google-display-320x50"],
-                out=out,
-                approved_only=True,
-                text=OverlayText(tagline="Made to last " * 8),
-            )
-        )
+        exported(shop, "google-display-320x50", text=OverlayText(tagline="Made to last " * 8))
 
 
 def test_what_the_simulator_drew_is_neither_approved_nor_published(shop: Workspace) -> None:

@@ -121,11 +121,12 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
     (tmp_path / "brand.toml").write_text(BRAND, encoding="utf-8")
     brand_options = stage.BrandOptions(tmp_path / "brand.toml", placement="story")
     settings = {"size": 192, "keep": 2, "per_product": 6, "tries": 3}
-    made = run(
-        stage.generate(
-            workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options
-        )
-    )
+
+    def make() -> Summary:
+        asked: dict[str, Any] = {"overrides": settings, "brand_options": brand_options}
+        return run(stage.generate(workspace=None, catalog=catalog, out=tmp_path / "ads", **asked))
+
+    made = make()
     everything = rows_of(tmp_path / "ads" / MANIFEST)
     assert made.images == len(everything) > 0
     for row in everything:
@@ -145,18 +146,9 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "select", lambda *_, wanted, **__: iter([]) if not wanted else pytest.fail("done again"))
-        again = run(
-            stage.generate(
-                workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options
-            )
-        )
-    assert again == made
+        assert make() == made
     (tmp_path / "ads" / "A.json").unlink()  # as a kill would leave it
-    run(
-        stage.generate(
-            workspace=None, catalog=catalog, out=tmp_path / "ads", overrides=settings, brand_options=brand_options
-        )
-    )
+    make()
     assert rows_of(tmp_path / "ads" / MANIFEST) == everything
     assert rows_of(tmp_path / "ads" / REFUSED) == refused
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from html.parser import HTMLParser
@@ -12,15 +11,13 @@ import pytest
 from PIL import Image
 from tests.factory import rows_of, write_rows
 
-from clickscape.catalog import sample, supplement
-from clickscape.catalog.supplement import Pictures
+from clickscape.catalog import sample
 from clickscape.cli import terminal
 from clickscape.generation.ad_folder import PAGE
 from clickscape.generation.creative_record import MANIFEST
 from clickscape.render.scene import Scene
 from clickscape.stages import generate as stage
 from clickscape.stages.progress import Progress, run
-from clickscape.types import Product
 
 TITLES = {
     "markup": "Mug <script src=//x.org <img src=x onerror=alert(1)",  # no tag that the feed's reader would take out
@@ -70,6 +67,7 @@ def test_every_hostile_title_gets_an_ordinary_studio_scene(ads: Path) -> None:
         assert not re.search(r"alert|calc|ignore|USER|[<>{}|=]", row["description"])
 
 
+@pytest.mark.slow
 def test_html_in_titles_is_shown_and_not_run(ads: Path) -> None:
     page = _Page()
     page.feed((ads / PAGE).read_text(encoding="utf-8"))
@@ -83,18 +81,6 @@ def test_html_in_titles_is_shown_and_not_run(ads: Path) -> None:
     assert f"Advertising image of {TITLES['attribute']}" in shown
     assert TITLES["template"] in page.text
     assert len(page.text) < 4_000, "a title without end is cut"
-
-
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "＝", " =", "\t="])
-def test_no_feed_cell_is_a_formula(first: str) -> None:
-    product = Product("A-1", f"{first}cmd|' /C calc'!A0", ("Home",))
-    assert supplement.unfit(product, file="shopify-products.csv") is not None
-    named = Product(f"{first}1+1", "Mug")
-    for file in ("google-supplemental.tsv", "meta-supplemental.csv", "shopify-products.csv"):
-        assert supplement.unfit(named, file=file) is not None
-    inside = supplement.shopify_csv([Pictures(Product("A-1", "Mug =1+1"), main="https://cdn.example.com/a.png")])
-    cells = [cell for row in csv.reader(io.StringIO(inside)) for cell in row]
-    assert not any(cell.lstrip().startswith(("=", "+", "-", "@")) for cell in cells)
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

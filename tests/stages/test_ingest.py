@@ -19,6 +19,7 @@ from clickscape.stages.progress import run
 from clickscape.workspace import Workspace
 
 
+@pytest.mark.slow
 def test_the_best_photo_of_a_product_is_taken(tmp_path: Path) -> None:
     mug = sample.cutout("coffee_mug-navy", 300)
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
@@ -78,6 +79,7 @@ def test_a_photo_that_cannot_be_cut_out_is_listed_when_bad_rows_are_skipped(cata
     assert not list(shop.path.glob(".staging*"))
 
 
+@pytest.mark.slow
 def test_when_no_product_is_left_the_first_reason_is_reported(catalog: Path) -> None:
     catalog.write_text("id,title,image\nB,Nothing at all,noise.png\n", encoding="utf-8")
     shop = Workspace.create(catalog.parent / "shop")

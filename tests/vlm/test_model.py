@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from clickscape import vlm as room
 from clickscape.errors import ModelError
 from clickscape.vlm import batch as batches
 from clickscape.vlm import model as models
@@ -133,9 +132,3 @@ def test_damaged_folders_are_one_clear_error(small, tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match="cannot be opened"):
         models.load(tmp_path)
-
-
-def test_the_room_opens_a_writer(small, products, tmp_path):
-    models.save(small, tmp_path / "model")
-    writer = room.load(tmp_path / "model")
-    assert len(writer.describe(products[0], n=2, seed=0)) == 2

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from clickscape.types import Creative
-from clickscape.workspace import (
-    Workspace,
-)
+from clickscape.workspace import Workspace
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -10,12 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clickscape.errors import WorkspaceError
-from clickscape.workspace import (
-    Workspace,
-    atomic_folder,
-    file_name,
-    fingerprint,
-)
+from clickscape.workspace import Workspace, atomic_folder, file_name, fingerprint
 
 from .conftest import files
 

@@ -20,10 +20,7 @@ from PIL import Image
 from clickscape.config import ClicksConfig, Settings
 from clickscape.errors import WorkspaceError
 from clickscape.types import Product
-from clickscape.workspace import (
-    Workspace,
-    read_metrics,
-)
+from clickscape.workspace import Workspace, read_metrics
 
 
 def test_the_settings_file_names_every_setting_and_changes_none(workspace: Workspace) -> None:

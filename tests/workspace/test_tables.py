@@ -12,11 +12,7 @@ from PIL import Image
 
 from clickscape.errors import LogError, WorkspaceError
 from clickscape.types import Product
-from clickscape.workspace import (
-    EVENTS,
-    PRODUCTS,
-    Workspace,
-)
+from clickscape.workspace import EVENTS, PRODUCTS, Workspace
 
 from .conftest import NOW, creative
 

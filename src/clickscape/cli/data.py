@@ -186,8 +186,8 @@ def simulate(
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    chosen = {key: value for key, value in (("world", world), ("seed", seed)) if value is not None}
-    manifest = terminal.run_with_progress(stage(shop, shop.settings.simulate.changed(**chosen), workers=workers))
+    settings = shop.settings.simulate.changed(world=world, seed=seed)
+    manifest = terminal.run_with_progress(stage(shop, settings, workers=workers))
     terminal.out.print(
         f"{manifest.result['creatives']} creatives, simulated clicks of the world {manifest.result['world']}"
     )
@@ -208,8 +208,7 @@ def draw(
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    chosen = {} if seed is None else {"seed": seed}
-    manifest = terminal.run_with_progress(stage(shop, shop.settings.simulate.changed(**chosen), workers=workers))
+    manifest = terminal.run_with_progress(stage(shop, shop.settings.simulate.changed(seed=seed), workers=workers))
     terminal.out.print(f"{manifest.result['creatives']} creatives without clicks; masks are in creatives/masks/")
     terminal.print_output(
         shop.creatives_path,
@@ -248,8 +247,7 @@ def clicks(
         raise typer.BadParameter("a product and --json are for --explain only. Add --explain, or leave them out.")
     shop = Workspace.open(workspace)
     source = log if log is None or is_address(log) else str(Path(log).absolute())
-    chosen = {key: value for key, value in (("source", source), ("table", table)) if value is not None}
-    manifest = terminal.run_with_progress(stage(shop, shop.settings.clicks.changed(**chosen)))
+    manifest = terminal.run_with_progress(stage(shop, shop.settings.clicks.changed(source=source, table=table)))
     if explain:
         from clickscape.stages.explain import explain_clicks
 

@@ -72,8 +72,7 @@ def reward(
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    given = {"form": form, "backbone": backbone, "judge": judge}
-    settings = shop.settings.reward.changed(**{name: value for name, value in given.items() if value})
+    settings = shop.settings.reward.changed(form=form, backbone=backbone or None, judge=judge)
     manifest = terminal.run_with_progress(stage(shop, settings, true_ctrs=truth))
     for line in manifest.result["summary"]:
         terminal.out.print(line)
@@ -153,8 +152,7 @@ def optimize(
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    given = {"objective": objective, "preference": preference}
-    settings = shop.settings.optimize.changed(**{name: value for name, value in given.items() if value})
+    settings = shop.settings.optimize.changed(objective=objective, preference=preference)
     with launched() as processes:
         manifest = terminal.run_with_progress(stage(shop, settings, processes=processes))
         if not processes.is_main:

@@ -88,15 +88,14 @@ def generate(
     check_source(workspace, catalog, options=options, matting=matting)
     from clickscape.stages import generate as stage
 
-    given = {"size": size, "keep": keep, "seed": seed, "renderer": renderer, "model": model}
-    given |= {"server_model": server_model, "photographs": photographs}
-    chosen = {key: value for key, value in given.items() if value is not None}
+    overrides = {"size": size, "keep": keep, "seed": seed, "renderer": renderer, "model": model}
+    overrides |= {"server_model": server_model, "photographs": photographs}
     made = terminal.run_with_progress(
         stage.generate(
             workspace=workspace,
             catalog=catalog,
             out=out,
-            overrides=chosen,
+            overrides=overrides,
             options=options,
             matting=matting,
             brand_options=stage.BrandOptions(brand, audience, placement),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,9 @@ _REQUIRED = ("event_id", "kind", "decision_id", "creative_id", "product_id")
 _CONTENT = ("kind", "decision_id", "creative_id", "product_id", "position")
 _LONGEST = 100  # characters of a value in a message
 
+Fault = tuple[Any, str]
+"""What no row may be, as a condition, and the message for the first row that is; it names columns in braces."""
+
 
 def check_events(
     events: ibis.Table, *, where: str, config: ClicksConfig, now: datetime | None = None
@@ -36,22 +39,17 @@ def check_events(
     known |= {f"{name}_clicks": flag & (events.kind == "click") for name, flag in known.items()}
     known |= {"respelled": events.respelled} if "respelled" in events.columns else {}
     known |= {"epochs": is_number(events.given_at)} if "given_at" in events.columns else {}
-    facts = (
-        events.aggregate(
-            rows=events.count(),
-            with_position=events.position.count(),
-            **{f"fault_{number}": events.count(where=flag) for number, (flag, _) in enumerate(faults)},
-            **{name: events.count(where=flag) for name, flag in known.items()},
-            **({"newest": events["at"].max()} if "at" in events.columns else {}),
-        )
-        .to_pyarrow()
-        .to_pylist()[0]
-    )
+    wanted = {
+        "rows": events.count(),
+        "with_position": events.position.count(),
+        **{name: events.count(where=flag) for name, flag in known.items()},
+        **({"newest": events["at"].max()} if "at" in events.columns else {}),
+    }
+    facts, fault = look_for(faults, events, **wanted)
     if not facts["rows"]:
         raise LogError(f"{where}: the click log is empty: it has no event. Put events there, or export it again.")
-    for number, (flag, message) in enumerate(faults):
-        if facts.pop(f"fault_{number}"):
-            refuse(events.filter(flag), message, where=where)
+    if fault:
+        refuse(events.filter(fault[0]), fault[1], where=where)
     if 0 < facts["with_position"] < facts["rows"]:
         refuse(
             events.filter(events.position.isnull()),
@@ -61,8 +59,16 @@ def check_events(
     return facts
 
 
-def _faults(events: ibis.Table) -> list[tuple[Any, str]]:
-    """What no event may have, and the message for the first that does."""
+def look_for(faults: Sequence[Fault], table: ibis.Table, **facts: Any) -> tuple[dict[str, Any], Fault | None]:
+    """Return these aggregates of a table, and the first of the faults that a row has; one pass over the table."""
+    flags = {f"fault_{number}": table.count(where=flag) for number, (flag, _) in enumerate(faults)}
+    (row,) = table.aggregate(**facts, **flags).to_pyarrow().to_pylist()
+    found = (fault for number, fault in enumerate(faults) if row[f"fault_{number}"])
+    return {name: row[name] for name in facts}, next(found, None)
+
+
+def _faults(events: ibis.Table) -> list[Fault]:
+    """What no event may have, in the order in which it is told."""
     required = events.event_id.isnull()
     for name in _REQUIRED[1:]:
         required |= events[name].isnull()
@@ -119,8 +125,7 @@ def check_shares(
     cleaned: Cleaned, report: CleaningReport, *, facts: Mapping[str, int], where: str, config: ClicksConfig
 ) -> None:
     """Refuse a log of which the rules leave out too many clicks: such as have no impression, or the wrong time."""
-    faults = cleaned.clicks.group_by("fault").agg(clicks=lambda table: table.count()).to_pyarrow().to_pylist()
-    matched = sum(row["clicks"] for row in faults)
+    matched = cleaned.clicks.count().to_pyarrow().as_py()
     causes = {
         "before their impression": report.early_clicks or 0,
         "too long after their impression": report.expired_clicks or 0,

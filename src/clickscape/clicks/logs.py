@@ -74,8 +74,8 @@ def read(
         respelled = in_known_spelling(ibis.memtable(counted), known, where=source.where)
         local = connection.create_table("counts", respelled, temp=True, overwrite=True)
         events = source.table if source.kind == "events" else None
-        checked = check_counts(local, known, where=source.where, events=events, report=report)
-    return Log(checked, report, newest)
+        check_counts(local, known, where=source.where, events=events, report=report)
+    return Log(local, report, newest)
 
 
 def connect(*, threads: int = 2, memory: str = "1GB") -> Any:
@@ -117,9 +117,10 @@ def _count(
     checked_only = [name for name in source.table.columns if name.startswith("given_") or name == "respelled"]
     events = source.table.drop(*checked_only)
     cleaned = cleaning.clean(events, config=config, now=moment, engine=engine)
-    check_cleaned(cleaned, where=source.where)
     disorder = out_of_order(events, connection=duck) if location.files else None
     report = report_cleaning(cleaned, facts=facts, out_of_order=disorder)
+    if report.duplicates:
+        check_cleaned(cleaned, where=source.where)
     check_shares(cleaned, report, facts=facts, where=source.where, config=config)
     return tally(cleaned.events, by=by).to_pyarrow(), report, facts.get("newest")
 

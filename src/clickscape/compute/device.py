@@ -42,33 +42,11 @@ def thread_environment(count: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _restore(before)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """`set_threads` for the length of a block; what was set before comes back."""
-    before = {name: os.environ.get(name) for name in _VARIABLES}
-    torch, cv2 = sys.modules.get("torch"), sys.modules.get("cv2")
-    torch_before = torch.get_num_threads() if torch else 0
-    cv2_before = cv2.getNumThreads() if cv2 else 0
-    set_threads(count)
-    try:
-        yield
-    finally:
-        _restore(before)
-        if torch:
-            torch.set_num_threads(torch_before)
-        if cv2:
-            cv2.setNumThreads(cv2_before)
-
-
-def _restore(before: dict[str, str | None]) -> None:
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,9 +205,9 @@ class GenerateConfig(StageConfig):
     max_same_scene: int = Field(0, ge=0, description="creatives in a catalog that may show one scene, 0: any number")
     seed: int = Field(0, ge=0, description="seed of everything that is drawn by chance")
 
-    def overridden(self, values: Mapping[str, int | str]) -> GenerateConfig:
-        """Return these settings with other values; who keeps more than are scored has as many scored."""
-        keep = values.get("keep", self.keep)
+    def overridden(self, values: Mapping[str, int | str | None]) -> GenerateConfig:
+        """Return these settings with other values, as `changed`; who keeps more than are scored has as many scored."""
+        keep = values.get("keep")
         more = {"per_product": keep} if isinstance(keep, int) and keep > self.per_product else {}
         return self.changed(**{**more, **values})
 

@@ -31,9 +31,13 @@ class StageConfig(BaseModel):
         return hash(self.model_dump_json())
 
     def changed(self, **values: object) -> Self:
-        """Return these settings with other values, checked as those of clickscape.toml; ConfigError for a wrong one."""
+        """Return these settings with other values (None: as they are), checked as those of clickscape.toml.
+
+        ConfigError for a wrong one.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
         try:
-            return type(self).model_validate({**self.model_dump(), **values})
+            return type(self).model_validate({**self.model_dump(), **given})
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             name = ".".join(map(str, first["loc"])) or type(self).__name__

@@ -167,11 +167,9 @@ class DrawnWorld:
         level = math.log(sum(share * math.exp(t) for share, t in zip(self.segments.values(), tastes, strict=True)))
         return tuple(average + taste - level for taste in tastes)
 
-    def relative_ctr(
-        self, product: Product, scene: Scene, figures: Figures = AVERAGE, image_key: str | None = None
-    ) -> float:
+    def relative_ctr(self, product: Product, scene: Scene, figures: Figures = AVERAGE) -> float:
         """CTR as a multiple of the product's base: what an uplift is measured in."""
-        return math.exp(self.log_ctr(product, scene, figures, image_key) - self.base(product))
+        return math.exp(self.log_ctr(product, scene, figures) - self.base(product))
 
     def base(self, product: Product) -> float:
         """Log CTR of the product before any scene."""

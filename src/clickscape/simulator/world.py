@@ -27,6 +27,9 @@ Effects = Mapping[str, Mapping[str, float]]
 """Slot → value → effect on log CTR."""
 
 AVERAGE_PICTURE = PixelStats()
+VERSION = 1
+"""Of both worlds; it is part of every draw."""
+
 _BASE_CTR = 0.04
 _DECIMALS = 4  # effects are rounded, so that the last bits of a math library cannot change a world
 
@@ -71,7 +74,7 @@ WORLDS: dict[str, Strengths] = {
         },
     ),
 }
-"""The frozen worlds, version 1.
+"""The frozen worlds.
 
 Measured on 800 renders of scenes that the copywriter chose: the sd of log CTR within a product is 0.27 in harmony and
 0.24 in siren.  Over the copywriter's mean CTR, the best universal scene earns +22 % in harmony and +223 % in siren, the
@@ -87,7 +90,6 @@ class World:
     """True CTRs of any product in any scene; load one with `load`."""
 
     name: str
-    version: int
     strengths: Strengths
     bases: Mapping[str, float]
     main: Effects
@@ -116,11 +118,9 @@ class World:
         level = math.log(sum(share * math.exp(t) for share, t in zip(SEGMENTS.values(), tastes, strict=True)))
         return tuple(average + taste - level for taste in tastes)
 
-    def relative_ctr(
-        self, product: Product, scene: Scene, pixels: PixelStats = AVERAGE_PICTURE, image_key: str | None = None
-    ) -> float:
+    def relative_ctr(self, product: Product, scene: Scene, pixels: PixelStats = AVERAGE_PICTURE) -> float:
         """CTR as a multiple of the product's base: what an uplift is measured in."""
-        return math.exp(self.log_ctr(product, scene, pixels, image_key) - self.base(product))
+        return math.exp(self.log_ctr(product, scene, pixels) - self.base(product))
 
     def base(self, product: Product) -> float:
         """Log CTR of the product before any scene: its department's mean and its own appeal."""
@@ -168,14 +168,14 @@ class World:
         return self.strengths.fit / 2 if value in fits else -self.strengths.fit / 2
 
     def _normal(self, *key: str) -> float:
-        return normal(self.name, str(self.version), *key)
+        return normal(self.name, str(VERSION), *key)
 
 
-def load(name: str, *, version: int = 1) -> World:
+def load(name: str) -> World:
     """Load a frozen world: "harmony" or "siren"; ConfigError for any other."""
-    if name not in WORLDS or version != 1:
-        raise ConfigError(f"no world {name!r} in version {version}. There are: {', '.join(WORLDS)}, each in version 1.")
-    strengths, key = WORLDS[name], (name, str(version))
+    if name not in WORLDS:
+        raise ConfigError(f"no world {name!r}. There are: {', '.join(WORLDS)}.")
+    strengths, key = WORLDS[name], (name, str(VERSION))
     main = {
         slot: {
             value: round(effect + strengths.sirens.get(slot, {}).get(value, 0.0), _DECIMALS)
@@ -199,7 +199,7 @@ def load(name: str, *, version: int = 1) -> World:
         }
         for segment in SEGMENTS
     }
-    return World(name, version, strengths, bases, main, _interactions(strengths, key), tastes)
+    return World(name, strengths, bases, main, _interactions(strengths, key), tastes)
 
 
 def department(product: Product) -> str:

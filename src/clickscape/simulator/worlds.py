@@ -39,7 +39,7 @@ class ClickWorld(Protocol):
         """Log CTR at examination 1 of each segment."""
         ...
 
-    def relative_ctr(self, product: Product, scene: Scene, figures: Any, image_key: str | None = None, /) -> float:
+    def relative_ctr(self, product: Product, scene: Scene, figures: Any, /) -> float:
         """CTR over the segments, as a multiple of the product's base."""
         ...
 

@@ -67,7 +67,7 @@ def generate(
     workspace: Path | None,
     catalog: Path | None,
     out: Path,
-    overrides: Mapping[str, int | str] | None = None,
+    overrides: Mapping[str, int | str | None] | None = None,
     options: FeedOptions | None = None,
     matting: Path | None = None,
     brand_options: BrandOptions | None = None,
@@ -131,7 +131,7 @@ def _open(
     shop: Workspace | None,
     products: Sequence[Product],
     settings: Settings,
-    overrides: Mapping[str, int | str],
+    overrides: Mapping[str, int | str | None],
     brand_options: BrandOptions,
     now: datetime,
 ) -> _Parts:

@@ -28,6 +28,7 @@ from clickscape.stages.load_feed import FeedOptions, download
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import OWN, Creative
 from clickscape.workspace import COUNTS, Workspace, fingerprint
+from clickscape.workspace.tables import without
 
 STAGE = "own-ads"
 _STAGING = ".staging-creatives"
@@ -207,9 +208,8 @@ def _counts(workspace: Workspace, ads: Sequence[OwnAd], path: Path) -> pa.Table 
     schema = COUNTS.remove(COUNTS.get_field_index("position"))
     table = pa.Table.from_pylist(rows, schema=schema)
     if workspace.counts_path.exists():
-        old, names = workspace.read_table(workspace.counts_path, schema), {row["creative_id"] for row in rows}
-        others = [name not in names for name in old["creative_id"].to_pylist()]
-        table = pa.concat_tables([old.filter(pa.array(others, pa.bool_())), table])
+        old = workspace.read_table(workspace.counts_path, schema)
+        table = pa.concat_tables([without(old, "creative_id", [str(row["creative_id"]) for row in rows]), table])
     return table.sort_by("creative_id")
 
 

@@ -5,12 +5,11 @@ A stage is a generator that yields `Progress` and returns its result; whoever ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
 Result = TypeVar("Result")
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +34,3 @@ def run(stage: Stage[Result], *, on_progress: Callable[[Progress], None] | None 
             return stop.value
         if on_progress is not None:
             on_progress(progress)
-
-
-def counted(
-    items: Iterable[Item], *, stage: str, total: int, every: int = 1, note: str = ""
-) -> Generator[Progress, None, list[Item]]:
-    """Collect `items` into a list and yield a `Progress` after every `every` of them."""
-    result: list[Item] = []
-    for item in items:
-        result.append(item)
-        if len(result) % every == 0 or len(result) == total:
-            yield Progress(stage, len(result), total, note)
-    return result

@@ -67,34 +67,32 @@ def refresh(workspace: Workspace) -> Stage[Refreshed]:
         renderers = {name: render.load(name, settings=settings) for name in names}
         yield Progress(STAGE, 0, len(waiting))
         for number, old in enumerate(waiting, start=1):
-            new = _successor(old, products[old.product_id], workspace)
+            new, problem = _successor(old, products[old.product_id], workspace), ""
             if new.creative_id not in known:
                 try:
                     outcome = _drawn(new, products[old.product_id], workspace, renderers[old.renderer])
                 except ImageError as error:
-                    refused.append(f"{old.creative_id}: {error}")
-                    yield Progress(STAGE, number, len(waiting), old.creative_id)
-                    continue
-                run.log({"creative_id": new.creative_id, "seed": outcome.seed, "gate": asdict(outcome.gate)})
-                if outcome.rendering is None:
-                    refused.append(
-                        f"{old.creative_id}: no picture passed the fidelity gate: {refusal_reason(outcome.gate)}"
-                    )
-                    yield Progress(STAGE, number, len(waiting), old.creative_id)
-                    continue
-                workspace.save_image(new.creative_id, outcome.rendering.image)
-                workspace.save_mask(new.creative_id, outcome.rendering.product_mask)
-                drawn.append(replace(new, seed=outcome.seed, scene=json.loads(outcome.rendering.content or "{}")))
-            if old.status != "live":
+                    problem = str(error)
+                else:
+                    run.log({"creative_id": new.creative_id, "seed": outcome.seed, "gate": asdict(outcome.gate)})
+                    if (made := outcome.rendering) is None:
+                        problem = f"no picture passed the fidelity gate: {refusal_reason(outcome.gate)}"
+                    else:
+                        workspace.save_image(new.creative_id, made.image)
+                        workspace.save_mask(new.creative_id, made.product_mask)
+                        drawn.append(replace(new, seed=outcome.seed, scene=json.loads(made.content or "{}")))
+            if problem:
+                refused.append(f"{old.creative_id}: {problem}")
+            elif old.status != "live":
                 retired[old.creative_id] = "retired"
             yield Progress(STAGE, number, len(waiting), new.creative_id)
         if drawn:
             workspace.append_creatives(drawn)
         if retired:
             workspace.mark_creatives(retired)
-        made = Refreshed(len(drawn), tuple(refused))
-        run.finish(result=asdict(made))
-        return made
+        result = Refreshed(len(drawn), tuple(refused))
+        run.finish(result=asdict(result))
+        return result
 
 
 def _successor(old: Creative, product: Product, workspace: Workspace) -> Creative:

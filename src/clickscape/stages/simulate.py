@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ from clickscape.simulator.creatives import (
 )
 from clickscape.simulator.family import DrawnWorld
 from clickscape.stages import truth
-from clickscape.stages.progress import Progress, Stage, counted
+from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.split import read as read_split
 from clickscape.types import COPYWRITER, Creative, Product
 from clickscape.workspace import Manifest, Workspace
@@ -58,11 +59,7 @@ def simulate(
     with workspace.start_run(STAGE, config, inputs) as run:
         products = {product.product_id: product for product in catalog}
         jobs = _jobs(workspace, catalog, config, fewer=fewer)
-        workspace.image_path("any").parent.mkdir(parents=True, exist_ok=True)
-        drawing = map_shards(
-            partial(make_creative, size=config.size, world=config.world), jobs, workers=workers, chunk=32
-        )
-        made = yield from counted(drawing, stage=STAGE, total=len(jobs), every=64, note="drawing creatives")
+        made = yield from _draw(jobs, stage=STAGE, size=config.size, world=config.world, workers=workers)
         creatives = [creative for creative, _ in made]
         shoppers = worlds.load(config.world)
         log_ctrs = segment_log_ctrs(shoppers, creatives, [figures for _, figures in made], products=products)
@@ -101,13 +98,22 @@ def draw(workspace: Workspace, config: SimulateConfig, *, workers: int = 1) -> S
             replace(job, mask=workspace.mask_path(job.creative_id))
             for job in _jobs(workspace, catalog, config, fewer={})
         ]
-        for path in (workspace.image_path("any"), workspace.mask_path("any")):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        drawing = map_shards(partial(make_creative, size=config.size, world=None), jobs, workers=workers, chunk=32)
-        made = yield from counted(drawing, stage=DRAW, total=len(jobs), every=64, note="drawing creatives")
+        made = yield from _draw(jobs, stage=DRAW, size=config.size, world=None, workers=workers)
         workspace.replace_creatives([creative for creative, _ in made], model_id=COPYWRITER)
         yield Progress(DRAW, len(jobs), len(jobs))
         return run.finish(result={"creatives": len(made)})
+
+
+def _draw(
+    jobs: Sequence[CreativeJob], *, stage: str, size: int, world: str | None, workers: int
+) -> Stage[list[tuple[Creative, Any]]]:
+    """Draw every creative; returns each with what the world's shoppers see of it."""
+    made: list[tuple[Creative, Any]] = []
+    for one in map_shards(partial(make_creative, size=size, world=world), jobs, workers=workers, chunk=32):
+        made.append(one)
+        if len(made) % 64 == 0:
+            yield Progress(stage, len(made), len(jobs), "drawing creatives")
+    return made
 
 
 def _jobs(

@@ -143,32 +143,29 @@ class Workspace:
 
     def append_creatives(self, creatives: Sequence[Creative], *, now: datetime | None = None) -> None:
         """Add creatives to the table; an id that is there already is a WorkspaceError."""
-        with self.lock():
-            added = self._creative_table(creatives, now)
-            if self.creatives_path.exists():
-                added = pa.concat_tables([self.read_table(self.creatives_path, tables.CREATIVES), added])
-            tables.check_unique(added["creative_id"].to_pylist(), what="creative")
-            self.write_table(self.creatives_path, added)
+        self._add(creatives, now=now)
 
-    def update_creatives(self, creatives: Sequence[Creative], *, now: datetime | None = None) -> None:
+    def update_creatives(self, creatives: Sequence[Creative]) -> None:
         """Add creatives, each in the place of one of the same id, if there is one; all others stay as they are."""
+        self._add(creatives, instead=("creative_id", [creative.creative_id for creative in creatives]))
+
+    def replace_creatives(self, creatives: Sequence[Creative], *, model_id: str) -> None:
+        """Put creatives in the place of all that the same model made; those of other models stay as they are."""
+        self._add(creatives, instead=("model_id", [model_id]))
+
+    def _add(
+        self,
+        creatives: Sequence[Creative],
+        *,
+        now: datetime | None = None,
+        instead: tuple[str, Sequence[str]] = ("creative_id", ()),
+    ) -> None:
+        """Add creatives in the place of those that have one of these values in this column."""
         with self.lock():
             table = self._creative_table(creatives, now)
             if self.creatives_path.exists():
                 old = self.read_table(self.creatives_path, tables.CREATIVES)
-                names = {creative.creative_id for creative in creatives}
-                others = [name not in names for name in old["creative_id"].to_pylist()]
-                table = pa.concat_tables([old.filter(pa.array(others, pa.bool_())), table])
-            self.write_table(self.creatives_path, table)
-
-    def replace_creatives(self, creatives: Sequence[Creative], *, model_id: str) -> None:
-        """Put creatives in the place of all that the same model made; those of other models stay as they are."""
-        with self.lock():
-            table = self._creative_table(creatives, None)
-            if self.creatives_path.exists():
-                old = self.read_table(self.creatives_path, tables.CREATIVES)
-                others = [model != model_id for model in old["model_id"].to_pylist()]
-                table = pa.concat_tables([old.filter(pa.array(others, pa.bool_())), table])
+                table = pa.concat_tables([tables.without(old, *instead), table])
             tables.check_unique(table["creative_id"].to_pylist(), what="creative")
             self.write_table(self.creatives_path, table)
 

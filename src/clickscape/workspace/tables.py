@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
 from clickscape.errors import ClickscapeError, WorkspaceError
@@ -165,6 +166,11 @@ def records(rows: Sequence[Mapping[str, object]], kind: type[Record], *, where: 
         problem = damage.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
         place = f"row {int(row) + 1}" + "".join(f", {step}" for step in column)
         raise WorkspaceError(f"{where}, {place}: {problem}. {_REMEDY}") from None
+
+
+def without(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:
+    """Return the rows whose text in a column is none of these."""
+    return table.filter(pc.invert(pc.is_in(table[column], pa.array(list(values), pa.string()))))
 
 
 def check_unique(identifiers: Sequence[str], *, what: str, where: object = None) -> None:

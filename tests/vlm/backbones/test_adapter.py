@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +11,9 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from tests.damaged_weights import damage_file, every_damage
+from tests.factory import clickscape
 from transformers import AutoModelForImageTextToText
 
-from clickscape.cli import main
 from clickscape.config import OptimizeConfig
 from clickscape.errors import ModelError
 from clickscape.preference import adapter
@@ -111,11 +109,9 @@ def test_plain_peft_and_plain_transformers_open_what_is_saved(
     again = adapter.attach(models.load(folder(family)), rank=2, seed=9)
     adapter.restore(again, tmp_path / "adapter")
     torch.testing.assert_close(_logits(again.core, policy, sample), expected, atol=0, rtol=0)
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stop:
-        main(["merge", str(tmp_path / "adapter"), "--out", str(tmp_path / "merged")])
-    assert not stop.value.code
-    assert f"weights on {family}" in out.getvalue()
+    done = clickscape("merge", tmp_path / "adapter", "--out", tmp_path / "merged")
+    assert done.code == 0
+    assert f"weights on {family}" in done.out
     whole = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged", local_files_only=True).eval()
     assert not any(adapter.is_adapter(name) for name, _ in whole.named_parameters())
     torch.testing.assert_close(_logits(whole, policy, sample), expected, atol=1e-3, rtol=1e-4)
@@ -175,11 +171,9 @@ def test_what_cannot_be_merged_is_one_line_and_leaves_nothing(folder: Folder, tm
         ([good, "--out", good], "would replace what it is made from"),
         ([good, "--out", tmp_path / "notes"], "exists and is no checkpoint"),
     ):
-        told = io.StringIO()
-        with contextlib.redirect_stderr(told), pytest.raises(SystemExit) as stop:
-            main(["merge", *map(str, arguments)])
-        assert stop.value.code == 2
-        assert said in told.getvalue().splitlines()[-1]
+        done = clickscape("merge", *arguments)
+        assert done.code == 2
+        assert said in done.err.splitlines()[-1]
         assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert (tmp_path / "notes" / "mine.txt").exists()
 

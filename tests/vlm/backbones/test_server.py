@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
 import socket
@@ -17,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.factory import clickscape, rows_of
 
 from clickscape import vlm as room
 from clickscape.catalog import sample
-from clickscape.cli import main
 from clickscape.errors import ModelError
 from clickscape.types import Product
 from clickscape.vlm.batch import Sample
@@ -269,16 +268,13 @@ def test_ads_are_drawn_from_what_a_server_writes(
         (tmp_path / f"{product.product_id}.png").write_bytes(Path(str(product.image)).read_bytes())
     lines = [f'{product.product_id},"{product.title}",Shoes,{product.product_id}.png' for product in shelf[:2]]
     (tmp_path / "my.csv").write_text("\n".join(["id,title,category,image", *lines]) + "\n")
-    command = ["generate", "--catalog", str(tmp_path / "my.csv"), "--out", str(tmp_path / "ads"), "--size", "192"]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
-        with pytest.raises(SystemExit) as stop:
-            main([*command, "--keep", "1", "--model", address])
-        assert not stop.value.code, told.getvalue()
-        rows = [json.loads(line) for line in (tmp_path / "ads" / "creatives.jsonl").read_text().splitlines()]
-        assert {row["model_id"] for row in rows} == {"tiny-served"}
-        assert len(rows) == len(behavior.seen) - 1 == 2, "one request more than products: the server is tried first"
-        with pytest.raises(SystemExit) as stop:
-            main([*command, "--writer", "http://127.0.0.1:1", "--writer-model", "none", "--out", str(tmp_path / "new")])
-    assert stop.value.code == 2
-    assert "no answer" in told.getvalue().splitlines()[-1]
+    command = ("generate", "--catalog", tmp_path / "my.csv", "--size", "192")
+    done = clickscape(*command, "--keep", "1", "--model", address, "--out", tmp_path / "ads")
+    assert done.code == 0, done.err
+    rows = rows_of(tmp_path / "ads" / "creatives.jsonl")
+    assert {row["model_id"] for row in rows} == {"tiny-served"}
+    assert len(rows) == len(behavior.seen) - 1 == 2, "one request more than products: the server is tried first"
+    done = clickscape(*command, "--writer", "http://127.0.0.1:1", "--writer-model", "none", "--out", tmp_path / "new")
+    assert done.code == 2
+    assert "no answer" in done.err.splitlines()[-1]
     assert not (tmp_path / "new").exists(), "no photo is cut out for a server that is not there"

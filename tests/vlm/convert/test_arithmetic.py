@@ -179,6 +179,13 @@ def states(original: Any, before: str, image: np.ndarray, after: str, **asked: A
     return llama(original.state, torch.cat(parts), original.settings)
 
 
+def plain_logits(model: Any, processor: Any, image: np.ndarray) -> Tensor:
+    """What transformers alone answers to a question about a picture, (token, word)."""
+    content = [{"type": "image"}, {"type": "text", "text": "Which part?"}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    return model(**processor(text=text, images=Image.fromarray(image), return_tensors="pt")).logits[0]
+
+
 SHAPES = [(120, 60), (60, 60), (50, 130), (64, 40)]
 
 
@@ -193,10 +200,7 @@ def test_prompt_model_gives_the_originals_logits(original, tmp_path: Path, legac
     words = len(made.tokenizer)
     for width, height in SHAPES:
         image = picture(width, height, seed=width)
-        content = [{"type": "image"}, {"type": "text", "text": "Which part?"}]
-        text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        inputs = processor(text=text, images=Image.fromarray(image), return_tensors="pt")
-        logits = model(**inputs).logits[0]
+        logits = plain_logits(model, processor, image)
         hidden = states(made, SYSTEM, image, "\nWhich part? ASSISTANT:")
         wanted = hidden @ made.state["lm_head.weight"].T
         assert float(wanted.std()) > 0.5, "random weights must say something"
@@ -218,10 +222,7 @@ def test_prompt_model_that_sees_padded_squares_gives_the_originals_logits(
     loaded, words = vlm.load(tmp_path / "hf").vlm, len(made.tokenizer)
     for width, height in SHAPES:
         image = picture(width, height, seed=width)
-        content = [{"type": "image"}, {"type": "text", "text": "Which part?"}]
-        text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        inputs = processor(text=text, images=Image.fromarray(image), return_tensors="pt")
-        logits = model(**inputs).logits[0]
+        logits = plain_logits(model, processor, image)
         hidden = states(made, SYSTEM, image, "\nWhich part? ASSISTANT:")
         wanted = hidden @ made.state["lm_head.weight"].T
         assert float(wanted.std()) > 0.5, "random weights must say something"

@@ -11,7 +11,7 @@ from clickscape.errors import ModelError
 from clickscape.preference.first_round import sample_first_round
 
 
-@pytest.mark.parametrize("other", [{"renderer": "diffusion"}, {"seed": 2}, {"candidates": 3}])
+@pytest.mark.parametrize("other", [{"renderer": "diffusion"}, {"seed": 2}, {"candidates": 3}, {"searched_share": 0.0}])
 def test_variants_that_would_sample_differently_share_nothing(tmp_path: Path, other: dict[str, object]) -> None:
     """There is no model to sample from: who tries fails."""
     folders = {name: tmp_path / name for name in "ab"}

@@ -12,7 +12,7 @@ from clickscape.stages.progress import Progress, run
 from clickscape.stages.variants import train_variants
 from clickscape.workspace import Workspace
 
-ONE_ROUND = SMALL_OPTIMIZE.model_copy(update={"rounds": 1})
+ONE_ROUND = SMALL_OPTIMIZE.model_copy(update={"rounds": 1, "candidates": 4})  # one of them by search
 CONFIGS = {
     "centric": ONE_ROUND,
     "preference": ONE_ROUND.model_copy(update={"objective": "preference_only"}),
@@ -36,6 +36,7 @@ def test_one_worker_samples_the_first_round_once_for_all_variants(shop: Workspac
     )
     assert shared == alone
     assert shared["centric"] == shared["preference"]
+    assert b'"searched": true' in shared["centric"]
     for name in CONFIGS:
         weights = [(one.models / name / "model.safetensors").read_bytes() for one in (together, apart)]
         assert weights[0] == weights[1], name

@@ -26,13 +26,14 @@ _SETTINGS = (
     "seed",
     "products_per_round",
     "candidates",
+    "searched_share",
     "temperature",
     "max_new_tokens",
     "render_size",
     "renderer",
     "dtype",
 )
-"""Settings that decide what the first round samples, before any training."""
+"""Settings that decide what the policy writes in the first round, before any training."""
 
 
 def sample_first_round(
@@ -46,18 +47,21 @@ def sample_first_round(
     workers: int,
 ) -> None:
     """Sample the first round once, with all workers, where every variant would sample the same, and copy it to each."""
-    files = [folder / "round-1" / records.CANDIDATES for folder in folders.values()]
+    rounds = [folder / "round-1" for folder in folders.values()]
+    waiting = [folder for folder in rounds if not (folder / records.CANDIDATES).exists()]
     alike = {tuple(getattr(config, name) for name in _SETTINGS) for config in configs.values()}
-    if len(configs) < 2 or len(alike) > 1 or all(file.exists() for file in files):
+    if len(configs) < 2 or len(alike) > 1 or not waiting:
         return
     config, writer = next(iter(configs.values())), next(iter(writers.values()))
     work = partial(_sample, config=config, settings=settings, writer=writer, rewards=rewards, products=products)
     parts = [Processes(number, workers) for number in range(workers)]
     shares = list(map_shards(work, parts, workers=workers, chunk=1))
     passes = [one for some in zip_longest(*shares) for one in some if one is not None]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json_lines(file, [candidate for some in passes for each in some for candidate in each])
+    for folder in waiting:
+        for number, some in enumerate(passes):
+            file = records.pass_file(folder / records.PASSES, number, total=len(passes))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json_lines(file, [candidate for each in some for candidate in each])
 
 
 def _sample(

@@ -159,7 +159,7 @@ def test_with_a_reward_model_the_reward_decides(decide) -> None:
 def test_more_are_sampled_less_warm_where_no_reward_model_scores_them(studio: Renderer, mug: Product) -> None:
     for reward, temperature, expected in (
         (None, "auto", (12, 0.5)),
-        (Bright(), "auto", (4, 1.0)),
+        (Bright(), "auto", (4, 0.7)),
         (None, 0.0, (12, 0.0)),
         (None, 0.9, (12, 0.9)),
         (Bright(), 0.9, (4, 0.9)),

@@ -186,7 +186,7 @@ class GenerateConfig(StageConfig):
         4, ge=1, le=64, description="pictures drawn at most until one passes [fidelity]; refresh and export too"
     )
     temperature: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
-        "auto", description="of sampling; lower is less diverse; auto: 1, or 0.5 without a reward model"
+        "auto", description="of sampling; lower is less diverse; auto: 0.7, or 0.5 without a reward model"
     )
     photographs: Literal["auto", "backdrop", "scenes"] = Field(
         "auto",

@@ -60,7 +60,7 @@ SAMPLED = 3
 REPEATED = 0.5
 """Nats that a scene loses for each of up to two creatives of the catalog that show it."""
 
-TEMPERATURE, TEMPERATURE_WITHOUT_REWARD = 1.0, 0.5
+TEMPERATURE, TEMPERATURE_WITHOUT_REWARD = 0.7, 0.5
 """Of sampling, where the settings say none: a reward model finds the best of many, without one the usual is better."""
 
 

@@ -115,7 +115,9 @@ def main() -> None:
         parts.append(table(world, row, standard=STANDARD))
         print(parts[-1])
     if asked.page:
-        asked.page.write_text(HEADER + "\n".join(parts), encoding="utf-8")
+        mark = "<!-- written by "  # what other benchmarks wrote stays
+        _, found, others = asked.page.read_text(encoding="utf-8").partition(mark) if asked.page.exists() else ("",) * 3
+        asked.page.write_text(HEADER + "\n".join(parts) + (f"\n{found}{others}" if found else ""), encoding="utf-8")
 
 
 def measure(out: Path, world: Any, seed: int, scale: str) -> dict[str, Any]:

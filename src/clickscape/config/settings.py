@@ -141,6 +141,10 @@ class RewardConfig(StageConfig):
         "predicted", description="effects: the scene as it is read from the image, or the one it was drawn from"
     )
     trainable: Literal["head", "lora", "full"] = Field("head", description="two_branch: what learns besides the heads")
+    image_tokens: Literal["full", "half"] = Field(
+        "full",
+        description="two_branch on LLaVA: of each of two images; half: both take no more than one square, faster",
+    )
     classification_weight: float = Field(1.0, ge=0, description="two_branch: λ1 of L = λ1·CE + λ2·MSE")
     regression_weight: float = Field(0.5, ge=0, description="two_branch: λ2 of L = λ1·CE + λ2·MSE")
     epochs: int = Field(24, ge=1, description="two_branch: passes over all training pairs")

@@ -44,15 +44,24 @@ class CaigRewardModel(TwoBranch):
     chunk = 8  # each picture is up to five tiles
 
     def __init__(
-        self, backbone: VisionLanguageModel, branches: Branches, *, instruction: str = INSTRUCTION, side: int = SIDE
+        self,
+        backbone: VisionLanguageModel,
+        branches: Branches,
+        *,
+        instruction: str = INSTRUCTION,
+        side: int = SIDE,
+        orders: int = 2,
     ) -> None:
-        super().__init__(backbone, branches)
+        super().__init__(backbone, branches, side=side, orders=orders)
         self.instruction = instruction
-        self.side = side
 
     def question(self, product: Product) -> str:
         """Return the question about a product: the instruction, with the product's title where it wants one."""
         return self.instruction.replace("{product}", sanitize(product.title, limit=MAX_TITLE))
+
+    def hidden(self, questions: Sequence[str], pairs: Sequence[Views]) -> Float[Tensor, "pair hidden"]:
+        """Return the last hidden states; the tower sees both ads as one picture, so pairs share nothing exactly."""
+        return self.one_by_one(questions, pairs)
 
     def shown(self, views: Views) -> Sequence[Image]:
         """Return one picture of two halves; ads of another shape are stretched, as the original does."""
@@ -69,16 +78,21 @@ class CaigRewardModel(TwoBranch):
             heads["ctr"] = self.branches.ctr.detach()[0]
         with atomic_folder(Path(folder)) as waiting:
             vlm_model.save_into(self.backbone, waiting)
-            write_heads(waiting, heads, instruction=self.instruction, side=self.side)
+            write_heads(waiting, heads, instruction=self.instruction, side=self.side, orders=self.orders)
 
 
 def write_heads(
-    folder: Path, heads: dict[str, Float[Tensor, "2 hidden"]], *, instruction: str = INSTRUCTION, side: int = SIDE
+    folder: Path,
+    heads: dict[str, Float[Tensor, "2 hidden"]],
+    *,
+    instruction: str = INSTRUCTION,
+    side: int = SIDE,
+    orders: int = 2,
 ) -> None:
     """Write heads (`score`, perhaps `ctr`) and settings beside a backbone."""
     save_file({name: value.cpu().contiguous() for name, value in heads.items()}, folder / HEADS_FILE)
     (folder / HEADS_FILE).chmod(0o644)
-    settings = {"version": VERSION, "form": FORM, "instruction": instruction, "side": side}
+    settings = {"version": VERSION, "form": FORM, "instruction": instruction, "side": side, "orders": orders}
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
@@ -88,12 +102,15 @@ def load(folder: Path, *, device: str = "cpu") -> CaigRewardModel:
     try:
         settings = read_json(file, dict[str, Any], error=ModelError, remedy=_REMEDY)
         version, instruction, side = settings["version"], settings["instruction"], settings["side"]
+        orders = settings.get("orders", 2)
     except (OSError, KeyError) as error:
         raise ModelError(f"{file}: damaged ({error}). {_REMEDY}") from None
     if version != VERSION:
         raise ModelError(f"{file}: version {version!r}, this release reads {VERSION}. {_REMEDY}")
     if not (isinstance(instruction, str) and instruction.strip() and isinstance(side, int) and side > 0):
         raise ModelError(f"{file}: instruction must be words and side a number of pixels > 0. {_REMEDY}")
+    if orders not in (1, 2):
+        raise ModelError(f"{file}: orders is {orders!r}, expected 1 or 2: in how many orders a pair is asked.")
     heads, _ = read_tensors(folder / HEADS_FILE, remedy=_REMEDY)
     backbone = vlm_model.load(folder, dtype="auto" if device == "cpu" else "stored", device=device)
     wanted = (2, backbone.hidden_size)
@@ -105,4 +122,4 @@ def load(folder: Path, *, device: str = "cpu") -> CaigRewardModel:
     ctr = heads.get("ctr")
     made = Branches(heads["score"][None].float(), None if ctr is None else ctr[None].float())
     made.requires_grad_(False).to(backbone.device)
-    return CaigRewardModel(backbone, made, instruction=instruction, side=side)
+    return CaigRewardModel(backbone, made, instruction=instruction, side=side, orders=orders)

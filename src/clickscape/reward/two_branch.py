@@ -1,13 +1,15 @@
-"""The paper's reward model: two images side by side, a hidden state, and two branches on it (Chen et al. 2025).
+"""The paper's reward model: two images, left and right, a hidden state, and two branches on it (Chen et al. 2025).
 
-The pictures stand beside each other with an instruction that names the product; of the last token's hidden state one
-linear branch says which side is better and another what the CTRs are. L = λ1 · CE + λ2 · MSE, by gradient. The CTR is
+An instruction names the product, the pictures follow it; of the last token's hidden state one linear branch says which
+side is better and another what the CTRs are. L = λ1 · CE + λ2 · MSE, by gradient. The CTR is
 the log CTR standardized within the product: the squared error of a raw one is about 1e-4 and teaches nothing. Any
-image-text model is a backbone: frozen, with LoRA, or learning in full. Both orders are asked and averaged.
+image-text model is a backbone: frozen, with LoRA, or learning in full. Both orders are asked and averaged, or one that
+chance draws where held-out pairs say that the other adds nothing. LLaVA computes what pairs share once (`pair_states`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import warnings
@@ -15,7 +17,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,10 +33,10 @@ from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
 from clickscape.files import atomic_folder
 from clickscape.json_files import parse_json, read_json
-from clickscape.reward import calibrate
+from clickscape.reward import calibrate, pair_states
 from clickscape.reward.data import RewardData, pair_weights, regression_targets, split
-from clickscape.reward.encoders import Backbone, VisionEncoder
-from clickscape.reward.features import last_hidden, side_by_side
+from clickscape.reward.encoders import LARGEST_SIDE, Backbone, VisionEncoder
+from clickscape.reward.features import last_hidden
 from clickscape.reward.protocol import (
     Floats,
     Image,
@@ -46,13 +48,15 @@ from clickscape.reward.protocol import (
     best_first,
     check_lengths,
     ranked,
+    unique,
 )
-from clickscape.types import Product, Ranked
+from clickscape.stats.bootstrap import ClusterBootstrap
+from clickscape.types import Estimate, Product, Ranked
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import instruction
 
-VERSION, FORM = 6, "two_branch"
+VERSION, FORM = 7, "two_branch"
 SETTINGS_FILE, HEADS_FILE = "reward.json", "heads.safetensors"
 REMEDY = "Train the reward model again."
 
@@ -61,6 +65,9 @@ HEADS = 6
 
 MAX_COMPARED = 64
 """Pictures that are ranked at once; all pairs are looked at, in both orders."""
+
+ORDER_MARGIN = 0.002
+"""Nats per pair that a second order may add at most, where one is enough."""
 
 BACKBONE_RATE = 0.1
 """Learning rate of a trained backbone, as a share of the heads'."""
@@ -108,8 +115,12 @@ class TwoBranch(RewardModel):
     reads_sides = True
     chunk = 16  # pairs in one pass of the backbone
 
-    def __init__(self, backbone: VisionLanguageModel, branches: Branches) -> None:
+    def __init__(
+        self, backbone: VisionLanguageModel, branches: Branches, *, side: int | None = None, orders: int = 2
+    ) -> None:
+        """side: pixels of each picture's square (LLaVA; None: what its tower is made for). orders: that are asked."""
         self.backbone, self.branches = backbone, branches
+        self.side, self.orders = side or backbone.image_size, orders
 
     def with_given_scenes(self) -> TwoBranch:
         """Return the model itself: it reads no scenes."""
@@ -123,18 +134,29 @@ class TwoBranch(RewardModel):
         """Return the words to ask in: its own, for it was taught with no others."""
         return asked
 
-    def shown(self, views: Views) -> Sequence[Image]:
-        """Return what the backbone sees of two images: one picture of two halves, or both where it takes several."""
-        return [side_by_side(views, size=self.backbone.image_size)] if self.backbone.is_llava else views
-
     def hidden(self, questions: Sequence[str], pairs: Sequence[Views]) -> Float[Tensor, "pair hidden"]:
-        """Return the last hidden states, some pairs at a time; gradients flow if torch records them."""
+        """Return the last hidden states; gradients flow if torch records them."""
+        if not self.backbone.is_llava:
+            return self.one_by_one(questions, pairs)
+        if torch.is_grad_enabled():
+            lots = [slice(start, start + self.chunk) for start in range(0, len(pairs), self.chunk)]
+            return torch.cat([
+                pair_states.whole(self.backbone, questions[lot], pairs[lot], side=self.side) for lot in lots
+            ])  # fmt: skip
+        return pair_states.shared(self.backbone, questions, pairs, side=self.side, together=self.chunk)
+
+    def one_by_one(self, questions: Sequence[str], pairs: Sequence[Views]) -> Float[Tensor, "pair hidden"]:
+        """Return the last hidden states of pairs that share nothing, as the backbone's own processor writes them."""
         parts = [
             last_hidden(self.backbone, questions[start : start + self.chunk],
                         [self.shown(views) for views in pairs[start : start + self.chunk]])
             for start in range(0, len(pairs), self.chunk)
         ]  # fmt: skip
         return torch.cat(parts) if parts else torch.zeros(0, self.backbone.hidden_size, device=self.backbone.device)
+
+    def shown(self, views: Views) -> Sequence[Image]:
+        """Return what the backbone's processor is given of two images."""
+        return views
 
     @torch.inference_mode()
     def outputs(self, questions: Sequence[str], pairs: Sequence[Views]) -> tuple[Floats, Floats | None]:
@@ -195,6 +217,8 @@ class TwoBranch(RewardModel):
             "form": FORM,
             "heads": len(self.branches.score),
             "backbone": self.backbone.model_id,
+            "side": self.side,
+            "orders": self.orders,
         }
         with atomic_folder(Path(folder)) as waiting:
             vlm_model.save_into(self.backbone, waiting)
@@ -211,9 +235,13 @@ class TwoBranch(RewardModel):
         return np.asarray(logits[..., 0] - logits[..., 1])
 
     def _both(self, products: Sequence[Product], pairs: Sequence[Views]) -> Floats:
-        """Log-odds of the first, mean of both orders, (head, pair)."""
-        turned = [(second, first) for first, second in pairs]
-        return (self._gaps(products, pairs) - self._gaps(products, turned)) / 2
+        """Log-odds of the first, (head, pair): mean of both orders, or of one that the pictures themselves draw."""
+        signs = _signs(pairs)
+        asked = [views if sign >= 0 else views[::-1] for views, sign in zip(pairs, signs, strict=True)]
+        if self.orders == 1:
+            return np.asarray(self._gaps(products, asked) * signs)
+        gaps = self._gaps([*products, *products], [*asked, *(views[::-1] for views in asked)])
+        return np.asarray((gaps[:, : len(pairs)] - gaps[:, len(pairs) :]) / 2 * signs)
 
     def _all_gaps(self, product: Product, images: Sequence[Image]) -> Floats:
         """Log-odds of every image against every other, (head, image, image), antisymmetric."""
@@ -231,6 +259,24 @@ class TwoBranch(RewardModel):
         return gaps
 
 
+def _signs(pairs: Sequence[Views]) -> Floats:
+    """Draw which of two pictures stands left, (pair,): 1 the first, −1 the second, 0 where both are the same.
+
+    The pixels draw, so that a pair is asked alike whoever comes first; no picture stands left more often than others.
+    """
+    pictures, places = unique([picture for pair in pairs for picture in pair])
+    digests = [
+        int.from_bytes(hashlib.blake2b(picture.tobytes(), digest_size=8, key=str(picture.shape).encode()).digest())
+        for picture in pictures
+    ]
+    signs = []
+    for first, second in zip(places[::2], places[1::2], strict=True):
+        one, other = digests[first], digests[second]
+        drawn = 1.0 if (one ^ other).bit_count() % 2 else -1.0
+        signs.append(0.0 if one == other else drawn if one < other else -drawn)
+    return np.array(signs)
+
+
 def _odds(gaps: Floats) -> Odds:
     """Mean and spread of the heads' log-odds, (head, pair) → (pair,); one head has no spread."""
     sd = gaps.std(0, ddof=1) if len(gaps) > 1 else np.full(gaps.shape[1:], np.nan)
@@ -243,7 +289,10 @@ def _against_others(gaps: Floats) -> Floats:
 
 
 class _Settings(BaseModel, frozen=True):
+    version: Literal[7]
     heads: int = Field(ge=1, le=1000)
+    side: int = Field(ge=1, le=LARGEST_SIDE)
+    orders: int = Field(ge=1, le=2)
 
 
 def load(folder: Path, *, device: str = "cpu") -> TwoBranch:
@@ -256,7 +305,14 @@ def load(folder: Path, *, device: str = "cpu") -> TwoBranch:
     shapes = {name: value.shape for name, value in branches.state_dict().items()}
     tensors, _ = read_tensors(folder / HEADS_FILE, shapes=shapes, remedy=REMEDY)
     branches.load_state_dict(tensors)
-    return TwoBranch(backbone, branches.requires_grad_(False).to(backbone.device))
+    branches.requires_grad_(False).to(backbone.device)
+    return TwoBranch(backbone, branches, side=settings.side, orders=settings.orders)
+
+
+def _side(backbone: VisionLanguageModel) -> int:
+    """Pixels of the largest square of whole patches of which two take no more tokens than one full square."""
+    patch = int(backbone.core.config.vision_config.patch_size)
+    return max(math.isqrt(backbone.image_tokens // 2), 1) * patch
 
 
 def _untrained(backbone: VisionLanguageModel, *, heads: int, seed: int) -> Branches:
@@ -281,7 +337,8 @@ def train(
                          "Collect more impressions, or lower the filter of the pairs.")  # fmt: skip
     rng = np.random.default_rng(config.seed)
     learning, held_back = split(data, share=config.validation_share, rng=rng)
-    model = TwoBranch(backbone, _untrained(backbone, heads=HEADS, seed=config.seed).to(backbone.device))
+    branches = _untrained(backbone, heads=HEADS, seed=config.seed).to(backbone.device)
+    model = TwoBranch(backbone, branches, side=_side(backbone) if config.image_tokens == "half" else None)
     learned_backbone = _prepare_backbone(model, config)
     rows = _Rows(model, learning, rng=rng, cached=config.trainable == "head")
     validation = None if held_back is None else _Rows(model, held_back, rng=rng, cached=config.trainable == "head")
@@ -323,7 +380,9 @@ def train(
         with torch.no_grad():
             for parameter, kept in zip(trained, best_weights, strict=True):
                 parameter.copy_(kept)
-        model.branches.temperature.fill_(validation.temperature())
+        gain = validation.settle_orders(np.random.default_rng(config.seed))
+        asked = "one order is asked" if model.orders == 1 else "both orders are asked"
+        yield Step(total, total, f"{asked}: the other one adds {gain.value:.4f} [{gain.low:.4f}, {gain.high:.4f}] nats")
     _finish_backbone(model, config)
     return model
 
@@ -354,26 +413,46 @@ class _Rows:
         """Hidden states of some pairs; gradients flow if torch is recording them and nothing is cached."""
         if self._cached is not None:
             return self._cached[torch.from_numpy(rows)]
-        questions = [self.model.question(self.data.product(int(self.places[row, 0]))) for row in rows]
-        pairs = [(self.data.image(int(left)), self.data.image(int(right))) for left, right in self.places[rows]]
-        return self.model.hidden(questions, pairs)
+        return self._states(self.places[rows])
+
+    def _states(self, places: np.ndarray) -> Tensor:
+        """Hidden states of pairs, (pair, 2) places of left and right; an image is opened once."""
+        opened = {int(place): self.data.image(int(place)) for place in np.unique(places)}
+        questions = [self.model.question(self.data.product(int(left))) for left, _ in places]
+        return self.model.hidden(questions, [(opened[int(left)], opened[int(right)]) for left, right in places])
 
     @torch.no_grad()
-    def gaps(self) -> Tensor:
-        """Left − right of every pair, mean over the heads."""
+    def gaps(self, *, turned: bool = False) -> Floats:
+        """Left − right of every pair, mean over the heads, (pair,); turned: with the sides exchanged."""
         self.model.backbone.model.eval()
-        logits, _ = self.model.branches(self.hidden(np.arange(len(self))))
-        return (logits[..., 0] - logits[..., 1]).mean(0)
+        hidden = self.hidden(np.arange(len(self))) if not turned else self._states(self.places[:, ::-1])
+        logits, _ = self.model.branches(hidden)
+        return np.asarray((logits[..., 0] - logits[..., 1]).mean(0).double().cpu().numpy())
 
     def cross_entropy(self) -> float:
         """Weighted loss of the heads' mean, nats per pair."""
-        each = functional.binary_cross_entropy_with_logits(self.gaps(), self.preference, reduction="none")
-        return float((self.weight * each).sum() / self.weight.sum())
+        weight = self.weight.double().cpu().numpy()
+        return float((weight * self._losses(self.gaps())).sum() / weight.sum())
 
-    def temperature(self) -> float:
-        """What log-odds are best divided by."""
-        values = (self.gaps(), self.preference, self.weight)
-        return calibrate.temperature(*(value.double().cpu().numpy() for value in values))
+    def settle_orders(self, rng: np.random.Generator) -> Estimate:
+        """Set temperature and number of orders of the model; return what the second order adds, nats per pair.
+
+        One order is enough where the upper end of the interval, over products, is at most ORDER_MARGIN.
+        """
+        one, both = self.gaps(), (self.gaps() - self.gaps(turned=True)) / 2
+        preference, weight = (value.double().cpu().numpy() for value in (self.preference, self.weight))
+        temperatures = [calibrate.temperature(gaps, preference, weight) for gaps in (one, both)]
+        gained = self._losses(one / temperatures[0]) - self._losses(both / temperatures[1])
+        bootstrap = ClusterBootstrap.draw([self.names[number] for number in self.product], rng=rng)
+        gain = bootstrap.mean(gained)
+        self.model.orders = 1 if gain.high <= ORDER_MARGIN else 2
+        self.model.branches.temperature.fill_(temperatures[self.model.orders - 1])
+        return gain
+
+    def _losses(self, gaps: Floats) -> Floats:
+        """Cross-entropy of every pair, nats."""
+        preference = self.preference.double().cpu().numpy()
+        return np.asarray(np.logaddexp(0, gaps) - preference * gaps)
 
 
 def _loss(model: TwoBranch, rows: _Rows, chosen: np.ndarray, share: Tensor, config: RewardConfig) -> Tensor:

@@ -127,12 +127,23 @@ def pixel_values(
         raise ValueError("pictures of one batch must be all square or all two squares side by side")
     size = vlm.image_size
     height, width = size, 2 * size if wide.pop() else size
+    return _normalized(vlm, pictures, size=(width, height))
+
+
+def square_pixels(
+    vlm: VisionLanguageModel, pictures: Sequence[UInt8[np.ndarray, "height width 3"]], *, side: int
+) -> Float[Tensor, "image 3 side side"]:
+    """What the image processor makes of pictures that are shown as squares of `side` pixels."""
+    return _normalized(vlm, pictures, size=(side, side))
+
+
+def _normalized(vlm: VisionLanguageModel, pictures: Sequence[np.ndarray], *, size: tuple[int, int]) -> Tensor:
+    """Pictures stretched to (width, height), or filled up to a square before where the model wants that."""
     processor: Any = vlm.processor.image_processor
     if vlm.pads_pictures:
-        pictures = [
-            _squared(picture, color=[int(value * 255) for value in processor.image_mean]) for picture in pictures
-        ]
-    sized = [_resized(picture, (width, height)) for picture in pictures]
+        color = [int(value * 255) for value in processor.image_mean]
+        pictures = [_squared(picture, color=color) for picture in pictures]
+    sized = [_resized(picture, size) for picture in pictures]
     # The processor works picture by picture; its arithmetic for pictures that have the right size is this one line.
     mean, deviation = (np.asarray(value, np.float32) for value in (processor.image_mean, processor.image_std))
     scaled = (np.stack(sized).astype(np.float32) * np.float32(processor.rescale_factor) - mean) / deviation
@@ -217,7 +228,8 @@ def _questions(
     vlm: VisionLanguageModel, samples: Sequence[Sample], *, pixels: bool
 ) -> tuple[list[list[int]], Tensor | None, dict[str, Tensor]]:
     """Token ids of every question with its image places, the pixels of all pictures, and what else a model wants."""
-    texts = [_chat(vlm, _fitted(vlm, sample), len(sample.images)) for sample in samples]
+    texts = [_chat(vlm, _fitted(vlm, sample.instruction, tokens=_shown(vlm, sample)), len(sample.images))
+             for sample in samples]  # fmt: skip
     pictures = [picture for sample in samples for picture in sample.images]
     special = _adds_special_tokens(vlm, texts[0])
     if vlm.is_llava or not pictures:
@@ -237,19 +249,23 @@ def _limit(vlm: VisionLanguageModel) -> int | None:
     return getattr(vlm.core.config.get_text_config(), "max_position_embeddings", None)
 
 
-def _fitted(vlm: VisionLanguageModel, sample: Sample) -> str:
+def _shown(vlm: VisionLanguageModel, sample: Sample) -> int:
+    """Image tokens of a sample, where they are known beforehand."""
+    return vlm.image_tokens * sum(1 + _is_wide(vlm, picture) for picture in sample.images) if vlm.is_llava else 0
+
+
+def _fitted(vlm: VisionLanguageModel, instruction: str, *, tokens: int) -> str:
     """The instruction, its product shortened where pictures and words would leave less than an eighth to an answer."""
     limit = _limit(vlm)
     if limit is None:
-        return sample.instruction
-    shown = vlm.image_tokens * sum(1 + _is_wide(vlm, picture) for picture in sample.images) if vlm.is_llava else 0
-    room = limit - limit // 8 - shown
+        return instruction
+    room = limit - limit // 8 - tokens
 
     def fits(text: str) -> bool:  # no token is less than a byte
         text = _chat(vlm, text, 0)
         return len(text.encode()) <= room or len(vlm.tokenizer(text)["input_ids"]) <= room
 
-    return fit_product(sample.instruction, fits=fits)
+    return fit_product(instruction, fits=fits)
 
 
 def _expand(vlm: VisionLanguageModel, row: list[int], pictures: Sequence[np.ndarray]) -> list[int]:
@@ -265,6 +281,25 @@ def _expand(vlm: VisionLanguageModel, row: list[int], pictures: Sequence[np.ndar
             raise ValueError("the instruction itself contains an image token; clean it first")
         expanded.extend([token] * (vlm.image_tokens * (2 if _is_wide(vlm, picture) else 1)))
     return expanded
+
+
+def words_around_pictures(vlm: VisionLanguageModel, question: str, *, image_tokens: Sequence[int]) -> list[list[int]]:
+    """Return the token ids before, between and after the pictures of a question that stands before them.
+
+    image_tokens: how many each picture takes. ModelError for a sample of more tokens than the model has positions for.
+    """
+    before, after = around_question(vlm.processor, images=len(image_tokens), words_first=True)
+    text = f"{before}{_fitted(vlm, question, tokens=sum(image_tokens))}{after}"
+    parts: list[list[int]] = [[]]
+    for token in vlm.tokenizer(text, add_special_tokens=_adds_special_tokens(vlm, text))["input_ids"]:
+        if token == vlm.image_token_id:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    if len(parts) != len(image_tokens) + 1:
+        raise ValueError("the instruction itself contains an image token; clean it first")
+    check_length(vlm, sum(image_tokens) + sum(map(len, parts)))
+    return parts
 
 
 def answer_ids(vlm: VisionLanguageModel, answer: str | None) -> list[int]:

@@ -24,15 +24,16 @@ _PASSED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
 _SECONDS = 60.0  # of the clock, for a machine that is busy; the process limits its own
 
 
-def around_question(processor: Any, *, images: int) -> tuple[str, str]:
+def around_question(processor: Any, *, images: int, words_first: bool = False) -> tuple[str, str]:
     """Return what the chat template writes before and after an instruction with so many pictures, at most two.
 
-    ModelError for a processor without a template, one that fails or does not end, and one for text alone.
+    words_first: the pictures stand behind the instruction, unless the template itself puts them before it. ModelError
+    for a processor without a template, one that fails or does not end, and one for text alone.
     """
     template = _template_of(processor)
     named = getattr(processor.tokenizer, "special_tokens_map", {})
     variables = {name: value for name, value in sorted(named.items()) if isinstance(value, str)}
-    texts = _rendered(template, json.dumps({**variables, "add_generation_prompt": True}))
+    texts = _rendered(template, json.dumps({**variables, "add_generation_prompt": True}), words_first)
     text = texts[images]
     if "{'type'" in text or (images and text in texts[:images]):  # it writes a list as it stands, or leaves it out
         raise _unusable("it does not show pictures: it is for text alone")
@@ -53,14 +54,15 @@ def _template_of(processor: Any) -> str:
 
 
 @lru_cache(maxsize=64)
-def _rendered(template: str, variables: str) -> tuple[str, ...]:
+def _rendered(template: str, variables: str, words_first: bool) -> tuple[str, ...]:
     """The texts of a question with no picture, with one, and so on."""
+    words = [{"type": "text", "text": _MARK}]
     asked = {
         "template": template,
         "variables": {**json.loads(variables), "tools": None, "documents": None},
         "conversations": [
-            [{"role": "user", "content": [*[{"type": "image"}] * count, {"type": "text", "text": _MARK}]}]
-            for count in range(MOST_IMAGES + 1)
+            [{"role": "user", "content": [*words, *pictures] if words_first else [*pictures, *words]}]
+            for pictures in ([{"type": "image"}] * count for count in range(MOST_IMAGES + 1))
         ],
     }
     command = [sys.executable, "-P", str(Path(__file__).with_name("_render_template.py"))]

@@ -8,7 +8,7 @@ that both can be measured: the policy that a monitored run would have kept, and 
 
 Figures are of the monitor's products, from which neither the reward model nor the rounds learn. What shoppers truly
 think of the same words is the simulator's to say. Each WORKSPACE has a simulated log, such as
-`benchmarks/loop.py` leaves, and a judge: `clickscape reward WORKSPACE --judge scene`. A killed run goes on where it
+`benchmarks/loop.py` leaves, and a judge: `clickscape reward WORKSPACE --judge neighbors`. A killed run goes on where it
 stopped. Appends one JSON row per flaw to results/gaming.jsonl, prints the table of all that are there (the newest of
 each), and writes it into the page between its markers.
 """
@@ -157,7 +157,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def gamed(workspace: Workspace, *, logits: float, config: OptimizeConfig) -> GamedRun:
     """Optimize against a reward model with this flaw, and read what came of every round."""
     if not (workspace.models / JUDGE).exists():
-        raise SystemExit(f"{workspace.path} has no judge. Run `clickscape reward {workspace.path} --judge scene`.")
+        raise SystemExit(f"{workspace.path} has no judge. Run `clickscape reward {workspace.path} --judge neighbors`.")
     simulated = max(workspace.runs_folder.glob("*-simulate*/manifest.json"))
     found = Manifest.model_validate_json(simulated.read_bytes())
     shoppers, seed = world.load(found.result["world"]), int(found.config["seed"])

@@ -3,7 +3,7 @@
 Runs the stages of `clickscape demo` once per world and seed, each in a workspace of its own below --out, with every
 asked objective as a variant of its own, and prints the comparison pooled over seeds: means, with 95 % intervals from a
 bootstrap over seeds × objects. A killed run goes on where it stopped, and variants can be added later: what is finished
-is not repeated. The judge is a reward model of another architecture (`scene_judge`) that learned from the clicks of the
+is not repeated. The judge is a reward model of scenes alone that learned from the clicks of the
 held-out products themselves; it teaches nobody. What every run measured is kept in results/loop/, one file per scale,
 world and seed, to which later variants are added; --table gets the table of all variants.
 
@@ -29,7 +29,7 @@ from clickscape.config import OptimizeConfig
 from clickscape.demo import SCALES, Scale, prepare
 from clickscape.preference.diversity import self_bleu
 from clickscape.render.scene import Scene
-from clickscape.reward import scene_judge
+from clickscape.reward.scene_elements import element_effects
 from clickscape.simulator.evaluation import TrueAd
 from clickscape.stages import compare, split
 from clickscape.stages.optimize import optimize
@@ -209,13 +209,14 @@ def _judge(workspace: Workspace) -> Judge:
     held = split.read(workspace, products)
     by_id = {product.product_id: product for product in held.testing(products)}
     own = reward_data(workspace, held).only(set(by_id))
-    judge = scene_judge.fit(own)
+    effects = element_effects(own)
 
-    def logits(ads: Sequence[TrueAd]) -> list[float]:
-        read = [Scene.from_json(ad.scene).slots for ad in ads]
-        return judge.score([by_id[ad.product_id] for ad in ads], [], read).tolist()
+    def log_ctr(ad: TrueAd) -> float:
+        named = [(slot, value) for slot, value in Scene.from_json(ad.scene).slots.items() if value is not None]
+        department = by_id[ad.product_id].department
+        return sum(effects.get((where, *one), 0.0) for one in named for where in (None, department))
 
-    return logits
+    return lambda ads: [log_ctr(ad) for ad in ads]
 
 
 def _self_bleu(ads: Sequence[TrueAd]) -> float:

@@ -43,11 +43,14 @@ def test_the_old_name_of_a_key_is_read_with_a_warning(tmp_path: Path, old: str, 
     assert settings.model_dump()[section][RENAMED[old].partition(".")[2]] == value
 
 
-@pytest.mark.parametrize(("old", "new"), [("seen", "predicted"), ("told", "given")])
-def test_an_old_value_is_read_as_the_new_one(tmp_path: Path, old: str, new: str) -> None:
-    with pytest.warns(DeprecatedWarning, match=f'reward.scene = "{old}" is now "{new}"'):
-        settings = config.load(written(tmp_path, f'[reward]\nscene = "{old}"\n'))
-    assert settings.reward.scene == new
+@pytest.mark.parametrize(
+    ("key", "old", "new"),
+    [("scene", "seen", "predicted"), ("scene", "told", "given"), ("judge", "scene", "neighbors")],
+)
+def test_an_old_value_is_read_as_the_new_one(tmp_path: Path, key: str, old: str, new: str) -> None:
+    with pytest.warns(DeprecatedWarning, match=f'reward.{key} = "{old}" is now "{new}"'):
+        settings = config.load(written(tmp_path, f'[reward]\n{key} = "{old}"\n'))
+    assert getattr(settings.reward, key) == new
 
 
 @pytest.mark.parametrize("key", sorted(REMOVED))

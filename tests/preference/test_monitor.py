@@ -19,7 +19,7 @@ from clickscape.preference.rounds import RoundReport, open_policy, optimize
 from clickscape.render import load
 from clickscape.render.language.parse import parse
 from clickscape.reward.judge import Judge
-from clickscape.reward.scene_judge import SceneJudge
+from clickscape.reward.protocol import Slots
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
@@ -40,7 +40,7 @@ def liking(texts: list[str]) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product], liking: dict[str, float]) -> Run:
-    pipeline = AdPipeline(load("studio"), scene_judge(liking))
+    pipeline = AdPipeline(load("studio"), SurfaceJudge(liking))
 
     def go(folder: Path, judge: Judge | None, settings: MonitorConfig = SETTINGS) -> Iterator[RoundReport]:
         monitor = RewardHackingMonitor(
@@ -59,15 +59,24 @@ def run(taught: Callable[[], VisionLanguageModel], shelf: list[Product], liking:
     return go
 
 
-def scene_judge(effects: dict[str, float]) -> SceneJudge:
-    return SceneJudge(overall={"surface": effects}, by_department={})
+class SurfaceJudge:
+    """Scores an ad by its surface."""
+
+    def __init__(self, effects: Mapping[str, float]) -> None:
+        self.effects = effects
+
+    def score(self, _products: Sequence[Product], _images: Sequence[np.ndarray], scenes: Sequence[Slots]) -> np.ndarray:
+        return np.array([self.effects.get(str(scene["surface"]), 0.0) for scene in scenes])
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
 
 
 @pytest.fixture(scope="module")
 def gamed(run: Run, liking: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list]:
     """A run whose judge knows that shoppers dislike what pleases the reward model."""
     folder = tmp_path_factory.mktemp("gamed") / "run"
-    return folder, list(run(folder, scene_judge({surface: -value for surface, value in liking.items()})))
+    return folder, list(run(folder, SurfaceJudge({surface: -value for surface, value in liking.items()})))
 
 
 @pytest.mark.slow
@@ -90,7 +99,7 @@ def test_reward_hacking_ends_the_run_and_keeps_the_policy_before(gamed: tuple[Pa
 @pytest.mark.slow
 def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, liking: dict[str, float]) -> None:
     folder, reports = gamed
-    judge = scene_judge({surface: -value for surface, value in liking.items()})
+    judge = SurfaceJudge({surface: -value for surface, value in liking.items()})
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert list(run(folder, judge)) == reports
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
@@ -101,7 +110,7 @@ def test_an_ended_run_stays_ended(gamed: tuple[Path, list], run: Run, liking: di
 @pytest.mark.slow
 def test_the_run_goes_on_while_reward_model_and_judge_agree(run: Run, liking: dict[str, float], tmp_path: Path) -> None:
     """And interrupted after its first round it sees the same as in one go."""
-    judge = scene_judge(liking)
+    judge = SurfaceJudge(liking)
     whole = list(run(tmp_path / "whole", judge))
     assert [report.round for report in whole] == [1, 2]
     assert [report.stopped for report in whole] == [None, None]

@@ -14,7 +14,7 @@ from tests.factory import copy_of, rows_of
 
 from clickscape.config import ClicksConfig
 from clickscape.errors import ConfigError, ModelError
-from clickscape.reward.scene_judge import SceneJudge
+from clickscape.reward.neighbor_judge import NeighborJudge
 from clickscape.stages import split
 from clickscape.stages.clicks import clicks, estimates_path, pairs_path, read_log
 from clickscape.stages.optimize import optimize
@@ -24,7 +24,7 @@ from clickscape.workspace import Manifest, Workspace
 
 from .conftest import SMALL_OPTIMIZE, SMALL_REWARD
 
-WITH_JUDGE = SMALL_REWARD.model_copy(update={"judge": "scene", "judge_share": 0.4})
+WITH_JUDGE = SMALL_REWARD.model_copy(update={"judge": "neighbors", "judge_share": 0.4})
 QUICK = SMALL_OPTIMIZE.model_copy(update={"rounds": 1, "products_per_round": 4})
 
 
@@ -50,7 +50,7 @@ def test_the_judge_is_evaluated_on_the_same_held_out_pairs(judged: tuple[Workspa
     assert manifest.result["judge"]["pairs"] == manifest.result["pairs"]
     assert any(line.startswith("judge, pair accuracy") for line in manifest.result["summary"])
     found, groups = load_judge(workspace) or (None, frozenset())
-    assert isinstance(found, SceneJudge)
+    assert isinstance(found, NeighborJudge)
     held = split.read(workspace, workspace.products())
     assert groups == held.reserved_groups(workspace.products(), share=0.4)
     assert not groups & held.held_out
@@ -111,7 +111,7 @@ def test_reward_model_and_judge_learn_from_their_own_products_alone(
         return (workspace.models / name / file).read_bytes() != (other.models / name / file).read_bytes()
 
     assert changed("reward", "effects.safetensors") == reward_model_changes
-    assert changed("judge", "scenes.json") == judge_changes
+    assert changed("judge", "neighbors.safetensors") == judge_changes
 
 
 def _files(folder: Path) -> dict[str, bytes]:

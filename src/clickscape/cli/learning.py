@@ -55,7 +55,7 @@ def reward(
         typer.Option(help="Folder or hub id of a vision encoder or vision-language model. Default: clickscape.toml."),
     ] = None,
     judge: Annotated[
-        Literal["none", "scene", "effects", "two_branch"] | None,
+        Literal["none", "neighbors", "effects", "two_branch"] | None,
         typer.Option(
             help="Also train a judge, a second reward model, on products of its own. Default: clickscape.toml."
         ),

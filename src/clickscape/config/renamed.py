@@ -24,7 +24,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     "clicks.labels": {"gap_weighted": "soft"},
     "reward.scene": {"seen": "predicted", "told": "given"},
     "reward.form": {"single": "effects", "pair": "two_branch"},
-    "reward.judge": {"single": "effects", "pair": "two_branch"},
+    "reward.judge": {"scene": "neighbors", "single": "effects", "pair": "two_branch"},
 }
 """New "section.key" → old value → new value."""
 

@@ -160,7 +160,7 @@ class RewardConfig(StageConfig):
         0.1, gt=0, lt=0.5, description="two_branch: share of the training products that choose the epoch"
     )
     lora_rank: int = Field(16, ge=1, description="two_branch: rank of LoRA matrices where a backbone is adapted")
-    judge: Literal["none", "scene", "effects", "two_branch"] = Field(
+    judge: Literal["none", "neighbors", "effects", "two_branch"] = Field(
         "none",
         description="form of a second reward model, which checks optimizations; it learns from products of its own",
     )

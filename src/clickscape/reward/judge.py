@@ -15,7 +15,7 @@ import numpy as np
 from clickscape.config import RewardConfig
 from clickscape.errors import ConfigError
 from clickscape.reward import load as load_model
-from clickscape.reward import scene_judge, training
+from clickscape.reward import neighbor_judge, training
 from clickscape.reward.data import RewardData
 from clickscape.reward.protocol import Slots, Step
 from clickscape.types import Product
@@ -40,7 +40,7 @@ def check_form(config: RewardConfig) -> None:
     if config.judge == config.form:
         raise ConfigError(
             f"reward.judge: {config.judge!r} is the form of the reward model itself, and would err where it errs. "
-            "Choose judge = 'scene', or another form than the reward model's."
+            "Choose judge = 'neighbors', or another form than the reward model's."
         )
 
 
@@ -56,8 +56,8 @@ def train(
 
     source: backbone of a judge that reads pictures. ModelError where one of this form cannot learn from the data.
     """
-    if config.judge == "scene":
-        return scene_judge.fit(data)
+    if config.judge == "neighbors":
+        return neighbor_judge.fit(data)
     settings = config.model_copy(update={"form": config.judge, "seed": config.seed + 1})
     return (yield from training.train(data, config=settings, source=source, slots=slots, device=device))
 
@@ -78,6 +78,6 @@ def scores(judge: Judge, data: RewardData) -> np.ndarray:
 def load(folder: Path, *, device: str = "cpu") -> Judge:
     """Open models/judge, whichever form it has; ModelError for anything missing or damaged."""
     folder = Path(folder)
-    if (folder / scene_judge.FILE).exists():
-        return scene_judge.load(folder)
+    if (folder / neighbor_judge.FILE).exists():
+        return neighbor_judge.load(folder)
     return load_model(folder, device=device)

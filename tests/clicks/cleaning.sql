@@ -27,6 +27,154 @@ FROM (
 WHERE
   "t2"."different" > 5;
 
+-- impressions and clicks of every user
+WITH "t1" AS (
+  SELECT
+    *
+  FROM "without_busy" AS "t0"
+  WHERE
+    "t0"."user_key" IS NOT NULL AND "t0"."kind" = 'impression'
+)
+SELECT
+  "t7"."user_key",
+  "t7"."shown",
+  COALESCE("t10"."clicked", 0) AS "clicked"
+FROM (
+  SELECT
+    "t3"."user_key",
+    COUNT(*) AS "shown"
+  FROM "t1" AS "t3"
+  GROUP BY
+    1
+) AS "t7"
+LEFT OUTER JOIN (
+  SELECT
+    "t8"."user_key",
+    COUNT(DISTINCT "t8"."decision_id") AS "clicked"
+  FROM (
+    SELECT
+      "t5"."kind",
+      "t5"."decision_id",
+      "t5"."creative_id",
+      "t5"."user_key"
+    FROM "t1" AS "t5"
+    SEMI JOIN (
+      SELECT
+        "t0"."decision_id",
+        "t0"."creative_id",
+        "t0"."user_key"
+      FROM "without_busy" AS "t0"
+      WHERE
+        "t0"."user_key" IS NOT NULL AND "t0"."kind" = 'click'
+    ) AS "t4"
+      ON "t5"."decision_id" = "t4"."decision_id"
+      AND "t5"."creative_id" = "t4"."creative_id"
+      AND "t5"."user_key" = "t4"."user_key"
+  ) AS "t8"
+  GROUP BY
+    1
+) AS "t10"
+  ON "t7"."user_key" = "t10"."user_key";
+
+-- how people click
+SELECT
+  (
+    "t3"."clicked" + (
+      SQRT("t3"."clicked" + 1) * 2.0
+    ) + 1
+  ) / "t3"."shown" AS "ctr",
+  GREATEST(
+    0.25,
+    (
+      (
+        "t3"."couples" / "t3"."expected"
+      ) - 1
+    ) + (
+      SQRT(2 / "t3"."expected") * 2.0
+    )
+  ) AS "variance"
+FROM (
+  SELECT
+    "t2"."shown",
+    "t2"."squares",
+    "t2"."clicked",
+    "t2"."couples",
+    (
+      (
+        "t2"."clicked" + 0.5
+      ) * (
+        "t2"."clicked" + 0.5
+      ) * "t2"."squares"
+    ) / (
+      "t2"."shown" * "t2"."shown"
+    ) AS "expected"
+  FROM (
+    SELECT
+      SUM("t0"."weight" * "t0"."shown") AS "shown",
+      SUM("t0"."weight" * "t0"."shown" * (
+        "t0"."weight" * "t0"."shown"
+      )) AS "squares",
+      SUM("t0"."weight" * "t0"."clicked") AS "clicked",
+      SUM("t0"."weight" * "t0"."weight" * "t0"."clicked" * (
+        "t0"."clicked" - 1
+      )) AS "couples"
+    FROM "users" AS "t0"
+  ) AS "t2"
+  WHERE
+    (
+      SELECT
+        SUM("t0"."weight" * "t0"."shown") AS "Sum(Multiply(weight, shown))"
+      FROM "users" AS "t0"
+    ) > 0
+) AS "t3";
+
+-- users who click too often to be people
+SELECT
+  "t6"."user_key"
+FROM (
+  SELECT
+    "t5"."user_key",
+    "t5"."shown",
+    "t5"."clicked",
+    "t5"."users",
+    "t5"."ctr",
+    "t5"."variance",
+    "t5"."ctr" * "t5"."shown" AS "mean",
+    1 / "t5"."variance" AS "shape"
+  FROM (
+    SELECT
+      "t4"."user_key",
+      "t4"."shown",
+      "t4"."clicked",
+      "t4"."users",
+      "t2"."ctr",
+      "t2"."variance"
+    FROM (
+      SELECT
+        *
+      FROM "users" AS "t0"
+      WHERE
+        "t0"."clicked" > 1
+    ) AS "t4"
+    CROSS JOIN "people" AS "t2"
+  ) AS "t5"
+) AS "t6"
+WHERE
+  (
+    (
+      "t6"."clicked" * LN("t6"."clicked" / "t6"."mean")
+    ) - (
+      (
+        "t6"."clicked" + "t6"."shape"
+      ) * LN((
+        "t6"."clicked" + "t6"."shape"
+      ) / (
+        "t6"."mean" + "t6"."shape"
+      ))
+    )
+  ) > LN("t6"."users" / 0.01)
+  AND "t6"."clicked" > "t6"."mean";
+
 -- every event once
 SELECT
   *

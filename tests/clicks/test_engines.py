@@ -11,7 +11,7 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from clickscape.clicks import cleaning, logs
+from clickscape.clicks import cleaning, clickers, logs
 from clickscape.config import ClicksConfig
 
 SQL = Path(__file__).parent / "cleaning.sql"
@@ -70,8 +70,16 @@ def steps() -> dict[str, ibis.Table]:
     once = ids | {"position": "int32"}
     cells = {"kind": "string", "creative_id": "string", "product_id": "string", "position": "int32", "day": "int64"}
     users = {"event_id": "string", "user_key": "string", "at": "int64"}
+    actions = dict.fromkeys(("kind", "decision_id", "creative_id", "user_key"), "string")
+    clicked = {"user_key": "string", "shown": "int64", "clicked": "int64"}
+    people = {"ctr": "float64", "variance": "float64"}
     return {
         "users too busy to be people": cleaning.busy_users(ibis.table(users, name="timely"), CONFIG, cleaning.PORTABLE),
+        "impressions and clicks of every user": clickers.clicks_by_user(ibis.table(actions, name="without_busy")),
+        "how people click": clickers.moments(ibis.table({**clicked, "weight": "float64"}, name="users")),
+        "users who click too often to be people": clickers.improbable(
+            ibis.table({**clicked, "users": "int64"}, name="users"), ibis.table(people, name="people"), 0.01
+        ),
         "every event once": cleaning.deduplicate(
             ibis.table(once, name="without_bots"), ibis.table(once, name="repeated")
         ),

@@ -1,8 +1,9 @@
 """Cleaning of event logs: bots, duplicates, late and future events, clicks without or long after their impression.
 
-The rules apply in the order of this file. Each is an Ibis expression over whole numbers and texts, so it means the same
-on every engine: a rule that needs a time or a user leaves events without one alone, and whether a join found a row is
-read from a column made for it, because ClickHouse fills what an outer join did not find with zeros.
+The rules apply in the order of this file. Each is an Ibis expression over whole numbers and texts (but for `clickers`,
+whose limit is a logarithm), so it means the same on every engine: a rule that needs a time or a user leaves events
+without one alone, and whether a join found a row is read from a column made for it, because ClickHouse fills what an
+outer join did not find with zeros.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import ibis
 
 from clickscape.clicks.cells import NAMED_STRATA
+from clickscape.clicks.clickers import improbable_clickers
 from clickscape.config import ClicksConfig
 
 UNMATCHED, EARLY, EXPIRED, REPEATED = "unmatched", "early", "expired", "repeated"
@@ -47,8 +49,9 @@ class Engine:
 class Cleaned:
     """A log after each cleaning step.
 
-    `timely` less `bots` is `without_bots`; `heavy` are users among those, `repeated` the rows with a shared event_id,
-    `relogged` the ids of impressions that were logged again under another.
+    `timely` less `bots` is `slow`, less `clickers` it is `without_bots`; `heavy` are users among those, `repeated` the
+    rows with a shared event_id, `relogged` the ids of impressions that were logged again under another. What was not
+    looked for is None.
 
     `clicks`: every click once, with its `fault` and `skewed` (1 where it came a little before its impression).
     `events`: what counts: kind, creative_id, product_id, position, day (number of days since 1970) and strata.
@@ -56,6 +59,8 @@ class Cleaned:
 
     timely: ibis.Table
     bots: ibis.Table | None
+    slow: ibis.Table
+    clickers: ibis.Table | None
     without_bots: ibis.Table
     heavy: ibis.Table | None
     repeated: ibis.Table
@@ -68,11 +73,16 @@ def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, eng
     """Apply every rule to events with the columns of `sources.events_of`; without `now` none is in the future."""
     untimely = [flag for flag in (is_future(events, config, now), is_received_late(events, config)) if flag is not None]
     timely = events.filter([~flag for flag in untimely]) if untimely else events
-    bots = heavy = None
-    without_bots = timely
+    bots = clickers = heavy = None
+    slow = timely
     if "user_key" in events.columns and "at" in events.columns:
         bots = engine.keep(busy_users(timely, config, engine))
-        without_bots = timely if engine.empty(bots) else timely.anti_join(bots, "user_key")
+        slow = timely if engine.empty(bots) else timely.anti_join(bots, "user_key")
+    without_bots = slow
+    if "user_key" in events.columns and config.bot_false_alarms:
+        clickers = improbable_clickers(slow, false_alarms=config.bot_false_alarms, keep=engine.keep)
+        without_bots = slow if engine.empty(clickers) else slow.anti_join(clickers, "user_key")
+    if "user_key" in events.columns and "at" in events.columns:
         heavy = engine.keep(heavy_users(without_bots, engine))
     repeated = engine.keep(engine.repeated(without_bots, ["event_id"]))
     once = deduplicate(without_bots, repeated)
@@ -83,7 +93,7 @@ def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, eng
     if not engine.empty(relogged):
         impressions = impressions.anti_join(relogged, "event_id")
     counted = ibis.union(_countable(impressions), _countable(kept), distinct=False)
-    return Cleaned(timely, bots, without_bots, heavy, repeated, relogged, clicks, counted)
+    return Cleaned(timely, bots, slow, clickers, without_bots, heavy, repeated, relogged, clicks, counted)
 
 
 def is_future(events: ibis.Table, config: ClicksConfig, now: datetime | None) -> Any:

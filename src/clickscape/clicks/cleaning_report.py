@@ -21,6 +21,8 @@ _LINES = {
     "late": "{:,} events were received too late: left out",
     "future": "{:,} events lie in the future: left out",
     "bot_events": "{:,} events of {bots:,} users too busy to be people: left out{busiest}",
+    "clicker_events": "{:,} events of {clickers:,} users who click too often to be people, and with them "
+    "{clicker_share:.1%} of all clicks, most of {keenest!r}: left out; bot_false_alarms = 0 lets them count",
     "heavy_events": "{:,} events ({share:.1%}) are of {heavy:,} users with over {limit:,} on a day, most of "
     "{heaviest!r}: they count, but if they are no people, CTRs and the examination of positions are off by more than "
     "is said of them; lower bot_events_per_minute",
@@ -47,6 +49,10 @@ class CleaningReport:
     bot_events: int | None
     bots: int | None
     busiest_bot: str | None
+    clicker_events: int | None
+    clicker_click_share: float | None
+    clickers: int | None
+    keenest_clicker: str | None
     heavy_events: int | None
     heavy_users: int | None
     heaviest_user: str | None
@@ -67,6 +73,9 @@ class CleaningReport:
         values = {
             "bots": self.bots,
             "busiest": busiest,
+            "clickers": self.clickers,
+            "clicker_share": self.clicker_click_share or 0,
+            "keenest": (self.keenest_clicker or "")[:100],
             "heavy": self.heavy_users,
             "heaviest": (self.heaviest_user or "")[:100],
             "share": (self.heavy_events or 0) / max(self.events, 1),
@@ -80,6 +89,9 @@ class CleaningReport:
             "in the future": self.future,
             "received too late": self.late,
             f"of users too busy to be people, most of {(self.busiest_bot or '')[:100]!r}": self.bot_events,
+            f"of users who click too often to be people, most of {(self.keenest_clicker or '')[:100]!r}": (
+                self.clicker_events
+            ),
         }
         return ", ".join(f"{number:,} {cause}" for cause, number in causes.items() if number)
 
@@ -95,7 +107,10 @@ def report_cleaning(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: in
         return int(faults.get(fault, {"clicks": 0})["clicks"])
 
     bots, bot_events, busiest = _events_of(cleaned.bots, cleaned.timely)
+    clickers, clicker_events, keenest = _events_of(cleaned.clickers, cleaned.slow)
     heavy, heavy_events, heaviest = _events_of(cleaned.heavy, cleaned.without_bots)
+    counting = sum(row["clicks"] for row in faults.values())
+    theirs = _clicks_of(cleaned.clickers, cleaned.slow) if clickers else 0
     return CleaningReport(
         events=facts["rows"],
         epochs=facts.get("epochs"),
@@ -108,6 +123,10 @@ def report_cleaning(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: in
         bot_events=bot_events,
         bots=bots,
         busiest_bot=busiest,
+        clicker_events=clicker_events,
+        clicker_click_share=None if clickers is None else theirs / max(theirs + counting, 1),
+        clickers=clickers,
+        keenest_clicker=keenest,
         heavy_events=heavy_events,
         heavy_users=heavy,
         heaviest_user=heaviest,
@@ -128,6 +147,14 @@ def _events_of(users: ibis.Table | None, events: ibis.Table) -> tuple[int | None
     theirs = events.semi_join(users, "user_key").group_by("user_key").agg(rows=lambda t: t.count())
     most = theirs.order_by([ibis.desc("rows"), "user_key"]).limit(1).to_pyarrow()["user_key"][0].as_py()
     return count, _row(theirs.aggregate(rows=lambda t: t.rows.sum()))["rows"], most
+
+
+def _clicks_of(users: ibis.Table | None, events: ibis.Table) -> int:
+    """Number of different clicks of these users."""
+    if users is None:
+        return 0
+    clicks = events.filter(events.kind == "click").semi_join(users, "user_key")
+    return _row(clicks.aggregate(ids=lambda t: t.event_id.nunique()))["ids"]
 
 
 def out_of_order(events: ibis.Table, *, connection: Any) -> int | None:

@@ -63,6 +63,12 @@ class ClicksConfig(StageConfig):
     bot_events_per_minute: int = Field(
         60, ge=1, description="events of one user_key in a calendar minute; who has more is a bot and counts nowhere"
     )
+    bot_false_alarms: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        description="people per log, on average, that may be taken for bots because they click too often; 0: nobody is",
+    )
     max_unmatched_share: float = Field(
         0.2, ge=0, le=1, description="share of clicks without their impression above which the log is refused"
     )

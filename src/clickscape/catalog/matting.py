@@ -168,6 +168,7 @@ def _opened(model: Path, _changed: int, _bytes: int) -> InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
+    options.enable_cpu_mem_arena = False  # an arena keeps the most that was ever taken: 460 MB here
     options.log_severity_level = 4  # what goes wrong is raised; the runtime need not write to the terminal as well
     try:
         # by path, not by content: the runtime then knows the folder that weights must lie in

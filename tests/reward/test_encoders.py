@@ -39,7 +39,7 @@ from transformers import (
 from clickscape import reward
 from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
-from clickscape.reward import effects_model, training, two_branch
+from clickscape.reward import effects_model, training, two_branch_training
 from clickscape.reward.effects_model import EffectsModel
 from clickscape.reward.encoders import VisionEncoder, open_backbone, patch_tokens, write_backbone
 from clickscape.reward.evaluate import evaluate
@@ -197,7 +197,7 @@ def test_two_branches_and_models_without_patches_are_refused(
 ) -> None:
     encoder = open_backbone(folders["clip"])
     with pytest.raises(ModelError, match="Use the effects form"):
-        training.run(two_branch.train(encoder, world.data(world.products(4)), config=RewardConfig()))
+        training.run(two_branch_training.train(encoder, world.data(world.products(4)), config=RewardConfig()))
     swin, bert = tmp_path / "swin", tmp_path / "bert"
     SwinModel(SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 1])).save_pretrained(
         swin

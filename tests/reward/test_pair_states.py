@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.factory import tiny_vlm
 
-from clickscape.reward import pair_states, two_branch
+from clickscape.reward import pair_states, two_branch, two_branch_training
 from clickscape.reward.two_branch import Branches, TwoBranch
 from clickscape.vlm.model import VisionLanguageModel
 
@@ -105,7 +105,7 @@ def test_one_order_is_asked_where_the_other_adds_nothing(
     backbone = tiny_vlm(["red mug"] * 20)
     weights = torch.zeros(2, 1, 2, backbone.hidden_size)
     model = TwoBranch(backbone, Branches(weights[0], weights[1]))
-    rows = two_branch._Rows(model, data, rng=np.random.default_rng(0), cached=False)
+    rows = two_branch_training._Rows(model, data, rng=np.random.default_rng(0), cached=False)
     known = np.where(rows.preference.numpy() > 0.5, 1.0, -1.0)
     monkeypatch.setattr(
         rows, "gaps", lambda *, turned=False: bias + (-known if turned else known) + 1e-6 * np.arange(len(known))

@@ -13,16 +13,17 @@ import torch
 from clickscape import reward
 from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
-from clickscape.reward import training, two_branch
+from clickscape.reward import training, two_branch_training
 from clickscape.reward.evaluate import evaluate
-from clickscape.reward.two_branch import Branches, TwoBranch, two_branch_losses
+from clickscape.reward.two_branch import Branches, TwoBranch
+from clickscape.reward.two_branch_training import two_branch_losses
 
 QUICK = RewardConfig(form="two_branch", epochs=2, products_per_batch=6, learning_rate=1e-2, validation_share=0.2)
 
 
 def _trained(world: Any, backbone: Any, count: int = 12, **changes: Any) -> TwoBranch:
     config = QUICK.model_copy(update=changes)
-    return training.run(two_branch.train(backbone, world.data(world.products(count)), config=config))
+    return training.run(two_branch_training.train(backbone, world.data(world.products(count)), config=config))
 
 
 def test_losses_worked_by_hand() -> None:
@@ -69,7 +70,7 @@ def test_what_sells_everywhere_is_learned_for_products_never_seen(world: Any) ->
         return replace(data, pairs=pairs, log_ctr=np.array([worth[name.split("-")[1]] for name in data.creative_ids]))
 
     config = QUICK.model_copy(update={"trainable": "full", "epochs": 20, "learning_rate": 2e-2})
-    steps = two_branch.train(world.fresh_backbone(), simple(world.products(24)), config=config)
+    steps = two_branch_training.train(world.fresh_backbone(), simple(world.products(24)), config=config)
     unseen = simple(world.products(36)[24:])
     report = evaluate(training.run(steps), unseen, rng=np.random.default_rng(0))
     assert report.accuracy.value > 0.8
@@ -98,7 +99,7 @@ def test_gradients_reach_the_backbone_where_they_should(trainable: Any, world: A
 def test_the_best_epoch_is_kept(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Validation says that the first epoch was best: its weights come back."""
     losses = iter([0.1, 0.5, 0.9])
-    monkeypatch.setattr(two_branch._Rows, "cross_entropy", lambda _self: next(losses))
+    monkeypatch.setattr(two_branch_training._Rows, "cross_entropy", lambda _self: next(losses))
     kept = _trained(world, world.fresh_backbone(), epochs=3).branches.score
     losses = iter([0.9, 0.5, 0.1])
     assert not torch.equal(kept, _trained(world, world.fresh_backbone(), epochs=3).branches.score)
@@ -108,4 +109,4 @@ def test_what_cannot_be_trained_is_refused(world: Any, backbone: Any) -> None:
     data = world.data(world.products(4))
     tied = replace(data, pairs=[replace(pair, preference=0.5) for pair in data.pairs])
     with pytest.raises(ModelError, match="no pair of creatives says which is better"):
-        training.run(two_branch.train(backbone, tied, config=QUICK))
+        training.run(two_branch_training.train(backbone, tied, config=QUICK))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from clickscape.config import RewardConfig
-from clickscape.reward import effects_model, two_branch
+from clickscape.reward import effects_model, two_branch_training
 from clickscape.reward.data import RewardData
 from clickscape.reward.encoders import open_backbone
 from clickscape.reward.protocol import RewardModel, Step
@@ -16,7 +16,7 @@ from clickscape.vlm.model import find_checkpoint
 
 Trainer = Callable[..., Generator[Step, None, RewardModel]]
 
-FORMS: Mapping[str, Trainer] = {"effects": effects_model.train, "two_branch": two_branch.train}
+FORMS: Mapping[str, Trainer] = {"effects": effects_model.train, "two_branch": two_branch_training.train}
 """Setting `reward.form` → what trains it: (backbone, data, config=, slots=, named=) → steps and the model."""
 
 _Made = TypeVar("_Made")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+Row = dict[str, Any]
 RESULTS = Path(__file__).parent / "results"
 _END = "<!-- end -->"
 
@@ -20,6 +23,17 @@ def append_row(row: Mapping[str, object], *, by: str) -> None:
     }
     with (RESULTS / f"{by}.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({**made, **row}, ensure_ascii=False) + "\n")
+
+
+def measure_each(measure: Callable[..., Row], jobs: Iterable[Sequence[object]], *, workers: int, by: str) -> list[Row]:
+    """Return `measure(*job)` of every job, so many at once; each row is appended as `append_row` does, and printed."""
+    rows: list[Row] = []
+    with ProcessPoolExecutor(workers) as pool:
+        for one in [pool.submit(measure, *job) for job in jobs]:
+            rows.append(one.result())
+            append_row(rows[-1], by=by)
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
 
 
 def write_part(page: Path, text: str, *, by: str) -> None:

@@ -11,18 +11,16 @@ median, the quartiles and the worst tenth over worlds, and a row per world to re
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from _results import append_row, write_part
+from _results import measure_each, write_part
 from clickscape import reward as reward_room
 from clickscape.catalog import sample
 from clickscape.catalog.split import Split
@@ -58,13 +56,8 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="Markdown page with the markers")
     asked = parser.parse_args()
     numbers = range(asked.worlds[0], asked.worlds[0] + asked.worlds[1])
-    with ProcessPoolExecutor(asked.workers) as pool:
-        waiting = [pool.submit(measure, number, asked.products, asked.impressions) for number in numbers]
-        rows = []
-        for one in waiting:
-            rows.append(one.result())
-            append_row(rows[-1], by="family")
-            print(json.dumps(rows[-1]), flush=True)
+    jobs = [(number, asked.products, asked.impressions) for number in numbers]
+    rows = measure_each(measure, jobs, workers=asked.workers, by="family")
     part = table(rows)
     print(part)
     if asked.page:

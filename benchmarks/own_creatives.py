@@ -24,7 +24,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -35,7 +34,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from _results import append_row, write_part
+from _results import measure_each, write_part
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig, RewardConfig, SimulateConfig
 from clickscape.render.color import to_display
@@ -81,13 +80,8 @@ def main() -> None:
         save_pictures(asked.worlds[0], asked.pictures)
         return
     numbers = range(asked.worlds[0], asked.worlds[0] + asked.worlds[1])
-    with ProcessPoolExecutor(asked.workers) as pool:
-        waiting = [pool.submit(measure, number, asked.creatives, asked.impressions) for number in numbers]
-        rows = []
-        for one in waiting:
-            rows.append(one.result())
-            append_row(rows[-1], by="own_creatives")
-            print(json.dumps(rows[-1]), flush=True)
+    jobs = [(number, asked.creatives, asked.impressions) for number in numbers]
+    rows = measure_each(measure, jobs, workers=asked.workers, by="own_creatives")
     part = table(rows)
     print(part)
     if asked.page:

@@ -16,7 +16,7 @@ from clickscape.simulator import writer
 DEPARTMENTS = ("Food", "Tools")
 
 
-def worth(scene: Scene, department: str) -> float:
+def true_reward(scene: Scene, department: str) -> float:
     """A reward with effects of its own of every value, half of them by department."""
     keys = [f"{slot}/{value}/{where}" for slot, value in scene.slots.items() for where in ("", department)]
     return sum(np.random.default_rng(zlib.crc32(key.encode())).normal(scale=0.4) for key in keys)
@@ -29,7 +29,9 @@ def sampled(products: int, each: int, *, rng: np.random.Generator) -> tuple[list
         scenes = [writer.random_scene(rng) for _ in range(each)]
         rows.append(
             [
-                Candidate(f"p{number}", writer.describe(one, rng), place, one.to_json(), True, worth(one, department))
+                Candidate(
+                    f"p{number}", writer.describe(one, rng), place, one.to_json(), True, true_reward(one, department)
+                )
                 for place, one in enumerate(scenes)
             ]
         )
@@ -47,7 +49,7 @@ def test_proposals_beat_the_best_that_was_sampled_and_keep_most_of_its_words() -
             assert read.is_valid
             changed = [slot for slot in SLOTS if read.scene.slots[slot] != Scene.from_json(best.scene).slots[slot]]
             assert 1 <= len({*changed} - {"palette"}) <= CHANGED_SLOTS
-            gains.append(worth(read.scene, department) - best.score)
+            gains.append(true_reward(read.scene, department) - best.score)
     assert len(gains) > 60
     assert np.mean(np.array(gains) > 0) > 0.8
 

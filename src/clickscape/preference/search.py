@@ -2,8 +2,8 @@
 
 The scores of a round's candidates are fitted by effects of scene elements, everywhere and by department. A draw from
 their posterior (Thompson 1933) says for each product which slots of its best candidate to put otherwise, so that two
-proposals differ where little is known. What the proposals are worth is then measured as for any candidate: drawn, and
-scored. The winners teach the policy (expert iteration: Anthony, Tian and Barber 2017).
+proposals differ where little is known. Proposals are then drawn and scored like any candidate, and the winners teach
+the policy (expert iteration: Anthony, Tian and Barber 2017).
 """
 
 from __future__ import annotations

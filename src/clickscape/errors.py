@@ -29,6 +29,10 @@ class ConfigError(ClickscapeError):
     """A setting in clickscape.toml or on the command line is unknown or out of range."""
 
 
+class ExperimentError(ClickscapeError):
+    """An experiment's plan cannot answer, or its traffic does not allow the reading that was asked for."""
+
+
 class FeedError(ClickscapeError):
     """A product feed, or one row of it, cannot be read."""
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+Allocation = Literal["randomized with propensities", "randomized with shares", "unknown"]
+"""How traffic came to a creative; where it is unknown, a difference of CTRs is an association, never a lift."""
+
 CreativeStatus = Literal["draft", "approved", "rejected", "live", "retired"]
 
 COPYWRITER = "simulated-copywriter-v1"

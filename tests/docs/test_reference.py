@@ -30,7 +30,7 @@ def test_every_command_is_on_the_page(reference: ModuleType) -> None:
     groups = {str(group.name): group.typer_instance for group in app.registered_groups if group.typer_instance}
     inner = {f"{name} {one.name}" for name, group in groups.items() for one in group.registered_commands}
     assert len(COMMANDS) > 15
-    assert inner == {"reward train", "reward evaluate"}
+    assert inner > {"reward train", "reward evaluate", "experiment start", "experiment assign"}
     written = set(re.findall(r"^## clickscape (.+)$", page, flags=re.M))
     assert written == (COMMANDS - groups.keys()) | inner
 

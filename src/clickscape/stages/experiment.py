@@ -1,0 +1,247 @@
+"""Stage `experiment start`, and where a workspace keeps its experiments: experiments/NAME/experiment.json, and one key.
+
+The key that assigns units is a file that only its owner reads, experiments/assignment.key, made by the first start; the
+environment variable CLICKSCAPE_EXPERIMENT_KEY goes before it, for servers that keep secrets elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from clickscape.errors import ExperimentError
+from clickscape.experiment import definition as definitions
+from clickscape.experiment.assign import KEY_BYTES, key_id
+from clickscape.experiment.definition import ExperimentDefinition, PlannedSample, Variant, exact
+from clickscape.files import atomic_file, file_name
+from clickscape.regular_files import read_bytes
+from clickscape.types import Creative
+from clickscape.workspace import Workspace
+
+KEY_VARIABLE = "CLICKSCAPE_EXPERIMENT_KEY"
+CONTROL, NEW = "control", "new"
+"""Names of the variants where no table names any: what is live, and what was approved."""
+
+_KEY_FILE = "assignment.key"
+_KEY = re.compile(rf"[0-9a-fA-F]{{{2 * KEY_BYTES}}}")
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a start says of an experiment besides its name and variants; the fields are those of the definition."""
+
+    control: str = CONTROL
+    layer: str = "default"
+    layer_from: float = 0.0
+    traffic: float = 1.0
+    holdback: float = 0.0
+    salt: str = ""
+    level: float = 0.95
+    planned: PlannedSample | None = None
+
+
+def folder(workspace: Workspace) -> Path:
+    """Return where a workspace keeps its experiments."""
+    return workspace.path / "experiments"
+
+
+def experiment_folder(workspace: Workspace, name: str) -> Path:
+    """Return the folder of one experiment: its definition, and what is read and reported of it."""
+    return folder(workspace) / file_name(name)
+
+
+def start(
+    workspace: Workspace, name: str, variants: Sequence[Variant], *, design: Design | None = None, now: datetime
+) -> ExperimentDefinition:
+    """Write the definition of an experiment that begins `now`, and the key if there is none yet; returns it.
+
+    The same start again changes nothing and returns what was started. ExperimentError where the name is taken, and
+    where a running experiment shows the same products, or takes the same units of a layer.
+    """
+    design = design or Design()
+    with workspace.lock():
+        ours = key_id(_make_key(workspace))
+        made = ExperimentDefinition(
+            name=name,
+            variants=tuple(variants),
+            control=design.control,
+            start=now,
+            key_id=ours,
+            salt=design.salt or name,
+            layer=design.layer,
+            layer_from=design.layer_from,
+            traffic=design.traffic,
+            holdback=design.holdback,
+            level=design.level,
+            planned=design.planned,
+        )
+        path = experiment_folder(workspace, name) / definitions.FILE
+        if path.exists():
+            old = definitions.read(path)
+            if replace(made, start=old.start, end=old.end) == old:
+                return old
+            raise ExperimentError(f"{path} is there and says otherwise: an experiment is not changed after its start. "
+                                  f"Start another under a new name.")  # fmt: skip
+        for other in running(workspace, now=now):
+            _check_beside(made, other)
+        definitions.write(path, made)
+    return made
+
+
+def stop(workspace: Workspace, name: str, *, now: datetime) -> ExperimentDefinition:
+    """Note that an experiment ended `now`, which frees its units and products; returns it. It is not started again."""
+    with workspace.lock():
+        found = read_experiment(workspace, name)
+        if found.end is not None:
+            return found
+        ended = replace(found, end=now)
+        definitions.write(experiment_folder(workspace, name) / definitions.FILE, ended)
+    return ended
+
+
+def read_experiment(workspace: Workspace, name: str) -> ExperimentDefinition:
+    """Return an experiment of the workspace; ExperimentError where there is none of that name."""
+    path = experiment_folder(workspace, name) / definitions.FILE
+    try:
+        return definitions.read(path)
+    except FileNotFoundError:
+        known = ", ".join(sorted(one.parent.name for one in folder(workspace).glob(f"*/{definitions.FILE}")))
+        raise ExperimentError(f"{workspace.path} has no experiment {name!r}{f', only {known}' if known else ''}. Start "
+                              f"one with `clickscape experiment start`, or correct the name.") from None  # fmt: skip
+
+
+def running(workspace: Workspace, *, now: datetime) -> list[ExperimentDefinition]:
+    """Return the experiments of a workspace that have not ended, by name."""
+    found = [definitions.read(path) for path in sorted(folder(workspace).glob(f"*/{definitions.FILE}"))]
+    return [one for one in found if one.end is None or one.end > now]
+
+
+def read_key(workspace: Workspace) -> bytes:
+    """Return the key that assigns units; ExperimentError where there is none, or none that can be one."""
+    if (given := os.environ.get(KEY_VARIABLE)) is not None:
+        return _parsed(given, where=f"the environment variable {KEY_VARIABLE}")
+    path = folder(workspace) / _KEY_FILE
+    try:
+        return _parsed(read_bytes(path, error=ExperimentError).decode("ascii", "replace"), where=str(path))
+    except FileNotFoundError:
+        raise ExperimentError(f"{path}: no such file, so no unit can be assigned. Restore it from a copy, or set "
+                              f"{KEY_VARIABLE}.") from None  # fmt: skip
+
+
+def _parsed(text: str, *, where: str) -> bytes:
+    if not _KEY.fullmatch(text.strip()):
+        raise ExperimentError(f"{where}: expected a key of {2 * KEY_BYTES} hexadecimal digits. Restore it; a new one "
+                              f"would move every unit.")  # fmt: skip
+    return bytes.fromhex(text.strip())
+
+
+def _make_key(workspace: Workspace) -> bytes:
+    """The key as `read_key` returns it; a new file where neither it nor any experiment is there yet."""
+    path = folder(workspace) / _KEY_FILE
+    is_first = not any(folder(workspace).glob(f"*/{definitions.FILE}"))
+    if is_first and KEY_VARIABLE not in os.environ and not path.exists():
+        with atomic_file(path) as temporary:
+            temporary.chmod(0o600)
+            temporary.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
+    return read_key(workspace)
+
+
+def _check_beside(made: ExperimentDefinition, other: ExperimentDefinition) -> None:
+    """Refuse what would show one product to one user in two experiments, or hold back different users."""
+    remedy = "Stop it with `clickscape experiment stop`, or {}."
+    if made.holdback != other.holdback:
+        raise ExperimentError(f"experiment {other.name!r} holds back {other.holdback:g} of the users, this one "
+                              f"{made.holdback:g}; the holdback is of all experiments. "
+                              f"{remedy.format(f'pass --holdback {other.holdback:g}')}")  # fmt: skip
+    if made.layer == other.layer:
+        begin, end = exact(made.layer_from), exact(made.layer_from) + exact(made.traffic)
+        theirs = exact(other.layer_from), exact(other.layer_from) + exact(other.traffic)
+        if begin < theirs[1] and theirs[0] < end:
+            raise ExperimentError(f"experiment {other.name!r} takes the layer {other.layer!r} from "
+                                  f"{float(theirs[0]):g} to {float(theirs[1]):g}, so the same users would be in both. "
+                                  f"{remedy.format('take another part with --layer-from and --traffic')}")  # fmt: skip
+    elif both := sorted({*made.products} & {*other.products}):
+        raise ExperimentError(f"experiment {other.name!r} decides what product {both[0]!r} shows, in the layer "
+                              f"{other.layer!r}; two layers may not. "
+                              f"{remedy.format(f'share that layer with --layer {other.layer}')}")  # fmt: skip
+
+
+def variants_by_status(
+    creatives: Sequence[Creative], *, share: float = 0.5, product_ids: Sequence[str] = ()
+) -> list[Variant]:
+    """Return control, the live creative of each product, and new, its approved one, which gets `share` of the users.
+
+    Products that lack either are left out, unless named in `product_ids`. ExperimentError for a product with several.
+    """
+    live = _one_each(creatives, status="live", product_ids=product_ids)
+    approved = _one_each(creatives, status="approved", product_ids=product_ids)
+    both = [name for name in live if name in approved]
+    for name in product_ids:
+        if name not in both:
+            lacking = "live" if name in approved else "approved"
+            raise ExperimentError(f"product {name!r} has no {lacking} creative to compare. Approve one with "
+                                  f"`clickscape review`, or name both in a table with --variants.")  # fmt: skip
+    if not both:
+        raise ExperimentError("no product has a live creative and an approved one to compare. Approve some with "
+                              "`clickscape review`, or name both in a table with --variants.")  # fmt: skip
+    return [
+        Variant(CONTROL, float(1 - exact(share)), {name: live[name] for name in both}),
+        Variant(NEW, share, {name: approved[name] for name in both}),
+    ]
+
+
+def variants_of_rows(rows: Sequence[Mapping[str, str]], *, creatives: Sequence[Creative], where: str) -> list[Variant]:
+    """Return the variants of a table with variant, creative_id and optionally share, in the order of the table.
+
+    Without shares all are equal. ExperimentError for an unknown creative, two of one product in a variant, and a
+    variant with two shares.
+    """
+    product_of = {one.creative_id: one.product_id for one in creatives}
+    shows: dict[str, dict[str, str]] = {}
+    shares: dict[str, float] = {}
+    for number, row in enumerate(rows, start=1):
+        variant, creative = row["variant"], row["creative_id"]
+        place = f"{where}, row {number}"
+        if creative not in product_of:
+            raise ExperimentError(f"{place}: no creative {creative!r} in the workspace. Correct its id, or bring "
+                                  f"it with `clickscape ingest --creatives`.")  # fmt: skip
+        product = product_of[creative]
+        shown = shows.setdefault(variant, {})
+        if shown.setdefault(product, creative) != creative:
+            raise ExperimentError(f"{place}: variant {variant!r} shows {shown[product]!r} and {creative!r} of product "
+                                  f"{product!r}; a variant shows one creative of a product. Remove one.")  # fmt: skip
+        if row.get("share"):
+            share = _share(row["share"], place=place)
+            if shares.setdefault(variant, share) != share:
+                raise ExperimentError(f"{place}: variant {variant!r} has the shares {shares[variant]:g} and {share:g}. "
+                                      f"Give one share to all of its rows.")  # fmt: skip
+    if not shows:
+        raise ExperimentError(f"{where}: no row. Add one a variant and creative, with variant and creative_id.")
+    if shares and (lacking := next((name for name in shows if name not in shares), None)):
+        raise ExperimentError(f"{where}: variant {lacking!r} has no share, others have one. Fill it in.")
+    return [Variant(name, shares.get(name, 1 / len(shows)), shown) for name, shown in shows.items()]
+
+
+def _share(text: str, *, place: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ExperimentError(f"{place}: the share {text!r} is no number. Write one such as 0.5.") from None
+
+
+def _one_each(creatives: Sequence[Creative], *, status: str, product_ids: Sequence[str]) -> dict[str, str]:
+    """product_id → its creative of this status."""
+    found: dict[str, str] = {}
+    for one in creatives:
+        if one.status == status and (not product_ids or one.product_id in product_ids):
+            if one.product_id in found:
+                raise ExperimentError(f"product {one.product_id!r} has several {status} creatives, "
+                                      f"{found[one.product_id]!r} and {one.creative_id!r}. Say which are compared in a "
+                                      f"table with --variants, or leave the product out with --products.")  # fmt: skip
+            found[one.product_id] = one.creative_id
+    return found

@@ -19,6 +19,7 @@ import pyarrow as pa
 from clickscape.clicks import cleaning, duckdb_engine, log_files, sources
 from clickscape.clicks.cells import STRATA, Stratum
 from clickscape.clicks.checks import check_cleaned, check_events, check_shares
+from clickscape.clicks.cleaning import Cleaned
 from clickscape.clicks.cleaning_report import CleaningReport, out_of_order, report_cleaning
 from clickscape.clicks.count_checks import check_counts, check_numbers
 from clickscape.clicks.locations import LogLocation
@@ -62,7 +63,7 @@ def read(
     connection = connection or connect()
     location = log if isinstance(log, LogLocation) else LogLocation(table=log.get_name())
     names = {str(name): called for name, called in config.columns.items()}
-    with _reading(location, names):
+    with reading(location, names):
         if isinstance(log, LogLocation):
             source = sources.read(location, connection=connection, columns=names)
         else:
@@ -111,6 +112,18 @@ def _count(
             clicks=lambda table: table.clicks.sum().cast("int64"),
         )
         return added.to_pyarrow(), None, None
+    events = source.table.drop(*(name for name in (*sources.CHOICES, "policy_id") if name in source.table.columns))
+    cleaned, report, facts = clean(Source("events", events, source.where), location, config=config, now=now, duck=duck)
+    return tally(cleaned.events, by=by).to_pyarrow(), report, facts.get("newest")
+
+
+def clean(
+    source: Source, location: LogLocation, *, config: ClicksConfig, now: datetime, duck: Any
+) -> tuple[Cleaned, CleaningReport, dict[str, int]]:
+    """Check and clean the events of a source; return each step of it, its report, and what `check_events` counted.
+
+    `duck`: the DuckDB that reads files. LogError for what no rule leaves out.
+    """
     facts = check_events(source.table, where=source.where, config=config, now=now)
     engine = duckdb_engine.engine(duck) if location.files else cleaning.CACHED
     moment = now if facts.get("future") else None  # nothing to leave out: the comparison is saved in every pass
@@ -122,7 +135,7 @@ def _count(
     if report.duplicates:
         check_cleaned(cleaned, where=source.where)
     check_shares(cleaned, report, facts=facts, where=source.where, config=config)
-    return tally(cleaned.events, by=by).to_pyarrow(), report, facts.get("newest")
+    return cleaned, report, facts
 
 
 def tally(events: ibis.Table, *, by: Sequence[Stratum]) -> ibis.Table:
@@ -144,8 +157,8 @@ def _present(by: Sequence[Stratum], table: ibis.Table) -> list[str]:
 
 
 @contextmanager
-def _reading(location: LogLocation, names: Mapping[str, str]) -> Iterator[None]:
-    """Engines' own errors as one line; those of a database without its words, which may quote the address."""
+def reading(location: LogLocation, names: Mapping[str, str]) -> Iterator[None]:
+    """Turn engines' own errors into one line; those of a database lose their words, which may quote the address."""
     try:
         yield
     except ClickscapeError:

@@ -19,7 +19,10 @@ from clickscape.clicks.values import Values
 from clickscape.errors import LogError
 
 _EVENT_TEXTS = ("event_id", "kind", "decision_id", "creative_id", "product_id")
-_TEXTS = ("user_key", *NAMED_STRATA)
+_TEXTS = ("user_key", "policy_id", *NAMED_STRATA)
+CHOICES = ("candidates", "propensities")
+"""Optional lists of an impression, of equal length: what could have been shown instead, and with which probability."""
+
 _TIMES = {"ts": "at", "received_at": "received"}
 _IDS = frozenset({"event_id", "decision_id", "creative_id", "product_id", "user_key"})
 _EVENTS = (*_EVENT_TEXTS, "position", *_TIMES, *_TEXTS)
@@ -38,12 +41,18 @@ class Source:
     where: str
 
 
-def read(location: LogLocation, *, connection: Any, columns: Mapping[str, str] | None = None) -> Source:
-    """Return the log there as a table; `connection`: the DuckDB that reads files. LogError for missing columns."""
+def read(
+    location: LogLocation, *, connection: Any, columns: Mapping[str, str] | None = None, choices: bool = False
+) -> Source:
+    """Return the log there as a table; `connection`: the DuckDB that reads files. LogError for missing columns.
+
+    choices: with the lists CHOICES, which nobody needs who counts, and which are most of a log's bytes.
+    """
     names = columns or {}
     if location.url:
         return as_source(databases.table_of(location), where=str(location), columns=names)
-    parts = log_files.read(location, connection=connection, wanted=wanted_columns(names), ids=id_columns(names))
+    wanted = wanted_columns(names, choices=choices)
+    parts = log_files.read(location, connection=connection, wanted=wanted, ids=id_columns(names))
     kind = _kind(parts[0].table, names)
     _check_named(names, [part.table for part in parts], kind=kind, where=str(location))
     read = [_converted(part.table, where=part.where, columns=names, engine=duckdb_engine.VALUES) for part in parts]
@@ -78,9 +87,10 @@ def _check_named(
             )
 
 
-def wanted_columns(columns: Mapping[str, str]) -> frozenset[str]:
+def wanted_columns(columns: Mapping[str, str], *, choices: bool = False) -> frozenset[str]:
     """Return what the log may call the columns that are read."""
-    return frozenset(columns.get(name, name) for name in (*_EVENTS, *_COUNTS)) | set(_ALIASES.values())
+    names = (*_EVENTS, *_COUNTS, *(CHOICES if choices else ()))
+    return frozenset(columns.get(name, name) for name in names) | set(_ALIASES.values())
 
 
 def id_columns(columns: Mapping[str, str]) -> frozenset[str]:
@@ -94,7 +104,8 @@ def events_of(
     """Return events with event_id, kind, decision_id, creative_id, product_id and the optional columns of the log.
 
     Optional: position (a column of nulls where the log has none), at and received (whole seconds since 1970, UTC),
-    user_key, placement, device, audience, filename. Where a position or a time came in a type that may hold something
+    user_key, policy_id, placement, device, audience, filename, candidates and propensities (lists, or their JSON as a
+    text). Where a position or a time came in a type that may hold something
     else, `given_position`, `given_at` and `given_received` are the texts that came; `respelled`: whether an id was not
     in Unicode's composed form.
     """
@@ -102,6 +113,7 @@ def events_of(
     _require(_EVENT_TEXTS, table.columns, names, where=where)
     picked = _texts(table, (*_EVENT_TEXTS, *_TEXTS), where=where, columns=names, engine=engine)
     picked |= _position(table, names)
+    picked |= {name: table[found] for name in CHOICES if (found := _find(name, table.columns, names))}
     for name, ours in _TIMES.items():
         if found := _find(name, table.columns, names):
             picked[ours] = values.seconds(table[found], where=where, engine=engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,20 @@ def test_a_reward_model_is_judged_by_true_ctrs_that_somebody_else_knows(shop: Wo
         file.write_text(text)
         with pytest.raises(WorkspaceError, match=message):
             run(reward(other, SMALL_REWARD, true_ctrs=file))
+
+
+def test_another_split_trains_the_reward_model_anew(shop: Workspace, tmp_path: Path) -> None:
+    """A model of the split before has learned from what is now held out, though pairs and creatives are the same."""
+    other = copy_of(shop, tmp_path / "shop")
+    products = other.products()
+    before = split.read(other, products)
+    first = run(reward(other, SMALL_REWARD))
+    learned = sorted(set(before.groups.values()) - before.held_out)
+    split.write(other, replace(before, held_out=frozenset(learned[:2])))
+    second = run(reward(other, SMALL_REWARD))
+    assert second != first
+    split.write(other, before)
+    assert run(reward(other, SMALL_REWARD)).outputs == first.outputs, "and back again the same weights as at first"
 
 
 def test_creatives_that_others_drew_are_a_table_that_anybody_writes(shop: Workspace, tmp_path: Path) -> None:

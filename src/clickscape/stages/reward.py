@@ -50,8 +50,11 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
     reward_judge.check_form(config)
     given = None if true_ctrs is None else truth.read_table(true_ctrs)
     source = backbone_source(workspace, config)
+    products = workspace.products()
+    split = read_split(workspace, products)
     inputs = {
         "products": workspace.products_path,
+        "split": split.to_json(),
         "creatives": served_fingerprint(workspace),
         "pairs": pairs_path(workspace),
         "backbone": source,
@@ -62,8 +65,6 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
         return done
     with workspace.start_run(STAGE, config, inputs) as run:
         yield Progress(STAGE, 0, 1, "reading creatives")
-        products = workspace.products()
-        split = read_split(workspace, products)
         kept = frozenset[str]() if config.judge == "none" else split.reserved_groups(products, share=config.judge_share)
         parts = divide_for_judge(reward_data(workspace, split), held_out=split.held_out, judge=kept)
         learning, testing = parts.learning, parts.testing

@@ -47,6 +47,15 @@ def test_a_drawn_world_is_chosen_by_its_name_and_its_log_is_read(tmp_path: Path)
     for more, name in ((), "drawn-7"), (("--world", "drawn-8"), "drawn-8"):
         assert f"clicks of the world {name}\n" in clickscape("simulate", "shop", *more, cwd=tmp_path).out
         assert clickscape("clicks", "shop", cwd=tmp_path).code == 0
+    assert clickscape("simulate", "shop", "--fatigue", "0.3", "--days", "3", cwd=tmp_path).code == 0
+    assert sorted(path.name for path in (tmp_path / "shop/clicks/events").iterdir())[-1] == "day-02.parquet"
+    shop = Workspace.open(tmp_path / "shop")
+    newest = shop.newest("simulate")
+    assert newest is not None
+    told = pq.read_table(newest[0] / truth.FILE)
+    assert told["fatigue"].to_numpy().mean() == pytest.approx(0.3, rel=0.4)
+    assert clickscape("clicks", "shop", cwd=tmp_path).code == 0
+    assert truth.read(shop) is not None
     wrong = clickscape("simulate", "shop", "--world", "drawn-07", cwd=tmp_path)
     assert wrong.code == 2
     assert "no world 'drawn-07'; expected harmony, siren, or drawn-N" in wrong.err

@@ -179,6 +179,19 @@ def simulate(
         str | None, typer.Option(help="harmony, siren, or drawn-N for a number N. Default: clickscape.toml.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Default: clickscape.toml.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=400, help="Days of the log. Default: clickscape.toml.")] = None,
+    launch_days: Annotated[
+        int | None, typer.Option(min=0, help="Creatives go on air on the first day or so many days later.")
+    ] = None,
+    fatigue: Annotated[
+        float | None,
+        typer.Option(min=0, max=2, help="Loss of log CTR per e-fold of a user's exposures to a creative, as in 0.2."),
+    ] = None,
+    wear_out: Annotated[float | None, typer.Option(min=0, max=2, help="Loss of log CTR per week on air.")] = None,
+    drift: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Spread of products' drifts, as sd of log CTR per week.")
+    ] = None,
+    rhythm: Annotated[float | None, typer.Option(min=0, max=1, help="Spread of weekdays, as sd of log CTR.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=1_024, help="Processes that draw side by side.")] = 2,
 ) -> None:
     """Draw a copywriter's creatives for the catalog and log the clicks of a simulated world. For trying things out."""
@@ -186,7 +199,10 @@ def simulate(
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    settings = shop.settings.simulate.changed(world=world, seed=seed)
+    settings = shop.settings.simulate.changed(
+        world=world, seed=seed, days=days, launch_days=launch_days, fatigue=fatigue, wear_out=wear_out, drift=drift,
+        rhythm=rhythm,
+    )  # fmt: skip
     manifest = terminal.run_with_progress(stage(shop, settings, workers=workers))
     terminal.out.print(
         f"{manifest.result['creatives']} creatives, simulated clicks of the world {manifest.result['world']}"

@@ -21,11 +21,12 @@ from clickscape.config.settings import (
     load,
     read,
 )
-from clickscape.config.simulation import SimulateConfig
+from clickscape.config.simulation import AudienceConfig, SimulateConfig
 from clickscape.config.split import SplitConfig
 
 __all__ = [
     "DIFFUSION_FAMILIES",
+    "AudienceConfig",
     "ClicksConfig",
     "DiffusionConfig",
     "FidelityConfig",

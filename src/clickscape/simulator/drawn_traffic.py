@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clickscape.simulator import traffic
+from clickscape.simulator.course import Course
 from clickscape.simulator.family import DrawnWorld
 from clickscape.simulator.traffic import DAYS, START, Floats, Traffic
 from clickscape.types import Creative
@@ -37,14 +38,14 @@ def traffic_by_day(
     totals = np.rint(median_impressions * np.exp(drawn.impressions_sd * rng.normal(size=count))).astype(np.int64)
     popularity = 1 / (1 + np.arange(len(drawn.examination)))
     at = rng.dirichlet(_EVENNESS * popularity / popularity.sum(), size=count)
-    slopes = drawn.drift * rng.normal(size=count)
+    course, slopes = Course(days, drawn.rhythm), drawn.drift * rng.normal(size=count)
     shown = np.zeros(count)
     made = []
     for day in range(days):
         today = rng.binomial(totals, 1 / (days - day))
         totals = totals - today
         tired = drawn.fatigue * np.log1p(shown / 100)
-        change = drawn.rhythm[day % 7] + slopes * (day - (days - 1) / 2) / 7 - tired
+        change = course.change(day, slopes) - tired
         made.append(
             traffic.show(
                 creatives, np.minimum(log_ctr + change[:, None], 0), rng=rng, totals=today, at=at,

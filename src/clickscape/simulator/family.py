@@ -21,6 +21,7 @@ from jaxtyping import Float64
 
 from clickscape.catalog import sample
 from clickscape.render.scene import Scene
+from clickscape.simulator.course import weekly_rhythm
 from clickscape.simulator.hashed import normal, uniform
 from clickscape.simulator.perception import FIGURES, perceive
 from clickscape.simulator.shoppers import FIT
@@ -114,7 +115,7 @@ def draw_structure(number: int) -> Structure:
         image_sd=round(between(0.02, 0.10, "image"), 4),
         base_ctr=spaced(0.004, 0.03, "base"),
         examination=_examination(key, positions=3 + int(6 * uniform(*key, "positions"))),
-        rhythm=_rhythm(key, between(0, 0.25, "rhythm")),
+        rhythm=weekly_rhythm(key, between(0, 0.25, "rhythm")),
         drift=round(between(0, 0.15, "drift") * (uniform(*key, "drifts") < 0.5), 4),
         fatigue=round(between(0, 0.06, "fatigue") * (uniform(*key, "tires") < 0.5), 4),
         bots=round(between(0, 0.12, "bots") * (uniform(*key, "any bot") < 0.5), 4),
@@ -296,12 +297,6 @@ def _examination(key: Sequence[str], *, positions: int) -> tuple[float, ...]:
         np.where(places < positions / 2, 1.0, 0.5 / (1 + steep)),
     )[shape]
     return tuple(round(float(value), 4) for value in curve)
-
-
-def _rhythm(key: Sequence[str], strength: float) -> tuple[float, ...]:
-    """Log-CTR by weekday, mean 0."""
-    days = np.array([normal(*key, "weekday", str(day)) for day in range(7)])
-    return tuple(round(float(value), 4) for value in strength * (days - days.mean()) / days.std())
 
 
 def _scene(number: int, place: int) -> dict[str, str | None]:

@@ -84,14 +84,15 @@ class Traffic:
         day_of = rng.integers(days, size=len(cells), dtype=np.uint8 if days < 256 else np.int64)
         by_day = np.argsort(day_of, kind="stable")
         ends = np.cumsum(np.bincount(day_of, minlength=days))
-        stamp = hashlib.blake2b(f"{POLICY} {start.isoformat()}".encode(), digest_size=3).hexdigest()
-        columns = _Columns(self, rng, key=key, stamp=stamp, impressions=len(cells))
+        stamp = stamp_of(start)
+        users = max(len(cells) // (_PER_USER * self.impressions.shape[2]), 1)
+        columns = Columns(self, rng, key=key, stamp=stamp, users=users * self.impressions.shape[2])
         first = int(start.timestamp() * 1_000_000)
         for day in range(days):
             chosen = by_day[ends[day - 1] if day else 0 : ends[day]]
             chosen = chosen[rng.permutation(len(chosen))]
             if len(chosen):
-                yield columns.table(cells[chosen], clicked[chosen], begin=first + day * _DAY)
+                yield columns.table(cells[chosen], clicked[chosen], begin=first + day * _DAY)[0]
 
 
 def simulate(
@@ -167,6 +168,11 @@ def write(tables: Iterator[pa.Table], folder: Path) -> Iterator[Path]:
         yield path
 
 
+def stamp_of(start: datetime) -> str:
+    """Return what the ids of a log of this start begin with; logs of another start never share an id."""
+    return hashlib.blake2b(f"{POLICY} {start.isoformat()}".encode(), digest_size=3).hexdigest()
+
+
 def _impressions(traffic: Traffic) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Every single impression: its cell in the cube and whether it was clicked, cell after cell."""
     impressions, clicks = traffic.impressions.ravel(), traffic.clicks.ravel()
@@ -178,27 +184,37 @@ def _impressions(traffic: Traffic) -> tuple[NDArray[np.int32], NDArray[np.bool_]
     return cells, clicked
 
 
-class _Columns:
-    """What all days share: dictionaries, candidate lists and the running number of decisions."""
+class Columns:
+    """What all days of a log share: dictionaries, candidate lists and the running number of decisions.
 
-    def __init__(self, traffic: Traffic, rng: np.random.Generator, *, key: bytes, stamp: str, impressions: int) -> None:
+    users: how many there are; where impressions name none, those of a segment are equally likely.
+    """
+
+    def __init__(self, traffic: Traffic, rng: np.random.Generator, *, key: bytes, stamp: str, users: int) -> None:
         self.rng = rng
-        creatives, positions, segments = traffic.impressions.shape
-        self.shape = (creatives, positions, segments)
+        self.shape = traffic.impressions.shape
         self.creative_ids = pa.array(traffic.creative_ids, pa.string())
         products, product_of = np.unique(np.array(traffic.product_ids, dtype=object), return_inverse=True)
         self.product_ids = pa.array(products.tolist(), pa.string())
         self.product_of = product_of.astype(np.int32)
-        self.candidates, self.propensities = _choices(traffic, self.product_of, self.creative_ids)
-        users = max(impressions // (_PER_USER * segments), 1)
-        self.users = users
-        self.user_keys = _keyed_hex(np.arange(users * segments, dtype=np.uint64), key)
+        self.show(traffic.weights)
+        self.users = users // self.shape[2]
+        self.user_keys = _keyed_hex(np.arange(users, dtype=np.uint64), key)
         self.stamp = stamp
         self.decisions = 0
         self.rows = 0
 
-    def table(self, cells: NDArray[np.int32], clicked: NDArray[np.bool_], *, begin: int) -> pa.Table:
-        """Events of one day; cells, clicked: (impression,) in the order of time."""
+    def show(self, weights: Floats, *, live: NDArray[np.bool_] | None = None) -> None:
+        """From now on choose by these weights, (creative, position), among the creatives that are live, (creative,)."""
+        self.candidates, self.propensities = _choices(weights, self.product_of, self.creative_ids, live=live)
+
+    def table(
+        self, cells: NDArray[np.int32], clicked: NDArray[np.bool_], *, begin: int, users: NDArray | None = None
+    ) -> tuple[pa.Table, Ints]:
+        """Return a day's events, and the impression behind each (event,); cells, clicked: (impression,) in time.
+
+        users: (impression,) number of the user of each; None draws them.
+        """
         rng, count = self.rng, len(cells)
         _, positions, segments = self.shape
         gaps = np.cumsum(rng.exponential(size=count + 1))
@@ -221,14 +237,18 @@ class _Columns:
         creative = cell // np.int32(positions * segments)
         position = cell // np.int32(segments) % np.int32(positions)
         product = self.product_of[creative]
-        user = rng.integers(self.users, size=count, dtype=np.int32)[source] * segments + cell % np.int32(segments)
+        if users is None:
+            drawn = rng.integers(self.users, size=count, dtype=np.int32)[source]
+            user = drawn * segments + cell % np.int32(segments)
+        else:
+            user = users[source]
         placement = np.searchsorted(
             np.cumsum(_PLACEMENT_SHARES)[:-1], rng.random(count, dtype=np.float32), side="right"
         ).astype(np.int8)[source]
         choice = pa.array(product * np.int32(positions) + position, mask=kind > 0)
         rows = self.rows + np.arange(len(order))
         self.rows += len(order)
-        return pa.table(
+        table = pa.table(
             {
                 "event_id": _numbered(f"e{self.stamp}-", rows),
                 "ts": pa.array(np.concatenate([shown, later])[order]).cast(_TIME),
@@ -244,21 +264,26 @@ class _Columns:
                 "propensities": self.propensities.take(choice),
             }
         )
+        return table, source
 
 
-def _choices(traffic: Traffic, product_of: NDArray[np.int32], creative_ids: pa.Array) -> tuple[Any, Any]:
+def _choices(
+    weights: Floats, product_of: NDArray[np.int32], creative_ids: pa.Array, *, live: NDArray[np.bool_] | None = None
+) -> tuple[Any, Any]:
     """Candidates and propensities of each product × position: list arrays of length products × positions.
 
     The propensity of a creative is its share of what the policy meant to show of its product at that position.
     """
-    weights = np.maximum(traffic.weights, np.finfo(np.float64).tiny)  # a product without traffic is an even choice
+    weights = np.maximum(weights, np.finfo(np.float64).tiny)  # a product without traffic is an even choice
     positions = weights.shape[1]
     by_product = np.argsort(product_of, kind="stable")
-    sizes = np.bincount(product_of)
+    if live is not None:
+        by_product = by_product[live[by_product]]
+    sizes = np.bincount(product_of[by_product], minlength=int(product_of.max(initial=-1)) + 1)
     ends = np.cumsum(sizes)
     total = np.zeros((len(sizes), positions))
-    np.add.at(total, product_of, weights)
-    share = weights / total[product_of]
+    np.add.at(total, product_of[by_product], weights[by_product])
+    share = weights / np.where(total > 0, total, 1)[product_of]
     members = [by_product[end - size : end] for size, end in zip(sizes, ends, strict=True)]
     order = np.concatenate([np.tile(group, positions) for group in members])
     values = np.concatenate([share[group].T.ravel() for group in members])

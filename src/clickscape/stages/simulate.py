@@ -18,7 +18,7 @@ import pyarrow as pa
 from clickscape.compute.shards import map_shards
 from clickscape.config import SimulateConfig
 from clickscape.errors import WorkspaceError
-from clickscape.simulator import drawn_traffic, traffic, worlds
+from clickscape.simulator import changing_traffic, drawn_traffic, traffic, worlds
 from clickscape.simulator.creatives import (
     CreativeJob,
     creative_seed,
@@ -65,11 +65,11 @@ def simulate(
         log_ctrs = segment_log_ctrs(shoppers, creatives, [figures for _, figures in made], products=products)
         known = np.log(np.exp(log_ctrs) @ np.array(list(shoppers.segments.values())))
         yield Progress(STAGE, len(jobs), len(jobs), "counting clicks")
-        outputs = _log_clicks(workspace, creatives, log_ctrs, config)
+        outputs, course = _log_clicks(workspace, creatives, log_ctrs, config)
         workspace.replace_creatives(creatives, model_id=COPYWRITER)
         truth_path = run.folder / truth.FILE
         named = {"creative_id": [one.creative_id for one in creatives], "log_ctr": known}
-        workspace.write_table(truth_path, pa.table(named))
+        workspace.write_table(truth_path, pa.table({**named, **course}))
         spread = spread_within_products(creatives, known)
         return run.finish(
             outputs=[truth_path, *outputs],  # the table of creatives also grows by other hands
@@ -141,13 +141,21 @@ def _jobs(
 
 def _log_clicks(
     workspace: Workspace, creatives: Sequence[Creative], log_ctrs: np.ndarray, config: SimulateConfig
-) -> list[Path]:
-    """Show the creatives to the shoppers and write the log in the workspace's own format; an older log is replaced."""
+) -> tuple[list[Path], dict[str, Any]]:
+    """Show the creatives to the shoppers and write the log in the workspace's own format; an older log is replaced.
+
+    Returns the files, and for a log that changes the true launch, fatigue, wear_out and drift of every creative.
+    """
     rng = np.random.default_rng([config.seed, 1])
     shoppers = worlds.load(config.world)
     shutil.rmtree(workspace.events_folder, ignore_errors=True)
     workspace.counts_path.unlink(missing_ok=True)
-    if isinstance(shoppers, DrawnWorld):
+    course: dict[str, Any] = {}
+    if config.is_changing:
+        looks = {"examination": shoppers.structure.examination} if isinstance(shoppers, DrawnWorld) else {}
+        log = changing_traffic.draw(creatives, log_ctrs, rng=rng, config=config, shares=shoppers.segments, **looks)
+        counts, events, course = log.counts(), log.events(rng=rng), dict(log.truth)
+    elif isinstance(shoppers, DrawnWorld):
         days = drawn_traffic.traffic_by_day(
             shoppers, creatives, log_ctrs, rng=rng, median_impressions=config.median_impressions
         )
@@ -158,6 +166,6 @@ def _log_clicks(
         )
         counts, events = shown.counts(), shown.events(rng=rng)
     if config.log == "counts":
-        return [workspace.write_counts(counts)]
+        return [workspace.write_counts(counts)], course
     workspace.events_folder.mkdir(parents=True)
-    return list(traffic.write(events, workspace.events_folder))
+    return list(traffic.write(events, workspace.events_folder)), course

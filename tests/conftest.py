@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,15 @@ with suppress(ImportError):  # `make test-spark` has none
 
     settings.register_profile("any machine", deadline=None)  # a busy one is no fault
     settings.load_profile("any machine")
+
+
+gc.disable()  # until all is imported, which makes a million objects that stay
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass over all that the imports made: it would look through it again and again."""
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

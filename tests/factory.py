@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import cv2
 import numpy as np
+from scipy import ndimage
 
 from clickscape.catalog import sample
 from clickscape.cli import main
@@ -72,6 +74,17 @@ def corrupted_pairs(products: Sequence[Product], texts: Sequence[str]) -> list[P
         made.append(PreferencePair(product.product_id, chosen, rejected, 1.0, corrupted))
     assert {pair.corrupted.caption_of is None for pair in made if pair.corrupted} == {True, False}
     return made
+
+
+def saliency_by_color(image: np.ndarray) -> np.ndarray:
+    """How far pixels (height, width, 3) are from the color of the picture's border, 0..1, holes filled.
+
+    Stands in for the saliency network, which takes 0.5 CPU-seconds a picture, where a plain background is removed.
+    """
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    apart = np.abs(image.astype(np.float32) - np.median(border, axis=0)).max(-1)
+    shape = ndimage.binary_fill_holes(cv2.GaussianBlur(apart, (0, 0), 1.5) > 20)
+    return cv2.GaussianBlur(np.asarray(shape, np.float32), (0, 0), 1.0)
 
 
 class Brightness:

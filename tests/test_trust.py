@@ -24,8 +24,8 @@ def opening_calls() -> Iterator[tuple[str, str, dict[str, object]]]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
-            called = ".".join(ast.unparse(node.func).split(".")[-2:])
             if node.func.attr in ("from_pretrained", "from_single_file", "download", "load_lora_weights"):
+                called = ".".join(ast.unparse(node.func).split(".")[-2:])
                 values = {one.arg: one.value.value for one in node.keywords if isinstance(one.value, ast.Constant)}
                 if called not in TORCH_OWN:
                     yield f"{file.relative_to(SOURCE)}:{node.lineno}", called, values

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.factory import LocalServer
+from tests.factory import LocalServer, saliency_by_color
 
-from clickscape.catalog import feeds
+from clickscape.catalog import cutout, feeds, full_bleed
 from clickscape.catalog.addresses import Network
 from clickscape.catalog.download import Limits
 from clickscape.catalog.remote import Fetched, fetch
@@ -34,6 +34,14 @@ QUICK = Limits(
     retry_after=2.0,
     pixels=1_000_000,
 )
+
+
+@pytest.fixture(params=["stand-in", pytest.param("u2netp", marks=pytest.mark.slow)])
+def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What sees the product in a photo: by color alone among the fast tests, the network that is shipped in all."""
+    if request.param == "stand-in":
+        for module in (cutout, full_bleed):
+            monkeypatch.setattr(module, "saliency", saliency_by_color)
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (16, 12)) -> bytes:

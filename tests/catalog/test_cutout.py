@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from tests.factory import saliency_by_color
 
 from clickscape.catalog import matting, sample
 from clickscape.catalog.confidence import LEAST, SURE, confidence
@@ -83,6 +84,7 @@ def test_shapes_on_white_with_a_soft_shadow_are_cut_out(name: str, color: tuple[
     assert _iou(cut_out(picture), truth) > 0.95
 
 
+@pytest.mark.usefixtures("network")
 def test_a_gray_product_in_a_shadow_of_its_own_gray_stays_whole() -> None:
     picture, truth = _photograph("bottle", (200, 200, 200), shadow=0.4, noise=1.5, jpeg=True)
     found = cut_out(picture)[..., 3] > 127
@@ -115,6 +117,7 @@ def test_large_pictures_are_masked_small_but_matted_at_full_size() -> None:
     assert _iou(cutout, truth) > 0.97
 
 
+@pytest.mark.usefixtures("network")
 def test_a_white_label_inside_the_product_stays() -> None:
     picture = np.full((160, 160, 3), 255, np.uint8)
     picture[20:140, 50:110] = (30, 80, 60)
@@ -122,6 +125,7 @@ def test_a_white_label_inside_the_product_stays() -> None:
     assert (cut_out(picture)[65:95, 65:95, 3] == 255).all()
 
 
+@pytest.mark.usefixtures("network")
 def test_background_color_is_taken_out_of_the_edge() -> None:
     picture, _ = _photograph("disc", (200, 30, 30))
     cutout = cut_out(picture)
@@ -185,6 +189,7 @@ def test_a_pale_picture_is_seen_twice(level: int, looks: int, monkeypatch: pytes
     assert [int(one[0, 0, 0]) for one in seen] == [level, 236][:looks]
 
 
+@pytest.mark.usefixtures("network")
 def test_crumbs_of_a_white_product_on_white_are_refused() -> None:
     picture = np.full((240, 240, 3), 255, np.uint8)
     for number in range(6):  # letters far apart, and nothing of what they are printed on
@@ -278,6 +283,7 @@ def test_a_background_that_darkens_towards_the_corners_is_still_plain() -> None:
     assert _iou(found.pixels, truth) > 0.97
 
 
+@pytest.mark.usefixtures("network")
 def test_a_product_may_lie_on_an_edge() -> None:
     picture, truth = _photograph("bottle", (30, 90, 200), noise=1)
     picture, truth = picture[:, 97:], truth[:, 97:]
@@ -301,7 +307,7 @@ def test_a_sure_cut_out_is_not_doubtful_and_grabcut_always_is() -> None:
 
 def test_each_sign_of_a_poor_mask_lowers_its_confidence() -> None:
     picture = _photograph("box", (20, 110, 60), noise=1)[0]
-    whole, *_ = find(picture, saliency(picture))
+    whole, *_ = find(picture, saliency_by_color(picture))
     assert whole is not None
     unsupported = replace(whole, supported=0.3)
     partly = replace(unsupported, sure=0.2, kept=0.3, undecided=0.6)
@@ -310,6 +316,7 @@ def test_each_sign_of_a_poor_mask_lowers_its_confidence() -> None:
 
 
 @pytest.mark.parametrize("kind", ["blank", "noise"])
+@pytest.mark.usefixtures("network")
 def test_a_picture_without_product_is_refused(kind: str) -> None:
     blank = np.full((90, 90, 3), 250, np.uint8)
     noise = np.random.default_rng(1).integers(0, 255, (90, 90, 3)).astype(np.uint8)
@@ -317,6 +324,7 @@ def test_a_picture_without_product_is_refused(kind: str) -> None:
         cut_out(blank if kind == "blank" else noise)
 
 
+@pytest.mark.usefixtures("network")
 def test_real_alpha_is_used_and_an_opaque_alpha_channel_is_ignored() -> None:
     picture, truth = _photograph("box", (30, 90, 200))
     drawn = np.dstack([picture, np.where(truth, 255, 0).astype(np.uint8)])
@@ -393,6 +401,7 @@ def test_open_cutout_is_trimmed_read_only_and_cached_until_the_file_changes(tmp_
     assert open_cutout(path).shape == (21, 20, 4)
 
 
+@pytest.mark.usefixtures("network")
 def test_open_cutout_names_the_file_that_cannot_be_cut_out(tmp_path: Path) -> None:
     path = tmp_path / "blank.png"
     Image.new("RGB", (40, 40), "white").save(path)

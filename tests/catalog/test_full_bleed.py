@@ -46,6 +46,7 @@ def test_rounded_corners_of_another_color_are_cut_off() -> None:
     assert (found.pixels[..., 3] > 250).mean() > 0.97
 
 
+@pytest.mark.usefixtures("network")
 def test_a_front_with_a_thin_margin_loses_the_margin_alone() -> None:
     found = examine(_cover(margin=6))
     assert (found.way, found.doubtful) == ("whole", False)
@@ -55,6 +56,7 @@ def test_a_front_with_a_thin_margin_loses_the_margin_alone() -> None:
     assert not solid[:, :4].any()
 
 
+@pytest.mark.usefixtures("network")
 def test_a_product_before_a_colored_wall_is_cut_out() -> None:
     picture = Image.new("RGB", (400, 400), TEAL)
     duck = Image.fromarray(sample.cutout("teapot-amber", 260))

@@ -62,6 +62,7 @@ def test_the_smaller_one_of_a_pair_stays_and_so_does_a_button_without_marks() ->
     assert found.pixels[40, 350, 3] == 255
 
 
+@pytest.mark.usefixtures("network")
 def test_what_is_printed_on_the_product_stays() -> None:
     picture = Image.new("RGB", (400, 400), "white")
     draw = ImageDraw.Draw(picture)

@@ -31,31 +31,19 @@ def test_every_rule_names_a_public_page_and_when_it_was_read() -> None:
             assert len({phrase.casefold() for phrase in phrases}) == len(phrases)
 
 
-@pytest.mark.parametrize(
-    ("language", "phrase", "name"),
-    [
-        (language, phrase, rule.name)
-        for rule in RULES.values()
-        for language, said in rule.phrases.items()
-        for phrase in said
-    ],
-)
-def test_every_phrase_is_caught_in_its_language(language: str, phrase: str, name: str) -> None:
-    (breach,) = [
-        one
-        for one in content_rules.check(f"oak table, {phrase.upper()}, soft light", language=language, minors=True)
-        if one.rule == name
-    ]
-    assert breach.reason == RULES[name].reason
-    assert breach.source == RULES[name].source
-    assert breach.checked == RULES[name].checked.isoformat()
+@pytest.mark.parametrize("name", RULES)
+def test_every_phrase_is_caught_in_its_language(name: str) -> None:
+    rule = RULES[name]
+    for language, phrase in [(language, phrase) for language, said in rule.phrases.items() for phrase in said]:
+        found = content_rules.check(f"oak table, {phrase.upper()}, soft light", language=language, minors=True)
+        caught = [(one.reason, one.source, one.checked) for one in found if one.rule == name]
+        assert caught == [(rule.reason, rule.source, rule.checked.isoformat())], (language, phrase)
 
 
-@pytest.mark.parametrize(
-    "phrase", [one for values in lexicon.PHRASES.values() for row in values.values() for one in row]
-)
-def test_nothing_that_the_studio_draws_is_refused(phrase: str) -> None:
-    assert broken(phrase, minors=True) == []
+@pytest.mark.parametrize("slot", lexicon.PHRASES)
+def test_nothing_that_the_studio_draws_is_refused(slot: str) -> None:
+    for phrase in [phrase for phrases in lexicon.PHRASES[slot].values() for phrase in phrases]:
+        assert broken(phrase, minors=True) == [], phrase
 
 
 def test_a_forbidden_word_is_not_found_inside_another_word() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tests.factory import saliency_by_color
 
-from clickscape.catalog import sample
+from clickscape.catalog import cutout, matting, sample
 from clickscape.catalog.cutout import examine
 from clickscape.catalog.cutout_file import cut_product, save
 from clickscape.errors import ImageError
@@ -29,26 +31,36 @@ def photo_of(name: str, *, ground: tuple[int, int, int] | np.ndarray, size: tupl
     """A sample product before a ground, standing in the middle of a picture (height, width, 3)."""
     width, height = size
     photo = np.broadcast_to(np.asarray(ground, np.uint8), (height, width, 3)).copy()
-    cutout = sample.cutout(name, 200)
-    tall, wide = cutout.shape[:2]
+    mug = sample.cutout(name, 200)
+    tall, wide = mug.shape[:2]
     top, left = (height - tall) // 2, (width - wide) // 2
-    part, alpha = photo[top : top + tall, left : left + wide], cutout[..., 3:] / 255
-    part[:] = np.rint(cutout[..., :3] * alpha + part * (1 - alpha))
+    part, alpha = photo[top : top + tall, left : left + wide], mug[..., 3:] / 255
+    part[:] = np.rint(mug[..., :3] * alpha + part * (1 - alpha))
     return photo
 
 
-def product_of(photo: np.ndarray, folder: Path) -> Product:
-    """A product whose cut-out was made of the photo, as `ingest` does."""
+def product_of(
+    photo: np.ndarray, folder: Path, *, saliency: Callable[[np.ndarray], np.ndarray] = saliency_by_color
+) -> Product:
+    """A product whose cut-out was made of the photo, as `ingest` does, but for what sees the product in it."""
     folder.mkdir(exist_ok=True)
     Image.fromarray(photo).save(folder / "photo.png")
-    made = cut_product(Product("A", "Mug", image=str(folder / "photo.png")), folder=folder / "cutouts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cutout, "saliency", saliency)
+        made = cut_product(Product("A", "Mug", image=str(folder / "photo.png")), folder=folder / "cutouts")
     assert not made.problem
     return replace(made.product, image=str(made.file))
 
 
-@pytest.fixture
-def on_white(tmp_path: Path) -> Product:
-    return product_of(photo_of("coffee_mug-navy", ground=WHITE), tmp_path)
+@pytest.fixture(scope="module")
+def on_white(tmp_path_factory: pytest.TempPathFactory) -> Product:
+    """One product for all that only look at it."""
+    return product_of(photo_of("coffee_mug-navy", ground=WHITE), tmp_path_factory.mktemp("on-white"))
+
+
+@pytest.fixture(scope="module")
+def on_gray(tmp_path_factory: pytest.TempPathFactory) -> Product:
+    return product_of(photo_of("coffee_mug-navy", ground=(196, 196, 196)), tmp_path_factory.mktemp("on-gray"))
 
 
 def drawn(product: Product, backdrop: Backdrop, *, size: tuple[int, int] = SIZE, seed: int = 0) -> Rendering:
@@ -105,10 +117,9 @@ def test_the_backdrop_goes_on_to_every_edge_of_another_format(size: tuple[int, i
 
 
 @pytest.mark.parametrize("tint", TINTS)
-def test_a_gray_backdrop_takes_on_the_tints_own_hue(tint: str, tmp_path: Path) -> None:
+def test_a_gray_backdrop_takes_on_the_tints_own_hue(tint: str, on_gray: Product) -> None:
     """Channels by each other as the tint says, though no gray can become as bright as the tint."""
-    product = product_of(photo_of("coffee_mug-navy", ground=(196, 196, 196)), tmp_path)
-    corner = drawn(product, Backdrop(tint)).image[:24, :24].reshape(-1, 3).mean(0)
+    corner = drawn(on_gray, Backdrop(tint)).image[:24, :24].reshape(-1, 3).mean(0)
     color = np.array(list(bytes.fromhex(TINTS[tint][1:])), float)
     assert corner / corner.max() == pytest.approx(color / color.max(), abs=0.02)
 
@@ -126,7 +137,7 @@ def test_around_a_pale_product_the_backdrop_stays_as_it_was(tmp_path: Path) -> N
     ball = np.full((400, 400, 3), 250, np.uint8)
     cv2.circle(ball, (200, 200), 100, (238, 238, 240), -1, cv2.LINE_AA)
     cv2.circle(ball, (200, 200), 40, (60, 60, 70), -1, cv2.LINE_AA)
-    product = product_of(ball, tmp_path)
+    product = product_of(ball, tmp_path, saliency=matting.saliency)
     plain, tinted = (drawn(product, Backdrop(tint)) for tint in (None, "mint"))
     near = (cv2.dilate(plain.product_mask, np.ones((7, 7))) > 0) & (plain.product_mask == 0)
     assert np.abs(tinted.image[near].astype(float) - plain.image[near]).max() <= 5
@@ -149,8 +160,7 @@ def test_what_is_no_backdrop_but_a_place_is_cropped_and_never_made_up(tmp_path: 
     ground[::40] = 90  # boards
     photo = photo_of("coffee_mug-navy", ground=ground, size=(600, 400))
     Image.fromarray(photo).save(tmp_path / "photo.png")
-    cutout = tmp_path / "cutouts"
-    made = cut_product(Product("A", "Mug", image=str(tmp_path / "photo.png")), folder=cutout)
+    made = cut_product(Product("A", "Mug", image=str(tmp_path / "photo.png")), folder=tmp_path / "cutouts")
     product = replace(made.product, image=str(made.file))
     renderer = PhotoRenderer()
     found = renderer.backdrop(product)
@@ -270,15 +280,16 @@ def test_a_large_picture_is_the_small_one_in_more_pixels(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("harm", ["another photo", "no photo", "no picture"])
-def test_a_photo_that_is_not_the_cut_outs_is_one_line(harm: str, on_white: Product) -> None:
-    file = photo_file(Path(on_white.image))
+def test_a_photo_that_is_not_the_cut_outs_is_one_line(harm: str, tmp_path: Path) -> None:
+    product = product_of(photo_of("coffee_mug-navy", ground=WHITE, size=(240, 240)), tmp_path)
+    file = photo_file(Path(product.image))
     file.unlink()
     if harm == "another photo":
         Image.new("RGB", (50, 50)).save(file, "PNG")
     elif harm == "no picture":
         file.write_text("hello")
     with pytest.raises(ImageError, match=file.name):
-        drawn(on_white, Backdrop())
+        drawn(product, Backdrop())
 
 
 @pytest.mark.slow
@@ -306,17 +317,18 @@ def test_a_product_without_a_shadow_of_its_own_gets_one_and_another_keeps_its_ow
     assert own_share < 0.97
 
 
-def test_white_in_a_loop_or_print_stays_amid_white(tmp_path: Path) -> None:
+def test_white_in_a_loop_or_print_stays_amid_white(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can tell the backdrop in a strap's loop from white print: around both the backdrop stays white."""
     photo = np.full((400, 400, 3), 252, np.uint8)
     cv2.rectangle(photo, (120, 110), (280, 300), (30, 40, 90), -1)
     cv2.rectangle(photo, (170, 160), (230, 220), (252, 252, 252), -1)
-    cutout = replace(examine(photo), confidence=0.99)
-    pixels = cutout.pixels.copy()
+    monkeypatch.setattr(cutout, "saliency", saliency_by_color)
+    found = replace(examine(photo), confidence=0.99)
+    pixels = found.pixels.copy()
     pixels[110:301, 120:281, 3] = 255  # the mask keeps it
     source = tmp_path / "photo.png"
     Image.fromarray(photo).save(source)
-    save(replace(cutout, pixels=pixels), tmp_path / "cutout.png", source=source)
+    save(replace(found, pixels=pixels), tmp_path / "cutout.png", source=source)
     product = Product("A", "Bag", image=str(tmp_path / "cutout.png"))
     assert not PhotoRenderer().backdrop(product).has_clear_outline
     plain, tinted = (drawn(product, Backdrop(tint)).image.astype(float) for tint in (None, "mint"))

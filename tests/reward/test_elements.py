@@ -19,7 +19,8 @@ from clickscape.simulator import traffic, world, writer
 from clickscape.simulator.pixels import PixelStats
 from clickscape.types import Creative, Product
 
-PRODUCTS = tuple(sample.products()[number] for number in np.random.default_rng(0).choice(1_320, 300, replace=False))
+_SAMPLE = sample.products()
+PRODUCTS = tuple(_SAMPLE[number] for number in np.random.default_rng(0).choice(1_320, 300, replace=False))
 DEPARTMENTS = {product.product_id: product.department for product in PRODUCTS}
 SEEDS = (1, 2, 3, 4)
 

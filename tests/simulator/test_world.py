@@ -118,7 +118,8 @@ def test_the_spread_within_a_product_is_about_a_quarter(truth: World) -> None:
 def test_the_spread_holds_on_rendered_ads() -> None:
     rng, renderer = np.random.default_rng(1), StudioRenderer()
     figures = []
-    for product in [sample.products()[int(index)] for index in rng.choice(1_320, 8, replace=False)]:
+    known = sample.products()
+    for product in [known[int(index)] for index in rng.choice(1_320, 8, replace=False)]:
         cutout = sample.cutout(product.product_id, 120)
         for _ in range(3):
             drawn = renderer.compose(cutout, writer.write(product, rng)[1], size=(96, 96), seed=int(rng.integers(99)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -66,6 +66,8 @@ def read(
     with reading(location, names):
         if isinstance(log, LogLocation):
             source = sources.read(location, connection=connection, columns=names)
+            if location.files:  # Ibis writes the whole expression as SQL anew for every query; a view is written once
+                source = replace(source, table=connection.create_view(ibis.util.gen_name("log"), source.table))
         else:
             source = sources.as_source(log, where=str(location), columns=names)
         counted, report, newest = _count(

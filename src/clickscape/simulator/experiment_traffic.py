@@ -138,11 +138,11 @@ class _Shown:
         rng, count = self.rng, len(user)
         start = self.definition.start + timedelta(days=day)
         shown = int(start.timestamp() * 1e6) + (at * _DAY).astype(np.int64)
-        converted = clicked[rng.random(len(clicked)) < self.audience.conversion_rate]
         click_time = shown[clicked] + (1e6 * rng.lognormal(*_CLICK_DELAY, len(clicked))).astype(np.int64)
-        clicked_at = dict(zip(clicked.tolist(), click_time.tolist(), strict=True))
+        converts = rng.random(len(clicked)) < self.audience.conversion_rate
+        converted = clicked[converts]
         wait = (1e6 * rng.lognormal(*_CONVERSION_DELAY, len(converted))).astype(np.int64)
-        conversion_time = np.array([clicked_at[one] for one in converted.tolist()], np.int64) + wait
+        conversion_time = click_time[converts] + wait
         source = np.concatenate([np.arange(count), clicked, converted])
         kind = np.repeat(np.array([0, 1, 2], np.int8), [count, len(clicked), len(converted)])
         times = np.concatenate([shown, click_time, conversion_time])

@@ -1,10 +1,12 @@
-"""The commands `clickscape experiment …`: start and stop an experiment, and say who sees which variant."""
+"""The commands `clickscape experiment …`: plan, start and stop an experiment, and say who sees which variant."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import typer.core
@@ -21,6 +23,54 @@ experiment = typer.Typer(
 app.add_typer(experiment, name="experiment", epilog="Example: clickscape experiment start my-shop autumn")
 
 Name = Annotated[str, typer.Argument(help="Name of the experiment.", show_default=False)]
+
+
+@experiment.command("plan", epilog="Example: clickscape experiment plan --ctr 0.02 --lift 0.05 --users-per-day 20000")
+def plan(
+    ctr: Annotated[float, typer.Option(help="CTR of what is shown now, clicks per impression.", show_default=False)],
+    lift: Annotated[
+        float, typer.Option(help="Smallest relative lift worth seeing, 0.05 for +5 %.", show_default=False)
+    ],
+    users_per_day: Annotated[
+        float, typer.Option(help="Users that enter a day, each counted on the first day only.", show_default=False)
+    ],
+    impressions_per_user: Annotated[float, typer.Option(help="Of one user, while the experiment runs.")] = 1.0,
+    impressions_cv: Annotated[float, typer.Option(min=0, help="Their standard deviation over their mean.")] = 1.0,
+    ctr_cv: Annotated[
+        float, typer.Option(min=0, help="Standard deviation of the users' own CTRs over their mean.")
+    ] = 0.7,
+    variants: Annotated[int, typer.Option(help="Variants, with the control.")] = 2,
+    share: Annotated[
+        float | None, typer.Option(help="Share of the users for each variant but the control. Default: all equal.")
+    ] = None,
+    reading: Annotated[
+        Literal["always-valid", "fixed"],
+        typer.Option(help="always-valid: read every day, stop when it is clear; fixed: read once, at the end."),
+    ] = "always-valid",
+    power: Annotated[float, typer.Option(help="Chance to find the lift if it is there.")] = 0.8,
+    level: Annotated[float, typer.Option(help="Confidence level of all comparisons together.")] = 0.95,
+    least_days: Annotated[int, typer.Option(help="Two weeks, so that weekdays and novelty even out.")] = 14,
+    most_days: Annotated[int, typer.Option(help="Refuse a plan that takes longer.")] = 56,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, which start takes as --plan.")
+    ] = False,
+) -> None:
+    """Say how many users and days an experiment needs, before it starts; refuse one that could not answer."""
+    from clickscape.experiment import plan as planning
+
+    effect = planning.design_effect(
+        ctr=ctr, impressions_per_user=impressions_per_user, impressions_cv=impressions_cv, ctr_cv=ctr_cv
+    )
+    goal = planning.Goal(ctr=ctr, lift=lift, variants=variants, share=share, power=power, level=level, reading=reading)
+    traffic = planning.Traffic(users_per_day, impressions_per_user, effect)
+    made = planning.plan(goal, traffic, least_days=least_days, most_days=most_days)
+    if as_json:
+        terminal.out.print(json.dumps(asdict(made)))
+        return
+    for line in made.lines():
+        terminal.out.print(line)
+    terminal.out.print("next: the same with --json > plan.json, then: clickscape experiment start my-shop NAME --plan "
+                       "plan.json")  # fmt: skip
 
 
 @experiment.command("start", epilog="Example: clickscape experiment start my-shop autumn --holdback 0.05")
@@ -48,9 +98,16 @@ def start(
     holdback: Annotated[
         float, typer.Option(help="Share of all users that no experiment touches, the same in all of them.")
     ] = 0.0,
-    level: Annotated[float, typer.Option(help="Confidence level of all comparisons together.")] = 0.95,
+    level: Annotated[
+        float | None, typer.Option(help="Confidence level of all comparisons together. Default: the plan's, or 0.95.")
+    ] = None,
+    plan_file: Annotated[
+        Path | None,
+        typer.Option("--plan", help="What `plan --json` printed; the reading goes by it.", callback=existing_file),
+    ] = None,
 ) -> None:
     """Write down what an experiment compares and who sees what, before its first user."""
+    from clickscape.experiment import plan as planning
     from clickscape.stages import experiment as stage
     from clickscape.stages.experiment_tables import rows
     from clickscape.workspace import Workspace
@@ -62,8 +119,17 @@ def start(
     else:
         table = list(rows(variants, needed=["variant", "creative_id"], optional=["share"]))
         arms = stage.variants_of_rows(table, creatives=creatives, where=str(variants))
+    planned = planning.read(plan_file) if plan_file else None
+    if planned:
+        stage.check_planned(planned, arms, control=control, level=level)
     design = stage.Design(
-        control=control, layer=layer, layer_from=layer_from, traffic=traffic, holdback=holdback, level=level
+        control=control,
+        layer=layer,
+        layer_from=layer_from,
+        traffic=traffic,
+        holdback=holdback,
+        level=planned.goal.level if planned else level or 0.95,
+        planned=planned.sample if planned else None,
     )
     made = stage.start(shop, name, arms, design=design, now=datetime.now(UTC))
     shares = ", ".join(f"{variant} {part:.1%}" for variant, part in made.shares.items())

@@ -51,7 +51,10 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSample:
-    """What `plan` promised before the start: with these users, a relative lift of `lift` is found with `power`."""
+    """What `plan` promised before the start: with these users, a relative lift of `lift` is found with `power`.
+
+    intrinsic_time: for which a confidence sequence is narrowest, fixed here before the first look (`plan.Plan`).
+    """
 
     baseline_ctr: float
     lift: float
@@ -59,6 +62,7 @@ class PlannedSample:
     days: int
     reading: Literal["always-valid", "fixed"]
     power: float = 0.8
+    intrinsic_time: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.baseline_ctr < 1 and 0 < self.power < 1 and self.lift > -1 and self.lift != 0):
@@ -68,6 +72,8 @@ class PlannedSample:
             raise ExperimentError(
                 f"a planned sample needs users and days, got {self.users} and {self.days}. Plan again."
             )
+        if self.intrinsic_time is not None and not 0 < self.intrinsic_time < math.inf:
+            raise ExperimentError(f"an intrinsic time is a number above 0, got {self.intrinsic_time}. Plan again.")
 
 
 @dataclass(frozen=True, slots=True)

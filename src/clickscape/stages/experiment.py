@@ -18,6 +18,7 @@ from clickscape.errors import ExperimentError
 from clickscape.experiment import definition as definitions
 from clickscape.experiment.assign import KEY_BYTES, key_id
 from clickscape.experiment.definition import ExperimentDefinition, PlannedSample, Variant, exact
+from clickscape.experiment.plan import Plan
 from clickscape.files import atomic_file, file_name
 from clickscape.regular_files import read_bytes
 from clickscape.types import Creative
@@ -27,6 +28,7 @@ KEY_VARIABLE = "CLICKSCAPE_EXPERIMENT_KEY"
 CONTROL, NEW = "control", "new"
 """Names of the variants where no table names any: what is live, and what was approved."""
 
+_SHARE_TOLERANCE = 1e-6
 _KEY_FILE = "assignment.key"
 _KEY = re.compile(rf"[0-9a-fA-F]{{{2 * KEY_BYTES}}}")
 
@@ -225,6 +227,19 @@ def variants_of_rows(rows: Sequence[Mapping[str, str]], *, creatives: Sequence[C
     if shares and (lacking := next((name for name in shows if name not in shares), None)):
         raise ExperimentError(f"{where}: variant {lacking!r} has no share, others have one. Fill it in.")
     return [Variant(name, shares.get(name, 1 / len(shows)), shown) for name, shown in shows.items()]
+
+
+def check_planned(plan: Plan, variants: Sequence[Variant], *, control: str, level: float | None = None) -> None:
+    """ExperimentError where what shall start is not what was planned: other variants, shares or level."""
+    remedy = "Plan again, or start what was planned."
+    if len(variants) != plan.goal.variants:
+        raise ExperimentError(f"{len(variants)} variants, planned were {plan.goal.variants}. {remedy}")
+    for one in variants:
+        wanted = plan.goal.shares[one.name != control]
+        if abs(one.share - wanted) > _SHARE_TOLERANCE:
+            raise ExperimentError(f"variant {one.name!r} has the share {one.share:g}, planned was {wanted:g}. {remedy}")
+    if level not in (None, plan.goal.level):
+        raise ExperimentError(f"--level {level:g}, planned was {plan.goal.level:g}. {remedy}")
 
 
 def _share(text: str, *, place: str) -> float:

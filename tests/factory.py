@@ -12,6 +12,7 @@ import shutil
 import socketserver
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -19,12 +20,14 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from clickscape import vlm
 from clickscape.catalog import sample
 from clickscape.cli import main
 from clickscape.config import TinyConfig
 from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.pairs import PreferencePair
 from clickscape.types import Product
+from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel, build_tiny, train_tokenizer
 from clickscape.workspace import Workspace
 
@@ -41,6 +44,12 @@ def tiny_config(**changed: int) -> TinyConfig:
 def tiny_vlm(texts: Sequence[str], *, vocabulary: int = 400, seed: int = 0, **changed: int) -> VisionLanguageModel:
     """A vision-language model with random weights and a tokenizer trained on `texts`."""
     return build_tiny(tiny_config(**changed), train_tokenizer(list(texts), vocabulary=vocabulary), seed=seed)
+
+
+@cache
+def shipped() -> Writer:
+    """The model that comes with clickscape, loaded once; do not train it."""
+    return vlm.load("tiny")
 
 
 def noise_picture(product: Product, *, side: int = 32) -> np.ndarray:

@@ -112,7 +112,7 @@ def counts(workspace: Workspace, **config: float) -> list[dict[str, object]]:
 
 
 def test_counts_are_those_of_the_people_alone_and_the_report_says_whose_are_missing(workspace: Workspace) -> None:
-    events = log(np.random.default_rng(1), bots=True)
+    events = log(np.random.default_rng(1), bots=True, people=500)
     bot = np.isin(events["user_key"].to_numpy(zero_copy_only=False).astype(str), BOTS)
     write(workspace, events.filter(pa.array(~bot)))
     people = counts(workspace)

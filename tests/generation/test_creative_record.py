@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.generation.test_select import Scripted
+from tests.generation.conftest import Scripted
 
 from clickscape import render
 from clickscape.catalog import sample

@@ -23,24 +23,27 @@ Compare = Callable[[VisionLanguageModel], Outcome]
 def compare(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Compare:
     """The taught model against another on a shelf whose every product is a group of its own."""
 
-    def go(after: VisionLanguageModel) -> Outcome:
-        return outcome(
-            Writer(taught()),
-            Writer(after),
-            shelf,
-            pipeline=AdPipeline(load("studio"), Brightness(), noise_picture),
-            groups={product.product_id: product.product_id for product in shelf},
-            temperature=1.0,
-            max_new_tokens=40,
-            size=64,
-            seed=3,
-        )
-
-    return go
+    return lambda after: compared(taught(), after, shelf)
 
 
-def test_a_model_against_itself_changes_nothing(compare: Compare, taught: Callable[[], VisionLanguageModel]) -> None:
-    held_out = compare(taught())
+def compared(before: VisionLanguageModel, after: VisionLanguageModel, shelf: list[Product]) -> Outcome:
+    return outcome(
+        Writer(before),
+        Writer(after),
+        shelf,
+        pipeline=AdPipeline(load("studio"), Brightness(), noise_picture),
+        groups={product.product_id: product.product_id for product in shelf},
+        temperature=1.0,
+        max_new_tokens=40,
+        size=64,
+        seed=3,
+    )
+
+
+def test_a_model_against_itself_changes_nothing(
+    build: Callable[..., VisionLanguageModel], shelf: list[Product]
+) -> None:
+    held_out = compared(build(0), build(0), shelf)
     assert not held_out.worse
     assert all(change.before == change.after for change in held_out.changes)
     assert held_out.before == held_out.after

@@ -87,7 +87,9 @@ def test_a_cut_out_is_scaled_once_for_pictures_of_one_size(monkeypatch: pytest.M
     assert len(boxes) == 2
 
 
-@pytest.mark.parametrize("slot", ["setting", "surface", "light", "stand", "palette", "prop"])
+@pytest.mark.parametrize(
+    "slot", ["setting", pytest.param("surface", marks=pytest.mark.slow), "light", "stand", "palette", "prop"]
+)
 def test_every_value_of_every_slot_is_visible(studio: StudioRenderer, slot: str) -> None:
     """Any two values differ by more than two display levels on average over the background, at 96 pixels."""
     base = Scene("studio", "oak", "soft", "podium", "blue").slots

@@ -18,8 +18,8 @@ from clickscape.render.studio.engine import StudioRenderer
 from clickscape.render.studio.geometry import Camera
 
 REELS = Margins(top=0.14, right=0.06, bottom=0.35, left=0.06)
-BANNERS = ((728, 90), (320, 50), (970, 90), (468, 60))
-SKYSCRAPERS = ((160, 600), (120, 600), (300, 1050))
+BANNERS = ((320, 50), *(pytest.param(size, marks=pytest.mark.slow) for size in ((728, 90), (970, 90), (468, 60))))
+SKYSCRAPERS = ((120, 600), *(pytest.param(size, marks=pytest.mark.slow) for size in ((160, 600), (300, 1050))))
 
 
 PRODUCTS = {"bottle": (360, 90), "box": (300, 300), "shoe": (150, 400), "sofa": (200, 430)}

@@ -138,7 +138,7 @@ def test_the_renderer_reports_how_it_staged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pose", [LIES, HANGS, Staging("leans"), Staging("hangs")], ids=lambda pose: pose.pose)
 @pytest.mark.parametrize("size", [(128, 128), (90, 160), (160, 90), (240, 50)])
 @pytest.mark.parametrize("margins", [NO_MARGINS, Margins(top=0.14, right=0.06, bottom=0.35, left=0.06)])
-@pytest.mark.parametrize("scene", [WALL, TERRACE])
+@pytest.mark.parametrize("scene", [WALL, pytest.param(TERRACE, marks=pytest.mark.slow)])
 def test_product_pixels_are_exact_and_whole_in_every_pose(
     studio: StudioRenderer, pose: Staging, size: tuple[int, int], margins: Margins, scene: Scene
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,23 @@ from .test_export import shop_in
 PLACE = "google-display-200x200"
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Workspace:
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Two exported creatives, of which one was rejected since, so that the next export removes its file."""
-    shop = shop_in(tmp_path)
-    run(export(shop, placements=[PLACE], out=tmp_path / "exports", approved_only=True))
+    folder = tmp_path_factory.mktemp("exported")
+    shop = shop_in(folder)
+    run(export(shop, placements=[PLACE], out=folder / "exports", approved_only=True))
     review(shop, reject=["A 1"])
-    (tmp_path / "victim.txt").write_text("precious")
-    (tmp_path / "exports" / "own.txt").write_text("precious")
+    (folder / "victim.txt").write_text("precious")
+    (folder / "exports" / "own.txt").write_text("precious")
     return shop
+
+
+@pytest.fixture
+def shop(exported: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of all that, to do harm to."""
+    shutil.copytree(exported.path.parent, tmp_path, dirs_exist_ok=True)
+    return Workspace.open(tmp_path / exported.path.name)
 
 
 def again(shop: Workspace) -> None:

@@ -23,7 +23,7 @@ from .conftest import config
 LONG = ", ".join(["warm oak table", "soft light", "lemons", "mint wall"] * 12)
 
 
-@pytest.fixture(scope="module", params=["sd15", "sdxl"])
+@pytest.fixture(scope="module", params=["sd15", pytest.param("sdxl", marks=pytest.mark.slow)])
 def opened(request: pytest.FixtureRequest, pipelines: Path) -> tuple[DiffusionConfig, Weights]:
     settings = config(pipelines, request.param, negative="text, blurred", batch_size=3)
     return settings, weights.load(settings)

@@ -65,6 +65,10 @@ class SceneError(ClickscapeError):
     """A scene names a value that the renderer does not have."""
 
 
+class StoreError(ClickscapeError):
+    """The service's store cannot be opened, or is of another release."""
+
+
 class TextError(ClickscapeError):
     """Words cannot be set over a picture: a glyph is missing, no place has room or contrast, or text is forbidden."""
 

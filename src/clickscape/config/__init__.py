@@ -6,6 +6,7 @@ What can be derived is not a setting. Unknown keys are errors, so a typing mista
 from __future__ import annotations
 
 from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
+from clickscape.config.serve import ServeConfig
 from clickscape.config.settings import (
     DIFFUSION_FAMILIES,
     ClicksConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "PretrainConfig",
     "RelevanceConfig",
     "RewardConfig",
+    "ServeConfig",
     "Settings",
     "SimulateConfig",
     "SplitConfig",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from clickscape.config.brand import Brand
 from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.config.renamed import translate
+from clickscape.config.serve import ServeConfig
 from clickscape.config.simulation import SimulateConfig
 from clickscape.config.split import SplitConfig
 from clickscape.config.stage import StageConfig
@@ -356,6 +357,7 @@ class Settings(StageConfig):
     monitor: MonitorConfig = MonitorConfig()
     relevance: RelevanceConfig = RelevanceConfig()
     simulate: SimulateConfig = SimulateConfig()
+    serve: ServeConfig = ServeConfig()
 
 
 def load(path: Path) -> Settings:

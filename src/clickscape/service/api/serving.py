@@ -1,0 +1,188 @@
+"""What a shop's pages call: which creative to show, its picture, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import FileResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from clickscape.experiment.assign import is_held_back
+from clickscape.service import decisions, pictures
+from clickscape.service.api.access import Needs, Refused
+from clickscape.service.decisions import Decision
+from clickscape.service.event_writer import Attribution, Event, Overloaded
+from clickscape.service.selector import NothingToServe, Policy, TooManyPlacements
+
+if TYPE_CHECKING:
+    from clickscape.service.app import Service
+
+router = APIRouter(prefix="/v1", tags=["serving"])
+MOST_EVENTS = 1_000
+_SECOND = 1_000_000
+_PLACEMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class Choice(BaseModel):
+    """A creative to show, where its picture is, and the id to send back with what came of it."""
+
+    creative_id: str
+    image: str
+    decision_id: str
+    propensity: float = Field(description="probability with which this user's group is shown this creative")
+    policy_id: str
+    group: Literal["bandit", "holdback"]
+    stale: bool = Field(description="the store did not answer; the last known policy chose")
+
+
+class EventIn(BaseModel):
+    """What a user did. `ts`: when, with its zone; without it, the moment of receipt."""
+
+    model_config = ConfigDict(extra="forbid")
+    event_id: str = Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")
+    kind: Literal["impression", "click", "conversion"]
+    decision_id: str = Field(min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$")
+    ts: AwareDatetime | None = None
+
+
+class Batch(BaseModel):
+    """Events to be counted, at most 1,000; one whose id was sent before changes nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+    events: list[EventIn] = Field(min_length=1, max_length=MOST_EVENTS)
+
+
+class Receipt(BaseModel):
+    """What became of a batch, after its commit; `late` and `unknown` ones are stored and do not count for a creative."""
+
+    stored: int
+    repeated: int
+    attributed: int
+    late: int
+    unknown: int
+
+
+@router.get("/choose")
+async def choose(
+    request: Request,
+    product_id: Annotated[str, Query(min_length=1, max_length=200)],
+    user_key: Annotated[str, Query(min_length=1, max_length=200)],
+    _: Annotated[object, Depends(Needs("serve"))],
+    placement: Annotated[str, Query(max_length=64)] = "default",
+) -> Choice:
+    """Choose the creative of a product that a user sees at a placement; the same user keeps seeing the same one."""
+    service: Service = request.app.state.service
+    if not _PLACEMENT.fullmatch(placement):
+        raise Refused(422, "placement: expected 1 to 64 letters, digits, '.', '_' or '-'")
+    found = service.selector.known(product_id, placement)
+    if found is None:
+        try:
+            found = await asyncio.wrap_future(service.selector.load(product_id, placement))
+        except NothingToServe:
+            raise Refused(404, "no approved creative of this product. Approve one, or check the product_id.") from None
+        except TooManyPlacements:
+            raise Refused(422, "placement: the product is asked for at too many different placements") from None
+    learned, even, stale = found
+    user = decisions.hashed_user(user_key, service.key)
+    holdback = is_held_back(user, share=service.config.holdback, key=service.key)
+    policy = even if holdback else learned
+    place = service.selector.choose(policy, user)
+    decision = Decision(
+        secrets.randbits(64), user, policy.policy_id, service.now() // _SECOND, place, holdback=holdback, stale=stale
+    )
+    group: Literal["bandit", "holdback"] = "holdback" if holdback else "bandit"
+    service.metrics.choices.labels(group).inc()
+    if stale:
+        service.metrics.stale_choices.inc()
+    creative = policy.candidates[place]
+    return Choice(
+        creative_id=creative,
+        image=pictures.link(creative, base=service.config.image_url),
+        decision_id=decisions.sign(decision, service.key),
+        propensity=policy.propensities[place],
+        policy_id=policy.policy_id,
+        group=group,
+        stale=stale,
+    )
+
+
+@router.post("/events")
+async def events(request: Request, batch: Batch, _: Annotated[object, Depends(Needs("serve"))]) -> Receipt:
+    """Store events; answered after their commit, so what was acknowledged is never lost and never counted twice."""
+    service: Service = request.app.state.service
+    received = service.now()
+    made = [await _event(service, one, received=received) for one in batch.events]
+    with service.metrics.commit_seconds.time():
+        try:
+            written = await asyncio.wrap_future(service.writer.write(made))
+        except Exception as error:
+            why = "overloaded" if isinstance(error, Overloaded) else "store"
+            service.metrics.refused_events.labels(why).inc(len(made))
+            raise
+    attributions = [one.attribution for one in made]
+    for one in made:
+        service.metrics.events.labels(one.kind, one.attribution).inc()
+    if written.repeated:
+        service.metrics.repeated_events.inc(written.repeated)
+    return Receipt(
+        stored=written.stored,
+        repeated=written.repeated,
+        attributed=attributions.count("attributed"),
+        late=attributions.count("late"),
+        unknown=attributions.count("unknown"),
+    )
+
+
+@router.get("/images/{creative_id}")
+async def image(request: Request, creative_id: str) -> FileResponse:
+    """Send the picture of a creative that is approved or live; it never changes under its id."""
+    service: Service = request.app.state.service
+    path = await asyncio.to_thread(pictures.path_of, service.engine, service.workspace, creative_id)
+    if path is None:
+        raise Refused(404, "no such picture is published.")
+    return FileResponse(path, headers={"cache-control": "public, max-age=31536000, immutable"})
+
+
+async def _event(service: Service, given: EventIn, *, received: int) -> Event:
+    """The event as it is stored: attributed to its decision, or late, or unknown."""
+    decision = decisions.verify(given.decision_id, service.key)
+    policy: Policy | None = None
+    if decision is not None:
+        policy = service.selector.known_policy(decision.policy)
+        if policy is None:
+            policy = await asyncio.to_thread(service.selector.policy, decision.policy)
+    ts = received if given.ts is None else round(given.ts.timestamp() * _SECOND)
+    if decision is None or policy is None or decision.candidate >= len(policy.candidates):
+        name = "?" + given.decision_id
+        return Event(given.event_id, given.kind, "unknown", name, None, None, None, None, None, ts, received)
+    decided = decision.second * _SECOND
+    return Event(
+        given.event_id,
+        given.kind,
+        _attribution(service, given.kind, decided=decided, ts=ts, received=received),
+        decision.name,
+        policy.candidates[decision.candidate],
+        policy.product_id,
+        policy.placement,
+        decision.user,
+        policy.policy_id,
+        ts,
+        received,
+        decided,
+    )
+
+
+def _attribution(service: Service, kind: str, *, decided: int, ts: int, received: int) -> Attribution:
+    """By the rules of click logs: within the window after the decision, and received not too long after it happened.
+
+    Clocks may differ by a skew, and a server's may be set back; what seems to come before its decision counts, because
+    the decision's signature proves that it was made.
+    """
+    hours = 3_600 * _SECOND
+    too_old = ts - decided > service.clicks.attribution_hours * hours
+    too_late = received - max(ts, decided) > service.clicks.late_after_hours * hours
+    return "late" if too_old or too_late else "attributed"

@@ -1,0 +1,105 @@
+"""The application: one process that answers HTTP from a store, and imports neither torch nor a model.
+
+`create` wires the parts together; `clickscape serve` runs it on granian, with a worker process beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.engine import Engine
+
+from clickscape.config import ClicksConfig, ServeConfig
+from clickscape.errors import ClickscapeError, StoreError, printable
+from clickscape.service.api import access, catalog, health, serving
+from clickscape.service.event_writer import EventWriter, Overloaded
+from clickscape.service.keys import KeyRing
+from clickscape.service.limits import LOG, Limits
+from clickscape.service.metrics import Metrics
+from clickscape.service.selector import Propensities, Selector
+from clickscape.service.store import is_unavailable
+
+RETRY_AFTER = "2"
+
+
+@dataclass
+class Service:
+    """What the routes share. `key`: 32 secret bytes that sign decisions and hash users; `now`: microseconds, UTC."""
+
+    workspace: Path
+    engine: Engine
+    config: ServeConfig
+    clicks: ClicksConfig
+    key: bytes
+    propensities: Propensities
+    now: Callable[[], int] = lambda: time.time_ns() // 1_000
+    metrics: Metrics = field(default_factory=Metrics)
+    spent: dict[str, int] = field(default_factory=dict)  # requests of each key in the second that runs
+
+    def __post_init__(self) -> None:
+        self.keys = KeyRing(self.engine)
+        self.writer = EventWriter(self.engine)
+        self.selector = Selector(
+            self.engine, propensities=self.propensities, refresh=self.config.refresh_seconds, now=self.now, key=self.key
+        )
+
+    def close(self) -> None:
+        """Commit what waits, and end the threads."""
+        self.writer.close()
+        self.selector.close()
+        self.engine.dispose()
+
+
+def create(service: Service) -> FastAPI:
+    """Return the application of a service; its OpenAPI page is at /docs, its schema at /openapi.json."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(title="clickscape", version="1", lifespan=life, docs_url=None, redoc_url=None)
+    app.state.service = service
+    app.add_middleware(Limits, largest=int(service.config.largest_body_mb * 1_000_000))
+    for routes in (serving, catalog, health):
+        app.include_router(routes.router)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(access.Refused, _refused)
+    app.add_exception_handler(Exception, _failed)
+    app.add_exception_handler(ClickscapeError, _failed)
+    app.add_exception_handler(Overloaded, _failed)
+    return app
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    """422 with one line that names the first thing that is wrong, without what was sent."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(step) for step in first["loc"])
+    return JSONResponse({"detail": printable(f"{place}: {first['msg']}")[:300]}, 422)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, access.Refused)
+    return JSONResponse({"detail": error.detail}, error.status, error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    """503 where trying again may help, 400 for what the caller can mend, 500 with nothing said for the rest."""
+    service: Service = request.app.state.service
+    if isinstance(error, Overloaded):
+        return JSONResponse({"detail": "too many events wait. Send them again."}, 503, {"retry-after": RETRY_AFTER})
+    if is_unavailable(error):
+        service.metrics.store_errors.inc()
+        return JSONResponse({"detail": "the store does not answer. Try again."}, 503, {"retry-after": RETRY_AFTER})
+    if isinstance(error, ClickscapeError) and not isinstance(error, StoreError):
+        return JSONResponse({"detail": str(error)}, 400)
+    LOG.error("failed", exc_info=error, extra={"fields": {"path": request.url.path}})
+    return JSONResponse({"detail": "the service failed. Its log says why."}, 500)

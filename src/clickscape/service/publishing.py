@@ -1,0 +1,184 @@
+"""Products and creatives in the store: what the workspace holds is published to it, and people decide about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from clickscape.service import schema
+from clickscape.service.event_writer import insert_new
+from clickscape.types import Creative, CreativeStatus, Product
+
+Decision = Literal["approve", "reject", "retire"]
+_BECOMES: dict[str, CreativeStatus] = {"approve": "approved", "reject": "rejected", "retire": "retired"}
+_FROM: dict[str, tuple[str, ...]] = {
+    "approve": ("draft", "rejected", "approved"),
+    "reject": ("draft", "approved", "rejected"),
+    "retire": ("approved", "live", "retired"),
+}
+
+
+class NotAllowed(Exception):
+    """A creative of this status cannot become that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRow:
+    """A product and how many creatives of each status it has."""
+
+    product_id: str
+    title: str
+    category: tuple[str, ...]
+    price: float | None
+    currency: str | None
+    creatives: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CreativeRow:
+    """A creative as the store holds it, with its impressions and clicks of all placements and days."""
+
+    creative_id: str
+    product_id: str
+    description: str
+    status: CreativeStatus
+    reason: str
+    score: float | None
+    score_sd: float | None
+    impressions: int
+    clicks: int
+
+
+def publish(
+    connection: Connection,
+    products: Sequence[Product],
+    creatives: Sequence[Creative],
+    *,
+    images: Mapping[str, str],
+    scores: Mapping[str, tuple[float, float]],
+    now: int,
+) -> None:
+    """Bring the workspace's products and creatives into the store; what people decided there stays.
+
+    images: creative_id → path inside the workspace. scores: creative_id → log CTR against the product's average, sd.
+    """
+    rows = [
+        {"product_id": one.product_id, "title": one.title, "category": list(one.category), "price": one.price,
+         "currency": one.currency, "updated_at": now}
+        for one in sorted(products, key=lambda product: product.product_id)
+    ]  # fmt: skip
+    _upsert(connection, schema.products, rows, key="product_id", keep=())
+    known = {one.product_id for one in products}
+    made = [
+        {"creative_id": one.creative_id, "product_id": one.product_id, "image": images[one.creative_id],
+         "description": one.description, "status": one.status, "reason": "", "created_at": now, "changed_at": now,
+         "score": scores.get(one.creative_id, (None, None))[0], "score_sd": scores.get(one.creative_id, (None, None))[1]}
+        for one in sorted(creatives, key=lambda creative: creative.creative_id)
+        if one.product_id in known and one.creative_id in images and not one.is_simulated
+    ]  # fmt: skip
+    _upsert(
+        connection, schema.creatives, made, key="creative_id", keep=("status", "reason", "created_at", "changed_at")
+    )
+
+
+def list_products(engine: Engine, *, after: str = "", limit: int = 50) -> list[ProductRow]:
+    """Return products in the order of their ids, those after an id."""
+    table, creatives = schema.products, schema.creatives
+    with engine.connect() as connection:
+        rows = connection.execute(
+            sa.select(table).where(table.c.product_id > after).order_by(table.c.product_id).limit(limit)
+        ).all()
+        ids = [row.product_id for row in rows]
+        counted = connection.execute(
+            sa.select(creatives.c.product_id, creatives.c.status, sa.func.count())
+            .where(creatives.c.product_id.in_(ids))
+            .group_by(creatives.c.product_id, creatives.c.status)
+        ).all()
+    numbers: dict[str, dict[str, int]] = {name: {} for name in ids}
+    for product_id, status, number in counted:
+        numbers[product_id][status] = number
+    return [
+        ProductRow(row.product_id, row.title, tuple(row.category), row.price, row.currency, numbers[row.product_id])
+        for row in rows
+    ]
+
+
+def list_creatives(engine: Engine, product_id: str) -> list[CreativeRow] | None:
+    """Return the creatives of a product, newest first; None for a product that is not there."""
+    with engine.connect() as connection:
+        known = connection.execute(
+            sa.select(schema.products.c.product_id).where(schema.products.c.product_id == product_id)
+        ).one_or_none()
+        if known is None:
+            return None
+        table = schema.creatives
+        chosen = _with_counts().where(table.c.product_id == product_id)
+        rows = connection.execute(chosen.order_by(table.c.created_at.desc(), table.c.creative_id)).all()
+    return [_creative(row) for row in rows]
+
+
+def decide(
+    engine: Engine, creative_id: str, *, decision: Decision, reason: str, key_id: str, now: int
+) -> CreativeRow | None:
+    """Change a creative's status and keep who decided it and why; None for no such creative, NotAllowed for a wrong one."""
+    table = schema.creatives
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        held = connection.execute(
+            sa.select(table.c.status).where(table.c.creative_id == creative_id).with_for_update()
+        ).scalar_one_or_none()
+        if held is None:
+            return None
+        if held not in _FROM[decision]:
+            raise NotAllowed(f"a creative that is {held} cannot be {_BECOMES[decision]}.")
+        connection.execute(
+            sa.update(table)
+            .where(table.c.creative_id == creative_id)
+            .values(status=_BECOMES[decision], reason=reason, changed_at=now)
+        )
+        connection.execute(
+            sa.insert(schema.reviews).values(
+                creative_id=creative_id, decision=decision, reason=reason, key_id=key_id, created_at=now
+            )
+        )
+        return _creative(connection.execute(_with_counts().where(table.c.creative_id == creative_id)).one())
+
+
+def _with_counts() -> sa.Select[Any]:
+    table, counts = schema.creatives, schema.counts
+    summed = (
+        sa.select(
+            counts.c.creative_id,
+            sa.func.sum(counts.c.impressions).label("impressions"),
+            sa.func.sum(counts.c.clicks).label("clicks"),
+        )
+        .group_by(counts.c.creative_id)
+        .subquery()
+    )
+    return sa.select(table, summed.c.impressions, summed.c.clicks).outerjoin(
+        summed, summed.c.creative_id == table.c.creative_id
+    )
+
+
+def _creative(row: Any) -> CreativeRow:
+    return CreativeRow(
+        row.creative_id, row.product_id, row.description, row.status, row.reason, row.score, row.score_sd,
+        int(row.impressions or 0), int(row.clicks or 0),
+    )  # fmt: skip
+
+
+def _upsert(
+    connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]], *, key: str, keep: Sequence[str]
+) -> None:
+    """Insert new rows; of those that are there, change all columns but the key and those to keep."""
+    new = {name for (name,) in insert_new(connection, table, rows, returning=(key,))}
+    changed = [row for row in rows if row[key] not in new]
+    if changed:
+        values = {name: sa.bindparam(f"to_{name}") for name in changed[0] if name != key and name not in keep}
+        statement = sa.update(table).where(table.c[key] == sa.bindparam("of")).values(values)
+        connection.execute(
+            statement, [{"of": row[key]} | {f"to_{name}": row[name] for name in values} for row in changed]
+        )

@@ -1,0 +1,157 @@
+"""Tables of the service's store, the same on SQLite and PostgreSQL; `migrations` makes them.
+
+Times are microseconds since 1970, UTC, as integers: both databases compare and index them alike.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+_COUNTER = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in an INTEGER column
+
+products = Table(
+    "products",
+    metadata,
+    Column("product_id", String, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("category", JSON, nullable=False),
+    Column("price", Float),
+    Column("currency", String),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+creatives = Table(
+    "creatives",
+    metadata,
+    Column("creative_id", String, primary_key=True),
+    Column("product_id", String, ForeignKey("products.product_id"), nullable=False),
+    Column("image", Text, nullable=False),  # path inside the workspace
+    Column("description", Text, nullable=False),
+    Column("status", String, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("score", Float),  # log CTR against the product's average creative, as the reward model sees it
+    Column("score_sd", Float),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Index("creatives_of_product", "product_id", "status"),
+)
+
+policies = Table(  # what a product's choice was drawn from; its id is a hash of the content, so instances agree on it
+    "policies",
+    metadata,
+    Column("policy_id", String(16), primary_key=True),
+    Column("product_id", String, nullable=False),
+    Column("placement", String, nullable=False),
+    Column("candidates", JSON, nullable=False),
+    Column("propensities", JSON, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("number", _COUNTER, primary_key=True, autoincrement=True),
+    Column("event_id", String, nullable=False, unique=True),
+    Column("kind", String(10), nullable=False),
+    Column("attribution", String(10), nullable=False),  # attributed, late, or unknown
+    Column("decision_id", String, nullable=False),
+    Column("creative_id", String),
+    Column("product_id", String),
+    Column("placement", String),
+    Column("user_key", String),
+    Column("policy_id", String),
+    Column("ts", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Index("events_of_user", "user_key"),
+)
+
+outcomes = Table(  # one row per decision and kind: what was counted, so that nothing is counted twice
+    "outcomes",
+    metadata,
+    Column("decision_id", String(16), primary_key=True),
+    Column("kind", String(10), primary_key=True),
+)
+
+counts = Table(
+    "counts",
+    metadata,
+    Column("product_id", String, primary_key=True),
+    Column("creative_id", String, primary_key=True),
+    Column("placement", String, primary_key=True),
+    Column("day", Integer, primary_key=True),  # since 1970, UTC, of the decision
+    Column("impressions", BigInteger, nullable=False),
+    Column("clicks", BigInteger, nullable=False),
+    Column("conversions", BigInteger, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(16), primary_key=True),
+    Column("secret_hash", String(64), nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_hash", String(64), primary_key=True),
+    Column("key_id", String(16), ForeignKey("api_keys.key_id"), nullable=False),
+    Column("csrf", String(64), nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("number", _COUNTER, primary_key=True, autoincrement=True),
+    Column("creative_id", String, nullable=False),
+    Column("preferred_to", String),  # of two that were compared, the one that lost
+    Column("decision", String(10), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("key_id", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("reviews_of_creative", "creative_id"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("status", String(10), nullable=False),  # queued, running, done or failed
+    Column("done", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("result", JSON),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("heartbeat_at", BigInteger, nullable=False),
+    Index("jobs_by_status", "status", "created_at"),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("definition", JSON, nullable=False),
+    Column("status", String(10), nullable=False),  # running, stopped or shipped
+    Column("changed_at", BigInteger, nullable=False),
+)

@@ -1,0 +1,247 @@
+"""Which creative a user sees: policies that the counts suggest, remembered, and a choice that keeps to its user.
+
+A policy is a list of a product's creatives with the probability of each. The choice among them is weighted rendezvous
+hashing: every creative draws an exponential of rate p from a keyed hash of user and creative, and the least wins. Over
+users that gives each creative exactly its p; and when p moves, only those users move who must.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from clickscape.service import schema
+from clickscape.service.event_writer import insert_new
+from clickscape.service.store import is_unavailable
+
+SERVED = ("approved", "live")
+_MOST_PRODUCTS = 50_000  # that are remembered; the one longest not refreshed is forgotten first
+_MOST_PLACEMENTS = 50  # of a product
+_POLICIES_REMEMBERED = 200_000
+
+
+class NothingToServe(Exception):
+    """The product is unknown, or none of its creatives is approved."""
+
+
+class TooManyPlacements(Exception):
+    """A product is asked for at more placements than any shop has: their names are made up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Probability with which each candidate of a product is chosen at a placement; `policy_id` hashes the content."""
+
+    policy_id: str
+    product_id: str
+    placement: str
+    candidates: tuple[str, ...]
+    propensities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A creative that may be served: its predicted log CTR and sd against the product's average, None if unknown."""
+
+    creative_id: str
+    score: float | None
+    score_sd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductTraffic:
+    """What the store knows of a product: counts are (creative_id, placement, day) → impressions, clicks."""
+
+    product_id: str
+    candidates: tuple[Candidate, ...]
+    counts: Mapping[tuple[str, str, int], tuple[int, int]]
+
+
+@dataclass
+class _Product:
+    traffic: ProductTraffic
+    loaded: float
+    policies: dict[str, tuple[Policy, Policy]] = field(default_factory=dict)
+    refreshing: bool = False
+    stale: bool = False
+
+
+Propensities = Callable[[ProductTraffic, str, int], tuple[float, ...]]
+"""From a product's traffic, a placement and a day to the probability of each candidate, in their order."""
+
+
+class Selector:
+    """Chooses creatives; asks the store once per product in `refresh` seconds, and never while a user waits, after that.
+
+    Where the store does not answer, the last policy goes on choosing, marked as stale.
+    """
+
+    def __init__(
+        self, engine: Engine, *, propensities: Propensities, refresh: float, now: Callable[[], int], key: bytes
+    ) -> None:
+        self._engine, self._propensities, self._refresh, self._now, self._key = engine, propensities, refresh, now, key
+        self._products: dict[str, _Product] = {}
+        self._policies: dict[str, Policy] = {}
+        self._guard = threading.Lock()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="selector")
+
+    def known(self, product_id: str, placement: str) -> tuple[Policy, Policy, bool] | None:
+        """Return the bandit's policy, the even one and whether they are stale, without waiting; None: call `load`."""
+        product = self._products.get(product_id)
+        if product is None or (made := product.policies.get(placement)) is None:
+            return None
+        if time.monotonic() - product.loaded > self._refresh and not product.refreshing:
+            product.refreshing = True
+            self._pool.submit(self._refresh_product, product_id)
+        return *made, product.stale
+
+    def load(self, product_id: str, placement: str) -> Future[tuple[Policy, Policy, bool]]:
+        """Return a future of the same, read from the store; NothingToServe, TooManyPlacements, the store's error."""
+        return self._pool.submit(self._load, product_id, placement)
+
+    def policy(self, policy_id: str) -> Policy | None:
+        """Return a policy that chose here or on another instance, None for one that the store does not hold."""
+        if found := self._policies.get(policy_id):
+            return found
+        with self._engine.connect() as connection:
+            row = connection.execute(
+                sa.select(schema.policies).where(schema.policies.c.policy_id == policy_id)
+            ).one_or_none()
+        if row is None:
+            return None
+        made = Policy(row.policy_id, row.product_id, row.placement, tuple(row.candidates), tuple(row.propensities))
+        self._remember(made)
+        return made
+
+    def known_policy(self, policy_id: str) -> Policy | None:
+        """Return a policy that is remembered, without asking the store."""
+        return self._policies.get(policy_id)
+
+    def forget(self, product_id: str) -> None:
+        """Read the product anew when it is asked for next: its creatives have changed."""
+        with self._guard:
+            self._products.pop(product_id, None)
+
+    def choose(self, policy: Policy, user: str) -> int:
+        """Return the place of the candidate that a user sees; every candidate has exactly its propensity over users."""
+        return choose(policy.candidates, policy.propensities, user=user, key=self._key)
+
+    def close(self) -> None:
+        """End the thread that reads the store."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _load(self, product_id: str, placement: str) -> tuple[Policy, Policy, bool]:
+        product = self._products.get(product_id)
+        if product is None:
+            with self._engine.connect() as connection:
+                product = _Product(read_traffic(connection, product_id), time.monotonic())
+        if placement not in product.policies:
+            if len(product.policies) >= _MOST_PLACEMENTS:
+                raise TooManyPlacements
+            product.policies[placement] = self._make(product.traffic, [placement])[placement]
+        with self._guard:
+            while len(self._products) >= _MOST_PRODUCTS:
+                self._products.pop(next(iter(self._products)))
+            self._products[product_id] = product
+        return *product.policies[placement], product.stale
+
+    def _refresh_product(self, product_id: str) -> None:
+        old = self._products.get(product_id)
+        if old is None:
+            return
+        try:
+            with self._engine.connect() as connection:
+                traffic = read_traffic(connection, product_id)
+            made = _Product(traffic, time.monotonic(), self._make(traffic, list(old.policies)))
+        except NothingToServe:
+            self.forget(product_id)
+        except Exception as error:  # a bad row must not stop serving what was served a moment ago
+            old.stale = old.stale or is_unavailable(error)
+            old.loaded, old.refreshing = time.monotonic(), False
+        else:
+            with self._guard:
+                if self._products.pop(product_id, None) is old:  # nobody said meanwhile that it has changed
+                    self._products[product_id] = made
+
+    def _make(self, traffic: ProductTraffic, placements: list[str]) -> dict[str, tuple[Policy, Policy]]:
+        """The bandit's and the even policy of each placement, stored before anybody is served by them."""
+        now = self._now()
+        ids = tuple(one.creative_id for one in traffic.candidates)
+        even = (1 / len(ids),) * len(ids)
+        made = {}
+        for placement in placements:
+            learned = self._propensities(traffic, placement, now // 86_400_000_000)
+            made[placement] = tuple(
+                _policy(traffic.product_id, placement, ids, shares) for shares in (learned, even)
+            )
+        policies = [one for both in made.values() for one in both]
+        rows = [
+            {
+                "policy_id": one.policy_id,
+                "product_id": one.product_id,
+                "placement": one.placement,
+                "candidates": list(one.candidates),
+                "propensities": list(one.propensities),
+                "created_at": now,
+            }
+            for one in sorted(set(policies), key=lambda policy: policy.policy_id)
+        ]
+        with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+            insert_new(connection, schema.policies, rows, returning=("policy_id",))
+        for one in policies:
+            self._remember(one)
+        return {placement: (learned, even) for placement, (learned, even) in made.items()}
+
+    def _remember(self, policy: Policy) -> None:
+        with self._guard:
+            while len(self._policies) >= _POLICIES_REMEMBERED:
+                self._policies.pop(next(iter(self._policies)))
+            self._policies[policy.policy_id] = policy
+
+
+def choose(candidates: tuple[str, ...], propensities: tuple[float, ...], *, user: str, key: bytes) -> int:
+    """Return the place of the candidate with the least exponential of rate p (Efraimidis and Spirakis 2006)."""
+    best, least = 0, math.inf
+    for place, (name, share) in enumerate(zip(candidates, propensities, strict=True)):
+        if share <= 0:
+            continue
+        digest = hashlib.blake2b(f"{user} {name}".encode(), digest_size=8, key=key, person=b"choose").digest()
+        number = (int.from_bytes(digest, "big") + 0.5) / 2**64
+        waits = -math.log(number) / share if number < 1 else 0.0
+        if waits < least:
+            best, least = place, waits
+    return best
+
+
+def read_traffic(connection: Connection, product_id: str) -> ProductTraffic:
+    """Return what the store knows of a product's creatives that may be served; NothingToServe when there is none."""
+    table = schema.creatives
+    rows = connection.execute(
+        sa.select(table.c.creative_id, table.c.score, table.c.score_sd)
+        .where(table.c.product_id == product_id, table.c.status.in_(SERVED))
+        .order_by(table.c.creative_id)
+    ).all()
+    if not rows:
+        raise NothingToServe
+    counted = schema.counts
+    counts = connection.execute(sa.select(counted).where(counted.c.product_id == product_id)).all()
+    return ProductTraffic(
+        product_id,
+        tuple(Candidate(*row) for row in rows),
+        {(row.creative_id, row.placement, row.day): (row.impressions, row.clicks) for row in counts},
+    )
+
+
+def _policy(product_id: str, placement: str, candidates: tuple[str, ...], propensities: tuple[float, ...]) -> Policy:
+    content = json.dumps([product_id, placement, candidates, propensities]).encode()
+    name = hashlib.blake2b(content, digest_size=8, person=b"policy").hexdigest()
+    return Policy(name, product_id, placement, candidates, propensities)

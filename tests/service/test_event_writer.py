@@ -1,0 +1,122 @@
+"""Every acknowledged event is stored once and counted once, whatever is sent again, in which order, by how many."""
+
+from __future__ import annotations
+
+import random
+import threading
+from concurrent.futures import wait
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from clickscape.service import event_writer, schema
+from clickscape.service.event_writer import Event, EventWriter, Overloaded, Written
+from tests.service.conftest import NOW, counted, rows
+
+DAY = 86_400_000_000
+
+
+def event(number: int, kind: str = "impression", **changes: object) -> Event:
+    made = Event(
+        f"{kind}-{number}", kind, "attributed", f"{number:016x}", "a", "mug", "feed", "0" * 16, "f" * 16,  # type: ignore[arg-type]
+        NOW, NOW, NOW,
+    )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def written(engine: Engine, *batches: list[Event]) -> list[Written]:
+    writer = EventWriter(engine)
+    futures = [writer.write(batch) for batch in batches]
+    writer.close()
+    return [future.result() for future in futures]
+
+
+def test_events_are_stored_and_counted_by_product_creative_placement_and_day(engine: Engine) -> None:
+    tomorrow = event(3, creative_id="b", decided_at=NOW + DAY)
+    assert written(engine, [event(1), event(2), event(2, "click"), event(2, "conversion"), tomorrow]) == [Written(5, 0)]
+    assert [(row.creative_id, row.day, row.impressions, row.clicks, row.conversions) for row in rows(engine, schema.counts)] == [
+        ("a", NOW // DAY, 2, 1, 1),
+        ("b", NOW // DAY + 1, 1, 0, 0),
+    ]  # fmt: skip
+    assert len(rows(engine, schema.events)) == 5
+
+
+def test_a_batch_that_is_sent_again_changes_nothing(engine: Engine) -> None:
+    batch = [event(1), event(1, "click")]
+    assert written(engine, batch, batch) == [Written(2, 0), Written(0, 2)]
+    assert written(engine, batch) == [Written(0, 2)]
+    assert counted(engine) == (1, 1, 0)
+
+
+def test_an_id_twice_in_one_batch_is_one_event(engine: Engine) -> None:
+    assert written(engine, [event(1), event(1)]) == [Written(1, 1)]
+    assert counted(engine) == (1, 0, 0)
+
+
+def test_a_decision_counts_one_impression_and_one_click_however_often_it_is_told(engine: Engine) -> None:
+    told = [event(1, event_id=f"e{number}") for number in range(3)]
+    told += [event(1, "click", event_id=f"c{number}") for number in range(3)]
+    assert written(engine, told[:4], told[4:]) == [Written(4, 0), Written(2, 0)]
+    assert counted(engine) == (1, 1, 0)
+    assert len(rows(engine, schema.events)) == 6
+
+
+@pytest.mark.parametrize("order", [("impression", "click"), ("click", "impression"), ("click",)])
+def test_a_click_counts_its_impression_whichever_comes_first(engine: Engine, order: tuple[str, ...]) -> None:
+    for kind in order:
+        written(engine, [event(1, kind)])
+    assert counted(engine) == (1, 1, 0)
+
+
+def test_late_and_unknown_events_are_stored_and_count_for_no_creative(engine: Engine) -> None:
+    unknown = Event("x", "click", "unknown", "?made-up", None, None, None, None, None, NOW, NOW)
+    assert written(engine, [event(1, "click", attribution="late"), unknown]) == [Written(2, 0)]
+    assert counted(engine) == (0, 0, 0)
+    assert [row.attribution for row in rows(engine, schema.events)] == ["late", "unknown"]
+
+
+def test_many_senders_with_repeats_are_counted_once(engine: Engine) -> None:
+    rng = random.Random(0)
+    sent = [event(number) for number in range(300)] + [event(number, "click") for number in range(0, 300, 3)]
+    writers = [EventWriter(engine), EventWriter(engine)]  # two instances on one store
+
+    def send(seed: int) -> None:
+        mixed = random.Random(seed).sample(sent, len(sent))
+        futures = [writers[seed % 2].write(mixed[start : start + 7]) for start in range(0, len(mixed), 7)]
+        wait(futures)
+        for future in futures:
+            future.result()
+
+    threads = [threading.Thread(target=send, args=(rng.randrange(2**30) * 2 + turn,)) for turn in (0, 1, 0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for writer in writers:
+        writer.close()
+    assert counted(engine) == (300, 100, 0)
+    assert len(rows(engine, schema.events)) == 400
+
+
+def test_nothing_is_acknowledged_that_the_store_refused(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE counts"))
+    writer = EventWriter(engine)
+    future = writer.write([event(1)])
+    with pytest.raises(sa.exc.DBAPIError):
+        future.result()
+    writer.close()
+    assert rows(engine, schema.events) == []
+    assert rows(engine, schema.outcomes) == []
+
+
+def test_more_than_may_wait_is_refused_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_writer, "_WAITING", 2)
+    writer = EventWriter(engine)
+    with pytest.raises(Overloaded):
+        writer.write([event(1), event(2), event(3)])
+    assert writer.write([event(1), event(2)]).result() == Written(2, 0)
+    assert writer.write([event(3)]).result() == Written(1, 0)
+    writer.close()

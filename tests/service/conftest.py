@@ -70,7 +70,12 @@ def fill(engine: Engine, creatives: list[Creative]) -> None:
     products = [Product(name, f"The {name}", ("Home",)) for name in sorted({one.product_id for one in creatives})]
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         publishing.publish(
-            connection, products, creatives, images={one.creative_id: one.image for one in creatives}, scores={}, now=NOW
+            connection,
+            products,
+            creatives,
+            images={one.creative_id: one.image for one in creatives},
+            scores={},
+            now=NOW,
         )
 
 
@@ -134,4 +139,8 @@ def counted(engine: Engine) -> tuple[int, int, int]:
     """Impressions, clicks and conversions of all counts."""
     table = schema.counts
     found = rows(engine, table)
-    return sum(row.impressions for row in found), sum(row.clicks for row in found), sum(row.conversions for row in found)
+    return (
+        sum(row.impressions for row in found),
+        sum(row.clicks for row in found),
+        sum(row.conversions for row in found),
+    )

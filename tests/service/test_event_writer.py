@@ -10,12 +10,13 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
-
-from clickscape.service import event_writer, schema
-from clickscape.service.event_writer import Event, EventWriter, Overloaded, Written
 from tests.service.conftest import NOW, counted, rows
 
+from clickscape.service import event_writer, schema
+from clickscape.service.event_writer import Event, EventWriter, OverloadedError, Written
+
 DAY = 86_400_000_000
+COUNTS = schema.counts
 
 
 def event(number: int, kind: str = "impression", **changes: object) -> Event:
@@ -36,10 +37,8 @@ def written(engine: Engine, *batches: list[Event]) -> list[Written]:
 def test_events_are_stored_and_counted_by_product_creative_placement_and_day(engine: Engine) -> None:
     tomorrow = event(3, creative_id="b", decided_at=NOW + DAY)
     assert written(engine, [event(1), event(2), event(2, "click"), event(2, "conversion"), tomorrow]) == [Written(5, 0)]
-    assert [(row.creative_id, row.day, row.impressions, row.clicks, row.conversions) for row in rows(engine, schema.counts)] == [
-        ("a", NOW // DAY, 2, 1, 1),
-        ("b", NOW // DAY + 1, 1, 0, 0),
-    ]  # fmt: skip
+    found = [(row.creative_id, row.day, row.impressions, row.clicks, row.conversions) for row in rows(engine, COUNTS)]
+    assert found == [("a", NOW // DAY, 2, 1, 1), ("b", NOW // DAY + 1, 1, 0, 0)]
     assert len(rows(engine, schema.events)) == 5
 
 
@@ -115,7 +114,7 @@ def test_nothing_is_acknowledged_that_the_store_refused(engine: Engine) -> None:
 def test_more_than_may_wait_is_refused_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_writer, "_WAITING", 2)
     writer = EventWriter(engine)
-    with pytest.raises(Overloaded):
+    with pytest.raises(OverloadedError):
         writer.write([event(1), event(2), event(3)])
     assert writer.write([event(1), event(2)]).result() == Written(2, 0)
     assert writer.write([event(3)]).result() == Written(1, 0)

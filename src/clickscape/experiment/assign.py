@@ -33,6 +33,7 @@ from clickscape.experiment.definition import HOLDBACK, ExperimentDefinition, exa
 
 KEY_BYTES = 32
 _WHOLE = 1 << 64
+_HOLDBACK = b"clickscape/holdback"
 _CHUNK = 1 << 16  # units that are Python objects at once
 
 
@@ -61,6 +62,12 @@ def assign_many(units: Any, *, definition: ExperimentDefinition, key: bytes) -> 
     codes = _codes(encoded.dictionary, rules)
     taken = pa.array(codes, mask=codes < 0).take(encoded.indices)
     return pa.DictionaryArray.from_arrays(taken, pa.array([*rules.names, HOLDBACK], pa.string()))
+
+
+def is_held_back(unit: str, *, share: float, key: bytes) -> bool:
+    """Return whether a unit is one of the share that nothing of this key touches, the same as `assign` holds back."""
+    limit, own_key = _holdback(share, key)
+    return bool(limit) and _number(unicodedata.normalize("NFC", unit).encode(), own_key) < limit
 
 
 def key_id(key: bytes) -> str:
@@ -98,11 +105,16 @@ def _rules(definition: ExperimentDefinition, key: bytes) -> _Rules:
 
 
 @lru_cache(maxsize=64)
+def _holdback(share: float, key: bytes) -> tuple[int, bytes]:
+    return _limit(exact(share)), hashlib.blake2b(_HOLDBACK, key=key, digest_size=KEY_BYTES).digest()
+
+
+@lru_cache(maxsize=64)
 def _derived(
     layer: str, salt: str, places: tuple[float, ...], shares: tuple[tuple[str, float], ...], key: bytes
 ) -> _Rules:
-    purposes = ("clickscape/holdback", f"clickscape/layer/{layer}", f"clickscape/experiment/{salt}")
-    keys = [hashlib.blake2b(purpose.encode(), key=key, digest_size=KEY_BYTES).digest() for purpose in purposes]
+    purposes = (_HOLDBACK, f"clickscape/layer/{layer}".encode(), f"clickscape/experiment/{salt}".encode())
+    keys = [hashlib.blake2b(purpose, key=key, digest_size=KEY_BYTES).digest() for purpose in purposes]
     holdback, begin, traffic = map(exact, places)
     names, weights = [name for name, _ in shares], [exact(share) for _, share in shares]
     total = sum(weights, Fraction(0))

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 from clickscape.config import ClicksConfig, ServeConfig
 from clickscape.errors import ClickscapeError, StoreError, printable
 from clickscape.service.api import access, catalog, health, serving
-from clickscape.service.event_writer import EventWriter, Overloaded
+from clickscape.service.event_writer import EventWriter, OverloadedError
 from clickscape.service.keys import KeyRing
 from clickscape.service.limits import LOG, Limits
 from clickscape.service.metrics import Metrics
@@ -71,10 +71,10 @@ def create(service: Service) -> FastAPI:
     for routes in (serving, catalog, health):
         app.include_router(routes.router)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(access.Refused, _refused)
+    app.add_exception_handler(access.RefusedError, _refused)
     app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(ClickscapeError, _failed)
-    app.add_exception_handler(Overloaded, _failed)
+    app.add_exception_handler(OverloadedError, _failed)
     return app
 
 
@@ -87,14 +87,14 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, access.Refused)
+    assert isinstance(error, access.RefusedError)
     return JSONResponse({"detail": error.detail}, error.status, error.headers)
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:
     """503 where trying again may help, 400 for what the caller can mend, 500 with nothing said for the rest."""
     service: Service = request.app.state.service
-    if isinstance(error, Overloaded):
+    if isinstance(error, OverloadedError):
         return JSONResponse({"detail": "too many events wait. Send them again."}, 503, {"retry-after": RETRY_AFTER})
     if is_unavailable(error):
         service.metrics.store_errors.inc()

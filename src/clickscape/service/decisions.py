@@ -1,4 +1,4 @@
-"""Decision ids: a choice, signed, in 60 characters, so that choosing writes nothing and an event proves what was chosen.
+"""Decision ids: a choice, signed, in 58 characters: choosing writes nothing, and an event proves what was chosen.
 
 An id holds who chose what when, and a keyed BLAKE2b tag; the policy that it names lists candidates and propensities.
 Whoever lacks the key cannot make one, so nobody can invent impressions of a creative that was never chosen.
@@ -65,14 +65,14 @@ def verify(text: str, key: bytes) -> Decision | None:
     nonce, user, policy, second, candidate, flags = _LAYOUT.unpack(packed)
     if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:  # spare bits of the last character
         return None
-    return Decision(
-        nonce, user.hex(), policy.hex(), second, candidate, bool(flags & _HOLDBACK), bool(flags & _STALE)
-    )
+    return Decision(nonce, user.hex(), policy.hex(), second, candidate, bool(flags & _HOLDBACK), bool(flags & _STALE))
 
 
 def hashed_user(user_key: str, key: bytes) -> str:
     """Return the keyed hash under which a user is kept, 16 hexadecimal digits; the user's own key is kept nowhere."""
-    return hashlib.blake2b(user_key.encode("utf-8", "surrogatepass"), digest_size=8, key=key, person=b"user").hexdigest()
+    return hashlib.blake2b(
+        user_key.encode("utf-8", "surrogatepass"), digest_size=8, key=key, person=b"user"
+    ).hexdigest()
 
 
 def _tag(packed: bytes, key: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Commit events in groups: a request is answered after the commit that holds its events, and thousands share one.
 
 One thread takes what has come in within a few milliseconds and writes it in one transaction: events, what each decision
-counts for, and the counts that the selector learns from. So the three agree after a kill at any moment, and a batch that
-a client sends again changes nothing.
+counts for, and the counts that the selector learns from. So the three agree after a kill at any moment, and a batch
+that a client sends again changes nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STEP = 500  # rows of a statement: 12 columns each stay below SQLite's limit of
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event as it is stored; times in microseconds since 1970, UTC. `decided_at`: of the decision, None if unknown."""
+    """One event as it is stored; times in microseconds since 1970, UTC. `decided_at`: None if nobody decided."""
 
     event_id: str
     kind: Kind
@@ -59,7 +59,7 @@ class Written:
     repeated: int
 
 
-class Overloaded(Exception):
+class OverloadedError(Exception):
     """More events wait than may: the client sends them again later."""
 
 
@@ -77,11 +77,11 @@ class EventWriter:
     def write(self, events: Sequence[Event]) -> Future[Written]:
         """Return a future that is done once these events are committed; it raises the store's error if they are not.
 
-        Overloaded, at once, when too many wait.
+        OverloadedError, at once, when too many wait.
         """
         with self._guard:
             if self._waiting + len(events) > _WAITING:
-                raise Overloaded
+                raise OverloadedError
             self._waiting += len(events)
         future: Future[Written] = Future()
         self._queue.put((events, future))

@@ -1,4 +1,4 @@
-"""API keys: who may do what. A key is 32 random bytes; the store keeps only its SHA-256, which needs no salt for those."""
+"""API keys: who may do what. A key is 32 random bytes; the store keeps its SHA-256, which needs no salt for those."""
 
 from __future__ import annotations
 

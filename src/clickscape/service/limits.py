@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOG = logging.getLogger("clickscape.service")
@@ -27,12 +28,12 @@ _HEADERS = [
 _QUIET = ("/v1/choose", "/v1/events", "/healthz", "/readyz", "/metrics")  # thousands a second; metrics count them
 
 
-class TooLarge(Exception):
-    """More bytes came than a request may have, though it did not say so beforehand."""
+class TooLargeError(HTTPException):
+    """More bytes came than a request may have."""
 
 
 class Limits:
-    """ASGI middleware: refuses bodies above `largest` bytes with 413, adds headers, logs a line without query or keys."""
+    """ASGI middleware: refuses bodies above `largest` bytes, adds headers, logs a line without query or keys."""
 
     def __init__(self, app: ASGIApp, *, largest: int) -> None:
         self._app, self._largest = app, largest
@@ -42,31 +43,30 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, came, status, started = time.perf_counter(), 0, 0, False
+        began, came, status = time.perf_counter(), 0, 0
+        detail = f"the request is larger than {self._largest:,} bytes. Send less at once."
 
         async def counted() -> Message:
             nonlocal came
             message = await receive()
             came += len(message.get("body", b""))
             if came > self._largest:
-                raise TooLarge
+                raise TooLargeError(413, detail)
             return message
 
         async def with_headers(message: Message) -> None:
-            nonlocal status, started
+            nonlocal status
             if message["type"] == "http.response.start":
-                status, started = message["status"], True
+                status = message["status"]
                 message = {**message, "headers": [*message["headers"], *_HEADERS]}
             await send(message)
 
         said = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         try:
             if not said.isdigit() or int(said) > self._largest:
-                raise TooLarge
-            await self._app(scope, counted, with_headers)
-        except TooLarge:
-            if not started:
-                await _refuse(with_headers, f"the request is larger than {self._largest:,} bytes. Send less at once.")
+                await _refuse(with_headers, detail)
+            else:
+                await self._app(scope, counted, with_headers)
         finally:
             path = scope["path"]
             if status >= 500 or not path.startswith(_QUIET):

@@ -11,18 +11,23 @@ class Metrics:
     """Counters of one instance, in a registry of its own."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        of = {"registry": self._registry}
-        self.choices = Counter("clickscape_choices", "Creatives chosen", ["by"], **of)
-        self.stale_choices = Counter("clickscape_stale_choices", "Choices while the store did not answer", **of)
-        self.events = Counter("clickscape_events", "Events stored", ["kind", "attribution"], **of)
-        self.repeated_events = Counter("clickscape_repeated_events", "Events whose id was stored before", **of)
-        self.refused_events = Counter("clickscape_refused_events", "Events not acknowledged", ["why"], **of)
-        self.commit_seconds = Histogram(
-            "clickscape_commit_seconds", "From an event's arrival to its commit", buckets=_BUCKETS, **of
+        self._registry = registry = CollectorRegistry()
+        self.choices = Counter("clickscape_choices", "Creatives chosen", ["by"], registry=registry)
+        self.stale_choices = Counter(
+            "clickscape_stale_choices", "Choices while the store did not answer", registry=registry
         )
-        self.jobs = Gauge("clickscape_jobs", "Jobs by status, as of the last look", ["status"], **of)
-        self.store_errors = Counter("clickscape_store_errors", "Requests that the store failed", **of)
+        self.events = Counter("clickscape_events", "Events stored", ["kind", "attribution"], registry=registry)
+        self.repeated_events = Counter(
+            "clickscape_repeated_events", "Events whose id was stored before", registry=registry
+        )
+        self.refused_events = Counter(
+            "clickscape_refused_events", "Events not acknowledged", ["why"], registry=registry
+        )
+        self.commit_seconds = Histogram(
+            "clickscape_commit_seconds", "From an event's arrival to its commit", buckets=_BUCKETS, registry=registry
+        )
+        self.jobs = Gauge("clickscape_jobs", "Jobs by status, as of the last look", ["status"], registry=registry)
+        self.store_errors = Counter("clickscape_store_errors", "Requests that the store failed", registry=registry)
 
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""

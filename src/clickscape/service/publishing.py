@@ -22,7 +22,7 @@ _FROM: dict[str, tuple[str, ...]] = {
 }
 
 
-class NotAllowed(Exception):
+class NotAllowedError(Exception):
     """A creative of this status cannot become that one."""
 
 
@@ -76,7 +76,7 @@ def publish(
     made = [
         {"creative_id": one.creative_id, "product_id": one.product_id, "image": images[one.creative_id],
          "description": one.description, "status": one.status, "reason": "", "created_at": now, "changed_at": now,
-         "score": scores.get(one.creative_id, (None, None))[0], "score_sd": scores.get(one.creative_id, (None, None))[1]}
+         **dict(zip(("score", "score_sd"), scores.get(one.creative_id, (None, None)), strict=True))}
         for one in sorted(creatives, key=lambda creative: creative.creative_id)
         if one.product_id in known and one.creative_id in images and not one.is_simulated
     ]  # fmt: skip
@@ -124,7 +124,7 @@ def list_creatives(engine: Engine, product_id: str) -> list[CreativeRow] | None:
 def decide(
     engine: Engine, creative_id: str, *, decision: Decision, reason: str, key_id: str, now: int
 ) -> CreativeRow | None:
-    """Change a creative's status and keep who decided it and why; None for no such creative, NotAllowed for a wrong one."""
+    """Change a creative's status and keep who decided it and why; None for no such creative, NotAllowedError."""
     table = schema.creatives
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         held = connection.execute(
@@ -133,7 +133,7 @@ def decide(
         if held is None:
             return None
         if held not in _FROM[decision]:
-            raise NotAllowed(f"a creative that is {held} cannot be {_BECOMES[decision]}.")
+            raise NotAllowedError(f"a creative that is {held} cannot be {_BECOMES[decision]}.")
         connection.execute(
             sa.update(table)
             .where(table.c.creative_id == creative_id)
@@ -177,7 +177,9 @@ def _upsert(
     new = {name for (name,) in insert_new(connection, table, rows, returning=(key,))}
     changed = [row for row in rows if row[key] not in new]
     if changed:
-        values = {name: sa.bindparam(f"to_{name}") for name in changed[0] if name != key and name not in keep}
+        values: dict[str, Any] = {
+            name: sa.bindparam(f"to_{name}") for name in changed[0] if name != key and name not in keep
+        }
         statement = sa.update(table).where(table.c[key] == sa.bindparam("of")).values(values)
         connection.execute(
             statement, [{"of": row[key]} | {f"to_{name}": row[name] for name in values} for row in changed]

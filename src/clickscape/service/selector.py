@@ -29,11 +29,11 @@ _MOST_PLACEMENTS = 50  # of a product
 _POLICIES_REMEMBERED = 200_000
 
 
-class NothingToServe(Exception):
+class NothingToServeError(Exception):
     """The product is unknown, or none of its creatives is approved."""
 
 
-class TooManyPlacements(Exception):
+class TooManyPlacementsError(Exception):
     """A product is asked for at more placements than any shop has: their names are made up."""
 
 
@@ -80,7 +80,7 @@ Propensities = Callable[[ProductTraffic, str, int], tuple[float, ...]]
 
 
 class Selector:
-    """Chooses creatives; asks the store once per product in `refresh` seconds, and never while a user waits, after that.
+    """Chooses creatives; asks the store once per product in `refresh` seconds, and lets nobody wait for it.
 
     Where the store does not answer, the last policy goes on choosing, marked as stale.
     """
@@ -105,7 +105,7 @@ class Selector:
         return *made, product.stale
 
     def load(self, product_id: str, placement: str) -> Future[tuple[Policy, Policy, bool]]:
-        """Return a future of the same, read from the store; NothingToServe, TooManyPlacements, the store's error."""
+        """Return a future of the same, read from the store; NothingToServeError, TooManyPlacementsError."""
         return self._pool.submit(self._load, product_id, placement)
 
     def policy(self, policy_id: str) -> Policy | None:
@@ -146,7 +146,7 @@ class Selector:
                 product = _Product(read_traffic(connection, product_id), time.monotonic())
         if placement not in product.policies:
             if len(product.policies) >= _MOST_PLACEMENTS:
-                raise TooManyPlacements
+                raise TooManyPlacementsError
             product.policies[placement] = self._make(product.traffic, [placement])[placement]
         with self._guard:
             while len(self._products) >= _MOST_PRODUCTS:
@@ -162,7 +162,7 @@ class Selector:
             with self._engine.connect() as connection:
                 traffic = read_traffic(connection, product_id)
             made = _Product(traffic, time.monotonic(), self._make(traffic, list(old.policies)))
-        except NothingToServe:
+        except NothingToServeError:
             self.forget(product_id)
         except Exception as error:  # a bad row must not stop serving what was served a moment ago
             old.stale = old.stale or is_unavailable(error)
@@ -180,9 +180,7 @@ class Selector:
         made = {}
         for placement in placements:
             learned = self._propensities(traffic, placement, now // 86_400_000_000)
-            made[placement] = tuple(
-                _policy(traffic.product_id, placement, ids, shares) for shares in (learned, even)
-            )
+            made[placement] = tuple(_policy(traffic.product_id, placement, ids, shares) for shares in (learned, even))
         policies = [one for both in made.values() for one in both]
         rows = [
             {
@@ -223,7 +221,7 @@ def choose(candidates: tuple[str, ...], propensities: tuple[float, ...], *, user
 
 
 def read_traffic(connection: Connection, product_id: str) -> ProductTraffic:
-    """Return what the store knows of a product's creatives that may be served; NothingToServe when there is none."""
+    """Return what the store knows of a product's servable creatives; NothingToServeError when there is none."""
     table = schema.creatives
     rows = connection.execute(
         sa.select(table.c.creative_id, table.c.score, table.c.score_sd)
@@ -231,7 +229,7 @@ def read_traffic(connection: Connection, product_id: str) -> ProductTraffic:
         .order_by(table.c.creative_id)
     ).all()
     if not rows:
-        raise NothingToServe
+        raise NothingToServeError
     counted = schema.counts
     counts = connection.execute(sa.select(counted).where(counted.c.product_id == product_id)).all()
     return ProductTraffic(

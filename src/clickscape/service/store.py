@@ -103,7 +103,7 @@ def _migrate(engine: Engine) -> None:
             return
         if version is not None and version not in {one.revision for one in script.walk_revisions()}:
             raise StoreError(
-                f"{shown(engine.url)} is of a later release (schema {version}). Upgrade clickscape, or restore a backup."
+                f"{shown(engine.url)} is of a later release (schema {version}). Upgrade clickscape or restore a backup."
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SCHEME = "bearer "
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A request that is answered with a status and one line."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
@@ -31,17 +31,17 @@ class Needs:
         self._role = role
 
     async def __call__(self, request: Request) -> ApiKey:
-        """Return the key; Refused with 401, 403 or 429."""
+        """Return the key; RefusedError with 401, 403 or 429."""
         service: Service = request.app.state.service
         given = request.headers.get("authorization", "")
         if given[: len(_SCHEME)].lower() != _SCHEME:
-            raise Refused(401, "no API key. Send Authorization: Bearer KEY.", {"www-authenticate": "Bearer"})
+            raise RefusedError(401, "no API key. Send Authorization: Bearer KEY.", {"www-authenticate": "Bearer"})
         text = given[len(_SCHEME) :].strip()
         key = service.keys.known(text) or await asyncio.to_thread(service.keys.check, text)
         if key is None:
-            raise Refused(401, "the API key is unknown or revoked.", {"www-authenticate": "Bearer"})
+            raise RefusedError(401, "the API key is unknown or revoked.", {"www-authenticate": "Bearer"})
         if not key.may(self._role):
-            raise Refused(403, f"the API key lacks the role {self._role}.")
+            raise RefusedError(403, f"the API key lacks the role {self._role}.")
         _spend(service, key)
         return key
 
@@ -55,4 +55,4 @@ def _spend(service: Service, key: ApiKey) -> None:
         spent["second"] = second
     spent[key.key_id] = spent.get(key.key_id, 0) + 1
     if spent[key.key_id] > service.config.requests_per_second:
-        raise Refused(429, "too many requests. Wait a second.", {"retry-after": "1"})
+        raise RefusedError(429, "too many requests. Wait a second.", {"retry-after": "1"})

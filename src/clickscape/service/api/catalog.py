@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from clickscape.service import pictures, publishing
-from clickscape.service.api.access import Needs, Refused
+from clickscape.service.api.access import Needs, RefusedError
 from clickscape.service.keys import ApiKey
 from clickscape.service.publishing import CreativeRow, ProductRow
 from clickscape.types import CreativeStatus
@@ -76,7 +76,7 @@ async def creatives(
     service: Service = request.app.state.service
     rows = await asyncio.to_thread(publishing.list_creatives, service.engine, product_id)
     if rows is None:
-        raise Refused(404, "no such product.")
+        raise RefusedError(404, "no such product.")
     return [_creative(row, base=service.config.image_url) for row in rows]
 
 
@@ -91,10 +91,10 @@ async def review(
             publishing.decide, service.engine, creative_id, decision=given.decision, reason=given.reason,
             key_id=key.key_id, now=service.now(),
         )  # fmt: skip
-    except publishing.NotAllowed as error:
-        raise Refused(409, str(error)) from None
+    except publishing.NotAllowedError as error:
+        raise RefusedError(409, str(error)) from None
     if row is None:
-        raise Refused(404, "no such creative.")
+        raise RefusedError(404, "no such creative.")
     service.selector.forget(row.product_id)
     return _creative(row, base=service.config.image_url)
 

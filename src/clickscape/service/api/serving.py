@@ -13,10 +13,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from clickscape.experiment.assign import is_held_back
 from clickscape.service import decisions, pictures
-from clickscape.service.api.access import Needs, Refused
+from clickscape.service.api.access import Needs, RefusedError
 from clickscape.service.decisions import Decision
-from clickscape.service.event_writer import Attribution, Event, Overloaded
-from clickscape.service.selector import NothingToServe, Policy, TooManyPlacements
+from clickscape.service.event_writer import Attribution, Event, OverloadedError
+from clickscape.service.selector import NothingToServeError, Policy, TooManyPlacementsError
 
 if TYPE_CHECKING:
     from clickscape.service.app import Service
@@ -57,7 +57,7 @@ class Batch(BaseModel):
 
 
 class Receipt(BaseModel):
-    """What became of a batch, after its commit; `late` and `unknown` ones are stored and do not count for a creative."""
+    """What became of a batch, after its commit; `late` and `unknown` events are stored and count for no creative."""
 
     stored: int
     repeated: int
@@ -77,15 +77,15 @@ async def choose(
     """Choose the creative of a product that a user sees at a placement; the same user keeps seeing the same one."""
     service: Service = request.app.state.service
     if not _PLACEMENT.fullmatch(placement):
-        raise Refused(422, "placement: expected 1 to 64 letters, digits, '.', '_' or '-'")
+        raise RefusedError(422, "placement: expected 1 to 64 letters, digits, '.', '_' or '-'")
     found = service.selector.known(product_id, placement)
     if found is None:
         try:
             found = await asyncio.wrap_future(service.selector.load(product_id, placement))
-        except NothingToServe:
-            raise Refused(404, "no approved creative of this product. Approve one, or check the product_id.") from None
-        except TooManyPlacements:
-            raise Refused(422, "placement: the product is asked for at too many different placements") from None
+        except NothingToServeError:
+            raise RefusedError(404, "no approved creative of this product. Approve one, or check the id.") from None
+        except TooManyPlacementsError:
+            raise RefusedError(422, "placement: the product is asked for at too many different placements") from None
     learned, even, stale = found
     user = decisions.hashed_user(user_key, service.key)
     holdback = is_held_back(user, share=service.config.holdback, key=service.key)
@@ -120,7 +120,7 @@ async def events(request: Request, batch: Batch, _: Annotated[object, Depends(Ne
         try:
             written = await asyncio.wrap_future(service.writer.write(made))
         except Exception as error:
-            why = "overloaded" if isinstance(error, Overloaded) else "store"
+            why = "overloaded" if isinstance(error, OverloadedError) else "store"
             service.metrics.refused_events.labels(why).inc(len(made))
             raise
     attributions = [one.attribution for one in made]
@@ -143,7 +143,7 @@ async def image(request: Request, creative_id: str) -> FileResponse:
     service: Service = request.app.state.service
     path = await asyncio.to_thread(pictures.path_of, service.engine, service.workspace, creative_id)
     if path is None:
-        raise Refused(404, "no such picture is published.")
+        raise RefusedError(404, "no such picture is published.")
     return FileResponse(path, headers={"cache-control": "public, max-age=31536000, immutable"})
 
 
@@ -163,7 +163,7 @@ async def _event(service: Service, given: EventIn, *, received: int) -> Event:
     return Event(
         given.event_id,
         given.kind,
-        _attribution(service, given.kind, decided=decided, ts=ts, received=received),
+        _attribution(service, decided=decided, ts=ts, received=received),
         decision.name,
         policy.candidates[decision.candidate],
         policy.product_id,
@@ -176,7 +176,7 @@ async def _event(service: Service, given: EventIn, *, received: int) -> Event:
     )
 
 
-def _attribution(service: Service, kind: str, *, decided: int, ts: int, received: int) -> Attribution:
+def _attribution(service: Service, *, decided: int, ts: int, received: int) -> Attribution:
     """By the rules of click logs: within the window after the decision, and received not too long after it happened.
 
     Clocks may differ by a skew, and a server's may be set back; what seems to come before its decision counts, because

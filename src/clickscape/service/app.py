@@ -17,8 +17,9 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.engine import Engine
 
 from clickscape.config import ClicksConfig, ServeConfig
-from clickscape.errors import ClickscapeError, StoreError, printable
+from clickscape.errors import ClickscapeError, StoreError
 from clickscape.service.api import access, catalog, health, serving
+from clickscape.service.api.parsing import first_problem
 from clickscape.service.event_writer import EventWriter, OverloadedError
 from clickscape.service.keys import KeyRing
 from clickscape.service.limits import LOG, Limits
@@ -70,6 +71,7 @@ def create(service: Service) -> FastAPI:
     app.add_middleware(Limits, largest=int(service.config.largest_body_mb * 1_000_000))
     for routes in (serving, catalog, health):
         app.include_router(routes.router)
+    app.router.routes[:0] = serving.FAST  # the same functions, found first; those of the router are in the schema
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(access.RefusedError, _refused)
     app.add_exception_handler(Exception, _failed)
@@ -81,9 +83,7 @@ def create(service: Service) -> FastAPI:
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     """422 with one line that names the first thing that is wrong, without what was sent."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    place = ".".join(str(step) for step in first["loc"])
-    return JSONResponse({"detail": printable(f"{place}: {first['msg']}")[:300]}, 422)
+    return JSONResponse({"detail": first_problem(error.errors())}, 422)
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:

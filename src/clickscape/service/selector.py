@@ -209,11 +209,13 @@ class Selector:
 def choose(candidates: tuple[str, ...], propensities: tuple[float, ...], *, user: str, key: bytes) -> int:
     """Return the place of the candidate with the least exponential of rate p (Efraimidis and Spirakis 2006)."""
     best, least = 0, math.inf
+    of_user = hashlib.blake2b(f"{user} ".encode(), digest_size=8, key=key, person=b"choose")
     for place, (name, share) in enumerate(zip(candidates, propensities, strict=True)):
         if share <= 0:
             continue
-        digest = hashlib.blake2b(f"{user} {name}".encode(), digest_size=8, key=key, person=b"choose").digest()
-        number = (int.from_bytes(digest, "big") + 0.5) / 2**64
+        hashed = of_user.copy()
+        hashed.update(name.encode())
+        number = (int.from_bytes(hashed.digest(), "big") + 0.5) / 2**64
         waits = -math.log(number) / share if number < 1 else 0.0
         if waits < least:
             best, least = place, waits

@@ -32,18 +32,23 @@ class Needs:
 
     async def __call__(self, request: Request) -> ApiKey:
         """Return the key; RefusedError with 401, 403 or 429."""
-        service: Service = request.app.state.service
-        given = request.headers.get("authorization", "")
-        if given[: len(_SCHEME)].lower() != _SCHEME:
-            raise RefusedError(401, "no API key. Send Authorization: Bearer KEY.", {"www-authenticate": "Bearer"})
-        text = given[len(_SCHEME) :].strip()
-        key = service.keys.known(text) or await asyncio.to_thread(service.keys.check, text)
-        if key is None:
-            raise RefusedError(401, "the API key is unknown or revoked.", {"www-authenticate": "Bearer"})
-        if not key.may(self._role):
-            raise RefusedError(403, f"the API key lacks the role {self._role}.")
-        _spend(service, key)
-        return key
+        return await authorized(request, self._role)
+
+
+async def authorized(request: Request, role: Role) -> ApiKey:
+    """Return the key of a request that may be made with this role; RefusedError with 401, 403 or 429."""
+    service: Service = request.app.state.service
+    given = request.headers.get("authorization", "")
+    if given[: len(_SCHEME)].lower() != _SCHEME:
+        raise RefusedError(401, "no API key. Send Authorization: Bearer KEY.", {"www-authenticate": "Bearer"})
+    text = given[len(_SCHEME) :].strip()
+    key = service.keys.known(text) or await asyncio.to_thread(service.keys.check, text)
+    if key is None:
+        raise RefusedError(401, "the API key is unknown or revoked.", {"www-authenticate": "Bearer"})
+    if not key.may(role):
+        raise RefusedError(403, f"the API key lacks the role {role}.")
+    _spend(service, key)
+    return key
 
 
 def _spend(service: Service, key: ApiKey) -> None:

@@ -1,19 +1,24 @@
-"""What a shop's pages call: which creative to show, its picture, and what came of it."""
+"""What a shop's pages call: which creative to show, its picture, and what came of it.
+
+The first two are called thousands of times a second, so they are plain routes (`FAST`) that parse and answer by
+pydantic: the framework's handling of parameters takes as long as all the rest. The schema describes them all the same.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.routing import Route
 
 from clickscape.experiment.assign import is_held_back
 from clickscape.service import decisions, pictures
-from clickscape.service.api.access import Needs, RefusedError
+from clickscape.service.api.access import RefusedError, authorized
+from clickscape.service.api.parsing import body_of, parameters_of, parsed
 from clickscape.service.decisions import Decision
 from clickscape.service.event_writer import Attribution, Event, OverloadedError
 from clickscape.service.selector import NothingToServeError, Policy, TooManyPlacementsError
@@ -24,7 +29,15 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1", tags=["serving"])
 MOST_EVENTS = 1_000
 _SECOND = 1_000_000
-_PLACEMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class Asked(BaseModel):
+    """Whose choice it is: a product, a user (any text that names one), and where the creative will stand."""
+
+    model_config = ConfigDict(extra="forbid")
+    product_id: str = Field(min_length=1, max_length=200)
+    user_key: str = Field(min_length=1, max_length=200)
+    placement: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 
 
 class Choice(BaseModel):
@@ -66,28 +79,22 @@ class Receipt(BaseModel):
     unknown: int
 
 
-@router.get("/choose")
-async def choose(
-    request: Request,
-    product_id: Annotated[str, Query(min_length=1, max_length=200)],
-    user_key: Annotated[str, Query(min_length=1, max_length=200)],
-    _: Annotated[object, Depends(Needs("serve"))],
-    placement: Annotated[str, Query(max_length=64)] = "default",
-) -> Choice:
+@router.get("/choose", response_model=Choice, openapi_extra={"parameters": parameters_of(Asked)})
+async def choose(request: Request) -> Response:
     """Choose the creative of a product that a user sees at a placement; the same user keeps seeing the same one."""
     service: Service = request.app.state.service
-    if not _PLACEMENT.fullmatch(placement):
-        raise RefusedError(422, "placement: expected 1 to 64 letters, digits, '.', '_' or '-'")
-    found = service.selector.known(product_id, placement)
+    await authorized(request, "serve")
+    asked = parsed(Asked, dict(request.query_params))
+    found = service.selector.known(asked.product_id, asked.placement)
     if found is None:
         try:
-            found = await asyncio.wrap_future(service.selector.load(product_id, placement))
+            found = await asyncio.wrap_future(service.selector.load(asked.product_id, asked.placement))
         except NothingToServeError:
             raise RefusedError(404, "no approved creative of this product. Approve one, or check the id.") from None
         except TooManyPlacementsError:
             raise RefusedError(422, "placement: the product is asked for at too many different placements") from None
     learned, even, stale = found
-    user = decisions.hashed_user(user_key, service.key)
+    user = decisions.hashed_user(asked.user_key, service.key)
     holdback = is_held_back(user, share=service.config.holdback, key=service.key)
     policy = even if holdback else learned
     place = service.selector.choose(policy, user)
@@ -99,7 +106,7 @@ async def choose(
     if stale:
         service.metrics.stale_choices.inc()
     creative = policy.candidates[place]
-    return Choice(
+    choice = Choice(
         creative_id=creative,
         image=pictures.link(creative, base=service.config.image_url),
         decision_id=decisions.sign(decision, service.key),
@@ -108,12 +115,15 @@ async def choose(
         group=group,
         stale=stale,
     )
+    return Response(choice.model_dump_json(), media_type="application/json")
 
 
-@router.post("/events")
-async def events(request: Request, batch: Batch, _: Annotated[object, Depends(Needs("serve"))]) -> Receipt:
+@router.post("/events", response_model=Receipt, openapi_extra={"requestBody": body_of(Batch)})
+async def events(request: Request) -> Response:
     """Store events; answered after their commit, so what was acknowledged is never lost and never counted twice."""
     service: Service = request.app.state.service
+    await authorized(request, "serve")
+    batch = parsed(Batch, await request.body())
     received = service.now()
     made = [await _event(service, one, received=received) for one in batch.events]
     with service.metrics.commit_seconds.time():
@@ -128,13 +138,14 @@ async def events(request: Request, batch: Batch, _: Annotated[object, Depends(Ne
         service.metrics.events.labels(one.kind, one.attribution).inc()
     if written.repeated:
         service.metrics.repeated_events.inc(written.repeated)
-    return Receipt(
+    receipt = Receipt(
         stored=written.stored,
         repeated=written.repeated,
         attributed=attributions.count("attributed"),
         late=attributions.count("late"),
         unknown=attributions.count("unknown"),
     )
+    return Response(receipt.model_dump_json(), media_type="application/json")
 
 
 @router.get("/images/{creative_id}")
@@ -145,6 +156,9 @@ async def image(request: Request, creative_id: str) -> FileResponse:
     if path is None:
         raise RefusedError(404, "no such picture is published.")
     return FileResponse(path, headers={"cache-control": "public, max-age=31536000, immutable"})
+
+
+FAST = [Route("/v1/choose", choose, methods=["GET"]), Route("/v1/events", events, methods=["POST"])]
 
 
 async def _event(service: Service, given: EventIn, *, received: int) -> Event:

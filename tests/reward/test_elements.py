@@ -162,7 +162,7 @@ def test_a_factor_within_products_is_found_and_halved_around_the_average() -> No
     found = credits_of(report)
     assert found["red"] == (pytest.approx(10, abs=0.7), True)
     assert found["blue"] == (pytest.approx(-9.1, abs=0.6), True)
-    assert [one.conclusion for one in report.of("Toys")] == ["earns clicks", "costs clicks"]
+    assert [one.conclusion for one in report.of("Toys")] == ["more clicks", "fewer clicks"]
     assert [(one.impressions, one.creatives) for one in report.of("Toys")] == [(80_000, 8)] * 2
     with pytest.raises(LogError, match=r"no creative of category 'Food' .* Name one of: 'Toys'"):
         report.of("Food")

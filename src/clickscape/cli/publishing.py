@@ -236,11 +236,11 @@ def explain(
     workspace: Folder,
     creative: Annotated[str | None, typer.Option(help="Id of a creative: heat map and phrases.")] = None,
     elements: Annotated[
-        bool, typer.Option("--elements", help="What each element of the scenes earns across the whole log.")
+        bool, typer.Option("--elements", help="Which elements of the scenes go with more clicks, across the whole log.")
     ] = False,
     category: Annotated[str | None, typer.Option(help="With --elements: within one department of the catalog.")] = None,
 ) -> None:
-    """Show why a creative is liked, place by place and phrase by phrase; or which elements earn clicks."""
+    """Show why a creative is liked, place by place and phrase by phrase; or which elements go with more clicks."""
     from clickscape.workspace import Workspace
 
     if (creative is None) == (not elements) or (category is not None and not elements):

@@ -8,7 +8,7 @@ from typing import Any
 
 import ibis
 
-from clickscape.clicks import cleaning
+from clickscape.clicks import allocation, cleaning
 from clickscape.clicks.cleaning import UNMATCHED, Cleaned
 from clickscape.clicks.cleaning_report import CleaningReport
 from clickscape.clicks.values import EARLIEST, LATEST, is_number
@@ -29,9 +29,9 @@ def check_events(
 ) -> dict[str, int]:
     """Refuse nulls, unknown kinds, bad positions and impossible times; return what one pass over the log counts.
 
-    That is: rows; and, where the log has the columns, with_position, late, future, late_clicks, future_clicks,
-    respelled (events with an id in another Unicode form), epochs (events whose time is a number) and newest (seconds
-    since 1970).
+    That is: rows, shown (impressions); and, where the log has the columns, with_position, late, future, late_clicks,
+    future_clicks, respelled (events with an id in another Unicode form), epochs (events whose time is a number), newest
+    (seconds since 1970) and impressions by allocation (`allocation.fact_names`).
     """
     faults = _faults(events)
     known = {"late": cleaning.is_received_late(events, config), "future": cleaning.is_future(events, config, now)}
@@ -41,9 +41,11 @@ def check_events(
     known |= {"epochs": is_number(events.given_at)} if "given_at" in events.columns else {}
     wanted = {
         "rows": events.count(),
+        "shown": events.count(where=events.kind == "impression"),
         "with_position": events.position.count(),
         **{name: events.count(where=flag) for name, flag in known.items()},
         **({"newest": events["at"].max()} if "at" in events.columns else {}),
+        **(allocation.facts_of(events) if "allocation" in events.columns else {}),
     }
     facts, fault = look_for(faults, events, **wanted)
     if not facts["rows"]:
@@ -83,6 +85,9 @@ def _faults(events: ibis.Table) -> list[Fault]:
             "event {event_id!r} is at position {position}; positions count from 1. Add 1 to all of them.",
         ),
     ]
+    if "allocation" in events.columns:
+        flag = events.allocation.notin(allocation.ALLOCATIONS)
+        faults.append((flag, f"event {{event_id!r}} has the allocation {allocation.FAULT}"))
     if "given_position" in events.columns:
         message = "event {event_id!r} is at position {given_position!r}, expected a whole number. Correct the log."
         faults.append((events.position.isnull() & events.given_position.notnull(), message))

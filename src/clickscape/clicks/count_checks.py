@@ -6,6 +6,7 @@ from datetime import date
 
 import ibis
 
+from clickscape.clicks.allocation import ALLOCATIONS, FAULT
 from clickscape.clicks.checks import Fault, look_for, refuse, short
 from clickscape.clicks.cleaning_report import CleaningReport
 from clickscape.errors import LogError
@@ -23,6 +24,8 @@ def check_numbers(counts: ibis.Table, *, where: str) -> None:
     if "day" in counts.columns:
         message = "creative {creative_id!r} was shown on {day}; a log lies between 2000 and 2100. Correct the day."
         faults.append(((counts.day < date(2000, 1, 1)) | (counts.day >= date(2100, 1, 1)), message))
+    if "allocation" in counts.columns:
+        faults.append((counts.allocation.notin(ALLOCATIONS), f"creative {{creative_id!r}} has the allocation {FAULT}"))
     if "given_position" in counts.columns:
         message = "creative {creative_id!r} is at position {given_position!r}, expected a whole number. Correct it."
         faults.append((counts.position.isnull() & counts.given_position.notnull(), message))

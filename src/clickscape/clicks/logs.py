@@ -16,7 +16,8 @@ import duckdb
 import ibis
 import pyarrow as pa
 
-from clickscape.clicks import cleaning, duckdb_engine, log_files, sources
+from clickscape.clicks import allocation, cleaning, duckdb_engine, log_files, sources
+from clickscape.clicks.allocation import AllocatedTraffic
 from clickscape.clicks.cells import STRATA, Stratum
 from clickscape.clicks.checks import check_cleaned, check_events, check_shares
 from clickscape.clicks.cleaning import Cleaned
@@ -36,11 +37,13 @@ _KEYS = ("creative_id", "product_id", "position")
 class Log:
     """A checked log: its `counts` and, for a log of events, the report of its cleaning.
 
-    `newest`: when the last event happened, in seconds since 1970, None where the log has no times.
+    `newest`: when the last event happened, in seconds since 1970, None where the log has no times. `allocated`: how
+    its impressions came to the creatives, those that cleaning leaves out, too.
     """
 
     counts: ibis.Table
     cleaning: CleaningReport | None
+    allocated: AllocatedTraffic
     newest: int | None = None
 
 
@@ -70,7 +73,7 @@ def read(
                 source = replace(source, table=connection.create_view(ibis.util.gen_name("log"), source.table))
         else:
             source = sources.as_source(log, where=str(location), columns=names)
-        counted, report, newest = _count(
+        counted, report, facts = _count(
             source, location, by=by, config=config, now=now or datetime.now(UTC), duck=connection
         )
         known = connection.create_table("creatives", creatives, temp=True, overwrite=True)
@@ -78,7 +81,8 @@ def read(
         local = connection.create_table("counts", respelled, temp=True, overwrite=True)
         events = source.table if source.kind == "events" else None
         check_counts(local, known, where=source.where, events=events, report=report)
-    return Log(local, report, newest)
+        allocated = _allocated(source, facts, config=config)
+    return Log(local, report, allocated, facts.get("newest"))
 
 
 def connect(*, threads: int = 2, memory: str = "1GB") -> Any:
@@ -104,8 +108,8 @@ def counts(
 
 def _count(
     source: Source, location: LogLocation, *, by: Sequence[Stratum], config: ClicksConfig, now: datetime, duck: Any
-) -> tuple[pa.Table, CleaningReport | None, int | None]:
-    """The counts of either kind of log, in memory; of a log of events its cleaning report and newest time."""
+) -> tuple[pa.Table, CleaningReport | None, dict[str, int]]:
+    """The counts of either kind of log, in memory; of a log of events its cleaning report and what was counted."""
     if source.kind == "counts":
         check_numbers(source.table, where=source.where)
         keys = [*_KEYS, *_present(by, source.table)]
@@ -113,10 +117,23 @@ def _count(
             impressions=lambda table: table.impressions.sum().cast("int64"),
             clicks=lambda table: table.clicks.sum().cast("int64"),
         )
-        return added.to_pyarrow(), None, None
+        return added.to_pyarrow(), None, {}
     events = source.table.drop(*(name for name in (*sources.CHOICES, "policy_id") if name in source.table.columns))
     cleaned, report, facts = clean(Source("events", events, source.where), location, config=config, now=now, duck=duck)
-    return tally(cleaned.events, by=by).to_pyarrow(), report, facts.get("newest")
+    return tally(cleaned.events, by=by).to_pyarrow(), report, facts
+
+
+def _allocated(source: Source, facts: Mapping[str, int], *, config: ClicksConfig) -> AllocatedTraffic:
+    """How the impressions were allocated: as the log says, or without its column, as the settings do."""
+    if source.kind == "events":
+        if "allocation" in source.table.columns:
+            return allocation.count_of({name: facts[called] for name, called in allocation.fact_names().items()})
+        return allocation.count_of({config.allocation: facts["shown"]})
+    has_column = "allocation" in source.table.columns
+    stated = source.table.allocation.fill_null("unknown") if has_column else ibis.literal(config.allocation)
+    keyed = source.table.mutate(stated=stated)
+    rows = keyed.group_by("stated").agg(shown=keyed.impressions.sum().cast("int64")).to_pyarrow().to_pylist()
+    return allocation.count_of({row["stated"]: row["shown"] for row in rows})
 
 
 def clean(
@@ -129,7 +146,9 @@ def clean(
     facts = check_events(source.table, where=source.where, config=config, now=now)
     engine = duckdb_engine.engine(duck) if location.files else cleaning.CACHED
     moment = now if facts.get("future") else None  # nothing to leave out: the comparison is saved in every pass
-    checked_only = [name for name in source.table.columns if name.startswith("given_") or name == "respelled"]
+    checked_only = [
+        name for name in source.table.columns if name.startswith("given_") or name in ("respelled", "allocation")
+    ]
     events = source.table.drop(*checked_only)
     cleaned = cleaning.clean(events, config=config, now=moment, engine=engine)
     disorder = out_of_order(events, connection=duck) if location.files else None

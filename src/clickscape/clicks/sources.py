@@ -19,14 +19,14 @@ from clickscape.clicks.values import Values
 from clickscape.errors import LogError
 
 _EVENT_TEXTS = ("event_id", "kind", "decision_id", "creative_id", "product_id")
-_TEXTS = ("user_key", "policy_id", *NAMED_STRATA)
+_TEXTS = ("user_key", "policy_id", "allocation", *NAMED_STRATA)
 CHOICES = ("candidates", "propensities")
 """Optional lists of an impression, of equal length: what could have been shown instead, and with which probability."""
 
 _TIMES = {"ts": "at", "received_at": "received"}
 _IDS = frozenset({"event_id", "decision_id", "creative_id", "product_id", "user_key"})
 _EVENTS = (*_EVENT_TEXTS, "position", *_TIMES, *_TEXTS)
-_COUNTS = ("creative_id", "product_id", "impressions", "clicks", "position", "day", *NAMED_STRATA)
+_COUNTS = ("creative_id", "product_id", "impressions", "clicks", "position", "day", "allocation", *NAMED_STRATA)
 _COUNT_TEXTS = ("creative_id", "product_id")
 _COUNT_NUMBERS = ("impressions", "clicks")
 _ALIASES = {"impressions": "exp_impression_cnt", "clicks": "exp_click_cnt"}  # the public CreativeRanking lists
@@ -104,9 +104,9 @@ def events_of(
     """Return events with event_id, kind, decision_id, creative_id, product_id and the optional columns of the log.
 
     Optional: position (a column of nulls where the log has none), at and received (whole seconds since 1970, UTC),
-    user_key, policy_id, placement, device, audience, filename, candidates and propensities (lists, or their JSON as a
-    text). Where a position or a time came in a type that may hold something
-    else, `given_position`, `given_at` and `given_received` are the texts that came; `respelled`: whether an id was not
+    user_key, policy_id, allocation, placement, device, audience, filename, candidates and propensities (lists, or their
+    JSON as a text). Where a position or a time came in a type that may hold something else,
+    `given_position`, `given_at` and `given_received` are the texts that came; `respelled`: whether an id was not
     in Unicode's composed form.
     """
     names = columns or {}
@@ -127,14 +127,14 @@ def events_of(
 def counts_of(
     table: ibis.Table, *, where: str, columns: Mapping[str, str] | None = None, engine: Values = values.PORTABLE
 ) -> ibis.Table:
-    """Return counts: creative_id, product_id, position, impressions, clicks, any of day, placement, device, audience.
+    """Return counts: creative_id, product_id, position, impressions, clicks, any of day, allocation and strata.
 
     Numbers that are not whole, NaN among them, become null, which the check refuses; `given_impressions`,
     `given_clicks` and `given_position` are the texts that came.
     """
     names = columns or {}
     _require(_COUNTS[:4], table.columns, names, where=where)
-    picked = _texts(table, (*_COUNT_TEXTS, *NAMED_STRATA), where=where, columns=names, engine=engine)
+    picked = _texts(table, (*_COUNT_TEXTS, "allocation", *NAMED_STRATA), where=where, columns=names, engine=engine)
     picked |= _position(table, names)
     for name in _COUNT_NUMBERS:
         column = table[_find(name, table.columns, names)]

@@ -19,6 +19,7 @@ from clickscape.config.split import SplitConfig
 from clickscape.config.stage import StageConfig
 from clickscape.errors import ConfigError, DeprecatedWarning
 from clickscape.regular_files import read_bytes
+from clickscape.types import Allocation
 
 SETTINGS_PAGE = "docs/reference/settings.md (written by `make docs`)"
 Section = TypeVar("Section", bound=BaseModel)
@@ -35,6 +36,7 @@ class IngestConfig(StageConfig):
 LogColumn = Literal[
     "event_id", "ts", "kind", "decision_id", "creative_id", "product_id", "position", "user_key", "received_at",
     "placement", "device", "audience", "day", "impressions", "clicks", "policy_id", "candidates", "propensities",
+    "allocation",
 ]  # fmt: skip
 """Names that clickscape knows the columns of a log by."""
 
@@ -51,6 +53,11 @@ class ClicksConfig(StageConfig):
     table: str = Field("", description="table of the database that source names, as name or schema.name")
     columns: dict[LogColumn, str] = Field(
         {}, description='columns that the log calls otherwise, as { ts = "timestamp", user_key = "visitor" }'
+    )
+    allocation: Allocation = Field(
+        "unknown",
+        description="how traffic came to creatives, for a log without a column allocation: by chance, or nobody knows, "
+        "and then differences of CTRs are associations",
     )
     clock_skew_seconds: float = Field(
         60.0, ge=0, description="seconds by which clocks may differ: a click so much before its impression counts"

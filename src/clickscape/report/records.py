@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from clickscape.errors import WorkspaceError
 from clickscape.files import write_text
 from clickscape.json_files import read_json
-from clickscape.types import Estimate
+from clickscape.types import Allocation, Estimate
 
 Role = Literal["pretrained", "preference_only", "product_centric", "search", "oracle"]
 """Kind of model that a row or a curve belongs to; it decides the color, the same in every figure."""
@@ -199,6 +199,7 @@ class ClickStatistics(_Record):
     pairs_possible: int = Field(ge=0)
     pairs_kept: int = Field(ge=0)
     positions: tuple[PositionBias, ...] = ()
+    allocation: Allocation = "unknown"
 
 
 class StageTiming(_Record):

@@ -39,6 +39,13 @@ def role(name: str) -> Role:
     return ROLES.get(name, "search")
 
 
+ASSOCIATION = (
+    "The log does not say that chance decided who saw which ad, so differences between ads are associations. "
+    "`clickscape experiment` plans traffic that can say more."
+)
+"""The note of a report on a log whose allocation is unknown."""
+
+
 def reward_accuracy(result: Figures, *, simulated: bool = True) -> RewardAccuracy:
     """Return what stage `reward` measured on held-out pairs; where clicks are real, without the true order."""
     return RewardAccuracy(
@@ -111,7 +118,11 @@ def click_statistics(result: Figures, *, truth: Sequence[float] = ()) -> ClickSt
         )
     names = ("impressions", "clicks", "creatives", "products", "median_impressions", "pairs_possible", "pairs_kept")
     corrected = result["uncorrected_because"] is None
-    return ClickStatistics(**{name: result[name] for name in names}, positions=tuple(positions) if corrected else ())
+    return ClickStatistics(
+        **{name: result[name] for name in names},
+        positions=tuple(positions) if corrected else (),
+        allocation=result.get("allocated", {}).get("allocation", "unknown"),  # runs of before did not ask the log
+    )
 
 
 def flat_settings(config: Mapping[str, Any] | None, prefix: str = "") -> dict[str, Any]:
@@ -136,15 +147,18 @@ def gallery_products(products: Sequence[Product], *, groups: Mapping[str, str], 
     return [shelf[turn] for turn in range(most) for shelf in shelves.values() if turn < len(shelf)][:most]
 
 
-def notes(*, simulated: bool) -> tuple[str, ...]:
+def notes(*, simulated: bool, clicks: ClickStatistics | None = None) -> tuple[str, ...]:
     """Return what a reader must know about the figures."""
+    observed = (ASSOCIATION,) if clicks and clicks.allocation == "unknown" else ()
     if not simulated:
-        return ("The accuracy is on held-out products of this shop; clicks of new creatives were not measured here.",)
+        held_out = "The accuracy is on held-out products of this shop; clicks of new creatives were not measured here."
+        return (held_out, *observed)
     return (
         "The clicks come from a simulated world with known click rates; nothing here says how real shoppers click.",
         "Products are color variants of drawn objects; intervals resample objects: variants are not independent.",
         "Every figure is from one seed. benchmarks/loop.py repeats the loop over seeds and both worlds.",
         "Win rates are the reward model's own opinion of what was trained to please it; the true uplift is not.",
+        *observed,
     )
 
 

@@ -293,6 +293,7 @@ def click_facts(clicks: ClickStatistics) -> list[tuple[str, str]]:
         ("impressions of the median creative", words.number(clicks.median_impressions)),
         ("pairs possible", words.number(clicks.pairs_possible)),
         ("pairs kept", words.number(clicks.pairs_kept)),
+        ("allocation", clicks.allocation),
     ]
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickscape.files import atomic_file
-from clickscape.types import Creative
+from clickscape.types import Allocation, Creative
 
 EXAMINATION = (1.0, 0.7, 0.5, 0.38, 0.3)
 """Chance that a position is looked at, relative to the first; a click needs a look."""
@@ -31,6 +31,9 @@ POPULARITY = (0.36, 0.24, 0.17, 0.13, 0.10)
 START = datetime(2026, 1, 5, tzinfo=UTC)
 DAYS = 14
 POLICY = "simulated-logging"
+ALLOCATION: Allocation = "randomized with propensities"
+"""Given product and position, chance alone decides which creative a simulated shopper sees."""
+
 PLACEMENTS = ("feed", "search", "banner")
 _PLACEMENT_SHARES = (0.6, 0.3, 0.1)
 _CONVERSION_RATE = 0.03  # of clicks
@@ -160,7 +163,7 @@ def write(tables: Iterator[pa.Table], folder: Path) -> Iterator[Path]:
                 temporary,
                 compression="zstd",
                 compression_level=1,
-                use_dictionary=["kind", "creative_id", "product_id", "placement", "position", "policy_id",
+                use_dictionary=["kind", "creative_id", "product_id", "placement", "position", "policy_id", "allocation",
                                 "candidates.list.element", "propensities.list.element"],
                 write_statistics=["ts"],
                 store_schema=False,  # readers see plain strings, not our dictionaries
@@ -260,6 +263,7 @@ class Columns:
                 "position": pa.array(position + np.int32(1)),
                 "user_key": _fixed_width(self.user_keys[user]),
                 "policy_id": _coded(np.zeros(len(order), np.int8), [POLICY]),
+                "allocation": _coded(np.zeros(len(order), np.int8), [ALLOCATION]),
                 "candidates": self.candidates.take(choice),
                 "propensities": self.propensities.take(choice),
             }

@@ -56,8 +56,10 @@ def clicks(workspace: Workspace, config: ClicksConfig, *, now: datetime | None =
             workspace.write_table(path, table)
         yield Progress(STAGE, 1, 1)
         cleaned = asdict(log.cleaning) if log.cleaning else None
-        result = {**report.figures(), "log": cleaned, "newest": log.newest}
-        result["summary"] = [*_unread(location), *(log.cleaning.lines() if log.cleaning else []), *report.lines()]
+        allocated = {**asdict(log.allocated), "allocation": log.allocated.allocation}
+        result = {**report.figures(), "log": cleaned, "newest": log.newest, "allocated": allocated}
+        lines = [*(log.cleaning.lines() if log.cleaning else []), *report.lines(), *log.allocated.lines()]
+        result["summary"] = [*_unread(location), *lines]
         return run.finish(outputs=outputs, result=result)
 
 

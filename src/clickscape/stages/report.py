@@ -63,6 +63,7 @@ def report(workspace: Workspace) -> Path:
             del made["reward"]
     examination = traffic.EXAMINATION if simulated else ()
     measured = {stage: manifest.result for stage, manifest in made.items()}
+    clicks = results.click_statistics(measured["clicks"], truth=examination) if "clicks" in made else None
     page = Report(
         title="From clicks to better ads" if simulated else workspace.path.name,
         simulated=simulated,
@@ -73,10 +74,10 @@ def report(workspace: Workspace) -> Path:
         accuracy=results.reward_accuracy(measured["reward"], simulated=simulated) if "reward" in made else None,
         learning=_curves(folders["variants"]) if "variants" in made else (),
         comparison=results.comparison(measured["compare"]) if "compare" in made else None,
-        clicks=results.click_statistics(measured["clicks"], truth=examination) if "clicks" in made else None,
+        clicks=clicks,
         timing=_timing(workspace),
         provenance=_provenance(made) if made else None,
-        notes=results.notes(simulated=simulated),
+        notes=results.notes(simulated=simulated, clicks=clicks),
     )
     html = report_room.render(page, workspace=workspace.path)
     with workspace.lock():

@@ -166,6 +166,7 @@ def _log_clicks(
         )
         counts, events = shown.counts(), shown.events(rng=rng)
     if config.log == "counts":
-        return [workspace.write_counts(counts)], course
+        allocated = pa.repeat(pa.scalar(traffic.ALLOCATION), len(counts))
+        return [workspace.write_counts(counts.append_column("allocation", allocated))], course
     workspace.events_folder.mkdir(parents=True)
     return list(traffic.write(events, workspace.events_folder)), course

@@ -215,10 +215,11 @@ class Workspace:
         return path
 
     def write_counts(self, counts: pa.Table) -> Path:
-        """Replace the table `counts`; its column `position` is optional."""
+        """Replace the table `counts`; its columns `position` and `allocation` are optional."""
         schema = tables.COUNTS
-        if "position" not in counts.column_names:
-            schema = schema.remove(schema.get_field_index("position"))
+        for name in ("position", "allocation"):
+            if name not in counts.column_names:
+                schema = schema.remove(schema.get_field_index(name))
         self.write_table(self.counts_path, tables.conform(counts, schema, where="counts", error=LogError))
         return self.counts_path
 

@@ -19,7 +19,7 @@ from clickscape.types import Creative, Product
 Record = TypeVar("Record")
 _TIME = pa.timestamp("us", tz="UTC")
 _REMEDY = "Delete the file and run its stage again."
-_LATER = frozenset({"more_images", "product_digest"})
+_LATER = frozenset({"more_images", "product_digest", "allocation"})
 _REQUIRED = frozenset(
     """product_id creative_id rendition_id title image file description renderer model_id seed status
     placement impressions clicks first second preference gap weight""".split()
@@ -76,6 +76,7 @@ EVENTS = pa.schema(
         "position": pa.int32(),
         "user_key": pa.string(),
         "policy_id": pa.string(),
+        "allocation": pa.string(),
         "candidates": pa.list_(pa.string()),
         "propensities": pa.list_(pa.float64()),
     }
@@ -87,6 +88,7 @@ COUNTS = pa.schema(
         "position": pa.int32(),
         "impressions": pa.int64(),
         "clicks": pa.int64(),
+        "allocation": pa.string(),
     }
 )
 

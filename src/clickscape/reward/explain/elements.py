@@ -49,10 +49,10 @@ class Credit:
 
     @property
     def conclusion(self) -> str:
-        """Whether it earns or costs clicks, in words."""
+        """Whether its creatives have more or fewer clicks, in words that claim no cause."""
         if not self.significant:
             return "not enough evidence"
-        return "earns clicks" if self.percent.value > 0 else "costs clicks"
+        return "more clicks" if self.percent.value > 0 else "fewer clicks"
 
 
 @dataclass(frozen=True)

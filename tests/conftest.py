@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 
 import pytest
 
@@ -25,6 +27,16 @@ def pytest_collection_finish() -> None:
     """Let the collector pass over all that the imports made: it would look through it again and again."""
     gc.enable()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def painted_once() -> Iterator[None]:
+    """A material is painted once for all renderers of this process: it depends on its name alone."""
+    materials = sys.modules.get("clickscape.render.studio.materials")  # not imported where no test draws
+    with pytest.MonkeyPatch.context() as patch:
+        if materials:
+            patch.setattr(materials, "atlas", lru_cache(maxsize=16)(materials.atlas))  # some 15 MB each
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -165,13 +166,18 @@ def test_a_tiff_of_few_pixels_in_giant_tiles_is_refused(tmp_path: Path, function
         function(tmp_path / "a.tif")  # type: ignore[operator]
 
 
+@cache
+def _fifty_megabytes() -> bytes:
+    return zlib.compress(bytes(50_000_000), 9)
+
+
 @pytest.mark.parametrize("kind", [b"zTXtkey\0\0", b"iTXtkey\0\1\0\0\0", b"iCCPkey\0\0"])
 @pytest.mark.parametrize("behind", [False, True])
 def test_texts_and_profiles_that_unpack_to_much_are_refused(tmp_path: Path, kind: bytes, behind: bool) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), RED).save(buffer, "PNG")
     data = buffer.getvalue()
-    block = kind + zlib.compress(bytes(50_000_000), 9)
+    block = kind + _fifty_megabytes()
     chunk = struct.pack(">I", len(block) - 4) + block + struct.pack(">I", zlib.crc32(block))
     at = len(data) - 12 if behind else 33
     (tmp_path / "a.png").write_bytes(data[:at] + chunk + data[at:])

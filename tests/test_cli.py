@@ -17,7 +17,7 @@ from tests.factory import Done, clickscape
 from clickscape.render.provenance import Provenance, embed
 
 COMMANDS = (
-    "demo", "new", "ingest", "cutout",
+    "demo", "new", "ingest", "cutout", "experiment",
     "clicks", "pretrain", "reward", "convert", "merge", "optimize", "generate", "review",
     "refresh", "placements", "export", "score", "explain", "inspect", "report", "simulate", "draw",
 )  # fmt: skip
@@ -85,10 +85,18 @@ def test_examples_in_the_help_name_real_options() -> None:
     group = typer.main.get_command(app)
     commands = group.commands  # type: ignore[attr-defined]
     assert set(commands) == set(COMMANDS)
-    for name, command in commands.items():
+    one_word = {(name,): command for name, command in commands.items() if not hasattr(command, "commands")}
+    of_groups = {
+        (name, part): command
+        for name, group in commands.items()
+        for part, command in getattr(group, "commands", {}).items()
+    }
+    assert of_groups
+    for name, command in (one_word | of_groups).items():
         words = command.epilog.removeprefix("Example: ").split()
-        assert words[:2] == ["clickscape", name]
-        context = command.make_context(name, list(words[2:]), resilient_parsing=True)
+        spoken = name[:1] if name == ("reward", "train") else name  # which may be left out
+        assert words[: 1 + len(spoken)] == ["clickscape", *spoken]
+        context = command.make_context(name[-1], list(words[1 + len(spoken) :]), resilient_parsing=True)
         assert context is not None
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options

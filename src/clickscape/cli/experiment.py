@@ -12,8 +12,9 @@ import typer
 import typer.core
 
 from clickscape.cli import terminal
-from clickscape.cli.arguments import Folder, existing_file
+from clickscape.cli.arguments import Folder, existing_file, existing_folder, output_folder
 from clickscape.cli.terminal import app
+from clickscape.errors import ExperimentError
 
 experiment = typer.Typer(
     rich_markup_mode=None,
@@ -177,3 +178,74 @@ def assign(
     listed = ", ".join(f"{outside.get(name, name)} {count:,}" for name, count in counts.items() if count)
     terminal.out.print(f"users: {listed or 'none'}")
     terminal.print_output(target, after=f"show each user the creatives of the variant, as experiments/{name}/ says")
+
+
+PlatformName = Annotated[Literal["google-ads", "meta"], typer.Option("--platform", help="Who randomizes.")]
+
+
+@experiment.command(
+    "export", epilog="Example: clickscape experiment export my-shop autumn --platform meta --account account.toml"
+)
+def export(
+    workspace: Folder,
+    name: Name,
+    platform: PlatformName,
+    account: Annotated[
+        Path,
+        typer.Option(help="TOML file with the ids of your account.", show_default=False, callback=existing_file),
+    ],
+    renditions: Annotated[
+        Path, typer.Option(help="Folder of `clickscape export` with the pictures.", callback=existing_folder)
+    ] = Path("exports"),
+    out: Annotated[Path, typer.Option(help="Folder for the requests.", callback=output_folder)] = Path("requests"),
+) -> None:
+    """Write the requests that set up an experiment at a platform, for you to send; nothing is sent from here."""
+    from clickscape.stages.experiment_platforms import export_requests
+    from clickscape.workspace import Workspace
+
+    made = export_requests(
+        Workspace.open(workspace),
+        name,
+        platform=platform,
+        account=account,
+        renditions=renditions,
+        out=out,
+        today=datetime.now(UTC).date(),
+    )
+    terminal.out.print(f"{len(made.files)} request files, {len(made.pictures)} pictures, checked against the schema")
+    for note in made.notes:
+        terminal.out.print(f"yours: {note}")
+    terminal.print_output(
+        made.manifest, after=f"clickscape experiment import {workspace} {name} results.csv --platform {platform}"
+    )
+
+
+@experiment.command("import", epilog="Example: clickscape experiment import my-shop autumn results.csv --platform meta")
+def import_(
+    workspace: Folder,
+    name: Name,
+    file: Annotated[
+        Path,
+        typer.Argument(help="CSV or JSON with results by day.", show_default=False, callback=existing_file),
+    ],
+    platform: PlatformName,
+    arm: Annotated[
+        list[str] | None, typer.Option(help="What the file calls an arm, as 'NAME=VARIANT'; any number.")
+    ] = None,
+) -> None:
+    """Read a platform's results into counts per variant and day, in place of those of an earlier import."""
+    from clickscape.stages.experiment_platforms import import_results
+    from clickscape.workspace import Workspace
+
+    arms: dict[str, str] = {}
+    for one in arm or ():
+        called, sign, variant = one.rpartition("=")
+        if not (called and sign and variant):
+            raise ExperimentError(f"--arm {one!r}: expected 'NAME=VARIANT', the name in the file first. Correct it.")
+        arms[called] = variant
+    path, found = import_results(Workspace.open(workspace), name, file, platform=platform, arms=arms)
+    days = sorted({one.day for one in found.counts})
+    terminal.out.print(f"{len(days)} days from {days[0]} to {days[-1]}, allocation: {found.allocation}")
+    for note in found.notes:
+        terminal.out.print(f"note: {note}")
+    terminal.print_output(path, after=f"clickscape experiment read {workspace} {name}")

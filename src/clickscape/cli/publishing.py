@@ -263,12 +263,32 @@ def explain(
 
 
 @app.command(epilog="Example: clickscape inspect ads/A-17-1.png")
-def inspect(files: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.", show_default=False)]) -> None:
+def inspect(
+    files: Annotated[
+        list[Path], typer.Argument(help="JPEG, PNG or WebP files; or what is approved.", show_default=False)
+    ],
+    delivered: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture from a platform, compared with FILES: approved pictures, folders of `clickscape export`, "
+            "or a workspace.",
+            callback=existing_file,
+        ),
+    ] = None,
+) -> None:
     """Print which creative a picture is, what made it, and whether it was altered since.
 
     Exit code 0: every file is ours and unaltered. 1: one was altered, or holds no provenance of clickscape. 2: one is
-    unreadable.
+    unreadable. With --delivered, 0: it is still an approved picture, at most resized and encoded again. 1: it is not.
     """
+    if delivered is not None:
+        from clickscape.stages.delivered import inspect_delivered
+
+        result = inspect_delivered(delivered, files)
+        terminal.out.print(f"{delivered}: {terminal.printable(result.lines()[0])}")
+        for line in result.lines()[1:]:
+            terminal.out.print(f"  {terminal.printable(line)}")
+        raise typer.Exit(0 if result.approved else 1)
     from clickscape.stages.inspect import inspect as stage
 
     code = 0

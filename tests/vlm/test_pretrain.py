@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -128,10 +129,16 @@ def test_the_projector_scale_changes_the_projectors_output_alone(build, corpus):
     torch.testing.assert_close(after, before * ratio, atol=2e-3 * float(after.abs().max()), rtol=0.01)
 
 
-@every_damage
-def test_a_damaged_checkpoint_is_refused(build, corpus, damage, tmp_path):
-    path = tmp_path / "text.safetensors"
+@pytest.fixture(scope="module")
+def whole_checkpoint(build, corpus, tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "text.safetensors"
     list(warm_ups.warm_up_text(build(seed=3), corpus, config=CONFIG, checkpoint=path))
+    return path
+
+
+@every_damage
+def test_a_damaged_checkpoint_is_refused(build, corpus, damage, whole_checkpoint, tmp_path):
+    path = shutil.copy(whole_checkpoint, tmp_path / "text.safetensors")
     damage_file(path, damage)
     with pytest.raises(ModelError, match="Delete it"):
         list(warm_ups.warm_up_text(build(seed=3), corpus, config=CONFIG, checkpoint=path))

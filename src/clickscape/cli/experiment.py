@@ -52,12 +52,12 @@ def plan(
     level: Annotated[float, typer.Option(help="Confidence level of all comparisons together.")] = 0.95,
     least_days: Annotated[int, typer.Option(help="Two weeks, so that weekdays and novelty even out.")] = 14,
     most_days: Annotated[int, typer.Option(help="Refuse a plan that takes longer.")] = 56,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, which start takes as --plan.")
-    ] = False,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write, which `start` takes as --plan.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as one JSON object.")] = False,
 ) -> None:
     """Say how many users and days an experiment needs, before it starts; refuse one that could not answer."""
     from clickscape.experiment import plan as planning
+    from clickscape.json_files import write_json
 
     effect = planning.design_effect(
         ctr=ctr, impressions_per_user=impressions_per_user, impressions_cv=impressions_cv, ctr_cv=ctr_cv
@@ -65,13 +65,17 @@ def plan(
     goal = planning.Goal(ctr=ctr, lift=lift, variants=variants, share=share, power=power, level=level, reading=reading)
     traffic = planning.Traffic(users_per_day, impressions_per_user, effect)
     made = planning.plan(goal, traffic, least_days=least_days, most_days=most_days)
+    if out:
+        write_json(out, asdict(made))
     if as_json:
         terminal.out.print(json.dumps(asdict(made)))
         return
     for line in made.lines():
         terminal.out.print(line)
-    terminal.out.print("next: the same with --json > plan.json, then: clickscape experiment start my-shop NAME --plan "
-                       "plan.json")  # fmt: skip
+    if out:
+        terminal.print_output(out, after=f"clickscape experiment start my-shop NAME --plan {out}")
+        return
+    terminal.out.print("next: the same with --out plan.json, which `clickscape experiment start` takes")
 
 
 @experiment.command("start", epilog="Example: clickscape experiment start my-shop autumn --holdback 0.05")
@@ -99,12 +103,13 @@ def start(
     holdback: Annotated[
         float, typer.Option(help="Share of all users that no experiment touches, the same in all of them.")
     ] = 0.0,
+    begin: Annotated[datetime | None, typer.Option("--start", help="When it begins, in UTC. Default: now.")] = None,
     level: Annotated[
         float | None, typer.Option(help="Confidence level of all comparisons together. Default: the plan's, or 0.95.")
     ] = None,
     plan_file: Annotated[
         Path | None,
-        typer.Option("--plan", help="What `plan --json` printed; the reading goes by it.", callback=existing_file),
+        typer.Option("--plan", help="File that `plan --out` wrote; the reading goes by it.", callback=existing_file),
     ] = None,
 ) -> None:
     """Write down what an experiment compares and who sees what, before its first user."""
@@ -132,10 +137,15 @@ def start(
         level=planned.goal.level if planned else level or 0.95,
         planned=planned.sample if planned else None,
     )
-    made = stage.start(shop, name, arms, design=design, now=datetime.now(UTC))
+    now = begin.replace(tzinfo=UTC) if begin else datetime.now(UTC)
+    made = stage.start(shop, name, arms, design=design, now=now)
+    if begin and made.start != now:
+        raise ExperimentError(f"{name} has started at {made.start:%Y-%m-%d %H:%M} UTC already. Leave --start out.")
     shares = ", ".join(f"{variant} {part:.1%}" for variant, part in made.shares.items())
     terminal.out.print(f"{len(made.products)} products; users: {shares}; control: {made.control}")
     path = stage.experiment_folder(shop, name) / "experiment.json"
+    if made.planned:
+        terminal.out.print(f"planned: {made.planned.users:,} users in {made.planned.days} days")
     terminal.print_output(path, after=f"clickscape experiment assign {workspace} {name} users.csv")
 
 
@@ -178,6 +188,57 @@ def assign(
     listed = ", ".join(f"{outside.get(name, name)} {count:,}" for name, count in counts.items() if count)
     terminal.out.print(f"users: {listed or 'none'}")
     terminal.print_output(target, after=f"show each user the creatives of the variant, as experiments/{name}/ says")
+
+
+@experiment.command("simulate", epilog="Example: clickscape experiment simulate my-shop autumn --lift new=0.1")
+def simulate(
+    workspace: Folder,
+    name: Name,
+    lift: Annotated[
+        list[str] | None,
+        typer.Option(help="True relative lift of a variant over the control, as new=0.1; give any number."),
+    ] = None,
+    users_per_day: Annotated[
+        int | None, typer.Option(min=1, help="Users that enter a day. Default: the plan's.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days with traffic. Default: the plan's.")] = None,
+    until: Annotated[int | None, typer.Option(min=1, help="Write the first days only; the others are as if.")] = None,
+    ctr: Annotated[float | None, typer.Option(help="CTR of the control. Default: the plan's.")] = None,
+    impressions_per_user: Annotated[float, typer.Option(help="Of one user, on average.")] = 5.0,
+    novelty: Annotated[
+        float, typer.Option(help="Relative lift of what is new on a user's first day, which fades.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything that is drawn by chance.")] = 0,
+) -> None:
+    """Log the visits of simulated users with a known lift. For trying things out."""
+    from clickscape.stages.experiment import read_experiment
+    from clickscape.stages.experiment_simulation import audience_of, simulate_experiment
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    audience = audience_of(
+        read_experiment(shop, name),
+        lifts=dict(_lift(text) for text in lift or ()),
+        users_per_day=users_per_day,
+        days=days,
+        ctr=ctr,
+        impressions_per_user=impressions_per_user,
+        novelty=novelty,
+    )
+    manifest = terminal.run_with_progress(simulate_experiment(shop, name, audience, until=until, seed=seed))
+    terminal.out.print(f"{manifest.result['days']} days of simulated users")
+    terminal.print_output(shop.events_folder, after=f"clickscape experiment read {workspace} {name}")
+
+
+def _lift(text: str) -> tuple[str, float]:
+    """Variant and lift of a text such as new=0.1."""
+    variant, found, number = text.partition("=")
+    try:
+        if not found:
+            raise ValueError
+        return variant, float(number)
+    except ValueError:
+        raise ExperimentError(f"--lift {text!r}: expected a variant and its lift, such as new=0.1.") from None
 
 
 PlatformName = Annotated[Literal["google-ads", "meta"], typer.Option("--platform", help="Who randomizes.")]

@@ -151,9 +151,9 @@ class Plan:
 
 
 def read(path: Path) -> Plan:
-    """Return the plan of a JSON file that `clickscape experiment plan --json` printed; ExperimentError for damage."""
+    """Return the plan of a JSON file that `clickscape experiment plan --out` wrote; ExperimentError for damage."""
     return read_json(
-        path, Plan, error=ExperimentError, remedy="Print it again with `clickscape experiment plan --json`."
+        path, Plan, error=ExperimentError, remedy="Write it again with `clickscape experiment plan --out`."
     )
 
 

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from urllib.parse import quote
 
@@ -217,6 +217,6 @@ def _plain(value: object) -> object:
         return [_plain(part) for part in value]
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, datetime):
+    if isinstance(value, date):  # or a time
         return value.isoformat()
     return None if isinstance(value, float) and not math.isfinite(value) else value

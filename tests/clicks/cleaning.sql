@@ -310,6 +310,7 @@ SELECT
     ELSE "t16"."fault"
   END AS "fault",
   "t16"."skewed",
+  "t16"."user_key",
   COALESCE("t16"."shown_at", "t16"."at") AS "at"
 FROM (
   SELECT

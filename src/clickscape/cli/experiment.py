@@ -310,3 +310,34 @@ def import_(
     for note in found.notes:
         terminal.out.print(f"note: {note}")
     terminal.print_output(path, after=f"clickscape experiment read {workspace} {name}")
+
+
+@experiment.command("read", epilog="Example: clickscape experiment read my-shop autumn")
+def read(
+    workspace: Folder,
+    name: Name,
+    log: Annotated[
+        str | None, typer.Option(help="Log elsewhere: file, folder, glob or database. Default: clickscape.toml.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, max=1, help="Relative loss of conversions that a better CTR may cost.")
+    ] = 0.1,
+    products: Annotated[bool, typer.Option("--products", help="Also the lift of every product.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole reading as JSON.")] = False,
+) -> None:
+    """Say what an experiment shows today: lifts with intervals that hold on every day, shares, guardrail, decision."""
+    from clickscape.files import to_json
+    from clickscape.stages.experiment_reading import read_traffic, reading_path
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    config = shop.settings.clicks.changed(source=log)
+    found = terminal.run_with_progress(read_traffic(shop, name, config=config, margin=margin, by_product=products))
+    if as_json:
+        terminal.out.print(to_json(found))
+        return
+    for line in found.lines():
+        terminal.out.print(terminal.printable(line))
+    decided = any(one.decision in ("better", "worse") for one in found.variants)
+    after = f"clickscape experiment {'stop' if decided else 'read'} {workspace} {name}"
+    terminal.print_output(reading_path(shop, name), after=after)

@@ -54,6 +54,7 @@ class Cleaned:
     looked for is None.
 
     `clicks`: every click once, with its `fault` and `skewed` (1 where it came a little before its impression).
+    `besides_clicks`: impressions and conversions that count, with all columns.
     `events`: what counts: kind, creative_id, product_id, position, day (number of days since 1970) and strata.
     """
 
@@ -66,6 +67,7 @@ class Cleaned:
     repeated: ibis.Table
     relogged: ibis.Table
     clicks: ibis.Table
+    besides_clicks: ibis.Table
     events: ibis.Table
 
 
@@ -90,10 +92,14 @@ def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, eng
     kept = clicks.filter(clicks.fault == "")
     impressions = once.filter(once.kind == "impression")
     relogged = engine.keep(relogged_impressions(impressions, engine))
+    besides_clicks = once.filter(once.kind != "click")
     if not engine.empty(relogged):
         impressions = impressions.anti_join(relogged, "event_id")
+        besides_clicks = besides_clicks.anti_join(relogged, "event_id")
     counted = ibis.union(_countable(impressions), _countable(kept), distinct=False)
-    return Cleaned(timely, bots, slow, clickers, without_bots, heavy, repeated, relogged, clicks, counted)
+    return Cleaned(
+        timely, bots, slow, clickers, without_bots, heavy, repeated, relogged, clicks, besides_clicks, counted
+    )
 
 
 def is_future(events: ibis.Table, config: ClicksConfig, now: datetime | None) -> Any:
@@ -219,6 +225,7 @@ def attribute_clicks(clicks: ibis.Table, without_bots: ibis.Table, config: Click
         "position",
         "fault",
         "skewed",
+        *[name for name in ("user_key", "variant") if name in clicks.columns],
         **({"at": attributed.shown_at.fill_null(attributed["at"])} if timed else {}),
         **{name: attributed[f"shown_{name}"].fill_null(attributed[name]) for name in strata},
     )

@@ -47,6 +47,16 @@ class Log:
     newest: int | None = None
 
 
+@dataclass(frozen=True)
+class CleanedLog:
+    """Events after each cleaning step and the report of it; `where` and `newest` as of `Log` and its messages."""
+
+    cleaned: Cleaned
+    report: CleaningReport
+    where: str
+    newest: int | None
+
+
 def read(
     log: LogLocation | ibis.Table,
     *,
@@ -64,15 +74,8 @@ def read(
     to the present.
     """
     connection = connection or connect()
-    location = log if isinstance(log, LogLocation) else LogLocation(table=log.get_name())
-    names = {str(name): called for name, called in config.columns.items()}
-    with reading(location, names):
-        if isinstance(log, LogLocation):
-            source = sources.read(location, connection=connection, columns=names)
-            if location.files:  # Ibis writes the whole expression as SQL anew for every query; a view is written once
-                source = replace(source, table=connection.create_view(ibis.util.gen_name("log"), source.table))
-        else:
-            source = sources.as_source(log, where=str(location), columns=names)
+    location, source = _source(log, config=config, connection=connection)
+    with reading(location, _names(config)):
         counted, report, facts = _count(
             source, location, by=by, config=config, now=now or datetime.now(UTC), duck=connection
         )
@@ -106,6 +109,39 @@ def counts(
     return tally(cleaned.events, by=by)
 
 
+def read_cleaned(
+    log: LogLocation | ibis.Table, *, config: ClicksConfig, connection: Any, now: datetime | None = None
+) -> CleanedLog:
+    """Read, check and clean a log of events, for who counts them by user; LogError as of `read`, and for counts.
+
+    Arguments as of `read`. The tables are expressions over the log and `connection`, which has to stay open.
+    """
+    location, source = _source(log, config=config, connection=connection)
+    with reading(location, _names(config)):
+        if source.kind == "counts":
+            raise LogError(f"{source.where}: holds counts, expected events. Name a log of events with --log.")
+        cleaned, report, facts = clean(
+            source, location, config=config, now=now or datetime.now(UTC), duck=connection, kept=("allocation",)
+        )
+    return CleanedLog(cleaned, report, source.where, facts.get("newest"))
+
+
+def _names(config: ClicksConfig) -> dict[str, str]:
+    return {str(name): called for name, called in config.columns.items()}
+
+
+def _source(log: LogLocation | ibis.Table, *, config: ClicksConfig, connection: Any) -> tuple[LogLocation, Source]:
+    location = log if isinstance(log, LogLocation) else LogLocation(table=log.get_name())
+    names = _names(config)
+    with reading(location, names):
+        if not isinstance(log, LogLocation):
+            return location, sources.as_source(log, where=str(location), columns=names)
+        source = sources.read(location, connection=connection, columns=names)
+        if location.files:  # Ibis writes the whole expression as SQL anew for every query; a view is written once
+            source = replace(source, table=connection.create_view(ibis.util.gen_name("log"), source.table))
+        return location, source
+
+
 def _count(
     source: Source, location: LogLocation, *, by: Sequence[Stratum], config: ClicksConfig, now: datetime, duck: Any
 ) -> tuple[pa.Table, CleaningReport | None, dict[str, int]]:
@@ -118,7 +154,8 @@ def _count(
             clicks=lambda table: table.clicks.sum().cast("int64"),
         )
         return added.to_pyarrow(), None, {}
-    events = source.table.drop(*(name for name in (*sources.CHOICES, "policy_id") if name in source.table.columns))
+    unused = [name for name in (*sources.CHOICES, "policy_id", "variant") if name in source.table.columns]
+    events = source.table.drop(*unused)
     cleaned, report, facts = clean(Source("events", events, source.where), location, config=config, now=now, duck=duck)
     return tally(cleaned.events, by=by).to_pyarrow(), report, facts
 
@@ -137,11 +174,18 @@ def _allocated(source: Source, facts: Mapping[str, int], *, config: ClicksConfig
 
 
 def clean(
-    source: Source, location: LogLocation, *, config: ClicksConfig, now: datetime, duck: Any
+    source: Source,
+    location: LogLocation,
+    *,
+    config: ClicksConfig,
+    now: datetime,
+    duck: Any,
+    kept: Sequence[str] = (),
 ) -> tuple[Cleaned, CleaningReport, dict[str, int]]:
     """Check and clean the events of a source; return each step of it, its report, and what `check_events` counted.
 
-    `duck`: the DuckDB that reads files. LogError for what no rule leaves out.
+    `duck`: the DuckDB that reads files. `kept`: columns that stay, though the checks alone ask for them. LogError for
+    what no rule leaves out.
     """
     facts = check_events(source.table, where=source.where, config=config, now=now)
     engine = duckdb_engine.engine(duck) if location.files else cleaning.CACHED
@@ -149,7 +193,7 @@ def clean(
     checked_only = [
         name for name in source.table.columns if name.startswith("given_") or name in ("respelled", "allocation")
     ]
-    events = source.table.drop(*checked_only)
+    events = source.table.drop(*(name for name in checked_only if name not in kept))
     cleaned = cleaning.clean(events, config=config, now=moment, engine=engine)
     disorder = out_of_order(events, connection=duck) if location.files else None
     report = report_cleaning(cleaned, facts=facts, out_of_order=disorder)

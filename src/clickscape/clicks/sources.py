@@ -19,7 +19,7 @@ from clickscape.clicks.values import Values
 from clickscape.errors import LogError
 
 _EVENT_TEXTS = ("event_id", "kind", "decision_id", "creative_id", "product_id")
-_TEXTS = ("user_key", "policy_id", "allocation", *NAMED_STRATA)
+_TEXTS = ("user_key", "policy_id", "allocation", "variant", *NAMED_STRATA)
 CHOICES = ("candidates", "propensities")
 """Optional lists of an impression, of equal length: what could have been shown instead, and with which probability."""
 
@@ -104,10 +104,10 @@ def events_of(
     """Return events with event_id, kind, decision_id, creative_id, product_id and the optional columns of the log.
 
     Optional: position (a column of nulls where the log has none), at and received (whole seconds since 1970, UTC),
-    user_key, policy_id, allocation, placement, device, audience, filename, candidates and propensities (lists, or their
-    JSON as a text). Where a position or a time came in a type that may hold something else,
-    `given_position`, `given_at` and `given_received` are the texts that came; `respelled`: whether an id was not
-    in Unicode's composed form.
+    user_key, policy_id, allocation, variant, placement, device, audience, filename, candidates and propensities (lists,
+    or their JSON as a text). Where a position or a time came in a type that may hold something else, `given_position`,
+    `given_at` and `given_received` are the texts that came; `respelled`: whether an id was not in Unicode's composed
+    form.
     """
     names = columns or {}
     _require(_EVENT_TEXTS, table.columns, names, where=where)

@@ -36,7 +36,7 @@ class IngestConfig(StageConfig):
 LogColumn = Literal[
     "event_id", "ts", "kind", "decision_id", "creative_id", "product_id", "position", "user_key", "received_at",
     "placement", "device", "audience", "day", "impressions", "clicks", "policy_id", "candidates", "propensities",
-    "allocation",
+    "allocation", "variant",
 ]  # fmt: skip
 """Names that clickscape knows the columns of a log by."""
 

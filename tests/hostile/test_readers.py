@@ -9,6 +9,8 @@ import atexit
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +18,7 @@ from random import Random
 from tempfile import TemporaryDirectory, mkdtemp
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.hostile import forms
@@ -28,6 +30,11 @@ from clickscape.clicks import logs, sources
 from clickscape.config import ClicksConfig
 from clickscape.config import load as load_settings
 from clickscape.errors import ClickscapeError
+from clickscape.experiment import definition, plan
+from clickscape.experiment.definition import ExperimentDefinition, PlannedSample, Variant
+from clickscape.stages.experiment import variants_of_rows
+from clickscape.stages.experiment_tables import rows
+from clickscape.types import Creative
 from clickscape.workspace import CREATIVES, Workspace
 
 _quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -145,6 +152,46 @@ def test_a_manifest_with_any_value_is_read_or_counts_for_nothing(key: str, value
         _one_line(lambda: _shop().finished("clicks", "x", {}))
     finally:
         path.write_text(json.dumps(whole), encoding="utf-8")
+
+
+def _experiment() -> bytes:
+    variants = tuple(Variant(name, 0.5, {"p": name}) for name in ("control", "new"))
+    planned = PlannedSample(0.02, 0.1, 1_000, 14, "always-valid")
+    start = datetime(2026, 3, 2, tzinfo=UTC)
+    made = ExperimentDefinition("autumn", variants, "control", start, "0123", "autumn", planned=planned)
+    return json.dumps(definition.as_record(made)).encode()
+
+
+@given(damaged([_experiment()]))
+@settings(_quick, max_examples=100)
+def test_a_damaged_experiment_is_read_or_refused(content: bytes) -> None:
+    _refused_or_read(".json", content, definition.read)
+
+
+@given(st.sampled_from(sorted(json.loads(_experiment()))), _values | st.dates().map(str) | st.datetimes().map(str))
+@example("start", "0001-01-01T00:00:00+14:00")
+@settings(_quick, max_examples=150)
+def test_an_experiment_with_any_value_is_read_or_refused(key: str, value: object) -> None:
+    changed = json.dumps({**json.loads(_experiment()), key: value}).encode()
+    _refused_or_read(".json", changed, definition.read)
+
+
+@given(damaged([json.dumps(asdict(plan.plan(plan.Goal(0.02, 0.5, reading="fixed"), plan.Traffic(1e5)))).encode()]))
+@settings(_quick, max_examples=60)
+def test_a_damaged_plan_is_read_or_refused(content: bytes) -> None:
+    _refused_or_read(".json", content, lambda path: plan.read(path).sample)
+
+
+@given(damaged([b'variant,creative_id,share\na,"mug, red",0.5\nb,shoe,0.5\n']))
+@settings(_quick, max_examples=60)
+def test_a_damaged_table_of_variants_is_read_or_refused(content: bytes) -> None:
+    ads = [Creative(name, "p", "", "", {}, "own", "own", 0) for name in ("mug, red", "shoe")]
+
+    def read(path: Path) -> object:
+        table = list(rows(path, needed=["variant", "creative_id"], optional=["share"]))
+        return variants_of_rows(table, creatives=ads, where=str(path))
+
+    _refused_or_read(".csv", content, read)
 
 
 @cache

@@ -65,7 +65,7 @@ class PlannedSample:
     intrinsic_time: float | None = None
 
     def __post_init__(self) -> None:
-        if not (0 < self.baseline_ctr < 1 and 0 < self.power < 1 and self.lift > -1 and self.lift != 0):
+        if not (0 < self.baseline_ctr < 1 and 0 < self.power < 1 and -1 < self.lift < math.inf and self.lift != 0):
             raise ExperimentError(f"a planned sample has a CTR of {self.baseline_ctr}, a power of {self.power} and "
                                   f"a lift of {self.lift}; the lift may not be 0. Plan again.")  # fmt: skip
         if self.users < 1 or self.days < 1:
@@ -126,6 +126,10 @@ class ExperimentDefinition:
         for moment in (self.start, self.end or self.start):
             if moment.tzinfo is None:
                 raise self._refused(f"has a time without its zone, {moment.isoformat()}. Add Z for UTC.")
+            if not 2000 <= moment.year < 2100:
+                raise self._refused(
+                    f"has a time in the year {moment.year}, expected one from 2000 to 2100. Correct it."
+                )
         object.__setattr__(self, "start", self.start.astimezone(UTC))
         object.__setattr__(self, "end", self.end and self.end.astimezone(UTC))
         if self.end and self.end < self.start:

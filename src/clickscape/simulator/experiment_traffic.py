@@ -60,7 +60,8 @@ class Audience:
         if min(self.rate_cv, self.ctr_cv, self.product_sd) < 0 or self.novelty_half_life <= 0:
             raise ExperimentError("the spreads of simulated users are not negative, and novelty wears off in more than "
                                   "0 days. Correct the settings.")  # fmt: skip
-        if low := next((name for name, lift in self.lifts.items() if not -1 < lift < 100), None):
+        low = next((name for name, lift in self.lifts.items() if not -1 < lift < 100), None)
+        if low is not None:
             raise ExperimentError(f"variant {low!r} has the lift {self.lifts[low]}, expected a relative one above -1, "
                                   f"such as 0.1 for +10 %.")  # fmt: skip
 
@@ -68,18 +69,17 @@ class Audience:
 def events(
     definition: ExperimentDefinition, audience: Audience, *, key: bytes, rng: np.random.Generator
 ) -> Iterator[pa.Table]:
-    """Yield one table of events per day from the start on, in order of time, with the columns of the table `events`.
+    """Return one table of events per day from the start on, in order of time, with the columns of the table `events`.
 
     Also `allocation` ("randomized with shares", null outside of the experiment) and `variant` (null there). Units held
     back or outside see the control's creatives. Every impression is a decision of its own; its click and conversion
     name the same one. ExperimentError for a lift of no variant.
     """
-    if unknown := next((name for name in audience.lifts if name not in definition.shares), None):
+    unknown = next((name for name in audience.lifts if name not in definition.shares), None)
+    if unknown is not None:
         raise ExperimentError(f"experiment {definition.name!r} has no variant {unknown!r}, which has a lift. It has "
                               f"{', '.join(definition.shares)}.")  # fmt: skip
-    shown = _Shown(definition, audience, key=key, rng=rng)
-    for day in range(audience.days):
-        yield shown.day(day)
+    return map(_Shown(definition, audience, key=key, rng=rng).day, range(audience.days))
 
 
 def user_keys(users: int, *, seed: int = 0) -> pa.Array:

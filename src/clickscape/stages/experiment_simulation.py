@@ -44,13 +44,13 @@ def simulate_experiment(
         if log.exists() and not workspace.made_by(STAGE, log):
             raise WorkspaceError(f"{log} is no log that `experiment simulate` wrote, and invented users would stand "
                                  f"beside it. Move it, or simulate in a workspace of its own.")  # fmt: skip
+    key = read_key(workspace)
+    tables = experiment_traffic.events(definition, audience, key=key, rng=np.random.default_rng(seed))
     settings = {"experiment": name, "until": days, "seed": seed, **asdict(audience)}
     inputs = {"definition": experiment_folder(workspace, name) / FILE}
     with workspace.start_run(STAGE, settings, inputs) as run:
-        key = read_key(workspace)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        tables = experiment_traffic.events(definition, audience, key=key, rng=np.random.default_rng(seed))
         written = []
         for day, path in enumerate(traffic.write(islice(tables, days), folder), start=1):
             written.append(path)

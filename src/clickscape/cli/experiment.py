@@ -341,3 +341,26 @@ def read(
     decided = any(one.decision in ("better", "worse") for one in found.variants)
     after = f"clickscape experiment {'stop' if decided else 'read'} {workspace} {name}"
     terminal.print_output(reading_path(shop, name), after=after)
+
+
+@experiment.command("fatigue", epilog="Example: clickscape experiment fatigue my-shop --keep 0.8")
+def fatigue(
+    workspace: Folder,
+    horizon: Annotated[int, typer.Option(min=1, max=90, help="Days to look ahead: as long as a new ad takes.")] = 14,
+    keep: Annotated[
+        float, typer.Option(help="Replace a creative before less than this share of its starting CTR is left.")
+    ] = 0.8,
+    certainty: Annotated[
+        float, typer.Option(help="How sure a warning is, at least; 1 less it is the share of false ones, at most.")
+    ] = 0.65,
+) -> None:
+    """Say which creatives wear out, when, and how sure that is, in time to make new ones; from the workspace's log."""
+    from clickscape.stages.fatigue import fatigue as stage
+    from clickscape.stages.fatigue import fatigue_path
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    found = terminal.run_with_progress(stage(shop, horizon_days=horizon, keep=keep, certainty=certainty))
+    for line in found.lines():
+        terminal.out.print(terminal.printable(line))
+    terminal.print_output(fatigue_path(shop), after=f"clickscape generate {workspace} --out ads/")

@@ -10,7 +10,7 @@ or rule of the brand gives new creatives beside the old ones.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +74,7 @@ def generate(
     now: datetime | None = None,
     workers: int = 1,
     keep_doubtful: bool = False,
+    only: Collection[str] | None = None,
 ) -> Stage[Summary]:
     """Render `keep` images for every product of a workspace or of a catalog file into `out`; returns what lies there.
 
@@ -82,7 +83,7 @@ def generate(
     `overrides` are settings of `generate`; `options` say how a catalog file is read, and `matting` is an ONNX model
     that cuts its photos out in `workers` processes, as in `ingest`. `brand_options` says which brand rules hold, `now`
     (default: the clock) which seasons may be shown. Products whose cut-out is doubtful get no ad and are listed, unless
-    `keep_doubtful`. Raises ConfigError unless exactly one source is given, and
+    `keep_doubtful`. `only`: the ids of the products that are drawn, of a workspace. Raises ConfigError unless exactly one source is given, and
     WorkspaceError while another process writes to `out`.
     """
     check_source(workspace, catalog, options=options, matting=matting)
@@ -113,6 +114,7 @@ def generate(
     with shop.lock():
         products = shop.products()
         parts = _open(shop, products, shop.settings, overrides or {}, brand_options, now)
+        products = [one for one in products if only is None or one.product_id in only]
         with locked(out / _MARK):
             return (yield from _generate(shop, products, parts, out=out, keep_doubtful=keep_doubtful))
 

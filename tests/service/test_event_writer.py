@@ -21,7 +21,7 @@ COUNTS = schema.counts
 
 def event(number: int, kind: str = "impression", **changes: object) -> Event:
     made = Event(
-        f"{kind}-{number}", kind, "attributed", f"{number:016x}", "a", "mug", "feed", "0" * 16, "f" * 16,  # type: ignore[arg-type]
+        f"{kind}-{number}", kind, "attributed", f"{number:016x}", "a", "mug", "feed", "0" * 16, "f" * 16, "bandit",  # type: ignore[arg-type]
         NOW, NOW, NOW,
     )  # fmt: skip
     return replace(made, **changes)  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ def test_a_click_counts_its_impression_whichever_comes_first(engine: Engine, ord
 
 
 def test_late_and_unknown_events_are_stored_and_count_for_no_creative(engine: Engine) -> None:
-    unknown = Event("x", "click", "unknown", "?made-up", None, None, None, None, None, NOW, NOW)
+    unknown = Event("x", "click", "unknown", "?made-up", None, None, None, None, None, None, NOW, NOW)
     assert written(engine, [event(1, "click", attribution="late"), unknown]) == [Written(2, 0)]
     assert counted(engine) == (0, 0, 0)
     assert [row.attribution for row in rows(engine, schema.events)] == ["late", "unknown"]

@@ -17,6 +17,7 @@ from clickscape.cli import (  # noqa: F401  (they add their commands, in the ord
     experiment,  # isort: skip
     learning,
     publishing,
+    serving,
 )
 from clickscape.cli.failures import describe
 from clickscape.cli.terminal import app, err, escape_missing_letters

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 
 from clickscape.config import ClicksConfig, ServeConfig
 from clickscape.errors import ClickscapeError, StoreError
-from clickscape.service.api import access, catalog, health, serving
+from clickscape.service.api import access, catalog, health, making, serving
 from clickscape.service.api.parsing import first_problem
 from clickscape.service.event_writer import EventWriter, OverloadedError
 from clickscape.service.keys import KeyRing
@@ -69,7 +69,7 @@ def create(service: Service) -> FastAPI:
     app = FastAPI(title="clickscape", version="1", lifespan=life, docs_url=None, redoc_url=None)
     app.state.service = service
     app.add_middleware(Limits, largest=int(service.config.largest_body_mb * 1_000_000))
-    for routes in (serving, catalog, health):
+    for routes in (serving, catalog, making, health):
         app.include_router(routes.router)
     app.router.routes[:0] = serving.FAST  # the same functions, found first; those of the router are in the schema
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -46,6 +46,7 @@ class Event:
     placement: str | None
     user_key: str | None
     policy_id: str | None
+    variant: str | None
     ts: int
     received_at: int
     decided_at: int | None = None
@@ -192,7 +193,7 @@ def _row(event: Event) -> dict[str, Any]:
     return {name: getattr(event, name) for name in _STORED}
 
 
-_STORED = tuple(column.name for column in schema.events.columns if column.name != "number")
+_STORED = tuple(column.name for column in schema.events.columns if column.name not in ("number", "batch"))
 
 
 def _cell(event: Event) -> tuple[str, str, str, int]:

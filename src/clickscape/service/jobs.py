@@ -73,7 +73,9 @@ def claim(engine: Engine, *, now: int) -> Job | None:
             .where(abandoned, jobs.c.attempts >= ATTEMPTS)
             .values(status="failed", message="its worker ended three times. The service's log says more.")
         )
-        connection.execute(sa.delete(jobs).where(jobs.c.status.in_(("done", "failed")), jobs.c.created_at < now - _KEPT))
+        connection.execute(
+            sa.delete(jobs).where(jobs.c.status.in_(("done", "failed")), jobs.c.created_at < now - _KEPT)
+        )
         row = connection.execute(
             sa.select(jobs)
             .where(sa.or_(jobs.c.status == "queued", abandoned))

@@ -50,6 +50,13 @@ def create_key(connection: Connection, *, roles: Collection[Role], label: str, n
     return f"{_PREFIX}_{key_id}_{secret}"
 
 
+def in_use(connection: Connection) -> list[ApiKey]:
+    """Return the keys that are not revoked, oldest first."""
+    table = schema.api_keys
+    rows = connection.execute(sa.select(table).where(table.c.revoked_at.is_(None)).order_by(table.c.created_at)).all()
+    return [ApiKey(row.key_id, row.label, frozenset(row.roles)) for row in rows]
+
+
 def revoke_key(connection: Connection, key_id: str, *, now: int) -> None:
     """Revoke a key; StoreError when there is none of this id."""
     table = schema.api_keys

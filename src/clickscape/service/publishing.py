@@ -13,6 +13,9 @@ from clickscape.service import schema
 from clickscape.service.event_writer import insert_new
 from clickscape.types import Creative, CreativeStatus, Product
 
+UPLOADS = "service/uploads"
+"""Folder of the workspace for pictures that were sent, until a job has read them."""
+
 Decision = Literal["approve", "reject", "retire"]
 _BECOMES: dict[str, CreativeStatus] = {"approve": "approved", "reject": "rejected", "retire": "retired"}
 _FROM: dict[str, tuple[str, ...]] = {
@@ -107,15 +110,20 @@ def list_products(engine: Engine, *, after: str = "", limit: int = 50) -> list[P
     ]
 
 
+def has_product(engine: Engine, product_id: str) -> bool:
+    """Return whether the store has a product."""
+    table = schema.products
+    with engine.connect() as connection:
+        found = connection.execute(sa.select(table.c.product_id).where(table.c.product_id == product_id)).first()
+    return found is not None
+
+
 def list_creatives(engine: Engine, product_id: str) -> list[CreativeRow] | None:
     """Return the creatives of a product, newest first; None for a product that is not there."""
+    if not has_product(engine, product_id):
+        return None
+    table = schema.creatives
     with engine.connect() as connection:
-        known = connection.execute(
-            sa.select(schema.products.c.product_id).where(schema.products.c.product_id == product_id)
-        ).one_or_none()
-        if known is None:
-            return None
-        table = schema.creatives
         chosen = _with_counts().where(table.c.product_id == product_id)
         rows = connection.execute(chosen.order_by(table.c.created_at.desc(), table.c.creative_id)).all()
     return [_creative(row) for row in rows]

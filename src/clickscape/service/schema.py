@@ -73,9 +73,12 @@ events = Table(
     Column("placement", String),
     Column("user_key", String),
     Column("policy_id", String),
+    Column("variant", String),  # "bandit", "holdback", or that of an experiment
     Column("ts", BigInteger, nullable=False),
     Column("received_at", BigInteger, nullable=False),
+    Column("batch", Integer),  # number of the file that it was pulled into, null before
     Index("events_of_user", "user_key"),
+    Index("events_of_batch", "batch"),
 )
 
 outcomes = Table(  # one row per decision and kind: what was counted, so that nothing is counted twice

@@ -67,7 +67,7 @@ def start(
     """
     design = design or Design()
     with workspace.lock():
-        ours = key_id(_make_key(workspace))
+        ours = key_id(make_key(workspace))
         made = ExperimentDefinition(
             name=name,
             variants=tuple(variants),
@@ -142,8 +142,8 @@ def _parsed(text: str, *, where: str) -> bytes:
     return bytes.fromhex(text.strip())
 
 
-def _make_key(workspace: Workspace) -> bytes:
-    """The key as `read_key` returns it; a new file where neither it nor any experiment is there yet."""
+def make_key(workspace: Workspace) -> bytes:
+    """Return the key as `read_key` does; a new file where neither it nor any experiment is there yet."""
     path = folder(workspace) / _KEY_FILE
     is_first = not any(folder(workspace).glob(f"*/{definitions.FILE}"))
     if is_first and KEY_VARIABLE not in os.environ and not path.exists():

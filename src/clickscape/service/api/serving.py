@@ -172,7 +172,7 @@ async def _event(service: Service, given: EventIn, *, received: int) -> Event:
     ts = received if given.ts is None else round(given.ts.timestamp() * _SECOND)
     if decision is None or policy is None or decision.candidate >= len(policy.candidates):
         name = "?" + given.decision_id
-        return Event(given.event_id, given.kind, "unknown", name, None, None, None, None, None, ts, received)
+        return Event(given.event_id, given.kind, "unknown", name, None, None, None, None, None, None, ts, received)
     decided = decision.second * _SECOND
     return Event(
         given.event_id,
@@ -184,6 +184,7 @@ async def _event(service: Service, given: EventIn, *, received: int) -> Event:
         policy.placement,
         decision.user,
         policy.policy_id,
+        "holdback" if decision.holdback else "bandit",
         ts,
         received,
         decided,

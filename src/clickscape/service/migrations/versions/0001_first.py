@@ -57,10 +57,13 @@ def upgrade() -> None:
         sa.Column("placement", sa.String),
         sa.Column("user_key", sa.String),
         sa.Column("policy_id", sa.String),
+        sa.Column("variant", sa.String),
         sa.Column("ts", sa.BigInteger, nullable=False),
         sa.Column("received_at", sa.BigInteger, nullable=False),
+        sa.Column("batch", sa.Integer),
     )
     op.create_index("events_of_user", "events", ["user_key"])
+    op.create_index("events_of_batch", "events", ["batch"])
     op.create_table(
         "outcomes",
         sa.Column("decision_id", sa.String(16), primary_key=True),

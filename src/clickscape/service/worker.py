@@ -1,0 +1,209 @@
+"""The worker process: does the jobs that need models, one after the other, from the queue in the store.
+
+It may be killed at any moment: stages write whole files, and a job that was not finished is done again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from clickscape.errors import ClickscapeError, first_line
+from clickscape.regular_files import inside
+from clickscape.service import jobs, workspace_sync
+from clickscape.service.jobs import Job
+from clickscape.service.limits import LOG
+from clickscape.service.publishing import UPLOADS
+from clickscape.service.store import is_unavailable
+from clickscape.stages.add_product import add_product
+from clickscape.stages.draw import draw
+from clickscape.stages.generate import generate
+from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.score import score
+from clickscape.types import Product
+from clickscape.workspace import Workspace
+
+_ALIVE = 10.0  # seconds between two signs of life
+_IDLE = 0.5
+ADS = "service/ads"
+"""Folder of the workspace in which `generate` keeps its records for the service."""
+
+def now() -> int:
+    """Return the time in microseconds since 1970, UTC."""
+    return time.time_ns() // 1_000
+
+
+@dataclass
+class Worker:
+    """Does jobs of a store for a workspace until `stop` is set."""
+
+    workspace: Workspace
+    engine: Engine
+    pull_minutes: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.stop = threading.Event()
+        self._pulled = time.monotonic()
+
+    def run(self) -> None:
+        """Do jobs as they come; while the store does not answer, wait for it."""
+        while not self.stop.is_set():
+            try:
+                self._pull_when_due()
+                if not self.do_next():
+                    self.stop.wait(_IDLE)
+            except Exception as error:
+                if not is_unavailable(error):
+                    raise
+                LOG.warning("the store does not answer")
+                self.stop.wait(2.0)
+
+    def do_next(self) -> bool:
+        """Do one job; return whether there was one."""
+        job = jobs.claim(self.engine, now=now())
+        if job is None:
+            return False
+        ended = threading.Event()
+        alive = threading.Thread(target=self._tell_alive, args=(job, ended), daemon=True)
+        alive.start()
+        try:
+            result = self._do(job)
+        except ClickscapeError as error:
+            self._end(job, status="failed", message=str(error))
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            LOG.error("job failed", exc_info=error, extra={"fields": {"job": job.job_id, "kind": job.kind}})
+            self._end(job, status="failed", message=f"failed: {first_line(error)}. The service's log says more.")
+        else:
+            self._end(job, status="done", message="", result=result)
+        finally:
+            ended.set()
+            alive.join()
+        return True
+
+    def _end(self, job: Job, **values: object) -> None:
+        jobs.tell(self.engine, job.job_id, now=now(), **values)
+
+    def _tell_alive(self, job: Job, ended: threading.Event) -> None:
+        while not ended.wait(_ALIVE):
+            with suppress(Exception):  # the store may be gone for a while; the job goes on
+                jobs.tell(self.engine, job.job_id, now=now())
+
+    def _pull_when_due(self) -> None:
+        if self.pull_minutes and time.monotonic() - self._pulled > 60 * self.pull_minutes:
+            workspace_sync.pull(self.engine, self.workspace)
+            self._pulled = time.monotonic()
+
+    def _do(self, job: Job) -> dict[str, Any]:
+        done: Mapping[str, Callable[[Job], dict[str, Any]]] = {
+            "add_product": self._add_product,
+            "generate": self._generate,
+            "draw": self._draw,
+            "score": self._score,
+            "publish": lambda _: self._publish(),
+            "pull": self._pull,
+        }
+        return done[job.kind](job)
+
+    def _add_product(self, job: Job) -> dict[str, Any]:
+        given = job.payload
+        photo = self._upload(given["photo"])
+        product = Product(
+            given["product_id"], given["title"], tuple(given.get("category", ())), image=str(photo),
+            price=given.get("price"), currency=given.get("currency"),
+        )  # fmt: skip
+        made = self._run(job, add_product(self.workspace, product))
+        self._publish()
+        return {"product_id": made.product_id}
+
+    def _generate(self, job: Job) -> dict[str, Any]:
+        product_id = job.payload["product_id"]
+        stage = generate(
+            workspace=self.workspace.path, catalog=None, out=inside(self.workspace.path, ADS), only={product_id},
+            overrides={"keep": job.payload.get("keep"), "seed": job.payload.get("seed")}, keep_doubtful=True,
+        )  # fmt: skip
+        self._run(job, stage)
+        return {"creatives": self._publish(product_id)}
+
+    def _draw(self, job: Job) -> dict[str, Any]:
+        given = job.payload
+        made = self._run(
+            job, draw(self.workspace, given["product_id"], [given["description"]], parent_id=given.get("parent_id"))
+        )
+        if not made.creatives:
+            raise ClickscapeError(f"no picture passed: {made.refused[0]}")
+        self._publish(given["product_id"])
+        return {"creatives": [one.creative_id for one in made.creatives]}
+
+    def _score(self, job: Job) -> dict[str, Any]:
+        if not (self.workspace.models / "reward").exists():
+            return {"scores": None, "reason": "not enough evidence: no reward model has learned from clicks yet"}
+        paths = [self._upload(name) for name in job.payload["images"]]
+        ranking = score(self.workspace, job.payload["product_id"], paths)
+        place = {path: number for number, path in enumerate(paths)}
+        rows = [
+            {"image": place[path], "score": one.score.value, "low": one.score.low, "high": one.score.high,
+             "surely_ahead_of_the_next": one.ahead}
+            for path, one in ranking
+        ]  # fmt: skip
+        return {"scores": rows, "reason": ""}
+
+    def _pull(self, _: Job) -> dict[str, Any]:
+        pulled = workspace_sync.pull(self.engine, self.workspace)
+        return {"events": pulled.events, "files": [path.name for path in pulled.files]}
+
+    def _publish(self, product_id: str | None = None) -> list[str]:
+        return workspace_sync.publish(self.engine, self.workspace, product_id=product_id, now=now())
+
+    def _upload(self, name: str) -> Path:
+        return inside(self.workspace.path, f"{UPLOADS}/{name}")
+
+    def _run(self, job: Job, stage: Stage[Any]) -> Any:
+        """Run a stage to its end; its progress is the job's, a few times a second."""
+        told = 0.0
+        while True:
+            try:
+                progress: Progress = next(stage)
+            except StopIteration as end:
+                return end.value
+            if time.monotonic() - told > 0.3:
+                told = time.monotonic()
+                jobs.tell(
+                    self.engine, job.job_id, now=now(), done=progress.done, total=progress.total,
+                    message=progress.note[:200],
+                )  # fmt: skip
+
+
+def main() -> None:
+    """Run the worker of the workspace that the environment names, until it is told to end or its parent is gone."""
+    from clickscape.service.limits import log_to_stderr
+    from clickscape.service.run import from_environment
+
+    log_to_stderr()
+    workspace, engine, settings, _ = from_environment()
+    worker = Worker(workspace, engine, pull_minutes=settings.serve.pull_minutes)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop.set())
+    parent = os.getppid()
+
+    def watch() -> None:
+        while not worker.stop.wait(1.0):
+            if os.getppid() != parent:
+                worker.stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    worker.run()
+
+
+if __name__ == "__main__":
+    main()

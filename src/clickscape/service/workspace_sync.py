@@ -1,0 +1,79 @@
+"""Between store and workspace: products, creatives and scores go out, events and decisions come back."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from clickscape.catalog.images import open_image
+from clickscape.compute.device import best_device
+from clickscape.reward.protocol import HALF_WIDTH
+from clickscape.service import publishing, schema
+from clickscape.service.pull import Pulled, pull_events
+from clickscape.types import Creative, CreativeStatus, Product
+from clickscape.workspace import Workspace
+
+
+def publish(engine: Engine, workspace: Workspace, *, now: int, product_id: str | None = None) -> list[str]:
+    """Publish the workspace's products and creatives, of one product or of all; return the ids of the creatives.
+
+    Where the workspace has a reward model, creatives that the store has no score of are scored.
+    """
+    products = workspace.products() if workspace.products_path.exists() else []
+    creatives = [one for one in workspace.creatives() if not one.is_simulated]
+    if product_id is not None:
+        products = [one for one in products if one.product_id == product_id]
+        creatives = [one for one in creatives if one.product_id == product_id]
+    images = {one.creative_id: workspace.name_image(one.image) for one in creatives}
+    inside = {name for name, image in images.items() if not image.startswith("/")}
+    creatives = [one for one in creatives if one.creative_id in inside]
+    scores = _scores(engine, workspace, products, creatives)
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        publishing.publish(connection, products, creatives, images=images, scores=scores, now=now)
+    return [one.creative_id for one in creatives]
+
+
+def pull(engine: Engine, workspace: Workspace) -> Pulled:
+    """Bring events and decisions into the workspace, where `clicks`, `reward` and `optimize` find them."""
+    with workspace.lock():
+        pulled = pull_events(engine, workspace.events_folder)
+        table = schema.creatives
+        with engine.connect() as connection:
+            held = connection.execute(sa.select(table.c.creative_id, table.c.status)).all()
+        decided: dict[str, CreativeStatus] = {row.creative_id: row.status for row in held}
+        changed = {
+            one.creative_id: decided[one.creative_id]
+            for one in workspace.creatives()
+            if decided.get(one.creative_id, one.status) != one.status
+        }
+        if changed:
+            workspace.mark_creatives(changed)
+    return pulled
+
+
+def _scores(
+    engine: Engine, workspace: Workspace, products: list[Product], creatives: list[Creative]
+) -> dict[str, tuple[float, float]]:
+    """Scores of every creative of those products that have one without: log odds against the product's mean, and sd."""
+    folder = workspace.models / "reward"
+    table = schema.creatives
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(table.c.creative_id, table.c.score, table.c.score_sd)).all()
+    known = {row.creative_id: (row.score, row.score_sd) for row in rows if row.score is not None}
+    if not folder.exists():
+        return known
+    from clickscape import reward as reward_room
+
+    model = None
+    for product in products:
+        own = [one for one in creatives if one.product_id == product.product_id]
+        if all(one.creative_id in known for one in own):
+            continue
+        model = model or reward_room.load(folder, device=best_device())
+        images = [open_image(workspace.resolve(one.image))[..., :3] for one in own]
+        ranking = model.rank(product, images, [dict(one.scene) or None for one in own])  # type: ignore[arg-type]
+        mean = sum(one.score.value for one in ranking) / len(ranking)
+        for one in ranking:
+            sd = (one.score.high - one.score.low) / (2 * HALF_WIDTH)
+            known[own[one.index].creative_id] = (one.score.value - mean, sd)
+    return known

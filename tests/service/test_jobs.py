@@ -1,0 +1,64 @@
+"""Jobs are done once, in order, and done again when their worker was killed."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import Engine
+from tests.service.conftest import NOW
+
+from clickscape.service import jobs
+
+MINUTE = 60_000_000
+
+
+def add(engine: Engine, payload: dict[str, object], *, now: int = NOW) -> str:
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        return jobs.enqueue(connection, "draw", payload, now=now)
+
+
+def test_the_oldest_job_is_claimed_first_and_once(engine: Engine) -> None:
+    first, second = add(engine, {"n": 1}), add(engine, {"n": 2}, now=NOW + 1)
+    claimed = [jobs.claim(engine, now=NOW + 2) for _ in range(3)]
+    assert [one and one.job_id for one in claimed] == [first, second, None]
+
+
+def test_an_equal_job_that_waits_is_not_added_twice(engine: Engine) -> None:
+    first = add(engine, {"n": 1})
+    assert add(engine, {"n": 1}) == first
+    jobs.claim(engine, now=NOW)
+    assert add(engine, {"n": 1}) != first
+
+
+def test_progress_and_result_are_noted(engine: Engine) -> None:
+    name = add(engine, {"n": 1})
+    jobs.claim(engine, now=NOW)
+    jobs.tell(engine, name, now=NOW, done=3, total=4, message="a mug")
+    found = jobs.find(engine, name)
+    assert found is not None
+    assert (found.status, found.done, found.total, found.message) == ("running", 3, 4, "a mug")
+    jobs.tell(engine, name, now=NOW, status="done", result={"creatives": ["a"]})
+    found = jobs.find(engine, name)
+    assert found is not None
+    assert (found.status, found.result) == ("done", {"creatives": ["a"]})
+    assert jobs.find(engine, "0" * 32) is None
+
+
+def test_a_job_whose_worker_is_silent_is_done_again_and_given_up_the_third_time(engine: Engine) -> None:
+    name, now = add(engine, {"n": 1}), NOW
+    for attempt in (1, 2, 3):
+        claimed = jobs.claim(engine, now=now)
+        assert claimed is not None
+        assert claimed.attempts == attempt - 1
+        assert jobs.claim(engine, now=now + MINUTE // 2) is None
+        now += MINUTE + 1
+    assert jobs.claim(engine, now=now) is None
+    found = jobs.find(engine, name)
+    assert found is not None
+    assert found.status == "failed"
+    assert found.message.startswith("its worker ended three times")
+
+
+def test_a_sign_of_life_keeps_a_job(engine: Engine) -> None:
+    name = add(engine, {"n": 1})
+    jobs.claim(engine, now=NOW)
+    jobs.tell(engine, name, now=NOW + MINUTE)
+    assert jobs.claim(engine, now=NOW + MINUTE + MINUTE // 2) is None

@@ -15,22 +15,20 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from tests.service.conftest import NOW
 
-from clickscape.service import jobs, workspace_sync
+from clickscape.service import bandit_policy, jobs, workspace_sync
 from clickscape.service.app import Service, create
 from clickscape.service.keys import create_key
 from clickscape.service.run import WORKSPACE, open_service
 from clickscape.service.worker import Worker
 from clickscape.workspace import Workspace
-from tests.service.conftest import NOW
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Workspace:
     made = Workspace.create(tmp_path / "shop")
-    text = made.settings_path.read_text()
-    made.settings_path.write_text(text + "\n[generate]\nsize = 128\ncandidates = 2\nkeep = 1\n" if "[generate]" not in text
-                                  else text.replace("[generate]", "[generate]\nsize = 128\nkeep = 1", 1))  # fmt: skip
+    made.settings_path.write_text("[generate]\nsize = 128\n")
     return made
 
 
@@ -46,8 +44,7 @@ def picture() -> bytes:
 @pytest.mark.slow
 def test_a_photo_becomes_a_served_ad_and_its_events_come_home(shop: Workspace) -> None:
     _, engine, settings, key = open_service(shop.path)
-    service = Service(shop.path, engine, settings.serve, settings.clicks, key,
-                      propensities=lambda traffic, *_: (1 / len(traffic.candidates),) * len(traffic.candidates))  # fmt: skip
+    service = Service(shop.path, engine, settings.serve, settings.clicks, key, bandit_policy.propensities)
     client = TestClient(create(service))
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         text = create_key(connection, roles=["admin"], label="", now=NOW)
@@ -129,14 +126,18 @@ def test_what_a_stage_refuses_fails_the_job_in_one_line(shop: Workspace) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"<svg onload=alert(1)>", b"%PDF-1.4", b"MZ"])
-def test_uploads_that_are_no_pictures_are_refused(client: TestClient, key: Callable[..., dict[str, str]], data: bytes, tmp_path: Path) -> None:
+def test_uploads_that_are_no_pictures_are_refused(
+    client: TestClient, key: Callable[..., dict[str, str]], data: bytes, tmp_path: Path
+) -> None:
     sent = {"title": "Red Mug", "product_id": "mug"}
     answer = client.post("/v1/products", data=sent, files={"photo": ("../../x.png", data)}, headers=key("approve"))
     assert answer.status_code == 422
     assert not (tmp_path / "service" / "uploads").exists()
 
 
-def test_an_uploads_name_never_becomes_a_files_name(client: TestClient, key: Callable[..., dict[str, str]], tmp_path: Path) -> None:
+def test_an_uploads_name_never_becomes_a_files_name(
+    client: TestClient, key: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
     sent = {"title": "Red Mug", "product_id": "../../mug"}
     answer = client.post("/v1/products", data=sent, files={"photo": ("../../x.png", picture())}, headers=key("approve"))
     assert answer.status_code == 202

@@ -29,13 +29,13 @@ def address_of(workspace: Workspace, settings: Settings) -> str:
         try:
             return Template(settings.serve.store).substitute(allowed())
         except (KeyError, ValueError):
-            raise StoreError("serve.store: a ${NAME} in it is not set, or not listed. Export the variable, and list it, "
+            raise StoreError("serve.store: a ${NAME} in it is not set, or not listed. Export the variable and list it, "
                              "as in: export CLICKSCAPE_ALLOWED_ENV=PGPASSWORD") from None  # fmt: skip
     return f"sqlite:///{workspace.path / 'service' / 'store.db'}"
 
 
 def open_service(path: Path) -> tuple[Workspace, Engine, Settings, bytes]:
-    """Return a workspace, its store, its settings and its key; the store and the key are made where they are missing."""
+    """Return a workspace, its store, its settings and its key; store and key are made where they are missing."""
     workspace = Workspace.open(path)
     settings = workspace.settings
     engine = open_store(address_of(workspace, settings))

@@ -37,6 +37,7 @@ _IDLE = 0.5
 ADS = "service/ads"
 """Folder of the workspace in which `generate` keeps its records for the service."""
 
+
 def now() -> int:
     """Return the time in microseconds since 1970, UTC."""
     return time.time_ns() // 1_000
@@ -110,7 +111,7 @@ class Worker:
             "generate": self._generate,
             "draw": self._draw,
             "score": self._score,
-            "publish": lambda _: self._publish(),
+            "publish": lambda _: {"creatives": len(self._publish())},
             "pull": self._pull,
         }
         return done[job.kind](job)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from clickscape import render
 from clickscape.catalog.publishable import product_digest
@@ -59,7 +60,7 @@ def draw(
                 continue
             first = seed + int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
             outcome = render_until_pass(
-                lambda number, text=text: renderer.render(product, text, size=(size, size), seed=number),
+                partial(_render, renderer, product, text, size),
                 seeds=retry_seeds(product_id, first=first, tries=settings.generate.tries),
                 limits=limits,
             )
@@ -76,6 +77,10 @@ def draw(
             workspace.append_creatives(made[-1:])
         yield Progress(STAGE, len(descriptions), len(descriptions))
     return Drawn(tuple(made), tuple(refused))
+
+
+def _render(renderer: render.Renderer, product: Product, text: str, size: int, seed: int) -> render.Rendering:
+    return renderer.render(product, text, size=(size, size), seed=seed)
 
 
 def find_product(workspace: Workspace, product_id: str) -> Product:

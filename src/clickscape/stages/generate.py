@@ -83,8 +83,8 @@ def generate(
     `overrides` are settings of `generate`; `options` say how a catalog file is read, and `matting` is an ONNX model
     that cuts its photos out in `workers` processes, as in `ingest`. `brand_options` says which brand rules hold, `now`
     (default: the clock) which seasons may be shown. Products whose cut-out is doubtful get no ad and are listed, unless
-    `keep_doubtful`. `only`: the ids of the products that are drawn, of a workspace. Raises ConfigError unless exactly one source is given, and
-    WorkspaceError while another process writes to `out`.
+    `keep_doubtful`. `only`: ids of the workspace's products that are drawn, None for all. Raises ConfigError unless
+    exactly one source is given, and WorkspaceError while another process writes to `out`.
     """
     check_source(workspace, catalog, options=options, matting=matting)
     check_ours(out, marks=(MANIFEST, _MARK))

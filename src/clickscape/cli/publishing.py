@@ -111,6 +111,28 @@ def generate(
     terminal.print_output(out, after=f"open {out / 'index.html'} in a browser{then}")
 
 
+@app.command(epilog="Example: clickscape draw my-shop mug-navy 'oak table, morning light, a sprig of mint'")
+def draw(
+    workspace: Folder,
+    product_id: Annotated[str, typer.Argument(help="Product of the catalog.", show_default=False)],
+    descriptions: Annotated[list[str], typer.Argument(help="What its ads show, one each.", show_default=False)],
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Another one draws another picture.")] = 0,
+) -> None:
+    """Draw ads of a product by descriptions of your own, as drafts."""
+    from clickscape.stages.draw import draw as stage
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    made = terminal.run_with_progress(stage(shop, product_id, descriptions, seed=seed))
+    for line in made.refused:
+        terminal.out.print(f"left out: {terminal.printable(line)}")
+    if not made.creatives:
+        raise ClickscapeError("no picture passed the fidelity gate. Describe other scenes.")
+    for one in made.creatives:
+        terminal.out.print(one.image)
+    terminal.print_output(shop.creatives_path, after=f"clickscape review {workspace}")
+
+
 @app.command(epilog="Example: clickscape review my-shop --approve A-17-1 --reject A-17-2")
 def review(
     workspace: Folder,

@@ -43,7 +43,8 @@ def draw(
     settings = workspace.settings
     with workspace.lock():
         product = find_product(workspace, product_id)
-        if wrong := next((one for one in descriptions if not one.strip() or len(one) > _LONGEST), None):
+        wrong = next((one for one in descriptions if not one.strip() or len(one) > _LONGEST), None)
+        if wrong is not None:
             raise WorkspaceError(f"a description of {len(wrong)} characters: expected 1 to {_LONGEST}. Rewrite it.")
         renderer = render.load(settings.generate.renderer, settings=settings)
         limits = fidelity_limits(settings.fidelity, source=renderer.digital_source)

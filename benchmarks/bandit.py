@@ -37,7 +37,7 @@ PLACEMENTS = np.array([0.5, 0.3, 0.2])
 PLACEMENT_LEVEL = np.array([0.0, 0.2, -0.3])
 POSITIONS, EXAMINATION = np.array([0.4, 0.3, 0.2, 0.1]), np.array([1.0, 0.7, 0.5, 0.35])
 PAST_PRODUCTS, PAST_IMPRESSIONS = 40, 1_500
-BATCH, A_DAY = 500, 10  # decisions of a batch, batches of a day
+BATCH, A_DAY = 1_000, 5  # decisions of a batch, batches of a day
 EARLY = 5_000
 CORRELATIONS = {  # of scores and truth within products: of the past ones, of the running ones
     "scores as before, correlation .5": (0.5, 0.5),
@@ -176,7 +176,7 @@ def simulate(
 
 
 class ScoreBandit:
-    """clickscape's bandit for all products of all worlds; trust is learned from a world's products, every half day."""
+    """clickscape's bandit for products of many worlds; trust is learned from a world's products, every other batch."""
 
     def __init__(self, traffic: Traffic, *, use_scores: bool = True, rules: bandit.BanditRules = RULES,
                  trust: float | None = None) -> None:  # fmt: skip
@@ -197,7 +197,7 @@ class ScoreBandit:
         found = thompson_shares(
             clicks, exposures, beliefs=self.beliefs, credence=self.credence, exploration=self.rules.exploration
         )
-        if not self.fixed and len(self.credence) == 2 and number % (A_DAY // 2) == 0:
+        if not self.fixed and len(self.credence) == 2 and number % 2 == 0:
             self._learn(found)
         return with_floor(found.probability, floor=self.rules.floor)
 

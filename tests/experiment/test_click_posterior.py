@@ -23,7 +23,7 @@ def test_without_a_click_or_an_impression_it_is_the_prior() -> None:
 
 
 def test_at_the_mode_the_slopes_are_zero_and_the_sd_is_the_curvature() -> None:
-    """One placement: clicks − rate = effect / variance, Σ(clicks − rate) = (level − guess) / sd², 1 / sd² = rate + 1 / v."""
+    """clicks − rate = effect / variance, Σ(clicks − rate) = (level − guess) / sd², 1 / sd² = rate + 1 / variance."""
     clicks, exposures = np.array([[30.0], [12.0], [0.0]]), np.array([[1_000.0], [900.0], [50.0]])
     found = effect_posterior(clicks, exposures, prior=prior(3))
     rate = exposures * np.exp(found.level + found.mean)

@@ -18,6 +18,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickscape.errors import ExperimentError
+from clickscape.experiment.assign import KEY_BYTES, is_held_back, key_id
 from clickscape.experiment.prior import ScorePrior, learn_trust
 from clickscape.experiment.propensity import with_floor
 from clickscape.experiment.thompson import Thompson, thompson_shares
@@ -251,27 +253,23 @@ def traffic_shares(state: BanditState) -> TrafficShares:
 def choose(shares: TrafficShares, *, placement: str, user_key: str, decision_id: str, key: bytes) -> Choice:
     """Choose the creative of one decision by a keyed hash; the same arguments always choose the same.
 
-    key: secret of the shop, 32 bytes, as for `assign`. ExperimentError for a placement that the state does not have,
-    or a user or decision without a name.
+    key: secret of the shop, 32 bytes, as for `assign`; the users held back are those that no experiment touches.
+    ExperimentError for a placement that the state does not have, or a user or decision without a name.
     """
     if placement not in shares.propensities:
         raise ExperimentError(f"the bandit of product {shares.product_id!r} knows no placement {placement!r}, only "
                               f"{', '.join(shares.propensities)}. Add it to the state.")  # fmt: skip
     if not user_key or not decision_id:
         raise ExperimentError("a choice needs a user_key and a decision_id, or it cannot be repeated. Give both.")
-    is_held_back = _uniform(user_key, purpose="clickscape holdback", key=key) < shares.holdback
-    seen = shares.held_back if is_held_back else shares.bandit[placement]
-    draw = _uniform(
-        "\0".join((shares.policy_id, shares.product_id, placement, user_key, decision_id)),
-        purpose="clickscape bandit",
-        key=key,
-    )
+    held = is_held_back(user_key, share=shares.holdback, key=key)
+    seen = shares.held_back if held else shares.bandit[placement]
+    draw = _uniform("\0".join((shares.policy_id, shares.product_id, placement, user_key, decision_id)), key=key)
     limits = list(accumulate(seen))
     place = min(bisect_right(limits, draw * limits[-1]), len(limits) - 1)
     propensities = shares.propensities[placement]
     return Choice(
         shares.creatives[place], propensities[place], shares.creatives, propensities, shares.policy_id, decision_id,
-        shares.product_id, placement, is_held_back,
+        shares.product_id, placement, held,
     )  # fmt: skip
 
 
@@ -341,8 +339,14 @@ def _worth(age: timedelta, rules: BanditRules) -> float:
     return 1.0 if rules.half_life_days is None else float(0.5 ** (days / rules.half_life_days))
 
 
-def _uniform(text: str, *, purpose: str, key: bytes) -> float:
-    """The keyed place of a text in [0, 1), another one for another purpose."""
-    own = hashlib.blake2b(purpose.encode(), key=key, digest_size=32).digest()
-    digest = hashlib.blake2b(unicodedata.normalize("NFC", text).encode(), key=own, digest_size=16).digest()
+def _uniform(text: str, *, key: bytes) -> float:
+    """The keyed place of a decision in [0, 1); the hash is that of `assign`, with a key of its own."""
+    data = unicodedata.normalize("NFC", text).encode()
+    digest = hashlib.blake2b(data, key=_own_key(key), digest_size=16).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) * 2.0**-53
+
+
+@lru_cache(maxsize=16)
+def _own_key(key: bytes) -> bytes:
+    key_id(key)  # refuses a key that is too short
+    return hashlib.blake2b(b"clickscape/bandit", key=key, digest_size=KEY_BYTES).digest()

@@ -98,4 +98,4 @@ def _curvature(rate: Floats, precision: Floats, width: Floats) -> tuple[Floats, 
     unit = np.eye(rate.shape[-1])
     covariance = np.linalg.inv(precision + rate[..., None] * unit)
     followed = np.einsum("...kp,...kpq,...kq->...pq", rate, covariance, rate)
-    return covariance, (rate.sum(axis=-2) + width**-2)[..., None] * unit - followed
+    return np.asarray(covariance), (rate.sum(axis=-2) + width**-2)[..., None] * unit - followed

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +83,7 @@ def main() -> None:
     if asked.choose_peer:
         traffic = draw_traffic(worlds, asked.products, *CORRELATIONS[GOOD])
         for name, options in PEERS.items():
-            print(name, *(f"{value:.3f}" for value in vowpal(traffic, asked.decisions, options, seed=asked.first)))
+            print(name, vowpal(traffic, asked.decisions, options, seed=asked.first).mean(axis=1), flush=True)
         return
     rows = list(regrets(worlds, asked.products, asked.decisions))
     speed = speeds()
@@ -96,23 +99,28 @@ def draw_traffic(worlds: range, products: int, past: float, now: float) -> Traff
     """Draw worlds and learn each one's prior from its past products."""
     ctrs, scores, priors = [], [], []
     for number in worlds:
-        rng = np.random.default_rng(number)
-        effect, log_ctr = _draw_products(rng, PAST_PRODUCTS)
-        shown = PAST_IMPRESSIONS * np.exp(rng.normal(0, 0.5, (PAST_PRODUCTS, CREATIVES, 1))) * PLACEMENTS
-        shown = shown * (POSITIONS @ EXAMINATION)
-        clicks = rng.poisson(shown * np.exp(log_ctr)).astype(np.float64)
-        count = PAST_PRODUCTS * CREATIVES
-        prior = learn_prior(
-            PastCreatives(
-                np.repeat(np.arange(PAST_PRODUCTS), CREATIVES), _scores(rng, effect, past).ravel(),
-                np.full(count, SCORE_SD), clicks.reshape(count, -1), shown.reshape(count, -1),
-            )
-        )  # fmt: skip
+        rng = np.random.default_rng([number, 1])
         effect, log_ctr = _draw_products(rng, products)
         ctrs.append(log_ctr)
         scores.append(_scores(rng, effect, now))
-        priors += [prior] * products
+        priors += [_prior(number, past)] * products
     return Traffic(np.concatenate(ctrs), np.concatenate(scores), tuple(priors), len(worlds))
+
+
+@lru_cache(maxsize=1_000)
+def _prior(number: int, correlation: float) -> ScorePrior:
+    """What a world's past products say of scores."""
+    rng = np.random.default_rng([number, 0])
+    effect, log_ctr = _draw_products(rng, PAST_PRODUCTS)
+    shown = PAST_IMPRESSIONS * np.exp(rng.normal(0, 0.5, (PAST_PRODUCTS, CREATIVES, 1))) * PLACEMENTS
+    shown = shown * (POSITIONS @ EXAMINATION)
+    clicks = rng.poisson(shown * np.exp(log_ctr)).astype(np.float64)
+    count = PAST_PRODUCTS * CREATIVES
+    known = PastCreatives(
+        np.repeat(np.arange(PAST_PRODUCTS), CREATIVES), _scores(rng, effect, correlation).ravel(),
+        np.full(count, SCORE_SD), clicks.reshape(count, -1), shown.reshape(count, -1),
+    )  # fmt: skip
+    return learn_prior(known)
 
 
 def _draw_products(rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
@@ -256,7 +264,7 @@ def beta_sampling(seed: int, *, traffic: Traffic | None = None, exploration: flo
 
 
 def vowpal(traffic: Traffic, decisions: int, options: str, *, seed: int) -> Floats | None:
-    """Return regret of vowpalwabbit, (2,), mean over each world's first product; None where it is not installed.
+    """Return regret of vowpalwabbit, (2, world), on each world's first product; None where it is not installed.
 
     It learns after every decision, and sees placement, creative, their product, and the score.
     """
@@ -270,21 +278,24 @@ def vowpal(traffic: Traffic, decisions: int, options: str, *, seed: int) -> Floa
     for product in range(0, len(traffic.log_ctr), every):
         ctr, scores = np.exp(traffic.log_ctr[product]), traffic.scores[product]
         learner = Workspace(f"--cb_explore_adf {options} -q sa --quiet --random_seed {seed + 1}")
-        actions = [f"|a c{place}\n|r score:{scores[place]:.4f}".replace("\n", " ") for place in range(CREATIVES)]
+        actions = [f"|a c{place} |r score:{scores[place]:.4f}" for place in range(CREATIVES)]
+        parsed = [learner.parse([f"shared |s p{place}", *actions]) for place in range(len(PLACEMENTS))]
+        places = rng.choice(len(PLACEMENTS), size=decisions, p=PLACEMENTS).tolist()
+        looks = EXAMINATION[rng.choice(len(POSITIONS), size=decisions, p=POSITIONS)].tolist()
+        draws, clicks = rng.random((2, decisions)).tolist()
+        rates, tops = ctr.tolist(), ctr.max(axis=0).tolist()
         lost = best = 0.0
         early = None
-        for number in range(decisions):
-            place = int(rng.choice(len(PLACEMENTS), p=PLACEMENTS))
-            look = EXAMINATION[int(rng.choice(len(POSITIONS), p=POSITIONS))]
+        for number, (place, look, draw, click) in enumerate(zip(places, looks, draws, clicks, strict=True), start=1):
+            shares = learner.predict(parsed[place])
+            limits = list(accumulate(shares))
+            chosen = min(bisect_right(limits, draw * limits[-1]), CREATIVES - 1)
+            own = rates[chosen][place]
+            lost, best = lost + (tops[place] - own) * look, best + tops[place] * look
             text = [f"shared |s p{place}", *actions]
-            shares = np.array(learner.predict(text))
-            chosen = int(min(np.searchsorted(np.cumsum(shares), rng.random() * shares.sum()), CREATIVES - 1))
-            top, own = ctr[:, place].max(), ctr[chosen, place]
-            lost, best = lost + (top - own) * look, best + top * look
-            cost = -float(rng.random() < own * look)
-            text[chosen + 1] = f"0:{cost}:{shares[chosen]:.6f} {actions[chosen]}"
+            text[chosen + 1] = f"0:{-float(click < own * look)}:{shares[chosen]:.6f} {actions[chosen]}"
             learner.learn(text)
-            if number + 1 == EARLY:
+            if number == EARLY:
                 early = lost / best
         learner.finish()
         found.append([lost / best if early is None else early, lost / best])

@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 _GUESS = np.log([0.25, 0.1])  # spread and placement_spread, where few clicks tell
 _GUESS_SD = 1.0  # of their logs
 _BOUNDS = ((np.log(0.01), np.log(3.0)), (np.log(0.01), np.log(2.0)))
+_DESCENT = {"eps": 1e-4, "ftol": 1e-9}  # steps of differences that the rest of Newton's method does not drown
 _STEP = 0.02  # of the second differences that give the weight's error
 _LEVEL_SD = 0.5  # at least, between levels of products
 _NORMAL = 1.959964
@@ -181,10 +182,11 @@ class _Evidence:
         """Return the weight, as given or the likeliest, and the likeliest spreads."""
         if weight is None:
             found = minimize(
-                lambda x: self.cost(float(x[0]), x[1:]), [0.0, *_GUESS], method="L-BFGS-B", bounds=((-10, 10), *_BOUNDS)
-            ).x
+                lambda x: self.cost(float(x[0]), x[1:]), [0.0, *_GUESS], method="L-BFGS-B", options=_DESCENT,
+                bounds=((None, None), *_BOUNDS),
+            ).x  # fmt: skip
             return (float(found[0]), *map(float, np.exp(found[1:])))  # type: ignore[return-value]
-        found = minimize(lambda x: self.cost(weight, x), _GUESS, method="L-BFGS-B", bounds=_BOUNDS).x
+        found = minimize(lambda x: self.cost(weight, x), _GUESS, method="L-BFGS-B", options=_DESCENT, bounds=_BOUNDS).x
         return (weight, *map(float, np.exp(found)))  # type: ignore[return-value]
 
     def weight_error(self, at: tuple[float, float, float]) -> float:

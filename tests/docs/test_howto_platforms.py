@@ -46,7 +46,7 @@ def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path, command: C
         Path("account.toml").write_text(account, encoding="utf-8")
         command("new", "my-shop")
         command("ingest", "my-shop", "my.csv")
-        generate, review, start, export, google, meta, inspect, read_back = commands
+        generate, review, start, export, google, meta, inspect, read_back, read = commands
         command(*generate)
         command(*review)
         old, new = (one.creative_id for one in Workspace.open("my-shop").creatives()[:2])
@@ -64,11 +64,14 @@ def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path, command: C
         assert f"still the approved picture {new} at meta-feed-landscape: encoded again, 600 x 314" in told
         batch = json.loads(Path("requests/meta/batch.json").read_text(encoding="utf-8"))
         names = [one["body"]["rename_options"]["rename_suffix"] for one in batch if "copies" in one["relative_url"]]
-        lines = [f"{first},Autumn{name},1000,{20 + 10 * place}" for place, name in enumerate(names)]
+        lines = [f"{first},Autumn{name},1000,{200 + 10 * place}" for place, name in enumerate(names)]
         Path("results.csv").write_text("\n".join(["Day,Ad set name,Impressions,Link clicks", *lines]), "utf-8")
         command(*read_back)
+        told = command(*read)
         counts = pq.read_table("my-shop/experiments/autumn/platform-counts.parquet").to_pylist()
+    assert "control: 1,000 impressions, 1,000 impressions, 200 clicks, CTR 20.000%" in told
+    assert "new against control: not enough evidence yet" in told
     assert [(one["variant"], one["clicks"], one["allocation"]) for one in counts] == [
-        ("control", 20, "randomized with shares"),
-        ("new", 30, "randomized with shares"),
+        ("control", 200, "randomized with shares"),
+        ("new", 210, "randomized with shares"),
     ]

@@ -20,9 +20,11 @@ from tests.factory import clickscape, shop_of_tins
 from clickscape.errors import ClickscapeError, ExperimentError, WorkspaceError
 from clickscape.experiment.definition import Variant
 from clickscape.experiment.platforms.account import Platform
+from clickscape.experiment.reading import ExperimentReading
 from clickscape.stages.experiment import start, stop
-from clickscape.stages.experiment_platforms import COUNTS_SCHEMA, Requests, export_requests
-from clickscape.types import COPYWRITER, OWN, Creative
+from clickscape.stages.experiment_counts import read_imported
+from clickscape.stages.experiment_platforms import COUNTS_SCHEMA, Requests, export_requests, import_results
+from clickscape.types import COPYWRITER, OWN, ClickCounts, Creative
 from clickscape.workspace import Workspace
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -223,6 +225,50 @@ def test_imported_results_are_counts_in_place_of_the_earlier_ones(shop: Workspac
         ("control", date(2026, 12, 7), 1000, 10, None, "randomized with shares", "meta"),
         ("new", date(2026, 12, 7), 1100, 25, None, "randomized with shares", "meta"),
     ]
+
+
+def imported(shop: Workspace, table: str) -> ExperimentReading:
+    file = shop.path.parent / "results.csv"
+    file.write_text(table, encoding="utf-8")
+    import_results(shop, "autumn", file, platform="meta", arms={})
+    return read_imported(shop, "autumn")
+
+
+def test_a_clear_difference_of_the_arms_is_a_lift(shop: Workspace) -> None:
+    """CTR 1 % against 2 % with 100,000 impressions each: lift +100 %, from the eighth day after the start on."""
+    rows = ["2026-12-07,Base [autumn/control],100000,1000", "2026-12-08,Base [autumn/control],100000,1000",
+            "2026-12-07,Base [autumn/new],100000,2000", "2026-12-08,Base [autumn/new],100000,2000"]  # fmt: skip
+    found = imported(shop, "\n".join(["Day,Ad set name,Impressions,Link clicks", *rows]))
+    new = found.variants[1]
+    assert (found.allocation, found.unit, new.decision) == ("randomized with shares", "impression", "better")
+    assert found.sample_ratio is None
+    assert new.latest.day == date(2026, 12, 8)
+    assert new.counts == ClickCounts(200_000, 4_000)
+    assert new.latest.fixed is not None
+    assert new.latest.fixed.low < new.latest.fixed.value < new.latest.fixed.high
+    assert new.latest.fixed.value == pytest.approx(1.0, abs=0.01)
+    assert "lift" in "\n".join(found.lines())
+
+
+def test_numbers_of_assets_are_never_called_a_lift(shop: Workspace) -> None:
+    rows = ["2026-12-07,A-1,100000,1000", "2026-12-07,A-2,100000,2000"]
+    found = imported(shop, "\n".join(["Day,Image,Impressions,Link clicks", *rows]))
+    assert (found.allocation, found.variants[1].decision) == ("unknown", "association")
+    assert "lift" not in "\n".join(found.lines())
+
+
+def test_reading_before_an_import_is_refused(shop: Workspace) -> None:
+    done = clickscape("experiment", "read", str(shop.path), "autumn", "--imported")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "Run clickscape experiment import my-shop autumn first" in done.err
+
+
+def test_days_before_the_start_are_refused(shop: Workspace) -> None:
+    file = shop.path.parent / "results.csv"
+    file.write_text(RESULTS.replace("2026-12-07", "2026-11-30"), encoding="utf-8")
+    done = clickscape("experiment", "import", str(shop.path), "autumn", str(file), "--platform", "meta")
+    assert done.code == 2
+    assert "2026-11-30 is before 'autumn' was started, 2026-12-01" in done.err
 
 
 def test_bad_input_is_one_line_and_exit_code_2(shop: Workspace) -> None:

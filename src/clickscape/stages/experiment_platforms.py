@@ -141,6 +141,10 @@ def import_results(
     """
     definition = read_experiment(workspace, name)
     found = read_results(read_bytes(file, error=ExperimentError), platform, definition, where=str(file), names=arms)
+    first = definition.start.date()
+    if found.counts[0].day < first:  # they are sorted by day
+        raise ExperimentError(f"{file}: {found.counts[0].day} is before {name!r} was started, {first}. Export the days "
+                              f"from then on.")  # fmt: skip
     rows = [
         {**{field: getattr(one, field) for field in ("variant", "day", "impressions", "clicks", "conversions")},
          "allocation": found.allocation, "platform": platform}

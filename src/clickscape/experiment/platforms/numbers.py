@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from clickscape.errors import ExperimentError
 
 _SPACES = "\u00a0\u202f\u2009' \u2019"
+_DIGITS = 12  # of a number: sums of a million rows fit 64 bits
 _PLAIN = re.compile(r"\d+")
 _GROUPED = re.compile(r"\d{1,3}(?:[.,]\d{3})+")
 _INDIAN = re.compile(r"\d{1,2}(?:,\d{2})+,\d{3}")
@@ -86,6 +87,8 @@ def read_amount(cell: str, style: NumberStyle, *, where: str) -> float:
 def _joined(cell: str, *, where: str) -> str:
     """The cell without spaces or apostrophes between thousands."""
     text = cell.strip()
+    if sum(map(str.isdigit, text)) > _DIGITS:
+        raise _refused(cell, where, f"a number of at most {_DIGITS} digits")
     if any(space in text for space in _SPACES):
         parts = re.split(f"[{_SPACES}]", text)
         tail = re.split(r"[.,]", parts[-1])[0]

@@ -154,13 +154,13 @@ def _by_arm(
     impressions, clicks = reader.needed(columns.impressions, "impressions"), reader.needed(columns.clicks, "clicks")
     conversions = reader.named(columns.conversions)
     known = _known_arms(definition, names) if assets is None else _known_assets(definition)
-    found, total, blank = [], None, 0
+    found, totals, blank = [], [], 0
     seen: dict[tuple[str, ...], int] = {}
     parts = [name for name in (key, *columns.arm, "ad id", "ad_id", "ad set id", "adset_id") if name in present]
     for row in rows:
         label = row.cells.get(key, "")
         if _is_total(row, label):
-            total = (row.line, reader.count(row, impressions))
+            totals.append((row.line, reader.count(row, impressions)))
             continue
         day = reader.day(row)
         identity = (*(row.cells.get(name, "") for name in parts), day.isoformat())
@@ -178,8 +178,9 @@ def _by_arm(
     if assets is not None:
         return PlatformResults(counts, "unknown", (ASSET_NOTE, *notes))
     shown = sum(one.impressions for one in counts)
-    if total is not None and total[1] != shown:
-        raise ExperimentError(f"{where}, line {total[0]}: {total[1]:,} impressions in all, the rows have {shown:,}. "
+    if totals and all(total != shown for _, total in totals):
+        line, total = totals[0]
+        raise ExperimentError(f"{where}, line {line}: {total:,} impressions in all, the rows have {shown:,}. "
                               f"Export all rows of this experiment and no other.")  # fmt: skip
     return PlatformResults(counts, definition.allocation, tuple(notes))
 

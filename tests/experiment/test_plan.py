@@ -49,6 +49,8 @@ def test_reading_every_day_costs_a_known_factor_and_ends_sooner_on_average() -> 
     daily = plan(Goal(0.02, 0.05), Traffic(5e4))
     assert 1.5 < daily.needed / fixed.needed < 2
     assert daily.expected_days < 0.75 * daily.days
+    returning = plan(Goal(0.02, 0.05), Traffic(5e4 / 5, 5))
+    assert daily.expected_days < returning.expected_days < daily.days
 
 
 def test_the_power_of_daily_looks_is_as_planned_in_simulated_sums() -> None:
@@ -148,6 +150,15 @@ def test_the_intrinsic_time_is_that_of_the_planned_end() -> None:
     control, other = made.users / 2 * 1e-4, made.users / 2 * 1.2e-4
     assert made.intrinsic_time == pytest.approx((control + other) ** 2 * (1 / control + 1 / other), rel=1e-3)
     assert made.sample.intrinsic_time == made.intrinsic_time
+
+
+def test_users_who_come_back_bring_most_impressions_late() -> None:
+    """Three days, two impressions a user: 1 by the end of the first day, 1 + 2 = 3 by the second, 6 by the third."""
+    parts = np.array([1 / 6, 1 / 2, 1.0])
+    passed = planning._days_of_information(parts, days=3, traffic=Traffic(1, impressions_per_user=2))
+    assert passed == pytest.approx([1, 2, 3], abs=0.01)
+    once = planning._days_of_information(parts, days=3, traffic=Traffic(1))
+    assert once == pytest.approx([0.5, 1.5, 3], abs=0.01)
 
 
 def test_a_plan_is_read_back_from_what_was_printed(tmp_path: Path) -> None:

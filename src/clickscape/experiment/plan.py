@@ -173,7 +173,8 @@ def plan(goal: Goal, traffic: Traffic, *, least_days: int = 14, most_days: int =
     expected = float(days)
     if goal.reading == "always-valid":
         crossed = _crossing(effect / math.sqrt(variance / users), min(days, _MOST_LOOKS), goal.comparison_level)
-        expected = days * float(1 + np.sum(1 - crossed[:-1])) / len(crossed)
+        passed = _days_of_information(np.arange(1, len(crossed) + 1) / len(crossed), days=days, traffic=traffic)
+        expected = float(np.sum(np.diff(crossed, prepend=0.0) * passed) + (1 - crossed[-1]) * days)
     clicks = _clicks_of_a_pair(goal, traffic) * users
     return Plan(
         goal=goal,
@@ -264,6 +265,18 @@ def _crossing(size: float, looks: int, level: float) -> Floats:
         density = np.exp(-0.5 * ((new[:, None] - drifted) / step) ** 2) / (step * math.sqrt(2 * math.pi))
         places, mass = new, weights * limit * (density @ mass)
     return found
+
+
+def _days_of_information(part: Floats, *, days: int, traffic: Traffic) -> Floats:
+    """Days after which these parts of all impressions are in, for users who enter evenly and keep coming back.
+
+    By day d, d users of each day's have seen one impression when they entered and k on every later day, together
+    d + k d (d − 1) / 2; k so that a user has seen the traffic's impressions on average in the end.
+    """
+    more = max(traffic.impressions_per_user - 1, 0.0) / max((days - 1) / 2, 0.5)
+    total = days + more * days * (days - 1) / 2
+    passed = np.linspace(0, days, 1_000)
+    return np.interp(part, (passed + more * passed * np.maximum(passed - 1, 0) / 2) / total, passed)
 
 
 def _clicks_of_a_pair(goal: Goal, traffic: Traffic) -> float:

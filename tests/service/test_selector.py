@@ -58,7 +58,8 @@ def test_the_choice_depends_on_the_key() -> None:
 def test_a_policy_is_stored_before_anybody_is_served_by_it(engine: Engine) -> None:
     fill(engine, [creative(name) for name in NAMES])
     one = selector(engine)
-    learned, even, stale = one.load("mug", "feed").result()
+    served = one.load("mug", "feed").result()
+    learned, even, stale = served.learned, served.even, served.stale
     stored = {row.policy_id: row for row in rows(engine, schema.policies)}
     assert stored[learned.policy_id].propensities == [0.5, 0.3, 0.2]
     assert stored[even.policy_id].propensities == [pytest.approx(1 / 3)] * 3
@@ -74,7 +75,7 @@ def test_only_approved_and_live_creatives_are_candidates(engine: Engine) -> None
     statuses = ("draft", "approved", "rejected", "live", "retired")
     fill(engine, [creative(name, status=name) for name in statuses])
     one = selector(engine)
-    assert one.load("mug", "feed").result()[0].candidates == ("approved", "live")
+    assert one.load("mug", "feed").result().learned.candidates == ("approved", "live")
     with pytest.raises(NothingToServeError):
         one.load("teapot", "feed").result()
     one.close()
@@ -106,7 +107,7 @@ def test_new_creatives_are_served_after_a_refresh_and_nobody_waits_for_it(engine
     def has_come() -> bool:
         found = one.known("mug", "feed")
         assert found is not None
-        return found[0].candidates == NAMES
+        return found.learned.candidates == NAMES
 
     _until(has_come)
     one.close()
@@ -119,11 +120,13 @@ def test_the_last_policy_goes_on_choosing_while_the_store_is_gone_and_says_so(tm
     before = one.load("mug", "feed").result()
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE creatives RENAME TO gone"))
-    _until(lambda: one.known("mug", "feed")[2])  # type: ignore[index]
-    assert one.known("mug", "feed")[:2] == before[:2]  # type: ignore[index]
+    _until(lambda: one.known("mug", "feed").stale)  # type: ignore[union-attr]
+    found = one.known("mug", "feed")
+    assert found is not None
+    assert (found.learned, found.even) == (before.learned, before.even)
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE gone RENAME TO creatives"))
-    _until(lambda: not one.known("mug", "feed")[2])  # type: ignore[index]
+    _until(lambda: not one.known("mug", "feed").stale)  # type: ignore[union-attr]
     one.close()
     engine.dispose()
 
@@ -142,6 +145,6 @@ def test_a_creative_whose_numbers_cannot_be_used_stops_nobody(engine: Engine) ->
     for _ in range(20):
         found = one.known("mug", "feed")
         assert found is not None
-        assert found[:2] == before[:2]
+        assert (found.learned, found.even) == (before.learned, before.even)
         time.sleep(0.005)
     one.close()

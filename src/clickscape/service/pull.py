@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
     [
         ("event_id", pa.string()), ("ts", _TIME), ("received_at", _TIME), ("kind", pa.string()),
         ("decision_id", pa.string()), ("creative_id", pa.string()), ("product_id", pa.string()),
-        ("placement", pa.string()), ("user_key", pa.string()), ("policy_id", pa.string()), ("variant", pa.string()),
+        ("placement", pa.string()), ("user_key", pa.string()), ("policy_id", pa.string()),
         ("allocation", pa.string()), ("candidates", pa.list_(pa.string())), ("propensities", pa.list_(pa.float64())),
     ]
 )  # fmt: skip
@@ -106,16 +106,25 @@ def batch_table(connection: Connection, batch: int) -> pa.Table:
     def column(name: str, kind: pa.DataType) -> pa.Array:
         return pa.array([getattr(row, name) for row in rows], kind)
 
-    shown = [policies.get(row.policy_id) if row.kind == "impression" else None for row in rows]
+    shares = {name: _shares(row) for name, row in policies.items()}
+    shown = [shares.get(row.policy_id) if row.kind == "impression" else None for row in rows]
     made: Mapping[str, pa.Array] = {
         "ts": column("ts", pa.int64()).cast(pa.timestamp("us")).cast(_TIME),
         "received_at": column("received_at", pa.int64()).cast(pa.timestamp("us")).cast(_TIME),
         "allocation": pa.array([_ALLOCATION] * len(rows), pa.string()),
-        "candidates": pa.array([one and one.candidates for one in shown], pa.list_(pa.string())),
-        "propensities": pa.array([one and one.propensities for one in shown], pa.list_(pa.float64())),
+        "candidates": pa.array([one and list(one) for one in shown], pa.list_(pa.string())),
+        "propensities": pa.array([one and list(one.values()) for one in shown], pa.list_(pa.float64())),
     }
-    return pa.table([made.get(one.name, None) if one.name in made else column(one.name, one.type) for one in _SCHEMA],
-                    schema=_SCHEMA)  # fmt: skip
+    columns = [made[one.name] if one.name in made else column(one.name, one.type) for one in _SCHEMA]
+    return pa.table(columns, schema=_SCHEMA)
+
+
+def _shares(policy: Any) -> dict[str, float]:
+    """The probability of each creative; two variants of an experiment may show the same one."""
+    made: dict[str, float] = {}
+    for name, share in zip(policy.candidates, policy.propensities, strict=True):
+        made[name] = made.get(name, 0.0) + share
+    return made
 
 
 def forget_user(engine: Engine, folder: Path, user_key: str) -> int:

@@ -57,6 +57,7 @@ policies = Table(  # what a product's choice was drawn from; its id is a hash of
     Column("placement", String, nullable=False),
     Column("candidates", JSON, nullable=False),
     Column("propensities", JSON, nullable=False),
+    Column("variants", JSON),  # of an experiment, one per candidate; null: the bandit or an even choice
     Column("created_at", BigInteger, nullable=False),
 )
 

@@ -14,13 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from clickscape.experiment.definition import ExperimentDefinition
 from clickscape.service import schema
 from clickscape.service.event_writer import insert_new
+from clickscape.service.experiments import running_experiments
 from clickscape.service.store import is_unavailable
 
 SERVED = ("approved", "live")
@@ -39,13 +41,30 @@ class TooManyPlacementsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Probability with which each candidate of a product is chosen at a placement; `policy_id` hashes the content."""
+    """Probability with which each candidate of a product is chosen at a placement; `policy_id` hashes the content.
+
+    variants: of the experiment that chooses, one per candidate; None where none does.
+    """
 
     policy_id: str
     product_id: str
     placement: str
     candidates: tuple[str, ...]
     propensities: tuple[float, ...]
+    variants: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The policies of a product at a placement: the bandit's, the even one of held-back users, those of experiments.
+
+    stale: the store did not answer when they were last to be refreshed.
+    """
+
+    learned: Policy
+    even: Policy
+    experiments: tuple[tuple[ExperimentDefinition, Policy], ...] = ()
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +78,23 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ProductTraffic:
-    """What the store knows of a product: counts are (creative_id, placement, day) → impressions, clicks."""
+    """What the store knows of a product: counts are (creative_id, placement, day) → impressions, clicks.
+
+    experiments: those that run and compare creatives of this product.
+    """
 
     product_id: str
     candidates: tuple[Candidate, ...]
     counts: Mapping[tuple[str, str, int], tuple[int, int]]
+    experiments: tuple[ExperimentDefinition, ...] = ()
 
 
 @dataclass
 class _Product:
     traffic: ProductTraffic
     loaded: float
-    policies: dict[str, tuple[Policy, Policy]] = field(default_factory=dict)
+    policies: dict[str, Served] = field(default_factory=dict)
     refreshing: bool = False
-    stale: bool = False
 
 
 Propensities = Callable[[ProductTraffic, str, int], tuple[float, ...]]
@@ -94,18 +116,18 @@ class Selector:
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="selector")
 
-    def known(self, product_id: str, placement: str) -> tuple[Policy, Policy, bool] | None:
-        """Return the bandit's policy, the even one and whether they are stale, without waiting; None: call `load`."""
+    def known(self, product_id: str, placement: str) -> Served | None:
+        """Return the policies that are remembered, without waiting; None: call `load`."""
         product = self._products.get(product_id)
         if product is None or (made := product.policies.get(placement)) is None:
             return None
         if time.monotonic() - product.loaded > self._refresh and not product.refreshing:
             product.refreshing = True
             self._pool.submit(self._refresh_product, product_id)
-        return *made, product.stale
+        return made
 
-    def load(self, product_id: str, placement: str) -> Future[tuple[Policy, Policy, bool]]:
-        """Return a future of the same, read from the store; NothingToServeError, TooManyPlacementsError."""
+    def load(self, product_id: str, placement: str) -> Future[Served]:
+        """Return a future of the policies, read from the store; NothingToServeError, TooManyPlacementsError."""
         return self._pool.submit(self._load, product_id, placement)
 
     def policy(self, policy_id: str) -> Policy | None:
@@ -118,7 +140,8 @@ class Selector:
             ).one_or_none()
         if row is None:
             return None
-        made = Policy(row.policy_id, row.product_id, row.placement, tuple(row.candidates), tuple(row.propensities))
+        made = Policy(row.policy_id, row.product_id, row.placement, tuple(row.candidates), tuple(row.propensities),
+                      row.variants and tuple(row.variants))  # fmt: skip
         self._remember(made)
         return made
 
@@ -139,7 +162,7 @@ class Selector:
         """End the thread that reads the store."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _load(self, product_id: str, placement: str) -> tuple[Policy, Policy, bool]:
+    def _load(self, product_id: str, placement: str) -> Served:
         product = self._products.get(product_id)
         if product is None:
             with self._engine.connect() as connection:
@@ -152,7 +175,7 @@ class Selector:
             while len(self._products) >= _MOST_PRODUCTS:
                 self._products.pop(next(iter(self._products)))
             self._products[product_id] = product
-        return *product.policies[placement], product.stale
+        return product.policies[placement]
 
     def _refresh_product(self, product_id: str) -> None:
         old = self._products.get(product_id)
@@ -165,23 +188,32 @@ class Selector:
         except NothingToServeError:
             self.forget(product_id)
         except Exception as error:  # a bad row must not stop serving what was served a moment ago
-            old.stale = old.stale or is_unavailable(error)
+            if is_unavailable(error):
+                old.policies = {name: replace(one, stale=True) for name, one in old.policies.items()}
             old.loaded, old.refreshing = time.monotonic(), False
         else:
             with self._guard:
                 if self._products.pop(product_id, None) is old:  # nobody said meanwhile that it has changed
                     self._products[product_id] = made
 
-    def _make(self, traffic: ProductTraffic, placements: list[str]) -> dict[str, tuple[Policy, Policy]]:
-        """The bandit's and the even policy of each placement, stored before anybody is served by them."""
+    def _make(self, traffic: ProductTraffic, placements: list[str]) -> dict[str, Served]:
+        """The policies of each placement, stored before anybody is served by them."""
         now = self._now()
         ids = tuple(one.creative_id for one in traffic.candidates)
         even = (1 / len(ids),) * len(ids)
         made = {}
         for placement in placements:
             learned = self._propensities(traffic, placement, now // 86_400_000_000)
-            made[placement] = tuple(_policy(traffic.product_id, placement, ids, shares) for shares in (learned, even))
-        policies = [one for both in made.values() for one in both]
+            made[placement] = Served(
+                _policy(traffic.product_id, placement, ids, learned),
+                _policy(traffic.product_id, placement, ids, even),
+                tuple((one, _experiment_policy(one, traffic.product_id, placement)) for one in traffic.experiments),
+            )
+        policies = [
+            policy
+            for served in made.values()
+            for policy in (served.learned, served.even, *(policy for _, policy in served.experiments))
+        ]
         rows = [
             {
                 "policy_id": one.policy_id,
@@ -189,6 +221,7 @@ class Selector:
                 "placement": one.placement,
                 "candidates": list(one.candidates),
                 "propensities": list(one.propensities),
+                "variants": one.variants and list(one.variants),
                 "created_at": now,
             }
             for one in sorted(set(policies), key=lambda policy: policy.policy_id)
@@ -197,7 +230,7 @@ class Selector:
             insert_new(connection, schema.policies, rows, returning=("policy_id",))
         for one in policies:
             self._remember(one)
-        return {placement: (learned, even) for placement, (learned, even) in made.items()}
+        return made
 
     def _remember(self, policy: Policy) -> None:
         with self._guard:
@@ -238,10 +271,22 @@ def read_traffic(connection: Connection, product_id: str) -> ProductTraffic:
         product_id,
         tuple(Candidate(*row) for row in rows),
         {(row.creative_id, row.placement, row.day): (row.impressions, row.clicks) for row in counts},
+        running_experiments(connection, product_id),
     )
 
 
-def _policy(product_id: str, placement: str, candidates: tuple[str, ...], propensities: tuple[float, ...]) -> Policy:
-    content = json.dumps([product_id, placement, candidates, propensities]).encode()
+def _experiment_policy(definition: ExperimentDefinition, product_id: str, placement: str) -> Policy:
+    candidates = tuple(one.creatives[product_id] for one in definition.variants)
+    return _policy(product_id, placement, candidates, tuple(definition.shares.values()), tuple(definition.shares))
+
+
+def _policy(
+    product_id: str,
+    placement: str,
+    candidates: tuple[str, ...],
+    propensities: tuple[float, ...],
+    variants: tuple[str, ...] | None = None,
+) -> Policy:
+    content = json.dumps([product_id, placement, candidates, propensities, variants]).encode()
     name = hashlib.blake2b(content, digest_size=8, person=b"policy").hexdigest()
-    return Policy(name, product_id, placement, candidates, propensities)
+    return Policy(name, product_id, placement, candidates, propensities, variants)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from clickscape.catalog.images import open_image
 from clickscape.compute.device import best_device
+from clickscape.experiment.assign import key_id
 from clickscape.reward.protocol import HALF_WIDTH
 from clickscape.service import publishing, schema
+from clickscape.service.experiments import publish_experiments
 from clickscape.service.pull import Pulled, pull_events
+from clickscape.stages.experiment import read_key, running
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import Workspace
 
@@ -30,6 +35,9 @@ def publish(engine: Engine, workspace: Workspace, *, now: int, product_id: str |
     scores = _scores(engine, workspace, products, creatives)
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         publishing.publish(connection, products, creatives, images=images, scores=scores, now=now)
+        moment = datetime.fromtimestamp(now / 1e6, UTC)
+        ours = key_id(read_key(workspace))  # an experiment of another key would move every unit: it is not served
+        publish_experiments(connection, [one for one in running(workspace, now=moment) if one.key_id == ours], now=now)
     return [one.creative_id for one in creatives]
 
 

@@ -15,13 +15,13 @@ from fastapi.responses import FileResponse, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.routing import Route
 
-from clickscape.experiment.assign import is_held_back
+from clickscape.experiment.assign import assign, is_held_back
 from clickscape.service import decisions, pictures
 from clickscape.service.api.access import RefusedError, authorized
 from clickscape.service.api.parsing import body_of, parameters_of, parsed
 from clickscape.service.decisions import Decision
 from clickscape.service.event_writer import Attribution, Event, OverloadedError
-from clickscape.service.selector import NothingToServeError, Policy, TooManyPlacementsError
+from clickscape.service.selector import NothingToServeError, Policy, Served, TooManyPlacementsError
 
 if TYPE_CHECKING:
     from clickscape.service.app import Service
@@ -48,7 +48,8 @@ class Choice(BaseModel):
     decision_id: str
     propensity: float = Field(description="probability with which this user's group is shown this creative")
     policy_id: str
-    group: Literal["bandit", "holdback"]
+    group: Literal["bandit", "holdback", "experiment"]
+    variant: str | None = Field(description="of the experiment that chose; null where none did")
     stale: bool = Field(description="the store did not answer; the last known policy chose")
 
 
@@ -93,17 +94,17 @@ async def choose(request: Request) -> Response:
             raise RefusedError(404, "no approved creative of this product. Approve one, or check the id.") from None
         except TooManyPlacementsError:
             raise RefusedError(422, "placement: the product is asked for at too many different placements") from None
-    learned, even, stale = found
     user = decisions.hashed_user(asked.user_key, service.key)
     holdback = is_held_back(user, share=service.config.holdback, key=service.key)
-    policy = even if holdback else learned
-    place = service.selector.choose(policy, user)
+    policy, place = _choose(service, found, user, holdback=holdback)
     decision = Decision(
-        secrets.randbits(64), user, policy.policy_id, service.now() // _SECOND, place, holdback=holdback, stale=stale
-    )
-    group: Literal["bandit", "holdback"] = "holdback" if holdback else "bandit"
+        secrets.randbits(64), user, policy.policy_id, service.now() // _SECOND, place, holdback=holdback,
+        stale=found.stale,
+    )  # fmt: skip
+    group: Literal["bandit", "holdback", "experiment"] = "experiment" if policy.variants else "bandit"
+    group = "holdback" if holdback else group
     service.metrics.choices.labels(group).inc()
-    if stale:
+    if found.stale:
         service.metrics.stale_choices.inc()
     creative = policy.candidates[place]
     choice = Choice(
@@ -113,7 +114,8 @@ async def choose(request: Request) -> Response:
         propensity=policy.propensities[place],
         policy_id=policy.policy_id,
         group=group,
-        stale=stale,
+        variant=policy.variants[place] if policy.variants else None,
+        stale=found.stale,
     )
     return Response(choice.model_dump_json(), media_type="application/json")
 
@@ -158,6 +160,17 @@ async def image(request: Request, creative_id: str) -> FileResponse:
     return FileResponse(path, headers={"cache-control": "public, max-age=31536000, immutable"})
 
 
+def _choose(service: Service, served: Served, user: str, *, holdback: bool) -> tuple[Policy, int]:
+    """The policy that chooses for a user, and the candidate: even, by the first experiment that has him, or learned."""
+    if not holdback:
+        for definition, policy in served.experiments:
+            variant = assign(user, definition=definition, key=service.key)
+            if policy.variants is not None and variant in policy.variants:
+                return policy, policy.variants.index(variant)
+    policy = served.even if holdback else served.learned
+    return policy, service.selector.choose(policy, user)
+
+
 FAST = [Route("/v1/choose", choose, methods=["GET"]), Route("/v1/events", events, methods=["POST"])]
 
 
@@ -184,7 +197,7 @@ async def _event(service: Service, given: EventIn, *, received: int) -> Event:
         policy.placement,
         decision.user,
         policy.policy_id,
-        "holdback" if decision.holdback else "bandit",
+        policy.variants[decision.candidate] if policy.variants else "holdback" if decision.holdback else "bandit",
         ts,
         received,
         decided,

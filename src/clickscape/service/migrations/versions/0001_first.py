@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("placement", sa.String, nullable=False),
         sa.Column("candidates", sa.JSON, nullable=False),
         sa.Column("propensities", sa.JSON, nullable=False),
+        sa.Column("variants", sa.JSON),
         sa.Column("created_at", sa.BigInteger, nullable=False),
     )
     op.create_table(

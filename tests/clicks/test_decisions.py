@@ -83,6 +83,14 @@ def test_impressions_without_propensities_are_left_out_and_counted(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_impressions_whose_allocation_nobody_knows_are_left_out(tmp_path: Path) -> None:
+    known = ("randomized with propensities", "unknown", None, "randomized with shares")
+    rows = [impression(number, allocation=one, **LISTS) for number, one in enumerate(known)]
+    log = read(write_parquet(tmp_path / "log.parquet", rows))
+    assert (log.decisions.num_rows, log.without_propensities) == (2, 0.5)
+
+
+@pytest.mark.slow
 def test_decisions_stand_in_the_order_of_time(tmp_path: Path) -> None:
     times = [datetime(2026, 3, 1, hour, tzinfo=UTC) for hour in (5, 3, 4)]
     rows = [impression(number, "ab"[number % 2], ts=at, **LISTS) for number, at in enumerate(times, start=1)]
@@ -151,7 +159,7 @@ def test_a_log_that_cannot_say_what_else_could_have_been_shown_is_refused(tmp_pa
     with pytest.raises(LogError, match="has no column 'candidates': it does not say what else could have been shown"):
         read(path)
     path = write_parquet(tmp_path / "log.parquet", [impression(1, candidates=None, propensities=None)])
-    with pytest.raises(LogError, match="no impression has candidates and propensities"):
+    with pytest.raises(LogError, match="no randomized impression has candidates and propensities"):
         read(path)
     counts = pa.table({"creative_id": ["a"], "product_id": ["p"], "impressions": [4], "clicks": [1]})
     pq.write_table(counts, tmp_path / "counts.parquet")

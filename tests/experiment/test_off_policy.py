@@ -14,6 +14,7 @@ from tests.experiment.off_policy_worlds import World, table, target
 from clickscape.errors import ExperimentError
 from clickscape.experiment import off_policy, target_policy
 from clickscape.experiment import off_policy_scores as scores
+from clickscape.experiment.element_weights import Elements
 from clickscape.experiment.off_policy_rewards import Rewards, fit_rewards
 from clickscape.experiment.off_policy_scores import ESTIMATORS, Problem
 from clickscape.experiment.slope import slope
@@ -75,7 +76,8 @@ def test_estimators_are_each_other_where_they_must_be(seed: int, temperature: fl
     policy = target_policy.softmax_of_scores(
         log, {name: float(rng.normal()) for name in log.creatives}, temperature=temperature
     )
-    problem = Problem(log, policy)
+    elements = Elements.of(log.creatives, {name: {"id": name} for name in log.creatives})
+    problem = Problem(log, policy, elements=elements)
     nothing = Problem(log, policy)
     nothing.__dict__["rewards"] = [Rewards(np.zeros(len(log.product)), np.ones(len(log.creatives)))] * scores.GROUPS
     assert scores.doubly_robust(nothing).value == pytest.approx(scores.ips(nothing).value), "no model: IPS"

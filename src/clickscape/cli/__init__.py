@@ -14,6 +14,7 @@ from typer.exceptions import Abort, TyperException
 
 from clickscape.cli import (  # noqa: F401  (they add their commands, in the order of the help)
     data,
+    evaluate_policy,
     experiment,  # isort: skip
     learning,
     publishing,

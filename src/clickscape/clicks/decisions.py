@@ -39,7 +39,8 @@ class DecisionLog:
 
     decisions: choice, creative_id, product_id, clicked and, where the log has them, placement, position, user_key, at
     (seconds since 1970) and policy_id. choices: candidates and propensities. without_propensities: share of the
-    impressions that were left out because the log does not say what could have been shown.
+    impressions that were left out because the log does not say what could have been shown, or says that nobody knows
+    how traffic was allocated.
     """
 
     decisions: pa.Table
@@ -72,12 +73,14 @@ def read(
         once = cleaning.deduplicate(cleaned.without_bots, cleaned.repeated)
         shown = once.filter(once.kind == "impression").anti_join(cleaned.relogged, "event_id")
         known = shown.filter(shown.candidates.notnull() & shown.propensities.notnull())
+        if "allocation" in known.columns:
+            known = known.filter(known.allocation.fill_null("unknown") != "unknown")
         known = known.mutate(key=known.candidates.cast("string") + "\x1f" + known.propensities.cast("string"))
         total, complete = shown.count().to_pyarrow().as_py(), known.count().to_pyarrow().as_py()
         if not complete:
             raise LogError(
-                f"{source.where}: no impression has candidates and propensities. Log both with every impression; a "
-                f"policy that always shows the same creative has the propensity 1."
+                f"{source.where}: no randomized impression has candidates and propensities. Log both with every "
+                f"impression; a policy that always shows the same creative has the propensity 1."
             )
         lists = known.group_by("key").agg(
             candidates=known.candidates.arbitrary(), propensities=known.propensities.arbitrary(),

@@ -104,6 +104,16 @@ class Decisions:
         return np.bincount(self.set_of_entry[self.shown], minlength=len(self.product))
 
     @cached_property
+    def impressions(self) -> Floats:
+        """How often each candidate was shown, (entry,)."""
+        return totals(self.shown, np.ones(len(self.shown)), len(self.creative))
+
+    @cached_property
+    def clicks(self) -> Floats:
+        """How often each candidate was clicked, (entry,)."""
+        return totals(self.shown, self.clicked, len(self.creative))
+
+    @cached_property
     def context(self) -> Integers:
         """Number of each set's product × position × placement, (set,): sets differ from one another by propensities."""
         return np.unique(np.stack([self.product, *self.places]), axis=1, return_inverse=True)[1].ravel()
@@ -133,6 +143,11 @@ class Decisions:
             clicked=self.clicked[of_decision],
             user=None if self.user is None else self.user[of_decision],
         )
+
+
+def totals(code: Integers, values: Floats, count: int) -> Floats:
+    """Return the sum of the values of each code, (count,); code, values: (row,)."""
+    return np.bincount(code, values, count).astype(np.float64)
 
 
 def _find(set_of: Integers, creative: Integers, sets: Integers, creatives: Integers, count: int) -> Integers:

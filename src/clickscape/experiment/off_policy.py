@@ -7,15 +7,14 @@ never went is refused, with the share of its traffic that has no overlap.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from scipy.special import stdtrit
 
 from clickscape.errors import ExperimentError
 from clickscape.experiment.decisions import Decisions, Floats
+from clickscape.experiment.element_weights import Elements
 from clickscape.experiment.off_policy_scores import (
     ESTIMATORS,
     Problem,
@@ -34,8 +33,9 @@ MOST_WITHOUT_OVERLAP = 0.01
 LEAST_CLICKS = 10.0
 """Effective number of weighted clicks, (Σ w)² / Σ w² over clicks, below which no interval holds what it says."""
 
-Estimator = Literal["ips", "clipped-ips", "snips", "direct", "dr", "switch-dr", "stabilized-dr"]
-DEFAULT: Estimator = "dr"
+DEFAULT = "dr"
+"""Without bias, and with the coverage that it says; the others trade one for the other: docs/experiments/off-policy.md.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,15 @@ def evaluate(
     estimator: str = DEFAULT,
     adaptive: bool = False,
     prior: Floats | None = None,
+    elements: Elements | None = None,
     level: float = LEVEL,
 ) -> PolicyValue:
     """Estimate the CTR of a target policy and its lift over the logging policy.
 
     adaptive: the logging policy learned from the clicks (a bandit). prior: (creative,) expected effect of each of the
-    target's creatives on the click rate, as a factor, for the direct part. Intervals are those of users where the log
-    has them. ExperimentError for an unknown estimator, and for an adaptive log without times.
+    target's creatives on the click rate, as a factor, for the direct part. elements: of the target's creatives, for the
+    estimator mips. Intervals are those of users where the log has them. ExperimentError for an unknown estimator, and
+    for an adaptive log without times.
     """
     if estimator not in ESTIMATORS:
         raise ExperimentError(f"no estimator {estimator!r}. There are: {', '.join(ESTIMATORS)}.")
@@ -81,9 +83,11 @@ def evaluate(
         raise ExperimentError(
             "a log that a learning policy made needs times: rewards may be fitted to earlier decisions only. Log ts."
         )
-    problem = Problem(decisions, target, adaptive=adaptive, prior=prior)
-    outside = target.without_overlap(decisions)
-    weight = problem.weight
+    problem = Problem(decisions, target, adaptive=adaptive, prior=prior, elements=elements)
+    outside, weight = target.without_overlap(decisions), problem.weight
+    if estimator == "mips":  # what has to overlap is elements
+        outside = 1 - max(level.supported for level in problem.element_levels)
+        weight = problem.element_levels[0].weight[decisions.shown]
     facts = {
         "policy": target.name,
         "estimator": estimator,
@@ -165,9 +169,3 @@ def _lift(score: Score, known: Score, problem: Problem, *, level: float) -> Esti
 def _around(value: float, found: Estimate) -> Estimate:
     """The interval of an estimate, widened to hold another one of the same thing."""
     return Estimate(value, min(found.low, value), max(found.high, value), found.level)
-
-
-def most_likely(values: Sequence[PolicyValue]) -> PolicyValue | None:
-    """Return the policy with the highest measurable CTR, None where none is measurable."""
-    known = [one for one in values if one.ctr is not None]
-    return max(known, key=lambda one: one.ctr.value) if known else None  # type: ignore[union-attr]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clickscape.experiment.decisions import Decisions, Floats, Integers
+from clickscape.experiment.decisions import Decisions, Floats, Integers, totals
 
 _ROUNDS = 6
 _FIRST_SHAPE = 10.0  # clicks that a prior counts for before anything is learned
@@ -50,8 +50,8 @@ def fit_rewards(decisions: Decisions, *, impressions: Floats, clicks: Floats, pr
     of_product, of_creative = np.ones(products), expected_effect.copy()
     of_place = [np.ones(int(code.max()) + 1) for code in decisions.places]
     product_shape = creative_shape = _FIRST_SHAPE
-    seen: Floats = np.asarray(np.bincount(product, clicked, products))
-    got: Floats = np.asarray(np.bincount(creative, clicked, count))
+    seen = totals(product, clicked, products)
+    got = totals(creative, clicked, count)
     owner = np.zeros(count, np.int64)
     owner[creative] = product
     rate = (clicked.sum() + 0.5) / (shows.sum() + 1)
@@ -70,13 +70,12 @@ def fit_rewards(decisions: Decisions, *, impressions: Floats, clicks: Floats, pr
             of_place[number] = (np.bincount(code, clicked, size) + 1) / (np.bincount(code, exposed, size) + 1)
         exposed = shows * factor_of_places() * of_creative[creative]
         rate = (clicked.sum() + 0.5) / (exposed.sum() + 0.5 / rate)
-        expected: Floats = np.asarray(np.bincount(product, exposed * rate, products))
-        product_shape = _shape(seen, expected, np.zeros(products))
+        expected = totals(product, exposed * rate, products)
+        product_shape = _shape(_variance(seen, expected))
         of_product = (seen + product_shape) / (expected + product_shape)
-        expected = np.asarray(np.bincount(creative, shows * factor_of_places() * rate * of_product[product], count))
+        expected = totals(creative, shows * factor_of_places() * rate * of_product[product], count)
         expected = expected * expected_effect
-        whole = np.bincount(owner, expected, products)[owner]
-        creative_shape = _shape(got, expected, np.divide(expected, whole, out=np.zeros(count), where=whole > 0))
+        creative_shape = _shape(_variance(got, expected, owner))
         of_creative = expected_effect * (got + creative_shape) / (expected + creative_shape)
     base = rate * of_product[decisions.product]
     for number, code in enumerate(decisions.places):
@@ -84,11 +83,31 @@ def fit_rewards(decisions: Decisions, *, impressions: Floats, clicks: Floats, pr
     return Rewards(base, of_creative)
 
 
-def _shape(clicks: Floats, expected: Floats, share: Floats) -> float:
-    """Shape of the Gamma by moments: 1 / variance of the factor beyond Poisson noise.
+def residual_variance(decisions: Decisions, impressions: Floats, clicks: Floats, rate: Floats) -> float:
+    """Return the variance of what creatives do beyond their rates, as a share of them, by moments; all (entry,)."""
+    count = len(decisions.creatives)
+    owner = np.zeros(count, np.int64)
+    owner[decisions.creative] = decisions.product[decisions.set_of_entry]
+    expected = totals(decisions.creative, impressions * rate, count)
+    return _variance(totals(decisions.creative, clicks, count), expected, owner)
 
-    share: of what the expectation was fitted to, for which a part of the noise is gone.
+
+def _shape(variance: float) -> float:
+    """Shape of the Gamma whose factors have this variance."""
+    return float(np.clip(1 / variance, *_SHAPES)) if variance > 0 else _SHAPES[1]
+
+
+def _variance(clicks: Floats, expected: Floats, owner: Integers | None = None) -> float:
+    """Variance of the factors on expected clicks beyond Poisson noise, by moments; clicks, expected: (name,).
+
+    owner: (name,) of whose clicks these are the parts, in which only differences between the parts count.
     """
-    surplus = float(((clicks - expected) ** 2 - expected * (1 - share)).sum())
-    weight = float((expected**2 * (1 - share) ** 2).sum())
-    return float(np.clip(weight / surplus, *_SHAPES)) if surplus > 0 and weight > 0 else _SHAPES[1]
+    noise, spread = expected, expected**2
+    if owner is not None:
+        whole = np.bincount(owner, expected)[owner]
+        share = np.divide(expected, whole, out=np.zeros(len(expected)), where=whole > 0)
+        expected = share * np.bincount(owner, clicks)[owner]
+        noise = expected * (1 - share)
+        spread = expected**2 * (1 - 2 * share + np.bincount(owner, share**2)[owner])
+    surplus = float(((clicks - expected) ** 2 - noise).sum())
+    return max(surplus / float(spread.sum()), 0.0) if spread.any() else 0.0

@@ -23,7 +23,9 @@ from functools import cached_property
 
 import numpy as np
 
+from clickscape.errors import ExperimentError
 from clickscape.experiment.decisions import Decisions, Floats, Integers
+from clickscape.experiment.element_weights import Elements, ElementWeights, element_weights
 from clickscape.experiment.off_policy_rewards import Rewards, fit_rewards
 from clickscape.experiment.slope import slope
 from clickscape.experiment.target_policy import TargetPolicy
@@ -31,6 +33,7 @@ from clickscape.experiment.target_policy import TargetPolicy
 GROUPS = 20
 """Groups of users, or spans of time, that rewards are fitted without in turn."""
 
+_WHOLE = 1 - 1e-9
 _HALVINGS = 7  # of the largest weight, for SLOPE to choose a threshold from
 
 
@@ -56,13 +59,15 @@ class Problem:
     """A log and a target policy, and what every estimator needs of both.
 
     adaptive: whether the logging policy learned from clicks, so that rewards are fitted to earlier decisions only.
-    prior: (creative,) expected effects on the click rate, of the target's creatives; None for none.
+    prior: (creative,) expected effects on the click rate, of the target's creatives; None for none. elements: of the
+    scenes of the target's creatives, for MIPS.
     """
 
     decisions: Decisions
     target: TargetPolicy
     adaptive: bool = False
     prior: Floats | None = None
+    elements: Elements | None = None
 
     @cached_property
     def entry_weight(self) -> Floats:
@@ -129,6 +134,24 @@ class Problem:
         """Click less its expected rate, (decision,)."""
         return np.asarray(self.decisions.clicked - self.rates[self.group, self.decisions.shown])
 
+    @cached_property
+    def element_levels(self) -> list[ElementWeights]:
+        """Weights in each context by all slots, then by fewer and fewer, each time without the noisiest one."""
+        if self.elements is None or not self.elements.slots:
+            raise ExperimentError("MIPS needs to know what creatives show, and nobody noted a scene. Use dr.")
+        elements, clicks = self.elements, self.decisions.clicks
+
+        def weights(slots: tuple[str, ...]) -> ElementWeights:
+            return element_weights(self.decisions, self.target, key=elements.key(slots))
+
+        slots = elements.slots
+        levels = [weights(slots)]
+        while len(slots) > 1:
+            fewer = [tuple(slot for slot in slots if slot != left_out) for left_out in slots]
+            slots = min(fewer, key=lambda some: float((weights(some).weight ** 2 * clicks).sum()))
+            levels.append(weights(slots))
+        return levels
+
     @property
     def sets(self) -> Integers:
         """Set of each decision, (decision,)."""
@@ -163,6 +186,23 @@ def snips(problem: Problem) -> Score:
     value = float((problem.weight * problem.decisions.clicked).mean()) / mean if mean > 0 else 0.0
     influence = problem.weight * (problem.decisions.clicked - value) / mean if mean > 0 else problem.weight
     return Score(value, problem.weight, influence=influence)
+
+
+def mips(problem: Problem) -> Score:
+    """Return the mean of clicks weighted by elements, in each context; SLOPE chooses how many slots weights tell apart.
+
+    Unbiased if only these slots act on clicks. Levels at which the log lacks a part of the target's traffic are left
+    out, if any level has all of it.
+    """
+    whole = [level for level in problem.element_levels if level.supported >= _WHOLE] or problem.element_levels[-1:]
+    scores = []
+    for level in whole:
+        weight = level.weight[problem.decisions.shown]
+        weighted = weight * problem.decisions.clicked
+        value = float(weighted.mean())
+        scores.append(Score(value, weight, influence=weighted - value))
+    chosen = slope([one.value for one in scores], [standard_error(one, problem)[0] for one in scores])
+    return replace(scores[chosen], unclipped=scores[0])
 
 
 def direct(problem: Problem) -> Score:
@@ -272,5 +312,6 @@ ESTIMATORS: Mapping[str, Callable[[Problem], Score]] = {
     "dr": doubly_robust,
     "switch-dr": switch_dr,
     "stabilized-dr": stabilized_dr,
+    "mips": mips,
 }
 """Estimators by their names on the command line."""

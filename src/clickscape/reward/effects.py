@@ -175,6 +175,24 @@ def cross_fit(
     return HeldOut(scores, variance)
 
 
+def without_folds(table: ClickTable, effects: Effects, fold: Integers, *, folds: int) -> Floats:
+    """Return the effects without the rows of each fold in turn, (fold, column): the fit's widths and weights.
+
+    fold: (row,) 0 to folds − 1; a product has one.
+    """
+    rows = table.informative
+    informative = table.only(rows)
+    state = _State.first(informative, effects.image_sd)
+    for _ in range(_STEPS):
+        state = state.at(informative, _scores(informative, effects.mode), fixed=True)
+    modes = []
+    for part in range(folds):
+        others = np.flatnonzero(fold[rows] != part)
+        equations = _equations(informative.only(others), state.only(others), columns=len(effects.mode))
+        modes.append(equations.solve(1 / effects.prior).mode)
+    return np.array(modes)
+
+
 def pair_table(design: Floats, pairs: Integers, preference: Floats, weight: Floats) -> ClickTable:
     """Return pairs of creatives as counts: a table of two rows a pair whose likelihood is the pairs' logistic loss.
 

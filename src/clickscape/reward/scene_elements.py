@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from clickscape.reward.data import RewardData
-from clickscape.reward.effects import ClickTable, Floats, Integers, fit_effects
+from clickscape.reward.effects import ClickTable, Floats, Integers, fit_effects, without_folds
 
 Element = tuple[str | None, str, str]
 """Department (None: all of them), slot and value."""
@@ -87,3 +87,30 @@ def element_effects(data: RewardData, *, departments: bool = True) -> dict[Eleme
         return {}
     effects = fit_effects(table, element_blocks(columns)).mode
     return {element: float(effects[column]) for element, column in columns.items()}
+
+
+def scene_effects(
+    scenes: Sequence[Mapping[str, str | None]],
+    departments: Sequence[str],
+    products: Sequence[str],
+    *,
+    clicks: Floats,
+    examinations: Floats,
+    fold: Integers,
+) -> Floats:
+    """Return what every creative's scene is expected to do to log CTR, without the clicks of each fold: (fold, row).
+
+    scenes, departments, products: (row,). clicks, examinations: (row,), NaN for creatives to say something of without
+    learning from them. fold: (row,) from 0, one for a product. 0 where no product has two known creatives and a click.
+    """
+    columns = element_columns(scenes, departments)
+    design = element_design(scenes, departments, columns)
+    known = np.flatnonzero(np.isfinite(clicks) & (examinations > 0))
+    rows = known[np.argsort(np.asarray(products)[known], kind="stable")]
+    owner = np.unique(np.asarray(products)[rows], return_inverse=True)[1]
+    table = ClickTable(lambda some: design(rows[some]), owner, clicks[rows], examinations[rows])
+    folds = int(fold.max()) + 1
+    if not len(table.informative):
+        return np.zeros((folds, len(scenes)))
+    modes = without_folds(table, fit_effects(table, element_blocks(columns)), fold[rows], folds=folds)
+    return np.asarray(modes @ design(np.arange(len(scenes))).T)

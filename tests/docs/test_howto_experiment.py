@@ -56,5 +56,10 @@ def test_the_commands_prove_a_lift_in_their_order(tmp_path: Path, command: Calla
     assert "shares: as planned" in late
     low, high = map(float, re.findall(r"lift \S+ \[\+(\S+)%, \+(\S+)%\] at any time", late)[0])
     assert low < 20 < high
+    assert "report.html" in said["report"][0]
+    page = (made.path / "experiments" / "autumn" / "report.html").read_text(encoding="utf-8")
+    assert "new is clicked " in page
+    assert "simulated users" in page
+    assert len(list((made.path / "experiments" / "autumn" / "plots").glob("*.svg"))) == 3
     assert read_experiment(made, "autumn").end is not None
     assert newest_reading(made, "autumn").variant("new").decision == "better"

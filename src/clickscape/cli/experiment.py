@@ -374,3 +374,13 @@ def fatigue(
     for line in found.lines():
         terminal.out.print(terminal.printable(line))
     terminal.print_output(fatigue_path(shop), after=f"clickscape generate {workspace} --out ads/")
+
+
+@experiment.command("report", epilog="Example: clickscape experiment report my-shop autumn")
+def report(workspace: Folder, name: Name) -> None:
+    """Draw the newest reading: a page with the lifts, their course and the shares of traffic, and each plot as SVG."""
+    from clickscape.stages.experiment_report import experiment_report
+    from clickscape.workspace import Workspace
+
+    made = experiment_report(Workspace.open(workspace), name)
+    terminal.print_output(made, after=f"open {made} in a browser; the plots are in {made.parent / 'plots'}")

@@ -2,7 +2,7 @@
 
 Two kinds. A *strip* is one interval on a horizontal scale; it lives in a table cell and is placed in percent, so that
 a phone and a poster get the same sharp text. A *panel* is a small line chart of fixed proportions, one of a grid.
-Every text and attribute goes through `_element`, which escapes it.
+Every text and attribute goes through `element`, which escapes it.
 """
 
 from __future__ import annotations
@@ -66,43 +66,43 @@ def strip(
 ) -> Markup:
     """One interval as a dot on a line; `true` adds an open diamond at the known truth. The table says it in numbers."""
     parts = [
-        _element(
+        element(
             "line", x1=_at(scale, mark.value), x2=_at(scale, mark.value), y1=0, y2="100%", class_=f"mark {mark.kind}"
         )
         for mark in marks
     ]
     if estimate is not None:
         low, high = _at(scale, estimate.low), _at(scale, estimate.high)
-        parts.append(_element("line", x1=low, x2=high, y1="50%", y2="50%", class_="whisker"))
-        parts.append(_element("circle", cx=_at(scale, estimate.value), cy="50%", r=5, class_="dot"))
+        parts.append(element("line", x1=low, x2=high, y1="50%", y2="50%", class_="whisker"))
+        parts.append(element("circle", cx=_at(scale, estimate.value), cy="50%", r=5, class_="dot"))
     if true is not None:
-        diamond = _element("path", d="M0 -9.5L9.5 0L0 9.5L-9.5 0Z", class_="truth")
-        parts.append(_element("svg", diamond, x=_at(scale, true), y="50%", overflow="visible"))
-    return _element("svg", *parts, class_=f"strip {role}", aria_hidden="true", focusable="false")
+        diamond = element("path", d="M0 -9.5L9.5 0L0 9.5L-9.5 0Z", class_="truth")
+        parts.append(element("svg", diamond, x=_at(scale, true), y="50%", overflow="visible"))
+    return element("svg", *parts, class_=f"strip {role}", aria_hidden="true", focusable="false")
 
 
 def mark_labels(scale: Scale, marks: Sequence[Mark]) -> Markup:
     """The names of the marks, over a column of strips."""
     parts = [
-        _element("text", mark.name, x=_at(scale, mark.value), y=13, text_anchor=_anchor(scale, mark.value))
+        element("text", mark.name, x=_at(scale, mark.value), y=13, text_anchor=_anchor(scale, mark.value))
         for mark in marks
     ]
-    return _element("svg", *parts, class_="axis", aria_hidden="true", focusable="false")
+    return element("svg", *parts, class_="axis", aria_hidden="true", focusable="false")
 
 
 def bar(share: float) -> Markup:
     """A bar from the left, `share` of the width long."""
     length = f"{100 * min(max(share, 0.0), 1.0):.2f}%"
-    return _element(
-        "svg", _element("rect", width=length, height="100%", rx=2), class_="bar", aria_hidden="true", focusable="false"
+    return element(
+        "svg", element("rect", width=length, height="100%", rx=2), class_="bar", aria_hidden="true", focusable="false"
     )
 
 
 def axis(scale: Scale, *, write: Callable[[float], str], count: int = 4) -> Markup:
     """The tick labels of a column of strips."""
     ticks = scale.ticks(count)
-    parts = [_element("text", write(tick), x=_at(scale, tick), y=13, text_anchor="middle") for tick in ticks]
-    return _element("svg", *parts, class_="axis", aria_hidden="true", focusable="false")
+    parts = [element("text", write(tick), x=_at(scale, tick), y=13, text_anchor="middle") for tick in ticks]
+    return element("svg", *parts, class_="axis", aria_hidden="true", focusable="false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,18 +145,18 @@ def panel(
     parts = [*_grid(x_scale, y_scale, place, write=write, whole_x=whole_x, x_label=x_label)]
     for x, name in breaks:
         across = place(x, 0)[0]
-        parts.append(_element("line", x1=across, x2=across, y1=_TOP, y2=PANEL_HEIGHT - _BOTTOM, class_="break"))
-        parts.append(_element("text", name, x=across + 3, y=_TOP - 3, class_="tick"))
+        parts.append(element("line", x1=across, x2=across, y1=_TOP, y2=PANEL_HEIGHT - _BOTTOM, class_="break"))
+        parts.append(element("text", name, x=across + 3, y=_TOP - 3, class_="tick"))
     if zero:
         level = place(first, 0.0)[1]
-        parts.append(_element("line", x1=_LEFT, x2=PANEL_WIDTH - _RIGHT, y1=level, y2=level, class_="mark zero"))
+        parts.append(element("line", x1=_LEFT, x2=PANEL_WIDTH - _RIGHT, y1=level, y2=level, class_="mark zero"))
     ends = []
     for line in lines:
         drawn = moving_average(line.y, smooth)
         parts.append(_curve(line, drawn, place, smooth=smooth))
         ends.append((line, place(line.x[-1], drawn[-1])[1]))
     parts.extend(_end_labels(ends))
-    return _element(
+    return element(
         "svg", *parts, class_="panel", viewBox=f"0 0 {PANEL_WIDTH} {PANEL_HEIGHT}", role="img", aria_label=label
     )
 
@@ -183,8 +183,8 @@ def _grid(
     parts = []
     for tick in y_scale.ticks(4):
         level = place(x_scale.low, tick)[1]
-        parts.append(_element("line", x1=_LEFT, x2=PANEL_WIDTH - _RIGHT, y1=level, y2=level, class_="grid"))
-        parts.append(_element("text", write(tick), x=_LEFT - 6, y=level + 4, text_anchor="end", class_="tick"))
+        parts.append(element("line", x1=_LEFT, x2=PANEL_WIDTH - _RIGHT, y1=level, y2=level, class_="grid"))
+        parts.append(element("text", write(tick), x=_LEFT - 6, y=level + 4, text_anchor="end", class_="tick"))
     ticks = x_scale.ticks(4)
     if whole_x:
         ticks = sorted({float(math.floor(tick)) for tick in ticks})
@@ -192,10 +192,10 @@ def _grid(
         across = place(tick, y_scale.low)[0]
         text = f"{tick:,.10g}"
         parts.append(
-            _element("text", text, x=across, y=PANEL_HEIGHT - _BOTTOM + 15, text_anchor="middle", class_="tick")
+            element("text", text, x=across, y=PANEL_HEIGHT - _BOTTOM + 15, text_anchor="middle", class_="tick")
         )
     middle = _LEFT + (PANEL_WIDTH - _LEFT - _RIGHT) / 2
-    parts.append(_element("text", x_label, x=middle, y=PANEL_HEIGHT - 5, text_anchor="middle", class_="tick"))
+    parts.append(element("text", x_label, x=middle, y=PANEL_HEIGHT - 5, text_anchor="middle", class_="tick"))
     return parts
 
 
@@ -204,12 +204,12 @@ def _curve(
 ) -> Markup:
     parts = []
     if smooth > 1:
-        parts.append(_element("polyline", points=_points(line.x, line.y, place), class_="raw"))
-    parts.append(_element("polyline", points=_points(line.x, drawn, place), class_=f"curve {line.dash}".strip()))
+        parts.append(element("polyline", points=_points(line.x, line.y, place), class_="raw"))
+    parts.append(element("polyline", points=_points(line.x, drawn, place), class_=f"curve {line.dash}".strip()))
     if len(line.x) == 1:
         across, level = place(line.x[0], drawn[0])
-        parts.append(_element("circle", cx=across, cy=level, r=3.5, class_="dot"))
-    return _element("g", *parts, class_=line.role)
+        parts.append(element("circle", cx=across, cy=level, r=3.5, class_="dot"))
+    return element("g", *parts, class_=line.role)
 
 
 def _end_labels(ends: Sequence[tuple[Line, float]]) -> list[Markup]:
@@ -229,7 +229,7 @@ def _end_labels(ends: Sequence[tuple[Line, float]]) -> list[Markup]:
     for (line, _, _), top in zip(heights, tops, strict=True):
         for row, word in enumerate(words[id(line)]):
             level = max(top - below, 0.0) + _LABEL_LINE * (row + 0.8)
-            placed.append(_element("text", word, x=PANEL_WIDTH - _RIGHT + 9, y=level, class_=f"name {line.role}"))
+            placed.append(element("text", word, x=PANEL_WIDTH - _RIGHT + 9, y=level, class_=f"name {line.role}"))
     return placed
 
 
@@ -246,7 +246,7 @@ def _at(scale: Scale, value: float) -> str:
     return f"{100 * scale.share(value):.2f}%"
 
 
-def _element(name: str, *children: Markup | str, **attributes: str | float) -> Markup:
+def element(name: str, *children: Markup | str, **attributes: str | float) -> Markup:
     """One SVG element: `class_` becomes class, `aria_label` aria-label, floats get one decimal, all is escaped."""
     pairs = []
     for key, value in attributes.items():

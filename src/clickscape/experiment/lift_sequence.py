@@ -1,8 +1,8 @@
 """The confidence sequence of a lift over the days of an experiment, from the first day that has enough to say anything.
 
 Its mixture is fixed before the first look: by the plan's intrinsic time, or else by the pace of the first day that is
-read. With few clicks, or where a few users make most of them, an estimated variance is no variance and no interval
-holds (docs/experiments/coverage.md): there is none then.
+read. With few clicks, or where a few users make most of them, an estimated variance says little: most intervals are
+then wide or come out as no number, some are far too narrow (docs/experiments/coverage.md). So there is none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clickscape.experiment.ratio import LogRatio, log_ratio
 from clickscape.types import Estimate
 
 LEAST_CLICKS = 25
-"""Clicks of a variant, were they all of different users, below which no interval is given: they would not hold."""
+"""Clicks of a variant, were they all of different users, below which no interval is given."""
 
 LEAST_UNITS = 50
 """Units of a variant below which no interval is given, whatever they click."""

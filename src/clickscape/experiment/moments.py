@@ -79,16 +79,19 @@ def daily_moments(
     One row per unit and day on which it was seen: `unit` (row,), any number per unit; `variant` and `day` (row,) from
     0; `counts` (row, 3) of that day; `before` (row, 2), the same in all rows of a unit. A unit is of one variant.
     """
-    order = np.lexsort((day, unit))
-    starts = np.flatnonzero(np.diff(unit[order], prepend=unit[order[0]] - 1)) if len(order) else np.zeros(0, np.int64)
+    step = np.diff(unit)
+    if np.any(step < 0) or np.any(np.diff(day)[step == 0] < 0):
+        order = np.lexsort((day, unit))
+        unit, variant, day, counts, before = (part[order] for part in (unit, variant, day, counts, before))
+    starts = np.flatnonzero(np.diff(unit, prepend=unit[:1] - 1))
     shape = (variants, days)
     found = UnitMoments(np.zeros(shape), np.zeros((*shape, 5)), np.zeros((*shape, 5, 5)), np.zeros((*shape, 3, 3)))
     begin = 0
-    while begin < len(order):  # whole units at a time
+    while begin < len(unit):  # whole units at a time
         after = np.searchsorted(starts, begin + _ROWS)
-        end = int(starts[after]) if after < len(starts) else len(order)
-        rows = order[begin:end]
-        first = np.diff(unit[rows], prepend=unit[rows[0]] - 1) != 0
+        end = int(starts[after]) if after < len(starts) else len(unit)
+        rows = slice(begin, end)
+        first = np.diff(unit[rows], prepend=unit[begin] - 1) != 0
         cell = variant[rows] * days + day[rows]
         found += _moments(first, cell, counts[rows].astype(float), before[rows].astype(float), shape)
         begin = end

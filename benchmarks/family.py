@@ -25,8 +25,8 @@ from clickscape import reward as reward_room
 from clickscape.catalog import sample
 from clickscape.catalog.split import Split
 from clickscape.config import ClicksConfig, RewardConfig, SimulateConfig
-from clickscape.reward.effects_model import EffectsModel
-from clickscape.reward.protocol import HALF_WIDTH, PROBIT
+from clickscape.reward.effects_model import EffectsModel, read_pictures
+from clickscape.reward.protocol import HALF_WIDTH, PROBIT, Odds
 from clickscape.simulator.family import draw_structure
 from clickscape.simulator.hashed import uniform
 from clickscape.stages import split, truth
@@ -34,6 +34,7 @@ from clickscape.stages.clicks import clicks
 from clickscape.stages.progress import run
 from clickscape.stages.reward import reward, reward_data
 from clickscape.stages.simulate import simulate
+from clickscape.stats.accuracy import calibration_errors
 from clickscape.workspace import Workspace
 
 FORMS = ("given", "predicted")
@@ -42,6 +43,7 @@ FIGURES = {
     "accuracy on the true order": "true_accuracy",
     "noise ceiling": "ceiling",
     "calibration error": "calibration",
+    "the same of a model that is right about itself": "calibration_if_right",
     "coverage": "coverage",
 }
 
@@ -84,7 +86,8 @@ def measure(number: int, most_products: int, most_impressions: int) -> dict[str,
             started = time.process_time()
             made = run(reward(workspace, RewardConfig(scene=form, seed=number)), on_progress=lambda _: None)
             seconds = round(time.process_time() - started, 1)
-            result = made.result | {"coverage": {"value": coverage(workspace)}}
+            own = {name: {"value": value} for name, value in self_knowledge(workspace).items()}
+            result = made.result | own
             found = {name: result[key] and result[key]["value"] for name, key in FIGURES.items()}
             row[form] = {**found, "cpu_seconds": seconds}
         return row
@@ -92,26 +95,40 @@ def measure(number: int, most_products: int, most_impressions: int) -> dict[str,
         shutil.rmtree(folder)
 
 
-def coverage(workspace: Workspace) -> float:
-    """Share of held-out pairs whose true gap of log CTR lies in the 95 % interval of the model's."""
+def self_knowledge(workspace: Workspace, *, draws: int = 200) -> dict[str, float]:
+    """What the model knows of its own errors, on the held-out pairs of its workspace.
+
+    coverage: share whose true gap of log CTR lies in the 95 % interval. calibration_if_right: the calibration error on
+    the very same pairs if the model were right about itself, the mean over truths that are drawn from its posterior
+    (posterior predictive check, Rubin 1984): few, dependent pairs have one, however good the probabilities.
+    """
     model = reward_room.load(workspace.models / "reward")
     assert isinstance(model, EffectsModel)
     held, known = split.read(workspace, workspace.products()), truth.read(workspace)
     assert known is not None
     data = reward_data(workspace, held)
     data = data.only({name for name in data.products if held.is_held_out(name)})
-    rows = np.unique(data.pair_indices)
-    images = {int(row): data.image(int(row)) for row in rows}
-    first, second = ([int(row) for row in side] for side in data.pair_indices.T)
-    odds = model.odds(
-        [data.product(row) for row in first], [images[row] for row in first], [images[row] for row in second],
-        None if data.slots is None else [(data.slots[a], data.slots[b]) for a, b in zip(first, second, strict=True)],
+    rows, pair = np.unique(data.pair_indices, return_inverse=True)
+    first, second = pair.reshape(-1, 2).T
+    scenes = [None if data.slots is None else data.slots[row] for row in rows]
+    pictures = read_pictures(model.backbone, [data.image(int(row)) for row in rows], scenes)
+    columns = model.design.matrix(
+        model.design.elements(pictures), pictures, [data.product(int(row)) for row in rows]
     )  # fmt: skip
-    gaps = np.array(
-        [known[data.creative_ids[a]] - known[data.creative_ids[b]] for a, b in zip(first, second, strict=True)]
+    gaps = columns[first] - columns[second]
+    odds = Odds(
+        gaps @ model.effects.mode / model.temperature, np.sqrt(model.effects.variance(gaps)) / model.temperature
     )
+    scores = np.array([known[data.creative_ids[row]] for row in rows]) / model.temperature
     half = HALF_WIDTH * np.sqrt(odds.sd**2 + PROBIT**2)
-    return float(np.mean(np.abs(gaps / model.temperature - odds.mean) < half))
+    rng = np.random.default_rng(0)
+    drawn = columns @ model.effects.draw(draws, rng=rng).T / model.temperature
+    drawn = drawn + rng.normal(0, PROBIT / np.sqrt(2), drawn.shape)  # what a picture does beyond the design
+    outcomes = (drawn[first] > drawn[second]).T.astype(float)
+    return {
+        "coverage": float(np.mean(np.abs(scores[first] - scores[second] - odds.mean) < half)),
+        "calibration_if_right": float(np.mean([calibration_errors(odds.probability, one).mean() for one in outcomes])),
+    }
 
 
 def write_catalog(workspace: Workspace, number: int, most: int) -> int:
@@ -140,10 +157,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     for form in FORMS:
         for name in FIGURES:
-            values = np.array([row[form][name] for row in rows if row[form][name] is not None], float)
+            values = np.array([row[form][name] for row in rows if row[form].get(name) is not None], float)
             if not values.size:
                 continue
-            worst = np.quantile(values, 0.9 if name == "calibration error" else 0.1)
+            worst = np.quantile(values, 0.9 if FIGURES[name].startswith("calibration") else 0.1)
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
             lines.append(f"| {form} | {name} | {middle:.3f} | {low:.3f} to {high:.3f} | {worst:.3f} | {len(values)} |")
         seconds = np.median([row[form]["cpu_seconds"] for row in rows])

@@ -85,7 +85,7 @@ def main() -> None:
         for name, options in PEERS.items():
             print(name, vowpal(traffic, asked.decisions, options, seed=asked.first).mean(axis=1), flush=True)
         return
-    rows = list(regrets(worlds, asked.products, asked.decisions))
+    rows = list(regrets(worlds, asked.products, asked.decisions, peer_worlds=asked.peer_worlds))
     speed = speeds()
     text = table(rows, speed, asked)
     print(text)
@@ -302,17 +302,17 @@ def vowpal(traffic: Traffic, decisions: int, options: str, *, seed: int) -> Floa
     return np.array(found).T
 
 
-def regrets(worlds: range, products: int, decisions: int) -> Iterator[dict[str, object]]:
+def regrets(worlds: range, products: int, decisions: int, *, peer_worlds: int) -> Iterator[dict[str, object]]:
     """Measure every policy in every setting; regret and ratio to the bandit without scores, by world."""
     seed = worlds[0]
     made = {name: draw_traffic(worlds, products, *pair) for name, pair in CORRELATIONS.items()}
     plain: dict[str, Floats] = {}
 
     def row(setting: str, policy: str, found: Floats, base: str | None) -> dict[str, object]:
-        by_world = found.reshape(2, worlds.stop - worlds.start, -1).mean(axis=2)
+        each = found if base is None and found.shape[1] < len(worlds) else by_world(found)
         against = plain.get(base or "")
-        result = {"setting": setting, "policy": policy, "early": _median(by_world[0]), "late": _median(by_world[1])}
-        result["ratio"] = None if against is None else _ratio(by_world[1], against)
+        result = {"setting": setting, "policy": policy, "early": _median(each[0]), "late": _median(each[1])}
+        result["ratio"] = None if against is None else _ratio(each[1], against)
         print(result, flush=True)
         return result
 
@@ -341,11 +341,6 @@ def regrets(worlds: range, products: int, decisions: int) -> Iterator[dict[str, 
     }
     for name, policy in others.items():
         yield row(GOOD, name, simulate(policy, good, decisions, seed=seed), GOOD)
-    firsts = slice(None, None, products)
-    if (peer := vowpal(good, decisions, PEERS[PEER], seed=seed)) is not None:
-        yield row("first products only", f"vowpalwabbit, {PEER}", peer, None)
-        mine = simulate(ScoreBandit(good), good, decisions, seed=seed)[:, firsts]
-        yield row("first products only", "clickscape", mine, None)
     plain[DRIFT] = by_world(
         simulate(ScoreBandit(good, use_scores=False), good, decisions, seed=seed, drift=True, half_life=5)
     )[1]
@@ -356,6 +351,12 @@ def regrets(worlds: range, products: int, decisions: int) -> Iterator[dict[str, 
                             ("clickscape, all impressions", False)):  # fmt: skip
         late = simulate(ScoreBandit(good), good, decisions, seed=seed, delay=A_DAY, corrected=corrected)
         yield row(LATE, name, late, GOOD)
+    some = worlds[:peer_worlds]
+    few, where = draw_traffic(some, products, *CORRELATIONS[GOOD]), f"first products of {len(some)} worlds"
+    if some and (peer := vowpal(few, decisions, PEERS[PEER], seed=seed)) is not None:
+        yield row(where, f"vowpalwabbit, {PEER}", peer, None)
+        mine = simulate(ScoreBandit(few), few, decisions, seed=seed)[:, ::products]
+        yield row(where, "clickscape", mine, None)
 
 
 def speeds() -> list[dict[str, object]]:

@@ -14,11 +14,13 @@ import pytest
 import torch
 from tests.factory import copy_of
 
+from clickscape import render, vlm
 from clickscape import reward as reward_room
-from clickscape import vlm
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig, PretrainConfig
 from clickscape.errors import PreferenceError, WorkspaceError
+from clickscape.generation.sample import Candidate
+from clickscape.json_files import read_json_lines
 from clickscape.preference import outcome as policies
 from clickscape.preference.rounds import open_policy
 from clickscape.render.scene import SLOTS, slots_of
@@ -191,6 +193,26 @@ def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized
     assert changed
     assert not [name for name in changed if "vision" in name]
     assert [one["round"] for one in optimized.result["rounds"]] == [1, 2]
+
+
+def test_candidates_are_scored_by_the_scene_that_was_rendered_not_by_what_the_tower_reads(
+    shop: Workspace, optimized: Manifest
+) -> None:
+    assert optimized.outputs
+    (file,) = shop.runs_folder.glob("*-optimize/rounds/round-1/candidates.jsonl")
+    drawn = read_json_lines(file, Candidate, remedy="Optimize again.")[:8]
+    by_id, renderer = {product.product_id: product for product in shop.products()}, render.load("studio")
+    products = [by_id[one.product_id] for one in drawn]
+    size = (SMALL_OPTIMIZE.render_size, SMALL_OPTIMIZE.render_size)
+    ads = [
+        renderer.render(product, one.text, size=size, seed=one.seed)
+        for product, one in zip(products, drawn, strict=True)
+    ]
+    asked = products, [ad.image for ad in ads], [ad.slots for ad in ads]
+    model = reward_room.load(shop.models / "reward")
+    scores = [one.score for one in drawn]
+    assert scores == pytest.approx(model.with_given_scenes().score(*asked), abs=1e-4)
+    assert scores != pytest.approx(model.score(*asked), abs=1e-2)
 
 
 def test_the_settings_say_which_model_an_optimization_starts_from(shop: Workspace, tmp_path: Path) -> None:

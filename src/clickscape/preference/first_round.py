@@ -78,7 +78,7 @@ def _sample(
     policy = to_device_and_dtype(vlm.load(writer).vlm, config=config, device=device)
     pipeline = AdPipeline(
         render.load(config.renderer, settings=settings),
-        reward_room.load(rewards, device=device),
+        reward_room.load(rewards, device=device).with_given_scenes(),
         cutout_images(policy.image_size),
     )
     return list(sample_passes(policy, products, current=Round(Path(), 1, config, processes), pipeline=pipeline))

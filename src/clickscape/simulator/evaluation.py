@@ -107,4 +107,4 @@ def _of_world(name: str) -> TrueCtr:
 @lru_cache(maxsize=1)
 def _pipeline(reward: Path) -> AdPipeline:
     """One renderer and one reward model per process."""
-    return AdPipeline(render.load(), reward_room.load(reward, device=best_device()))
+    return AdPipeline(render.load(), reward_room.load(reward, device=best_device()).with_given_scenes())

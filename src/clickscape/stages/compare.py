@@ -145,8 +145,10 @@ def _category_scenes(workspace: Workspace, split: Split, *, rng: np.random.Gener
     known = [one for one in workspace.creatives() if not split.is_held_out(one.product_id) and one.scene]
     chosen = [known[index] for index in sorted(rng.permutation(len(known))[:SEARCHED])]
     products = [by_id[one.product_id] for one in chosen]
-    scores = reward_room.load(workspace.models / "reward", device=best_device()).score(
-        products, [open_image(one.image)[..., :3] for one in chosen], [slots_of(one) for one in chosen]
+    scores = (
+        reward_room.load(workspace.models / "reward", device=best_device())
+        .with_given_scenes()
+        .score(products, [open_image(one.image)[..., :3] for one in chosen], [slots_of(one) for one in chosen])
     )
     best = best_scene_per_category(
         scores,

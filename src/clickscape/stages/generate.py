@@ -160,7 +160,7 @@ def _open(
             "provenance": provenance.NAMESPACES["clickscape"],
         }
     )
-    reward = None if rewards is None else reward_room.load(rewards, device=best_device())
+    reward = None if rewards is None else reward_room.load(rewards, device=best_device()).with_given_scenes()
     gate = None if gated is None else relevance_gate(gated, products, device=best_device())
     selector = CandidateSelector(writer, AdPipeline(renderer, reward, relevance=gate), config, style, now)
     return _Parts(selector, settings.fidelity, brand_options, work)

@@ -137,7 +137,7 @@ def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, proce
 def _pipeline(workspace: Workspace, config: OptimizeConfig, *, image_size: int, processes: Processes) -> AdPipeline:
     return AdPipeline(
         render.load(config.renderer, settings=workspace.settings),
-        reward_room.load(workspace.models / "reward", device=processes.device),
+        reward_room.load(workspace.models / "reward", device=processes.device).with_given_scenes(),
         cutout_images(image_size),
         processes=processes,
     )

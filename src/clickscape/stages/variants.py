@@ -114,7 +114,7 @@ def _work(
     set_threads(1)
     processes = Processes(device=best_device())
     try:
-        reward = reward_room.load(rewards, device=processes.device)
+        reward = reward_room.load(rewards, device=processes.device).with_given_scenes()
         pipeline = AdPipeline(render.load(config.renderer, settings=settings), reward, processes=processes)
         for event in rounds.optimize(vlm.load(writer), pipeline, products, folder=folder, config=config):
             if isinstance(event, Step | RoundReport):

@@ -152,11 +152,11 @@ def shares_plot(
         if edge < 0.999:
             parts.append(element("line", x1=_LEFT, x2=width - right, y1=level(edge), y2=level(edge), class_="planned"))
     places = _apart(middles, least=34, low=_TOP + 8, high=height - _BOTTOM - 16)
-    for number, (name, share, place) in enumerate(zip(names, planned, places, strict=True)):
+    for number, (name, share, y) in enumerate(zip(names, planned, places, strict=True)):
         x = width - right + 10
-        parts.append(element("rect", x=x, y=place - 10, width=12, height=12, fill=_fill(number, key), class_="key"))
-        parts.append(element("text", _cut(name, 10), x=x + 18, y=place, class_="name"))
-        parts.append(element("text", f"planned {words.percent(share)}", x=x + 18, y=place + 14))
+        parts.append(element("rect", x=x, y=y - 10, width=12, height=12, fill=_fill(number, key), class_="key"))
+        parts.append(element("text", _cut(name, 10), x=x + 18, y=y, class_="name"))
+        parts.append(element("text", f"planned {words.percent(share)}", x=x + 18, y=y + 14))
     told = "; ".join(f"{name}: {words.number(sum(one))} in all" for name, one in zip(names, daily, strict=True))
     return _svg(parts, key=key, title=title, description=f"{told}.", width=width, height=height)
 

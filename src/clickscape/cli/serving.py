@@ -119,3 +119,42 @@ def forget(
     with shop.lock():
         number = forget_user(engine, shop.events_folder, hashed_user(user, key))
     terminal.out.print(f"removed from {number} events")
+
+
+@app.command(epilog="Example: clickscape doctor my-shop")
+def doctor(workspace: Folder) -> None:
+    """Say what is wrong with a workspace and its service, and what to do; exit code 1 when something is."""
+    shop, engine, _, _ = _service(workspace)
+    from clickscape.service.doctor import problems
+
+    found = list(problems(shop, engine))
+    for line in found:
+        terminal.out.print(terminal.printable(line))
+    if found:
+        raise typer.Exit(1)
+    terminal.out.print("nothing is wrong")
+
+
+@app.command(epilog="Example: clickscape backup my-shop store-2026-11-30.db")
+def backup(
+    workspace: Folder, file: Annotated[Path, typer.Argument(help="New file for the copy.", show_default=False)]
+) -> None:
+    """Copy the service's SQLite store while it is served; the rest of a workspace are plain files."""
+    _, engine, _, _ = _service(workspace)
+    from clickscape.service.backup import backup as copy
+
+    terminal.out.print(f"{copy(engine, file):,} bytes")
+    terminal.print_output(file, after=f"clickscape restore {workspace} {file}")
+
+
+@app.command(epilog="Example: clickscape restore my-shop store-2026-11-30.db")
+def restore(
+    workspace: Folder, file: Annotated[Path, typer.Argument(help="Copy by `backup`.", show_default=False)]
+) -> None:
+    """Bring a copy of the store back; end the service before. What was there is kept as store.db.before."""
+    shop, engine, _, _ = _service(workspace)
+    from clickscape.service.backup import restore as bring
+
+    bring(engine, file)
+    terminal.out.print("restored")
+    terminal.print_output(shop.path / "service" / "store.db", after=f"clickscape serve {workspace}")

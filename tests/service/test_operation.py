@@ -1,0 +1,130 @@
+"""What an operator relies on: a copy of the store comes back whole, and the doctor names what is wrong."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+from tests.factory import clickscape
+from tests.service.conftest import NOW, counted, creative, fill
+from tests.service.test_event_writer import event
+
+from clickscape.errors import StoreError
+from clickscape.service import jobs, schema
+from clickscape.service.backup import backup, restore
+from clickscape.service.doctor import problems
+from clickscape.service.event_writer import Event, EventWriter
+from clickscape.service.keys import create_key
+from clickscape.service.store import open_store
+from clickscape.workspace import Workspace
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Engine:
+    return open_store(f"sqlite:///{tmp_path / 'shop' / 'service' / 'store.db'}")
+
+
+def write(engine: Engine, *events: Event) -> None:
+    writer = EventWriter(engine)
+    writer.write(events).result()
+    writer.close()
+
+
+def test_a_copy_made_while_events_come_is_whole_and_comes_back(store: Engine, tmp_path: Path) -> None:
+    write(store, *(event(number) for number in range(300)))
+    writer = EventWriter(store)
+    futures = [writer.write([event(number)]) for number in range(300, 600)]
+    assert backup(store, tmp_path / "copy.db") > 0
+    for future in futures:
+        future.result()
+    writer.close()
+    copy = open_store(f"sqlite:///{tmp_path / 'copy.db'}")
+    held = counted(copy)[0]
+    with copy.connect() as connection:
+        stored = connection.execute(sa.select(sa.func.count()).select_from(schema.events)).scalar_one()
+    copy.dispose()
+    assert 300 <= held == stored <= 600  # events and counts of one moment
+    restore(store, tmp_path / "copy.db")
+    assert counted(store)[0] == held
+    before = open_store(f"sqlite:///{tmp_path / 'shop' / 'service' / 'store.db.before'}")
+    assert counted(before)[0] == 600
+    before.dispose()
+    store.dispose()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"x" * 4_096])
+def test_what_is_no_copy_is_refused_and_the_store_stays(store: Engine, tmp_path: Path, content: bytes) -> None:
+    write(store, event(1))
+    (tmp_path / "copy.db").write_bytes(content)
+    with pytest.raises(StoreError, match="no store, or a damaged one"):
+        restore(store, tmp_path / "copy.db")
+    assert counted(store) == (1, 0, 0)
+    store.dispose()
+
+
+def test_a_database_of_something_else_is_refused(store: Engine, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE t (x)")
+    other.close()
+    with pytest.raises(StoreError, match="no store"):
+        restore(store, tmp_path / "other.db")
+    store.dispose()
+
+
+def test_a_backup_overwrites_nothing(store: Engine, tmp_path: Path) -> None:
+    (tmp_path / "copy.db").write_text("mine")
+    with pytest.raises(StoreError, match="is there already"):
+        backup(store, tmp_path / "copy.db")
+    assert (tmp_path / "copy.db").read_text() == "mine"
+    store.dispose()
+
+
+def test_postgresql_has_its_own_tools(postgres: str, tmp_path: Path) -> None:
+    engine = open_store(postgres)
+    for what in (backup, restore):
+        with pytest.raises(StoreError, match="pg_dump"):
+            what(engine, tmp_path / "copy.db")
+    engine.dispose()
+
+
+def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
+    shop = Workspace.create(tmp_path / "my-shop")
+    engine = open_store(f"sqlite:///{shop.path / 'service' / 'store.db'}")
+    (shop.path / "experiments").mkdir()
+    (shop.path / "experiments" / "key").write_text("0" * 64)
+    (shop.path / "experiments" / "key").chmod(0o644)
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        name = jobs.enqueue(connection, "draw", {}, now=NOW)
+        jobs.enqueue(connection, "pull", {}, now=NOW)
+    jobs.tell(engine, name, now=NOW, status="failed", message="no picture passed")
+    write(engine, event(1), Event("x", "click", "unknown", "?d", None, None, None, None, None, None, NOW, NOW))
+    found = list(problems(shop, engine, now=NOW + 300_000_000))
+    for part in ("no products", "chmod 600", "no API key", "1 jobs failed this week, last draw: no picture passed",
+                 "nobody does them", "no creative is approved", "1 of 2 events name decisions"):  # fmt: skip
+        assert sum(part in line for line in found) == 1, (part, found)
+    assert len(found) == 7
+    engine.dispose()
+
+
+def test_the_doctor_is_content_with_a_sound_shop(tmp_path: Path, command: Callable[..., str]) -> None:
+    shop = Workspace.create(tmp_path / "my-shop")
+    done = clickscape("doctor", str(shop.path))
+    assert (done.code, "no products" in done.out) == (1, True)
+    from clickscape.types import Product
+
+    (shop.catalog / "cutouts").mkdir()
+    shop.cutout_path("mug").write_bytes(b"picture")
+    shop.image_path("a").parent.mkdir(parents=True, exist_ok=True)
+    shop.image_path("a").write_bytes(b"picture")
+    shop.write_products([Product("mug", "Mug", image=str(shop.cutout_path("mug")))])
+    shop.write_creatives([creative("a")])
+    engine = open_store(f"sqlite:///{shop.path / 'service' / 'store.db'}")
+    fill(engine, [creative("a")])
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        create_key(connection, roles=["admin"], label="", now=NOW)
+    engine.dispose()
+    assert command("doctor", str(shop.path)) == "nothing is wrong\n"

@@ -78,7 +78,7 @@ def test_the_commands_of_the_page_serve_a_shop(
         "forget my-shop --user 4711",
     )
     for typed in typed_there:
-        assert f"    clickscape {typed}\n" in page
+        assert f"\nclickscape {typed}\n" in page
     monkeypatch.chdir(shop.path.parent)
     port = free_port()
     started = [sys.executable, "-m", "clickscape", "serve", "my-shop", "--port", str(port)]

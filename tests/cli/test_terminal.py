@@ -57,7 +57,7 @@ def shop(tmp_path: Path) -> Workspace:
     drawn = {"image": "a.webp", "description": WORDS, "scene": {}, "renderer": "studio", "model_id": "tiny", "seed": 0}
     shop.write_creatives([Creative(name, NAME, **drawn) for name in names])
     counts = {"creative_id": names, "product_id": [NAME] * 2, "position": [1, 1]}
-    rows = {**counts, "impressions": [2_000, 2_000], "clicks": [100, 60]}
+    rows = {**counts, "impressions": [2_000, 2_000], "clicks": [100, 60], "allocation": [None, None]}
     pq.write_table(pa.table(rows, schema=COUNTS), shop.counts_path)
     return shop
 

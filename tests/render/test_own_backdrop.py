@@ -212,7 +212,8 @@ def test_a_place_that_would_not_fill_a_format_cuts_the_product_off_and_is_refuse
 ) -> None:
     ground = np.full((400, 400, 3), 235, np.uint8)
     ground[::40] = ground[:, ::40] = 90  # tiles
-    found = drawn(product_of(photo_of("coffee_mug-navy", ground=ground), tmp_path), Backdrop(), size=size)
+    tiled = product_of(photo_of("coffee_mug-navy", ground=ground), tmp_path, saliency=matting.saliency)
+    found = drawn(tiled, Backdrop(), size=size)
     edges = [found.image[0], found.image[-1], found.image[:, 0], found.image[:, -1]]
     assert sum(int(np.ptp(edge[:, 0].astype(int))) > 80 for edge in edges) >= 2, "tiles go on to the edge"
     assert refused(found) == ("out_of_frame",)

@@ -24,6 +24,10 @@ from clickscape.service.event_writer import EventWriter, OverloadedError
 from clickscape.service.keys import KeyRing
 from clickscape.service.limits import LOG, Limits
 from clickscape.service.metrics import Metrics
+from clickscape.service.page import catalog as catalog_page
+from clickscape.service.page import create as create_page
+from clickscape.service.page import live, review, sign_in, visit
+from clickscape.service.page.sessions import WrongKeys
 from clickscape.service.selector import Propensities, Selector
 from clickscape.service.store import is_unavailable
 
@@ -42,6 +46,7 @@ class Service:
     propensities: Propensities
     now: Callable[[], int] = lambda: time.time_ns() // 1_000
     metrics: Metrics = field(default_factory=Metrics)
+    wrong_keys: WrongKeys = field(default_factory=WrongKeys)
     spent: dict[str, int] = field(default_factory=dict)  # requests of each key in the second that runs
 
     def __post_init__(self) -> None:
@@ -69,11 +74,12 @@ def create(service: Service) -> FastAPI:
     app = FastAPI(title="clickscape", version="1", lifespan=life, docs_url=None, redoc_url=None)
     app.state.service = service
     app.add_middleware(Limits, largest=int(service.config.largest_body_mb * 1_000_000))
-    for routes in (serving, catalog, making, health):
+    for routes in (serving, catalog, making, health, sign_in, create_page, review, live, catalog_page):
         app.include_router(routes.router)
     app.router.routes[:0] = serving.FAST  # the same functions, found first; those of the router are in the schema
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(access.RefusedError, _refused)
+    app.add_exception_handler(visit.TurnedAwayError, visit.turned_away)
     app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(ClickscapeError, _failed)
     app.add_exception_handler(OverloadedError, _failed)

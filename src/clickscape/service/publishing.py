@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -54,6 +55,7 @@ class CreativeRow:
     score_sd: float | None
     impressions: int
     clicks: int
+    stale: bool | None = None
 
 
 def publish(
@@ -64,14 +66,19 @@ def publish(
     images: Mapping[str, str],
     scores: Mapping[str, tuple[float, float]],
     now: int,
+    cutouts: Mapping[str, tuple[str, Sequence[str]]] = MappingProxyType({}),
+    stale: Collection[str] = (),
 ) -> None:
     """Bring the workspace's products and creatives into the store; what people decided there stays.
 
     images: creative_id → path inside the workspace. scores: creative_id → log CTR against the product's average, sd.
+    cutouts: product_id → path inside the workspace, and what is doubtful about it. stale: ids of creatives whose product
+    has changed since.
     """
     rows = [
         {"product_id": one.product_id, "title": one.title, "category": list(one.category), "price": one.price,
-         "currency": one.currency, "updated_at": now}
+         "currency": one.currency, "updated_at": now,
+         **dict(zip(("image", "flags"), cutouts.get(one.product_id, (None, None)), strict=True))}
         for one in sorted(products, key=lambda product: product.product_id)
     ]  # fmt: skip
     _upsert(connection, schema.products, rows, key="product_id", keep=())
@@ -79,6 +86,7 @@ def publish(
     made = [
         {"creative_id": one.creative_id, "product_id": one.product_id, "image": images[one.creative_id],
          "description": one.description, "status": one.status, "reason": "", "created_at": now, "changed_at": now,
+         "stale": one.creative_id in stale,
          **dict(zip(("score", "score_sd"), scores.get(one.creative_id, (None, None)), strict=True))}
         for one in sorted(creatives, key=lambda creative: creative.creative_id)
         if one.product_id in known and one.creative_id in images and not one.is_simulated
@@ -155,6 +163,23 @@ def decide(
         return _creative(connection.execute(_with_counts().where(table.c.creative_id == creative_id)).one())
 
 
+def note_photo(engine: Engine, product_id: str, *, photo: str, points: Mapping[str, Any] | None) -> None:
+    """Keep which photo (a path inside the workspace) a product was cut out of, and the points that corrected it."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        table = schema.products
+        connection.execute(sa.update(table).where(table.c.product_id == product_id).values(photo=photo, points=points))
+
+
+def photo_of(engine: Engine, product_id: str) -> str | None:
+    """Return the photo that a product was cut out of, a path inside the workspace; None where none was kept."""
+    table = schema.products
+    with engine.connect() as connection:
+        found: str | None = connection.execute(
+            sa.select(table.c.photo).where(table.c.product_id == product_id)
+        ).scalar_one_or_none()
+    return found
+
+
 def _with_counts() -> sa.Select[Any]:
     table, counts = schema.creatives, schema.counts
     summed = (
@@ -174,7 +199,7 @@ def _with_counts() -> sa.Select[Any]:
 def _creative(row: Any) -> CreativeRow:
     return CreativeRow(
         row.creative_id, row.product_id, row.description, row.status, row.reason, row.score, row.score_sd,
-        int(row.impressions or 0), int(row.clicks or 0),
+        int(row.impressions or 0), int(row.clicks or 0), row.stale,
     )  # fmt: skip
 
 

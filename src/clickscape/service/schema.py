@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -31,6 +32,10 @@ products = Table(
     Column("price", Float),
     Column("currency", String),
     Column("updated_at", BigInteger, nullable=False),
+    Column("image", Text),  # its cut-out, a path inside the workspace
+    Column("flags", JSON),  # what is doubtful about the cut-out, as words
+    Column("photo", Text),  # that was sent to be cut out, a path inside the workspace; null: it came with a feed
+    Column("points", JSON),  # by which a person corrected the cut-out: {"keep": [[x, y], …], "drop": […]}
 )
 
 creatives = Table(
@@ -46,6 +51,7 @@ creatives = Table(
     Column("score_sd", Float),
     Column("created_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
+    Column("stale", Boolean),  # whether its product has changed since it was drawn; null: nobody has looked
     Index("creatives_of_product", "product_id", "status"),
 )
 
@@ -99,6 +105,14 @@ counts = Table(
     Column("impressions", BigInteger, nullable=False),
     Column("clicks", BigInteger, nullable=False),
     Column("conversions", BigInteger, nullable=False),
+)
+
+readings = Table(  # what the worker read from a product's events: the lift of chosen creatives over even choice
+    "readings",
+    metadata,
+    Column("product_id", String, primary_key=True),
+    Column("reading", JSON, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
 )
 
 api_keys = Table(

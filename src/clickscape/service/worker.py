@@ -11,21 +11,24 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import Engine
 
+from clickscape.catalog.corrected import correct
+from clickscape.catalog.cutout_file import save
+from clickscape.catalog.images import open_image
 from clickscape.errors import ClickscapeError, first_line
 from clickscape.regular_files import inside
-from clickscape.service import jobs, workspace_sync
+from clickscape.service import jobs, lift, publishing, workspace_sync
 from clickscape.service.jobs import Job
 from clickscape.service.limits import LOG
 from clickscape.service.publishing import UPLOADS
 from clickscape.service.store import is_unavailable
 from clickscape.stages.add_product import add_product
-from clickscape.stages.draw import draw
+from clickscape.stages.draw import draw, find_product
 from clickscape.stages.generate import generate
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.score import score
@@ -113,6 +116,8 @@ class Worker:
             "score": self._score,
             "publish": lambda _: {"creatives": len(self._publish())},
             "pull": self._pull,
+            "correct": self._correct,
+            "read": self._read,
         }
         return done[job.kind](job)
 
@@ -124,8 +129,34 @@ class Worker:
             price=given.get("price"), currency=given.get("currency"),
         )  # fmt: skip
         made = self._run(job, add_product(self.workspace, product))
-        self._publish()
+        self._publish(made.product_id)
+        publishing.note_photo(self.engine, made.product_id, photo=f"{UPLOADS}/{given['photo']}", points=None)
         return {"product_id": made.product_id}
+
+    def _correct(self, job: Job) -> dict[str, Any]:
+        """Cut a product out of the photo that was sent for it, by points that a person set."""
+        given = job.payload
+        product = find_product(self.workspace, given["product_id"])
+        photo = publishing.photo_of(self.engine, product.product_id)
+        if photo is None:
+            raise ClickscapeError("the photo of this product was not kept. Add it again.")
+        points = {name: given[name] for name in ("keep", "drop")}
+        strokes = {name: [[(int(x), int(y))] for x, y in those] for name, those in points.items()}
+        made = correct(open_image(inside(self.workspace.path, photo)), keep=strokes["keep"], drop=strokes["drop"])
+        file = self._upload(f"{job.job_id}-cutout.png")
+        save(made, file)
+        self._run(job, add_product(self.workspace, replace(product, image=str(file), more_images=())))
+        file.unlink(missing_ok=True)
+        self._publish(product.product_id)
+        publishing.note_photo(self.engine, product.product_id, photo=photo, points=points)
+        return {"product_id": product.product_id}
+
+    def _read(self, job: Job) -> dict[str, Any]:
+        product_id = job.payload["product_id"]
+        with self.engine.connect() as connection:
+            reading = lift.read(connection, product_id, holdback=self.workspace.settings.serve.holdback)
+        lift.keep(self.engine, product_id, reading, now=now())
+        return {}
 
     def _generate(self, job: Job) -> dict[str, Any]:
         product_id = job.payload["product_id"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from clickscape.catalog.cutout_file import flagged
 from clickscape.catalog.images import open_image
+from clickscape.catalog.publishable import stale
 from clickscape.compute.device import best_device
 from clickscape.experiment.assign import key_id
 from clickscape.reward.protocol import HALF_WIDTH
@@ -34,11 +37,21 @@ def publish(engine: Engine, workspace: Workspace, *, now: int, product_id: str |
     creatives = [one for one in creatives if one.creative_id in inside]
     scores = _scores(engine, workspace, products, creatives)
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        publishing.publish(connection, products, creatives, images=images, scores=scores, now=now)
+        publishing.publish(
+            connection, products, creatives, images=images, scores=scores, now=now,
+            cutouts=_cutouts(workspace, products), stale=stale(creatives, {one.product_id: one for one in products}),
+        )  # fmt: skip
         moment = datetime.fromtimestamp(now / 1e6, UTC)
         ours = key_id(read_key(workspace))  # an experiment of another key would move every unit: it is not served
         publish_experiments(connection, [one for one in running(workspace, now=moment) if one.key_id == ours], now=now)
     return [one.creative_id for one in creatives]
+
+
+def _cutouts(workspace: Workspace, products: list[Product]) -> dict[str, tuple[str, Sequence[str]]]:
+    """Paths of the products' cut-outs inside the workspace, and their flags; one outside is not shown."""
+    flags = {one.product_id: one.flags for one in flagged(products)}
+    named = {one.product_id: workspace.name_image(one.image) for one in products if one.image}
+    return {name: (image, list(flags.get(name, ()))) for name, image in named.items() if not image.startswith("/")}
 
 
 def pull(engine: Engine, workspace: Workspace) -> Pulled:

@@ -72,8 +72,8 @@ def publish(
     """Bring the workspace's products and creatives into the store; what people decided there stays.
 
     images: creative_id → path inside the workspace. scores: creative_id → log CTR against the product's average, sd.
-    cutouts: product_id → path inside the workspace, and what is doubtful about it. stale: ids of creatives whose product
-    has changed since.
+    cutouts: product_id → path inside the workspace, and what is doubtful about it. stale: ids of creatives whose
+    product has changed since.
     """
     rows = [
         {"product_id": one.product_id, "title": one.title, "category": list(one.category), "price": one.price,

@@ -1,4 +1,4 @@
-"""The page *Create*: a photo and a title become a product, its cut-out is corrected by points, and ads are made of it."""
+"""The page *Create*: a photo and a title become a product; points correct its cut-out, and ads are made of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clickscape.service import jobs, publishing
 from clickscape.service.api.access import RefusedError
 from clickscape.service.api.making import keep_uploads, start
 from clickscape.service.jobs import Job, JobKind
-from clickscape.service.page import store
+from clickscape.service.page import store, words
 from clickscape.service.page.review import predicted
 from clickscape.service.page.templates import page
 from clickscape.service.page.visit import TurnedAwayError, change, text_of, visitor_of
@@ -86,7 +86,7 @@ async def add(request: Request) -> Response:
         try:
             (name,) = await keep_uploads(service, [photo])
         except RefusedError as error:
-            raise TurnedAwayError(error.status, f"{error.detail}".capitalize()) from None
+            raise TurnedAwayError(error.status, words.sentence(error.detail)) from None
         category = [part.strip() for part in text_of(form, "category", most=300).split(">") if part.strip()]
         payload = {"product_id": product_id, "title": title, "category": category, "photo": name}
         return await _begun(service, "add_product", payload)

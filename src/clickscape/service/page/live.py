@@ -29,7 +29,7 @@ _BAR = 100.0  # units of a chart's width
 
 @dataclass(frozen=True, slots=True)
 class LiveRow:
-    """A creative that is or was served: its CTR with interval, None without impressions, and its share of traffic now."""
+    """A creative that is or was served: its CTR, None without impressions, and its share of traffic now."""
 
     creative: CreativeRow
     ctr: Estimate | None
@@ -91,7 +91,7 @@ async def stop(request: Request) -> Response:
                 key_id=visitor.key.key_id, now=service.now(),
             )  # fmt: skip
         except publishing.NotAllowedError as error:
-            raise TurnedAwayError(409, f"{error}".capitalize()) from None
+            raise TurnedAwayError(409, words.sentence(str(error))) from None
         if row is None:
             raise TurnedAwayError(404, "There is no such ad.")
         return await _changed(request, service, row.product_id)

@@ -55,7 +55,7 @@ async def decide(request: Request) -> Response:
                 reason=text_of(form, "reason"), key_id=visitor.key.key_id, now=service.now(),
             )  # fmt: skip
         except publishing.NotAllowedError as error:
-            raise TurnedAwayError(409, f"{error}".capitalize()) from None
+            raise TurnedAwayError(409, words.sentence(str(error))) from None
         if row is None:
             raise TurnedAwayError(404, "There is no such ad.")
         service.selector.forget(row.product_id)

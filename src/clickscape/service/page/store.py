@@ -66,11 +66,12 @@ def products(
         )
     if show != "all":
         chosen = chosen.where(_asked_for(show))
+    is_old = creatives.c.stale.is_(True) & creatives.c.status.not_in(_ENDED)
     with engine.connect() as connection:
         rows = connection.execute(chosen).all()
         counted = connection.execute(
             sa.select(creatives.c.product_id, creatives.c.status, sa.func.count(),
-                      sa.func.sum(sa.case((creatives.c.stale.is_(True) & creatives.c.status.not_in(_ENDED), 1), else_=0)))
+                      sa.func.sum(sa.case((is_old, 1), else_=0)))
             .where(creatives.c.product_id.in_([row.product_id for row in rows]))
             .group_by(creatives.c.product_id, creatives.c.status)
         ).all()  # fmt: skip

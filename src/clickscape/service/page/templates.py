@@ -48,6 +48,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.globals["static"] = static_address
     made.filters |= {
-        "percent": words.percent, "change": words.change, "count": words.count, "part": lambda text: quote(text, safe="")
+        "percent": words.percent, "change": words.change, "count": words.count,
+        "part": lambda text: quote(text, safe=""),
     }  # fmt: skip
     return made

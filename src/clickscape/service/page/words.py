@@ -48,3 +48,8 @@ def change(value: float, digits: int = 0) -> str:
 def count(value: int) -> str:
     """Return a number with its thousands apart."""
     return f"{value:,}".replace(",", "\u202f")
+
+
+def sentence(text: str) -> str:
+    """Return a message of the service with a capital letter."""
+    return text[:1].upper() + text[1:]

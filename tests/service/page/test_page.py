@@ -1,0 +1,261 @@
+"""The page's routes: who may do what, what is escaped, and what the pages say."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+from tests.service.conftest import NOW, Clock, creative, fill, rows
+
+from clickscape.service import schema
+from clickscape.service.app import Service
+from clickscape.service.event_writer import Event
+from clickscape.service.keys import create_key, revoke_key
+from clickscape.service.page.sessions import WrongKeys
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'"
+
+
+def key_of(service: Service, *roles: str) -> str:
+    with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        return create_key(connection, roles=roles, label="ann", now=NOW)  # type: ignore[arg-type]
+
+
+def sign_in(client: TestClient, service: Service, *roles: str) -> str:
+    """Sign in with a new key and return the session's token."""
+    answer = client.post("/sign-in", data={"key": key_of(service, *roles), "then": "/catalog"})
+    assert answer.status_code == 200, answer.text
+    found = re.search(r'name="csrf" value="([\w-]+)"', answer.text)
+    assert found
+    return found.group(1)
+
+
+@pytest.mark.parametrize("asked", ["/create", "/review", "/live", "/catalog?show=stale"])
+def test_a_stranger_is_led_to_sign_in_and_back(client: TestClient, asked: str) -> None:
+    answer = client.get(asked, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"].split("?")[0]) == (303, "/sign-in")
+    part = client.get(asked, headers={"hx-request": "true"})
+    assert (part.status_code, part.headers["hx-redirect"]) == (401, "/sign-in")
+
+
+def test_a_session_is_a_cookie_that_scripts_cannot_read_and_is_stored_hashed(
+    client: TestClient, service: Service
+) -> None:
+    answer = client.post("/sign-in", data={"key": key_of(service, "read")}, follow_redirects=False)
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert "secure" not in cookie
+    (held,) = rows(service.engine, schema.sessions)
+    assert client.cookies["clickscape_session"] not in held
+    again = client.post(
+        "/sign-in",
+        data={"key": key_of(service, "read")},
+        headers={"x-forwarded-proto": "https"},
+        follow_redirects=False,
+    )
+    assert "secure" in again.headers["set-cookie"].lower()
+
+
+@pytest.mark.parametrize("then", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
+def test_signing_in_leads_to_no_other_site(client: TestClient, service: Service, then: str) -> None:
+    answer = client.post("/sign-in", data={"key": key_of(service, "read"), "then": then}, follow_redirects=False)
+    assert answer.headers["location"] == "/"
+
+
+def test_a_wrong_key_is_one_line_and_many_have_to_wait(client: TestClient, service: Service) -> None:
+    for _ in range(10):
+        answer = client.post("/sign-in", data={"key": "csk_0_nonsense"})
+        assert (answer.status_code, "unknown or revoked" in answer.text) == (403, True)
+    answer = client.post("/sign-in", data={"key": key_of(service, "admin")})
+    assert (answer.status_code, "Wait five minutes" in answer.text) == (429, True)
+    counts = WrongKeys()
+    counts.add("other")
+    assert not counts.too_many("other")
+
+
+def test_a_key_that_only_serves_does_not_open_the_page(client: TestClient, service: Service) -> None:
+    answer = client.post("/sign-in", data={"key": key_of(service, "serve")})
+    assert (answer.status_code, "lacks the role read" in answer.text) == (403, True)
+
+
+def test_a_session_ends_with_time_with_its_key_and_by_signing_out(
+    client: TestClient, service: Service, clock: Clock
+) -> None:
+    def is_in() -> bool:
+        return client.get("/catalog", follow_redirects=False).status_code == 200
+
+    sign_in(client, service, "read")
+    clock.now = NOW + 12 * 3_600_000_000 - 1
+    assert is_in()
+    clock.now += 2
+    assert not is_in()
+    sign_in(client, service, "read")
+    newest = max(rows(service.engine, schema.sessions), key=lambda row: row.expires_at).key_id
+    with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        revoke_key(connection, newest, now=NOW)
+    assert not is_in()
+    csrf = sign_in(client, service, "read")
+    kept = client.cookies["clickscape_session"]
+    client.post("/sign-out", data={"csrf": csrf})
+    client.cookies.set("clickscape_session", kept)
+    assert not is_in()
+
+
+def decide(client: TestClient, csrf: str | None, **form: str) -> int:
+    headers = {"hx-request": "true"} | ({"x-csrf-token": csrf} if csrf else {})
+    return client.post("/page/decide", data={"creative": "d", **form}, headers=headers).status_code
+
+
+def test_a_change_needs_the_token_and_the_role(client: TestClient, service: Service) -> None:
+    csrf = sign_in(client, service, "approve")
+    assert decide(client, None, decision="approve") == 403
+    assert decide(client, "x" * 43, decision="approve") == 403
+    for address in (
+        "/page/ship",
+        "/page/stop",
+        "/page/add",
+        "/page/generate",
+        "/page/draw",
+        "/page/correct",
+        "/sign-out",
+    ):
+        assert client.post(address, data={"creative": "a", "product": "mug"}).status_code == 403, address
+    assert not rows(service.engine, schema.reviews)
+    assert decide(client, csrf, decision="approve") == 200
+    readers = sign_in(client, service, "read")
+    assert decide(client, readers, decision="reject") == 403
+    assert client.get("/create").status_code == 403
+    page = client.get("/review", params={"product": "mug"}).text
+    assert "<h3" in page
+    assert "data-send" not in page
+    assert 'value="approve"' not in page
+    assert 'value="reject"' not in page
+    assert "/page/stop" not in client.get("/live", params={"product": "mug"}).text
+
+
+def test_a_decision_is_kept_with_its_reason_and_its_card_comes_back(client: TestClient, service: Service) -> None:
+    csrf = sign_in(client, service, "approve")
+    form = {"creative": "d", "decision": "reject", "reason": HOSTILE}
+    answer = client.post("/page/decide", data=form, headers={"x-csrf-token": csrf, "hx-request": "true"})
+    assert 'data-answer="rejected"' in answer.text
+    assert "<img src=x" not in answer.text
+    assert "&lt;img src=x onerror=alert(1)&gt;" in answer.text
+    (kept,) = rows(service.engine, schema.reviews)
+    assert (kept.creative_id, kept.decision, kept.reason) == ("d", "reject", HOSTILE)
+    assert decide(client, csrf, decision="retire") == 409
+    assert decide(client, csrf, decision="eat") == 422
+    assert decide(client, csrf, decision="approve", creative="nobody") == 404
+    assert decide(client, csrf, decision="reject", reason="x" * 501) == 422
+
+
+def test_hostile_titles_ids_and_descriptions_are_text_on_every_page(client: TestClient, service: Service) -> None:
+    name = "\"><script>alert(1)</script>&'"
+    fill(service.engine, [creative("evil", name), creative("evil-draft", name, "draft")])
+    with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        connection.execute(
+            schema.products.update().values(title=HOSTILE, flags=[HOSTILE], image="x.png", photo="y.png")
+        )
+        connection.execute(schema.creatives.update().values(description=HOSTILE, stale=True))
+    sign_in(client, service, "approve")
+    for address in ("/catalog", "/review", "/live", "/create"):
+        text = client.get(address, params={"product": name}).text
+        assert "onerror=alert" in text, address
+        assert "<img src=x" not in text, address
+        assert "<script>" not in text, address
+        assert 'onerror=alert(1)>"' not in text, address
+
+
+def test_no_page_needs_what_its_policy_forbids(client: TestClient, service: Service) -> None:
+    sign_in(client, service, "approve")
+    for address in ("/catalog", "/review?product=mug", "/live?product=mug", "/create", "/create?product=mug"):
+        answer = client.get(address)
+        assert answer.status_code == 200, address
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        assert not re.search(r"\s(style|on\w+)=|<style|<script(?! src=)|https?://", answer.text), address
+
+
+def test_the_catalog_searches_and_shows_what_needs_a_person(client: TestClient, service: Service) -> None:
+    fill(service.engine, [creative("p", "100%_pot", "draft"), creative("v", "vase")])
+    with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        table = schema.products
+        connection.execute(table.update().where(table.c.product_id == "vase").values(flags=["doubtful"]))
+        connection.execute(table.update().where(table.c.product_id == "mug").values(flags=[]))
+        creatives = schema.creatives
+        connection.execute(creatives.update().where(creatives.c.creative_id == "v").values(stale=True))
+    sign_in(client, service, "read")
+
+    def shown(**asked: str) -> list[str]:
+        text = client.get("/catalog", params=asked, headers={"hx-request": "true"}).text
+        return re.findall(r"<h2>The (.+?)</h2>", text)
+
+    assert shown() == ["100%_pot", "mug", "vase"]
+    assert shown(search="%") == ["100%_pot"]
+    assert shown(search="THE as") == ["vase"]
+    assert shown(show="unapproved") == ["100%_pot"]
+    assert shown(show="stale") == shown(show="flagged") == ["vase"]
+    assert shown(after="mug") == ["vase"]
+
+
+def event(number: int, kind: str, name: str, variant: str = "bandit") -> Event:
+    return Event(f"{kind}{number}", kind, "attributed", f"{number:016x}", name, "mug", "feed", f"{number:016x}", "p",  # type: ignore[arg-type]
+                 variant, NOW, NOW, NOW)  # fmt: skip
+
+
+def test_live_shows_counts_intervals_and_shares_and_stops_and_ships(client: TestClient, service: Service) -> None:
+    events = [event(number, "impression", "a") for number in range(100)]
+    service.writer.write([*events, *(event(number, "click", "a") for number in range(10))]).result()
+    csrf = sign_in(client, service, "approve")
+    text = client.get("/live", params={"product": "mug"}).text
+    assert "10.00 %" in text
+    assert "5.52 % to 17.44 %" in text  # Wilson's interval of 10 in 100
+    assert text.count("25.0 %") == 2  # the conftest's shares: a half and two quarters
+    assert [row.kind for row in rows(service.engine, schema.jobs)] == ["read"]
+    headers = {"x-csrf-token": csrf}
+    client.post("/page/stop", data={"creative": "c"}, headers=headers)
+    assert client.post("/page/ship", data={"creative": "c", "product": "mug"}, headers=headers).status_code == 409
+    answer = client.post("/page/ship", data={"creative": "a", "product": "mug"}, headers=headers)
+    assert "100.0 %" in answer.text
+    statuses = {row.creative_id: row.status for row in rows(service.engine, schema.creatives)}
+    assert statuses == {"a": "approved", "b": "retired", "c": "retired", "d": "draft"}
+    assert {row.reason for row in rows(service.engine, schema.reviews)} == {"stopped", "shipped a"}
+
+
+def test_a_photo_becomes_a_job_and_anything_else_one_line(client: TestClient, service: Service) -> None:
+    csrf = sign_in(client, service, "approve")
+    form = {"csrf": csrf, "title": "Red <b>Mug</b>", "category": "Home > Kitchen"}
+    png = {"photo": ("<svg onload=alert(1)>.png", b"\x89PNG\r\n\x1a\n" + bytes(20))}
+    answer = client.post("/page/add", data=form, files=png, follow_redirects=False)
+    assert answer.status_code == 303
+    (job,) = rows(service.engine, schema.jobs)
+    assert (job.kind, job.payload["title"], job.payload["category"]) == (
+        "add_product", "Red <b>Mug</b>", ["Home", "Kitchen"]
+    )  # fmt: skip
+    assert re.fullmatch(r"[0-9a-f]{32}\.png", job.payload["photo"])
+    text = client.get(answer.headers["location"]).text
+    assert "waiting for the worker" in text
+    assert "onload" not in text
+    wrong = client.post("/page/add", data=form, files={"photo": ("x.png", b"<html>")})
+    assert (wrong.status_code, "no PNG, JPEG" in wrong.text) == (422, True)
+    assert client.post("/page/add", data=form | {"title": " "}, files=png).status_code == 422
+    assert client.post("/page/correct", data={"csrf": csrf, "product": "mug", "points": "{"}).status_code == 422
+    points = '{"keep": [[1, 2]], "drop": []}'
+    assert client.post("/page/correct", data={"csrf": csrf, "product": "mug", "points": points}).status_code == 409
+
+
+def test_pictures_of_drafts_are_for_those_who_are_signed_in_and_never_outside(
+    client: TestClient, service: Service
+) -> None:
+    file = service.workspace / "creatives" / "images" / "d.webp"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"RIFF")
+    (service.workspace.parent / "secret").write_text("x")
+    with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        connection.execute(schema.products.update().values(image="../secret"))
+    assert client.get("/page/picture", params={"creative": "d"}, follow_redirects=False).status_code == 303
+    sign_in(client, service, "read")
+    assert client.get("/page/picture", params={"creative": "d"}).content == b"RIFF"
+    for asked in ({"creative": "a"}, {"creative": "x"}, {"cutout": "mug"}, {"photo": "mug"}, {}):
+        assert client.get("/page/picture", params=asked).status_code == 404, asked
+    assert client.get("/page/static/..%2Fvisit.py").status_code == 404

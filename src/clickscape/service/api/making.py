@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import UploadFile as Uploaded
 
 from clickscape.files import atomic_file
 from clickscape.regular_files import inside
@@ -145,7 +146,7 @@ async def look(service: Service, job_id: str) -> JobOut:
     return _out(found)
 
 
-async def keep_uploads(service: Service, files: Sequence[UploadFile]) -> list[str]:
+async def keep_uploads(service: Service, files: Sequence[Uploaded]) -> list[str]:
     """Write uploads under names of ours and return those; RefusedError with 422 for what is no picture.
 
     Only the first bytes are looked at here; pictures are opened in a process with limits.

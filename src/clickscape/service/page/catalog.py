@@ -30,7 +30,7 @@ async def catalog(request: Request) -> Response:
     service: Service = request.app.state.service
     visitor = await visitor_of(request)
     asked = request.query_params
-    show = next((one for one in store.SHOWS if one == asked.get("show")), "all")
+    show: store.Show = next((one for one in store.SHOWS if one == asked.get("show")), "all")
     search, after = text_of(asked, "search", most=200), text_of(asked, "after", most=200)
     found = await asyncio.to_thread(store.products, service.engine, search=search, show=show, after=after)
     is_part = request.headers.get("hx-request") == "true"

@@ -49,7 +49,7 @@
   document.addEventListener("htmx:afterSwap", (event) => {
     const answer = event.detail.elt;
     if (!answer?.matches?.("[data-answer]")) return;
-    const title = answer.querySelector("h3").textContent;
+    const title = answer.querySelector(".says, h3").textContent;
     say(`${answer.dataset.answer[0].toUpperCase()}${answer.dataset.answer.slice(1)}: ${title}`);
     const all = cards();
     (all.slice(all.indexOf(answer) + 1).find((one) => one.classList.contains("is-draft")) || answer).focus();

@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=50)
     parser.add_argument("--products", type=int, default=3, help="running ones of a world")
     parser.add_argument("--decisions", type=int, default=50_000, help="of a product")
+    parser.add_argument("--peer-worlds", type=int, default=10, help="of them, for vowpalwabbit, which is slow")
     parser.add_argument(
         "--choose-peer", action="store_true", help="compare vowpalwabbit's forms only; below world 1000"
     )

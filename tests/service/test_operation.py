@@ -20,6 +20,7 @@ from clickscape.service.doctor import problems
 from clickscape.service.event_writer import Event, EventWriter
 from clickscape.service.keys import create_key
 from clickscape.service.store import open_store
+from clickscape.stages.experiment import KEY_FILE
 from clickscape.workspace import Workspace
 
 
@@ -95,8 +96,8 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
     shop = Workspace.create(tmp_path / "my-shop")
     engine = open_store(f"sqlite:///{shop.path / 'service' / 'store.db'}")
     (shop.path / "experiments").mkdir()
-    (shop.path / "experiments" / "key").write_text("0" * 64)
-    (shop.path / "experiments" / "key").chmod(0o644)
+    (shop.path / "experiments" / KEY_FILE).write_text("0" * 64)
+    (shop.path / "experiments" / KEY_FILE).chmod(0o644)
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         name = jobs.enqueue(connection, "draw", {}, now=NOW)
         jobs.enqueue(connection, "pull", {}, now=NOW)

@@ -14,6 +14,7 @@ from clickscape.catalog.publishable import stale
 from clickscape.errors import ClickscapeError, first_line
 from clickscape.service import jobs, schema
 from clickscape.service.store import shown
+from clickscape.stages.experiment import KEY_FILE
 from clickscape.workspace import Workspace
 
 _UNKNOWN = 0.01
@@ -47,7 +48,7 @@ def _of_workspace(workspace: Workspace) -> Iterator[str]:
         yield f"{len(lost)} creatives that may be served lack their picture, {lost[0]!r} first. Retire or draw them."
     if old := stale(shown_ones, {one.product_id: one for one in products}):
         yield f"{len(old)} creatives are of products that have changed. Run `clickscape refresh {workspace.path.name}`."
-    key = workspace.path / "experiments" / "key"
+    key = workspace.path / "experiments" / KEY_FILE
     if key.is_file() and stat.S_IMODE(key.stat().st_mode) & 0o077:
         yield f"{key} can be read by other users. Run `chmod 600 {key}`."
 

@@ -29,7 +29,7 @@ CONTROL, NEW = "control", "new"
 """Names of the variants where no table names any: what is live, and what was approved."""
 
 _SHARE_TOLERANCE = 1e-6
-_KEY_FILE = "assignment.key"
+KEY_FILE = "assignment.key"
 _KEY = re.compile(rf"[0-9a-fA-F]{{{2 * KEY_BYTES}}}")
 
 
@@ -127,7 +127,7 @@ def read_key(workspace: Workspace) -> bytes:
     """Return the key that assigns units; ExperimentError where there is none, or none that can be one."""
     if (given := os.environ.get(KEY_VARIABLE)) is not None:
         return _parsed(given, where=f"the environment variable {KEY_VARIABLE}")
-    path = folder(workspace) / _KEY_FILE
+    path = folder(workspace) / KEY_FILE
     try:
         return _parsed(read_bytes(path, error=ExperimentError).decode("ascii", "replace"), where=str(path))
     except FileNotFoundError:
@@ -144,7 +144,7 @@ def _parsed(text: str, *, where: str) -> bytes:
 
 def make_key(workspace: Workspace) -> bytes:
     """Return the key as `read_key` does; a new file where neither it nor any experiment is there yet."""
-    path = folder(workspace) / _KEY_FILE
+    path = folder(workspace) / KEY_FILE
     is_first = not any(folder(workspace).glob(f"*/{definitions.FILE}"))
     if is_first and KEY_VARIABLE not in os.environ and not path.exists():
         with atomic_file(path) as temporary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from tests.factory import clickscape
-from tests.service.conftest import NOW, counted, creative, fill
+from tests.service.conftest import NOW, counted, creative, fill, rows
 from tests.service.test_event_writer import event
 
 from clickscape.errors import StoreError
@@ -129,3 +130,16 @@ def test_the_doctor_is_content_with_a_sound_shop(tmp_path: Path, command: Callab
         create_key(connection, roles=["admin"], label="", now=NOW)
     engine.dispose()
     assert command("doctor", str(shop.path)) == "nothing is wrong\n"
+
+
+def test_a_port_that_is_taken_is_said_and_no_key_is_made(tmp_path: Path) -> None:
+    shop = Workspace.create(tmp_path / "my-shop")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = clickscape("serve", str(shop.path), "--port", str(port))
+    assert done.code == 2
+    assert f"127.0.0.1:{port} cannot be listened on" in done.err
+    assert "csk_" not in done.out
+    engine = open_store(f"sqlite:///{shop.path / 'service' / 'store.db'}")
+    assert rows(engine, schema.api_keys) == []
+    engine.dispose()

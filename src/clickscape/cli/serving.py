@@ -44,6 +44,9 @@ def serve(
     from clickscape.service import jobs, run
     from clickscape.service.keys import create_key, in_use
 
+    host, port = host or settings.serve.host, port or settings.serve.port
+    run.check_free(host, port)
+
     now = time.time_ns() // 1_000
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         first = None
@@ -51,7 +54,6 @@ def serve(
             first = create_key(connection, roles=["admin"], label="first", now=now)
         jobs.enqueue(connection, "publish", {}, now=now)
     engine.dispose()
-    host, port = host or settings.serve.host, port or settings.serve.port
     if first:
         terminal.out.print(f"key to sign in with, shown only now: {first}")
     terminal.out.print(f"serving {shop.path.name} on http://{host}:{port}; Ctrl-C ends it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from sqlalchemy.engine import Engine
 
 from clickscape.config import Settings
 from clickscape.config.environment import allowed
-from clickscape.errors import StoreError
+from clickscape.errors import ConfigError, StoreError
 from clickscape.service.store import open_store
 from clickscape.stages.experiment import make_key, read_key
 from clickscape.workspace import Workspace
@@ -84,6 +85,16 @@ def serve(workspace: Path, *, host: str, port: int) -> None:
     finally:
         ending.set()
         supervisor.join()
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise ConfigError for an address that is taken: two servers would share it, and each get half of the requests."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{host}:{port} cannot be listened on ({error.strerror}). End what does, or give another --host or --port."
+        ) from None
 
 
 def _supervise(ending: threading.Event) -> None:

@@ -56,7 +56,12 @@ def test_torchrun_does_what_one_process_does(shop: Workspace, tmp_path: Path) ->
     assert [line["loss"] for line in one] == pytest.approx([line["loss"] for line in two], abs=1e-5)
     first, second = (load_file(copy / "models" / "prompt" / "model.safetensors") for copy in copies)
     assert first.keys() == second.keys()
-    assert max(np.abs(first[name] - second[name]).max() for name in first) < 1e-5
+    (start,) = (load_file(path) for path in copies[0].glob("runs/*-optimize/rounds/round-0/model/model.safetensors"))
+    moved, apart = (
+        np.sqrt(sum(float(np.sum((first[name] - other[name]) ** 2)) for name in first)) for other in (start, second)
+    )
+    # Adam divides by the gradient's size: where that is rounding alone, a single weight may move by some of its step.
+    assert apart < 1e-3 * moved
     assert len(manifest.result["rounds"]) == 1
     assert not [path for path in copies[1].rglob("*") if path.name.startswith(".tmp-")]
 

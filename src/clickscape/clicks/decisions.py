@@ -69,7 +69,9 @@ def read(
                 f"{source.where}: the log {lacks}: it does not say what else could have been shown, and how likely. "
                 f"Log candidates and propensities with every impression."
             )
-        cleaned, report, _ = logs.clean(source, location, config=config, now=now or datetime.now(UTC), duck=connection)
+        cleaned, report, _ = logs.clean(
+            source, location, config=config, now=now or datetime.now(UTC), duck=connection, kept=("allocation",)
+        )
         once = cleaning.deduplicate(cleaned.without_bots, cleaned.repeated)
         shown = once.filter(once.kind == "impression").anti_join(cleaned.relogged, "event_id")
         known = shown.filter(shown.candidates.notnull() & shown.propensities.notnull())

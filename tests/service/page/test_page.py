@@ -128,7 +128,7 @@ def test_a_change_needs_the_token_and_the_role(client: TestClient, service: Serv
     assert decide(client, readers, decision="reject") == 403
     assert client.get("/create").status_code == 403
     page = client.get("/review", params={"product": "mug"}).text
-    assert "<h3" in page
+    assert '<h2 class="says"' in page
     assert "data-send" not in page
     assert 'value="approve"' not in page
     assert 'value="reject"' not in page

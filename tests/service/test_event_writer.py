@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 from concurrent.futures import wait
@@ -143,3 +144,19 @@ def test_events_of_a_full_disk_are_refused_and_taken_once_there_is_room(tmp_path
     writer.close()
     assert counted(engine) == (500, 0, 0)
     engine.dispose()
+
+
+def test_a_client_that_hangs_up_stops_nobody_elses_events(engine: Engine) -> None:
+    writer = EventWriter(engine)
+
+    async def hang_up() -> None:
+        waiting = asyncio.ensure_future(asyncio.wrap_future(writer.write([event(1)])))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(hang_up())
+    assert writer.write([event(2)]).result(timeout=30) == Written(1, 0)
+    writer.close()
+    assert counted(engine) == (2, 0, 0)

@@ -85,6 +85,7 @@ class EventWriter:
                 raise OverloadedError
             self._waiting += len(events)
         future: Future[Written] = Future()
+        future.set_running_or_notify_cancel()  # so that a client that hangs up cannot cancel it, which would end us
         self._queue.put((events, future))
         return future
 

@@ -184,7 +184,7 @@ async def _event(service: Service, given: EventIn, *, received: int) -> Event:
             policy = await asyncio.to_thread(service.selector.policy, decision.policy)
     ts = received if given.ts is None else round(given.ts.timestamp() * _SECOND)
     if decision is None or policy is None or decision.candidate >= len(policy.candidates):
-        name = "?" + given.decision_id
+        name = "?" + (given.decision_id if decision is None else decision.name)  # a signed id holds the user
         return Event(given.event_id, given.kind, "unknown", name, None, None, None, None, None, None, ts, received)
     decided = decision.second * _SECOND
     return Event(

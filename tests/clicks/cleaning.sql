@@ -17,8 +17,6 @@ FROM (
         60
       )) AS BIGINT) AS "span"
     FROM "timely" AS "t0"
-    WHERE
-      "t0"."user_key" IS NOT NULL AND "t0"."at" IS NOT NULL
   ) AS "t1"
   GROUP BY
     1,
@@ -27,14 +25,37 @@ FROM (
 WHERE
   "t2"."different" > 5;
 
--- impressions and clicks of every user
-WITH "t1" AS (
+-- impressions that a click names
+SELECT
+  "t5"."decision_id",
+  "t5"."creative_id",
+  "t5"."user_key"
+FROM (
   SELECT
-    *
-  FROM "without_busy" AS "t0"
-  WHERE
-    "t0"."user_key" IS NOT NULL AND "t0"."kind" = 'impression'
-)
+    "t3"."kind",
+    "t3"."decision_id",
+    "t3"."creative_id",
+    "t3"."user_key"
+  FROM (
+    SELECT
+      *
+    FROM "without_busy" AS "t0"
+    WHERE
+      "t0"."kind" = 'impression'
+  ) AS "t3"
+  SEMI JOIN (
+    SELECT
+      "t0"."decision_id",
+      "t0"."creative_id"
+    FROM "without_busy" AS "t0"
+    WHERE
+      "t0"."kind" = 'click'
+  ) AS "t4"
+    ON "t3"."decision_id" = "t4"."decision_id"
+    AND "t3"."creative_id" = "t4"."creative_id"
+) AS "t5";
+
+-- impressions and clicks of every user
 SELECT
   "t7"."user_key",
   "t7"."shown",
@@ -43,7 +64,13 @@ FROM (
   SELECT
     "t3"."user_key",
     COUNT(*) AS "shown"
-  FROM "t1" AS "t3"
+  FROM (
+    SELECT
+      *
+    FROM "without_busy" AS "t0"
+    WHERE
+      "t0"."user_key" IS NOT NULL AND "t0"."kind" = 'impression'
+  ) AS "t3"
   GROUP BY
     1
 ) AS "t7"
@@ -53,11 +80,11 @@ LEFT OUTER JOIN (
     COUNT(DISTINCT "t8"."decision_id") AS "clicked"
   FROM (
     SELECT
-      "t5"."kind",
-      "t5"."decision_id",
-      "t5"."creative_id",
-      "t5"."user_key"
-    FROM "t1" AS "t5"
+      "t2"."kind",
+      "t2"."decision_id",
+      "t2"."creative_id",
+      "t2"."user_key"
+    FROM "clicked" AS "t2"
     SEMI JOIN (
       SELECT
         "t0"."decision_id",
@@ -66,10 +93,10 @@ LEFT OUTER JOIN (
       FROM "without_busy" AS "t0"
       WHERE
         "t0"."user_key" IS NOT NULL AND "t0"."kind" = 'click'
-    ) AS "t4"
-      ON "t5"."decision_id" = "t4"."decision_id"
-      AND "t5"."creative_id" = "t4"."creative_id"
-      AND "t5"."user_key" = "t4"."user_key"
+    ) AS "t5"
+      ON "t2"."decision_id" = "t5"."decision_id"
+      AND "t2"."creative_id" = "t5"."creative_id"
+      AND "t2"."user_key" = "t5"."user_key"
   ) AS "t8"
   GROUP BY
     1
@@ -219,197 +246,230 @@ FROM (
 
 -- impressions logged again
 SELECT
-  "t5"."event_id"
+  "t13"."event_id"
 FROM (
   SELECT
-    "t4"."event_id",
-    "t4"."at",
-    "t4"."decision_id",
-    "t4"."creative_id",
-    "t4"."position",
-    "t4"."user_key",
+    "t12"."event_id",
+    "t12"."decision_id",
+    "t12"."creative_id",
+    "t12"."at",
+    "t12"."position",
+    "t12"."kind",
+    "t12"."user_key",
     ROW_NUMBER() OVER (
-      PARTITION BY "t4"."decision_id", "t4"."creative_id", "t4"."position", "t4"."user_key"
-      ORDER BY CAST("t4"."at" IS NULL AS TINYINT) ASC, "t4"."at" ASC, "t4"."event_id" ASC
+      PARTITION BY "t12"."decision_id", "t12"."creative_id", "t12"."position", "t12"."user_key"
+      ORDER BY CAST("t12"."at" IS NULL AS TINYINT) ASC, "t12"."at" ASC, "t12"."event_id" ASC
       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     ) - 1 AS "copy"
   FROM (
     SELECT
-      "t3".*
-      EXCLUDE ("copies")
+      *
     FROM (
       SELECT
         *
       FROM (
         SELECT
-          "t1"."event_id",
-          "t1"."at",
-          "t1"."decision_id",
-          "t1"."creative_id",
-          "t1"."position",
-          "t1"."user_key",
-          COUNT(*) OVER (
-            PARTITION BY "t1"."decision_id", "t1"."creative_id", "t1"."position", "t1"."user_key"
-            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-          ) AS "copies"
+          "t9"."event_id",
+          "t9"."decision_id",
+          "t9"."creative_id",
+          "t9"."at",
+          "t9"."position",
+          "t9"."kind",
+          "t9"."user_key"
+        FROM (
+          SELECT
+            "t6".*
+            EXCLUDE ("copies")
+          FROM (
+            SELECT
+              *
+            FROM (
+              SELECT
+                "t3"."event_id",
+                "t3"."decision_id",
+                "t3"."creative_id",
+                "t3"."at",
+                "t3"."position",
+                "t3"."kind",
+                "t3"."user_key",
+                COUNT(*) OVER (
+                  PARTITION BY "t3"."decision_id", "t3"."creative_id", "t3"."position", "t3"."user_key"
+                  ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+                ) AS "copies"
+              FROM (
+                SELECT
+                  *
+                FROM "without_bots" AS "t1"
+                WHERE
+                  "t1"."kind" = 'impression'
+              ) AS "t3"
+            ) AS "t4"
+            WHERE
+              "t4"."copies" > 1
+          ) AS "t6"
+        ) AS "t9"
+        ANTI JOIN "repeated" AS "t2"
+          ON "t9"."event_id" = "t2"."event_id"
+      ) AS "t10"
+      UNION ALL
+      SELECT
+        *
+      FROM (
+        SELECT
+          "t5"."event_id",
+          "t5"."decision_id",
+          "t5"."creative_id",
+          "t5"."at",
+          "t5"."position",
+          "t5"."kind",
+          "t5"."user_key"
         FROM (
           SELECT
             "t0"."event_id",
-            "t0"."at",
             "t0"."decision_id",
             "t0"."creative_id",
+            "t0"."at",
             "t0"."position",
-            "t0"."user_key"
-          FROM "impressions" AS "t0"
-        ) AS "t1"
-      ) AS "t2"
-      WHERE
-        "t2"."copies" > 1
-    ) AS "t3"
-  ) AS "t4"
-) AS "t5"
+            "t0"."kind",
+            "t0"."user_key",
+            ROW_NUMBER() OVER (
+              PARTITION BY "t0"."event_id"
+              ORDER BY CAST("t0"."at" IS NULL AS TINYINT) ASC, "t0"."at" ASC, CAST("t0"."user_key" IS NULL AS TINYINT) ASC, "t0"."user_key" ASC, CAST("t0"."decision_id" IS NULL AS TINYINT) ASC, "t0"."decision_id" ASC, CAST("t0"."creative_id" IS NULL AS TINYINT) ASC, "t0"."creative_id" ASC, CAST("t0"."position" IS NULL AS TINYINT) ASC, "t0"."position" ASC
+              ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+            ) - 1 AS "copy"
+          FROM "repeated" AS "t0"
+        ) AS "t5"
+        WHERE
+          "t5"."copy" = 0
+      ) AS "t7"
+    ) AS "t11"
+    WHERE
+      "t11"."kind" = 'impression'
+  ) AS "t12"
+) AS "t13"
 WHERE
-  "t5"."copy" > 0;
+  "t13"."copy" > 0;
 
 -- clicks with their fault
-WITH "t6" AS (
-  SELECT
-    "t5"."event_id",
-    "t5"."decision_id",
-    "t5"."creative_id",
-    "t5"."at",
-    "t5"."kind",
-    "t5"."user_key"
-  FROM (
-    SELECT
-      *
-    FROM "without_bots" AS "t1"
-    WHERE
-      "t1"."kind" = 'impression'
-  ) AS "t5"
-  SEMI JOIN "clicks" AS "t3"
-    ON "t5"."decision_id" = "t3"."decision_id"
-    AND "t5"."creative_id" = "t3"."creative_id"
-)
 SELECT
-  "t16"."event_id",
-  "t16"."kind",
-  "t16"."creative_id",
-  "t16"."product_id",
-  "t16"."position",
+  "t11"."event_id",
+  "t11"."kind",
+  "t11"."creative_id",
+  "t11"."product_id",
+  "t11"."position",
   CASE
     WHEN (
-      "t16"."fault" = ''
+      "t11"."fault" = ''
     )
     AND (
-      "t16"."again" OR (
-        "t16"."viewers" <= "t16"."earlier"
+      "t11"."again" OR (
+        "t11"."viewers" <= "t11"."earlier"
       )
     )
     THEN 'repeated'
-    ELSE "t16"."fault"
+    ELSE "t11"."fault"
   END AS "fault",
-  "t16"."skewed",
-  "t16"."user_key",
-  COALESCE("t16"."shown_at", "t16"."at") AS "at"
+  "t11"."skewed",
+  "t11"."user_key",
+  COALESCE("t11"."shown_at", "t11"."at") AS "at"
 FROM (
   SELECT
-    "t15"."event_id",
-    "t15"."decision_id",
-    "t15"."creative_id",
-    "t15"."at",
-    "t15"."kind",
-    "t15"."user_key",
-    "t15"."product_id",
-    "t15"."position",
-    "t15"."decision_id_shown",
-    "t15"."creative_id_shown",
-    "t15"."found",
-    "t15"."viewers",
-    "t15"."shown_at",
-    "t15"."decision_id_own",
-    "t15"."creative_id_own",
-    "t15"."user_key_own",
-    "t15"."own_found",
-    "t15"."own_viewers",
-    "t15"."own_shown_at",
-    "t15"."user",
-    "t15"."fault",
-    "t15"."skewed",
-    "t15"."untimed",
-    "t15"."again",
+    "t10"."event_id",
+    "t10"."decision_id",
+    "t10"."creative_id",
+    "t10"."at",
+    "t10"."kind",
+    "t10"."user_key",
+    "t10"."product_id",
+    "t10"."position",
+    "t10"."decision_id_shown",
+    "t10"."creative_id_shown",
+    "t10"."found",
+    "t10"."viewers",
+    "t10"."shown_at",
+    "t10"."decision_id_own",
+    "t10"."creative_id_own",
+    "t10"."user_key_own",
+    "t10"."own_found",
+    "t10"."own_viewers",
+    "t10"."own_shown_at",
+    "t10"."user",
+    "t10"."fault",
+    "t10"."skewed",
+    "t10"."untimed",
+    "t10"."again",
     ROW_NUMBER() OVER (
-      PARTITION BY "t15"."decision_id", "t15"."creative_id", "t15"."position", "t15"."fault", "t15"."again"
-      ORDER BY "t15"."untimed" ASC, "t15"."at" ASC, "t15"."event_id" ASC
+      PARTITION BY "t10"."decision_id", "t10"."creative_id", "t10"."position", "t10"."fault", "t10"."again"
+      ORDER BY "t10"."untimed" ASC, "t10"."at" ASC, "t10"."event_id" ASC
       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     ) - 1 AS "earlier"
   FROM (
     SELECT
-      "t14"."event_id",
-      "t14"."decision_id",
-      "t14"."creative_id",
-      "t14"."at",
-      "t14"."kind",
-      "t14"."user_key",
-      "t14"."product_id",
-      "t14"."position",
-      "t14"."decision_id_shown",
-      "t14"."creative_id_shown",
-      "t14"."found",
-      "t14"."viewers",
-      "t14"."shown_at",
-      "t14"."decision_id_own",
-      "t14"."creative_id_own",
-      "t14"."user_key_own",
-      "t14"."own_found",
-      "t14"."own_viewers",
-      "t14"."own_shown_at",
-      "t14"."user",
-      "t14"."fault",
-      "t14"."skewed",
-      "t14"."untimed",
+      "t9"."event_id",
+      "t9"."decision_id",
+      "t9"."creative_id",
+      "t9"."at",
+      "t9"."kind",
+      "t9"."user_key",
+      "t9"."product_id",
+      "t9"."position",
+      "t9"."decision_id_shown",
+      "t9"."creative_id_shown",
+      "t9"."found",
+      "t9"."viewers",
+      "t9"."shown_at",
+      "t9"."decision_id_own",
+      "t9"."creative_id_own",
+      "t9"."user_key_own",
+      "t9"."own_found",
+      "t9"."own_viewers",
+      "t9"."own_shown_at",
+      "t9"."user",
+      "t9"."fault",
+      "t9"."skewed",
+      "t9"."untimed",
       (
         ROW_NUMBER() OVER (
-          PARTITION BY "t14"."decision_id", "t14"."creative_id", "t14"."position", "t14"."fault", "t14"."user"
-          ORDER BY "t14"."untimed" ASC, "t14"."at" ASC, "t14"."event_id" ASC
+          PARTITION BY "t9"."decision_id", "t9"."creative_id", "t9"."position", "t9"."fault", "t9"."user"
+          ORDER BY "t9"."untimed" ASC, "t9"."at" ASC, "t9"."event_id" ASC
           ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
         ) - 1
       ) > 0 AS "again"
     FROM (
       SELECT
-        "t13"."event_id",
-        "t13"."decision_id",
-        "t13"."creative_id",
-        "t13"."at",
-        "t13"."kind",
-        "t13"."user_key",
-        "t13"."product_id",
-        "t13"."position",
-        "t13"."decision_id_shown",
-        "t13"."creative_id_shown",
-        "t13"."found",
-        "t13"."viewers",
+        "t8"."event_id",
+        "t8"."decision_id",
+        "t8"."creative_id",
+        "t8"."at",
+        "t8"."kind",
+        "t8"."user_key",
+        "t8"."product_id",
+        "t8"."position",
+        "t8"."decision_id_shown",
+        "t8"."creative_id_shown",
+        "t8"."found",
+        "t8"."viewers",
         CASE
-          WHEN COALESCE("t13"."own_found", 0) > 0
-          THEN "t13"."own_shown_at"
-          ELSE "t13"."shown_at"
+          WHEN COALESCE("t8"."own_found", 0) > 0
+          THEN "t8"."own_shown_at"
+          ELSE "t8"."shown_at"
         END AS "shown_at",
-        "t13"."decision_id_own",
-        "t13"."creative_id_own",
-        "t13"."user_key_own",
-        "t13"."own_found",
-        "t13"."own_viewers",
-        "t13"."own_shown_at",
-        COALESCE("t13"."user_key", '') AS "user",
+        "t8"."decision_id_own",
+        "t8"."creative_id_own",
+        "t8"."user_key_own",
+        "t8"."own_found",
+        "t8"."own_viewers",
+        "t8"."own_shown_at",
+        COALESCE("t8"."user_key", '') AS "user",
         CASE
-          WHEN COALESCE("t13"."found", 0) = 0
+          WHEN COALESCE("t8"."found", 0) = 0
           THEN 'unmatched'
           WHEN COALESCE(
             (
-              "t13"."at" - CASE
-                WHEN COALESCE("t13"."own_found", 0) > 0
-                THEN "t13"."own_shown_at"
-                ELSE "t13"."shown_at"
+              "t8"."at" - CASE
+                WHEN COALESCE("t8"."own_found", 0) > 0
+                THEN "t8"."own_shown_at"
+                ELSE "t8"."shown_at"
               END
             ) < -60.0,
             FALSE
@@ -418,10 +478,10 @@ FROM (
           WHEN COALESCE(
             (
               (
-                "t13"."at" - CASE
-                  WHEN COALESCE("t13"."own_found", 0) > 0
-                  THEN "t13"."own_shown_at"
-                  ELSE "t13"."shown_at"
+                "t8"."at" - CASE
+                  WHEN COALESCE("t8"."own_found", 0) > 0
+                  THEN "t8"."own_shown_at"
+                  ELSE "t8"."shown_at"
                 END
               ) / 3600
             ) > 24.0,
@@ -431,14 +491,14 @@ FROM (
           ELSE ''
         END AS "fault",
         CAST(COALESCE(
-          "t13"."at" < CASE
-            WHEN COALESCE("t13"."own_found", 0) > 0
-            THEN "t13"."own_shown_at"
-            ELSE "t13"."shown_at"
+          "t8"."at" < CASE
+            WHEN COALESCE("t8"."own_found", 0) > 0
+            THEN "t8"."own_shown_at"
+            ELSE "t8"."shown_at"
           END,
           FALSE
         ) AS TINYINT) AS "skewed",
-        CAST("t13"."at" IS NULL AS TINYINT) AS "untimed"
+        CAST("t8"."at" IS NULL AS TINYINT) AS "untimed"
       FROM (
         SELECT
           "t2"."event_id",
@@ -449,62 +509,62 @@ FROM (
           "t2"."user_key",
           "t2"."product_id",
           "t2"."position",
-          "t10"."decision_id" AS "decision_id_shown",
-          "t10"."creative_id" AS "creative_id_shown",
-          "t10"."found",
-          "t10"."viewers",
-          "t10"."shown_at",
-          "t12"."decision_id" AS "decision_id_own",
-          "t12"."creative_id" AS "creative_id_own",
-          "t12"."user_key" AS "user_key_own",
-          "t12"."own_found",
-          "t12"."own_viewers",
-          "t12"."own_shown_at"
+          "t5"."decision_id" AS "decision_id_shown",
+          "t5"."creative_id" AS "creative_id_shown",
+          "t5"."found",
+          "t5"."viewers",
+          "t5"."shown_at",
+          "t7"."decision_id" AS "decision_id_own",
+          "t7"."creative_id" AS "creative_id_own",
+          "t7"."user_key" AS "user_key_own",
+          "t7"."own_found",
+          "t7"."own_viewers",
+          "t7"."own_shown_at"
         FROM "clicks" AS "t2"
         LEFT OUTER JOIN (
           SELECT
-            "t7"."decision_id",
-            "t7"."creative_id",
+            "t1"."decision_id",
+            "t1"."creative_id",
             COUNT(*) AS "found",
-            COUNT(DISTINCT COALESCE("t7"."user_key", '')) AS "viewers",
-            MIN("t7"."at") AS "shown_at"
-          FROM "t6" AS "t7"
+            COUNT(DISTINCT COALESCE("t1"."user_key", '')) AS "viewers",
+            MIN("t1"."at") AS "shown_at"
+          FROM "clicked" AS "t1"
           GROUP BY
             1,
             2
-        ) AS "t10"
-          ON "t2"."decision_id" = "t10"."decision_id"
-          AND "t2"."creative_id" = "t10"."creative_id"
+        ) AS "t5"
+          ON "t2"."decision_id" = "t5"."decision_id"
+          AND "t2"."creative_id" = "t5"."creative_id"
         LEFT OUTER JOIN (
           SELECT
-            "t9"."decision_id",
-            "t9"."creative_id",
-            "t9"."user_key",
-            "t9"."found" AS "own_found",
-            "t9"."viewers" AS "own_viewers",
-            "t9"."shown_at" AS "own_shown_at"
+            "t4"."decision_id",
+            "t4"."creative_id",
+            "t4"."user_key",
+            "t4"."found" AS "own_found",
+            "t4"."viewers" AS "own_viewers",
+            "t4"."shown_at" AS "own_shown_at"
           FROM (
             SELECT
-              "t7"."decision_id",
-              "t7"."creative_id",
-              "t7"."user_key",
+              "t1"."decision_id",
+              "t1"."creative_id",
+              "t1"."user_key",
               COUNT(*) AS "found",
-              COUNT(DISTINCT COALESCE("t7"."user_key", '')) AS "viewers",
-              MIN("t7"."at") AS "shown_at"
-            FROM "t6" AS "t7"
+              COUNT(DISTINCT COALESCE("t1"."user_key", '')) AS "viewers",
+              MIN("t1"."at") AS "shown_at"
+            FROM "clicked" AS "t1"
             GROUP BY
               1,
               2,
               3
-          ) AS "t9"
-        ) AS "t12"
-          ON "t2"."decision_id" = "t12"."decision_id"
-          AND "t2"."creative_id" = "t12"."creative_id"
-          AND "t2"."user_key" = "t12"."user_key"
-      ) AS "t13"
-    ) AS "t14"
-  ) AS "t15"
-) AS "t16";
+          ) AS "t4"
+        ) AS "t7"
+          ON "t2"."decision_id" = "t7"."decision_id"
+          AND "t2"."creative_id" = "t7"."creative_id"
+          AND "t2"."user_key" = "t7"."user_key"
+      ) AS "t8"
+    ) AS "t9"
+  ) AS "t10"
+) AS "t11";
 
 -- counts
 SELECT

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import nbinom
 
 from clickscape.clicks import clickers, logs
-from clickscape.clicks.clickers import clicks_by_user, improbable_clickers
+from clickscape.clicks.clickers import clicked_impressions, clicks_by_user, improbable_clickers
 from clickscape.config import ClicksConfig
 from clickscape.stages.clicks import read_log
 from clickscape.workspace import Workspace
@@ -94,7 +94,8 @@ def test_a_users_clicks_are_those_on_impressions_of_the_same_user_each_decision_
     columns = ("kind", "decision_id", "user_key")
     table = pa.table({name: [row[place] for row in rows] for place, name in enumerate(columns)})
     table = table.append_column("creative_id", pa.array(["a"] * len(rows)))
-    counted = clicks_by_user(logs.connect(threads=1).create_table("events", table)).order_by("user_key").to_pyarrow()
+    events = logs.connect(threads=1).create_table("events", table)
+    counted = clicks_by_user(events, clicked_impressions(events)).order_by("user_key").to_pyarrow()
     assert counted.to_pylist() == [
         {"user_key": "ann", "shown": 2, "clicked": 1},
         {"user_key": "bob", "shown": 1, "clicked": 0},

@@ -74,8 +74,13 @@ def steps() -> dict[str, ibis.Table]:
     clicked = {"user_key": "string", "shown": "int64", "clicked": "int64"}
     people = {"ctr": "float64", "variance": "float64"}
     return {
-        "users too busy to be people": cleaning.busy_users(ibis.table(users, name="timely"), CONFIG, cleaning.PORTABLE),
-        "impressions and clicks of every user": clickers.clicks_by_user(ibis.table(actions, name="without_busy")),
+        "users too busy to be people": cleaning.users_above(
+            CONFIG.bot_events_per_minute, ibis.table(users, name="timely"), 60
+        ),
+        "impressions that a click names": clickers.clicked_impressions(ibis.table(actions, name="without_busy")),
+        "impressions and clicks of every user": clickers.clicks_by_user(
+            ibis.table(actions, name="without_busy"), ibis.table(actions, name="clicked")
+        ),
         "how people click": clickers.moments(ibis.table({**clicked, "weight": "float64"}, name="users")),
         "users who click too often to be people": clickers.improbable(
             ibis.table({**clicked, "users": "int64"}, name="users"), ibis.table(people, name="people"), 0.01
@@ -84,10 +89,12 @@ def steps() -> dict[str, ibis.Table]:
             ibis.table(once, name="without_bots"), ibis.table(once, name="repeated")
         ),
         "impressions logged again": cleaning.relogged_impressions(
-            ibis.table({**once, "user_key": "string"}, name="impressions"), cleaning.PORTABLE
+            ibis.table({**once, "kind": "string", "user_key": "string"}, name="without_bots"),
+            ibis.table({**once, "kind": "string", "user_key": "string"}, name="repeated"),
+            cleaning.PORTABLE,
         ),
         "clicks with their fault": cleaning.attribute_clicks(
-            clicks, ibis.table(seen, name="without_bots"), CONFIG, cleaning.PORTABLE
+            clicks, ibis.table({**seen}, name="clicked"), CONFIG, cleaning.PORTABLE
         ),
         "counts": logs.tally(ibis.table(cells, name="events"), by=("day",)),
     }

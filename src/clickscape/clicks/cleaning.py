@@ -8,7 +8,7 @@ outer join did not find with zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import ibis
 
 from clickscape.clicks.cells import NAMED_STRATA
-from clickscape.clicks.clickers import improbable_clickers
+from clickscape.clicks.clickers import clicked_impressions, improbable_clickers
 from clickscape.config import ClicksConfig
 
 UNMATCHED, EARLY, EXPIRED, REPEATED = "unmatched", "early", "expired", "repeated"
@@ -24,6 +24,8 @@ UNMATCHED, EARLY, EXPIRED, REPEATED = "unmatched", "early", "expired", "repeated
 
 HEAVY_EVENTS = 1_000
 """Events of one user on one day above which the log's figures may be those of a slow bot."""
+
+_MINUTE, _DAY = 60, 86_400  # seconds
 
 _IMPRESSION_KEY = ["decision_id", "creative_id"]
 _POSITION_KEY = [*_IMPRESSION_KEY, "position"]
@@ -33,14 +35,15 @@ _POSITION_KEY = [*_IMPRESSION_KEY, "position"]
 class Engine:
     """How one engine computes the small intermediate tables; the rows are the same on every engine.
 
-    `repeated`: events, columns → rows whose values there come more than once. `suspects`: events, limit, seconds → at
-    least the events in spans of so many seconds in which a user has more than `limit`. `keep`: a table that is used
+    `repeated`: events, columns → rows whose values there come more than once. `suspects`: events,
+    (seconds, limit) … → for each at least the events in spans of so many seconds in which a user has more than `limit`.
+    `keep`: a table that is used
     again → the same one, computed once. `empty`: whether a kept table is known to have no row, so that the log need
     not be compared with it.
     """
 
     repeated: Callable[[ibis.Table, list[str]], ibis.Table]
-    suspects: Callable[[ibis.Table, int, int], ibis.Table]
+    suspects: Callable[[ibis.Table, Sequence[tuple[int, int]]], list[ibis.Table]]
     keep: Callable[[ibis.Table], ibis.Table]
     empty: Callable[[ibis.Table], bool]
 
@@ -77,21 +80,29 @@ def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, eng
     timely = events.filter([~flag for flag in untimely]) if untimely else events
     bots = clickers = heavy = None
     slow = timely
-    if "user_key" in events.columns and "at" in events.columns:
-        bots = engine.keep(busy_users(timely, config, engine))
+    if timed := "user_key" in events.columns and "at" in events.columns:
+        known = timely.filter(timely.user_key.notnull(), timely["at"].notnull())
+        limits = [(_MINUTE, config.bot_events_per_minute), (_DAY, HEAVY_EVENTS)]
+        by_minute, by_day = engine.suspects(known, limits)
+        bots = engine.keep(users_above(config.bot_events_per_minute, by_minute, _MINUTE))
         slow = timely if engine.empty(bots) else timely.anti_join(bots, "user_key")
-    without_bots = slow
+    without_bots, clicked = slow, engine.keep(clicked_impressions(slow))
     if "user_key" in events.columns and config.bot_false_alarms:
-        clickers = improbable_clickers(slow, false_alarms=config.bot_false_alarms, keep=engine.keep)
-        without_bots = slow if engine.empty(clickers) else slow.anti_join(clickers, "user_key")
-    if "user_key" in events.columns and "at" in events.columns:
-        heavy = engine.keep(heavy_users(without_bots, engine))
+        false_alarms = config.bot_false_alarms
+        clickers = improbable_clickers(slow, clicked=clicked, false_alarms=false_alarms, keep=engine.keep)
+        if not engine.empty(clickers):
+            without_bots, clicked = (table.anti_join(clickers, "user_key") for table in (slow, clicked))
+    if timed:
+        heavy = users_above(HEAVY_EVENTS, by_day, _DAY)
+        for found in (bots, clickers):
+            heavy = heavy if found is None else heavy.anti_join(found, "user_key")
+        heavy = engine.keep(heavy)
     repeated = engine.keep(engine.repeated(without_bots, ["event_id"]))
     once = deduplicate(without_bots, repeated)
-    clicks = engine.keep(attribute_clicks(once.filter(once.kind == "click"), without_bots, config, engine))
+    clicks = engine.keep(attribute_clicks(once.filter(once.kind == "click"), clicked, config, engine))
     kept = clicks.filter(clicks.fault == "")
     impressions = once.filter(once.kind == "impression")
-    relogged = engine.keep(relogged_impressions(impressions, engine))
+    relogged = engine.keep(relogged_impressions(without_bots, repeated, engine))
     besides_clicks = once.filter(once.kind != "click")
     if not engine.empty(relogged):
         impressions = impressions.anti_join(relogged, "event_id")
@@ -128,28 +139,26 @@ def no_rows(table: ibis.Table) -> bool:
     return not table.count().to_pyarrow().as_py()
 
 
-PORTABLE = Engine(repeated_rows, suspects=lambda events, *_: events, keep=lambda table: table, empty=lambda _: False)
+PORTABLE = Engine(
+    repeated_rows,
+    suspects=lambda events, limits: [events] * len(limits),
+    keep=lambda table: table,
+    empty=lambda _: False,
+)
 """Everything in one expression, to be shown as SQL or run on any engine."""
 
-CACHED = Engine(repeated_rows, suspects=lambda events, *_: events, keep=lambda table: table.cache(), empty=no_rows)
+CACHED = Engine(
+    repeated_rows,
+    suspects=lambda events, limits: [events] * len(limits),
+    keep=lambda table: table.cache(),
+    empty=no_rows,
+)
 """Intermediate tables are cached by the engine that Ibis is connected to."""
 
 
-def busy_users(timely: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
-    """Return the user_key of users with more than `bot_events_per_minute` events in a calendar minute."""
-    return _users_above(timely, config.bot_events_per_minute, 60, engine)
-
-
-def heavy_users(events: ibis.Table, engine: Engine) -> ibis.Table:
-    """Return the user_key of users with more than `HEAVY_EVENTS` events on a UTC day: people hardly look at so many."""
-    return _users_above(events, HEAVY_EVENTS, 86_400, engine)
-
-
-def _users_above(events: ibis.Table, limit: int, seconds: int, engine: Engine) -> ibis.Table:
-    """Users with more than `limit` different events in a calendar span of so many seconds."""
-    known = events.filter(events.user_key.notnull(), events["at"].notnull())
-    known = engine.suspects(known, limit, seconds)
-    spans = known.mutate(span=known["at"] // seconds).group_by(["user_key", "span"])
+def users_above(limit: int, events: ibis.Table, seconds: int) -> ibis.Table:
+    """Return the user_key of users with more than `limit` different events in a calendar span of so many seconds."""
+    spans = events.mutate(span=events["at"] // seconds).group_by(["user_key", "span"])
     busy = spans.agg(different=lambda table: table.event_id.nunique())
     return busy.filter(busy.different > limit).select("user_key").distinct()
 
@@ -165,34 +174,36 @@ def deduplicate(events: ibis.Table, repeated: ibis.Table) -> ibis.Table:
     return ibis.union(events.anti_join(repeated, "event_id").select(columns), first.select(columns), distinct=False)
 
 
-def relogged_impressions(impressions: ibis.Table, engine: Engine) -> ibis.Table:
+def relogged_impressions(events: ibis.Table, repeated: ibis.Table, engine: Engine) -> ibis.Table:
     """Return the event_id of impressions that an earlier one of the same decision, creative, position and user repeats.
 
-    A creative is shown at a position of a decision once, so that it can be clicked there once: see `attribute_clicks`.
+    repeated: those events whose event_id others share; what they say twice is no impression logged again. A creative is
+    shown at a position of a decision once, so that it can be clicked there once: see `attribute_clicks`.
     """
-    key = [*_POSITION_KEY, *(["user_key"] if "user_key" in impressions.columns else [])]
-    at = ["at"] if "at" in impressions.columns else []
-    again = engine.repeated(impressions.select("event_id", *at, *key), key)
+    key = [*_POSITION_KEY, *(["user_key"] if "user_key" in events.columns else [])]
+    at = ["at"] if "at" in events.columns else []
+    again = deduplicate(engine.repeated(events.filter(events.kind == "impression"), key), repeated)
+    again = again.filter(again.kind == "impression")
     order = [*([again["at"].isnull().cast("int8"), again["at"]] if at else []), again.event_id]
     numbered = again.mutate(copy=ibis.row_number().over(group_by=key, order_by=order))
     return numbered.filter(numbered["copy"] > 0).select("event_id")
 
 
-def attribute_clicks(clicks: ibis.Table, without_bots: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
+def attribute_clicks(clicks: ibis.Table, clicked: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
     """Return clicks with `fault`, `skewed` and the time and strata of the (earliest) impression that they belong to.
 
-    Users share a decision where a page was cached. A click belongs to its own user's impression if that was logged, and
-    a creative at a position of a decision is clicked at most as often as there are users to whom it was shown.
+    clicked: impressions, of which at least those that a click names, as of `clicked_impressions`. Users
+    share a decision where a page was cached. A click belongs to its own user's impression if that was logged, and a
+    creative at a position of a decision is clicked at most as often as there are users to whom it was shown.
     """
     clicks = engine.keep(clicks)
     timed = "at" in clicks.columns
     strata = [name for name in NAMED_STRATA if name in clicks.columns]
-    impressions = without_bots.filter(without_bots.kind == "impression").semi_join(clicks, _IMPRESSION_KEY)
-    pairs = clicks.left_join(_shown(impressions, _IMPRESSION_KEY), _IMPRESSION_KEY, rname="{name}_shown")
+    pairs = clicks.left_join(_shown(clicked, _IMPRESSION_KEY), _IMPRESSION_KEY, rname="{name}_shown")
     once, viewers = [*_POSITION_KEY, "fault"], ibis.literal(1)
     if "user_key" in clicks.columns:
         own_key = [*_IMPRESSION_KEY, "user_key"]
-        own = _shown(impressions, own_key).rename(lambda name: name if name in own_key else f"own_{name}")
+        own = _shown(clicked, own_key).rename(lambda name: name if name in own_key else f"own_{name}")
         pairs = pairs.left_join(own, own_key, rname="{name}_own")
         has_own, names = pairs.own_found.fill_null(0) > 0, [name for name in pairs.columns if name.startswith("shown_")]
         pairs = pairs.mutate(

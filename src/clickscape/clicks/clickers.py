@@ -23,15 +23,20 @@ _ERRORS = 2.0  # standard errors by which CTR and variance are taken to be large
 
 
 def improbable_clickers(
-    events: ibis.Table, *, false_alarms: float, keep: Callable[[ibis.Table], ibis.Table] = lambda table: table
+    events: ibis.Table,
+    *,
+    clicked: ibis.Table | None = None,
+    false_alarms: float,
+    keep: Callable[[ibis.Table], ibis.Table] = lambda table: table,
 ) -> ibis.Table:
     """Return the user_key of users who click too often to be people.
 
-    events: kind, decision_id, creative_id, user_key. false_alarms: people who may be among them, expected per log.
-    keep: as of `cleaning.Engine`. CTR and variance are learned without the users whom the round before found, so that
-    bots do not hide behind the CTR and the variance that they cause. An event without user tells nothing.
+    events: kind, decision_id, creative_id, user_key. clicked: their `clicked_impressions`, where they are there
+    already. false_alarms: people who may be among them, expected per log. keep: as of `cleaning.Engine`. CTR and
+    variance are learned without the users whom the round before found, so that bots do not hide behind the CTR and the
+    variance that they cause. An event without user tells nothing.
     """
-    users = keep(clicks_by_user(events))
+    users = keep(clicks_by_user(events, clicked_impressions(events) if clicked is None else clicked))
     size = users.aggregate(users=_.count(), average=_.shown.mean())
     # a user counts with the average user's impressions at most: a few with half of the log are not what people are
     users = users.cross_join(size).mutate(weight=ibis.least(1.0, _.average / _.shown))
@@ -42,18 +47,26 @@ def improbable_clickers(
     return found
 
 
-def clicks_by_user(events: ibis.Table) -> ibis.Table:
+def clicked_impressions(events: ibis.Table) -> ibis.Table:
+    """Return the impressions whose decision and creative a click names, whoever clicked, with who saw them and when."""
+    key = ["decision_id", "creative_id"]
+    clicks, impressions = (events.filter(events.kind == kind) for kind in ("click", "impression"))
+    return impressions.semi_join(clicks.select(key), key).drop(
+        *(name for name in ("event_id", "product_id", "position", "kind") if name in events.columns)
+    )
+
+
+def clicks_by_user(events: ibis.Table, clicked: ibis.Table) -> ibis.Table:
     """Return per user_key the impressions, `shown`, and of how many decisions one was `clicked`.
 
-    Only a click on an impression of the same user counts: where a log writes the two under different keys, there is
-    nothing to compare.
+    clicked: `clicked_impressions` of the events. Only a click on an impression of the same user counts: where a log
+    writes the two under different keys, there is nothing to compare.
     """
     key = ["decision_id", "creative_id", "user_key"]
     known = events.filter(events.user_key.notnull())
-    shown = known.filter(known.kind == "impression")
     clicks = known.filter(known.kind == "click").select(key)
-    own = shown.semi_join(clicks, key).group_by("user_key").agg(clicked=_.decision_id.nunique())
-    seen = shown.group_by("user_key").agg(shown=_.count())
+    own = clicked.semi_join(clicks, key).group_by("user_key").agg(clicked=_.decision_id.nunique())
+    seen = known.filter(known.kind == "impression").group_by("user_key").agg(shown=_.count())
     return seen.left_join(own, "user_key").select("user_key", "shown", clicked=_.clicked.fill_null(0))
 
 

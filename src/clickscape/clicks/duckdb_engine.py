@@ -7,6 +7,7 @@ applied to those.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import ibis
@@ -29,10 +30,19 @@ def engine(connection: Any) -> Engine:
         hashes = np.sort(events.select(key=key).to_pyarrow()["key"].drop_null().to_numpy())
         return _those_in(events, key, np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
 
-    def suspects(events: ibis.Table, limit: int, seconds: int) -> ibis.Table:
-        bucket = (_hash_of_two(events.user_key, events["at"] // seconds) % _BUCKETS).cast("uint64")
-        chosen = events.select(key=bucket.cast("uint32")).to_pyarrow()["key"].drop_null().to_numpy()
-        tally = np.bincount(chosen, minlength=_BUCKETS)
+    def suspects(events: ibis.Table, limits: Sequence[tuple[int, int]]) -> list[ibis.Table]:
+        spans = [_hash_of_two(events.user_key, events["at"] // seconds) % _BUCKETS for seconds, _ in limits]
+        buckets = [span.cast("uint64") for span in spans]
+        chosen = events.select(*(bucket.cast("uint32").name(str(n)) for n, bucket in enumerate(buckets))).to_pyarrow()
+        return [
+            _crowded(events, bucket, column, limit)
+            for (_, limit), bucket, column in zip(limits, buckets, chosen.columns, strict=True)
+        ]
+
+    def _crowded(events: ibis.Table, bucket: Any, column: pa.ChunkedArray, limit: int) -> ibis.Table:
+        tally = np.zeros(_BUCKETS, np.int64)
+        for chunk in column.chunks:
+            tally += np.bincount(chunk.drop_null().to_numpy(), minlength=_BUCKETS)
         return _those_in(events, bucket, np.flatnonzero(tally > limit).astype(np.uint64))
 
     def _those_in(events: ibis.Table, key: Any, wanted: np.ndarray) -> ibis.Table:

@@ -3,10 +3,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_FOLDER ?= demo-workspace
+TRY_PYTHON ?= $(PYTHON)
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-fast test-spark check lint campaign fuzz bench docs pretrain-tiny clean
+.PHONY: demo test test-fast test-spark check lint campaign fuzz bench docs wheel try-wheel pretrain-tiny clean
 SECONDS_OF_CAMPAIGN ?= 600
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -52,6 +53,12 @@ bench: $(VENV)/.installed  ## every benchmark but those that need a peer, a GPU 
 docs: $(VENV)/.installed  ## the reference from the code, the gallery of what the studio draws, and the site in build/site
 	$(BIN)/python scripts/build_gallery.py
 	$(BIN)/mkdocs build --quiet
+
+wheel: $(VENV)/.installed  ## dist/: the wheel and the source archive of this version
+	$(BIN)/python -m hatchling build -d dist
+
+try-wheel: $(VENV)/.installed  ## installs the wheel from the index as a stranger would, and makes an ad; TRY_PYTHON=python3.13 takes that Python
+	$(BIN)/python scripts/try_wheel.py --python $(TRY_PYTHON)
 
 pretrain-tiny: $(VENV)/.installed  ## re-creates the shipped model (tens of minutes) and prints how close it came
 	$(BIN)/python scripts/pretrain_tiny.py

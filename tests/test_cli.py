@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from tests.factory import Done, clickscape
 
+from clickscape import __version__
 from clickscape.render.provenance import Provenance, embed
 
 COMMANDS = (
@@ -68,6 +69,10 @@ def test_the_module_is_the_command_line(tmp_path: Path) -> None:
         done.stderr
         == "clickscape: nowhere is not a workspace (no clickscape.toml). Make one with `clickscape new nowhere`.\n"
     )
+
+
+def test_the_version_is_one_line(tmp_path: Path) -> None:
+    assert clickscape("--version", cwd=tmp_path) == (0, f"clickscape {__version__}\n", "")
 
 
 def test_every_command_shows_an_example(tmp_path: Path) -> None:

@@ -83,6 +83,15 @@ def test_every_command_shows_an_example(tmp_path: Path) -> None:
     assert "Example: clickscape generate --catalog my.csv --out ads/" in shown
 
 
+def test_a_choice_that_is_missing_or_unknown_is_one_line(tmp_path: Path) -> None:
+    clickscape("new", "shop", cwd=tmp_path)
+    for more, said in (((), "Choose from: google-ads, meta"), (("--platform", "tiktok"), "'tiktok' is not one of")):
+        done = clickscape("experiment", "import", "shop", "autumn", __file__, *more, cwd=tmp_path)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert said in done.err
+        assert "Value error" not in done.err
+
+
 def test_examples_in_the_help_name_real_options() -> None:
     import typer.main
 

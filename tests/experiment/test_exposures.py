@@ -132,6 +132,8 @@ def test_users_outside_of_the_experiment_are_left_out(tmp_path: Path, experiment
         ([event(1, "ann"), event(2, "ann", variant="control")], ("variant",), ExperimentError, "Show a user one"),
         ([event(1, "ann")], (), ExperimentError, "nobody saw variant 'control'.*Serve its creatives"),
         ([event(1, "ann", hours=-5)], (), ExperimentError, "nobody saw variant 'control'"),
+        ([event(1, None, user_key="")], (), ExperimentError, "no event has a user_key"),
+        ([event(1, "ann", creative_id="mug-new", variant="control")], (), ExperimentError, "'mug-new', which it does"),
         ([event(1, "ann", creative_id="x", variant="third")], (), ExperimentError, "variant 'third' is none of"),
         ([event(1, "ann")], ("user_key",), ExperimentError, "no column 'user_key'.*import counts"),
         ([event(1, "ann")], ("ts",), ExperimentError, "no column 'ts'"),

@@ -170,6 +170,11 @@ def test_a_file_of_users_is_assigned_row_by_row(shop: Workspace, tmp_path: Path)
     assert sum(counts.values()) == len(users)
     path.write_text("user_key\na\n\nb\n", encoding="utf-8")
     assert sum(run(assign_file(path, tmp_path / "out.csv", definition=made, key=key)).values()) == 2
+    for empty in ("", "user_key\n"):
+        path.write_text(empty, encoding="utf-8")
+        with pytest.raises(ExperimentError, match=r"users\.csv: no user is in it"):
+            run(assign_file(path, tmp_path / "none.csv", definition=made, key=key))
+    assert not (tmp_path / "none.csv").exists()
     (tmp_path / "users.txt").write_text("a", encoding="utf-8")
     with pytest.raises(ExperimentError, match=r"expected a file that ends in \.csv"):
         list(rows(tmp_path / "users.txt", needed=["user_key"]))

@@ -22,8 +22,9 @@ from clickscape.experiment.definition import Variant
 from clickscape.experiment.platforms.account import Platform
 from clickscape.experiment.reading import ExperimentReading
 from clickscape.stages.experiment import start, stop
-from clickscape.stages.experiment_counts import read_imported
 from clickscape.stages.experiment_platforms import COUNTS_SCHEMA, Requests, export_requests, import_results
+from clickscape.stages.experiment_reading import read_traffic
+from clickscape.stages.progress import run
 from clickscape.types import COPYWRITER, OWN, ClickCounts, Creative
 from clickscape.workspace import Workspace
 
@@ -231,7 +232,7 @@ def imported(shop: Workspace, table: str) -> ExperimentReading:
     file = shop.path.parent / "results.csv"
     file.write_text(table, encoding="utf-8")
     import_results(shop, "autumn", file, platform="meta", arms={})
-    return read_imported(shop, "autumn")
+    return run(read_traffic(shop, "autumn"))
 
 
 def test_a_clear_difference_of_the_arms_is_a_lift(shop: Workspace) -> None:
@@ -257,10 +258,11 @@ def test_numbers_of_assets_are_never_called_a_lift(shop: Workspace) -> None:
     assert "lift" not in "\n".join(found.lines())
 
 
-def test_reading_before_an_import_is_refused(shop: Workspace) -> None:
-    done = clickscape("experiment", "read", str(shop.path), "autumn", "--imported")
+def test_counts_by_variant_have_no_products(shop: Workspace) -> None:
+    imported(shop, RESULTS)
+    done = clickscape("experiment", "read", str(shop.path), "autumn", "--products")
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "Run clickscape experiment import my-shop autumn first" in done.err
+    assert "counts by variant, not by product. Leave --products out" in done.err
 
 
 def test_days_before_the_start_are_refused(shop: Workspace) -> None:

@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Abort:
         sys.exit(130)
     except TyperException as error:
-        err.print(f"clickscape: {error.format_message()}")
+        message = " ".join(error.format_message().replace("Value error, ", "").split())  # some come on several lines
+        err.print(f"clickscape: {message}")
         sys.exit(error.exit_code)
     except BrokenPipeError:  # who read our output has gone
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (or Python complains when it flushes)

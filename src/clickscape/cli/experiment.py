@@ -227,7 +227,7 @@ def simulate(
     )
     manifest = terminal.run_with_progress(simulate_experiment(shop, name, audience, until=until, seed=seed))
     terminal.out.print(f"{manifest.result['days']} days of simulated users")
-    terminal.print_output(shop.events_folder, after=f"clickscape experiment read {workspace} {name} --imported")
+    terminal.print_output(shop.events_folder, after=f"clickscape experiment read {workspace} {name}")
 
 
 def _lift(text: str) -> tuple[str, float]:
@@ -317,15 +317,16 @@ def read(
     workspace: Folder,
     name: Name,
     log: Annotated[
-        str | None, typer.Option(help="Log elsewhere: file, folder, glob or database. Default: clickscape.toml.")
+        str | None,
+        typer.Option(
+            help="Log elsewhere: file, folder, glob or database. Default: what `experiment import` read, or the log of "
+            "clickscape.toml."
+        ),
     ] = None,
     margin: Annotated[
         float, typer.Option(min=0, max=1, help="Relative loss of conversions that a better CTR may cost.")
     ] = 0.1,
     products: Annotated[bool, typer.Option("--products", help="Also the lift of every product.")] = False,
-    imported: Annotated[
-        bool, typer.Option("--imported", help="Read the counts of `experiment import`, not a log.")
-    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole reading as JSON.")] = False,
 ) -> None:
     """Say what an experiment shows today: lifts with intervals that hold on every day, shares, guardrail, decision."""
@@ -334,22 +335,15 @@ def read(
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    if imported:
-        from clickscape.stages.experiment_counts import read_imported
-
-        if log is not None or products:
-            raise typer.BadParameter("--imported reads counts by variant: leave out --log and --products.")
-        found = read_imported(shop, name, margin=margin)
-    else:
-        config = shop.settings.clicks.changed(source=log)
-        found = terminal.run_with_progress(read_traffic(shop, name, config=config, margin=margin, by_product=products))
+    config = shop.settings.clicks.changed(source=log) if log is not None else None
+    found = terminal.run_with_progress(read_traffic(shop, name, config=config, margin=margin, by_product=products))
     if as_json:
         terminal.out.print(to_json(found))
         return
     for line in found.lines():
         terminal.out.print(terminal.printable(line))
     decided = any(one.decision in ("better", "worse") for one in found.variants)
-    after = f"clickscape experiment {'stop' if decided else 'read'} {workspace} {name}"
+    after = f"clickscape experiment {'stop' if decided else 'report'} {workspace} {name}"
     terminal.print_output(reading_path(shop, name), after=after)
 
 

@@ -132,11 +132,12 @@ def read_exposures(log: CleanedLog, *, definition: ExperimentDefinition, key: by
             other[day >= 0].sum() + counts[(day >= 0) & ~rows_in].sum() + total[(day == BEFORE) & (of_row < 0)].sum()
         ),
     )
+    if without_user and not known.any():
+        raise ExperimentError(f"{log.where}: no event has a user_key, which an experiment is read by. Log it with "
+                              f"impressions and clicks.")  # fmt: skip
     for place, one in enumerate(definition.variants):
         if not np.any(variant == place):
-            raise ExperimentError(f"{log.where}: nobody saw variant {one.name!r} of experiment {definition.name!r} "
-                                  f"since {_moment(definition.start)}. Serve its creatives, or export the log of this "
-                                  f"time.")  # fmt: skip
+            _refuse_unseen(log, definition, one.name)
     last = int(day[rows_in & (counts[:, 0] > 0)].max(initial=0))  # conversions come later, and open no day of their own
     moments = daily_moments(
         unit=units[rows_in].view(np.int64),
@@ -276,6 +277,21 @@ def _refuse_clash(log: CleanedLog, definition: ExperimentDefinition, unit: int, 
     raise ExperimentError(f"{log.where}: user {user!r} {where}, so its clicks belong to no variant of "
                           f"{definition.name!r}. Show a user one variant, and leave out the events of who saw "
                           f"two.")  # fmt: skip
+
+
+def _refuse_unseen(log: CleanedLog, definition: ExperimentDefinition, name: str) -> None:
+    """ExperimentError for a variant that nobody saw; where its users saw other creatives, it names one."""
+    events = log.cleaned.besides_clicks
+    since = _moment(definition.start)
+    if "variant" in events.columns:
+        rows = events.filter(events.variant == name, events["at"] >= int(definition.start.timestamp()))
+        if found := rows.select("creative_id").order_by("creative_id").limit(1).to_pyarrow().to_pylist():
+            shown = found[0]["creative_id"][:100]
+            raise ExperimentError(f"{log.where}: since {since} events of variant {name!r} are on {shown!r}, which it "
+                                  f"does not show in experiment {definition.name!r}. Correct the column variant, or "
+                                  f"show its users its creatives.")  # fmt: skip
+    raise ExperimentError(f"{log.where}: nobody saw variant {name!r} of experiment {definition.name!r} since {since}. "
+                          f"Serve its creatives, or export the log of this time.")  # fmt: skip
 
 
 def _refuse_unknown(log: CleanedLog, definition: ExperimentDefinition) -> None:

@@ -41,13 +41,18 @@ def read_traffic(
 ) -> Stage[ExperimentReading]:
     """Read an experiment's traffic, write its reading.json and return the record.
 
-    The traffic is what `experiment import` read of a platform, where it did, else the workspace's log.
+    The traffic is what `experiment import` read of a platform, where it did and `config` names no log, else the log of
+    the workspace.
 
     margin: relative loss of conversions that is accepted. by_product: also every product's lift, by one more pass over
-    the log. now (UTC) defaults to the present. ExperimentError and LogError for traffic that cannot be read.
+    the log, which counts of a platform do not have. now (UTC) defaults to the present. ExperimentError and LogError for
+    traffic that cannot be read.
     """
     definition = read_experiment(workspace, name)
-    if (imported := experiment_folder(workspace, name) / COUNTS).exists():
+    imported = experiment_folder(workspace, name) / COUNTS
+    if config is None and imported.exists():
+        if by_product:
+            raise ExperimentError(f"{imported} has counts by variant, not by product. Leave --products out.")
         found = _read_counts(workspace, imported, definition=definition, margin=margin)
         write_reading(workspace, found)
         return found
@@ -80,7 +85,11 @@ def read_traffic(
 def _read_counts(
     workspace: Workspace, path: Path, *, definition: ExperimentDefinition, margin: float
 ) -> ExperimentReading:
-    """The reading of a platform's counts per variant and day, which have no users."""
+    """The reading of a platform's counts per variant and day.
+
+    Every impression stands for a user of its own, and shares are not checked: a platform shares out people, and how
+    many impressions they get is its choice.
+    """
     table = workspace.read_table(path, COUNTS_SCHEMA)
     names = list(definition.shares)
     if odd := sorted({*table["variant"].to_pylist()} ^ {*names}):
@@ -99,7 +108,11 @@ def _read_counts(
     stated = {*table["allocation"].to_pylist()}
     allocation: Allocation = "unknown" if "unknown" in stated else definition.allocation
     moments = from_counts(impressions=counts[0], clicks=counts[1], conversions=counts[2])
-    return read.read(moments, definition=definition, allocation=allocation, unit="impression", margin=margin)
+    platforms = ", ".join(sorted({*table["platform"].to_pylist()}))
+    notes = [f"counts of {platforms}, which say nothing of users"]
+    return read.read(
+        moments, definition=definition, allocation=allocation, unit="impression", margin=margin, notes=notes
+    )
 
 
 def reading_path(workspace: Workspace, name: str) -> Path:

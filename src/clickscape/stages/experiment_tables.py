@@ -57,6 +57,8 @@ def assign_file(path: Path, out: Path, *, definition: ExperimentDefinition, key:
                 counts[name] += 1
             done += len(some)
             yield Progress("assign", done, done)
+        if not done:
+            raise ExperimentError(f"{path}: no user is in it. Give a table with a column {definition.unit}.")
     return counts
 
 

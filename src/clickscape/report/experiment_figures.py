@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -17,23 +18,13 @@ from clickscape.report import words
 from clickscape.report.figures import Scale, element
 from clickscape.types import Estimate
 
-STANDALONE = """
-svg { --ink: #15181e; --soft: #4a505a; --line: #b9bec7; --grid: #e6e8ec; --tone: #1d56c9;
-  --paper: #fff; background: #fff; }
-.plot text { font: 12px system-ui, "Segoe UI", Roboto, Arial, sans-serif; fill: var(--soft); }
-.plot .name { fill: var(--ink); font-weight: 600; }
-.plot .grid { stroke: var(--grid); } .plot .zero { stroke: var(--ink); stroke-width: 1.5; }
-.plot .band { fill: var(--tone); opacity: .14; }
-.plot .edge { fill: none; stroke: var(--tone); stroke-width: 1.2; stroke-dasharray: 4 3; }
-.plot .middle { fill: none; stroke: var(--tone); stroke-width: 2.4; }
-.plot .dot { fill: var(--tone); } .plot .whisker { stroke: var(--tone); stroke-width: 2; }
-.plot .since { stroke: var(--ink); stroke-dasharray: 2 3; }
-.plot .share { stroke: var(--paper); stroke-width: 1; } .plot .key { stroke: var(--ink); }
-.plot .planned { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 6 4; }
-.plot .ink { fill: var(--ink); } .plot .soft { fill: var(--soft); } .plot .blank { fill: var(--paper); }
-.plot .stroke { stroke: var(--ink); stroke-width: 1.6; fill: none; }
-"""
-"""Style of a drawing that stands alone; the page's style sheet has the same rules below .plot."""
+_PLOTS = (Path(__file__).parent / "plots.css").read_text(encoding="utf-8")  # which the page includes as well
+
+STANDALONE = f"""
+svg {{ --ink: #15181e; --soft: #4a505a; --line: #b9bec7; --grid: #e6e8ec; --tone: #1d56c9;
+  --paper: #fff; background: #fff; }}
+{_PLOTS}"""
+"""Style of a drawing that stands alone."""
 
 _LEFT, _TOP, _BOTTOM = 52, 18, 30
 _MOST_ROWS = 24  # of a forest plot

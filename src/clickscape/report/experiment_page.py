@@ -63,7 +63,9 @@ def compose_experiment(reading: ExperimentReading, *, simulated: bool) -> Experi
         drawings["lifts.svg" if causal else "differences.svg"] = standalone(
             forest_plot(forest, key="forest", title=f"{noun} of CTR against {reading.control}")
         )
-    style = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("style.css", "experiment.css"))
+    style = "".join(
+        (_FOLDER / name).read_text(encoding="utf-8") for name in ("style.css", "plots.css", "experiment.css")
+    )
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
     html = _environment().get_template("experiment.html.j2").render(
         reading=reading,

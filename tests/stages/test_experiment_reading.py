@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,13 +11,23 @@ import pytest
 from tests.factory import clickscape
 
 from clickscape.errors import ExperimentError
+from clickscape.experiment import definition as definitions
 from clickscape.experiment.definition import ExperimentDefinition, Variant
+from clickscape.experiment.moments import from_counts
+from clickscape.experiment.read import read
+from clickscape.experiment.reading import ProductReading
 from clickscape.simulator.experiment_traffic import Audience, events
 from clickscape.stages.experiment import experiment_folder, read_key, start
 from clickscape.stages.experiment_platforms import COUNTS, COUNTS_SCHEMA
-from clickscape.stages.experiment_reading import newest_reading, read_traffic, reading_path
+from clickscape.stages.experiment_reading import (
+    earlier_readings,
+    newest_reading,
+    read_traffic,
+    reading_path,
+    write_reading,
+)
 from clickscape.stages.progress import run
-from clickscape.types import Creative
+from clickscape.types import ClickCounts, Creative, Estimate
 from clickscape.workspace import Workspace
 
 START = datetime(2026, 3, 2, 7, 30, tzinfo=UTC)
@@ -97,3 +108,27 @@ def test_the_command_prints_lines_or_json(shop: tuple[Workspace, ExperimentDefin
     refused = clickscape("experiment", "read", path, "winter")
     assert refused.code == 2
     assert "no experiment 'winter'" in refused.err
+
+
+def test_ended_experiments_say_what_to_expect_of_a_winner(shop: tuple[Workspace, ExperimentDefinition]) -> None:
+    """Four others with hardly any lift: three of them ended, so this one's lifts are drawn towards theirs."""
+    workspace, definition = shop
+    small = Estimate(0.01, -0.01, 0.03)
+    counts = from_counts(impressions=np.full((2, 1), 5e4), clicks=np.array([[5e3], [5.05e3]]))
+    product = ProductReading("mug", "new", ClickCounts(90, 9), small, None, 0.5, False, False)
+    for number in range(4):
+        ended = replace(definition, name=f"spring-{number}", end=None if number == 3 else START)
+        definitions.write(experiment_folder(workspace, ended.name) / definitions.FILE, ended)
+        write_reading(workspace, read(counts, definition=ended, unit="impression", products=[product]))
+    assert [one.name for one in earlier_readings(workspace, but="autumn")] == ["spring-0", "spring-1", "spring-2"]
+    assert [one.name for one in earlier_readings(workspace, but="spring-1")] == ["spring-0", "spring-2"]
+    found = run(read_traffic(workspace, "autumn", by_product=True, now=NOW))
+    new = found.variant("new")
+    assert new.latest.fixed is not None
+    assert new.shrunk is not None
+    assert 0 < new.shrunk.value < new.latest.fixed.value
+    assert len(found.products) == 2
+    assert all(one.shrunk is not None and one.shrunk.value < one.lift.value for one in found.products)
+    association = replace(newest_reading(workspace, "spring-0"), allocation="unknown")
+    write_reading(workspace, association)
+    assert [one.name for one in earlier_readings(workspace, but="autumn")] == ["spring-1", "spring-2"]

@@ -21,6 +21,9 @@ from clickscape.types import Estimate
 
 Floats = NDArray[np.float64]
 
+LEAST_LIFTS = 3
+"""Lifts, past ones among them, below which nothing is known of how lifts differ."""
+
 _TAILS = (0.0, 0.05, 0.15)  # share of lifts that come from a normal _WIDER times as wide; 0 is the plain normal
 _WIDER = 4.0
 _WIDTHS, _CENTERS = 30, 25  # points of the grid over the prior's sd and mean
@@ -64,7 +67,7 @@ def shrink(lifts: Sequence[Estimate], *, past: Sequence[Estimate] = ()) -> Shrun
     is taken as normal on the log scale. ExperimentError for fewer than three lifts, and for an interval without end.
     """
     known = [*lifts, *past]
-    if len(known) < 3:
+    if len(known) < LEAST_LIFTS:
         raise ExperimentError(f"{len(known)} lifts do not say how lifts differ, expected three or more. Read more "
                               f"products, or give past lifts.")  # fmt: skip
     value, error = np.array([_log_scale(one) for one in known]).T

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Literal
 
@@ -18,7 +19,7 @@ from clickscape.experiment.confidence_sequence import always_valid_p, msprt_log_
 from clickscape.experiment.definition import ExperimentDefinition
 from clickscape.experiment.fixed_horizon import fixed_lift
 from clickscape.experiment.lift_sequence import LEAST_CLICKS, LiftSequence, enough, lift_sequence
-from clickscape.experiment.many_products import discoveries, e_discoveries, shrink
+from clickscape.experiment.many_products import LEAST_LIFTS, discoveries, e_discoveries, shrink
 from clickscape.experiment.moments import CLICKS, CONVERSIONS, IMPRESSIONS, UnitMoments
 from clickscape.experiment.ratio import log_ratio, ratio_and_variance
 from clickscape.experiment.reading import (
@@ -52,12 +53,13 @@ def read(
     margin: float = MARGIN,
     adjusted: bool = True,
     products: Sequence[ProductReading] = (),
+    past_lifts: Sequence[Estimate] = (),
     notes: Sequence[str] = (),
 ) -> ExperimentReading:
     """Return the reading of what each day added to every variant's moments, (variant, day), days from the start.
 
     allocation: of the traffic, where the log says another than the definition. margin: of the guardrail. adjusted: use
-    what users did before the start, where there is something.
+    what users did before the start, where there is something. past_lifts: of the variants of earlier experiments.
     """
     names = list(definition.shares)
     known = daily.cumulative()
@@ -96,7 +98,7 @@ def read(
                 decision=decision,
             )
         )
-    return ExperimentReading(
+    found = ExperimentReading(
         name=definition.name,
         allocation=how,
         unit=unit,
@@ -108,14 +110,33 @@ def read(
         products=tuple(products),
         notes=tuple(notes),
     )
+    return _with_shrunk(found, past_lifts)
+
+
+def _with_shrunk(reading: ExperimentReading, past: Sequence[Estimate]) -> ExperimentReading:
+    """Add each variant's lift drawn towards earlier ones. Looks and stopping do not bias it: the data's likelihood is
+    the same for whoever planned to stop elsewhere (Berger and Wolpert 1988).
+    """
+    mine = reading.lifts()
+    if not (past and mine and reading.is_sound) or len(mine) + len(past) < LEAST_LIFTS:
+        return reading
+    shrunk = iter(shrink(mine, past=past).lifts)
+    known = [replace(one, shrunk=next(shrunk)) if one.latest.fixed else one for one in reading.variants]
+    return replace(reading, variants=tuple(known))
 
 
 def read_products(
-    moments: UnitMoments, *, product_ids: Sequence[str], definition: ExperimentDefinition, rate: float = 0.05
+    moments: UnitMoments,
+    *,
+    product_ids: Sequence[str],
+    definition: ExperimentDefinition,
+    past_lifts: Sequence[Estimate] = (),
+    rate: float = 0.05,
 ) -> tuple[ProductReading, ...]:
     """Return the lift of every variant on every product with enough clicks; moments: (variant, product).
 
-    rate: share of false discoveries that is accepted, over all products and variants together.
+    past_lifts: of the products of earlier experiments, towards which lifts are drawn as towards each other. rate: share
+    of false discoveries that is accepted, over all products and variants together.
     """
     names = list(definition.shares)
     control = moments[names.index(definition.control)]
@@ -136,7 +157,9 @@ def read_products(
     called = discoveries([one[4] for one in found], rate=rate)
     anytime = e_discoveries(evidence, rate=rate)
     lifts = [one[3] for one in found]
-    shrunk: Sequence[Estimate | None] = shrink(lifts).lifts if len(lifts) > 2 else [None] * len(lifts)
+    shrunk: Sequence[Estimate | None] = [None] * len(lifts)
+    if lifts and len(lifts) + len(past_lifts) >= LEAST_LIFTS:
+        shrunk = shrink(lifts, past=past_lifts).lifts
     return tuple(
         ProductReading(product, name, counts, lift, sober, p_value, discovery, always)
         for (product, name, counts, lift, p_value), sober, discovery, always in zip(

@@ -57,7 +57,8 @@ class Guardrail:
 class VariantReading:
     """One variant: what it got, its CTR, every day's comparison, and the decision, None for the control.
 
-    ctr: with the fixed-horizon interval, clustered by unit.
+    ctr: with the fixed-horizon interval, clustered by unit. shrunk: the lift with all data, drawn towards those of
+    earlier experiments; None where there are too few.
     """
 
     name: str
@@ -69,6 +70,7 @@ class VariantReading:
     days: tuple[DayReading, ...]
     guardrail: Guardrail | None = None
     decision: Decision | None = None
+    shrunk: Estimate | None = None
 
     @property
     def latest(self) -> DayReading:
@@ -113,6 +115,15 @@ class ExperimentReading:
     products: tuple[ProductReading, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_sound(self) -> bool:
+        """Return whether chance allocated the traffic, and in the shares that were planned."""
+        return self.allocation != "unknown" and not (self.sample_ratio and self.sample_ratio.alarm)
+
+    def lifts(self) -> list[Estimate]:
+        """Return the lift of every variant with all data, each with the interval of one look."""
+        return [one.latest.fixed for one in self.variants if one.latest.fixed is not None]
+
     def variant(self, name: str) -> VariantReading:
         """Return the variant of this name; KeyError."""
         for one in self.variants:
@@ -133,6 +144,8 @@ class ExperimentReading:
             day = one.latest
             yield f"{one.name} against {self.control}: {one.decision}"
             yield f"  {word} {_interval(day.always_valid)} at any time; {_interval(day.fixed)} if this is the only look"
+            if one.shrunk:
+                yield f"  soberly {_interval(one.shrunk)}, drawn towards the lifts of earlier experiments"
             if one.guardrail:
                 told = _interval(one.guardrail.change)
                 yield f"  conversions {told}, at most {one.guardrail.margin:.0%} lost: {one.guardrail.verdict}"

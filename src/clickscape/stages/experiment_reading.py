@@ -6,6 +6,7 @@ Nothing is reused: a log grows, and a reading is to say what is known now. The r
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,13 +15,14 @@ import numpy as np
 from clickscape.clicks import locations, logs
 from clickscape.config import ClicksConfig
 from clickscape.errors import ExperimentError
+from clickscape.experiment import definition as definitions
 from clickscape.experiment import exposures, read
 from clickscape.experiment.definition import ExperimentDefinition
 from clickscape.experiment.moments import from_counts
 from clickscape.experiment.reading import ExperimentReading, ProductReading
 from clickscape.files import to_json, write_text
 from clickscape.json_files import read_json
-from clickscape.stages.experiment import experiment_folder, read_experiment, read_key
+from clickscape.stages.experiment import experiment_folder, folder, read_experiment, read_key
 from clickscape.stages.experiment_platforms import COUNTS, COUNTS_SCHEMA
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Allocation
@@ -49,11 +51,12 @@ def read_traffic(
     traffic that cannot be read.
     """
     definition = read_experiment(workspace, name)
+    earlier = earlier_readings(workspace, but=name)
     imported = experiment_folder(workspace, name) / COUNTS
     if config is None and imported.exists():
         if by_product:
             raise ExperimentError(f"{imported} has counts by variant, not by product. Leave --products out.")
-        found = _read_counts(workspace, imported, definition=definition, margin=margin)
+        found = _read_counts(workspace, imported, definition=definition, margin=margin, earlier=earlier)
         write_reading(workspace, found)
         return found
     settings = config or workspace.settings.clicks
@@ -67,7 +70,12 @@ def read_traffic(
     products: tuple[ProductReading, ...] = ()
     if by_product:
         moments = exposures.product_moments(log, seen, definition=definition)
-        products = read.read_products(moments, product_ids=definition.products, definition=definition)
+        products = read.read_products(
+            moments,
+            product_ids=definition.products,
+            definition=definition,
+            past_lifts=[product.lift for one in earlier for product in one.products],
+        )
     notes = [*seen.left_out.lines(), *log.report.lines()]
     found = read.read(
         seen.moments,
@@ -75,6 +83,7 @@ def read_traffic(
         allocation=seen.allocation,
         margin=margin,
         products=products,
+        past_lifts=[lift for one in earlier for lift in one.lifts()],
         notes=notes,
     )
     write_reading(workspace, found)
@@ -83,7 +92,12 @@ def read_traffic(
 
 
 def _read_counts(
-    workspace: Workspace, path: Path, *, definition: ExperimentDefinition, margin: float
+    workspace: Workspace,
+    path: Path,
+    *,
+    definition: ExperimentDefinition,
+    margin: float,
+    earlier: Sequence[ExperimentReading],
 ) -> ExperimentReading:
     """The reading of a platform's counts per variant and day.
 
@@ -109,9 +123,14 @@ def _read_counts(
     allocation: Allocation = "unknown" if "unknown" in stated else definition.allocation
     moments = from_counts(impressions=counts[0], clicks=counts[1], conversions=counts[2])
     platforms = ", ".join(sorted({*table["platform"].to_pylist()}))
-    notes = [f"counts of {platforms}, which say nothing of users"]
     return read.read(
-        moments, definition=definition, allocation=allocation, unit="impression", margin=margin, notes=notes
+        moments,
+        definition=definition,
+        allocation=allocation,
+        unit="impression",
+        margin=margin,
+        past_lifts=[lift for one in earlier for lift in one.lifts()],
+        notes=[f"counts of {platforms}, which say nothing of users"],
     )
 
 
@@ -125,6 +144,20 @@ def write_reading(workspace: Workspace, reading: ExperimentReading) -> None:
     with workspace.lock():
         text = json.dumps(json.loads(to_json(reading)), indent=1, ensure_ascii=False)
         write_text(reading_path(workspace, reading.name), text + "\n")
+
+
+def earlier_readings(workspace: Workspace, *, but: str) -> list[ExperimentReading]:
+    """Return the newest readings of the workspace's ended experiments, but one, by name.
+
+    Left out are experiments that were never read, and those whose reading proves nothing: an unknown allocation, users
+    who were not shared out as planned. ExperimentError for a reading that is damaged.
+    """
+    found = []
+    for path in sorted(folder(workspace).glob(f"*/{definitions.FILE}")):
+        one = definitions.read(path)
+        if one.name != but and one.end is not None and reading_path(workspace, one.name).exists():
+            found.append(newest_reading(workspace, one.name))
+    return [one for one in found if one.is_sound]
 
 
 def newest_reading(workspace: Workspace, name: str) -> ExperimentReading:

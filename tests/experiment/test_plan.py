@@ -34,7 +34,8 @@ def test_more_comparisons_share_the_error_and_a_design_effect_multiplies_the_sam
     two, four = plan(goal, FAST).needed, plan(replace(goal, variants=4), FAST).needed
     z = norm.ppf([1 - 0.05 / 6, 0.8]).sum() / norm.ppf([0.975, 0.8]).sum()
     assert four / two == pytest.approx(2 * z**2, rel=1e-3)
-    assert plan(goal, replace(FAST, design_effect=1.7)).needed / two == pytest.approx(1.7, rel=1e-3)
+    tastes = 0.7 * 49 * (1 + 1.1**2) / (49 + 1.1**2 * 0.978 / 0.022)  # .98 / .02 = 49, the same for both log CTRs
+    assert plan(goal, replace(FAST, design_effect=1.7)).needed / two == pytest.approx(1 + tastes, rel=1e-3)
     assert plan(goal, replace(FAST, impressions_per_user=4)).needed / two == pytest.approx(0.25, rel=1e-3)
 
 
@@ -53,12 +54,15 @@ def test_reading_every_day_costs_a_known_factor_and_ends_sooner_on_average() -> 
     assert daily.expected_days < returning.expected_days < daily.days
 
 
-def test_the_power_of_daily_looks_is_as_planned_in_simulated_sums() -> None:
+@pytest.mark.parametrize("impressions", [1.0, 6.0])
+def test_the_power_of_daily_looks_is_as_planned_in_simulated_sums(impressions: float) -> None:
     """A random walk against the boundary as it is written for one look: estimate − half width above 0."""
     goal, looks, walks = Goal(0.02, 0.05), 28, 20_000
-    size = planning._errors(goal.comparison_level, goal.power, "always-valid", looks)
-    part = np.arange(1, looks + 1) / looks
-    steps = np.random.default_rng(5).normal(size / looks, math.sqrt(1 / looks), (walks, looks))
+    information = planning._information(looks, Traffic(1, impressions_per_user=impressions))
+    size = planning._errors(goal.comparison_level, goal.power, "always-valid", information)
+    part = np.array(information)
+    new = np.diff(part, prepend=0.0)
+    steps = np.random.default_rng(5).normal(size * new, np.sqrt(new), (walks, looks))
     estimate, error = np.cumsum(steps, axis=1) / part, 1 / np.sqrt(part)
     width = 9.212  # w − log w = 1 − 2 log 0.05
     assert width - math.log(width) == pytest.approx(1 - 2 * math.log(0.05), abs=1e-3)
@@ -68,7 +72,7 @@ def test_the_power_of_daily_looks_is_as_planned_in_simulated_sums() -> None:
     assert abs(found - 0.8) < 4 * math.sqrt(0.8 * 0.2 / walks)
     days = np.argmax(estimate > half, axis=1) + 1
     days[~np.any(estimate > half, axis=1)] = looks
-    crossed = planning._crossing(size, looks, goal.comparison_level)
+    crossed = planning._crossing(size, information, goal.comparison_level)
     assert abs(days.mean() - (1 + np.sum(1 - crossed[:-1]))) < 4 * days.std() / math.sqrt(walks)
 
 
@@ -154,11 +158,17 @@ def test_the_intrinsic_time_is_that_of_the_planned_end() -> None:
 
 def test_users_who_come_back_bring_most_impressions_late() -> None:
     """Three days, two impressions a user: 1 by the end of the first day, 1 + 2 = 3 by the second, 6 by the third."""
-    parts = np.array([1 / 6, 1 / 2, 1.0])
-    passed = planning._days_of_information(parts, days=3, traffic=Traffic(1, impressions_per_user=2))
-    assert passed == pytest.approx([1, 2, 3], abs=0.01)
-    once = planning._days_of_information(parts, days=3, traffic=Traffic(1))
-    assert once == pytest.approx([0.5, 1.5, 3], abs=0.01)
+    assert planning._information(3, Traffic(1, impressions_per_user=2)) == pytest.approx([1 / 6, 1 / 2, 1])
+    assert planning._information(3, Traffic(1)) == pytest.approx([1 / 3, 2 / 3, 1])
+    assert len(planning._information(70, Traffic(1, 3))) == planning._MOST_LOOKS
+
+
+def test_tastes_add_the_same_variance_of_the_log_at_every_ctr() -> None:
+    """CTRs .1 and .2, an impression each: (.9 / .1 + .8 / .2) · 2; tastes of design effect 2 add 9 to both."""
+    goal = Goal(0.1, 1.0)
+    assert planning._effect(goal, Traffic(1))[1] == pytest.approx(2 * (9 + 4))
+    assert planning._effect(goal, Traffic(1, 1.0, 2.0))[1] == pytest.approx(2 * (18 + 13))
+    assert planning._effect(goal, Traffic(1, 1.0, 0.5))[1] == pytest.approx(13)
 
 
 def test_a_plan_is_read_back_from_what_was_printed(tmp_path: Path) -> None:

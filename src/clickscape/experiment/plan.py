@@ -1,7 +1,8 @@
 """How long an experiment has to run before it can answer, worked out before it starts; a plan that cannot is refused.
 
 Users are the units, CTR is a ratio, so its variance is that of independent impressions times a *design effect*: users
-differ in taste and in how often they look (delta method over users: Deng, Knoblich and Lu 2018, KDD). Two readings:
+differ in taste and in how often they look (delta method over users: Deng, Knoblich and Lu 2018, KDD). What tastes add to
+the variance of a log CTR is the same at every CTR. Two readings:
 
 - fixed: one look at the end, two-sided normal test of the difference of CTRs. The sample is the textbook's (Fleiss,
   Levin and Paik 2003, chapter 4), times the design effect.
@@ -172,8 +173,8 @@ def plan(goal: Goal, traffic: Traffic, *, least_days: int = 14, most_days: int =
     effect, variance = _effect(goal, traffic)
     expected = float(days)
     if goal.reading == "always-valid":
-        crossed = _crossing(effect / math.sqrt(variance / users), min(days, _MOST_LOOKS), goal.comparison_level)
-        passed = _days_of_information(np.arange(1, len(crossed) + 1) / len(crossed), days=days, traffic=traffic)
+        crossed = _crossing(effect / math.sqrt(variance / users), _information(days, traffic), goal.comparison_level)
+        passed = days * np.arange(1, len(crossed) + 1) / len(crossed)
         expected = float(np.sum(np.diff(crossed, prepend=0.0) * passed) + (1 - crossed[-1]) * days)
     clicks = _clicks_of_a_pair(goal, traffic) * users
     return Plan(
@@ -204,8 +205,9 @@ def design_effect(
 def _effect(goal: Goal, traffic: Traffic) -> tuple[float, float]:
     """Size of the effect, above 0, and the variance of its estimate times users, on the scale of the reading."""
     control, other = goal.shares
-    ctrs = goal.ctr, goal.ctr * (1 + goal.lift)
-    relative = [traffic.design_effect * (1 - ctr) / (ctr * traffic.impressions_per_user) for ctr in ctrs]
+    alone = [(1 - ctr) / (ctr * traffic.impressions_per_user) for ctr in (goal.ctr, goal.ctr * (1 + goal.lift))]
+    tastes = max(traffic.design_effect - 1, 0.0) * alone[0]
+    relative = [min(traffic.design_effect, 1.0) * one + tastes for one in alone]
     if goal.reading == "fixed":  # of the difference, in units of the control's CTR
         return abs(goal.lift), relative[0] / control + (1 + goal.lift) ** 2 * relative[1] / other
     return abs(math.log1p(goal.lift)), relative[0] / control + relative[1] / other
@@ -214,7 +216,8 @@ def _effect(goal: Goal, traffic: Traffic) -> tuple[float, float]:
 def _powered(goal: Goal, traffic: Traffic, *, looks: int) -> float:
     """Users of all variants that give the power."""
     effect, variance = _effect(goal, traffic)
-    errors = _errors(goal.comparison_level, goal.power, goal.reading, min(looks, _MOST_LOOKS))
+    information = _information(looks, traffic) if goal.reading == "always-valid" else (1.0,)
+    errors = _errors(goal.comparison_level, goal.power, goal.reading, information)
     return variance * (errors / effect) ** 2
 
 
@@ -233,32 +236,32 @@ def _days(goal: Goal, traffic: Traffic, *, least: int) -> int:
 
 
 @lru_cache(maxsize=512)
-def _errors(level: float, power: float, reading: Reading, looks: int) -> float:
+def _errors(level: float, power: float, reading: Reading, information: tuple[float, ...]) -> float:
     """Standard errors at the end that an effect has to be large to be found with the power."""
     if reading == "fixed":
         limit = norm.ppf(0.5 + level / 2)
         return float(brentq(lambda size: norm.sf(limit - size) + norm.cdf(-limit - size) - power, 1, 16))
-    return float(brentq(lambda size: _crossing(size, looks, level)[-1] - power, 1, 16, xtol=1e-3))
+    return float(brentq(lambda size: _crossing(size, information, level)[-1] - power, 1, 16, xtol=1e-3))
 
 
-def _crossing(size: float, looks: int, level: float) -> Floats:
-    """Chance to have found an effect of so many standard errors of the end by each of equally spaced looks, (look,).
+def _crossing(size: float, information: tuple[float, ...], level: float) -> Floats:
+    """Chance to have found an effect of so many standard errors of the end by each look, (look,).
 
-    S, the estimate times the share of the sample that is in, in standard errors of the end, is a Brownian motion with
-    this drift; found is what crosses b = √((r + κ) log((r + κ) / (κ α²))) upwards, r from 0 to 1, κ = 1 / (w − 1),
-    w − log w = 1 − 2 log α. Between two looks the density of what has not crossed is integrated by Gauss and Legendre.
+    S, the estimate times the share of the sample that is in (`information`), in standard errors of the end, is a
+    Brownian motion with this drift; found is what crosses b = √((r + κ) log((r + κ) / (κ α²))) upwards, r from 0 to 1,
+    κ = 1 / (w − 1), w − log w = 1 − 2 log α. Between two looks the density of what has not crossed is integrated by
+    Gauss and Legendre.
     """
     alpha = 1 - level
     width = -float(lambertw(-(alpha**2) / math.e, k=-1).real)
     scale = 1 / (width - 1)
-    step = 1 / math.sqrt(looks)
-    nodes, weights = np.polynomial.legendre.leggauss(math.ceil(4 * math.sqrt(width) / step) + 16)
-    found, total = np.zeros(looks), 0.0
+    steps = np.sqrt(np.diff(information, prepend=0.0))
+    nodes, weights = np.polynomial.legendre.leggauss(math.ceil(3 * math.sqrt(width) / steps.min()) + 16)
+    found, total = np.zeros(len(steps)), 0.0
     places, mass = np.zeros(1), np.ones(1)  # all is at 0 before the first look
-    for look in range(looks):
-        part = (look + 1) / looks
+    for look, (part, step) in enumerate(zip(information, steps.tolist(), strict=True)):
         limit = math.sqrt((part + scale) * math.log((part + scale) / (scale * alpha**2)))
-        drifted = places + size / looks
+        drifted = places + size * step**2
         total += float(np.sum(mass * norm.sf((limit - drifted) / step)))
         found[look] = total
         new = nodes * limit
@@ -267,16 +270,18 @@ def _crossing(size: float, looks: int, level: float) -> Floats:
     return found
 
 
-def _days_of_information(part: Floats, *, days: int, traffic: Traffic) -> Floats:
-    """Days after which these parts of all impressions are in, for users who enter evenly and keep coming back.
+def _information(days: int, traffic: Traffic) -> tuple[float, ...]:
+    """Shares of all impressions that are in at each look, for users who enter evenly and keep coming back, (look,).
 
     By day d, d users of each day's have seen one impression when they entered and k on every later day, together
-    d + k d (d − 1) / 2; k so that a user has seen the traffic's impressions on average in the end.
+    d + k d (d − 1) / 2; k so that a user has seen the traffic's impressions on average in the end. There is a look a
+    day, but `_MOST_LOOKS` at most.
     """
+    looks = min(days, _MOST_LOOKS)
+    passed = days * np.arange(1, looks + 1) / looks
     more = max(traffic.impressions_per_user - 1, 0.0) / max((days - 1) / 2, 0.5)
-    total = days + more * days * (days - 1) / 2
-    passed = np.linspace(0, days, 1_000)
-    return np.interp(part, (passed + more * passed * np.maximum(passed - 1, 0) / 2) / total, passed)
+    seen = passed + more * passed * np.maximum(passed - 1, 0) / 2
+    return tuple((seen / seen[-1]).tolist())
 
 
 def _clicks_of_a_pair(goal: Goal, traffic: Traffic) -> float:

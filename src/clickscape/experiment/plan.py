@@ -1,8 +1,8 @@
 """How long an experiment has to run before it can answer, worked out before it starts; a plan that cannot is refused.
 
 Users are the units, CTR is a ratio, so its variance is that of independent impressions times a *design effect*: users
-differ in taste and in how often they look (delta method over users: Deng, Knoblich and Lu 2018, KDD). What tastes add to
-the variance of a log CTR is the same at every CTR. Two readings:
+differ in taste and in how often they look (delta method over users: Deng, Knoblich and Lu 2018, KDD). What tastes add
+to the variance of a log CTR is the same at every CTR. Two readings:
 
 - fixed: one look at the end, two-sided normal test of the difference of CTRs. The sample is the textbook's (Fleiss,
   Levin and Paik 2003, chapter 4), times the design effect.

@@ -21,7 +21,7 @@ COMMANDS = (
     "demo", "new", "ingest", "cutout", "experiment",
     "clicks", "pretrain", "reward", "convert", "merge", "optimize", "generate", "review",
     "refresh", "placements", "export", "score", "explain", "inspect", "report", "simulate", "draw",
-    "serve", "keys", "pull", "forget", "doctor", "backup", "restore",
+    "serve", "keys", "pull", "forget", "doctor", "backup", "restore", "labels",
 )  # fmt: skip
 
 

@@ -96,6 +96,49 @@ def evaluate(
         terminal.out.print(line)
 
 
+labels = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="What people prefer, as tasks for Label Studio and back."
+)
+app.add_typer(labels, name="labels", epilog="Example: clickscape labels export my-shop --out labels.json")
+
+
+@labels.command("export", epilog="Example: clickscape labels export my-shop --out labels.json")
+def export_labels(
+    workspace: Folder,
+    out: Annotated[Path, typer.Option(help="JSON file; the labeling interface comes beside it, as .xml.")] = Path(
+        "labels.json"
+    ),
+    per_product: Annotated[int, typer.Option(min=1, help="Pairs of ads of one product, at most.")] = 6,
+    base_url: Annotated[
+        str, typer.Option(help="Where the workspace's folder lies on the web. Default: Label Studio's local files.")
+    ] = "",
+) -> None:
+    """Write pairs of ads as tasks for Label Studio, with what people said of them already."""
+    from clickscape.stages.labels import export_labels as stage
+    from clickscape.workspace import Workspace
+
+    made = stage(Workspace.open(workspace), out, per_product=per_product, base_url=base_url)
+    terminal.out.print(f"{made.tasks} pairs, {made.answered} of them answered; labeling interface: {made.config}")
+    terminal.print_output(made.path, after=f"clickscape labels import {workspace} exported-from-label-studio.json")
+
+
+@labels.command("import", epilog="Example: clickscape labels import my-shop project-1.json")
+def import_labels(
+    workspace: Folder,
+    file: Annotated[
+        Path, typer.Argument(help="Label Studio's export as JSON.", show_default=False, callback=existing_file)
+    ],
+) -> None:
+    """Keep what people answered in Label Studio, all of it or nothing; `reward` says how often its model agrees."""
+    from clickscape.stages.labels import import_labels as stage
+    from clickscape.stages.labels import labels_path
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    terminal.out.print(f"{stage(shop, file)} answers")
+    terminal.print_output(labels_path(shop), after=f"clickscape reward {workspace}")
+
+
 @app.command(epilog="Example: clickscape convert --from caig downloaded/ --vision-tower clip/ --out models/prompt")
 def convert(
     source: Annotated[

@@ -13,11 +13,13 @@ from clickscape.catalog.images import open_image
 from clickscape.catalog.publishable import stale
 from clickscape.compute.device import best_device
 from clickscape.experiment.assign import key_id
+from clickscape.reward.labels import Label
 from clickscape.reward.protocol import HALF_WIDTH
 from clickscape.service import publishing, schema
 from clickscape.service.experiments import publish_experiments
 from clickscape.service.pull import Pulled, pull_events
 from clickscape.stages.experiment import read_key, running
+from clickscape.stages.labels import keep_labels
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import Workspace
 
@@ -58,10 +60,23 @@ def pull(engine: Engine, workspace: Workspace) -> Pulled:
     """Bring events and decisions into the workspace, where `clicks`, `reward` and `optimize` find them."""
     with workspace.lock():
         pulled = pull_events(engine, workspace.events_folder)
-        table = schema.creatives
-        with engine.connect() as connection:
-            held = connection.execute(sa.select(table.c.creative_id, table.c.status)).all()
-        decided: dict[str, CreativeStatus] = {row.creative_id: row.status for row in held}
+        pull_decisions(engine, workspace)
+    return pulled
+
+
+def pull_decisions(engine: Engine, workspace: Workspace) -> None:
+    """Bring what people decided into the workspace: the status of creatives, and labels."""
+    creatives, reviews = schema.creatives, schema.reviews
+    with engine.connect() as connection:
+        held = connection.execute(sa.select(creatives.c.creative_id, creatives.c.status)).all()
+        said = connection.execute(
+            sa.select(reviews, creatives.c.product_id)
+            .join(creatives, creatives.c.creative_id == reviews.c.creative_id)
+            .where(reviews.c.decision.in_(("approve", "reject")))
+            .order_by(reviews.c.number)
+        ).all()
+    decided: dict[str, CreativeStatus] = {row.creative_id: row.status for row in held}
+    with workspace.lock():
         changed = {
             one.creative_id: decided[one.creative_id]
             for one in workspace.creatives()
@@ -69,7 +84,12 @@ def pull(engine: Engine, workspace: Workspace) -> Pulled:
         }
         if changed:
             workspace.mark_creatives(changed)
-    return pulled
+        if said:
+            keep_labels(workspace, [
+                Label(row.creative_id, row.product_id, row.decision, reason=row.reason, reviewer=row.key_id,
+                      created_at=datetime.fromtimestamp(row.created_at / 1e6, UTC))
+                for row in said
+            ])  # fmt: skip
 
 
 def _scores(

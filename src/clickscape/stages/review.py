@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from datetime import UTC, datetime
 
 from clickscape.catalog.publishable import SIMULATED
 from clickscape.errors import WorkspaceError
 from clickscape.render.registry import RENDERERS
+from clickscape.reward.labels import Label
+from clickscape.stages.labels import keep_labels
 from clickscape.types import Creative, CreativeStatus
 from clickscape.workspace import Workspace
 
@@ -21,12 +24,14 @@ def review(
     approve: Sequence[str] = (),
     reject: Sequence[str] = (),
     approve_all: bool = False,
+    now: datetime | None = None,
 ) -> list[Creative]:
     """Approve and reject creatives by id, all or none, and return every creative as it stands then.
 
     `approve_all` approves what is still a draft, not rejected by name, not simulated and drawn here: own ads are
     approved by id. WorkspaceError for an unknown id, for one that is both approved and rejected, for a simulated one
-    that is approved, and for one that is live or retired: where it runs, it is stopped first.
+    that is approved, and for one that is live or retired: where it runs, it is stopped first. What is named becomes a
+    label (`reward.labels`), of the time `now` (UTC, the present).
     """
     if both := sorted(set(approve) & set(reject)):
         raise WorkspaceError(f"creative {both[0]!r} is both approved and rejected. Name it once.")
@@ -49,4 +54,9 @@ def review(
                 raise WorkspaceError(f"creative {name!r} is {status[name]}, expected a draft. Leave it as it is.")
         if wanted:
             workspace.mark_creatives(wanted)
+        if approve or reject:
+            at, product_of = now or datetime.now(UTC), {one.creative_id: one.product_id for one in creatives}
+            approved = [Label(name, product_of[name], "approve", created_at=at) for name in approve]
+            rejected = [Label(name, product_of[name], "reject", created_at=at) for name in reject]
+            keep_labels(workspace, [*approved, *rejected])
         return workspace.creatives()

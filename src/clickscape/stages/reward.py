@@ -30,6 +30,7 @@ from clickscape.reward import judge as reward_judge
 from clickscape.reward import training
 from clickscape.reward.data import RewardData, divide_for_judge
 from clickscape.reward.judge import Judge
+from clickscape.stages import labels as label_stage
 from clickscape.stages import truth
 from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs, served_fingerprint
 from clickscape.stages.progress import Progress, Stage
@@ -59,6 +60,7 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
         "pairs": pairs_path(workspace),
         "backbone": source,
         **({} if true_ctrs is None else {"truth": true_ctrs}),
+        **({"labels": said} if (said := label_stage.labels_path(workspace)).exists() else {}),
     }
     if done := workspace.finished(STAGE, config, inputs):
         yield Progress(STAGE, 1, 1, "reused")
@@ -97,6 +99,9 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
         )
         absent = [truth.OTHER_LOG] if given is None and truth.is_of_another_log(workspace) else []
         result = {**json.loads(json.dumps(asdict(report))), "summary": [*report.lines(), *absent]}
+        if (people := label_stage.check(workspace, model, rng=np.random.default_rng(config.seed + 1))) is not None:
+            result["people"] = json.loads(json.dumps(asdict(people)))
+            result["summary"].append(people.line())
         outputs = [workspace.models / "reward"]
         if second is not None:
             opinion = evaluation.evaluate(

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
@@ -144,3 +145,37 @@ def counted(engine: Engine) -> tuple[int, int, int]:
         sum(row.clicks for row in found),
         sum(row.conversions for row in found),
     )
+
+
+@pytest.fixture(scope="session")
+def small_reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a real reward model, which learned from 36 small pictures; do not write to it."""
+    from tests.factory import tiny_vlm
+
+    from clickscape.config import RewardConfig
+    from clickscape.render.scene import SLOTS
+    from clickscape.reward import effects_model
+    from clickscape.reward.data import RewardData
+    from clickscape.reward.training import run
+
+    rng = np.random.default_rng(0)
+    products = [Product(f"p{number}", f"Mug number {number}", ("Home",)) for number in range(12)]
+    names, owners, pictures, clicks = [], [], [], []
+    for product in products:
+        for light in range(3):
+            picture = rng.integers(0, 60, (48, 48, 3)).astype(np.uint8)
+            picture[:, :24] += np.uint8(90 * light)
+            names.append(f"{product.product_id}-{light}")
+            owners.append(product.product_id)
+            pictures.append(picture)
+            clicks.append(20.0 * (light + 1))
+    data = RewardData(
+        {one.product_id: one for one in products}, names, owners, pictures, [],
+        log_ctr=np.log(np.array(clicks) / 1000), clicks=np.array(clicks), examinations=np.full(36, 1000.0),
+        slots=[None] * 36,
+    )  # fmt: skip
+    backbone = tiny_vlm([one.title for one in products])
+    model = run(effects_model.train(backbone, data, config=RewardConfig(), slots=SLOTS))
+    folder = tmp_path_factory.mktemp("models") / "reward"
+    model.save(folder)
+    return folder

@@ -1,4 +1,4 @@
-"""`clickscape labels export | import`, and where labels go: a reward model is compared with them, and learns no more."""
+"""`clickscape labels export | import`, and where labels go: a reward model is compared with them and learns none."""
 
 from __future__ import annotations
 

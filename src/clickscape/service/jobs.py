@@ -16,7 +16,10 @@ from sqlalchemy.engine import Connection, Engine
 
 from clickscape.service import schema
 
-JobKind = Literal["add_product", "generate", "draw", "score", "publish", "pull", "correct", "read"]
+JobKind = Literal[
+    "add_product", "generate", "draw", "score", "publish", "pull", "correct", "read", "heat_map", "export",
+    "export_labels", "import_labels",
+]  # fmt: skip
 JobStatus = Literal["queued", "running", "done", "failed"]
 KINDS: tuple[JobKind, ...] = get_args(JobKind)
 SILENT = 60_000_000  # microseconds without a sign of life, after which another worker takes a job over

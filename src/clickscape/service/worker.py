@@ -20,16 +20,19 @@ from sqlalchemy.engine import Engine
 from clickscape.catalog.corrected import correct
 from clickscape.catalog.cutout_file import save
 from clickscape.catalog.images import open_image
-from clickscape.errors import ClickscapeError, first_line
+from clickscape.errors import ClickscapeError, LogError, first_line
 from clickscape.regular_files import inside
-from clickscape.service import jobs, lift, publishing, workspace_sync
+from clickscape.service import downloads, jobs, lift, publishing, workspace_sync
 from clickscape.service.jobs import Job
 from clickscape.service.limits import LOG
 from clickscape.service.publishing import UPLOADS
 from clickscape.service.store import is_unavailable
 from clickscape.stages.add_product import add_product
 from clickscape.stages.draw import draw, find_product
+from clickscape.stages.export import export
 from clickscape.stages.generate import generate
+from clickscape.stages.heat_map import heat_map
+from clickscape.stages.labels import export_labels, import_labels
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.score import score
 from clickscape.types import Product
@@ -39,6 +42,7 @@ _ALIVE = 10.0  # seconds between two signs of life
 _IDLE = 0.5
 ADS = "service/ads"
 """Folder of the workspace in which `generate` keeps its records for the service."""
+NO_MODEL = "not enough evidence: no reward model has learned from clicks yet"
 
 
 def now() -> int:
@@ -118,6 +122,10 @@ class Worker:
             "pull": self._pull,
             "correct": self._correct,
             "read": self._read,
+            "heat_map": self._heat_map,
+            "export": self._export,
+            "export_labels": self._export_labels,
+            "import_labels": self._import_labels,
         }
         return done[job.kind](job)
 
@@ -179,7 +187,7 @@ class Worker:
 
     def _score(self, job: Job) -> dict[str, Any]:
         if not (self.workspace.models / "reward").exists():
-            return {"scores": None, "reason": "not enough evidence: no reward model has learned from clicks yet"}
+            return {"scores": None, "reason": NO_MODEL}
         paths = [self._upload(name) for name in job.payload["images"]]
         ranking = score(self.workspace, job.payload["product_id"], paths)
         place = {path: number for number, path in enumerate(paths)}
@@ -189,6 +197,43 @@ class Worker:
             for path, one in ranking
         ]  # fmt: skip
         return {"scores": rows, "reason": ""}
+
+    def _heat_map(self, job: Job) -> dict[str, Any]:
+        if not (self.workspace.models / "reward").exists():
+            return {"reason": NO_MODEL}
+        self._run(job, heat_map(self.workspace, job.payload["creative_id"]))
+        return {"reason": ""}
+
+    def _export(self, job: Job) -> dict[str, Any]:
+        """Draw an approved creative for placements, and pack what `export` leaves: pictures and their manifest."""
+        creative_id = job.payload["creative_id"]
+        workspace_sync.pull_decisions(self.engine, self.workspace)
+        out = downloads.folder(self.workspace.path, creative_id, job.payload["group"])
+        made = self._run(
+            job, export(self.workspace, placements=job.payload["placements"], out=out, approved_only=True,
+                        only={creative_id})
+        )  # fmt: skip
+        if not made.files:
+            raise ClickscapeError("; ".join([*made.left_out, *made.refused]) or "there is no such creative.")
+        named = [out / "manifest.json", *(out / one.file for one in made.renditions)]
+        return downloads.pack(self.workspace.path, named, below=out, pictures=made.files, left_out=made.refused)
+
+    def _export_labels(self, _: Job) -> dict[str, Any]:
+        workspace_sync.pull_decisions(self.engine, self.workspace)
+        out = downloads.folder(self.workspace.path, "labels", "label-studio")
+        made = export_labels(self.workspace, out / "labels.json")
+        return downloads.pack(
+            self.workspace.path, [made.path, made.config], below=out, tasks=made.tasks, answered=made.answered
+        )
+
+    def _import_labels(self, job: Job) -> dict[str, Any]:
+        file = self._upload(job.payload["file"])
+        try:
+            return {"answers": import_labels(self.workspace, file)}
+        except LogError as error:  # the file's name here says nothing to who sent it
+            raise LogError(str(error).replace(str(file), "the file")) from None
+        finally:
+            file.unlink(missing_ok=True)
 
     def _pull(self, _: Job) -> dict[str, Any]:
         pulled = workspace_sync.pull(self.engine, self.workspace)

@@ -95,7 +95,7 @@ def explain_creative(workspace: Workspace, creative_id: str, *, seeds: int = SEE
 
     WorkspaceError for an id that is not there, ModelError without a reward model.
     """
-    creative, product = _find(workspace, creative_id)
+    creative, product = find_creative(workspace, creative_id)
     image = open_image(creative.image)[..., :3]
     model = reward_room.load(workspace.models / "reward", device=best_device())
     yield Progress(STAGE, 0, 3, "hiding parts of the picture")
@@ -179,7 +179,8 @@ def _row(one: Credit) -> tuple[object, ...]:
     return (where, one.slot, one.element, *figures, one.impressions, one.creatives, one.conclusion)
 
 
-def _find(workspace: Workspace, creative_id: str) -> tuple[Creative, Product]:
+def find_creative(workspace: Workspace, creative_id: str) -> tuple[Creative, Product]:
+    """Return a creative and its product; WorkspaceError where either is gone."""
     creative = next((one for one in workspace.creatives() if one.creative_id == creative_id), None)
     if creative is None:
         raise WorkspaceError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -52,13 +52,15 @@ def export(
     approved_only: bool = False,
     text: OverlayText | None = None,
     workers: int = 1,
+    only: Collection[str] | None = None,
 ) -> Stage[ExportReport]:
     """Draw the creatives at the placements (names or globs) into `out`, write its manifest and feeds, note renditions.
 
     Drafts are exported too unless `approved_only`; rejected and retired ones, those whose product is gone or out of
     stock or has changed since (see `catalog.publishable`), and the simulator's, never. `text` is set over every
-    picture. Feeds need absolute links, so there are none without `base_url`, where `out` will lie on the web. A picture
-    that fails the fidelity gate is drawn again with other seeds; a rendition that never passes is left out and named.
+    picture. `only`: ids of the creatives to export, None: all. Feeds need absolute links, so there are none without
+    `base_url`, where `out` will lie on the web. A picture that fails the fidelity gate is drawn again with other seeds;
+    a rendition that never passes is left out and named.
     Raises ConfigError, ImageError, WorkspaceError, and TextError where a placement forbids text, or has no room for it.
     """
     if not placements:
@@ -70,15 +72,15 @@ def export(
         check_text_allowed(place.name, allows_text=place.allows_text)
     _check(workspace, out)
     config = {"placements": [one.name for one in chosen], "base_url": base, "approved_only": approved_only}
+    config |= {} if only is None else {"only": sorted(only)}
     with workspace.start_run(STAGE, config, {"creatives": workspace.creatives_path}) as run:
         sweep(out, deep=False)
         for name in (*(one.name for one in chosen), RECORDS, FEED_FOLDER):
             sweep(inside(out, name))
         settings, name = workspace.settings, workspace.path.name
         products = {product.product_id: product for product in workspace.products()}
-        creatives, left_out = publishable(
-            workspace.creatives(), products, approved_only=approved_only, renderers=render.RENDERERS
-        )
+        asked = [one for one in workspace.creatives() if only is None or one.creative_id in only]
+        creatives, left_out = publishable(asked, products, approved_only=approved_only, renderers=render.RENDERERS)
         foreign = [reason for reason in (SIMULATED, DRAWN_ELSEWHERE) if left_out[reason]]
         if not creatives and set(left_out) == set(foreign):
             said = "; ".join(f"{left_out[reason]} creatives of {name} are {reason}" for reason in foreign)

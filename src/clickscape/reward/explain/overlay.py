@@ -35,6 +35,17 @@ def overlay(image: Bytes, heat: HeatMap) -> Bytes:
     Outlined: strong regions whose interval does not span zero.
     """
     longest = max(float(np.abs(heat.value).max()), _LEAST)
+    ad, panel, outlined = _drawn(image, heat, longest)
+    return _page(ad, panel, longest=longest, outlined=outlined)
+
+
+def heat_panel(image: Bytes, heat: HeatMap) -> Bytes:
+    """Draw the map over the gray ghost of the ad, as `overlay` does, (height, width, 3) sRGB, at most 512 px a side."""
+    return _drawn(image, heat, max(float(np.abs(heat.value).max()), _LEAST))[1]
+
+
+def _drawn(image: Bytes, heat: HeatMap, longest: float) -> tuple[Bytes, Bytes, bool]:
+    """The ad, its map, and whether a region is outlined; longest: log-odds at the ends of the colors."""
     shrink = _PANEL / max(image.shape[:2])
     size = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
     ad = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrink < 1 else cv2.INTER_CUBIC)
@@ -46,7 +57,7 @@ def overlay(image: Bytes, heat: HeatMap) -> Bytes:
     edges, _ = cv2.findContours(outlined.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     for color, width in ((_PAPER, 3), (_INK, 1)):  # ink on paper is seen on every color of the map
         cv2.drawContours(panel, edges, -1, color, width, cv2.LINE_AA)
-    return _page(ad, panel, longest=longest, outlined=bool(edges))
+    return ad, panel, bool(edges)
 
 
 @cache

@@ -17,6 +17,7 @@ from starlette.datastructures import UploadFile
 from clickscape.service import jobs, publishing
 from clickscape.service.api.access import RefusedError
 from clickscape.service.api.making import keep_uploads, start
+from clickscape.service.downloads import GROUPS
 from clickscape.service.jobs import Job, JobKind
 from clickscape.service.page import store, words
 from clickscape.service.page.review import predicted
@@ -56,7 +57,7 @@ async def create(request: Request) -> Response:
     points = {"keep": [], "drop": [], **(product.points if product else {})}
     return page(
         request, "create.html.j2", visitor=visitor, product=product, creatives=shown, predicted=predicted,
-        asked=asked, points=json.dumps(points), **_progress(job),
+        asked=asked, points=json.dumps(points), groups=GROUPS, **_progress(job),
     )  # fmt: skip
 
 

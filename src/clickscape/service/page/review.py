@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
@@ -10,6 +11,7 @@ from fastapi.responses import Response
 
 from clickscape.service import publishing
 from clickscape.service.page import store, words
+from clickscape.service.page.heat_map import Look, look
 from clickscape.service.page.templates import page
 from clickscape.service.page.visit import TurnedAwayError, change, text_of, visitor_of
 from clickscape.service.publishing import CreativeRow, Decision
@@ -34,10 +36,11 @@ async def review(request: Request) -> Response:
         raise TurnedAwayError(404, "There is no such product.")
     found = await asyncio.to_thread(publishing.list_creatives, service.engine, asked) if asked else []
     creatives = sorted(found or [], key=lambda one: _ORDER[one.status])
+    looks = await asyncio.to_thread(_looks, service, creatives)
     following = next((one.product_id for one in waiting if one.product_id != asked), None)
     return page(
         request, "review.html.j2", visitor=visitor, waiting=waiting, product=product, creatives=creatives,
-        following=following, predicted=predicted,
+        following=following, predicted=predicted, looks=looks,
     )  # fmt: skip
 
 
@@ -59,7 +62,15 @@ async def decide(request: Request) -> Response:
         if row is None:
             raise TurnedAwayError(404, "There is no such ad.")
         service.selector.forget(row.product_id)
-        return page(request, "card.html.j2", visitor=visitor, creative=row, predicted=predicted, is_answer=True)
+        looks = await asyncio.to_thread(_looks, service, [row])
+        return page(
+            request, "card.html.j2", visitor=visitor, creative=row, predicted=predicted, looks=looks, is_answer=True
+        )
+
+
+def _looks(service: Service, creatives: Sequence[CreativeRow]) -> dict[str, Look]:
+    """The heat map of each ad, as far as it was drawn."""
+    return {one.creative_id: look(service.workspace, one.creative_id) for one in creatives}
 
 
 def predicted(creative: CreativeRow) -> object:

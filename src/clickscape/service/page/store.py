@@ -125,6 +125,16 @@ def picture(
     return found
 
 
+def description(engine: Engine, creative_id: str) -> str:
+    """Return what an ad shows, "" for none of this id."""
+    return _of_creative(engine, creative_id, schema.creatives.c.description) or ""
+
+
+def status(engine: Engine, creative_id: str) -> str | None:
+    """Return the status of an ad, None for none of this id."""
+    return _of_creative(engine, creative_id, schema.creatives.c.status)
+
+
 def reading(engine: Engine, product_id: str) -> tuple[Mapping[str, Any], int] | None:
     """Return what the worker read from a product's events and when, in microseconds; None before the first time."""
     table = schema.readings
@@ -142,6 +152,11 @@ def busiest_placement(engine: Engine, product_id: str) -> str:
             .order_by(sa.func.sum(table.c.impressions).desc(), table.c.placement).limit(1)
         ).scalar_one_or_none()  # fmt: skip
     return found or "default"
+
+
+def _of_creative(engine: Engine, creative_id: str, column: sa.Column[str]) -> str | None:
+    with engine.connect() as connection:
+        return connection.execute(sa.select(column).where(schema.creatives.c.creative_id == creative_id)).scalar()
 
 
 _ENDED = ("rejected", "retired")

@@ -17,7 +17,7 @@
   });
   document.addEventListener("htmx:sendError", () => say("The service does not answer. Try again."));
 
-  // Review: j and k move, a approves, r goes to the reason; never while one types, never with Ctrl, Alt or Meta
+  // Review: j and k move, a approves, r goes to the reason, h shows the heat map; never while one types
   const cards = () => [...document.querySelectorAll("[data-cards] [data-card]")];
   const current = () => document.activeElement.closest("[data-card]");
   document.addEventListener("keydown", (event) => {
@@ -35,10 +35,11 @@
       event.preventDefault();
       const next = place < 0 ? 0 : Math.min(Math.max(place + (event.key === "j" ? 1 : -1), 0), all.length - 1);
       all[next].focus();
-    } else if (event.key === "a" || event.key === "r") {
+    } else if (event.key === "a" || event.key === "r" || event.key === "h") {
       const card = place < 0 ? all[0] : all[place];
       event.preventDefault();
-      if (event.key === "a") card.querySelector("[value=approve]")?.click();
+      if (event.key === "h") card.querySelector("[data-heat]")?.click();
+      else if (event.key === "a") card.querySelector("[value=approve]")?.click();
       else {
         const reason = card.querySelector("[name=reason]");
         if (reason && reason.offsetParent) reason.focus();
@@ -46,8 +47,21 @@
       }
     }
   });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-heat][aria-pressed]");
+    if (!button) return;
+    const shown = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", shown);
+    for (const part of button.closest("[data-look]").querySelectorAll("[data-map]")) part.hidden = !shown;
+  });
   document.addEventListener("htmx:afterSwap", (event) => {
     const answer = event.detail.elt;
+    if (answer?.matches?.("[data-look]")) {
+      const said = answer.querySelector(".reads ul");
+      if (said) say(`Heat map. ${said.textContent}`);
+      if (document.activeElement === document.body) answer.querySelector("[data-heat]")?.focus();
+      return;
+    }
     if (!answer?.matches?.("[data-answer]")) return;
     const title = answer.querySelector(".says, h3").textContent;
     say(`${answer.dataset.answer[0].toUpperCase()}${answer.dataset.answer.slice(1)}: ${title}`);

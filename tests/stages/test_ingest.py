@@ -74,7 +74,7 @@ def test_a_photo_that_cannot_be_cut_out_is_listed_when_bad_rows_are_skipped(cata
     assert code == 0
     assert "2 products" in told
     assert "no category: 3 of 3 rows, line 2, line 3, line 4" in told
-    assert f"left out, product 'B': {catalog.parent / 'noise.png'}: the product cannot be separated" in told
+    assert f"left out, line 3, product 'B': {catalog.parent / 'noise.png'}: the product cannot be separated" in told
     assert [product.product_id for product in shop.products()] == ["A", "C"]
     assert not list(shop.path.glob(".staging*"))
 
@@ -85,7 +85,7 @@ def test_when_no_product_is_left_the_first_reason_is_reported(catalog: Path) -> 
     shop = Workspace.create(catalog.parent / "shop")
     code, _, error = clickscape("ingest", shop.path, catalog, "--skip-bad-rows")
     assert code == 2
-    assert "every product was left out; the first, product 'B': " in error
+    assert "every product was left out; the first, line 2, product 'B': " in error
 
 
 def test_every_photo_is_cut_out_once_and_not_again_after_a_kill(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_a_doubtful_cut_out_gets_no_ad_unless_asked_for(catalog: Path) -> None:
     out = catalog.parent / "ads"
     made = run(generate_stage.generate(workspace=None, catalog=catalog, out=out, overrides=small))
     (left_out,) = made.skipped
-    assert left_out.place == "product 'B'"
+    assert left_out.place == "line 3, product 'B'"
     assert "--keep-doubtful" in left_out.reason
     assert not (out / "B-1.png").exists()
     assert 'alt="Photo of Nothing at all"' in (out / "index.html").read_text(encoding="utf-8")

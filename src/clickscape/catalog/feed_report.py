@@ -19,7 +19,8 @@ Kind = Literal[
     "photo left out",
     "column not read",
 ]
-SHOWN = 5  # places that a report names for each kind
+SHOWN = 5  # places that the report's lines name for each kind
+KEPT = 500  # places that a report keeps for each kind
 MOST_SKIPPED = 10_000  # rows left out that a report names; a feed may have any number
 
 
@@ -64,7 +65,7 @@ class FeedReport:
         """Yield the report as text, a line for each kind and for each row that was left out."""
         rows = self.products + len(self.skipped) + self.unlisted
         for kind, count in sorted(self.counts.items(), key=lambda pair: -pair[1]):
-            first = self.first[kind]
+            first = self.first[kind][:SHOWN]
             places = ", ".join(f"{one.place} ({one.detail})" if one.detail else one.place for one in first)
             more = ", …" if count > len(first) else ""
             yield f"{kind}: {count} of {rows} rows, {places}{more}"
@@ -92,7 +93,7 @@ class FeedReportBuilder:
         for one in warnings:
             self._counts[one.kind] = self._counts.get(one.kind, 0) + 1
             first = self._first.setdefault(one.kind, [])
-            if len(first) < SHOWN:
+            if len(first) < KEPT:
                 first.append(one)
 
     def add_skipped(self, place: str, reason: str) -> None:

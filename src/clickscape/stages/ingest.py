@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from clickscape.catalog.cutout_file import flagged
 from clickscape.catalog.split import split_by_hash
-from clickscape.json_files import write_json_lines
+from clickscape.json_files import write_json, write_json_lines
 from clickscape.stages import split
 from clickscape.stages.load_feed import FeedOptions, LoadedFeed, load_cut_out
 from clickscape.stages.progress import Stage
@@ -16,6 +16,9 @@ from clickscape.workspace import Workspace, check_catalog, replace_catalog
 
 FLAGGED = "flagged-cutouts.jsonl"
 """The products whose cut-out is to be looked at, a row each; in the workspace's folder, only when there are any."""
+
+FEED_REPORT = "feed-report.json"
+"""What the rows of the newest feed lacked, as `catalog.feed_report.FeedReport`, and the feed's name."""
 
 _STAGING = ".staging-cutouts"
 
@@ -47,10 +50,11 @@ def ingest(
             shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
+        write_json(workspace.path / FEED_REPORT, {"feed": feed.name, **asdict(loaded.report)})
         split.write(workspace, split_by_hash(moved, config=workspace.settings.split))
         if rows := flagged(moved):
             named = [replace(row, cutout=workspace.name_image(row.cutout)) for row in rows]
             write_json_lines(workspace.path / FLAGGED, named)
         else:
             (workspace.path / FLAGGED).unlink(missing_ok=True)
-    return LoadedFeed(moved, loaded.report, loaded.photos)
+    return LoadedFeed(moved, loaded.report, loaded.photos, loaded.places)

@@ -42,12 +42,13 @@ class FeedOptions:
 class LoadedFeed:
     """The products of a feed, every image a file, and what its rows lacked.
 
-    `photos`: the photo that a product's cut-out was made of, by its id.
+    `photos`: the photo that a product's cut-out was made of, `places`: the row that it stands in, both by its id.
     """
 
     products: list[Product]
     report: FeedReport
     photos: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_source(
@@ -97,7 +98,7 @@ def load_feed(feed: Path, *, cache: Path, options: FeedOptions | None = None) ->
     if not products:
         first = report.skipped[0]
         raise FeedError(f"{feed}: every row was left out; the first, {first.place}: {first.reason}")
-    return LoadedFeed(products, report)
+    return LoadedFeed(products, report, places={product.product_id: place for place, product in found})
 
 
 def load_cut_out(
@@ -132,13 +133,17 @@ def load_cut_out(
         cuts.append(one)
         yield Progress(CUTTING, len(cuts), total, "cutting out products")
     products = [replace(one.product, image=str(one.file)) for one in cuts if not one.problem]
-    skipped = [Skipped(f"product {one.product.product_id!r}", one.problem) for one in cuts if one.problem]
+    skipped = [
+        Skipped(f"{loaded.places[one.product.product_id]}, product {one.product.product_id!r}", one.problem)
+        for one in cuts
+        if one.problem
+    ]
     if skipped and not products:
         raise ImageError(f"every product was left out; the first, {skipped[0].place}: {skipped[0].reason}")
     report = loaded.report
     report = replace(report, products=len(products), skipped=(*report.skipped, *skipped))
     photos = {one.product.product_id: one.product.image for one in cuts if not one.problem}
-    return LoadedFeed(products, report, photos)
+    return LoadedFeed(products, report, photos, loaded.places)
 
 
 def _lost(product: Product, reason: str) -> CutProduct:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import asdict
 
 import pytest
 from fastapi.testclient import TestClient
@@ -196,6 +198,31 @@ def test_the_catalog_searches_and_shows_what_needs_a_person(client: TestClient, 
     assert shown(show="unapproved") == ["100%_pot"]
     assert shown(show="stale") == shown(show="flagged") == ["vase"]
     assert shown(after="mug") == ["vase"]
+
+
+def test_the_catalog_names_the_rows_of_the_feed_that_something_is_wrong_with(
+    client: TestClient, service: Service
+) -> None:
+    from clickscape.catalog.feed_report import FeedReportBuilder, FeedWarning
+
+    sign_in(client, service, "read")
+    assert "Feed problems" not in client.get("/catalog").text
+    assert "No feed was read yet" in client.get("/catalog", params={"show": "feed"}).text
+    report = FeedReportBuilder()
+    report.add_product(FeedWarning("no price", "line 14", HOSTILE, HOSTILE))
+    report.add_skipped("line 15", f"product {HOSTILE} has no title.")
+    for number in range(120):
+        report.add_product(FeedWarning("no brand", f"line {20 + number}", f"p{number}"))
+    kept = service.workspace / "feed-report.json"
+    kept.write_text(json.dumps({"feed": f"{HOSTILE}.csv", **asdict(report.build())}))
+    assert re.search(r'Feed problems <span class="number">122<', client.get("/catalog").text)
+    text = client.get("/catalog", params={"show": "feed"}).text
+    assert "line 14" in text
+    assert re.search(r"line 15</strong> product &lt;img src=x", text)
+    assert "And 20 more." in text
+    assert "<img src=x" not in text
+    kept.write_text('{"feed": 1')
+    assert client.get("/catalog", params={"show": "feed"}).status_code == 200
 
 
 def event(number: int, kind: str, name: str, variant: str = "bandit") -> Event:

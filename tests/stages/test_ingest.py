@@ -142,7 +142,7 @@ def test_a_doubtful_cut_out_gets_no_ad_unless_asked_for(catalog: Path) -> None:
     out = catalog.parent / "ads"
     made = run(generate_stage.generate(workspace=None, catalog=catalog, out=out, overrides=small))
     (left_out,) = made.skipped
-    assert left_out.place == "line 3, product 'B'"
+    assert left_out.place == "product 'B'"
     assert "--keep-doubtful" in left_out.reason
     assert not (out / "B-1.png").exists()
     assert 'alt="Photo of Nothing at all"' in (out / "index.html").read_text(encoding="utf-8")

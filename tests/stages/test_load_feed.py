@@ -155,4 +155,4 @@ def test_a_product_whose_picture_kills_a_worker_is_named_and_the_others_go_on(
         )
     )
     assert summary.images + len(summary.left_out) == 3
-    assert [one.place for one in summary.skipped] == ["line 3, product 'Bomb'"]
+    assert [one.place for one in summary.skipped] == ["line 4, product 'Bomb'"]

@@ -76,6 +76,7 @@ def test_the_commands_of_the_page_serve_a_shop(
         "keys add my-shop --role serve --label website",
         "pull my-shop",
         "forget my-shop --user 4711",
+        "labels export my-shop --out labels.json",
     )
     for typed in typed_there:
         assert f"\nclickscape {typed}\n" in page
@@ -101,6 +102,7 @@ def test_the_commands_of_the_page_serve_a_shop(
             assert "1 events in 1 new files" in command("pull", "my-shop")
             (file,) = shop.events_folder.glob("service-*.parquet")
             assert pq.read_table(file)["creative_id"].to_pylist() == [choice["creative_id"]]
+            assert "1 pairs, 0 of them answered" in command("labels", "export", "my-shop", "--out", "labels.json")
             assert command("forget", "my-shop", "--user", "4711") == "removed from 1 events\n"
             assert pq.read_table(file)["user_key"].to_pylist() == [None]
             command("keys", "revoke", "my-shop", key.split("_")[1])

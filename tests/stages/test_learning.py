@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tests.factory import copy_of
+from tests.factory import Done, clickscape, copy_of
 
 from clickscape import render, vlm
 from clickscape import reward as reward_room
@@ -34,7 +39,7 @@ from clickscape.stages.pretrain import pretrain
 from clickscape.stages.progress import Progress, run
 from clickscape.stages.report import report
 from clickscape.stages.reward import reward, reward_data
-from clickscape.stages.score import score
+from clickscape.stages.score import score, score_lines
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.creative_corpus import CreativeCorpus
@@ -176,6 +181,77 @@ def test_score_ranks_as_the_reward_model_does(shop: Workspace) -> None:
     assert [str(path) for path, _ in ranked] == [own[index].image for index in np.argsort(-values)]
     with pytest.raises(WorkspaceError, match="no product 'ghost'"):
         score(shop, "ghost", [])
+
+
+def _through(shop: Workspace, lines: list[bytes], monkeypatch: pytest.MonkeyPatch) -> tuple[Done, list[dict[str, Any]]]:
+    """What `clickscape score --jsonl` answers to these lines."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
+    done = clickscape("score", shop.path, "--jsonl")
+    return done, [json.loads(line) for line in done.out.splitlines()]
+
+
+def test_json_lines_are_scored_in_their_order_and_a_bad_one_is_an_error_with_its_number(
+    shop: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [one.image for one in shop.creatives() if one.product_id == "coffee_mug-navy"]
+    mug = next(product for product in shop.products() if product.product_id == "coffee_mug-navy")
+    words = {"title": mug.title, "category": list(mug.category), "attributes": dict(mug.attributes)}
+    good = json.dumps({"id": 7, "product_id": "coffee_mug-navy", "images": own}).encode()
+    bad = [
+        b"{",
+        b'{"product_id": "ghost", "images": ["a.png"]}',
+        b'{"images": ["a.png"]}',
+        json.dumps({"product_id": "coffee_mug-navy", "images": ["gone.png"]}).encode(),
+        b'"' + b"x" * (3 << 19) + b'"',
+        b'{"product": {"title": " "}, "images": ["a.png"]}',
+        b"\xff",
+    ]
+    described = json.dumps({"product": words, "images": own[::-1]}).encode()
+    done, answers = _through(shop, [good, b"", *bad, described], monkeypatch)
+    assert done.code == 2
+    assert done.err == "clickscape: 7 of 9 lines were not scored. Their `error` on stdout says why.\n"
+    assert [answer["line"] for answer in answers] == [1, *range(3, 11)]
+    errors = [answer["error"] for answer in answers[1:-1]]
+    for number, (error, told) in enumerate(
+        zip(
+            errors,
+            ("JSON", "'ghost'", "product_id or product", "gone.png", "1,048,576 bytes", "no title", ""),
+            strict=True,
+        ),
+        3,
+    ):
+        assert told in error
+        assert error.startswith((f"line {number}", "gone.png"))
+    ranked = score(shop, "coffee_mug-navy", [Path(image) for image in own])
+    assert answers[0]["id"] == 7
+    for answer in (answers[0], answers[-1]):
+        assert [one["image"] for one in answer["ranking"]] == [str(path) for path, _ in ranked]
+        assert [one["score"] for one in answer["ranking"]] == pytest.approx([one.score.value for _, one in ranked])
+        assert all(one["low"] < one["score"] < one["high"] for one in answer["ranking"])
+
+
+def test_no_lines_are_no_error_and_lines_and_images_together_are(
+    shop: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _through(shop, [], monkeypatch) == (Done(0, "", ""), [])
+    for wrong in (["--jsonl", "--product", "a"], ["--product", "a"], []):
+        done = clickscape("score", shop.path, *wrong)
+        assert done.code == 2
+        assert "give --product ID and images, or --jsonl" in done.err
+
+
+def test_lines_are_read_one_at_a_time(shop: Workspace) -> None:
+    """Memory does not grow with the input: the second line is asked for once the first is answered."""
+    image = next(one.image for one in shop.creatives() if one.product_id == "coffee_mug-navy")
+    line = json.dumps({"product_id": "coffee_mug-navy", "images": [image]}).encode() + b"\n"
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as lines, os.fdopen(write, "wb", buffering=0) as pipeline:
+        answers = score_lines(shop, lines)
+        for number in (1, 2):
+            pipeline.write(line)
+            assert next(answers)["line"] == number
+        pipeline.close()
+        assert next(answers, None) is None
 
 
 @pytest.fixture(scope="module")

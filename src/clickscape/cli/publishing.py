@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 import typer.core
@@ -239,18 +242,41 @@ def export(
 def score(
     workspace: Folder,
     images: Annotated[
-        list[Path], typer.Argument(help="Images of one product.", show_default=False, callback=existing_file)
-    ],
-    product: Annotated[str, typer.Option(help="Id of the product that the images advertise.")],
+        list[Path] | None, typer.Argument(help="Images of one product.", show_default=False, callback=existing_file)
+    ] = None,
+    product: Annotated[str | None, typer.Option(help="Id of the product that the images advertise.")] = None,
+    jsonl: Annotated[
+        bool,
+        typer.Option(
+            "--jsonl", help="Read JSON lines from stdin, a product and its images each, and answer each on stdout."
+        ),
+    ] = False,
 ) -> None:
-    """Rank images of one product by the reward model, best first."""
-    from clickscape.stages.score import score as stage
+    """Rank images of one product by the reward model, best first; or those of many, as JSON lines in and out."""
+    from clickscape.stages import score as stage
     from clickscape.workspace import Workspace
 
-    for place, (path, ranked) in enumerate(stage(Workspace.open(workspace), product, images), start=1):
+    if jsonl == bool(images) or jsonl == (product is not None):
+        raise typer.BadParameter("give --product ID and images, or --jsonl and lines on stdin.")
+    shop = Workspace.open(workspace)
+    if jsonl:
+        _score_lines(stage.score_lines(shop, sys.stdin.buffer))
+        return
+    for place, (path, ranked) in enumerate(stage.score(shop, product or "", images or []), start=1):
         value = ranked.score
         note = "  (not enough evidence that it beats the next)" if ranked.ahead is False else ""
         terminal.out.print(f"{place:3d}  {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]  {path}{note}")
+
+
+def _score_lines(answers: Iterator[dict[str, Any]]) -> None:
+    """Print every answer at once; ClickscapeError at the end where a line was not scored."""
+    count, failed = 0, 0
+    for answer in answers:
+        count, failed = count + 1, failed + ("error" in answer)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()  # whoever reads waits for it
+    if failed:
+        raise ClickscapeError(f"{failed} of {count} lines were not scored. Their `error` on stdout says why.")
 
 
 @app.command(epilog="Example: clickscape explain my-shop --creative A-17-1")

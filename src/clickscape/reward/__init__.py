@@ -2,6 +2,7 @@
 
 reward = clickscape.reward.load("models/reward")
 ranking = reward.rank(product, images)          # list[Ranked(index, Estimate)], best first
+function = clickscape.reward.trl_reward(reward, renderer, products)      # for TRL's GRPOTrainer
 """
 
 from __future__ import annotations
@@ -33,3 +34,11 @@ def load(folder: str | Path, *, device: str = "cpu") -> RewardModel:
         raise ModelError(f"{file}: form {settings.get('form')!r} of version {settings.get('version')!r} is of another "
                          f"release. Train the reward model again.")  # fmt: skip
     return loader(Path(folder), device=device)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "trl_reward":  # loads the renderers
+        from clickscape.reward.trl import trl_reward
+
+        return trl_reward
+    raise AttributeError(f"clickscape.reward has no attribute {name!r}; verbs: load, trl_reward")

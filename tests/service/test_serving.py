@@ -11,11 +11,9 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from tests.service.conftest import KEY, NOW, Clock, counted, rows
 
-from clickscape.experiment.assign import assign, is_held_back, key_id
-from clickscape.experiment.definition import ExperimentDefinition, Variant
+from clickscape.experiment.assign import is_held_back
 from clickscape.service import decisions, schema
 from clickscape.service.app import Service
-from clickscape.service.experiments import publish_experiments
 from clickscape.service.keys import revoke_key
 
 Headers = Callable[..., dict[str, str]]
@@ -291,43 +289,3 @@ def test_the_schema_of_the_api_names_every_route_and_answer(client: TestClient) 
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/v1/choose", "/v1/events", "/v1/products"} <= set(paths)
     assert paths["/v1/choose"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
-
-
-def test_users_of_an_experiment_see_their_variant_and_the_others_what_the_bandit_chooses(
-    client: TestClient, service: Service, key: Headers
-) -> None:
-    definition = ExperimentDefinition(
-        "autumn", (Variant("control", 0.5, {"mug": "a"}), Variant("new", 0.5, {"mug": "b"})), "control",
-        datetime(2026, 9, 1, tzinfo=UTC), key_id(KEY), "autumn", traffic=0.6, holdback=service.config.holdback,
-    )  # fmt: skip
-    with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
-        publish_experiments(connection, [definition], now=NOW)
-    headers, groups = key("serve"), set()
-    for user in map(str, range(80)):
-        one = chosen(client, headers, user)
-        expected = assign(decisions.hashed_user(user, KEY), definition=definition, key=KEY)
-        groups.add(one["group"])
-        if expected in ("control", "new"):
-            assert (one["group"], one["variant"]) == ("experiment", expected)
-            assert (one["creative_id"], one["propensity"]) == ({"control": "a", "new": "b"}[expected], 0.5)
-        else:
-            assert (one["group"], one["variant"]) == ("holdback" if expected == "holdback" else "bandit", None)
-        told(client, headers, (f"e{user}", "click", one["decision_id"]))
-    assert groups == {"bandit", "holdback", "experiment"}
-    seen = {row.user_key: row.variant for row in rows(service.engine, schema.events)}
-    for user in map(str, range(80)):
-        unit = decisions.hashed_user(user, KEY)
-        assert seen[unit] == (assign(unit, definition=definition, key=KEY) or "bandit")
-
-
-def test_a_stopped_experiment_is_served_no_longer(client: TestClient, service: Service, key: Headers) -> None:
-    definition = ExperimentDefinition(
-        "autumn", (Variant("control", 0.5, {"mug": "a"}), Variant("new", 0.5, {"mug": "b"})), "control",
-        datetime(2026, 9, 1, tzinfo=UTC), key_id(KEY), "autumn",
-    )  # fmt: skip
-    headers = key("serve")
-    for running, expected in (([definition], {"experiment", "holdback"}), ([], {"bandit", "holdback"})):
-        with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
-            publish_experiments(connection, running, now=NOW)
-        service.selector.forget("mug")
-        assert {chosen(client, headers, str(user))["group"] for user in range(60)} == expected

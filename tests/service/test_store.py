@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Engine
 
 from clickscape.errors import StoreError
-from clickscape.service import schema
+from clickscape.service import schema, store
 from clickscape.service.store import open_store, schema_version, shown
 
 
@@ -20,6 +22,41 @@ def test_migrations_make_the_tables_that_the_code_expects(engine: Engine) -> Non
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
         assert schema_version(connection) is not None
+
+
+def test_a_store_of_the_first_schema_keeps_what_it_holds_and_names_its_experiments(address: str) -> None:
+    engine = sa.create_engine(address.replace("postgresql:", "postgresql+psycopg:"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(store.__file__).parent / "migrations"))
+    shown = {"control": {"mug": "a"}, "new": {"mug": "b"}}
+    definition = {"start": "2026-09-01T00:00:00+00:00", "variants": [
+        {"name": name, "share": 0.5, "creatives": creatives} for name, creatives in shown.items()]}  # fmt: skip
+    begun = 1_788_220_800_000_000  # microseconds: the same start
+    told = [("mug", "new", begun), ("mug", "new", begun - 1), ("mug", "bandit", begun), ("pot", "new", begun)]
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        old = sa.MetaData()
+        old.reflect(connection)
+        product = {"product_id": "mug", "title": "Mug", "category": [], "updated_at": 1}
+        connection.execute(sa.insert(old.tables["products"]).values(product))
+        connection.execute(
+            sa.insert(schema.experiments).values(name="autumn", definition=definition, status="running", changed_at=1)
+        )
+        connection.execute(sa.insert(old.tables["events"]), [
+            {"event_id": str(number), "kind": "click", "attribution": "attributed", "decision_id": str(number),
+             "product_id": product, "variant": variant, "ts": at, "received_at": at}
+            for number, (product, variant, at) in enumerate(told)
+        ])  # fmt: skip
+    engine.dispose()
+    opened = open_store(address)
+    with opened.connect() as connection:
+        assert connection.execute(sa.select(schema.products.c.title)).scalar_one() == "Mug"
+        found = connection.execute(sa.select(schema.events.c.experiment).order_by(schema.events.c.number)).scalars()
+        assert list(found) == ["autumn", None, None, None]
+        names = {one["name"] for one in sa.inspect(connection).get_indexes("events")}
+    assert {"events_of_product", "events_of_experiment"} <= names
+    opened.dispose()
 
 
 def test_opening_again_keeps_what_is_there(address: str, engine: Engine) -> None:

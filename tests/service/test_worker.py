@@ -78,7 +78,7 @@ def test_a_photo_becomes_a_served_ad_and_its_events_come_home(shop: Workspace) -
     assert Image.open(io.BytesIO(client.get(choice["image"]).content)).size == (128, 128)
     batch = [{"event_id": kind, "kind": kind, "decision_id": choice["decision_id"]} for kind in ("impression", "click")]
     assert client.post("/v1/events", json={"events": batch}, headers=headers).json()["attributed"] == 2
-    assert workspace_sync.pull(engine, shop).events == 2
+    assert workspace_sync.pull(engine, shop, now=NOW).events == 2
     statuses = {one.creative_id: one.status for one in shop.creatives()}
     assert statuses[name] == "approved"
     assert sum(status == "draft" for status in statuses.values()) == 2

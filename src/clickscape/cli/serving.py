@@ -103,7 +103,7 @@ def pull(workspace: Folder) -> None:
     shop, engine, _, _ = _service(workspace)
     from clickscape.service.workspace_sync import pull as bring
 
-    pulled = bring(engine, shop)
+    pulled = bring(engine, shop, now=time.time_ns() // 1_000)
     terminal.out.print(f"{pulled.events} events in {len(pulled.files)} new files")
     terminal.print_output(shop.events_folder, after=f"clickscape clicks {workspace}")
 

@@ -210,6 +210,26 @@ def as_record(definition: ExperimentDefinition) -> dict[str, object]:
     }
 
 
+def check_beside(made: ExperimentDefinition, other: ExperimentDefinition) -> None:
+    """ExperimentError for what shows a product to a user in two experiments at once, or holds back other users."""
+    remedy = "Stop that one, or {}."
+    if made.holdback != other.holdback:
+        raise ExperimentError(f"experiment {other.name!r} holds back {other.holdback:g} of the users, this one "
+                              f"{made.holdback:g}; the holdback is of all experiments. "
+                              f"{remedy.format(f'pass --holdback {other.holdback:g}')}")  # fmt: skip
+    if made.layer == other.layer:
+        begin, end = exact(made.layer_from), exact(made.layer_from) + exact(made.traffic)
+        theirs = exact(other.layer_from), exact(other.layer_from) + exact(other.traffic)
+        if begin < theirs[1] and theirs[0] < end:
+            raise ExperimentError(f"experiment {other.name!r} takes the layer {other.layer!r} from "
+                                  f"{float(theirs[0]):g} to {float(theirs[1]):g}, so the same users would be in both. "
+                                  f"{remedy.format('take another part with --layer-from and --traffic')}")  # fmt: skip
+    elif both := sorted({*made.products} & {*other.products}):
+        raise ExperimentError(f"experiment {other.name!r} decides what product {both[0]!r} shows, in the layer "
+                              f"{other.layer!r}; two layers may not. "
+                              f"{remedy.format(f'share that layer with --layer {other.layer}')}")  # fmt: skip
+
+
 def exact(share: float) -> Fraction:
     """Return the decimal number that a share was written as: 0.1 is one tenth, not the nearest float."""
     return Fraction(repr(float(share))) if math.isfinite(share) else Fraction(-1)

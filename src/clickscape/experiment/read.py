@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from clickscape.experiment.confidence_sequence import always_valid_p, msprt_log_e_value, one_sided_level
@@ -55,17 +56,20 @@ def read(
     products: Sequence[ProductReading] = (),
     past_lifts: Sequence[Estimate] = (),
     notes: Sequence[str] = (),
+    new_units: NDArray[np.int64] | None = None,
 ) -> ExperimentReading:
     """Return the reading of what each day added to every variant's moments, (variant, day), days from the start.
 
     allocation: of the traffic, where the log says another than the definition. margin: of the guardrail. adjusted: use
     what users did before the start, where there is something. past_lifts: of the variants of earlier experiments.
+    new_units: units that each day brought to each variant, (variant, day), where more were shared out than are compared.
     """
     names = list(definition.shares)
     known = daily.cumulative()
     days = [definition.start.date() + timedelta(days=one) for one in range(np.shape(daily.units)[1])]
     control = known[names.index(definition.control)]
-    shares = check_sample_ratio(daily.units, shares=list(definition.shares.values())) if unit == "user" else None
+    shared_out = daily.units if new_units is None else new_units
+    shares = check_sample_ratio(shared_out, shares=list(definition.shares.values())) if unit == "user" else None
     cuped = adjusted and bool(known.sums[:, -1, 3].sum() > 0)
     how = allocation or definition.allocation
     variants = []

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 
 from clickscape.config import ClicksConfig, ServeConfig
 from clickscape.errors import ClickscapeError, StoreError
-from clickscape.service.api import access, catalog, health, making, serving
+from clickscape.service.api import access, catalog, experiments, health, making, serving
 from clickscape.service.api.parsing import first_problem
 from clickscape.service.event_writer import EventWriter, OverloadedError
 from clickscape.service.keys import KeyRing
@@ -56,6 +56,11 @@ class Service:
             self.engine, propensities=self.propensities, refresh=self.config.refresh_seconds, now=self.now, key=self.key
         )
 
+    @property
+    def attribution_window(self) -> int:
+        """Microseconds after a decision for which what comes of it may still be told and counts."""
+        return round(3_600_000_000 * (self.clicks.attribution_hours + self.clicks.late_after_hours))
+
     def close(self) -> None:
         """Commit what waits, and end the threads."""
         self.writer.close()
@@ -75,7 +80,7 @@ def create(service: Service) -> FastAPI:
     app.state.service = service
     app.add_middleware(Limits, largest=int(service.config.largest_body_mb * 1_000_000))
     pages = (sign_in, create_page, review, heat_map, files, live, catalog_page)
-    for routes in (serving, catalog, making, health, *pages):
+    for routes in (serving, catalog, making, experiments, health, *pages):
         app.include_router(routes.router)
     app.router.routes[:0] = serving.FAST  # the same functions, found first; those of the router are in the schema
     app.add_exception_handler(RequestValidationError, _invalid)

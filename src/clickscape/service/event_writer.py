@@ -50,6 +50,7 @@ class Event:
     ts: int
     received_at: int
     decided_at: int | None = None
+    experiment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

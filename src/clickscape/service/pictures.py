@@ -10,7 +10,7 @@ from sqlalchemy.engine import Engine
 
 from clickscape.regular_files import inside
 from clickscape.service import schema
-from clickscape.service.selector import SERVED
+from clickscape.service.publishing import SERVED
 
 
 def link(creative_id: str, *, base: str) -> str:

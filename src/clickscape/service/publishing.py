@@ -17,7 +17,11 @@ from clickscape.types import Creative, CreativeStatus, Product
 UPLOADS = "service/uploads"
 """Folder of the workspace for pictures that were sent, until a job has read them."""
 
+SERVED: tuple[CreativeStatus, ...] = ("approved", "live")
+"""Statuses of creatives that may be shown."""
+
 Decision = Literal["approve", "reject", "retire"]
+_MOST = 500  # ids of one statement
 _BECOMES: dict[str, CreativeStatus] = {"approve": "approved", "reject": "rejected", "retire": "retired"}
 _FROM: dict[str, tuple[str, ...]] = {
     "approve": ("draft", "rejected", "approved"),
@@ -161,6 +165,46 @@ def decide(
             )
         )
         return _creative(connection.execute(_with_counts().where(table.c.creative_id == creative_id)).one())
+
+
+def give_all_traffic(
+    connection: Connection, winners: Mapping[str, str], *, reason: str, key_id: str, now: int
+) -> list[str]:
+    """Make one creative of each product live and retire its others that are served, inside a transaction.
+
+    winners: product_id → creative_id; a product whose winner is not served stays as it is. Returns the ids of the
+    products that changed; NotAllowedError where there is none.
+    """
+    table, changed, decided = schema.creatives, [], []
+    products = sorted(winners)
+    for start in range(0, len(products), _MOST):
+        rows = connection.execute(
+            sa.select(table.c.creative_id, table.c.product_id)
+            .where(table.c.product_id.in_(products[start : start + _MOST]), table.c.status.in_(SERVED))
+            .order_by(table.c.creative_id)
+            .with_for_update()
+        ).all()
+        kept = {row.product_id for row in rows if winners[row.product_id] == row.creative_id}
+        changed += sorted(kept)
+        decided += [(row.creative_id, winners[row.product_id] == row.creative_id)
+                    for row in rows if row.product_id in kept]  # fmt: skip
+    if not changed:
+        raise NotAllowedError("none of the ads that would get all traffic is served any more.")
+    outcomes: tuple[tuple[bool, CreativeStatus], ...] = ((True, "live"), (False, "retired"))
+    for won, status in outcomes:
+        ids = [name for name, has_won in decided if has_won == won]
+        for start in range(0, len(ids), _MOST):
+            connection.execute(
+                sa.update(table)
+                .where(table.c.creative_id.in_(ids[start : start + _MOST]))
+                .values(status=status, reason=reason, changed_at=now)
+            )
+    connection.execute(
+        sa.insert(schema.reviews),
+        [{"creative_id": name, "decision": "approve" if won else "retire", "reason": reason, "key_id": key_id,
+          "created_at": now} for name, won in decided],
+    )  # fmt: skip
+    return changed
 
 
 def note_photo(engine: Engine, product_id: str, *, photo: str, points: Mapping[str, Any] | None) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
@@ -64,6 +65,7 @@ policies = Table(  # what a product's choice was drawn from; its id is a hash of
     Column("candidates", JSON, nullable=False),
     Column("propensities", JSON, nullable=False),
     Column("variants", JSON),  # of an experiment, one per candidate; null: the bandit or an even choice
+    Column("experiment", String),  # whose variants those are
     Column("created_at", BigInteger, nullable=False),
 )
 
@@ -84,8 +86,16 @@ events = Table(
     Column("ts", BigInteger, nullable=False),
     Column("received_at", BigInteger, nullable=False),
     Column("batch", Integer),  # number of the file that it was pulled into, null before
+    Column("experiment", String),  # whose variant that is
     Index("events_of_user", "user_key"),
     Index("events_of_batch", "batch"),
+    Index("events_of_product", "product_id"),
+    Index(
+        "events_of_experiment",
+        "experiment",
+        sqlite_where=text("experiment IS NOT NULL"),
+        postgresql_where=text("experiment IS NOT NULL"),
+    ),
 )
 
 outcomes = Table(  # one row per decision and kind: what was counted, so that nothing is counted twice
@@ -107,10 +117,11 @@ counts = Table(
     Column("conversions", BigInteger, nullable=False),
 )
 
-readings = Table(  # what the worker read from a product's events: the lift of chosen creatives over even choice
+readings = Table(  # what the worker read from events and counts last; made anew while somebody looks
     "readings",
     metadata,
-    Column("product_id", String, primary_key=True),
+    Column("about", String(10), primary_key=True),  # product, experiment or fatigue
+    Column("name", String, primary_key=True),  # the product's id, the experiment's name, or nothing
     Column("reading", JSON, nullable=False),
     Column("made_at", BigInteger, nullable=False),
 )
@@ -171,5 +182,6 @@ experiments = Table(
     Column("name", String, primary_key=True),
     Column("definition", JSON, nullable=False),
     Column("status", String(10), nullable=False),  # running, stopped or shipped
+    Column("shipped", String),  # the variant that got all traffic at its end
     Column("changed_at", BigInteger, nullable=False),
 )

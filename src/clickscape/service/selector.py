@@ -22,10 +22,10 @@ from sqlalchemy.engine import Connection, Engine
 from clickscape.experiment.definition import ExperimentDefinition
 from clickscape.service import schema
 from clickscape.service.event_writer import insert_new
-from clickscape.service.experiments import running_experiments
+from clickscape.service.experiments import Known, running_experiments
+from clickscape.service.publishing import SERVED
 from clickscape.service.store import is_unavailable
 
-SERVED = ("approved", "live")
 _MOST_PRODUCTS = 50_000  # that are remembered; the one longest not refreshed is forgotten first
 _MOST_PLACEMENTS = 50  # of a product
 _POLICIES_REMEMBERED = 200_000
@@ -43,7 +43,7 @@ class TooManyPlacementsError(Exception):
 class Policy:
     """Probability with which each candidate of a product is chosen at a placement; `policy_id` hashes the content.
 
-    variants: of the experiment that chooses, one per candidate; None where none does.
+    variants: of the `experiment` that chooses, one per candidate; None where none does.
     """
 
     policy_id: str
@@ -52,6 +52,7 @@ class Policy:
     candidates: tuple[str, ...]
     propensities: tuple[float, ...]
     variants: tuple[str, ...] | None = None
+    experiment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Selector:
         self._engine, self._propensities, self._refresh, self._now, self._key = engine, propensities, refresh, now, key
         self._products: dict[str, _Product] = {}
         self._policies: dict[str, Policy] = {}
+        self._definitions: Known = {}
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="selector")
 
@@ -141,7 +143,7 @@ class Selector:
         if row is None:
             return None
         made = Policy(row.policy_id, row.product_id, row.placement, tuple(row.candidates), tuple(row.propensities),
-                      row.variants and tuple(row.variants))  # fmt: skip
+                      row.variants and tuple(row.variants), row.experiment)  # fmt: skip
         self._remember(made)
         return made
 
@@ -162,11 +164,14 @@ class Selector:
         """End the thread that reads the store."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def _read(self, connection: Connection, product_id: str) -> ProductTraffic:
+        return read_traffic(connection, product_id, now=self._now(), known=self._definitions)
+
     def _load(self, product_id: str, placement: str) -> Served:
         product = self._products.get(product_id)
         if product is None:
             with self._engine.connect() as connection:
-                product = _Product(read_traffic(connection, product_id), time.monotonic())
+                product = _Product(self._read(connection, product_id), time.monotonic())
         if placement not in product.policies:
             if len(product.policies) >= _MOST_PLACEMENTS:
                 raise TooManyPlacementsError
@@ -183,7 +188,7 @@ class Selector:
             return
         try:
             with self._engine.connect() as connection:
-                traffic = read_traffic(connection, product_id)
+                traffic = self._read(connection, product_id)
             made = _Product(traffic, time.monotonic(), self._make(traffic, list(old.policies)))
         except NothingToServeError:
             self.forget(product_id)
@@ -222,6 +227,7 @@ class Selector:
                 "candidates": list(one.candidates),
                 "propensities": list(one.propensities),
                 "variants": one.variants and list(one.variants),
+                "experiment": one.experiment,
                 "created_at": now,
             }
             for one in sorted(set(policies), key=lambda policy: policy.policy_id)
@@ -255,8 +261,11 @@ def choose(candidates: tuple[str, ...], propensities: tuple[float, ...], *, user
     return best
 
 
-def read_traffic(connection: Connection, product_id: str) -> ProductTraffic:
-    """Return what the store knows of a product's servable creatives; NothingToServeError when there is none."""
+def read_traffic(connection: Connection, product_id: str, *, now: int, known: Known | None = None) -> ProductTraffic:
+    """Return what the store knows of a product's servable creatives; NothingToServeError when there is none.
+
+    now: microseconds since 1970; known: as of `running_experiments`.
+    """
     table = schema.creatives
     rows = connection.execute(
         sa.select(table.c.creative_id, table.c.score, table.c.score_sd)
@@ -271,13 +280,18 @@ def read_traffic(connection: Connection, product_id: str) -> ProductTraffic:
         product_id,
         tuple(Candidate(*row) for row in rows),
         {(row.creative_id, row.placement, row.day): (row.impressions, row.clicks) for row in counts},
-        running_experiments(connection, product_id),
+        tuple(
+            one
+            for one in running_experiments(connection, product_id, now=now, known=known)
+            if {variant.creatives[product_id] for variant in one.variants} <= {row.creative_id for row in rows}
+        ),  # where a creative was retired, the experiment decides no longer what this product shows
     )
 
 
 def _experiment_policy(definition: ExperimentDefinition, product_id: str, placement: str) -> Policy:
     candidates = tuple(one.creatives[product_id] for one in definition.variants)
-    return _policy(product_id, placement, candidates, tuple(definition.shares.values()), tuple(definition.shares))
+    shares = definition.shares
+    return _policy(product_id, placement, candidates, tuple(shares.values()), tuple(shares), definition.name)
 
 
 def _policy(
@@ -286,7 +300,8 @@ def _policy(
     candidates: tuple[str, ...],
     propensities: tuple[float, ...],
     variants: tuple[str, ...] | None = None,
+    experiment: str | None = None,
 ) -> Policy:
-    content = json.dumps([product_id, placement, candidates, propensities, variants]).encode()
+    content = json.dumps([product_id, placement, candidates, propensities, variants, experiment]).encode()
     name = hashlib.blake2b(content, digest_size=8, person=b"policy").hexdigest()
-    return Policy(name, product_id, placement, candidates, propensities, variants)
+    return Policy(name, product_id, placement, candidates, propensities, variants, experiment)

@@ -20,9 +20,10 @@ from sqlalchemy.engine import Engine
 from clickscape.catalog.corrected import correct
 from clickscape.catalog.cutout_file import save
 from clickscape.catalog.images import open_image
-from clickscape.errors import ClickscapeError, LogError, first_line
+from clickscape.errors import ClickscapeError, ExperimentError, LogError, first_line
 from clickscape.regular_files import inside
-from clickscape.service import downloads, jobs, lift, publishing, workspace_sync
+from clickscape.service import downloads, jobs, publishing, read_events, readings, workspace_sync
+from clickscape.service.experiments import find_experiment
 from clickscape.service.jobs import Job
 from clickscape.service.limits import LOG
 from clickscape.service.publishing import UPLOADS
@@ -109,7 +110,7 @@ class Worker:
 
     def _pull_when_due(self) -> None:
         if self.pull_minutes and time.monotonic() - self._pulled > 60 * self.pull_minutes:
-            workspace_sync.pull(self.engine, self.workspace)
+            workspace_sync.pull(self.engine, self.workspace, now=now())
             self._pulled = time.monotonic()
 
     def _do(self, job: Job) -> dict[str, Any]:
@@ -126,6 +127,7 @@ class Worker:
             "export": self._export,
             "export_labels": self._export_labels,
             "import_labels": self._import_labels,
+            "experiments": self._experiments,
         }
         return done[job.kind](job)
 
@@ -160,10 +162,22 @@ class Worker:
         return {"product_id": product.product_id}
 
     def _read(self, job: Job) -> dict[str, Any]:
-        product_id = job.payload["product_id"]
+        about, name = job.payload["about"], job.payload["name"]
         with self.engine.connect() as connection:
-            reading = lift.read(connection, product_id, holdback=self.workspace.settings.serve.holdback)
-        lift.keep(self.engine, product_id, reading, now=now())
+            if about == "fatigue":
+                content = read_events.of_fatigue(connection)
+            elif about == "product":
+                share = self.workspace.settings.serve.holdback
+                content = readings.as_content(read_events.of_choosing(connection, name, holdback=share))
+            elif (found := find_experiment(self.engine, name)) is not None:
+                content = readings.as_content(read_events.of_experiment(connection, found.definition))
+            else:
+                raise ExperimentError(f"no experiment is called {name!r}.")
+        readings.keep(self.engine, about, name, content, now=now())
+        return {}
+
+    def _experiments(self, _: Job) -> dict[str, Any]:
+        workspace_sync.exchange_experiments(self.engine, self.workspace, now=now())
         return {}
 
     def _generate(self, job: Job) -> dict[str, Any]:
@@ -236,7 +250,7 @@ class Worker:
             file.unlink(missing_ok=True)
 
     def _pull(self, _: Job) -> dict[str, Any]:
-        pulled = workspace_sync.pull(self.engine, self.workspace)
+        pulled = workspace_sync.pull(self.engine, self.workspace, now=now())
         return {"events": pulled.events, "files": [path.name for path in pulled.files]}
 
     def _publish(self, product_id: str | None = None) -> list[str]:

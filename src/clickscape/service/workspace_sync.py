@@ -16,9 +16,9 @@ from clickscape.experiment.assign import key_id
 from clickscape.reward.labels import Label
 from clickscape.reward.protocol import HALF_WIDTH
 from clickscape.service import publishing, schema
-from clickscape.service.experiments import publish_experiments
+from clickscape.service.experiments import exchange
 from clickscape.service.pull import Pulled, pull_events
-from clickscape.stages.experiment import read_key, running
+from clickscape.stages.experiment import all_experiments, keep, read_key
 from clickscape.stages.labels import keep_labels
 from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import Workspace
@@ -43,10 +43,19 @@ def publish(engine: Engine, workspace: Workspace, *, now: int, product_id: str |
             connection, products, creatives, images=images, scores=scores, now=now,
             cutouts=_cutouts(workspace, products), stale=stale(creatives, {one.product_id: one for one in products}),
         )  # fmt: skip
-        moment = datetime.fromtimestamp(now / 1e6, UTC)
-        ours = key_id(read_key(workspace))  # an experiment of another key would move every unit: it is not served
-        publish_experiments(connection, [one for one in running(workspace, now=moment) if one.key_id == ours], now=now)
+    exchange_experiments(engine, workspace, now=now)
     return [one.creative_id for one in creatives]
+
+
+def exchange_experiments(engine: Engine, workspace: Workspace, *, now: int) -> None:
+    """Bring experiments that the workspace started or stopped into the store, and those of the store back."""
+    ours = key_id(read_key(workspace))  # an experiment of another key would move every unit: it is not served
+    with workspace.lock():
+        found = all_experiments(workspace)
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            changed = exchange(connection, [one for one in found if one.key_id == ours], now=now)
+        for one in changed:
+            keep(workspace, one)
 
 
 def _cutouts(workspace: Workspace, products: list[Product]) -> dict[str, tuple[str, Sequence[str]]]:
@@ -56,11 +65,12 @@ def _cutouts(workspace: Workspace, products: list[Product]) -> dict[str, tuple[s
     return {name: (image, list(flags.get(name, ()))) for name, image in named.items() if not image.startswith("/")}
 
 
-def pull(engine: Engine, workspace: Workspace) -> Pulled:
+def pull(engine: Engine, workspace: Workspace, *, now: int) -> Pulled:
     """Bring events and decisions into the workspace, where `clicks`, `reward` and `optimize` find them."""
     with workspace.lock():
         pulled = pull_events(engine, workspace.events_folder)
         pull_decisions(engine, workspace)
+    exchange_experiments(engine, workspace, now=now)
     return pulled
 
 

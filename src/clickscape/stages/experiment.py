@@ -17,7 +17,7 @@ from pathlib import Path
 from clickscape.errors import ExperimentError
 from clickscape.experiment import definition as definitions
 from clickscape.experiment.assign import KEY_BYTES, key_id
-from clickscape.experiment.definition import ExperimentDefinition, PlannedSample, Variant, exact
+from clickscape.experiment.definition import ExperimentDefinition, PlannedSample, Variant, check_beside, exact
 from clickscape.experiment.plan import Plan
 from clickscape.files import atomic_file, file_name
 from clickscape.regular_files import read_bytes
@@ -90,7 +90,7 @@ def start(
             raise ExperimentError(f"{path} is there and says otherwise: an experiment is not changed after its start. "
                                   f"Start another under a new name.")  # fmt: skip
         for other in running(workspace, now=now):
-            _check_beside(made, other)
+            check_beside(made, other)
         definitions.write(path, made)
     return made
 
@@ -106,6 +106,12 @@ def stop(workspace: Workspace, name: str, *, now: datetime) -> ExperimentDefinit
     return ended
 
 
+def keep(workspace: Workspace, definition: ExperimentDefinition) -> None:
+    """Write an experiment that was started or ended elsewhere, such as in a service."""
+    with workspace.lock():
+        definitions.write(experiment_folder(workspace, definition.name) / definitions.FILE, definition)
+
+
 def read_experiment(workspace: Workspace, name: str) -> ExperimentDefinition:
     """Return an experiment of the workspace; ExperimentError where there is none of that name."""
     path = experiment_folder(workspace, name) / definitions.FILE
@@ -119,8 +125,12 @@ def read_experiment(workspace: Workspace, name: str) -> ExperimentDefinition:
 
 def running(workspace: Workspace, *, now: datetime) -> list[ExperimentDefinition]:
     """Return the experiments of a workspace that have not ended, by name."""
-    found = [definitions.read(path) for path in sorted(folder(workspace).glob(f"*/{definitions.FILE}"))]
-    return [one for one in found if one.end is None or one.end > now]
+    return [one for one in all_experiments(workspace) if one.end is None or one.end > now]
+
+
+def all_experiments(workspace: Workspace) -> list[ExperimentDefinition]:
+    """Return the experiments of a workspace, by name."""
+    return [definitions.read(path) for path in sorted(folder(workspace).glob(f"*/{definitions.FILE}"))]
 
 
 def read_key(workspace: Workspace) -> bytes:
@@ -151,26 +161,6 @@ def make_key(workspace: Workspace) -> bytes:
             temporary.chmod(0o600)
             temporary.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
     return read_key(workspace)
-
-
-def _check_beside(made: ExperimentDefinition, other: ExperimentDefinition) -> None:
-    """Refuse what would show one product to one user in two experiments, or hold back different users."""
-    remedy = "Stop it with `clickscape experiment stop`, or {}."
-    if made.holdback != other.holdback:
-        raise ExperimentError(f"experiment {other.name!r} holds back {other.holdback:g} of the users, this one "
-                              f"{made.holdback:g}; the holdback is of all experiments. "
-                              f"{remedy.format(f'pass --holdback {other.holdback:g}')}")  # fmt: skip
-    if made.layer == other.layer:
-        begin, end = exact(made.layer_from), exact(made.layer_from) + exact(made.traffic)
-        theirs = exact(other.layer_from), exact(other.layer_from) + exact(other.traffic)
-        if begin < theirs[1] and theirs[0] < end:
-            raise ExperimentError(f"experiment {other.name!r} takes the layer {other.layer!r} from "
-                                  f"{float(theirs[0]):g} to {float(theirs[1]):g}, so the same users would be in both. "
-                                  f"{remedy.format('take another part with --layer-from and --traffic')}")  # fmt: skip
-    elif both := sorted({*made.products} & {*other.products}):
-        raise ExperimentError(f"experiment {other.name!r} decides what product {both[0]!r} shows, in the layer "
-                              f"{other.layer!r}; two layers may not. "
-                              f"{remedy.format(f'share that layer with --layer {other.layer}')}")  # fmt: skip
 
 
 def variants_by_status(

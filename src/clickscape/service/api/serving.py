@@ -201,6 +201,7 @@ async def _event(service: Service, given: EventIn, *, received: int) -> Event:
         ts,
         received,
         decided,
+        policy.experiment,
     )
 
 

@@ -14,8 +14,8 @@ from clickscape.service import jobs, publishing
 from clickscape.service.page import store, words
 from clickscape.service.page.templates import page
 from clickscape.service.page.visit import TurnedAwayError, change, text_of, visitor_of
-from clickscape.service.publishing import CreativeRow
-from clickscape.service.selector import SERVED, NothingToServeError, read_traffic
+from clickscape.service.publishing import SERVED, CreativeRow
+from clickscape.service.selector import NothingToServeError, read_traffic
 from clickscape.types import Estimate
 
 if TYPE_CHECKING:

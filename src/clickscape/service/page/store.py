@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from clickscape.service import schema
-from clickscape.service.selector import SERVED
+from clickscape.service.publishing import SERVED
 
 Show = Literal["all", "unapproved", "stale", "flagged"]
 SHOWS: tuple[Show, ...] = get_args(Show)

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -31,32 +32,33 @@ class ExperimentPage:
     drawings: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class CoursePlot:
+    """A variant's lift day by day, drawn for a wide page and for a narrow one."""
+
+    variant: VariantReading
+    title: str
+    wide: Markup
+    narrow: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Plots:
+    """Courses of the variants that are compared, shares of each day's new units (wide, narrow), and those as rows."""
+
+    courses: tuple[CoursePlot, ...]
+    shares: tuple[Markup, Markup]
+    daily: list[tuple[Any, ...]]
+
+
 def compose_experiment(reading: ExperimentReading, *, simulated: bool) -> ExperimentPage:
     """Return page and drawings of a reading. simulated: the users are invented, which the page says."""
     compared = [one for one in reading.variants if one.decision is not None]
     causal = reading.allocation != "unknown"
     noun = "Lift" if causal else "Difference"
-    scale = _scale(compared)
-    courses, drawings = [], {}
-    for number, one in enumerate(compared, start=1):
-        course = Course(one.name, tuple(day.day for day in one.days), tuple(day.always_valid for day in one.days))
-        title = f"{noun} of CTR, {one.name} against {reading.control}, day by day"
-        plots = [
-            course_plot(course, key=f"course-{number}-{kind}", title=title, scale=scale, width=width, height=height)
-            for kind, (width, height) in (("wide", _WIDE), ("narrow", _NARROW))
-        ]
-        courses.append((one, title, *plots))
-        drawings[f"over-time-{number}.svg"] = standalone(plots[0])
-    unit = f"{reading.unit}s"
-    daily = [_daily([day.units for day in one.days]) for one in reading.variants]
-    days = [day.day for day in reading.variants[0].days]
-    shares = [
-        shares_plot([one.name for one in reading.variants], daily, days,
-                    planned=[one.share for one in reading.variants],
-                    key=f"shares-{kind}", title=f"Shares of each day's new {unit}", width=width, height=height)
-        for kind, (width, height) in (("wide", _WIDE), ("narrow", _NARROW))
-    ]  # fmt: skip
-    drawings["shares.svg"] = standalone(shares[0])
+    plots = draw_plots(reading)
+    drawings = {f"over-time-{number}.svg": standalone(one.wide) for number, one in enumerate(plots.courses, start=1)}
+    drawings["shares.svg"] = standalone(plots.shares[0])
     rows = [(one.name, one.latest.always_valid) for one in compared if one.latest.always_valid is not None]
     if rows:
         forest = [ForestRow(name, estimate) for name, estimate in rows]
@@ -75,14 +77,42 @@ def compose_experiment(reading: ExperimentReading, *, simulated: bool) -> Experi
         headlines=[headline(one, reading) for one in compared],
         forest=_forest(rows, noun=noun, reading=reading) if rows else None,
         products=_products(reading, noun=noun),
-        courses=courses,
-        shares=shares,
-        daily=list(zip(days, *daily, strict=True)),
-        unit=unit,
+        courses=plots.courses,
+        shares=plots.shares,
+        daily=plots.daily,
+        unit=f"{reading.unit}s",
         noun=noun,
         words=words,
     )  # fmt: skip
     return ExperimentPage(html, drawings)
+
+
+def draw_plots(reading: ExperimentReading, *, key: str = "") -> Plots:
+    """Return the plots of a reading; `key`: what the names inside them begin with, where a page shows several."""
+    compared = [one for one in reading.variants if one.decision is not None]
+    noun = "Lift" if reading.allocation != "unknown" else "Difference"
+    scale = _scale(compared)
+    sizes = (("wide", _WIDE), ("narrow", _NARROW))
+    courses = []
+    for number, one in enumerate(compared, start=1):
+        course = Course(one.name, tuple(day.day for day in one.days), tuple(day.always_valid for day in one.days))
+        title = f"{noun} of CTR, {one.name} against {reading.control}, day by day"
+        wide, narrow = (
+            course_plot(
+                course, key=f"{key}course-{number}-{kind}", title=title, scale=scale, width=width, height=height
+            )
+            for kind, (width, height) in sizes
+        )
+        courses.append(CoursePlot(one, title, wide, narrow))
+    daily = [_daily([day.units for day in one.days]) for one in reading.variants]
+    days = [day.day for day in reading.variants[0].days]
+    wide, narrow = (
+        shares_plot([one.name for one in reading.variants], daily, days,
+                    planned=[one.share for one in reading.variants], key=f"{key}shares-{kind}",
+                    title=f"Shares of each day's new {reading.unit}s", width=width, height=height)
+        for kind, (width, height) in sizes
+    )  # fmt: skip
+    return Plots(tuple(courses), (wide, narrow), list(zip(days, *daily, strict=True)))
 
 
 def headline(variant: VariantReading, reading: ExperimentReading) -> str:

@@ -26,6 +26,7 @@ from clickscape.service.limits import LOG, Limits
 from clickscape.service.metrics import Metrics
 from clickscape.service.page import catalog as catalog_page
 from clickscape.service.page import create as create_page
+from clickscape.service.page import experiments as experiments_page
 from clickscape.service.page import files, heat_map, live, review, sign_in, visit
 from clickscape.service.page.sessions import WrongKeys
 from clickscape.service.selector import Propensities, Selector
@@ -79,7 +80,7 @@ def create(service: Service) -> FastAPI:
     app = FastAPI(title="clickscape", version="1", lifespan=life, docs_url=None, redoc_url=None)
     app.state.service = service
     app.add_middleware(Limits, largest=int(service.config.largest_body_mb * 1_000_000))
-    pages = (sign_in, create_page, review, heat_map, files, live, catalog_page)
+    pages = (sign_in, create_page, review, heat_map, files, live, experiments_page, catalog_page)
     for routes in (serving, catalog, making, experiments, health, *pages):
         app.include_router(routes.router)
     app.router.routes[:0] = serving.FAST  # the same functions, found first; those of the router are in the schema

@@ -238,14 +238,15 @@ def test_live_shows_counts_intervals_and_shares_and_stops_and_ships(client: Test
     assert "10.00 %" in text
     assert "5.52 % to 17.44 %" in text  # Wilson's interval of 10 in 100
     assert text.count("25.0 %") == 2  # the conftest's shares: a half and two quarters
-    assert [row.kind for row in rows(service.engine, schema.jobs)] == ["read"]
+    asked = sorted(row.payload["about"] for row in rows(service.engine, schema.jobs) if row.kind == "read")
+    assert asked == ["fatigue", "product"]
     headers = {"x-csrf-token": csrf}
     client.post("/page/stop", data={"creative": "c"}, headers=headers)
     assert client.post("/page/ship", data={"creative": "c", "product": "mug"}, headers=headers).status_code == 409
     answer = client.post("/page/ship", data={"creative": "a", "product": "mug"}, headers=headers)
     assert "100.0 %" in answer.text
     statuses = {row.creative_id: row.status for row in rows(service.engine, schema.creatives)}
-    assert statuses == {"a": "approved", "b": "retired", "c": "retired", "d": "draft"}
+    assert statuses == {"a": "live", "b": "retired", "c": "retired", "d": "draft"}
     assert {row.reason for row in rows(service.engine, schema.reviews)} == {"stopped", "shipped a"}
 
 

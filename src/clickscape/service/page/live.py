@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from clickscape.service import jobs, publishing
+from clickscape.report.experiment_page import draw_plots
+from clickscape.service import experiments, publishing, readings
 from clickscape.service.page import store, words
 from clickscape.service.page.templates import page
 from clickscape.service.page.visit import TurnedAwayError, change, text_of, visitor_of
@@ -22,18 +23,21 @@ if TYPE_CHECKING:
     from clickscape.service.app import Service
 
 router = APIRouter(include_in_schema=False)
-_OLD = 60_000_000  # microseconds after which a reading of lift is made anew while somebody looks
 _DAY = 86_400_000_000
 _BAR = 100.0  # units of a chart's width
 
 
 @dataclass(frozen=True, slots=True)
 class LiveRow:
-    """A creative that is or was served: its CTR, None without impressions, and its share of traffic now."""
+    """A creative that is or was served: its CTR, None without impressions, and its share of traffic now.
+
+    worn: why it is to be replaced, as `read_events.of_fatigue` says, None where nothing says so.
+    """
 
     creative: CreativeRow
     ctr: Estimate | None
     share: float | None
+    worn: Mapping[str, Any] | None
     bar: tuple[float, float, float] | None  # of the interval and the value in a chart, 0..100
 
 
@@ -47,13 +51,13 @@ async def live(request: Request) -> Response:
     product = await asyncio.to_thread(store.product, service.engine, asked) if asked else None
     if asked and product is None:
         raise TurnedAwayError(404, "There is no such product.")
-    values: dict[str, Any] = {"product": product, "rows": (), "placement": "", "lift": None, "made_at": None}
+    values: dict[str, Any] = {"product": product}
     if product is not None:
         values |= await asyncio.to_thread(_figures, service, asked)
     is_part = request.headers.get("hx-request") == "true"
     return page(
         request, "figures.html.j2" if is_part else "live.html.j2", visitor=visitor, products=products,
-        holdback=service.config.holdback, **values,
+        experiments=await asyncio.to_thread(experiments.list_experiments, service.engine), **values,
     )  # fmt: skip
 
 
@@ -64,19 +68,17 @@ async def ship(request: Request) -> Response:
     async with change(request) as (visitor, form):
         wanted, product_id = text_of(form, "creative"), text_of(form, "product")
 
-        def retire_others() -> None:
-            found = publishing.list_creatives(service.engine, product_id) or []
-            served = [one for one in found if one.status in SERVED]
-            if wanted not in {one.creative_id for one in served}:
-                raise TurnedAwayError(409, "This ad is not served any more. Load the page again.")
-            for one in served:
-                if one.creative_id != wanted:
-                    publishing.decide(
-                        service.engine, one.creative_id, decision="retire", reason=f"shipped {wanted}",
-                        key_id=visitor.key.key_id, now=service.now(),
-                    )  # fmt: skip
+        def give() -> None:
+            with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+                publishing.give_all_traffic(
+                    connection, {product_id: wanted}, reason=f"shipped {wanted}", key_id=visitor.key.key_id,
+                    now=service.now(),
+                )  # fmt: skip
 
-        await asyncio.to_thread(retire_others)
+        try:
+            await asyncio.to_thread(give)
+        except publishing.NotAllowedError:
+            raise TurnedAwayError(409, "This ad is not served any more. Load the page again.") from None
         return await _changed(request, service, product_id)
 
 
@@ -101,38 +103,46 @@ async def _changed(request: Request, service: Service, product_id: str) -> Respo
     service.selector.forget(product_id)
     product = await asyncio.to_thread(store.product, service.engine, product_id)
     values = await asyncio.to_thread(_figures, service, product_id)
-    return page(
-        request, "figures.html.j2", visitor=await visitor_of(request), product=product,
-        holdback=service.config.holdback, **values,
-    )  # fmt: skip
+    return page(request, "figures.html.j2", visitor=await visitor_of(request), product=product, **values)
 
 
 def _figures(service: Service, product_id: str) -> dict[str, Any]:
-    """What the templates show of a product; where the reading of its lift is old, the worker is asked for a new one."""
+    """What the templates show of a product; where a reading is old, the worker is asked for a new one."""
     found = publishing.list_creatives(service.engine, product_id) or []
     placement = store.busiest_placement(service.engine, product_id)
     shares = _shares(service, product_id, placement)
     shown = [one for one in found if one.status in SERVED or (one.status == "retired" and one.impressions)]
     shown.sort(key=lambda one: (one.status not in SERVED, -one.impressions, one.creative_id))
+    held, fatigue = (_newest(service, shown, *about) for about in (("product", product_id), ("fatigue", "")))
+    worn = {} if fatigue is None else fatigue.content["worn"]
     estimates = {one.creative_id: words.ctr(one.clicks, one.impressions) for one in shown}
     widest = max((one.high for one in estimates.values() if one), default=0.0)
     rows = [
-        LiveRow(one, (made := estimates[one.creative_id]), shares.get(one.creative_id), _bar(made, widest))
+        LiveRow(one, (made := estimates[one.creative_id]), shares.get(one.creative_id),
+                worn.get(one.creative_id) if one.status in SERVED else None, _bar(made, widest))
         for one in shown
-    ]
-    held = store.reading(service.engine, product_id)
-    if any(one.impressions for one in shown) and (held is None or service.now() - held[1] > _OLD):
-        with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
-            jobs.enqueue(connection, "read", {"product_id": product_id}, now=service.now())
-    lift = None if held is None else held[0]
-    return {"rows": rows, "placement": placement, "lift": lift, "made_at": None if held is None else held[1]}
+    ]  # fmt: skip
+    reading = None if held is None else held.experiment
+    course = draw_plots(reading, key="choosing-").courses[0] if reading is not None else None
+    return {
+        "rows": rows, "placement": placement, "is_read": held is not None, "reading": reading, "course": course,
+        "holdback": service.config.holdback,
+        "compared": experiments.list_experiments(service.engine, product_id=product_id),
+    }  # fmt: skip
+
+
+def _newest(service: Service, shown: Sequence[CreativeRow], about: readings.About, name: str) -> readings.Kept | None:
+    held = readings.newest(service.engine, about, name)
+    if any(one.impressions for one in shown):
+        readings.ask_anew(service.engine, about, name, held=held, now=service.now())
+    return held
 
 
 def _shares(service: Service, product_id: str, placement: str) -> Mapping[str, float]:
     """The probability with which each creative is chosen now at a placement, for those who are not held back."""
     try:
         with service.engine.connect() as connection:
-            traffic = read_traffic(connection, product_id)
+            traffic = read_traffic(connection, product_id, now=service.now())
     except NothingToServeError:
         return {}
     ids = [one.creative_id for one in traffic.candidates]

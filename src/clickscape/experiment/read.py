@@ -62,7 +62,7 @@ def read(
 
     allocation: of the traffic, where the log says another than the definition. margin: of the guardrail. adjusted: use
     what users did before the start, where there is something. past_lifts: of the variants of earlier experiments.
-    new_units: units that each day brought to each variant, (variant, day), where more were shared out than are compared.
+    new_units: units that each day brought to each variant, (variant, day), where more are shared out than compared.
     """
     names = list(definition.shares)
     known = daily.cumulative()

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from clickscape.service.app import Service
 
 router = APIRouter(include_in_schema=False)
-_FILES = {"style.css": "text/css", "page.js": "text/javascript", "htmx.min.js": "text/javascript",
-          "icon.svg": "image/svg+xml"}  # fmt: skip
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _LONG = "public, max-age=31536000, immutable"
 
 
@@ -84,9 +83,10 @@ async def sign_out(request: Request) -> Response:
 @router.get("/page/static/{name}")
 async def static(name: str) -> Response:
     """Send one of the page's own files."""
-    if name not in _FILES:
+    if name not in STATIC:
         raise TurnedAwayError(404, "There is no such file.")
-    return FileResponse(STATIC / name, media_type=_FILES[name], headers={"cache-control": _LONG})
+    path = STATIC[name]
+    return FileResponse(path, media_type=_TYPES[path.suffix], headers={"cache-control": _LONG})
 
 
 def _local(then: str) -> str:

@@ -12,13 +12,17 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from clickscape.report import figures
 from clickscape.service.page import words
 
 if TYPE_CHECKING:
     from clickscape.service.page.sessions import Visitor
 
 FOLDER = Path(__file__).parent
-STATIC = FOLDER / "static"
+STATIC = {name: FOLDER / "static" / name for name in ("style.css", "page.js", "htmx.min.js", "icon.svg")} | {
+    "plots.css": Path(figures.__file__).with_name("plots.css")
+}
+"""Files of the page; how a plot looks is said once, in the report."""
 
 
 def page(
@@ -36,7 +40,7 @@ def page(
 @cache
 def static_address(name: str) -> str:
     """Return the address of one of the page's own files, with its content's digest so that it may be kept for long."""
-    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256(STATIC[name].read_bytes()).hexdigest()[:12]
     return f"/page/static/{name}?v={digest}"
 
 

@@ -151,7 +151,7 @@ def test_shipping_gives_all_traffic_to_a_variant_at_once(
     assert {chosen(client, serve, str(user))["creative_id"] for user in range(20)} == {"b"}
     kept = {(row.creative_id, row.decision, row.reason) for row in rows(service.engine, schema.reviews)}
     reason = "shipped new of autumn"
-    assert kept == {("a", "retire", reason), ("b", "approve", reason), ("c", "retire", reason)}
+    assert kept == {("a", "retire", reason), ("b", "ship", reason), ("c", "retire", reason)}
     assert client.post("/v1/experiments/autumn/ship", json=shipping, headers=approve).status_code == 409
 
 

@@ -201,7 +201,7 @@ def give_all_traffic(
             )
     connection.execute(
         sa.insert(schema.reviews),
-        [{"creative_id": name, "decision": "approve" if won else "retire", "reason": reason, "key_id": key_id,
+        [{"creative_id": name, "decision": "ship" if won else "retire", "reason": reason, "key_id": key_id,
           "created_at": now} for name, won in decided],
     )  # fmt: skip
     return changed

@@ -20,8 +20,7 @@ from clickscape.service.jobs import Job
 from clickscape.service.page import store
 from clickscape.service.page.templates import page
 from clickscape.service.page.visit import TurnedAwayError, change, text_of, visitor_of
-from clickscape.service.publishing import UPLOADS
-from clickscape.service.selector import SERVED
+from clickscape.service.publishing import SERVED, UPLOADS
 
 if TYPE_CHECKING:
     from clickscape.service.app import Service

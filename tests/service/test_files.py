@@ -130,7 +130,7 @@ def test_decisions_become_labels_and_answers_from_label_studio_are_kept_whole_or
     first, second = [one.creative_id for one in made.shop.creatives()]
     for name, decision in ((first, "approve"), (second, "reject")):
         publishing.decide(made.engine, name, decision=decision, reason="<b>too busy</b>", key_id="k1", now=NOW)  # type: ignore[arg-type]
-    workspace_sync.pull_decisions(made.engine, made.shop)
+    workspace_sync.pull_decisions(made.engine, made.shop, now=NOW)
     assert [(one.creative_id, one.decision, one.reason, one.reviewer) for one in read_labels(made.shop)] == [
         (name, decision, "<b>too busy</b>", "k1") for name, decision in sorted([(first, "approve"), (second, "reject")])
     ]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy.engine import Engine
 from tests.service.conftest import NOW
 
@@ -62,3 +66,14 @@ def test_a_sign_of_life_keeps_a_job(engine: Engine) -> None:
     jobs.claim(engine, now=NOW)
     jobs.tell(engine, name, now=NOW + MINUTE)
     assert jobs.claim(engine, now=NOW + MINUTE + MINUTE // 2) is None
+
+
+def test_who_asks_for_too_many_jobs_is_told_to_wait(
+    client: TestClient, key: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_MOST_WAITING", 2)
+    headers = key("approve")
+    answers = [client.post("/v1/products/mug/creatives", json={"seed": seed}, headers=headers) for seed in range(3)]
+    assert [answer.status_code for answer in answers] == [202, 202, 503]
+    assert answers[2].headers["retry-after"] == "60"
+    assert client.post("/v1/products/mug/creatives", json={"seed": 0}, headers=headers).status_code == 202  # it waits

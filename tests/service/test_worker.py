@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from tests.service.conftest import NOW
+from tests.service.conftest import NOW, creative, fill, rows
 
-from clickscape.service import bandit_policy, jobs, workspace_sync
+from clickscape.service import bandit_policy, jobs, publishing, schema, workspace_sync
 from clickscape.service.app import Service, create
 from clickscape.service.keys import create_key
 from clickscape.service.run import WORKSPACE, open_service
+from clickscape.service.uploads import sweep_uploads
 from clickscape.service.worker import Worker
+from clickscape.types import Product
 from clickscape.workspace import Workspace
 
 
@@ -143,3 +145,42 @@ def test_an_uploads_name_never_becomes_a_files_name(
     assert answer.status_code == 202
     (file,) = (tmp_path / "service" / "uploads").iterdir()
     assert len(file.stem) == 32
+
+
+def test_sent_files_that_nobody_needs_are_swept(shop: Workspace) -> None:
+    _, engine, _, _ = open_service(shop.path)
+    fill(engine, [creative("a")])
+    folder = shop.path / publishing.UPLOADS
+    folder.mkdir(parents=True)
+    for name in ("photo.png", "queued.png", "scored.png", "done.png", "young.png"):
+        (folder / name).write_bytes(b"x")
+        if name != "young.png":
+            os.utime(folder / name, (1, 1))
+    publishing.note_photo(engine, "mug", photo=f"{publishing.UPLOADS}/photo.png", points=None)
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        jobs.enqueue(connection, "add_product", {"photo": "queued.png"}, now=NOW)
+        jobs.enqueue(connection, "score", {"images": ["scored.png"]}, now=NOW)
+        done = jobs.enqueue(connection, "score", {"images": ["done.png"]}, now=NOW)
+    jobs.tell(engine, done, now=NOW, status="done")
+    assert sweep_uploads(engine, shop.path) == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["photo.png", "queued.png", "scored.png", "young.png"]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("of_store", "of_workspace", "expected"),
+    [("draft", "approved", "approved"), ("draft", "rejected", "rejected"), ("approved", "draft", "approved"),
+     ("approved", "retired", "retired"), ("retired", "approved", "retired"), ("rejected", "approved", "rejected")],
+)  # fmt: skip
+def test_decisions_of_both_sides_meet_and_retiring_is_for_good(
+    shop: Workspace, of_store: str, of_workspace: str, expected: str
+) -> None:
+    _, engine, _, _ = open_service(shop.path)
+    fill(engine, [creative("a", status=of_store)])
+    shop.write_products([Product("mug", "Mug")])
+    shop.write_creatives([creative("a", status=of_workspace)])
+    for _ in range(2):
+        workspace_sync.pull(engine, shop, now=NOW)
+        (row,) = rows(engine, schema.creatives)
+        assert (row.status, [one.status for one in shop.creatives()]) == (expected, [expected])
+    engine.dispose()

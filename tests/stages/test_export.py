@@ -28,7 +28,7 @@ from clickscape.generation.rendition import OverlayText
 from clickscape.render import placements, provenance
 from clickscape.render.scene import Scene
 from clickscape.render.studio.engine import StudioRenderer
-from clickscape.stages.clicks import served_fingerprint
+from clickscape.stages.clicks import served_fingerprint, served_pictures
 from clickscape.stages.export import export
 from clickscape.stages.progress import run
 from clickscape.stages.review import review
@@ -193,6 +193,26 @@ def test_drafts_and_reviews_make_no_learned_model_stale(shop: Workspace) -> None
     assert served_fingerprint(shop) == before
     shop.mark_creatives({"C 1": "live"})
     assert served_fingerprint(shop) != before
+
+
+def test_a_picture_that_is_overwritten_makes_the_reward_model_stale(shop: Workspace) -> None:
+    pictures = {one.status: Path(one.image) for one in shop.creatives()}
+    pictures["live"].parent.mkdir(parents=True, exist_ok=True)
+    before = served_pictures(shop)
+    pictures["draft"].write_bytes(b"another draft")
+    assert served_pictures(shop) == before
+    pictures["live"].write_bytes(b"a picture")
+    first = served_pictures(shop)
+    pictures["live"].write_bytes(b"b picture")
+    assert len({before, first, served_pictures(shop)}) == 3
+
+
+def test_what_is_shown_is_retired_by_name_and_what_is_not_is_refused(shop: Workspace) -> None:
+    for wrong, word in (({"retire": ["C 1"]}, "is draft"), ({"retire": ["A 1"], "approve": ["A 1"]}, "both"),
+                        ({"retire": ["nobody"]}, "nobody")):  # fmt: skip
+        with pytest.raises(WorkspaceError, match=word):
+            review(shop, **wrong)
+    assert [one.status for one in review(shop, retire=["A 1", "B 1"])] == ["retired", "retired", "draft", "rejected"]
 
 
 def test_a_model_replaces_its_own_creatives_only(shop: Workspace) -> None:

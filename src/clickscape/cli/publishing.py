@@ -141,6 +141,7 @@ def review(
     workspace: Folder,
     approve: Annotated[list[str] | None, typer.Option(help="Id of a creative that may be shown.")] = None,
     reject: Annotated[list[str] | None, typer.Option(help="Id of a creative that may not.")] = None,
+    retire: Annotated[list[str] | None, typer.Option(help="Id of one that is shown and shall be no longer.")] = None,
     approve_all: Annotated[
         bool, typer.Option("--approve-all", help="Approve every draft that `generate` or `refresh` drew.")
     ] = False,
@@ -151,7 +152,7 @@ def review(
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    creatives = stage(shop, approve=approve or (), reject=reject or (), approve_all=approve_all)
+    creatives = stage(shop, approve=approve or (), reject=reject or (), retire=retire or (), approve_all=approve_all)
     old = stale(creatives, {product.product_id: product for product in shop.products()})
     for creative in creatives:
         mark = ", simulated" if creative.is_simulated else ", stale" if creative.creative_id in old else ""

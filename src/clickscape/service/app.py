@@ -6,21 +6,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.engine import Engine
+from starlette.exceptions import HTTPException
 
 from clickscape.config import ClicksConfig, ServeConfig
 from clickscape.errors import ClickscapeError, StoreError
 from clickscape.service.api import access, catalog, experiments, health, making, serving
 from clickscape.service.api.parsing import first_problem
 from clickscape.service.event_writer import EventWriter, OverloadedError
+from clickscape.service.jobs import TooManyJobsError
 from clickscape.service.keys import KeyRing
 from clickscape.service.limits import LOG, Limits
 from clickscape.service.metrics import Metrics
@@ -87,6 +89,8 @@ def create(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(access.RefusedError, _refused)
     app.add_exception_handler(visit.TurnedAwayError, visit.turned_away)
+    app.add_exception_handler(HTTPException, _not_there)
+    app.add_exception_handler(TooManyJobsError, _failed)
     app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(ClickscapeError, _failed)
     app.add_exception_handler(OverloadedError, _failed)
@@ -104,15 +108,30 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": error.detail}, error.status, error.headers)
 
 
-async def _failed(request: Request, error: Exception) -> JSONResponse:
+async def _not_there(request: Request, error: Exception) -> Response:
+    """404 and 405 of addresses that nobody serves, and 413, in the form that the caller reads."""
+    assert isinstance(error, HTTPException)
+    return _answer(request, error.status_code, f"{error.detail}.".replace("..", "."), error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
     """503 where trying again may help, 400 for what the caller can mend, 500 with nothing said for the rest."""
     service: Service = request.app.state.service
     if isinstance(error, OverloadedError):
-        return JSONResponse({"detail": "too many events wait. Send them again."}, 503, {"retry-after": RETRY_AFTER})
+        return _answer(request, 503, "too many events wait. Send them again.", {"retry-after": RETRY_AFTER})
+    if isinstance(error, TooManyJobsError):
+        return _answer(request, 503, "too many jobs wait. Try again later.", {"retry-after": "60"})
     if is_unavailable(error):
         service.metrics.store_errors.inc()
-        return JSONResponse({"detail": "the store does not answer. Try again."}, 503, {"retry-after": RETRY_AFTER})
+        return _answer(request, 503, "the store does not answer. Try again.", {"retry-after": RETRY_AFTER})
     if isinstance(error, ClickscapeError) and not isinstance(error, StoreError):
-        return JSONResponse({"detail": str(error)}, 400)
+        return _answer(request, 400, str(error))
     LOG.error("failed", exc_info=error, extra={"fields": {"path": request.url.path}})
-    return JSONResponse({"detail": "the service failed. Its log says why."}, 500)
+    return _answer(request, 500, "the service failed. Its log says why.")
+
+
+def _answer(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A page for a person, JSON for a program."""
+    if visit.is_of_page(request):
+        return visit.failed(request, status, detail, headers=dict(headers or {}))
+    return JSONResponse({"detail": detail}, status, dict(headers or {}))

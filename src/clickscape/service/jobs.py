@@ -24,6 +24,7 @@ JobStatus = Literal["queued", "running", "done", "failed"]
 KINDS: tuple[JobKind, ...] = get_args(JobKind)
 SILENT = 60_000_000  # microseconds without a sign of life, after which another worker takes a job over
 ATTEMPTS = 3
+_MOST_WAITING = 1_000  # jobs; who asks for more is told to wait
 _KEPT = 7 * 86_400_000_000  # microseconds for which a finished job can be looked up
 
 
@@ -42,13 +43,19 @@ class Job:
     attempts: int
 
 
+class TooManyJobsError(Exception):
+    """More jobs wait than may: the caller asks again later."""
+
+
 def enqueue(connection: Connection, kind: JobKind, payload: Mapping[str, Any], *, now: int) -> str:
-    """Add a job and return its id; an equal one that still waits is returned instead."""
+    """Add a job and return its id; an equal one that still waits is returned instead. TooManyJobsError."""
     jobs = schema.jobs
     waiting = connection.execute(sa.select(jobs.c.job_id, jobs.c.payload).where(
         jobs.c.kind == kind, jobs.c.status == "queued")).all()  # fmt: skip
     if same := next((job_id for job_id, held in waiting if held == dict(payload)), None):
         return str(same)
+    if connection.execute(sa.select(sa.func.count()).where(jobs.c.status == "queued")).scalar_one() >= _MOST_WAITING:
+        raise TooManyJobsError
     job_id = secrets.token_hex(16)
     connection.execute(
         sa.insert(jobs).values(

@@ -207,6 +207,25 @@ def give_all_traffic(
     return changed
 
 
+def merged_status(of_store: CreativeStatus, of_workspace: CreativeStatus) -> CreativeStatus:
+    """Return the status that a creative has on both sides: who retired it did so for good, and a draft is undecided."""
+    if "retired" in (of_store, of_workspace):
+        return "retired"
+    return of_workspace if of_store == "draft" else of_store
+
+
+def take_statuses(engine: Engine, changes: Mapping[str, tuple[CreativeStatus, CreativeStatus]], *, now: int) -> None:
+    """Write creative_id → (old, new) statuses that were decided in the workspace, where the old one still holds."""
+    table = schema.creatives
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        for name, (old, new) in sorted(changes.items()):
+            connection.execute(
+                sa.update(table)
+                .where(table.c.creative_id == name, table.c.status == old)
+                .values(status=new, changed_at=now)
+            )
+
+
 def note_photo(engine: Engine, product_id: str, *, photo: str, points: Mapping[str, Any] | None) -> None:
     """Keep which photo (a path inside the workspace) a product was cut out of, and the points that corrected it."""
     with engine.connect().execution_options(writes=True) as connection, connection.begin():

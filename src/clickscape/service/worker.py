@@ -5,6 +5,7 @@ It may be killed at any moment: stages write whole files, and a job that was not
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -28,6 +29,7 @@ from clickscape.service.jobs import Job
 from clickscape.service.limits import LOG
 from clickscape.service.publishing import UPLOADS
 from clickscape.service.store import is_unavailable
+from clickscape.service.uploads import sweep_uploads
 from clickscape.stages.add_product import add_product
 from clickscape.stages.draw import draw, find_product
 from clickscape.stages.export import export
@@ -41,6 +43,7 @@ from clickscape.workspace import Workspace
 
 _ALIVE = 10.0  # seconds between two signs of life
 _IDLE = 0.5
+_SWEEP = 3_600.0  # seconds between two looks for sent files that nobody needs
 ADS = "service/ads"
 """Folder of the workspace in which `generate` keeps its records for the service."""
 NO_MODEL = "not enough evidence: no reward model has learned from clicks yet"
@@ -62,12 +65,14 @@ class Worker:
     def __post_init__(self) -> None:
         self.stop = threading.Event()
         self._pulled = time.monotonic()
+        self._swept = -math.inf
 
     def run(self) -> None:
         """Do jobs as they come; while the store does not answer, wait for it."""
         while not self.stop.is_set():
             try:
                 self._pull_when_due()
+                self._sweep_when_due()
                 if not self.do_next():
                     self.stop.wait(_IDLE)
             except Exception as error:
@@ -112,6 +117,11 @@ class Worker:
         if self.pull_minutes and time.monotonic() - self._pulled > 60 * self.pull_minutes:
             workspace_sync.pull(self.engine, self.workspace, now=now())
             self._pulled = time.monotonic()
+
+    def _sweep_when_due(self) -> None:
+        if time.monotonic() - self._swept > _SWEEP:
+            sweep_uploads(self.engine, self.workspace.path)
+            self._swept = time.monotonic()
 
     def _do(self, job: Job) -> dict[str, Any]:
         done: Mapping[str, Callable[[Job], dict[str, Any]]] = {
@@ -221,7 +231,7 @@ class Worker:
     def _export(self, job: Job) -> dict[str, Any]:
         """Draw an approved creative for placements, and pack what `export` leaves: pictures and their manifest."""
         creative_id = job.payload["creative_id"]
-        workspace_sync.pull_decisions(self.engine, self.workspace)
+        workspace_sync.pull_decisions(self.engine, self.workspace, now=now())
         out = downloads.folder(self.workspace.path, creative_id, job.payload["group"])
         made = self._run(
             job, export(self.workspace, placements=job.payload["placements"], out=out, approved_only=True,
@@ -233,7 +243,7 @@ class Worker:
         return downloads.pack(self.workspace.path, named, below=out, pictures=made.files, left_out=made.refused)
 
     def _export_labels(self, _: Job) -> dict[str, Any]:
-        workspace_sync.pull_decisions(self.engine, self.workspace)
+        workspace_sync.pull_decisions(self.engine, self.workspace, now=now())
         out = downloads.folder(self.workspace.path, "labels", "label-studio")
         made = export_labels(self.workspace, out / "labels.json")
         return downloads.pack(

@@ -43,6 +43,7 @@ def publish(engine: Engine, workspace: Workspace, *, now: int, product_id: str |
             connection, products, creatives, images=images, scores=scores, now=now,
             cutouts=_cutouts(workspace, products), stale=stale(creatives, {one.product_id: one for one in products}),
         )  # fmt: skip
+    pull_decisions(engine, workspace, now=now)
     exchange_experiments(engine, workspace, now=now)
     return [one.creative_id for one in creatives]
 
@@ -69,13 +70,16 @@ def pull(engine: Engine, workspace: Workspace, *, now: int) -> Pulled:
     """Bring events and decisions into the workspace, where `clicks`, `reward` and `optimize` find them."""
     with workspace.lock():
         pulled = pull_events(engine, workspace.events_folder)
-        pull_decisions(engine, workspace)
+        pull_decisions(engine, workspace, now=now)
     exchange_experiments(engine, workspace, now=now)
     return pulled
 
 
-def pull_decisions(engine: Engine, workspace: Workspace) -> None:
-    """Bring what people decided into the workspace: the status of creatives, and labels."""
+def pull_decisions(engine: Engine, workspace: Workspace, *, now: int) -> None:
+    """Bring what people decided into the workspace: the status of creatives, and labels.
+
+    What was retired in the workspace, or decided there while the store held a draft, comes into the store.
+    """
     creatives, reviews = schema.creatives, schema.reviews
     with engine.connect() as connection:
         held = connection.execute(sa.select(creatives.c.creative_id, creatives.c.status)).all()
@@ -87,11 +91,12 @@ def pull_decisions(engine: Engine, workspace: Workspace) -> None:
         ).all()
     decided: dict[str, CreativeStatus] = {row.creative_id: row.status for row in held}
     with workspace.lock():
-        changed = {
-            one.creative_id: decided[one.creative_id]
-            for one in workspace.creatives()
-            if decided.get(one.creative_id, one.status) != one.status
-        }
+        ours = {one.creative_id: one.status for one in workspace.creatives() if one.creative_id in decided}
+        merged = {name: publishing.merged_status(decided[name], status) for name, status in ours.items()}
+        publishing.take_statuses(
+            engine, {name: (decided[name], new) for name, new in merged.items() if new != decided[name]}, now=now
+        )
+        changed = {name: new for name, new in merged.items() if new != ours[name]}
         if changed:
             workspace.mark_creatives(changed)
         if said:

@@ -115,6 +115,12 @@ def served_fingerprint(workspace: Workspace) -> str:
     )
 
 
+def served_pictures(workspace: Workspace) -> str:
+    """Return the fingerprint of those creatives' picture files, which a model that looks at them learns from."""
+    pictures = {one.creative_id: Path(one.image) for one in workspace.creatives() if one.status not in _NEVER_SERVED}
+    return fingerprint({name: fingerprint(path) if path.is_file() else "" for name, path in pictures.items()})
+
+
 def departments(workspace: Workspace) -> dict[str, str] | None:
     """Return the department of every product, whose products share a mean CTR; None without a catalog."""
     if not workspace.products_path.exists():

@@ -32,7 +32,7 @@ from clickscape.reward.data import RewardData, divide_for_judge
 from clickscape.reward.judge import Judge
 from clickscape.stages import labels as label_stage
 from clickscape.stages import truth
-from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs, served_fingerprint
+from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs, served_fingerprint, served_pictures
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.split import read as read_split
 from clickscape.workspace import Manifest, Workspace, write_text
@@ -57,6 +57,7 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
         "products": workspace.products_path,
         "split": split.to_json(),
         "creatives": served_fingerprint(workspace),
+        "pictures": served_pictures(workspace),
         "pairs": pairs_path(workspace),
         "backbone": source,
         **({} if true_ctrs is None else {"truth": true_ctrs}),

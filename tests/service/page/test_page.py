@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from tests.service.conftest import NOW, Clock, creative, fill, rows
 
@@ -287,3 +288,30 @@ def test_pictures_of_drafts_are_for_those_who_are_signed_in_and_never_outside(
     for asked in ({"creative": "a"}, {"creative": "x"}, {"cutout": "mug"}, {"photo": "mug"}, {}):
         assert client.get("/page/picture", params=asked).status_code == 404, asked
     assert client.get("/page/static/..%2Fvisit.py").status_code == 404
+
+
+def test_a_person_reads_a_page_when_the_store_is_gone_or_an_address_is_none(
+    client: TestClient, service: Service
+) -> None:
+    sign_in(client, service, "read")
+    with service.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE sessions RENAME TO gone"))
+    answer = client.get("/live")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "<h1>Not now</h1>" in answer.text
+    assert "The store does not answer. Try again." in answer.text
+    part = client.get("/live", headers={"hx-request": "true"})
+    assert (part.status_code, part.text) == (503, "The store does not answer. Try again.")
+    lost = client.get("/nowhere")
+    assert (lost.status_code, "<h1>Not found</h1>" in lost.text) == (404, True)
+    assert client.get("/v1/nowhere").json() == {"detail": "Not Found."}
+    with service.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE gone RENAME TO sessions"))
+    assert client.get("/live").status_code == 200
+
+
+def test_who_sends_wrong_keys_is_told_how_long_to_wait(client: TestClient, service: Service) -> None:
+    answers = [client.post("/sign-in", data={"key": f"wrong{turn}"}) for turn in range(30)]
+    assert answers[-1].status_code == 429
+    assert answers[-1].headers["retry-after"] == "300"

@@ -44,7 +44,8 @@ async def sign_in(request: Request) -> Response:
         text, then = text_of(form, "key"), _local(text_of(form, "then", most=2_000))
     if service.wrong_keys.too_many(address):
         said = "Too many wrong keys came from your address. Wait five minutes."
-        return page(request, "sign_in.html.j2", visitor=None, status=429, said=said, then=then)
+        wait = {"retry-after": "300"}
+        return page(request, "sign_in.html.j2", visitor=None, status=429, headers=wait, said=said, then=then)
     key = await asyncio.to_thread(service.keys.check, text)
     if key is None or not (key.may("read") or key.may("approve")):
         service.wrong_keys.add(address)

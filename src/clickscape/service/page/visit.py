@@ -84,3 +84,19 @@ async def turned_away(request: Request, error: Exception) -> Response:
     if is_part:
         return Response(error.said, error.status, media_type="text/plain")
     return page(request, "turned_away.html.j2", visitor=await who(request), status=error.status, said=error.said)
+
+
+_FOR_PROGRAMS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
+
+
+def is_of_page(request: Request) -> bool:
+    """Return whether a person asked, who wants to read a sentence, not JSON."""
+    return not request.url.path.startswith(_FOR_PROGRAMS)
+
+
+def failed(request: Request, status: int, detail: str, *, headers: dict[str, str] | None = None) -> Response:
+    """Answer a request of the page that failed, without asking the store who is signed in."""
+    said = detail[:1].upper() + detail[1:]
+    if request.headers.get("hx-request") == "true":
+        return Response(said, status, media_type="text/plain", headers=headers)
+    return page(request, "turned_away.html.j2", visitor=None, status=status, said=said, headers=headers)

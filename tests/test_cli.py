@@ -300,6 +300,7 @@ def test_inspect_distinguishes_our_images_from_altered_foreign_and_broken_ones(t
         "  model_id     tiny",
         "  source       compositeSynthetic",
         r"  description  moss\x1b[31m\n[bold]",
+        "  signature    none",
     ]
     done = clickscape("inspect", "ours.png", "small.jpg", cwd=tmp_path)
     assert done.code == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -324,10 +323,17 @@ def inspect(
             callback=existing_file,
         ),
     ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of trusted issuers' certificates: every file has to be signed by whom they vouch for.",
+            callback=existing_file,
+        ),
+    ] = None,
 ) -> None:
-    """Print which creative a picture is, what made it, and whether it was altered since.
+    """Print which creative a picture is, what made it, whether it was altered since, and who signed it.
 
-    Exit code 0: every file is ours and unaltered. 1: one was altered, or holds no provenance of clickscape. 2: one is
+    Exit code 0: every file is ours and unaltered, and its signature holds if it has one. 1: one is not. 2: one is
     unreadable. With --delivered, 0: it is still an approved picture, at most resized and encoded again. 1: it is not.
     """
     if delivered is not None:
@@ -338,25 +344,22 @@ def inspect(
         for line in result.lines()[1:]:
             terminal.out.print(f"  {terminal.printable(line)}")
         raise typer.Exit(0 if result.approved else 1)
+    from clickscape.render.c2pa_reading import read_anchors
     from clickscape.stages.inspect import inspect as stage
 
-    code = 0
+    code, anchors = 0, "" if trust is None else read_anchors(trust)
     for path in files:
         try:
-            found = stage(path)
+            found = stage(path, anchors=anchors)
         except ClickscapeError as error:
             terminal.err.print(f"clickscape: {error}")
             code = 2
             continue
-        if found is None:
-            terminal.out.print(f"{path}: no provenance of clickscape: made elsewhere, or its metadata was removed")
-        else:
-            state = "ALTERED since clickscape wrote it" if found.altered else "unaltered"
-            terminal.out.print(f"{path}: {found.format}, {state}")
-            for key, value in asdict(found.provenance).items():
-                if value not in (None, ""):
-                    terminal.out.print(f"  {key:<12} {terminal.printable(str(value))}")
-        if found is None or found.altered:
+        first, *more = map(terminal.printable, found.lines())
+        terminal.out.print(f"{path}: {first}")
+        for line in more:
+            terminal.out.print(line)
+        if not found.is_original or (trust is not None and not found.is_trusted):
             code = max(code, 1)
     raise typer.Exit(code)
 

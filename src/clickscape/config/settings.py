@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from clickscape.config.brand import Brand
+from clickscape.config.c2pa import C2paConfig
 from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.config.renamed import translate
 from clickscape.config.serve import ServeConfig
@@ -365,6 +366,7 @@ class Settings(StageConfig):
     relevance: RelevanceConfig = RelevanceConfig()
     simulate: SimulateConfig = SimulateConfig()
     serve: ServeConfig = ServeConfig()
+    c2pa: C2paConfig = C2paConfig()
 
 
 def load(path: Path) -> Settings:

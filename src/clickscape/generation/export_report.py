@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,8 @@ class ExportReport:
         """Return the report in lines for people."""
         found = self.renditions
         lines = [f"{len(found)} files in {self.out}, {self.drawn} of them drawn now"]
+        signers = Counter(record.signer for record in found if record.signer)
+        lines += [f"{count} files signed by {signer}" for signer, count in sorted(signers.items())]
         lines += [f"left out, {reason}: {count} creatives" for reason, count in sorted(self.left_out.items())]
         if again := sum(bool(record.gate.rejected) for record in found):
             lines.append(f"{again} files were drawn again until the fidelity gate let one pass; {MANIFEST} says why")

@@ -20,14 +20,16 @@ import clickscape
 from clickscape import render
 from clickscape.config import Settings
 from clickscape.errors import ImageError, TextError
-from clickscape.files import file_name, fingerprint
+from clickscape.files import file_name, fingerprint, photo_file
 from clickscape.generation.creative_record import label
 from clickscape.generation.retry import GatedRendering, GateRecord, fidelity_limits, render_until_pass, retry_seeds
+from clickscape.regular_files import read_bytes
 from clickscape.render import provenance
+from clickscape.render.c2pa_signing import Claim, Signing, manifest_bytes, sign
 from clickscape.render.encode import EXTENSIONS, encode
 from clickscape.render.placements import Placement
 from clickscape.render.provenance import Provenance
-from clickscape.render.renderer import Box, Renderer, Rendering, SceneRenderer
+from clickscape.render.renderer import Box, DigitalSource, Renderer, Rendering, SceneRenderer
 from clickscape.render.scene import Scene
 from clickscape.render.text import set_text
 from clickscape.render.typeset import check_glyphs, cleaned, open_face
@@ -56,7 +58,10 @@ class OverlayText:
 
 @dataclass(frozen=True, slots=True)
 class RenditionJob:
-    """One rendition to make: everything a worker needs; `picture`: digest of the product's cut-out."""
+    """One rendition to make: everything a worker needs.
+
+    `picture`: digest of the product's cut-out, with its photo's where the rendition is signed.
+    """
 
     creative: Creative
     product: Product
@@ -64,6 +69,7 @@ class RenditionJob:
     picture: str
     settings: Settings
     text: OverlayText
+    signing: Signing | None = None
 
     @property
     def work(self) -> str:
@@ -75,7 +81,8 @@ class RenditionJob:
         made = asdict(self.creative)
         drawn_from = {key: made[key] for key in ("creative_id", "description", "scene", "renderer", "model_id", "seed")}
         text = (self.text.tagline, self.text.badge, font)
-        return fingerprint([drawn_from, asked, gate, self.picture, *text, clickscape.__version__])
+        signed = [] if self.signing is None else [self.signing.digest]
+        return fingerprint([drawn_from, asked, gate, self.picture, *text, clickscape.__version__, *signed])
 
 
 class RenditionRecord(BaseModel):
@@ -99,6 +106,7 @@ class RenditionRecord(BaseModel):
     height: int = Field(0, ge=0, lt=1 << 31)
     bytes: int = Field(0, ge=0, lt=1 << 31)
     inside_margins: bool = True
+    signer: str = Field("", description="who signed the file by a C2PA manifest, empty: nobody")
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -120,9 +128,10 @@ def _rendition_id(creative_id: str, placement: str) -> str:
 
 
 def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
-    """Render, gate, encode and label one rendition; returns its record and the file's bytes, none when none passed.
+    """Render, gate, encode, label and sign one rendition; returns its record and file's bytes, none when none passed.
 
-    ImageError where a placement's bytes do not suffice, TextError where it has no room for the text.
+    ImageError where a placement's bytes do not suffice, TextError where it has no room for the text, ConfigError where
+    the signer's key or time stamp cannot be had.
     """
     creative, placement = job.creative, job.placement
     renderer = _renderer(creative.renderer, job.settings)
@@ -141,13 +150,13 @@ def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
     said = label(creative, source=renderer.digital_source, seed=gated.seed)
     where = f"creative {creative.creative_id!r} at {placement.name}"
     try:
-        room = placement.max_bytes - _label_bytes(said)
+        room = placement.max_bytes - _label_bytes(said) - _manifest_bytes(job, source=said.source)
         made = encode(_with_text(gated.rendering, job), max_bytes=room, formats=placement.formats)
+        data = _signed(provenance.embed(made.data, said), job, source=said.source)
     except (ImageError, TextError) as error:
         raise type(error)(f"{where}: {error}") from None
-    data = provenance.embed(made.data, said)
     if len(data) > placement.max_bytes:
-        raise ImageError(f"{where}: its label takes too many bytes.")
+        raise ImageError(f"{where}: its label and manifest take too many bytes.")
     noted |= {
         "file": f"{placement.name}/{file_name(creative.creative_id)}.{made.extension}",
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -158,6 +167,7 @@ def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
         "height": placement.height,
         "bytes": len(data),
         "inside_margins": _inside(gated.rendering, placement),
+        "signer": "" if job.signing is None else job.signing.name,
     }
     return RenditionRecord(**noted), data
 
@@ -199,6 +209,32 @@ def _with_text(rendering: Rendering, job: RenditionJob) -> NDArray[np.uint8]:
         badge=job.text.badge,
         font_path=job.text.font,
     ).image
+
+
+def product_photo(product: Product) -> Path:
+    """The photo that a product's cut-out was made of where it is kept, else the cut-out."""
+    photo = photo_file(Path(product.image))
+    return photo if photo.is_file() else Path(product.image)
+
+
+def _claim(job: RenditionJob, *, source: DigitalSource) -> Claim:
+    """What the signer of a rendition says of it."""
+    return Claim(
+        title=f"{job.creative.creative_id} at {job.placement.name}",
+        source=source,
+        photo_title=f"photo of product {job.product.product_id}",
+        photo=read_bytes(product_photo(job.product), error=ImageError),
+        has_text=bool(job.text),
+    )
+
+
+def _signed(data: bytes, job: RenditionJob, *, source: DigitalSource) -> bytes:
+    """The file with a manifest where somebody signs; else as it is."""
+    return data if job.signing is None else sign(data, _claim(job, source=source), job.signing)
+
+
+def _manifest_bytes(job: RenditionJob, *, source: DigitalSource) -> int:
+    return 0 if job.signing is None else manifest_bytes(_claim(job, source=source), job.signing)
 
 
 def _label_bytes(label: Provenance) -> int:

@@ -34,6 +34,7 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_XMP = b"XML:com.adobe.xmp"
 _PNG_LOOK = (b"tRNS", b"acTL", b"fcTL", b"fdAT")
 _WEBP_LOOK = (b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
+_C2PA: dict[Format, tuple[int, bytes]] = {"JPEG": (16, b"jumb"), "PNG": (4, b"caBX"), "WEBP": (0, b"C2PA")}
 _WEBP_XMP_FLAG, _WEBP_ALPHA_FLAG = 0x04, 0x10
 _WEBP_METADATA_FLAGS = 0x2C  # color profile, EXIF, XMP: they may come and go without touching the picture
 
@@ -70,6 +71,12 @@ class Container:
     def packets(self) -> tuple[bytes, ...]:
         """Return every XMP packet up to a size limit, as it was written."""
         return tuple(part.content for part in self.parts if part.role == "packet" and part.content)
+
+    @property
+    def has_c2pa(self) -> bool:
+        """Whether a C2PA manifest lies in the file; none of it is read."""
+        at, mark = _C2PA[self.format]
+        return any(part.role == "other" and part.data[at : at + len(mark)] == mark for part in self.parts)
 
 
 def open_container(data: bytes) -> Container:

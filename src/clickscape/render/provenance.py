@@ -32,7 +32,9 @@ NAMESPACES = {
     "clickscape": "urn:clickscape:xmp:1.0#",
 }
 
-_MIME: dict[Format, str] = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+MIME: dict[Format, str] = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+"""The media types of the formats."""
+
 _UNSTORABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot hold
 _ESCAPED = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
 
@@ -100,7 +102,7 @@ def _packet(provenance: Provenance, digest: str, form: Format) -> bytes:
     etree.SubElement(about, _name("xmp", "CreatorTool")).text = f"clickscape {clickscape.__version__}"
     if provenance.created is not None:
         etree.SubElement(about, _name("xmp", "CreateDate")).text = provenance.created.isoformat()
-    etree.SubElement(about, _name("dc", "format")).text = _MIME[form]
+    etree.SubElement(about, _name("dc", "format")).text = MIME[form]
     etree.SubElement(about, _name("dc", "identifier")).text = _UNSTORABLE.sub("\ufffd", provenance.creative_id)
     if provenance.description:
         alternatives = etree.SubElement(etree.SubElement(about, _name("dc", "description")), _name("rdf", "Alt"))

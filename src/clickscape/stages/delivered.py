@@ -105,7 +105,7 @@ def inspect_delivered(path: Path, approved: Sequence[Path]) -> Delivered:
         listed = ", ".join(str(place) for place in approved)
         raise ImageError(f"{listed}: no approved picture there. Name a picture, a folder of clickscape export, or a "
                          f"workspace with approved creatives.")  # fmt: skip
-    label = inspect(path)
+    label = inspect(path).label
     named = "" if label is None else label.provenance.creative_id
     digest = _digest(path)
     if same := next((one for one in candidates if _digest(one.path) == digest), None):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -24,10 +25,17 @@ from clickscape.compute.shards import map_shards
 from clickscape.errors import ConfigError, WorkspaceError
 from clickscape.files import sweep
 from clickscape.generation.export_report import MANIFEST, ExportReport
-from clickscape.generation.rendition import OverlayText, RenditionJob, RenditionRecord, make_rendition
+from clickscape.generation.rendition import (
+    OverlayText,
+    RenditionJob,
+    RenditionRecord,
+    make_rendition,
+    product_photo,
+)
 from clickscape.json_files import read_json
 from clickscape.regular_files import check_ours, inside, locked, read_bytes
 from clickscape.render import placements as places
+from clickscape.render.c2pa_signing import open_signing
 from clickscape.render.text import check_text_allowed
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Creative, Product
@@ -61,6 +69,7 @@ def export(
     picture. `only`: ids of the creatives to export, None: all. Feeds need absolute links, so there are none without
     `base_url`, where `out` will lie on the web. A picture that fails the fidelity gate is drawn again with other seeds;
     a rendition that never passes is left out and named.
+    Files are signed where the settings' section [c2pa] names a certificate.
     Raises ConfigError, ImageError, WorkspaceError, and TextError where a placement forbids text, or has no room for it.
     """
     if not placements:
@@ -71,6 +80,7 @@ def export(
     for place in chosen if text else ():
         check_text_allowed(place.name, allows_text=place.allows_text)
     _check(workspace, out)
+    signing = open_signing(workspace.settings.c2pa, folder=workspace.path, now=datetime.now(UTC))
     config = {"placements": [one.name for one in chosen], "base_url": base, "approved_only": approved_only}
     config |= {} if only is None else {"only": sorted(only)}
     with workspace.start_run(STAGE, config, {"creatives": workspace.creatives_path}) as run:
@@ -88,11 +98,11 @@ def export(
         if not creatives and set(left_out) - set(foreign) == {"draft, not approved"}:
             remedy = f"Run `clickscape review {name} --approve-all` first."
             raise WorkspaceError(f"no creative of {name} is approved. {remedy}")
-        pictures = {one: fingerprint(Path(products[one].image)) for one in {one.product_id for one in creatives}}
+        shown = {one.product_id: products[one.product_id] for one in creatives}
+        pictures = {name: _picture_digest(product, signed=signing is not None) for name, product in shown.items()}
+        words = text or OverlayText()
         jobs = [
-            RenditionJob(
-                one, products[one.product_id], place, pictures[one.product_id], settings, text or OverlayText()
-            )
+            RenditionJob(one, shown[one.product_id], place, pictures[one.product_id], settings, words, signing)
             for place in chosen
             for one in creatives
         ]
@@ -106,9 +116,9 @@ def export(
                 drawn += bool(record.file)
                 yield Progress(STAGE, done, len(jobs), f"{record.placement} {record.creative_id}")
             records = _kept(out, creatives)
-            shown = [one for one in records if one.file]
-            _note(workspace, out, shown)
-            feeds, unfit = _write_feeds(out, shown, products, base=base)
+            with_file = [one for one in records if one.file]
+            _note(workspace, out, with_file)
+            feeds, unfit = _write_feeds(out, with_file, products, base=base)
             made = ExportReport(out, tuple(records), drawn, left_out, feeds, unfit, base)
             with atomic_file(out / MANIFEST) as temporary:
                 content = json.dumps(made.manifest(workspace=name), ensure_ascii=False, indent=1)
@@ -129,6 +139,12 @@ def _check(workspace: Workspace, out: Path) -> None:
         return
     if owner != workspace.path.name:
         raise WorkspaceError(f"{out} holds the export of {owner!r}. Choose another --out, or delete the folder.")
+
+
+def _picture_digest(product: Product, *, signed: bool) -> str:
+    """Digest of a product's cut-out; of its photo, too, where a manifest will name that."""
+    cutout = fingerprint(Path(product.image))
+    return fingerprint([cutout, fingerprint(product_photo(product))]) if signed else cutout
 
 
 def _draw(job: RenditionJob, *, out: Path) -> RenditionRecord:

@@ -315,3 +315,12 @@ def test_who_sends_wrong_keys_is_told_how_long_to_wait(client: TestClient, servi
     answers = [client.post("/sign-in", data={"key": f"wrong{turn}"}) for turn in range(30)]
     assert answers[-1].status_code == 429
     assert answers[-1].headers["retry-after"] == "300"
+
+
+def test_many_products_are_chosen_from_a_list(client: TestClient, service: Service) -> None:
+    names = [f"product-{number}" for number in range(9)]
+    fill(service.engine, [creative(f"{name}-ad", name) for name in names])
+    sign_in(client, service, "read")
+    text = client.get("/live?product=product-3").text
+    assert re.findall(r'<option value="(product-\d)"', text) == names
+    assert re.findall(r'<option value="([^"]+)" selected>', text) == ["product-3"]

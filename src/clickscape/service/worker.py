@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ from clickscape.stages.heat_map import heat_map
 from clickscape.stages.labels import export_labels, import_labels
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.score import score
-from clickscape.types import Product
+from clickscape.types import Product, Ranked
 from clickscape.workspace import Workspace
 
 _ALIVE = 10.0  # seconds between two signs of life
@@ -212,15 +212,18 @@ class Worker:
     def _score(self, job: Job) -> dict[str, Any]:
         if not (self.workspace.models / "reward").exists():
             return {"scores": None, "reason": NO_MODEL}
-        paths = [self._upload(name) for name in job.payload["images"]]
-        ranking = score(self.workspace, job.payload["product_id"], paths)
-        place = {path: number for number, path in enumerate(paths)}
-        rows = [
-            {"image": place[path], "score": one.score.value, "low": one.score.low, "high": one.score.high,
-             "surely_ahead_of_the_next": one.ahead}
-            for path, one in ranking
-        ]  # fmt: skip
-        return {"scores": rows, "reason": ""}
+        given = job.payload
+        known = {one.creative_id: one for one in self.workspace.creatives() if one.product_id == given["product_id"]}
+        if lost := [name for name in given["creatives"] if name not in known]:
+            raise ClickscapeError(f"creative {lost[0]!r} of this product is not in the workspace.")
+        drawn = [known[name] for name in given["creatives"]]
+        paths = [*map(self._upload, given["images"]), *(Path(one.image) for one in drawn)]
+        scenes = [*[None] * len(given["images"]), *(dict(one.scene) or None for one in drawn)]
+        names = [{"image": place} for place in range(len(given["images"]))]
+        return scores_of(
+            [*names, *({"creative_id": name} for name in given["creatives"])],
+            [one for _, one in score(self.workspace, given["product_id"], paths, scenes)],  # type: ignore[arg-type]
+        )
 
     def _heat_map(self, job: Job) -> dict[str, Any]:
         if not (self.workspace.models / "reward").exists():
@@ -283,6 +286,22 @@ class Worker:
                     self.engine, job.job_id, now=now(), done=progress.done, total=progress.total,
                     message=progress.note[:200],
                 )  # fmt: skip
+
+
+def scores_of(names: Sequence[Mapping[str, Any]], ranking: Sequence[Ranked]) -> dict[str, Any]:
+    """Return the result of scoring, best first; names: what each picture is called, in the order in which it was sent.
+
+    A score is against the others, so an only picture has none; one whose interval has no ends says nothing.
+    """
+    if len(names) < 2:
+        return {"scores": None, "reason": "not enough evidence: a score is against other pictures. Send two or more."}
+    rows = []
+    for one in ranking:
+        values: dict[str, Any] = {"score": None, "low": None, "high": None, "reason": "not enough evidence"}
+        if math.isfinite(one.score.low) and math.isfinite(one.score.high):
+            values = {"score": one.score.value, "low": one.score.low, "high": one.score.high, "reason": ""}
+        rows.append({**names[one.index], **values, "surely_ahead_of_the_next": one.ahead})
+    return {"scores": rows, "reason": ""}
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from clickscape.catalog.images import open_image
 from clickscape.compute.device import best_device
 from clickscape.errors import ClickscapeError, FeedError
 from clickscape.json_files import parse_json
-from clickscape.reward.protocol import RewardModel
+from clickscape.reward.protocol import RewardModel, Slots
 from clickscape.stages.draw import find_product
 from clickscape.types import Product, Ranked
 from clickscape.workspace import Workspace
@@ -52,11 +52,16 @@ class ScoreLine(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-def score(workspace: Workspace, product_id: str, images: Sequence[Path]) -> list[tuple[Path, Ranked]]:
-    """The images, best first, each with its score against the others (logits) and its interval."""
+def score(
+    workspace: Workspace, product_id: str, images: Sequence[Path], scenes: Sequence[Slots | None] | None = None
+) -> list[tuple[Path, Ranked]]:
+    """Return the images, best first, each with its score against the others (logits) and its interval.
+
+    scenes: of pictures that were drawn here, None for others, whose scenes the model tells by itself.
+    """
     product = find_product(workspace, product_id)
     pictures = [open_image(path)[..., :3] for path in images]
-    ranking = reward_room.load(workspace.models / "reward", device=best_device()).rank(product, pictures)
+    ranking = reward_room.load(workspace.models / "reward", device=best_device()).rank(product, pictures, scenes)
     return [(images[ranked.index], ranked) for ranked in ranking]
 
 

@@ -13,12 +13,13 @@ from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile as Uploaded
 
+from clickscape.errors import printable
 from clickscape.files import atomic_file
 from clickscape.regular_files import inside
 from clickscape.service import jobs
 from clickscape.service.api.access import Needs, RefusedError
 from clickscape.service.jobs import Job, JobKind, JobStatus
-from clickscape.service.publishing import UPLOADS, has_product
+from clickscape.service.publishing import UPLOADS, has_product, list_creatives
 
 if TYPE_CHECKING:
     from clickscape.service.app import Service
@@ -39,6 +40,30 @@ class JobOut(BaseModel):
     total: int
     message: str
     result: dict[str, Any] | None
+
+
+class Score(BaseModel):
+    """One picture's score: log odds against the other pictures, with its 95 % interval; null where `reason` says why.
+
+    `image` is its place among those that were sent, or `creative_id` its name.
+    """
+
+    image: int | None = None
+    creative_id: str | None = None
+    score: float | None
+    low: float | None
+    high: float | None
+    reason: str
+    surely_ahead_of_the_next: bool | None
+
+
+class ScoreOut(BaseModel):
+    """Scores, best first; null while the job is not done, or where `reason` says why there are none."""
+
+    job_id: str
+    status: JobStatus
+    scores: list[Score] | None
+    reason: str
 
 
 class Generate(BaseModel):
@@ -102,23 +127,30 @@ async def score(
     request: Request,
     _: Annotated[object, Depends(Needs("read"))],
     product_id: Annotated[str, Form(min_length=1, max_length=200)],
-    images: Annotated[list[UploadFile], File(description="pictures of the product, at most 20")],
-) -> JobOut:
-    """Score pictures of a product with the reward model: log odds with their interval, or why there are none.
+    images: Annotated[list[UploadFile] | None, File(description="pictures of the product")] = None,
+    creatives: Annotated[list[str] | None, Form(description="ids of creatives of the product")] = None,
+) -> ScoreOut:
+    """Score pictures of a product against each other by the reward model, at most 20: with interval, or why not.
 
-    Waits for at most half a minute; then the job is still running and can be looked at.
+    Waits for at most half a minute; then `status` is still running, and /v1/jobs has the result later.
     """
     service: Service = request.app.state.service
     await _require(service, product_id)
-    if len(images) > _MOST_SCORED:
-        raise RefusedError(422, f"images: at most {_MOST_SCORED} at once")
-    names = await keep_uploads(service, images)
-    job = await start(service, "score", {"product_id": product_id, "images": names})
+    sent, named = images or [], creatives or []
+    if not 1 <= len(sent) + len(named) <= _MOST_SCORED:
+        raise RefusedError(422, f"images, creatives: 1 to {_MOST_SCORED} together")
+    held = await asyncio.to_thread(list_creatives, service.engine, product_id) if named else None
+    known = {one.creative_id for one in held or ()}
+    if lost := [name for name in named if name not in known]:
+        raise RefusedError(404, f"the product has no creative {printable(lost[0])[:80]!r}.")
+    names = await keep_uploads(service, sent)
+    job = await start(service, "score", {"product_id": product_id, "images": names, "creatives": named})
     until = time.monotonic() + _WAIT
     while job.status in ("queued", "running") and time.monotonic() < until:
         await asyncio.sleep(0.1)
         job = await look(service, job.job_id)
-    return job
+    result = job.result or {"scores": None, "reason": job.message if job.status == "failed" else ""}
+    return ScoreOut(job_id=job.job_id, status=job.status, **result)
 
 
 @router.get("/jobs/{job_id}")

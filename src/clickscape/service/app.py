@@ -81,11 +81,11 @@ def create(service: Service) -> FastAPI:
 
     app = FastAPI(title="clickscape", version="1", lifespan=life, docs_url=None, redoc_url=None)
     app.state.service = service
+    app.add_middleware(serving.Fast, failed=_any)
     app.add_middleware(Limits, largest=int(service.config.largest_body_mb * 1_000_000))
     pages = (sign_in, create_page, review, heat_map, files, live, experiments_page, catalog_page)
     for routes in (serving, catalog, making, experiments, health, *pages):
         app.include_router(routes.router)
-    app.router.routes[:0] = serving.FAST  # the same functions, found first; those of the router are in the schema
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(access.RefusedError, _refused)
     app.add_exception_handler(visit.TurnedAwayError, visit.turned_away)
@@ -101,6 +101,13 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     """422 with one line that names the first thing that is wrong, without what was sent."""
     assert isinstance(error, RequestValidationError)
     return JSONResponse({"detail": first_problem(error.errors())}, 422)
+
+
+async def _any(request: Request, error: Exception) -> Response:
+    """Answer what was raised outside of the framework, as it would."""
+    if isinstance(error, access.RefusedError):
+        return await _refused(request, error)
+    return await (_not_there if isinstance(error, HTTPException) else _failed)(request, error)
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:

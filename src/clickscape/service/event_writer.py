@@ -13,7 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -167,7 +168,7 @@ def _count(connection: Connection, events: Iterable[Event]) -> None:
             conversions.append(event)
             continue
         told.setdefault((event.decision_id, event.kind), event)
-        told.setdefault((event.decision_id, "impression"), replace(event, kind="impression"))
+        told.setdefault((event.decision_id, "impression"), event)
     rows = [{"decision_id": decision, "kind": kind} for decision, kind in sorted(told)]
     counted = insert_new(connection, schema.outcomes, rows, returning=("decision_id", "kind"))
     sums: Counter[tuple[tuple[str, str, str, int], str]] = Counter()
@@ -209,11 +210,17 @@ def _insert(connection: Connection) -> Any:
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
+@cache
+def _insert_new(dialect: str, table: sa.Table, returning: tuple[str, ...]) -> Any:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing().returning(*(table.c[name] for name in returning))
+
+
 def insert_new(
     connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]], *, returning: Sequence[str]
 ) -> list[Any]:
     """Insert the rows whose keys the table does not hold; return those columns of each that was inserted."""
-    statement = _insert(connection)(table).on_conflict_do_nothing().returning(*(table.c[name] for name in returning))
+    statement = _insert_new(connection.dialect.name, table, tuple(returning))
     made: list[Any] = []
     for start in range(0, len(rows), _STEP):
         made += connection.execute(statement, rows[start : start + _STEP]).all()

@@ -1,19 +1,22 @@
 """What a shop's pages call: which creative to show, its picture, and what came of it.
 
-The first two are called thousands of times a second, so they are plain routes (`FAST`) that parse and answer by
-pydantic: the framework's handling of parameters takes as long as all the rest. The schema describes them all the same.
+The first two are called thousands of times a second, so they parse and answer by pydantic, and `Fast` hands them their
+requests past the framework, whose routing and handling of parameters takes as long as all the rest. The schema
+describes them all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from starlette.routing import Route
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clickscape.experiment.assign import assign, is_held_back
 from clickscape.service import decisions, pictures
@@ -171,7 +174,27 @@ def _choose(service: Service, served: Served, user: str, *, holdback: bool) -> t
     return policy, service.selector.choose(policy, user)
 
 
-FAST = [Route("/v1/choose", choose, methods=["GET"]), Route("/v1/events", events, methods=["POST"])]
+class Fast:
+    """ASGI middleware: answers the two busy routes and passes all others on; `failed` answers what was raised."""
+
+    def __init__(self, app: ASGIApp, *, failed: Callable[[Request, Exception], Awaitable[Response]]) -> None:
+        self._app, self._failed = app, failed
+        self._routes = {("GET", "/v1/choose"): choose, ("POST", "/v1/events"): events}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
+        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            answer = await route(request)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            answer = await self._failed(request, error)
+        await answer(scope, receive, send)
 
 
 async def _event(service: Service, given: EventIn, *, received: int) -> Event:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from clickscape.experiment.definition import PlannedSample, Variant
 from clickscape.stages import experiment as stage
 from clickscape.stages.clicks import read_log
 from clickscape.stages.experiment import Design
+from clickscape.stages.experiment_baseline import read_baseline
 from clickscape.stages.experiment_simulation import audience_of, simulate_experiment
 from clickscape.stages.progress import run
 from clickscape.types import Creative
@@ -80,3 +81,22 @@ def test_without_a_plan_the_users_have_to_be_described(shop: Workspace) -> None:
     found = audience_of(made, lifts={}, users_per_day=10, days=7, ctr=0.1, impressions_per_user=4.5)
     assert (found.users, found.days, found.ctr) == (70, 7, 0.1)
     assert found.impressions_per_user_day == pytest.approx(1.0)
+
+
+def test_a_plan_takes_its_baseline_from_the_last_days_of_the_log(shop: Workspace) -> None:
+    """Ten days of users who enter evenly, 100 a day: whoever was seen in the last three of them, counted by hand."""
+    simulate(shop, until=10)
+    found = run(read_baseline(shop, days=3, now=NOW + timedelta(days=15)))
+    events = pa.concat_tables([pq.read_table(path) for path in shop.events_folder.rglob("*.parquet")]).to_pylist()
+    last = max(one["ts"] for one in events if one["kind"] != "conversion")
+    late = [one for one in events if one["ts"] > last - timedelta(days=3)]
+    shown = [one["user_key"] for one in late if one["kind"] == "impression"]
+    assert found.days == 3
+    assert found.users_per_day * 3 == pytest.approx(len(set(shown)))
+    assert found.impressions_per_user == pytest.approx(len(shown) / len(set(shown)))
+    assert found.ctr == pytest.approx(sum(one["kind"] == "click" for one in late) / len(shown), rel=0.05)
+    assert found.design_effect == pytest.approx(1, abs=0.2)
+    for path in shop.events_folder.rglob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns("user_key"), path)
+    with pytest.raises(ExperimentError, match="no column 'user_key', so it does not say how many users come"):
+        run(read_baseline(shop, now=NOW + timedelta(days=15)))

@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from clickscape.cli import terminal
-from clickscape.cli.arguments import Folder, existing_file, existing_folder, output_folder
+from clickscape.cli.arguments import Folder, existing_file, existing_folder, existing_workspace, output_folder
 from clickscape.cli.terminal import app
 from clickscape.errors import ExperimentError
 
@@ -28,18 +28,26 @@ Name = Annotated[str, typer.Argument(help="Name of the experiment.", show_defaul
 
 @experiment.command("plan", epilog="Example: clickscape experiment plan --ctr 0.02 --lift 0.05 --users-per-day 20000")
 def plan(
-    ctr: Annotated[float, typer.Option(help="CTR of what is shown now, clicks per impression.", show_default=False)],
     lift: Annotated[
-        float, typer.Option(help="Smallest relative lift worth seeing, 0.05 for +5 %.", show_default=False)
+        float, typer.Option(help="Smallest relative lift that matters, 0.05 for +5 %.", show_default=False)
     ],
+    workspace: Annotated[
+        Path | None,
+        typer.Argument(help="Its log says what you do not.", show_default=False, callback=existing_workspace),
+    ] = None,
+    ctr: Annotated[float | None, typer.Option(help="CTR of what is shown now, clicks per impression.")] = None,
     users_per_day: Annotated[
-        float, typer.Option(help="Users that enter a day, each counted on the first day only.", show_default=False)
-    ],
-    impressions_per_user: Annotated[float, typer.Option(help="Of one user, while the experiment runs.")] = 1.0,
-    impressions_cv: Annotated[float, typer.Option(min=0, help="Their standard deviation over their mean.")] = 1.0,
+        float | None, typer.Option(help="Users that enter a day, each counted on the first day only.")
+    ] = None,
+    impressions_per_user: Annotated[
+        float | None, typer.Option(help="Of one user, while the experiment runs. Default: the log's, or 1.")
+    ] = None,
+    impressions_cv: Annotated[
+        float | None, typer.Option(min=0, help="Their sd over their mean. Default: the log's, or 1.")
+    ] = None,
     ctr_cv: Annotated[
-        float, typer.Option(min=0, help="Standard deviation of the users' own CTRs over their mean.")
-    ] = 0.7,
+        float | None, typer.Option(min=0, help="Sd of the users' own CTRs over their mean. Default: the log's, or 0.7.")
+    ] = None,
     variants: Annotated[int, typer.Option(help="Variants, with the control.")] = 2,
     share: Annotated[
         float | None, typer.Option(help="Share of the users for each variant but the control. Default: all equal.")
@@ -57,20 +65,31 @@ def plan(
 ) -> None:
     """Say how many users and days an experiment needs, before it starts; refuse one that could not answer."""
     from clickscape.experiment import plan as planning
+    from clickscape.experiment.baseline import planned_traffic
     from clickscape.json_files import write_json
 
-    effect = planning.design_effect(
-        ctr=ctr, impressions_per_user=impressions_per_user, impressions_cv=impressions_cv, ctr_cv=ctr_cv
+    known = None
+    if workspace:
+        from clickscape.stages.experiment_baseline import read_baseline
+        from clickscape.workspace import Workspace
+
+        known = terminal.run_with_progress(read_baseline(Workspace.open(workspace), days=least_days))
+    level_now, traffic = planned_traffic(
+        known,
+        ctr=ctr,
+        users_per_day=users_per_day,
+        impressions_per_user=impressions_per_user,
+        impressions_cv=impressions_cv,
+        ctr_cv=ctr_cv,
     )
-    goal = planning.Goal(ctr=ctr, lift=lift, variants=variants, share=share, power=power, level=level, reading=reading)
-    traffic = planning.Traffic(users_per_day, impressions_per_user, effect)
+    goal = planning.Goal(level_now, lift, variants=variants, share=share, power=power, level=level, reading=reading)
     made = planning.plan(goal, traffic, least_days=least_days, most_days=most_days)
     if out:
         write_json(out, asdict(made))
     if as_json:
         terminal.out.print(json.dumps(asdict(made)))
         return
-    for line in made.lines():
+    for line in [*([known.line()] if known else []), *made.lines()]:
         terminal.out.print(line)
     if out:
         terminal.print_output(out, after=f"clickscape experiment start my-shop NAME --plan {out}")

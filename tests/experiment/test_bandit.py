@@ -58,9 +58,19 @@ def test_half_trust_is_half_of_both_beliefs_before_any_click() -> None:
     assert bandit.traffic_shares(begin).sampled["feed"][0] == pytest.approx(expected, abs=1e-4)
 
 
-def test_less_exploration_draws_from_a_narrower_posterior() -> None:
-    begin = state(replace(PLAIN, exploration=0.5), prior=ScorePrior(weight=1.0, trust=1.0), scores=(0.1, -0.1))
-    assert bandit.traffic_shares(begin).sampled["feed"][0] == pytest.approx(ndtr(0.4 / np.sqrt(0.145)), abs=1e-4)
+def test_less_exploration_narrows_what_clicks_say_and_not_the_scores() -> None:
+    """Before any click the draws are the prior's; with very many, half as wide: P(second) of a gap of one sd is Φ(2).
+
+    100,000 clicks each, log CTRs .0045 apart: the sd of their gap is √(2 / 100,000) = .0045.
+    """
+    narrow = replace(PLAIN, exploration=0.5)
+    prior = ScorePrior(weight=1.0, trust=1.0)
+    begin = state(narrow, prior=prior, scores=(0.1, -0.1))
+    assert bandit.traffic_shares(begin).sampled["feed"][0] == pytest.approx(ndtr(0.2 / np.sqrt(0.145)), abs=1e-4)
+    many = batch("a", clicks=(100_000, 100_000 * np.exp(np.sqrt(2e-5))), shown=1e6)
+    for rules, sds in ((narrow, 2), (PLAIN, 1)):
+        seen = bandit.update(state(rules, scores=(0.0, 0.0)), many)
+        assert bandit.traffic_shares(seen).sampled["feed"][1] == pytest.approx(ndtr(sds), abs=0.002)
 
 
 def test_clicks_against_the_scores_take_their_say_away() -> None:
@@ -178,7 +188,7 @@ def test_updates_add_up_to_one_big_update() -> None:
 
 @given(st.permutations(range(6)), st.lists(st.integers(0, 5), max_size=5))
 def test_batches_count_once_in_any_order_and_however_often_they_come(order: list[int], again: list[int]) -> None:
-    """Six half-days within the attribution window of three days: nothing settles before it is there."""
+    """Six half-days within the attribution window of three days: nothing closes before it is there."""
     rules = replace(PLAIN, half_life_days=2.0, attribution_hours=72)
     batches = [batch(f"b{n}", at=DAY + timedelta(hours=12 * n), clicks=(n, 2 * n, 3 * n)) for n in range(6)]
     straight = bandit.update(state(rules), *batches)
@@ -189,7 +199,7 @@ def test_batches_count_once_in_any_order_and_however_often_they_come(order: list
     assert mixed.open == straight.open
 
 
-def test_settled_batches_are_kept_as_sums_and_ignored_when_they_come_again() -> None:
+def test_closed_batches_are_kept_as_sums_and_ignored_when_they_come_again() -> None:
     """Half-life 1 day, window 1 day, a batch a day: clicks 8 + 8/2 + 8/4 + 8/8 = 15, two batches still open."""
     rules = replace(PLAIN, half_life_days=1.0)
     days = [batch(f"day {n}", at=DAY + timedelta(days=n), clicks=(8, 8, 8), shown=80) for n in range(4)]
@@ -197,8 +207,8 @@ def test_settled_batches_are_kept_as_sums_and_ignored_when_they_come_again() -> 
     for day in days:
         found = bandit.update(found, day)
     assert [one.batch_id for one in found.open] == ["day 2", "day 3"]
-    assert found.settled_ids == ("day 0", "day 1")
-    assert found.settled_at == DAY + timedelta(days=1)
+    assert found.closed_ids == ("day 0", "day 1")
+    assert found.closed_at == DAY + timedelta(days=1)
     assert found.counts()[0][:, 0] == pytest.approx([15, 15, 15])
     assert found.counts()[1][:, 0] == pytest.approx([150, 150, 150])
     assert bandit.update(found, days[0]) == found
@@ -233,7 +243,7 @@ def test_a_state_survives_its_file(tmp_path: Path) -> None:
     ("damage", "problem"),
     [
         (lambda d: d.pop("policy_id"), "policy_id"),
-        (lambda d: d["settled"].append(["ad-0"]), "settled.0"),
+        (lambda d: d["closed"].append(["ad-0"]), "closed.0"),
         (lambda d: d.update(scores=["1", 2, 3]), "scores.0"),
         (lambda d: d.update(scores=[1.0]), "has 1 scores"),
     ],
@@ -268,7 +278,7 @@ def test_a_damaged_state_is_one_line(tmp_path: Path, damage: object, problem: st
         (lambda: bandit.choose(bandit.traffic_shares(state(BanditRules())), placement="feed", user_key="u",
                                decision_id="d", key=b"k"), "has 1 bytes, expected 32"),
         (lambda: bandit.update(bandit.update(state(), batch("a"), batch("b", at=DAY + timedelta(days=9))),
-                               batch("new", at=DAY - timedelta(days=1))), "up to which product 'mug' is settled"),
+                               batch("new", at=DAY - timedelta(days=1))), "up to which product 'mug' is closed"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_line(make: object, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""What scores are worth: recovered where they are right, 0 where they are not, and never trusted for good."""
+"""The weight of scores: recovered where they are right, 0 where they are not, and never trusted for good."""
 
 from __future__ import annotations
 
@@ -97,11 +97,11 @@ def test_beliefs_are_the_weighted_score_and_nothing() -> None:
 
 
 def test_trust_follows_the_clicks_of_all_products_and_never_becomes_sure() -> None:
-    """Twenty products whose clicks leave no doubt: (20 + 2) / (20 + 4), or 2 / 24."""
+    """Twenty products whose clicks leave no doubt, and what was held before as one more: (20 + ½) / 21, or ½ / 21."""
     sure = np.stack([np.full(20, 500.0), np.zeros(20)])
     half = np.array([0.5, 0.5])
-    assert learn_trust(half, sure) == pytest.approx(22 / 24)
-    assert learn_trust(half, sure[::-1]) == pytest.approx(2 / 24)
+    assert learn_trust(half, sure) == pytest.approx(20.5 / 21)
+    assert learn_trust(half, sure[::-1]) == pytest.approx(0.5 / 21)
     assert learn_trust(half, np.zeros((2, 20))) == pytest.approx(0.5)
     assert learn_trust(half, np.zeros((2, 0))) == pytest.approx(0.5)
 

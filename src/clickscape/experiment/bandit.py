@@ -6,8 +6,8 @@
 
 A state is a record of counts; nothing else is remembered. Between two updates the shares of traffic are fixed numbers,
 so the propensity of every choice is exact, and the choice itself is one keyed hash of user and decision: the same on
-every machine, and the same when it is asked for again. What the clicks say is in `click_posterior`, what the scores are
-worth in `prior`, and how shares follow from posteriors in `propensity`.
+every machine, and the same when it is asked for again. What the clicks say is in `click_posterior`, what the scores say
+in `prior`, and how shares follow from posteriors in `propensity`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from clickscape.types import Allocation
 
 Floats = NDArray[np.float64]
 
-_REMEMBERED = 100  # names of settled batches, by which one that is sent again is known
+_REMEMBERED = 100  # names of closed batches, by which one that is sent again is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,8 @@ class Batch:
 class BanditState:
     """All that a bandit knows of one product.
 
-    creatives: candidates, with their scores and the scores' sds, (creative,). settled: counts whose attribution window
-    is over, decayed to `settled_at`. open: batches that may still be sent again.
+    creatives: candidates, with their scores and the scores' sds, (creative,). closed: counts whose attribution window
+    is over, decayed to `closed_at`. open: batches that may still be sent again.
     """
 
     policy_id: str
@@ -127,9 +127,9 @@ class BanditState:
     score_sds: tuple[float, ...]
     prior: ScorePrior
     rules: BanditRules
-    settled: tuple[Cell, ...] = ()
-    settled_at: datetime | None = None
-    settled_ids: tuple[str, ...] = ()
+    closed: tuple[Cell, ...] = ()
+    closed_at: datetime | None = None
+    closed_ids: tuple[str, ...] = ()
     open: tuple[Batch, ...] = ()
 
     def __post_init__(self) -> None:
@@ -157,23 +157,23 @@ class BanditState:
     @property
     def at(self) -> datetime | None:
         """Return the end of the newest batch; None before the first."""
-        return max((batch.at for batch in self.open), default=self.settled_at)
+        return max((batch.at for batch in self.open), default=self.closed_at)
 
     def counts(self) -> tuple[Floats, Floats]:
         """Return clicks and exposures, both (creative, placement), decayed to the newest batch."""
         table = np.zeros((2, len(self.creatives), len(self.placements)))
         row = {name: place for place, name in enumerate(self.creatives)}
         column = {name: place for place, name in enumerate(self.placements)}
-        groups = [(self.settled, self.settled_at, 1.0), *((one.cells, one.at, one.arrived) for one in self.open)]
+        groups = [(self.closed, self.closed_at, 1.0), *((one.cells, one.at, one.arrived) for one in self.open)]
         for cells, at, arrived in groups:
             if at is None or self.at is None:
                 continue
-            worth = _worth(self.at - at, self.rules)
+            kept = _decay(self.at - at, self.rules)
             for cell in cells:
                 if cell.creative_id in row and cell.placement in column:
                     place = (row[cell.creative_id], column[cell.placement])
-                    table[(0, *place)] += worth * cell.clicks
-                    table[(1, *place)] += worth * arrived * cell.exposures
+                    table[(0, *place)] += kept * cell.clicks
+                    table[(1, *place)] += kept * arrived * cell.exposures
         return table[0], table[1]
 
 
@@ -274,19 +274,19 @@ def choose(shares: TrafficShares, *, placement: str, user_key: str, decision_id:
 
 
 def update(state: BanditState, *batches: Batch) -> BanditState:
-    """Return the state with these batches counted, in any order; one that is there is replaced, one settled ignored.
+    """Return the state with these batches counted, in any order; one that is there is replaced, one closed ignored.
 
-    A batch settles when the newest one ended more than the attribution window after it. ExperimentError for a new batch
+    A batch closes when the newest one ended more than the attribution window after it. ExperimentError for a new batch
     that is older than that: its clicks can no longer be told from those of others.
     """
     held = {batch.batch_id: batch for batch in state.open}
     for batch in batches:
-        if batch.batch_id in state.settled_ids:
+        if batch.batch_id in state.closed_ids:
             continue
-        if state.settled_at is not None and batch.at <= state.settled_at:
+        if state.closed_at is not None and batch.at <= state.closed_at:
             raise ExperimentError(f"batch {batch.batch_id!r} ended at {batch.at.isoformat()}, before "
-                                  f"{state.settled_at.isoformat()}, up to which product {state.product_id!r} is "
-                                  "settled. Send batches within the attribution window.")  # fmt: skip
+                                  f"{state.closed_at.isoformat()}, up to which product {state.product_id!r} is "
+                                  "closed. Send batches within the attribution window.")  # fmt: skip
         held[batch.batch_id] = batch
     ordered = sorted(held.values(), key=lambda batch: (batch.at, batch.batch_id))
     if not ordered:
@@ -297,17 +297,17 @@ def update(state: BanditState, *batches: Batch) -> BanditState:
     if not done:
         return replace(state, open=kept)
     at = done[-1].at
-    groups = [(state.settled, state.settled_at or at), *((batch.cells, batch.at) for batch in done)]
+    groups = [(state.closed, state.closed_at or at), *((batch.cells, batch.at) for batch in done)]
     sums: dict[tuple[str, str], list[float]] = {}
     for cells, when in groups:
-        worth = _worth(at - when, state.rules)
+        decay = _decay(at - when, state.rules)
         for cell in cells:
             total = sums.setdefault((cell.creative_id, cell.placement), [0.0, 0.0])
-            total[0] += worth * cell.exposures
-            total[1] += worth * cell.clicks
-    settled = tuple(Cell(*name, *values) for name, values in sorted(sums.items()))
-    ids = (*state.settled_ids, *(batch.batch_id for batch in done))[-_REMEMBERED:]
-    return replace(state, settled=settled, settled_at=at, settled_ids=ids, open=kept)
+            total[0] += decay * cell.exposures
+            total[1] += decay * cell.clicks
+    closed = tuple(Cell(*name, *values) for name, values in sorted(sums.items()))
+    ids = (*state.closed_ids, *(batch.batch_id for batch in done))[-_REMEMBERED:]
+    return replace(state, closed=closed, closed_at=at, closed_ids=ids, open=kept)
 
 
 def with_learned_trust(states: Iterable[BanditState], *, before: float = 0.5) -> list[BanditState]:
@@ -333,8 +333,8 @@ def write(path: Path, state: BanditState) -> None:
     write_json(path, TypeAdapter(BanditState).dump_python(state, mode="json"))
 
 
-def _worth(age: timedelta, rules: BanditRules) -> float:
-    """What a count of this age is worth."""
+def _decay(age: timedelta, rules: BanditRules) -> float:
+    """Share of a count of this age that still counts."""
     days = age.total_seconds() / 86_400
     return 1.0 if rules.half_life_days is None else float(0.5 ** (days / rules.half_life_days))
 

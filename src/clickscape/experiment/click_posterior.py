@@ -54,7 +54,7 @@ class EffectPosterior:
 def effect_posterior(clicks: Floats, exposures: Floats, *, prior: EffectPrior) -> EffectPosterior:
     """Return the posterior of every creative's effect; clicks, exposures: (…, creative, placement), not negative.
 
-    exposures: impressions, or what they are worth where positions are looked at more or less often or counts are
+    exposures: impressions, or their weighted sum where positions are looked at more or less often or counts are
     decayed. A creative or placement without exposures has its prior.
     """
     places = clicks.shape[-1]

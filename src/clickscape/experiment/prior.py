@@ -1,4 +1,4 @@
-"""How much a reward model's scores are worth as a prior of CTRs: learned from creatives that have clicks already.
+"""How much a reward model's scores say of CTRs before any click: learned from creatives that have clicks already.
 
 log CTR of a creative = level of its product and placement + weight × (score ± its sd) + N(0, spread²), and N(0,
 placement_spread²) of its own at every placement. Weight and spreads are where the clicks of past creatives are
@@ -42,7 +42,7 @@ class ScorePrior:
     weight: of a score, after shrinkage; observed: before it, with its interval, None without past creatives. spread:
     sd of log CTR around what the score says, the same at all placements; spread_alone: where scores say nothing.
     placement_spread: sd of what a creative has at one placement alone. log_ctr, level_sd: mean and sd of the levels of
-    products. trust: probability that the scores of a product are worth the weight.
+    products. trust: probability that the scores of a product have the weight.
     """
 
     weight: float = 0.0
@@ -67,7 +67,7 @@ class ScorePrior:
 
     @property
     def credence(self) -> Floats:
-        """Return the probabilities of the two beliefs, (belief,): scores are worth the weight, or nothing."""
+        """Return the probabilities of the two beliefs, (belief,): scores have the weight, or say nothing."""
         return np.array([self.trust, 1 - self.trust])
 
     def beliefs(self, scores: Floats, score_sds: Floats) -> EffectPrior:
@@ -124,16 +124,16 @@ def learn_prior(past: PastCreatives) -> ScorePrior:
 
 
 def learn_trust(credence: Floats, log_evidence: Floats) -> float:
-    """Return the share of products whose scores are worth the weight, the likeliest given their clicks.
+    """Return the share of products whose scores have the weight, the likeliest given their clicks.
 
-    credence: (belief,), held before. log_evidence: (belief, product), nats. The prior of the share is Beta(2, 2) around
-    `credence`, worth four products, so that no number of products makes it 0 or 1.
+    credence: (belief,), held before, which counts as one product more, so that no number of products makes it 0 or 1.
+    log_evidence: (belief, product), nats.
     """
     gain = log_evidence[0] - log_evidence[1]
-    prior, trust = 4 * credence[0], float(credence[0])
+    prior, trust = float(credence[0]), float(credence[0])
     for _ in range(200):  # expectation–maximization
         holds = 1 / (1 + np.exp(np.clip(np.log1p(-trust) - np.log(trust) - gain, -700, 700)))
-        trust = float((holds.sum() + prior) / (len(gain) + 4))
+        trust = float((holds.sum() + prior) / (len(gain) + 1))
     return trust
 
 

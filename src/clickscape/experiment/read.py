@@ -40,9 +40,7 @@ DAYS = 14
 MARGIN = 0.1
 """Relative loss of conversions that a better CTR may cost, unless somebody says otherwise."""
 
-_PRIOR_LIFT = (
-    0.1  # sd of products' log lifts that e-values are mixed over, where no plan says which lift is worth seeing
-)
+_PRIOR_LIFT = 0.1  # sd of products' log lifts that e-values are mixed over, where no plan says which lift matters
 
 
 def read(

@@ -1,9 +1,10 @@
 """Shares of traffic by Thompson sampling, from counts of many products at once.
 
-Two beliefs stand side by side: that the scores are worth their learned weight, and that they are worth nothing. Clicks
-decide between them (Bayesian model averaging; Hoeting et al. 1999), so scores that have stopped being right lose their
-say with every click. Posteriors are drawn from narrower than they are ("posterior reshaping", Chapelle and Li 2011):
-for traffic that ends some day, plain Thompson sampling explores too long.
+Two beliefs stand side by side: that the scores have their learned weight, and that they say nothing. Clicks decide
+between them (Bayesian model averaging; Hoeting et al. 1999), so scores that have stopped being right lose their say
+with every click. Draws are narrower than the posterior ("posterior reshaping", Chapelle and Li 2011): for traffic that
+ends some day, plain Thompson sampling explores too long. Only what clicks said is narrowed, by counting them several
+times (a power posterior; Friel and Pettitt 2008): the prior stays as wide as it is, and so does its doubt.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Floats = NDArray[np.float64]
 class Thompson:
     """P(a creative wins a draw), (…, placement, creative), summing to 1 over creatives, and what it comes from.
 
-    credence: (belief, …), probability of each belief given the clicks. posteriors: arrays begin with (belief, …).
+    credence: (belief, …), probability of each belief given the clicks. posteriors: those of the clicks counted once;
+    arrays begin with (belief, …).
     """
 
     probability: Floats
@@ -37,18 +39,18 @@ def thompson_shares(
     """Return the exact distribution of Thompson sampling; clicks, exposures: (…, creative, placement).
 
     beliefs: arrays begin with (belief, …). credence: (belief, …) or (belief,), probability of each before the clicks.
-    exploration: what the posterior's sd is multiplied by for drawing; 1 is plain Thompson sampling.
+    exploration: sd of draws over that of the posterior where there are many clicks, which count 1 / exploration² times
+    for drawing; 1 is plain Thompson sampling.
     """
-    found = effect_posterior(
-        np.broadcast_to(clicks, (len(credence), *clicks.shape)),
-        np.broadcast_to(exposures, (len(credence), *clicks.shape)),
-        prior=beliefs,
-    )
+    shape = (len(credence), *clicks.shape)
+    clicks, exposures = np.broadcast_to(clicks, shape), np.broadcast_to(exposures, shape)
+    found = effect_posterior(clicks, exposures, prior=beliefs)
     before = credence.reshape(credence.shape + (1,) * (found.log_evidence.ndim - credence.ndim))
     with np.errstate(divide="ignore"):  # a belief that nobody holds
         height = found.log_evidence + np.log(before)
     after = np.exp(height - height.max(axis=0))
     after /= after.sum(axis=0)
-    mean, sd = np.swapaxes(found.mean, -1, -2), np.swapaxes(found.sd, -1, -2)
-    winning = best_probabilities(mean, exploration * sd)
+    times = exploration**-2
+    drawn = found if times == 1 else effect_posterior(times * clicks, times * exposures, prior=beliefs)
+    winning = best_probabilities(np.swapaxes(drawn.mean, -1, -2), np.swapaxes(drawn.sd, -1, -2))
     return Thompson((after[..., None, None] * winning).sum(axis=0), after, found)

@@ -1,4 +1,4 @@
-"""The command `clickscape experiment evaluate-policy`."""
+"""The commands `clickscape experiment evaluate-policy` and `shares`: what policies would earn, and which to follow."""
 
 from __future__ import annotations
 
@@ -47,3 +47,26 @@ def evaluate_policy(
     for line in found.lines():
         terminal.out.print(terminal.printable(line))
     terminal.out.print(f"next: clickscape experiment start {workspace} NAME")
+
+
+@experiment.command("shares", epilog="Example: clickscape experiment shares my-shop")
+def shares(
+    workspace: Folder,
+    floor: Annotated[
+        float, typer.Option(help="Least share of every creative, which keeps it measurable.", min=0, max=1)
+    ] = 0.005,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say how a shop that serves its ads itself should share each product's traffic now, by clicks and scores."""
+    from clickscape.experiment.bandit import BanditRules
+    from clickscape.stages.traffic_shares import recommend_shares
+    from clickscape.workspace import Workspace
+
+    shop = Workspace.open(workspace)
+    found = terminal.run_with_progress(recommend_shares(shop, rules=BanditRules(floor=floor, holdback=0.0)))
+    if as_json:
+        terminal.out.print(to_json(found.as_record()))
+        return
+    for line in found.lines():
+        terminal.out.print(terminal.printable(line))
+    terminal.out.print(f"next: show them so, log their propensities, then clickscape clicks {workspace}")

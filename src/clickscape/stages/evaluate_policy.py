@@ -192,7 +192,7 @@ def _target(
     if name == "uniform":
         return target_policy.uniform(decisions), decisions
     if name == "best":
-        scores = _scores(workspace, [creatives[one] for one in decisions.creatives if one in creatives])
+        scores = reward_scores(workspace, [creatives[one] for one in decisions.creatives if one in creatives])
         return target_policy.best_by_score(decisions, scores, name="best"), decisions
     owner = dict(zip((decisions.creatives[one] for one in decisions.creative),
                      (decisions.products[one] for one in decisions.product[decisions.set_of_entry]),
@@ -225,8 +225,8 @@ def _read_shares(path: Path) -> dict[str, float]:
     return found
 
 
-def _scores(workspace: Workspace, creatives: Sequence[Creative]) -> dict[str, float]:
-    """Scores of the reward model, logits that can be compared within a product."""
+def reward_scores(workspace: Workspace, creatives: Sequence[Creative]) -> dict[str, float]:
+    """Return the reward model's score of each creative with a picture, logits that compare within a product."""
     products = {product.product_id: product for product in workspace.products()}
     known = [one for one in creatives if one.product_id in products and Path(one.image).is_file()]
     model = reward_room.load(workspace.models / "reward", device=best_device()).with_given_scenes()

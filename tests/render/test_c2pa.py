@@ -7,10 +7,14 @@ import http.server
 import io
 import pickle
 import re
+import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import c2pa
@@ -168,6 +172,17 @@ def test_a_photos_own_manifest_comes_along_unless_it_cannot_be_read(
     assert len(data) - len(labeled("JPEG")) <= manifest_bytes(replace(CLAIM, photo=photo), signing)
 
 
+@contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server on this machine."""
+    with http.server.HTTPServer(("127.0.0.1", 0), handler) as served:
+        thread = threading.Thread(target=served.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[str]]]:
     """The address of a server that answers 404, and the paths that it was asked for."""
@@ -183,12 +198,8 @@ def server() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as served:
-        thread = threading.Thread(target=served.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{served.server_port}", asked
-        served.shutdown()
-        thread.join()
+    with serving(Handler) as address:
+        yield address, asked
 
 
 def test_what_a_file_names_is_never_fetched(server: tuple[str, list[str]], signing: Signing) -> None:
@@ -220,6 +231,55 @@ def test_a_time_stamp_is_asked_for_only_where_settings_do_and_its_failure_is_tol
     with pytest.raises(ConfigError, match=r"c2pa\.time_stamp_url: no time stamp \(.*404.*\)\. Correct the address"):
         sign(labeled("JPEG"), CLAIM, stamped)
     assert asked == ["/stamp"]
+
+
+TSA = """
+[tsa]
+default_tsa = own
+[own]
+serial = {folder}/serial
+signer_cert = {folder}/chain.pem
+certs = {folder}/root.pem
+signer_key = {folder}/key.pem
+signer_digest = sha256
+default_policy = 1.2.3.4.1
+digests = sha256, sha384, sha512
+"""
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, which plays the time-stamping authority")
+def test_a_time_stamp_says_when_and_an_authority_is_trusted_or_not(
+    signing: Signing, signer: Signer, tmp_path: Path
+) -> None:
+    authority = make_signer("Clock", usage=ExtendedKeyUsageOID.TIME_STAMPING)
+    authority.save(tmp_path)
+    (tmp_path / "serial").write_text("01\n", encoding="ascii")
+    (tmp_path / "tsa.cnf").write_text(TSA.format(folder=tmp_path), encoding="utf-8")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            (tmp_path / "query").write_bytes(self.rfile.read(int(self.headers["content-length"])))
+            reply = ["openssl", "ts", "-reply", "-config", tmp_path / "tsa.cnf", "-queryfile", tmp_path / "query"]
+            answer = subprocess.run(reply, check=True, capture_output=True).stdout
+            self.send_response(200)
+            self.send_header("content-type", "application/timestamp-reply")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Handler) as address:
+        stamped = replace(signing, time_stamp_url=address)
+        data = sign(labeled("JPEG"), CLAIM, stamped)
+    assert len(data) - len(labeled("JPEG")) <= manifest_bytes(CLAIM, stamped)
+    roots = {"unchecked": b"", "untrusted": signer.root, "trusted": signer.root + authority.root}
+    for trust, root in roots.items():
+        found = verify(data, anchors=root.decode())
+        assert found is not None
+        assert (found.state, found.time_trust) == ("valid", trust)
+        assert abs((datetime.fromisoformat(found.time) - datetime.now(UTC)).total_seconds()) < 600
 
 
 def dsa_key(_: Signer) -> bytes:

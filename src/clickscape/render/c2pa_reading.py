@@ -43,8 +43,9 @@ _TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted
 class Signature:
     """What the manifest of a file says and whether it holds; `problem` says why not, or why it was not checked.
 
-    `trust`: whether an issuer on the reader's list vouches for the signer; unchecked without a list. `generator` is the
-    program that wrote the manifest. `actions`, and `ingredients` with their relationship and identifier, are in order.
+    `trust`: whether an issuer on the reader's list vouches for the signer; unchecked without a list. `time` is what a
+    time-stamping authority said, "" for none, and `time_trust` the same trust in that. `generator` is the program that
+    wrote the manifest. `actions`, and `ingredients` with their relationship and identifier, are in order.
     """
 
     state: State
@@ -52,6 +53,7 @@ class Signature:
     trust: Trust = "unchecked"
     signer: str = ""
     time: str = ""
+    time_trust: Trust = "unchecked"
     generator: str = ""
     actions: tuple[str, ...] = ()
     ingredients: tuple[str, ...] = ()
@@ -168,15 +170,23 @@ def verify(data: bytes, *, anchors: str = "") -> Signature | None:
     except (c2pa.C2paError, ValidationError) as error:
         return Signature("invalid", f"the manifest cannot be read ({first_line(error)})")
     problems = dict.fromkeys(_REASONS.get(one.code, one.code) for one in results.failure if one.code != _UNTRUSTED)
-    trusted = any(one.code == _TRUSTED for one in results.success)
+    codes = {one.code for one in results.success}
+    trust, time_trust = (_trust(code in codes, anchors) for code in (_TRUSTED, "timeStamp.trusted"))
     signed = manifest.signature_info
     return Signature(
         state="valid" if valid else "invalid",
         problem="" if valid else "; ".join(problems) or "its reader gives no reason",
-        trust="unchecked" if not anchors else "trusted" if trusted else "untrusted",
+        trust=trust,
         signer=", ".join(dict.fromkeys(filter(None, (signed.issuer, signed.common_name)))),
         time=signed.time or "",
+        time_trust=time_trust,
         generator=" ".join(f"{one.name} {one.version or ''}".strip() for one in manifest.claim_generator_info[:1]),
         actions=actions,
         ingredients=tuple(map(str, manifest.ingredients)),
     )
+
+
+def _trust(vouched: bool, anchors: str) -> Trust:
+    if not anchors:
+        return "unchecked"
+    return "trusted" if vouched else "untrusted"

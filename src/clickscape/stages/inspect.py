@@ -19,6 +19,9 @@ _TRUST: dict[Trust, str] = {
 }
 
 
+_AUTHORITY: dict[Trust, str] = {"trusted": "trusted", "untrusted": "NOT TRUSTED", "unchecked": "not checked"}
+
+
 @dataclass(frozen=True, slots=True)
 class FileProvenance:
     """What a file says of itself: clickscape's label, and a signed C2PA manifest; None where there is none."""
@@ -63,7 +66,10 @@ def _signed(signature: Signature | None) -> Iterator[tuple[str, str]]:
         yield "signature", f"INVALID: {signature.problem}; signed by {signer}"
     else:
         yield "signature", f"not checked: {signature.problem}"
-    yield "time_stamp", signature.time
+    yield (
+        "time_stamp",
+        signature.time and f"{signature.time}, by an authority that is {_AUTHORITY[signature.time_trust]}",
+    )
     yield "written_by", signature.generator
     yield "actions", ", ".join(signature.actions)
     yield "ingredients", ", ".join(signature.ingredients)

@@ -107,7 +107,7 @@ def _clicks_at(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
 def simulate(
     policy: Policy, traffic: Traffic, decisions: int, *, seed: int, drift: bool = False, delay: int = 0,
     corrected: bool = True, half_life: float | None = None,
-) -> tuple[Floats, Floats]:  # fmt: skip
+) -> Floats:  # fmt: skip
     """Return regret after EARLY and after all decisions, (2, product), as a share of the best creative's clicks.
 
     delay: mean batches until a click comes; corrected: exposures count by the share of their clicks that came.

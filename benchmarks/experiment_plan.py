@@ -133,10 +133,14 @@ def _gamma(rng: np.random.Generator, cv: float, count: int) -> NDArray[np.float6
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a section of the page."""
+    gaps = [row["power"] - row["planned_power"] for row in rows]
+    error = 2 * math.sqrt(sum(row["power_se"] ** 2 for row in rows)) / len(rows)
     lines = [
         "## Power and days of plans",
         "",
-        f"Each plan was run {rows[0]['runs']} times with its users and its true lift; ± is two standard errors.",
+        f"`python benchmarks/experiment_plan.py --page --runs {rows[0]['runs']}`: each plan was run that often with its",
+        "users and its true lift; ± is two standard errors. On average, lifts were found",
+        f"{100 * np.mean(gaps):+.1f} ± {100 * error:.1f} points more often than planned.",
         "",
         "| plan | users | design effect | planned power | found | planned days | days |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -138,8 +138,8 @@ def table(rows: Sequence[Row]) -> str:
     lines = [
         "## Power and days of plans",
         "",
-        f"`python benchmarks/experiment_plan.py --page --runs {rows[0]['runs']}`: each plan was run that often with its",
-        "users and its true lift; ± is two standard errors. On average, lifts were found",
+        f"`python benchmarks/experiment_plan.py --page --runs {rows[0]['runs']}`: each plan was run that often with",
+        "its users and its true lift; ± is two standard errors. On average, lifts were found",
         f"{100 * np.mean(gaps):+.1f} ± {100 * error:.1f} points more often than planned.",
         "",
         "| plan | users | design effect | planned power | found | planned days | days |",

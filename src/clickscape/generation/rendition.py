@@ -150,7 +150,13 @@ def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
     said = label(creative, source=renderer.digital_source, seed=gated.seed)
     where = f"creative {creative.creative_id!r} at {placement.name}"
     try:
-        room = placement.max_bytes - _label_bytes(said) - _manifest_bytes(job, source=said.source)
+        marks = _label_bytes(said) + _manifest_bytes(job, source=said.source)
+        if marks >= placement.max_bytes:
+            raise ImageError(
+                f"its label and manifest take {marks:,} bytes of {placement.max_bytes:,}. Take the manifest out of the "
+                "product's photo, or export without [c2pa]."
+            )
+        room = placement.max_bytes - marks
         made = encode(_with_text(gated.rendering, job), max_bytes=room, formats=placement.formats)
         data = _signed(provenance.embed(made.data, said), job, source=said.source)
     except (ImageError, TextError) as error:

@@ -293,6 +293,7 @@ def model_card(result: Mapping[str, Any], config: WarmUpConfig, corpus: SampleCo
 license: apache-2.0
 pipeline_tag: image-text-to-text
 library_name: transformers
+tags: [clickscape, advertising, background-description]
 ---
 
 # clickscape tiny

@@ -125,7 +125,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def fingerprint(value: object) -> str:
-    """sha256, in hex, of the content of `value`: a file, a folder (names and contents) or anything JSON can say."""
+    """sha256, in hex, of the content of `value`: a file, a folder (names and contents) or anything JSON can say.
+
+    The README.md of a folder tells of its content and is none of it: a model that is measured again stays the same.
+    """
     digest = hashlib.sha256()
     if isinstance(value, Path):
         if not value.exists():
@@ -133,6 +136,8 @@ def fingerprint(value: object) -> str:
         files = sorted(path for path in value.rglob("*") if path.is_file()) if value.is_dir() else [value]
         for path in files:
             name = path.relative_to(value).as_posix().encode()
+            if name == b"README.md":
+                continue
             if not any(part.startswith(".") for part in path.relative_to(value).parts):
                 digest.update(len(name).to_bytes(8, "big") + name + path.stat().st_size.to_bytes(8, "big"))
                 with open(open_regular(path, os.O_RDONLY), "rb") as stream:

@@ -19,11 +19,12 @@ import pytest
 import torch
 from tests.factory import Done, clickscape, copy_of
 
-from clickscape import render, vlm
+from clickscape import model_card, render, vlm
 from clickscape import reward as reward_room
 from clickscape.catalog.images import open_image
 from clickscape.config import ClicksConfig, PretrainConfig
 from clickscape.errors import PreferenceError, WorkspaceError
+from clickscape.files import fingerprint
 from clickscape.generation.sample import Candidate
 from clickscape.json_files import read_json_lines
 from clickscape.preference import outcome as policies
@@ -257,6 +258,31 @@ def test_lines_are_read_one_at_a_time(shop: Workspace) -> None:
 @pytest.fixture(scope="module")
 def optimized(shop: Workspace) -> Manifest:
     return run(optimize(shop, SMALL_OPTIMIZE, target=shop.models / "prompt"))
+
+
+def test_what_was_trained_has_a_card_with_the_figures_and_intervals_that_were_measured(
+    shop: Workspace, optimized: Manifest
+) -> None:
+    card = model_card.check(shop.models / "reward")
+    assert (card.data.base_model, card.data.library_name) == ("clickscape-tiny", "clickscape")
+    assert {"reward-model", "effects"} <= set(card.data.tags)
+    found = {one.metric_type: one for one in card.data.eval_results}
+    measured = shop.newest("reward")
+    assert measured is not None
+    accuracy = measured[1].result["accuracy"]
+    assert found["accuracy"].metric_value == pytest.approx(accuracy["value"], abs=1e-6)
+    interval = {name: accuracy[name] for name in ("low", "high", "level")}
+    assert found["accuracy"].metric_args == pytest.approx(interval, abs=1e-6)
+    assert found["accuracy"].dataset_name == "held-out products of the simulated world harmony"
+    card = model_card.check(shop.models / "prompt")
+    assert card.data.library_name == "transformers"
+    changes = {one["name"]: one["difference"] for one in optimized.result["held_out"]}
+    (parsed,) = (one for one in card.data.eval_results if one.metric_type == "parse_rate_change")
+    assert parsed.metric_args["low"] == pytest.approx(changes["parsed"]["low"], abs=1e-6)
+    assert str(shop.path) not in str(card)
+    digest = fingerprint(shop.models / "reward")
+    model_card.add_figures(shop.models / "reward", model_card.REWARD, (), data="", base=None)
+    assert fingerprint(shop.models / "reward") == digest, "a card is no part of what a later run depends on"
 
 
 def test_optimizing_leaves_the_vision_tower_as_it_was(shop: Workspace, optimized: Manifest) -> None:

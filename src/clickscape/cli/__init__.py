@@ -16,6 +16,7 @@ from clickscape.cli import (  # noqa: F401  (they add their commands, in the ord
     data,
     evaluate_policy,
     experiment,  # isort: skip
+    hub,  # isort: skip
     learning,
     publishing,
     serving,

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
+from clickscape import model_card
 from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError
 from clickscape.files import atomic_folder
@@ -78,6 +79,7 @@ class CaigRewardModel(TwoBranch):
             heads["ctr"] = self.branches.ctr.detach()[0]
         with atomic_folder(Path(folder)) as waiting:
             vlm_model.save_into(self.backbone, waiting)
+            model_card.write(waiting, model_card.REWARD, base=self.backbone.model_id, tags=[FORM])
             write_heads(waiting, heads, instruction=self.instruction, side=self.side, orders=self.orders)
 
 

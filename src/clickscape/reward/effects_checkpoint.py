@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, Field, FiniteFloat
 from safetensors.torch import save_file
 
+from clickscape import model_card
 from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError
 from clickscape.files import atomic_folder
@@ -73,6 +74,7 @@ def save(folder: Path, backbone: Backbone, design: Design, effects: Effects, *, 
     }
     with atomic_folder(folder) as waiting:
         write_backbone(backbone, waiting)
+        model_card.write(waiting, model_card.REWARD, base=backbone.model_id, tags=[FORM])
         save_file(tensors, waiting / ARRAYS_FILE)
         (waiting / ARRAYS_FILE).chmod(0o644)
         (waiting / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

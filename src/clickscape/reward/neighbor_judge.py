@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float64, Int64, UInt8
 from safetensors.torch import save_file
 
+from clickscape import model_card
 from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError
 from clickscape.files import atomic_file
@@ -78,6 +79,7 @@ class NeighborJudge:
         names = json.dumps({"values": self.values, "departments": self.departments})
         with atomic_file(folder / FILE) as temporary:
             save_file(tensors, temporary, {"names": names})  # one entry: of several, the order is left to chance
+        model_card.write(folder, model_card.JUDGE, base=None, tags=["neighbors"])
 
 
 @dataclass(frozen=True)

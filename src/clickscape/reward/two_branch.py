@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from clickscape import model_card
 from clickscape.compute.weights import read_tensors
 from clickscape.errors import ModelError
 from clickscape.files import atomic_folder
@@ -209,6 +210,7 @@ class TwoBranch(RewardModel):
         }
         with atomic_folder(Path(folder)) as waiting:
             vlm_model.save_into(self.backbone, waiting)
+            model_card.write(waiting, model_card.REWARD, base=self.backbone.model_id, tags=[FORM])
             save_file(weights, waiting / HEADS_FILE)
             (waiting / HEADS_FILE).chmod(0o644)
             (waiting / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from clickscape import model_card
 from clickscape.errors import ModelError
 from clickscape.preference import adapter
 from clickscape.regular_files import real_path
@@ -50,6 +51,8 @@ def convert(source: Path, *, vision_tower: Path, out: Path) -> Stage[Converted]:
         for moved in caig.write(planned, waiting):
             total = moved.total
             yield Progress(CONVERT, moved.number, moved.total, moved.name)
+        kind = model_card.REWARD if planned.kind == "reward" else model_card.PROMPT
+        model_card.write(waiting, kind, base=None, tags=[caig_reward.FORM])
         if planned.kind == "reward":
             caig_reward.write_heads(waiting, caig.heads(planned))
     return Converted(out, planned.kind, total)

@@ -28,6 +28,7 @@ from clickscape.preference.outcome import Outcome, outcome
 from clickscape.preference.rounds import Event, RoundReport, Sampled
 from clickscape.preference.train import Step
 from clickscape.render.renderer import Renderer
+from clickscape.stages import cards
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.reward import JUDGE, load_judge, start_source
 from clickscape.stages.split import read as read_split
@@ -91,6 +92,7 @@ def optimize(
         refused = target is None and held_out is not None and bool(held_out.worse)
         saved = run.folder / "prompt" if refused else target or workspace.models / "prompt"
         rounds.save_policy(folder, saved)
+        cards.prompt(workspace, saved, config, held_out, base=start_source(workspace, config))
         lines = summary(reports) + _outcome_lines(held_out, refused=refused, where=saved)
         if held_out is not None:
             with atomic_file(run.folder / SHEET) as temporary:

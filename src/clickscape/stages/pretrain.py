@@ -10,7 +10,7 @@ from clickscape import vlm
 from clickscape.config import PretrainConfig
 from clickscape.files import atomic_folder
 from clickscape.render.scene import SLOTS, slots_of
-from clickscape.stages import split
+from clickscape.stages import cards, split
 from clickscape.stages.progress import Progress, Stage
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots
@@ -49,4 +49,5 @@ def pretrain(workspace: Workspace, config: PretrainConfig) -> Stage[Manifest]:
             vlm_model.save_into(writer.vlm, waiting)
             if named is not None:
                 named.rescaled(projector_scale(writer.vlm) / before).write(waiting)
+        cards.pretrained(target, steps=config.joint_steps, loss=float(np.mean(losses[-20:])))
         return run.finish(outputs=[target], result={"loss": float(np.mean(losses[-20:]))})

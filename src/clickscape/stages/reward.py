@@ -30,8 +30,8 @@ from clickscape.reward import judge as reward_judge
 from clickscape.reward import training
 from clickscape.reward.data import RewardData, divide_for_judge
 from clickscape.reward.judge import Judge
+from clickscape.stages import cards, truth
 from clickscape.stages import labels as label_stage
-from clickscape.stages import truth
 from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs, served_fingerprint, served_pictures
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.split import read as read_split
@@ -99,6 +99,7 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
             training=learning,
         )
         absent = [truth.OTHER_LOG] if given is None and truth.is_of_another_log(workspace) else []
+        cards.reward(workspace, workspace.models / "reward", report, base=source)
         result = {**json.loads(json.dumps(asdict(report))), "summary": [*report.lines(), *absent]}
         if (people := label_stage.check(workspace, model, rng=np.random.default_rng(config.seed + 1))) is not None:
             result["people"] = json.loads(json.dumps(asdict(people)))
@@ -111,6 +112,7 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
                 rng=np.random.default_rng(config.seed + 1),
                 true_log_ctr=true_log_ctr,
             )
+            cards.judge(workspace, workspace.models / JUDGE, opinion)
             result["judge"] = json.loads(json.dumps(asdict(opinion)))
             result["summary"] += opinion.judge_lines(form=config.judge, groups=len(kept))
             outputs.append(workspace.models / JUDGE)

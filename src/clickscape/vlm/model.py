@@ -36,6 +36,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from clickscape import model_card
 from clickscape.compute.untrusted_checkpoint import bounded_loading
 from clickscape.compute.weights import check_filled
 from clickscape.config import TinyConfig
@@ -314,6 +315,7 @@ def save_into(vlm: VisionLanguageModel, folder: Path) -> None:
     with quiet_transformers():
         whole.save_pretrained(folder)
         vlm.processor.save_pretrained(folder)
+    model_card.write(folder, model_card.PROMPT, base=vlm.model_id)
     for file in folder.iterdir():
         file.chmod(0o644)  # safetensors writes files that only their owner may read
 

@@ -1,26 +1,26 @@
 """Who ranks ads best?  A benchmark on exported datasets with true CTRs, that others can enter.
 
     python benchmarks/ad_ranking.py score FOLDER predictions.jsonl
-    python benchmarks/ad_ranking.py measure --out ad-ranking-runs --seeds 5 --page docs/experiments/benchmark.md
+    python benchmarks/ad_ranking.py measure --out ad-ranking-runs --page docs/experiments/benchmark.md
 
-`score` takes a folder that `clickscape dataset export` wrote of a simulated world, and JSON lines of creative_id and score
-for every creative of its split `test`, and prints how well the scores rank the creatives of each product by their true
-CTR. docs/experiments/benchmark.md defines the tasks. `measure` makes the datasets of its table, lets our reward model
-and baselines learn from each `train`, and scores them all by the same function; intervals are a bootstrap over held-out
-objects, each drawn with all of its seeds. A killed run goes on where it stopped. Appends one JSON row to
-results/ad_ranking.jsonl.
+`score` takes a folder that `clickscape dataset export` wrote of a simulated world, and JSON lines of creative_id and
+score for every creative of its split `test`. It prints how well the scores rank the creatives of each product by their
+true CTR. docs/experiments/benchmark.md defines the tasks.
+
+`measure` makes the datasets of its table, lets our reward model and baselines learn from each `train`, and scores them
+all by the same function; intervals are a bootstrap over held-out objects, each drawn with all of its seeds. A killed
+run goes on where it stopped. Appends one JSON row to results/ad_ranking.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -38,7 +38,8 @@ from clickscape.stats.bootstrap import ClusterBootstrap
 from clickscape.types import Estimate
 from clickscape.workspace import Workspace
 
-WORLDS = ("harmony", "siren")
+World = Literal["harmony", "siren"]
+WORLDS: tuple[World, ...] = ("harmony", "siren")
 SCALE = Scale(variants=sample.VARIANTS[:1], learning_creatives=5, testing_creatives=4)
 PRIOR = 200
 """Impressions' worth of the mean CTR that a baseline's means of values are shrunk with."""
@@ -146,9 +147,9 @@ BASELINES: dict[str, Callable[[Sequence[Row], Sequence[Row]], Scores]] = {
 OURS = {"reward model, scenes read from pictures": False, "reward model, scenes given": True}
 
 
-def made(out: Path, world: str, seed: int) -> tuple[Workspace, Path]:
+def made(out: Path, world: World, seed: int) -> tuple[Workspace, Path]:
     """A workspace with a trained reward model and its exported dataset."""
-    workspace = run(prepare(out / f"{world}-{seed}", world=world, seed=seed, scale=SCALE, workers=1))  # type: ignore[arg-type]
+    workspace = run(prepare(out / f"{world}-{seed}", world=world, seed=seed, scale=SCALE, workers=1))
     run(reward(workspace, SCALE.reward.model_copy(update={"seed": seed})))
     folder = out / f"{world}-{seed}-dataset"
     if not folder.exists():
@@ -168,20 +169,22 @@ def our_scores(workspace: Workspace, *, given: bool) -> Scores:
 
 
 def measure(out: Path, seeds: int) -> Row:
-    """All figures: world → name → accuracy, regret and the seconds that they took."""
-    before, found = time.process_time(), {}
-    for world in WORLDS:
-        ranked: dict[str, list[Ranked]] = {}
-        for seed in range(seeds):
+    """All figures: world → name → accuracy and regret, with the sizes of the datasets."""
+    ranked: dict[str, dict[str, list[Ranked]]] = {world: {} for world in WORLDS}
+    sizes: dict[str, int] = {}
+    for seed in range(seeds):
+        for world in WORLDS:
             workspace, folder = made(out, world, seed)
             train, test = read(folder, "train"), read(folder, "test")
-            for name, baseline in BASELINES.items():
-                ranked.setdefault(name, []).extend(score(folder, baseline(train, test)))
-            for name, given in OURS.items():
-                ranked.setdefault(name, []).extend(score(folder, our_scores(workspace, given=given)))
+            found = {name: baseline(train, test) for name, baseline in BASELINES.items()}
+            found |= {name: our_scores(workspace, given=given) for name, given in OURS.items()}
+            for name, scores in found.items():
+                ranked[world].setdefault(name, []).extend(score(folder, scores))
+            sizes = {"train": len(train), "test": len(test)}
             print(f"{world} {seed}: {len(train)} ads to learn from, {len(test)} to rank", flush=True)
-        found[world] = {name: [asdict(one) for one in summary(own)] for name, own in ranked.items()}
-    return {"seeds": seeds, "cpu_seconds": round(time.process_time() - before), "worlds": found}
+    worlds = {world: {name: [asdict(one) for one in summary(own)] for name, own in rows.items()}
+              for world, rows in ranked.items()}  # fmt: skip
+    return {"seeds": seeds, **sizes, "worlds": worlds}
 
 
 def table(row: Row) -> str:
@@ -193,7 +196,7 @@ def table(row: Row) -> str:
             cells = [f"{one['value']:.1%} [{one['low']:.1%}, {one['high']:.1%}]".replace("%", "") for one in values]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
-    lines.append(f"{row['seeds']} seeds a world, made in {row['cpu_seconds']:,} CPU-seconds.")
+    lines.append(f"{row['seeds']} seeds a world; {row['train']} ads to learn from and {row['test']} to rank in each.")
     return "\n".join(lines)
 
 
@@ -206,7 +209,7 @@ def main() -> None:
     scoring.add_argument("predictions", type=Path, help="JSON lines of creative_id and score")
     measuring = commands.add_parser("measure", help="make the datasets, train, and print the table")
     measuring.add_argument("--out", type=Path, required=True, help="folder for workspaces and datasets")
-    measuring.add_argument("--seeds", type=int, default=5)
+    measuring.add_argument("--seeds", type=int, default=3)
     measuring.add_argument("--page", type=Path, help="page to write the tables into")
     asked = parser.parse_args()
     if asked.command == "score":

@@ -7,7 +7,7 @@ TRY_PYTHON ?= $(PYTHON)
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-fast test-spark check lint campaign fuzz bench docs wheel try-wheel pretrain-tiny clean
+.PHONY: demo test test-fast test-spark test-trackio check lint campaign fuzz bench docs wheel try-wheel pretrain-tiny clean
 SECONDS_OF_CAMPAIGN ?= 600
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -30,6 +30,12 @@ test-spark:  ## the click log on a local PySpark session, in an environment of i
 	.venv-spark/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		'ibis-framework[duckdb]' 'sqlglot<30.18' pyspark numpy pillow pydantic pytest pyarrow
 	PYTHONPATH=src .venv-spark/bin/python -m pytest -m spark tests/clicks/test_engines.py
+
+test-trackio:  ## what trackio is told, in an environment of its own: its pillow is older than ours
+	test -x .venv-trackio/bin/python || $(PYTHON) -m venv .venv-trackio
+	.venv-trackio/bin/python -m pip install --quiet --disable-pip-version-check \
+		trackio duckdb 'ibis-framework[duckdb]' numpy pillow pydantic pytest pyarrow
+	PYTHONPATH=src .venv-trackio/bin/python -m pytest tests/test_tracking.py
 
 check: test  ## before every commit
 
@@ -64,4 +70,4 @@ pretrain-tiny: $(VENV)/.installed  ## re-creates the shipped model (tens of minu
 	$(BIN)/python scripts/pretrain_tiny.py
 
 clean:
-	rm -rf $(VENV) .venv-spark build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-spark .venv-trackio build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

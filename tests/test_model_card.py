@@ -59,6 +59,7 @@ def test_the_shipped_model_has_a_card_with_its_tags() -> None:
         ("---\nmodel-index: 3\nlibrary_name: x\ntags: [a]\n---\n", "not a model card"),
         ("---\n- a list\n---\n", "not a model card"),
         ("---\na: [\n---\n", "not a model card"),
+        ("x" * (1 << 20) + "x", "over 1,048,576 bytes"),
     ],
 )
 def test_a_card_that_the_hub_would_refuse_is_one_clear_line(text: str | None, told: str, tmp_path: Path) -> None:

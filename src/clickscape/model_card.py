@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yaml import YAMLError
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from clickscape.errors import ClickscapeError, ModelError
 from clickscape.files import write_text
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FILE = "README.md"
 SHIPPED = "clickscape-tiny"
 """What cards call the model that comes with the package; the hub does not have it."""
+_LONGEST = 1 << 20
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -93,8 +94,9 @@ def add_figures(
     The tags that the model was saved with are kept; base: as `base_of` says it, None keeps the card's own.
     """
     known = _read(folder)
-    tags = [] if known is None else [tag for tag in known.data.tags or [] if tag not in ("clickscape", *kind.tags)]
-    base = base or (None if known is None else known.data.base_model)
+    told = {} if known is None else known.data.to_dict()
+    tags = [tag for tag in told.get("tags") or () if tag not in ("clickscape", *kind.tags)]
+    base = base or told.get("base_model")
     _save(folder, kind, base=base, tags=tags, figures=figures, data=data, note=note)
 
 
@@ -103,7 +105,7 @@ def base_of(source: Path | str) -> str | None:
     if isinstance(source, str) and not Path(source).is_dir():
         return _base(source)
     card = _read(Path(source))
-    found = None if card is None else card.data.base_model
+    found = None if card is None else card.data.to_dict().get("base_model")
     return found if isinstance(found, str) else None
 
 
@@ -113,12 +115,19 @@ def _base(name: str | None) -> str | None:
     return name if name and _HUB_ID.fullmatch(name) else None
 
 
+def _text(folder: Path) -> str:
+    text = read_bytes(folder / FILE)
+    if len(text) > _LONGEST:
+        raise ValueError(f"over {_LONGEST:,} bytes")
+    return text.decode()
+
+
 def _read(folder: Path) -> ModelCard | None:
     """The card in a folder; None where there is none, or one that cannot be read."""
     from huggingface_hub import ModelCard
 
     try:
-        return ModelCard(read_bytes(folder / FILE).decode(), ignore_metadata_errors=True)
+        return ModelCard(_text(folder), ignore_metadata_errors=True)
     except (OSError, ValueError, TypeError, AttributeError, YAMLError, ClickscapeError):
         return None
 
@@ -152,7 +161,9 @@ def _save(
         for figure in figures
     ]
     metadata: dict[str, Any] = {"base_model": base, "library_name": kind.library, "pipeline_tag": kind.task}
-    named = {"model_name": f"clickscape {kind.title.lower()}", "eval_results": results} if results else {}
+    named: dict[str, Any] = (
+        {"model_name": f"clickscape {kind.title.lower()}", "eval_results": results} if results else {}
+    )
     card = ModelCardData(**metadata, **named, tags=["clickscape", *kind.tags, *tags])
     lines = ["---", card.to_yaml().strip(), "---", "", f"# {kind.title}", "", kind.text, ""]
     if base == SHIPPED:
@@ -176,7 +187,7 @@ def check(folder: Path) -> ModelCard:
 
     path = folder / FILE
     try:
-        card = ModelCard(read_bytes(path).decode())
+        card = ModelCard(_text(folder))
     except FileNotFoundError:
         raise ModelError(f"{path}: no model card. Train the model again, or write one.") from None
     except (ValueError, TypeError, KeyError, AttributeError, YAMLError) as error:

@@ -365,9 +365,19 @@ def inspect(
 
 
 @app.command(epilog="Example: clickscape report my-shop")
-def report(workspace: Folder) -> None:
+def report(
+    workspace: Folder,
+    trackio: Annotated[
+        bool, typer.Option("--trackio", help="Write the manifests and steps of all finished runs into trackio, too.")
+    ] = False,
+) -> None:
     """Gather what the finished stages measured into one self-contained report.html."""
     from clickscape.stages.report import report as stage
+    from clickscape.stages.tracking import all_to_trackio
     from clickscape.workspace import Workspace
 
-    terminal.print_output(stage(Workspace.open(workspace)), after=f"clickscape generate {workspace} --out ads/")
+    shop = Workspace.open(workspace)
+    if trackio:
+        runs = all_to_trackio(shop)
+        terminal.out.print(f"{len(runs)} runs are in trackio: trackio show --project {shop.path.name}")
+    terminal.print_output(stage(shop), after=f"clickscape generate {workspace} --out ads/")

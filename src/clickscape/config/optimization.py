@@ -68,7 +68,7 @@ class OptimizeConfig(StageConfig):
     gradient_checkpointing: bool = Field(
         False, description="compute the layers again for the gradient: less memory, more time"
     )
-    metrics: Literal["jsonl", "tensorboard"] = Field(
+    metrics: Literal["jsonl", "tensorboard", "trackio"] = Field(
         "jsonl", description="where the steps are logged besides the run's metrics.jsonl"
     )
     train_tower: bool = Field(False, description="let the vision tower learn too")

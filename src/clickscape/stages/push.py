@@ -37,7 +37,7 @@ class Planned:
 def plan(folder: Path, repository: str) -> Planned:
     """Check a folder, its card and the repository's name, without a network; ClickscapeError for what cannot go."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repository)
@@ -62,7 +62,7 @@ def upload(planned: Planned, *, private: bool, endpoint: str | None = None) -> s
     ClickscapeError where the server refuses or is not there.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     disable_progress_bars()
     api = HfApi(endpoint=endpoint)

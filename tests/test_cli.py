@@ -22,6 +22,7 @@ COMMANDS = (
     "clicks", "pretrain", "reward", "convert", "merge", "optimize", "generate", "review",
     "refresh", "placements", "export", "score", "explain", "inspect", "report", "simulate", "draw",
     "serve", "keys", "pull", "forget", "doctor", "backup", "restore", "labels",
+    "dataset", "push",
 )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ test-spark:  ## the click log on a local PySpark session, in an environment of i
 test-trackio:  ## what trackio is told, in an environment of its own: its pillow is older than ours
 	test -x .venv-trackio/bin/python || $(PYTHON) -m venv .venv-trackio
 	.venv-trackio/bin/python -m pip install --quiet --disable-pip-version-check \
-		trackio duckdb 'ibis-framework[duckdb]' numpy pillow pydantic pytest pyarrow
+		trackio numpy pillow pydantic pytest pyarrow pyyaml
 	PYTHONPATH=src .venv-trackio/bin/python -m pytest tests/test_tracking.py
 
 check: test  ## before every commit

@@ -83,8 +83,9 @@ def to_trackio(folder: Path) -> str | None:
     project, config = folder.parent.parent.name, manifest.model_dump(mode="json", exclude={"result"})
     steps = [_numbers(line) for line in read_metrics(folder / "metrics.jsonl")]
     with contextlib.redirect_stdout(io.StringIO()), _offline():  # it talks, and would ask the hub who you are
-        for older in [run for run in trackio.Api().runs(project) if run.name == folder.name]:
-            older.delete()
+        with contextlib.suppress(ValueError):  # no such project yet
+            for older in [run for run in trackio.Api().runs(project) if run.name == folder.name]:
+                older.delete()
         run = trackio.init(
             project, name=folder.name, group=manifest.stage, config=config, embed=False, auto_log_gpu=False,
             auto_log_cpu=False,
@@ -92,7 +93,7 @@ def to_trackio(folder: Path) -> str | None:
         for number, values in enumerate(steps, start=1):
             run.log(values, step=number)
         run.log({f"result/{name}": value for name, value in _numbers(manifest.result).items()}, step=len(steps) + 1)
-        run.finish()
+        trackio.finish()
     return folder.name
 
 

@@ -16,7 +16,7 @@ from tests.service.conftest import NOW, counted, rows
 
 from clickscape.service import event_writer, schema
 from clickscape.service.event_writer import Event, EventWriter, OverloadedError, Written
-from clickscape.service.store import open_store
+from clickscape.service.store import is_unavailable, open_store
 
 DAY = 86_400_000_000
 COUNTS = schema.counts
@@ -144,6 +144,47 @@ def test_events_of_a_full_disk_are_refused_and_taken_once_there_is_room(tmp_path
     writer.close()
     assert counted(engine) == (500, 0, 0)
     engine.dispose()
+
+
+def test_a_database_that_ends_its_connections_under_load_loses_and_repeats_nothing(postgres: str) -> None:
+    engine, other = open_store(postgres), open_store(postgres)
+    with engine.begin() as connection:
+        for table in ("events", "outcomes", "counts"):
+            connection.execute(sa.text(f"TRUNCATE {table}"))
+    end_all = sa.text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid()"
+    )
+    stop, ended = threading.Event(), 0
+
+    def end_connections() -> None:
+        nonlocal ended
+        while not stop.wait(0.02):
+            with other.connect() as connection:
+                ended += connection.execute(end_all).scalar_one()
+
+    ending = threading.Thread(target=end_connections)
+    ending.start()
+    writer, refused = EventWriter(engine), 0
+    for start in range(0, 600, 10):
+        batch = [event(number) for number in range(start, start + 10)]
+        while True:
+            try:
+                writer.write(batch).result()
+                break
+            except sa.exc.DBAPIError as error:  # a client sends again what was not acknowledged
+                if not is_unavailable(error):
+                    raise
+                refused += 1
+    stop.set()
+    ending.join()
+    writer.close()
+    assert ended > 10
+    assert refused > 0
+    assert counted(engine) == (600, 0, 0)
+    assert len(rows(engine, schema.events)) == 600
+    engine.dispose()
+    other.dispose()
 
 
 def test_a_client_that_hangs_up_stops_nobody_elses_events(engine: Engine) -> None:

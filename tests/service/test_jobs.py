@@ -68,6 +68,14 @@ def test_a_sign_of_life_keeps_a_job(engine: Engine) -> None:
     assert jobs.claim(engine, now=NOW + MINUTE + MINUTE // 2) is None
 
 
+def test_a_clock_that_was_set_back_keeps_no_job_waiting(engine: Engine) -> None:
+    name = add(engine, {"n": 1})
+    assert jobs.claim(engine, now=NOW) is not None
+    claimed = jobs.claim(engine, now=NOW - 60 * MINUTE)
+    assert claimed is not None
+    assert claimed.job_id == name
+
+
 def test_who_asks_for_too_many_jobs_is_told_to_wait(
     client: TestClient, key: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,18 +7,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from tests.service.conftest import NOW, creative, fill, rows
+from tests.service.test_event_writer import event
 
 from clickscape.service import bandit_policy, jobs, publishing, schema, workspace_sync
 from clickscape.service.app import Service, create
+from clickscape.service.event_writer import write_events
 from clickscape.service.keys import create_key
 from clickscape.service.run import WORKSPACE, open_service
 from clickscape.service.uploads import sweep_uploads
@@ -183,4 +187,23 @@ def test_decisions_of_both_sides_meet_and_retiring_is_for_good(
         workspace_sync.pull(engine, shop, now=NOW)
         (row,) = rows(engine, schema.creatives)
         assert (row.status, [one.status for one in shop.creatives()]) == (expected, [expected])
+    engine.dispose()
+
+
+def test_events_come_into_the_workspace_on_a_schedule(shop: Workspace) -> None:
+    _, engine, _, _ = open_service(shop.path)
+    fill(engine, [creative("a")])
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        write_events(connection, [event(1), event(1, "click")])
+    worker = Worker(shop, engine, pull_minutes=1e-6)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    end = time.monotonic() + 60
+    while not list(shop.events_folder.glob("*.parquet")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    worker.stop.set()
+    thread.join()
+    (file,) = shop.events_folder.glob("*.parquet")
+    assert pq.read_table(file)["kind"].to_pylist() == ["click", "impression"]
     engine.dispose()

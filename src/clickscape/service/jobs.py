@@ -76,7 +76,8 @@ def find(engine: Engine, job_id: str) -> Job | None:
 def claim(engine: Engine, *, now: int) -> Job | None:
     """Return the job to do next, now marked as running, or None; one that failed its worker too often is given up."""
     jobs = schema.jobs
-    abandoned = sa.and_(jobs.c.status == "running", jobs.c.heartbeat_at < now - SILENT)
+    is_silent = sa.or_(jobs.c.heartbeat_at < now - SILENT, jobs.c.heartbeat_at > now + SILENT)  # a clock was set back
+    abandoned = sa.and_(jobs.c.status == "running", is_silent)
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         connection.execute(
             sa.update(jobs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -105,6 +106,7 @@ def test_the_commands_of_the_page_serve_a_shop(
             assert "1 pairs, 0 of them answered" in command("labels", "export", "my-shop", "--out", "labels.json")
             assert command("forget", "my-shop", "--user", "4711") == "removed from 1 events\n"
             assert pq.read_table(file)["user_key"].to_pylist() == [None]
+            _compare(client, page, shop, {"Authorization": f"Bearer {_key(command, 'approve', 'read')}"})
             command("keys", "revoke", "my-shop", key.split("_")[1])
             until(lambda: _choice(client, headers).status_code == 401, seconds=30)
         family = children(server.pid)
@@ -117,6 +119,26 @@ def test_the_commands_of_the_page_serve_a_shop(
         server.wait()
         assert server.stdout is not None
         server.stdout.close()
+
+
+def _key(command: Callable[..., str], *roles: str) -> str:
+    return command("keys", "add", "my-shop", *(part for role in roles for part in ("--role", role))).strip()
+
+
+def _compare(client: httpx.Client, page: str, shop: Workspace, headers: dict[str, str]) -> None:
+    """Start the experiment of the page on the shop's two ads, and ship it; the workspace comes to know of both."""
+    found = re.search(r"\nPOST /v1/experiments\n(\{.*?\})\n```", page, re.DOTALL)
+    assert found
+    body = json.loads(found.group(1))
+    for variant, one in zip(body["variants"], shop.creatives(), strict=True):
+        variant["creatives"] = {"mug-navy": one.creative_id}
+    assert client.post("/v1/experiments", json=body, headers=headers).status_code == 201
+    file = shop.path / "experiments" / "autumn" / "experiment.json"
+    until(file.is_file)
+    assert client.get("/v1/experiments/autumn", headers=headers).json()["status"] == "running"
+    shipped = client.post("/v1/experiments/autumn/ship", json={"variant": "new"}, headers=headers)
+    assert shipped.json()["shipped"] == "new"
+    until(lambda: json.loads(file.read_text())["end"] is not None)
 
 
 def _answers(client: httpx.Client) -> bool:

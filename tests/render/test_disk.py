@@ -27,8 +27,9 @@ DRAWN = Scene("loft", "oak", "window", "steps", "teal")
 def test_a_set_cached_on_disk_renders_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = StudioRenderer().compose(cutout(), DRAWN, size=(96, 96), seed=4).image
     first = StudioRenderer(kept=tmp_path).compose(cutout(), DRAWN, size=(96, 96), seed=4).image
-    assert len(list(tmp_path.glob("*.npz"))) == 3  # the set, oak, concrete
+    assert len(list(tmp_path.glob("*.npz"))) == 4  # the set, what its light reaches, oak, concrete
     monkeypatch.setattr(gbuffer, "build", lambda *_, **__: pytest.fail("the set is on disk"))
+    monkeypatch.setattr(gbuffer, "key_visibility", lambda *_, **__: pytest.fail("the light is on disk"))
     monkeypatch.setattr(materials, "atlas", lambda *_: pytest.fail("the materials are on disk"))
     again = StudioRenderer(kept=tmp_path).compose(cutout(), DRAWN, size=(96, 96), seed=4).image
     assert np.array_equal(plain, first)

@@ -46,13 +46,16 @@ def _shadow(cutout: Pixels) -> Mask:
     soft = (alpha > 0) & ~solid & (cv2.dilate(solid.astype(np.uint8), disc(_EDGE)) == 0)
     if not soft.any() or solid.sum() < _OPAQUE * (alpha >= FAINT).sum():
         return np.zeros_like(solid)
-    lab = cv2.cvtColor(cutout[..., :3].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    gray = (lab[..., 0] < _DARK) & (np.hypot(lab[..., 1], lab[..., 2]) < _GRAY)
+    inside = cutout[soft]
+    lab = cv2.cvtColor(inside[None, :, :3].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    gray = (lab[:, 0] < _DARK) & (np.hypot(lab[:, 1], lab[:, 2]) < _GRAY)
     count, labels = cv2.connectedComponents(soft.astype(np.uint8), connectivity=8)
+    part = labels[soft]
 
-    def total(weights: Mask | Pixels) -> NDArray:
-        return np.bincount(labels[soft], weights=weights[soft], minlength=count)
+    def total(weights: NDArray[np.bool_] | Pixels) -> NDArray:
+        return np.bincount(part, weights=weights, minlength=count)
 
-    size = np.maximum(total(soft), 1)
-    shadows = (total(gray) > _ALIKE * size) & (total(alpha) < 0.7 * _SOLID * size) & (total(alpha >= FAINT) > 0)
+    size = np.maximum(np.bincount(part, minlength=count), 1)
+    faint = inside[:, 3]
+    shadows = (total(gray) > _ALIKE * size) & (total(faint) < 0.7 * _SOLID * size) & (total(faint >= FAINT) > 0)
     return np.asarray(shadows[labels] & soft)

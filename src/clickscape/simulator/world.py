@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 from clickscape.errors import ConfigError
 from clickscape.render.scene import NO_PROP, Scene
@@ -171,6 +171,7 @@ class World:
         return normal(self.name, str(VERSION), *key)
 
 
+@lru_cache(maxsize=len(WORLDS))  # every creative asks
 def load(name: str) -> World:
     """Load a frozen world: "harmony" or "siren"; ConfigError for any other."""
     if name not in WORLDS:

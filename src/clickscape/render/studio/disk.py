@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from clickscape.render import color
-from clickscape.render.studio import gbuffer, geometry, materials, stand, stones, tiles
+from clickscape.render.studio import gbuffer, geometry, materials, parallel_rays, stand, stones, tiles
 
 MAX_BYTES = 2**30
 VARIABLE = "CLICKSCAPE_CACHE"
@@ -56,28 +56,39 @@ def keep(key: Hashable, make: Callable[[], Arrays], *, where: Path | None, max_b
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        _shrink(where, max_bytes=max_bytes)
+        _unseen[where] = _unseen.get(where, 0) - path.stat().st_size
+        if _unseen[where] < 0:
+            _unseen[where] = (max_bytes - _shrink(where, max_bytes=max_bytes)) // 8
     return arrays
 
 
-def _shrink(where: Path, *, max_bytes: int) -> None:
-    """Remove what was not used for longest until the files fit; a file that another process removed is no loss."""
+_unseen: dict[Path, int] = {}
+"""Bytes that this process may still write into a folder before it looks at all files there; others write, too."""
+
+
+def _shrink(where: Path, *, max_bytes: int) -> int:
+    """Remove what was not used for longest where the files do not fit, and an eighth more; return what is held.
+
+    A file that another process removed is no loss.
+    """
     entries = []
     for path in where.glob("*.npz"):
         with suppress(OSError):
             status = path.stat()
             entries.append((status.st_mtime_ns, status.st_size, path))
     held = sum(size for _, size, _ in entries)
+    most = max_bytes if held <= max_bytes else max_bytes * 7 // 8
     for _, size, path in sorted(entries):
-        if held <= max_bytes:
+        if held <= most:
             break
         path.unlink(missing_ok=True)
         held -= size
+    return held
 
 
 @cache
 def _code() -> str:
     """Digest of the code that makes what is kept, and of the libraries whose last bits may differ."""
-    made_by = (color, gbuffer, geometry, materials, stand, stones, tiles)
+    made_by = (color, gbuffer, geometry, materials, parallel_rays, stand, stones, tiles)
     sources = [Path(str(module.__file__)).read_bytes() for module in made_by]
     return hashlib.sha256(b"".join([*sources, f"{np.__version__} {cv2.__version__}".encode()])).hexdigest()

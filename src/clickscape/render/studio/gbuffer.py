@@ -7,6 +7,7 @@ and brought to full size face by face, which keeps the set's edges sharp.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,12 @@ from jaxtyping import Float32
 from clickscape.render.color import Floats
 from clickscape.render.studio import geometry
 from clickscape.render.studio.geometry import Camera, Codes, Cylinder, Hits, Integers, Solid, cast_rays, turned
+from clickscape.render.studio.parallel_rays import free_distance
 from clickscape.render.studio.stand import Stand
 
 OCCLUSION_RAYS = 40
 OCCLUSION_REACH = 1.0  # world units; what is farther away hardly darkens
+_OCCLUSION_END = 4.0  # world units: a ray that gets so far is free
 OCCLUSION_GRID = 160  # rows at most
 SHADOW_RAYS = 8
 SHADOW_GRID = 320  # rows at most
@@ -123,14 +126,17 @@ def key_visibility(
     face = np.ascontiguousarray(buffer.face[::stride, ::stride])
     start = turned(_flat(buffer.position, stride), buffer.camera.yaw)
     start = start + turned(_flat(buffer.normal, stride), buffer.camera.yaw) * np.float32(_LIFT)
+    solid = face.ravel() != 0  # nothing falls on the backdrop
+    start = np.compress(solid, start, 1)
     rng = np.random.default_rng(3)
     seen = np.zeros(start.shape[1], np.float32)
     for _ in range(SHADOW_RAYS):
         jittered = np.asarray(toward_light + rng.normal(size=3) * softness, np.float32)
         jittered /= np.linalg.norm(jittered)
-        toward = np.ascontiguousarray(np.broadcast_to(turned(jittered[:, None], buffer.camera.yaw), start.shape))
-        seen += cast_rays(start, toward, buffer.solids, wall=False).distance > geometry.FAR
-    coarse = (seen / np.float32(SHADOW_RAYS)).reshape(face.shape)
+        toward = turned(jittered[:, None], buffer.camera.yaw)[:, 0]
+        seen += free_distance(start, toward, buffer.solids, wall=False, within=geometry.FAR) >= geometry.FAR
+    coarse = np.ones(face.shape, np.float32)
+    coarse.ravel()[solid] = seen / np.float32(SHADOW_RAYS)
     return _to_full_size(coarse, face, buffer.face, blur=0.8)
 
 
@@ -170,20 +176,37 @@ def _occlusion(position: Floats, normal: Floats, face: Codes, solids: tuple[Soli
     start = _flat(position.reshape(3, height, width), stride)
     up = _flat(normal.reshape(3, height, width), stride)
     start = start + up * np.float32(2e-3)
+    open_share = np.ones(start.shape[1], np.float32)
+    waiting = coarse_face.ravel() != 0  # the backdrop is no solid
+    for axis, sign in itertools.product(range(3), (-1, 1)):
+        alike = np.flatnonzero(waiting & (up[axis] == sign))
+        if alike.size:
+            open_share[alike] = _openness(np.take(start, alike, 1), up[:, alike[:1]], solids, walled)
+            waiting[alike] = False
+    if waiting.any():  # a cylinder's mantle
+        open_share[waiting] = _openness(np.compress(waiting, start, 1), np.compress(waiting, up, 1), solids, walled)
+    coarse = open_share.reshape(coarse_face.shape)
+    return _to_full_size(coarse, coarse_face, face, blur=1.3)
+
+
+def _openness(start: Floats, up: Floats, solids: tuple[Solid, ...], walled: bool) -> Floats:
+    """Share of the sky (point,) over points (3, point); `up`: their normals, (3, 1) where they have one in common."""
     standing = np.abs(up[1]) < 0.5
     side = np.where(standing, np.array([[0], [1], [0]], np.float32), np.array([[1], [0], [0]], np.float32))
     other = np.stack([up[1] * side[2] - up[2] * side[1], up[2] * side[0] - up[0] * side[2],
                       up[0] * side[1] - up[1] * side[0]])  # fmt: skip
-    open_share = np.zeros(start.shape[1], np.float32)
+    share_open = np.zeros(start.shape[1], np.float32)
     for number in range(OCCLUSION_RAYS):
         share, turn = (number + 0.5) / OCCLUSION_RAYS, number * 2.399963
         radius = np.sqrt(share)
         across, along = np.float32(radius * np.cos(turn)), np.float32(radius * np.sin(turn))
-        toward = side * across + up * np.float32(np.sqrt(1 - share)) + other * along
-        reach = cast_rays(start, toward.astype(np.float32), solids, wall=walled).distance
-        open_share += 1 - np.exp(-np.minimum(reach, 4) / np.float32(OCCLUSION_REACH))
-    coarse = (open_share / np.float32(OCCLUSION_RAYS)).reshape(coarse_face.shape)
-    return _to_full_size(coarse, coarse_face, face, blur=1.3)
+        toward = (side * across + up * np.float32(np.sqrt(1 - share)) + other * along).astype(np.float32)
+        if up.shape[1] == 1:
+            reach = free_distance(start, toward[:, 0], solids, wall=walled, within=_OCCLUSION_END)
+        else:
+            reach = np.minimum(cast_rays(start, toward, solids, wall=walled).distance, _OCCLUSION_END)
+        share_open += 1 - np.exp(reach * np.float32(-1 / OCCLUSION_REACH))
+    return share_open / np.float32(OCCLUSION_RAYS)
 
 
 def _flat(planes: Floats, stride: int) -> Floats:

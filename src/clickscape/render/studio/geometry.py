@@ -8,6 +8,7 @@ the set's own coordinates, where every box is aligned with the axes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ Codes = npt.NDArray[np.uint8]
 BACKDROP, GROUND, STAND, SIDE, WALL = 0, 1, 2, 3, 4  # parts of a set; the first is no solid
 FAR = 60.0  # rays that meet nothing nearer see the backdrop
 WALL_DISTANCE = 2.6  # z of the wall, behind the product
+NEAREST = 1e-3  # world units below which a ray still touches the face that it leaves
 _NEVER = np.float32(1e9)
 _RADIAL = 3  # axis code of a cylinder's mantle, after x, y and z
 
@@ -56,7 +58,7 @@ class Cylinder:
 Solid = Plane | Box | Cylinder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Camera:
     """A level-standing pinhole camera before the product, pitched so that the origin falls on `base_row`.
 
@@ -77,54 +79,54 @@ class Camera:
     DISTANCE = 6.2
     FIELD = 24.0  # degrees that `reference` pixels span from there
 
-    @property
+    @cached_property
     def reference(self) -> float:
         """Pixels that stand for the side of a square picture: the height, less if narrow, more in a banner."""
         return min(self.height * (1 + 0.35 * self.banner), 1.25 * self.width)
 
-    @property
+    @cached_property
     def banner(self) -> float:
         """How far the picture is on its way from a landscape (2.2 : 1) to a banner (4.7 : 1), 0 to 1."""
         return min(1.0, max(0.0, (self.width / self.height - 2.2) / 2.5))
 
-    @property
+    @cached_property
     def skyscraper(self) -> float:
         """How far the picture is on its way from a half page (1 : 2) to a skyscraper (1 : 3.5), 0 to 1."""
         return min(1.0, max(0.0, (self.height / self.width - 2) / 1.5))
 
-    @property
+    @cached_property
     def lens(self) -> float:
         """Focal length, and with it the distance, as a multiple of that for a square picture."""
         return 1 + 1.4 * self.banner + self.skyscraper
 
-    @property
+    @cached_property
     def distance(self) -> float:
         """World units along z from the eye to the product, along y where it looks down."""
         return self.DISTANCE * self.lens
 
-    @property
+    @cached_property
     def eye_level(self) -> float:
         """World units from the product's foot up to the eye; a banner has no room for what a higher eye would see."""
         return self.eye_height * (1 + self.skyscraper)
 
-    @property
+    @cached_property
     def focal(self) -> float:
         return float(self.reference / 2 / np.tan(np.radians(self.FIELD) / 2) * self.lens)
 
-    @property
+    @cached_property
     def base_row(self) -> float:
         """Row on which the product stands, in pixels: higher in narrow pictures, where less hangs in the air above."""
         narrow = min(1.0, max(0.0, (self.height / self.width - 1) / 0.8))
         return min(0.80 - 0.07 * narrow + 0.06 * self.banner, self.lowest) * self.height
 
-    @property
+    @cached_property
     def pitch(self) -> float:
         if self.above:
             return -np.pi / 2
         down = np.arctan2(-self.eye_level, self.distance)
         return float(down + np.arctan((self.base_row - self.height / 2) / self.focal))
 
-    @property
+    @cached_property
     def pixels_per_unit(self) -> float:
         """Picture pixels per world unit at the product."""
         return self.focal / (self.distance if self.above else float(np.hypot(self.distance, self.eye_level)))
@@ -188,7 +190,7 @@ def cast_rays(
     axis = np.full(count, 1, np.int8)
 
     def put(candidate: Floats, valid: npt.NDArray[np.bool_], number: int, face: int | npt.NDArray[np.int8]) -> None:
-        nearer = valid & (candidate > 1e-3) & (candidate < distance)
+        nearer = valid & (candidate > NEAREST) & (candidate < distance)
         np.copyto(distance, candidate, where=nearer)
         np.copyto(index, np.int8(number), where=nearer)
         np.copyto(axis, np.asarray(face, np.int8), where=nearer)
@@ -203,8 +205,10 @@ def cast_rays(
             elif isinstance(solid, Box):
                 put(*_meet_box(origin, inverse, solid, number))
             else:
-                for candidate in _meet_cylinder(origin, direction, inverse, solid, number):
-                    put(*candidate)
+                for (candidate, valid), face in zip(
+                    meet_cylinder(origin, direction, inverse, solid), (_RADIAL, 1), strict=True
+                ):
+                    put(candidate, valid, number, face)
     return Hits(distance, index, axis)
 
 
@@ -226,9 +230,13 @@ def _meet_box(origin: Floats, inverse: Floats, box: Box, number: int) -> _Meetin
     return enter, enter < leave, number, face.astype(np.int8)
 
 
-def _meet_cylinder(
-    origin: Floats, direction: Floats, inverse: Floats, cylinder: Cylinder, number: int
-) -> tuple[_Meeting, _Meeting]:
+_Crossing = tuple[Floats, npt.NDArray[np.bool_]]
+
+
+def meet_cylinder(
+    origin: Floats, direction: Floats, inverse: Floats, cylinder: Cylinder
+) -> tuple[_Crossing, _Crossing]:
+    """Distance along each ray (3, ray) to the mantle and to the lid, and whether it meets them."""
     wide, deep = np.float32(1 / cylinder.radii[0]), np.float32(1 / cylinder.radii[1])  # as if it were a unit circle
     x, z = (origin[0] - np.float32(cylinder.center[0])) * wide, (origin[2] - np.float32(cylinder.center[1])) * deep
     along_x, along_z = direction[0] * wide, direction[2] * deep
@@ -240,8 +248,8 @@ def _meet_cylinder(
     lid = (np.float32(cylinder.high) - origin[1]) * inverse[1]
     lid_x, lid_z = x + lid * along_x, z + lid * along_z
     return (
-        (mantle, (inside > 0) & (height > cylinder.low) & (height < cylinder.high), number, _RADIAL),
-        (lid, lid_x * lid_x + lid_z * lid_z < 1, number, 1),
+        (mantle, (inside > 0) & (height > cylinder.low) & (height < cylinder.high)),
+        (lid, lid_x * lid_x + lid_z * lid_z < 1),
     )
 
 

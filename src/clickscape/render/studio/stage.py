@@ -98,10 +98,8 @@ def build(
 
     moved = 0.5 * variation.view if camera.above else 0.0  # another piece of the surface
     albedo, normal, gloss, rough = surfaces.look_up(scene, buffer, where=where, moved=moved, cache=cache, kept=kept)
-    visible = cache.get(
-        ("visible", light.direction, light.softness, *where),
-        lambda: gbuffer.key_visibility(buffer, ray, softness=light.softness),
-    )
+    cast = ("visible", *ray.tolist(), light.softness, *where)
+    visible = cache.get(cast, partial(_visibility, cast, buffer, ray, softness=light.softness, kept=kept))
     x, y, z = buffer.position
     visible = visible * lights.key_falloff(light, x, z + np.float32(_POOL) if camera.above else y)
     tile = None
@@ -182,6 +180,15 @@ def _buffer(stand: Stand, camera: Camera, *, walled: bool, kept: Path | None) ->
         return gbuffer.to_arrays(gbuffer.build(stand, camera, walled=walled))
 
     return gbuffer.from_arrays(stand, camera, disk.keep((stand, walled, camera), make, where=kept))
+
+
+def _visibility(
+    key: tuple[object, ...], buffer: GBuffer, ray: Floats, *, softness: float, kept: Path | None
+) -> Floats:
+    def make() -> disk.Arrays:
+        return {"visible": gbuffer.key_visibility(buffer, ray, softness=softness)}
+
+    return np.asarray(disk.keep(key, make, where=kept)["visible"], np.float32)
 
 
 def _patterned(light: lights.Light, tile: Floats | None, buffer: GBuffer) -> Floats:

@@ -39,6 +39,21 @@ def hex_to_linear(code: str) -> Float32[np.ndarray, " 3"]:
     return to_linear([int(digits[start : start + 2], 16) / 255 for start in (0, 2, 4)])
 
 
+def gray(values: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width 3"]:
+    """The same value in all three channels; NumPy takes three times as long to stretch a last axis of one."""
+    return np.asarray(cv2.merge((values, values, values)), np.float32)
+
+
+def tinted(values: Float32[np.ndarray, "height width"], color: Floats) -> Float32[np.ndarray, "height width 3"]:
+    """Each value times a color (3,)."""
+    return np.asarray(cv2.merge([values * channel for channel in color.astype(np.float32)]), np.float32)
+
+
+def filtered(picture: Float32[np.ndarray, "height width 3"], color: Floats) -> Float32[np.ndarray, "height width 3"]:
+    """Each pixel times a color (3,)."""
+    return np.asarray(cv2.transform(picture, np.diag(color.astype(np.float32))), np.float32)
+
+
 def colorfulness(picture: Bytes) -> float:
     """M of Hasler and Süsstrunk, "Measuring colourfulness in natural images" (2003), of (height, width, 3) sRGB."""
     red, green, blue = (picture[..., channel].astype(np.float32) for channel in range(3))
@@ -69,5 +84,6 @@ def _tone_table() -> Floats:
 
 def tone(light: Float32[np.ndarray, "... 3"]) -> Float32[np.ndarray, "... 3"]:
     """Exposed linear light → display values 0..255, same shape."""
-    steps = np.clip(light * _TONE_STEPS, 0, BRIGHTEST * _TONE_STEPS).astype(np.uint16)
-    return _tone_table()[steps]
+    steps = light * _TONE_STEPS
+    steps = np.clip(steps, 0, BRIGHTEST * _TONE_STEPS, out=steps).astype(np.uint16)
+    return np.take(_tone_table(), steps, mode="clip")  # all are in the table; without a mode NumPy checks each

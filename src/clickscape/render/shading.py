@@ -41,7 +41,7 @@ def key_side(cutout: UInt8[np.ndarray, "rows columns 4"]) -> KeySide | None:
     numbers, member, count = np.unique(material, return_inverse=True, return_counts=True)
     x, y = across[inner], light[inner]
     x = x - np.bincount(member, x)[member] / count[member]
-    y = y - np.array([np.median(y[member == number]) for number in range(len(numbers))])[member]
+    y = y - _medians(y, member, count)[member]
     y = np.clip(y, -_MOST, _MOST)
     y = y - np.bincount(member, y)[member] / count[member]
     kept = count[member] >= _FEWEST
@@ -55,14 +55,23 @@ def key_side(cutout: UInt8[np.ndarray, "rows columns 4"]) -> KeySide | None:
     return "left" if slope < 0 else "right"
 
 
+def _medians(values: Floats, member: npt.NDArray[np.intp], count: npt.NDArray[np.intp]) -> Floats:
+    """The median of each group's values; `member`: group of each value, `count`: values of each group, at least one."""
+    ordered = values[np.lexsort((values, member))]
+    first = np.cumsum(count) - count
+    return (ordered[first + (count - 1) // 2] + ordered[first + count // 2]) / np.float32(2)
+
+
 def _small(cutout: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
     """Display color (row, column, 3) and alpha (row, column), 0..1, of what is visible, _SIDE pixels at most."""
     left, top, wide, tall = cv2.boundingRect((cutout[..., 3] >= 128).astype(np.uint8))
-    piece = cutout[top : top + max(tall, 1), left : left + max(wide, 1)].astype(np.float32) / np.float32(255)
-    piece[..., :3] *= piece[..., 3:]
-    scale = _SIDE / max(piece.shape[:2])
-    size = (max(8, round(piece.shape[1] * scale)), max(8, round(piece.shape[0] * scale)))
-    small = np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_AREA), np.float32)
+    piece = cutout[top : top + max(tall, 1), left : left + max(wide, 1)]
+    *colors, opaque = (plane.astype(np.float32) / np.float32(255) for plane in cv2.split(piece))
+    for color in colors:
+        color *= opaque
+    scale = _SIDE / max(opaque.shape)
+    size = (max(8, round(opaque.shape[1] * scale)), max(8, round(opaque.shape[0] * scale)))
+    small = np.asarray(cv2.resize(cv2.merge([*colors, opaque]), size, interpolation=cv2.INTER_AREA), np.float32)
     alpha = np.ascontiguousarray(small[..., 3])
     return np.clip(small[..., :3] / np.maximum(alpha[..., None], np.float32(1e-3)), 0, 1), alpha
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from clickscape.compute.cache import ByteCache
-from clickscape.render.color import Bytes, Floats, tone
+from clickscape.render.color import Bytes, Floats, gray, tone
 from clickscape.render.language.parse import parse
 from clickscape.render.physical_size import PhysicalSize
 from clickscape.render.physical_size import physical_size as physical_size_of
@@ -188,9 +188,9 @@ def vary(scene: Scene, seed: int) -> tuple[Variation, np.random.Generator]:
 
 
 def draw(
-    stage: Stage, placed: Placed, *, grain: Float32[np.ndarray, "height width 1"]
+    stage: Stage, placed: Placed, *, grain: Float32[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """One picture (height, width, 3) from a stage, a product and grain (height, width, 1) in display levels."""
+    """One picture (height, width, 3) from a stage, a product and grain (height, width) in display levels."""
     height, width = placed.canvas.shape[:2]
     shadow = cv2.remap(
         placed.shadows, stage.shadow_columns, stage.shadow_rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
@@ -204,8 +204,8 @@ def draw(
     open_share = 1 - np.minimum(occluded * stage.contact_weight, np.float32(0.92))
     lit = (1 - np.minimum(shadow, 1)) * (np.float32(0.3) + np.float32(0.7) * open_share)
     lit, open_share = _enlarged(lit, width, height), _enlarged(open_share, width, height)
-    light = stage.key * lit[..., None]
-    light += stage.fill * open_share[..., None]
+    light = stage.key * gray(lit)
+    light += stage.fill * gray(open_share)
     light *= np.float32(stage.exposure)
     if stage.backdrop is not None:
         light += stage.backdrop
@@ -214,12 +214,12 @@ def draw(
     _smooth_edges(light, stage)
     if stage.props is not None:
         _lay_props(light, stage.props, stage.exposure)
-    light *= stage.vignette
+    light *= gray(stage.vignette)
     light += _bloom(light)
     display = tone(light)
-    display += grain
-    empty = np.clip(display + np.float32(0.5), 0, 255).astype(np.uint8)
-    return products.over(empty, placed.canvas)
+    display += gray(grain)
+    display += np.float32(0.5)
+    return products.over(np.clip(display, 0, 255, out=display).astype(np.uint8), placed.canvas)
 
 
 def _check(cutout: Bytes, size: tuple[int, int]) -> None:
@@ -246,9 +246,9 @@ def _grain_field(width: int, height: int) -> Floats:
 
 
 def _grain(size: tuple[int, int], rng: np.random.Generator) -> Floats:
-    """A piece of one fixed noise field, (height, width, 1): new noise for each picture costs more than it shows."""
+    """A piece of one fixed noise field, (height, width): new noise for each picture costs more than it shows."""
     down, right = rng.integers(0, 64, 2)
-    return _grain_field(*size)[down : down + size[1], right : right + size[0], None]
+    return _grain_field(*size)[down : down + size[1], right : right + size[0]]
 
 
 def _enlarged(coarse: Floats, width: int, height: int) -> Floats:
@@ -272,7 +272,7 @@ def _mirror(light: Floats, stage: Stage, placed: Placed) -> None:
     scale = height / len(image)
     image = _enlarged(image, width, height) if scale != 1 else image
     part = slice(int(rows[0] * scale), min(height, int((rows[-1] + 2) * scale)))
-    light[part] *= 1 - image[part, :, 3:]
+    light[part] *= gray(1 - image[part, :, 3])
     light[part] += image[part, :, :3]
 
 
@@ -285,7 +285,7 @@ def _smooth_edges(light: Floats, stage: Stage) -> None:
 def _lay_props(light: Floats, layer: PropLayer, exposure: float) -> None:
     tall, wide = layer.piece.shape[:2]
     under = light[layer.top : layer.top + tall, layer.left : layer.left + wide]
-    under *= 1 - layer.piece[..., 3:]
+    under *= gray(1 - layer.piece[..., 3])
     under += layer.piece[..., :3] * np.float32(exposure)
 
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from clickscape.render.color import Floats, gray
 from clickscape.render.studio.gbuffer import GBuffer
 
 _APERTURE = 9.0  # radius of the circle of confusion at an endless distance, pixels at 512
@@ -26,13 +27,21 @@ def defocused(
     z = buffer.position[2]
     away = np.maximum(z + np.float32(buffer.camera.distance), np.float32(0.5))
     sigma = np.abs(z - np.float32(focus)) / away * np.float32(_APERTURE * _SIGMA)
-    first = np.minimum(sigma / np.float32(_STEPS[0]), 1)[..., None]
-    second = np.clip((sigma - _STEPS[0]) / np.float32(_STEPS[1] - _STEPS[0]), 0, 1)[..., None]
+    first = gray(np.minimum(sigma / np.float32(_STEPS[0]), 1))
+    second = gray(np.clip((sigma - np.float32(_STEPS[0])) / np.float32(_STEPS[1] - _STEPS[0]), 0, 1))
     made = []
     for light in layers:
         soft = cv2.GaussianBlur(light, (0, 0), _STEPS[0] * unit, borderType=cv2.BORDER_REFLECT)
         small = cv2.resize(light, (max(8, width // 2), max(8, height // 2)), interpolation=cv2.INTER_AREA)
         small = cv2.GaussianBlur(small, (0, 0), _STEPS[1] * unit / 2, borderType=cv2.BORDER_REFLECT)
-        soft += (cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR) - soft) * second
-        made.append(np.asarray(light + (soft - light) * first, np.float32))
+        softer = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+        made.append(_between(light, _between(soft, softer, second), first))
     return made
+
+
+def _between(first: Floats, second: Floats, share: Floats) -> Floats:
+    """`first` + (`second` − `first`) × `share`, which takes the place of `second`."""
+    second -= first
+    second *= share
+    second += first
+    return second

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from jaxtyping import Float32
 
@@ -103,9 +104,9 @@ def shadow_map(buffer: GBuffer, light: Light, ray: Floats, fit: Fit) -> tuple[Fl
     scale = np.log(np.maximum(spread, SHADOW_BLURS[0])) - np.float32(np.log(SHADOW_BLURS[0]))
     steps = np.log(np.array(SHADOW_BLURS, np.float32) / SHADOW_BLURS[0])
     level = np.interp(scale, steps, np.arange(len(SHADOW_BLURS))).astype(np.float32)
-    weights = np.maximum(0, 1 - np.abs(level[..., None] - np.arange(len(SHADOW_BLURS), dtype=np.float32)))
+    weights = [np.maximum(0, 1 - np.abs(level - np.float32(blur))) * valid for blur in range(len(SHADOW_BLURS))]
     inverse = np.float32(1 / stride)
-    return _strided(columns, inverse), _strided(rows, inverse), (weights * valid[..., None]).astype(np.float32)
+    return _strided(columns, inverse), _strided(rows, inverse), np.asarray(cv2.merge(weights), np.float32)
 
 
 _HALO_SHIFT = 6.0  # pixels at 512 by which the halo of what lies or hangs is moved away from the light
@@ -143,8 +144,10 @@ def _nearer(camera: Camera, plane: float) -> float:
     return camera.distance / (camera.distance + plane)
 
 
-def vignette(camera: Camera, strength: float) -> Float32[np.ndarray, "height width 1"]:
-    """Darkening toward the corners, (height, width, 1)."""
-    rows, columns = np.mgrid[0 : camera.height, 0 : camera.width].astype(np.float32)
-    across, down = columns / camera.width - np.float32(0.5), rows / camera.height - np.float32(0.5)
-    return np.asarray(1 - np.float32(1.1 * strength) * (across * across + down * down), np.float32)[..., None]
+def vignette(camera: Camera, strength: float) -> Float32[np.ndarray, "height width"]:
+    """Darkening toward the corners, (height, width)."""
+    down, across = (
+        (np.arange(pixels, dtype=np.float32) / pixels - np.float32(0.5)) ** 2
+        for pixels in (camera.height, camera.width)
+    )
+    return np.asarray(1 - np.float32(1.1 * strength) * (across + down[:, None]), np.float32)

@@ -1,7 +1,7 @@
 """Rays of one direction from many points: how far they get before something of the set stands in their way.
 
-Shadow rays, and the occlusion rays of all points on faces that look the same way, are parallel. Then the direction is
-three numbers: which side of a box a ray enters is known from their signs, and what no ray can reach is left out at once.
+Shadow rays, and the occlusion rays of all points on faces that look the same way, are parallel. So a direction is three
+numbers: which side of a box a ray enters is known from their signs, and what no ray can reach is left out at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def free_distance(
     low, high = start.min(1), start.max(1)
     end = toward * np.float32(within)
     reach = np.minimum(low, low + end), np.maximum(high, high + end)
-    inverse = np.float32(1) / toward
+    inverse = np.asarray(np.float32(1) / toward, np.float32)
 
     def put(candidate: Floats, valid: Bool[np.ndarray, " point"]) -> None:
         valid &= candidate > NEAREST

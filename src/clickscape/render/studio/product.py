@@ -136,8 +136,20 @@ def place(piece: Bytes, box: Box, camera: Camera, *, foot: bool = True, legs: bo
         shadows=shadows,
         contact=_contact(alpha, camera) if foot else np.einsum("hwc,c->hw", shadows, _HALO),
         feet=_feet(alpha, camera, legs=legs) if foot else None,
-        mirror=_shrunk(np.dstack([linear_of_byte()[canvas[..., :3]] * alpha[..., None], alpha]), stride),
+        mirror=_shrunk(_light_of(canvas, alpha), stride),
     )
+
+
+def _light_of(canvas: Bytes, alpha: Floats) -> Floats:
+    """Linear color × alpha, and alpha, (height, width, 4)."""
+    result = np.zeros(canvas.shape, np.float32)
+    left, top, width, height = cv2.boundingRect(canvas[..., 3])
+    part = (slice(top, top + height), slice(left, left + width))
+    table = linear_of_byte()
+    planes = [np.take(table, canvas[*part, channel], mode="clip") * alpha[part] for channel in range(3)]
+    if height:
+        cv2.merge([*planes, alpha[part]], result[part])
+    return result
 
 
 def over(
@@ -149,14 +161,13 @@ def over(
     background wraps the outline; mixed as display values it would wear a dark line.
     """
     alpha = canvas[..., 3]
-    picture = background.copy()
-    np.copyto(picture, canvas[..., :3], where=(alpha == 255)[..., None])
-    rim = (alpha > 0) & (alpha < 255)
-    share = alpha[rim, None].astype(np.float32) / 255
+    picture = cv2.copyTo(np.ascontiguousarray(canvas[..., :3]), (alpha == 255).astype(np.uint8), background.copy())
+    rim = np.nonzero((alpha > 0) & (alpha < 255))
+    share = alpha[rim][:, None].astype(np.float32) / 255
     light = linear_of_byte()
-    mixed = share * light[canvas[rim, :3]] + (1 - share) * light[background[rim]]
+    mixed = share * light[canvas[rim][:, :3]] + (1 - share) * light[background[rim]]
     picture[rim] = np.rint(np.clip(to_display(mixed), 0, 1) * 255).astype(np.uint8)
-    return picture
+    return np.asarray(picture)
 
 
 def _shrunk(picture: Floats, stride: int) -> Floats:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from clickscape.compute.cache import ByteCache
-from clickscape.render.color import Floats, hex_to_linear
+from clickscape.render.color import Floats, filtered, gray, hex_to_linear, tinted
 from clickscape.render.scene import WALLED, Scene
 from clickscape.render.studio import backdrop, disk, gbuffer, geometry, lights, props, surfaces
 from clickscape.render.studio.focus import defocused
@@ -129,14 +129,14 @@ def build(
         key = key * layer.shade
         ambient = ambient * (np.float32(0.35) + np.float32(0.65) * layer.shade)
     set_mean = _mean_color(albedo, buffer)
-    fill = ambient[..., None] * fill_color + ((1 - buffer.ambient) * np.float32(0.25))[..., None] * (
-        set_mean * key_color
-    )
+    fill = tinted(ambient, fill_color)
+    fill += tinted((1 - buffer.ambient) * np.float32(0.25), set_mean * key_color)
     if light.rim is not None:
-        fill += lights.rim_light(light, normal, x)[..., None] * hex_to_linear(light.rim)
+        fill += tinted(lights.rim_light(light, normal, x), hex_to_linear(light.rim))
     fill *= albedo
-    sheen = _sheen(buffer, normal, ray, gloss, rough) * visible
-    key_light = (albedo * key[..., None] + sheen[..., None]) * key_color
+    key_light = albedo * tinted(key, key_color)
+    if gloss.any():
+        key_light += tinted(_sheen(buffer, normal, ray, gloss, rough) * visible, key_color)
     for part, color in ((key_light, key_color), (fill, fill_color)):
         if (gain := lights.balance(color, camera, fit)) is not None:
             part *= gain
@@ -147,16 +147,19 @@ def build(
     mirror = None
     if gloss.any():
         around = _surrounding(picture, albedo, buffer, key_color, fill_color, exposure)
-        share = mirror_share(buffer, gloss)[..., None]
-        key_light *= 1 - share
-        fill = fill * (1 - share) + around * (share * ambient[..., None])
+        share = mirror_share(buffer, gloss)
+        rest = gray(1 - share)
+        key_light *= rest
+        fill *= rest
+        share *= ambient
+        fill += tinted(share, around) if around.ndim == 1 else around * gray(share)
         mirror = None if camera.above else mirror_map(buffer, normal, gloss, rough, plane=plane_of(fit))
     if picture is not None and cover is not None:
         picture *= cover
-        key_light *= 1 - cover
-        fill *= 1 - cover
+        np.subtract(1, cover, out=cover)
+        key_light *= cover
+        fill *= cover
     columns, rows, weights = shadow_map(buffer, light, ray, fit)
-    key_light, fill = key_light.astype(np.float32), fill.astype(np.float32)
     if not camera.above:  # from above all is as far away as the product
         key_light, fill = defocused(buffer, key_light, fill, focus=plane_of(fit))
     return Stage(
@@ -182,9 +185,7 @@ def _buffer(stand: Stand, camera: Camera, *, walled: bool, kept: Path | None) ->
     return gbuffer.from_arrays(stand, camera, disk.keep((stand, walled, camera), make, where=kept))
 
 
-def _visibility(
-    key: tuple[object, ...], buffer: GBuffer, ray: Floats, *, softness: float, kept: Path | None
-) -> Floats:
+def _visibility(key: tuple[object, ...], buffer: GBuffer, ray: Floats, *, softness: float, kept: Path | None) -> Floats:
     def make() -> disk.Arrays:
         return {"visible": gbuffer.key_visibility(buffer, ray, softness=softness)}
 
@@ -259,11 +260,9 @@ def _mean_color(albedo: Floats, buffer: GBuffer) -> Floats:
 
 
 def _sheen(buffer: GBuffer, normal: Floats, ray: Floats, gloss: Floats, rough: Floats) -> Floats:
-    """Blinn–Phong highlight of the key light (Blinn 1977), zero where nothing is glossy."""
+    """Blinn–Phong highlight of the key light (Blinn 1977), zero where nothing is glossy; something is."""
     rows = np.flatnonzero(gloss.any(1))
     sheen = np.zeros_like(gloss)
-    if not rows.size:
-        return sheen
     part = slice(int(rows[0]), int(rows[-1]) + 1)
     half = ray[:, None, None] - buffer.direction[:, part]
     half /= np.sqrt((half * half).sum(0))
@@ -281,24 +280,24 @@ def _backdrop(
     fit: Fit,
     cache: ByteCache,
 ) -> tuple[Floats, Floats]:
-    """The photographed backdrop in the scene's light, and its share of each pixel: far ground fades into it."""
+    """The photographed backdrop in the scene's light, and its share of each pixel and channel: far ground fades."""
     view = backdrop.VIEWS[scene.setting]
     source = cache.get(("panorama", view.panorama), lambda: backdrop.panorama(view.panorama))
     picture = cache.get(
         ("photograph", scene.setting, variation.view, buffer.camera),
         lambda: backdrop.photograph(buffer, view, variation.view, source),
     )
-    picture = picture * (hex_to_linear(light.backdrop) * np.float32(light.backdrop_gain * (1 - light.haze)))
+    picture = filtered(picture, hex_to_linear(light.backdrop) * np.float32(light.backdrop_gain * (1 - light.haze)))
     if (gain := lights.balance(hex_to_linear(light.backdrop), buffer.camera, fit)) is not None:
-        picture = picture * gain
+        picture *= gain
     picture += np.float32(light.haze)
     if light.pattern is not None:
-        picture *= _backdrop_light(light, tile, buffer)[..., None]
+        picture *= gray(_backdrop_light(light, tile, buffer))
     if light.rim is not None:
         picture *= _neon(light, buffer)
     distance = np.clip((buffer.position[2] - np.float32(1.6)) / np.float32(6.0), 0, 1)
     cover = np.where(buffer.part == geometry.BACKDROP, np.float32(1), distance * distance * (3 - 2 * distance))
-    return picture.astype(np.float32), cover[..., None].astype(np.float32)
+    return picture, gray(cover)
 
 
 def _backdrop_light(light: lights.Light, tile: Floats | None, buffer: GBuffer) -> Floats:

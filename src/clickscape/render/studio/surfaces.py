@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from clickscape.compute.cache import ByteCache
-from clickscape.render.color import Floats, hex_to_linear
+from clickscape.render.color import Floats, filtered, hex_to_linear
 from clickscape.render.scene import WALLED, Scene
 from clickscape.render.studio import disk, geometry, materials
 from clickscape.render.studio.gbuffer import GBuffer
@@ -62,7 +63,8 @@ def look_up(
             continue
         rows = slice(seen.top, seen.bottom)
         mine = buffer.part[rows] == part
-        np.copyto(albedo[rows], seen.albedo if tint is None else _tinted(seen.albedo, tint), where=mine[..., None])
+        shown = seen.albedo if tint is None else _painted(seen.albedo, tint)
+        cv2.copyTo(shown, mine.astype(np.uint8), albedo[rows])
         if seen.gradient is not None:
             _bend(normal[:, rows], seen.gradient, mine)
         material = materials.MATERIALS[name]
@@ -70,9 +72,11 @@ def look_up(
     return albedo, normal, gloss_of[buffer.part], rough_of[buffer.part]
 
 
-def _tinted(albedo: Floats, tint: Floats) -> Floats:
+def _painted(albedo: Floats, tint: Floats) -> Floats:
     """A neutral tile in a color; what is far brighter than its mean (joints between tiles) stays pale."""
-    return np.asarray(albedo * tint + np.maximum(albedo - np.float32(1.35), 0), np.float32)
+    painted = filtered(albedo, tint)
+    painted += np.maximum(albedo - np.float32(1.35), 0)
+    return painted
 
 
 def _sampled(
@@ -84,7 +88,7 @@ def _sampled(
 
 def _bend(normal: Floats, gradient: Floats, mine: np.typing.NDArray[np.bool_]) -> None:
     """Tilt normals against the slope of the height map: in x and z on level faces, in x and y on standing ones."""
-    right, up = gradient[..., 0] * mine, gradient[..., 1] * mine
+    right, up = (plane * mine for plane in cv2.split(gradient))
     level = np.abs(normal[1]) > 0.5
     normal[0] -= right
     normal[2] -= up * level

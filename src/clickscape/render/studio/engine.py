@@ -38,6 +38,9 @@ from clickscape.render.studio.props import PropLayer
 from clickscape.render.studio.stage import Stage, Variation
 from clickscape.types import Product
 
+Name = tuple[int, tuple[int, ...]]
+"""Checksum and shape of a cut-out."""
+
 _SEEN = 0.004  # share of the picture from which on props count as seen
 CACHE_BYTES = 2**30  # a quarter of it holds a finished scene of 1536 px and its product
 _SHIFT = 0.022  # share of the width by which the product may stand off the center
@@ -90,20 +93,18 @@ class StudioRenderer:
         from clickscape.catalog.cutout import open_cutout
 
         cutout = open_cutout(product.image)
-        return self.compose(
+        name = _name(cutout)
+        outline, key = self.parts.get(("seen", name), lambda: (silhouette(cutout), key_side(cutout)))
+        return self._compose(
             cutout,
             scene,
+            name=name,
             size=size,
             seed=seed,
             margins=margins,
             physical_size=physical_size_of(product),
-            staging=self.staging(product, cutout, scene),
+            staging=replace(staging_of(product, outline, scene), key=key, elevation=outline.elevation),
         )
-
-    def staging(self, product: Product, cutout: UInt8[np.ndarray, "rows columns 4"], scene: Scene) -> Staging:
-        """Decide how the product is shown, by its words and its cut-out (height, width, 4), sRGB + straight alpha."""
-        outline, key = self.parts.get(("seen", _name(cutout)), lambda: (silhouette(cutout), key_side(cutout)))
-        return replace(staging_of(product, outline, scene), key=key, elevation=outline.elevation)
 
     def compose(
         self,
@@ -121,11 +122,34 @@ class StudioRenderer:
         The product keeps the `margins` free; what surrounds it fills the whole picture. `physical_size`: how large
         it is in the world, `staging`: how it is shown; `render` finds both out from its words and its outline.
         """
+        return self._compose(
+            cutout,
+            scene,
+            name=_name(cutout),
+            size=size,
+            seed=seed,
+            margins=margins,
+            physical_size=physical_size,
+            staging=staging,
+        )
+
+    def _compose(
+        self,
+        cutout: Bytes,
+        scene: Scene,
+        *,
+        name: Name,
+        size: tuple[int, int],
+        seed: int,
+        margins: Margins,
+        physical_size: PhysicalSize,
+        staging: Staging,
+    ) -> Rendering:
+        """As `compose`, of a cut-out whose `name` is known: reading all its bytes for it takes time."""
         _check(cutout, size)
         variation, rng = vary(scene, seed)
         if staging.key is not None:  # the set's keys come from the left; a mirrored picture has them from the right
             variation = replace(variation, mirrored=staging.key == "right")
-        name = _name(cutout)
         bounds = self.parts.get(("bounds", name), lambda: products.bounds(cutout))
         place = lay_out(
             (bounds.height, bounds.width),
@@ -228,7 +252,7 @@ def _check(cutout: Bytes, size: tuple[int, int]) -> None:
     check_size(size)
 
 
-def _name(cutout: Bytes) -> tuple[int, tuple[int, ...]]:
+def _name(cutout: Bytes) -> Name:
     return zlib.crc32(np.ascontiguousarray(cutout).data), cutout.shape
 
 
@@ -261,14 +285,15 @@ def _mirror(light: Floats, stage: Stage, placed: Placed) -> None:
     """Lay the product's mirror image on glossy ground; the product is shown as bright as it is, whatever the light."""
     assert stage.mirror is not None
     height, width = light.shape[:2]
-    blurred = cv2.GaussianBlur(placed.mirror, (0, 0), stage.mirror.blur)
-    image = cv2.remap(
-        blurred, stage.mirror.columns, stage.mirror.rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
-    )
-    image *= stage.mirror.weight
-    rows = np.flatnonzero(stage.mirror.weight.any((1, 2)))
+    rows = np.flatnonzero(stage.mirror.weight.any(1))
     if not rows.size:
         return
+    blurred = cv2.GaussianBlur(placed.mirror, (0, 0), stage.mirror.blur)
+    band = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns, lines, weight = (each[band] for each in (stage.mirror.columns, stage.mirror.rows, stage.mirror.weight))
+    image = np.zeros((*stage.mirror.weight.shape, 4), np.float32)
+    image[band] = cv2.remap(blurred, columns, lines, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    image[band] *= cv2.merge((weight, weight, weight, weight))
     scale = height / len(image)
     image = _enlarged(image, width, height) if scale != 1 else image
     part = slice(int(rows[0] * scale), min(height, int((rows[-1] + 2) * scale)))

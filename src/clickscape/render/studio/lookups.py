@@ -23,7 +23,7 @@ from clickscape.render.studio.product import SHADOW_BLURS, contact_shape, map_st
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """Where glossy ground sees the product: columns and rows, weight (height, width, 1), blur in pixels; strided."""
+    """Where glossy ground sees the product: columns and rows, weight (height, width), blur in pixels; strided."""
 
     columns: Floats
     rows: Floats
@@ -46,11 +46,14 @@ def mirror_share(buffer: GBuffer, gloss: Float32[np.ndarray, "height width"]) ->
 def mirror_map(buffer: GBuffer, normal: Floats, gloss: Floats, rough: Floats, *, plane: float) -> Mirror | None:
     """Follow the mirrored ray of each glossy level pixel to the product's plane z = `plane`."""
     stride = map_stride(buffer.part.shape[0])
-    few = (slice(None, None, stride), slice(None, None, stride))
-    shiny = gloss[few]
-    active = (shiny > 0.01) & (buffer.normal[1][few] > 0.5)
-    if not active.any():
+    active = (gloss[::stride, ::stride] > 0.01) & (buffer.normal[1, ::stride, ::stride] > 0.5)
+    seen = np.flatnonzero(active.any(1))
+    if not seen.size:
         return None
+    band = slice(int(seen[0]), int(seen[-1]) + 1)  # of the strided rows; nothing is mirrored outside
+    few = (slice(stride * band.start, stride * (band.stop - 1) + 1, stride), slice(None, None, stride))
+    result = np.zeros((3, *active.shape), np.float32)
+    active, shiny = active[band], gloss[few]
     direction, bent = buffer.direction[:, *few], normal[:, *few]
     along = 2 * (direction * bent).sum(0)
     toward = direction - along * bent
@@ -62,9 +65,8 @@ def mirror_map(buffer: GBuffer, normal: Floats, gloss: Floats, rough: Floats, *,
     weight = _fresnel(direction, shiny) * (active & (reach > 0) & (hit_y > 0)) * fade
     blur = (0.5 + float(rough[few][active].mean()) * 8 * buffer.camera.reference / 512) / stride
     scale = np.float32(1 / stride)
-    return Mirror(
-        _strided(columns, scale), _strided(rows, scale), (weight[..., None] * np.float32(1.25)).astype(np.float32), blur
-    )
+    result[:, band] = _strided(columns, scale), _strided(rows, scale), weight * np.float32(1.25)
+    return Mirror(result[0], result[1], result[2], blur)
 
 
 def _strided(at: Floats, scale: np.float32) -> Floats:

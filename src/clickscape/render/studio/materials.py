@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clickscape.render.color import Bytes, Floats, linear_of_byte, to_display
+from clickscape.render.color import Bytes, Floats, gray, linear_of_byte, to_display
 from clickscape.render.studio import stones, tiles
 from clickscape.render.studio.gbuffer import GBuffer
 
@@ -157,24 +157,24 @@ def sample(buffer: GBuffer, part: int, name: str, sheet: Atlas, *, moved: float 
     texels = buffer.footprint[top:bottom] * (inverse * np.float32(sheet.side[0]))
     level = np.clip(np.log2(np.maximum(texels, 1e-6)), 0, _LEVELS - 1.001).astype(np.float32)
     lower = level.astype(np.int32)
-    share = (level - lower)[..., None]
+    share = level - lower
     fine, coarse = (_map(sheet, u, v, lower + offset) for offset in (0, 1))
     near, far = _look_up(sheet.albedo, fine), _look_up(sheet.albedo, coarse)
-    albedo = linear_of_byte()[near]
-    albedo += (linear_of_byte()[far] - albedo) * share
+    albedo = np.take(linear_of_byte(), near, mode="clip")
+    albedo += (np.take(linear_of_byte(), far, mode="clip") - albedo) * gray(share)
     if material.gain != 1:
         albedo *= np.float32(material.gain)
     gradient = None
     if sheet.gradient is not None:
         gradient = _look_up(sheet.gradient, fine)
-        gradient += (_look_up(sheet.gradient, coarse) - gradient) * share
+        gradient += (_look_up(sheet.gradient, coarse) - gradient) * cv2.merge((share, share))
         gradient *= np.float32(material.bump)
     return Sample(top, bottom, albedo, gradient)
 
 
 def _map(sheet: Atlas, u: Floats, v: Floats, level: npt.NDArray[np.int32]) -> tuple[Floats, Floats]:
-    side = sheet.side[level]
-    return u * side + (sheet.left[level] - np.float32(0.5)), v * side + (sheet.top[level] - np.float32(0.5))
+    side, left, top = (np.take(each, level, mode="clip") for each in (sheet.side, sheet.left, sheet.top))
+    return u * side + (left - np.float32(0.5)), v * side + (top - np.float32(0.5))
 
 
 def _look_up(canvas: npt.NDArray[Kind], at: tuple[Floats, Floats]) -> npt.NDArray[Kind]:

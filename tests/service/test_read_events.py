@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
-from tests.service.conftest import KEY, NOW, rows
+from tests.service.conftest import KEY, NOW, creative, rows
 
 from clickscape.experiment.assign import assign, is_held_back, key_id
 from clickscape.experiment.definition import ExperimentDefinition, Variant
-from clickscape.service import decisions, jobs, read_events, readings, schema, workspace_sync
+from clickscape.service import decisions, jobs, publishing, read_events, readings, schema, workspace_sync
+from clickscape.service.bandit_policy import propensities
 from clickscape.service.event_writer import Event, write_events
 from clickscape.service.experiments import exchange
 from clickscape.service.run import open_service
+from clickscape.service.selector import read_traffic as read_traffic_of
 from clickscape.service.worker import Worker
 from clickscape.stages import experiment as stage
 from clickscape.stages.experiment_reading import read_traffic
+from clickscape.types import Product
 from clickscape.workspace import Workspace
 
 DAY = 86_400_000_000
@@ -217,3 +220,48 @@ def test_a_reading_of_an_experiment_that_nobody_started_fails_in_one_line(tmp_pa
     assert Worker(shop, engine).do_next()
     assert [row.message for row in rows(engine, schema.jobs)] == ["no experiment is called 'none'."]
     engine.dispose()
+
+
+def scored_shop(engine: Engine, *, correlation: float) -> None:
+    """Forty products with clicks, whose scores have this correlation with log CTR, and one without any traffic."""
+    rng = np.random.default_rng(0)
+    effect = rng.normal(0, 0.3, (40, 4))
+    noise = rng.normal(0, 0.3, effect.shape)
+    score = correlation * effect + np.sqrt(1 - correlation**2) * noise
+    made = [creative(f"{p}-{c}", f"product-{p}") for p in range(40) for c in range(4)]
+    known = {f"{p}-{c}": (float(score[p, c]), 0.05) for p in range(40) for c in range(4)}
+    made += [creative(name, "new") for name in ("strong", "weak")]
+    known |= {"strong": (0.4, 0.05), "weak": (-0.4, 0.05)}
+    products = [Product(name, name) for name in sorted({one.product_id for one in made})]
+    clicks = rng.poisson(2_000 * 0.03 * np.exp(effect))
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        images = {one.creative_id: one.image for one in made}
+        publishing.publish(connection, products, made, images=images, scores=known, now=NOW)
+        connection.execute(sa.insert(schema.counts), [
+            {"product_id": f"product-{p}", "creative_id": f"{p}-{c}", "placement": "feed", "day": 0,
+             "impressions": 2_000, "clicks": int(clicks[p, c]), "conversions": 0} for p in range(40) for c in range(4)
+        ])  # fmt: skip
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+def test_a_new_ad_starts_from_its_score_as_far_as_scores_explained_clicks(engine: Engine, correlation: float) -> None:
+    scored_shop(engine, correlation=correlation)
+    with engine.connect() as connection:
+        prior = read_events.of_scores(connection)
+    readings.keep_prior(engine, prior, now=NOW)
+    with engine.connect() as connection:
+        traffic = read_traffic_of(connection, "new", now=NOW)
+    assert traffic.prior == prior
+    strong, weak = propensities(traffic, "feed", 0)
+    if correlation:
+        assert 0.5 < prior.weight < 1
+        assert strong > 2 * weak
+    else:
+        assert prior.weight < 0.15
+        assert strong < 1.5 * weak
+
+
+def test_before_any_click_scores_say_nothing(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert read_events.of_scores(connection).weight == 0
+        assert readings.newest_prior(connection).weight == 0

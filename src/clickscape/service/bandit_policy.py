@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from clickscape.experiment.bandit import BanditRules, BanditState, Batch, Cell, traffic_shares
-from clickscape.experiment.prior import ScorePrior
 from clickscape.service.selector import ProductTraffic
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,7 +31,7 @@ def propensities(traffic: ProductTraffic, placement: str, day: int) -> tuple[flo
         placements=tuple(placements),
         scores=tuple(one.score or 0.0 for one in traffic.candidates),
         score_sds=tuple(_UNSCORED_SD if one.score_sd is None else one.score_sd for one in traffic.candidates),
-        prior=ScorePrior(),
+        prior=traffic.prior,
         rules=BanditRules(holdback=0.0),
         open=tuple(
             Batch(str(when), _START + timedelta(days=when + 1), tuple(cells)) for when, cells in sorted(days.items())

@@ -21,12 +21,14 @@ from clickscape.errors import ExperimentError
 from clickscape.experiment.definition import ExperimentDefinition, Variant
 from clickscape.experiment.fatigue import forecast_fatigue
 from clickscape.experiment.moments import UnitMoments, daily_moments
+from clickscape.experiment.prior import PastCreatives, ScorePrior, learn_prior
 from clickscape.experiment.read import read
 from clickscape.experiment.reading import ExperimentReading
 from clickscape.service import schema
 from clickscape.service.readings import BANDIT, EVEN
 
 _DAY = 86_400_000_000
+_MOST_PRODUCTS = 300  # that the weight of scores is learned from: those with most clicks, which say most of it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Integers = NDArray[np.int64]
 
@@ -115,6 +117,39 @@ def of_fatigue(connection: Connection) -> dict[str, Any]:
             "high": one.remaining.high,
         }  # fmt: skip
     return {"worn": worn, "note": ""}
+
+
+def of_scores(connection: Connection) -> ScorePrior:
+    """Return what scores say of CTRs, learned from the creatives that have a score and clicks.
+
+    A creative is scored when it is published, before the service shows it, so that its score has not seen its clicks.
+    """
+    creatives, counts = schema.creatives, schema.counts
+    which = (counts.c.product_id, counts.c.creative_id, counts.c.placement, creatives.c.score, creatives.c.score_sd)
+    most = (
+        sa.select(counts.c.product_id)
+        .join(creatives, creatives.c.creative_id == counts.c.creative_id)
+        .where(creatives.c.score.is_not(None))
+        .group_by(counts.c.product_id)
+        .order_by(sa.func.sum(counts.c.clicks).desc(), counts.c.product_id)
+        .limit(_MOST_PRODUCTS)
+    )
+    rows = connection.execute(
+        sa.select(*which, sa.func.sum(counts.c.clicks), sa.func.sum(counts.c.impressions))
+        .join(creatives, creatives.c.creative_id == counts.c.creative_id)
+        .where(creatives.c.score.is_not(None), counts.c.product_id.in_(most))
+        .group_by(*which)
+    ).all()
+    places = {name: place for place, name in enumerate(sorted({row[1] for row in rows}))}
+    placements = sorted({row[2] for row in rows})
+    score, sd, product = np.zeros(len(places)), np.zeros(len(places)), np.zeros(len(places), object)
+    cells = np.zeros((len(places), max(len(placements), 1), 2))
+    for product_id, name, placement, *known, clicks, shown in rows:
+        place = places[name]
+        product[place], (score[place], sd[place]) = product_id, known
+        cells[place, placements.index(placement)] = int(clicks), int(shown)
+    numbers = np.unique(product.astype(str), return_inverse=True)[1]
+    return learn_prior(PastCreatives(numbers, score, sd, cells[..., 0], cells[..., 1]))
 
 
 def _user_days(connection: Connection, where: Any, *, group: Any, names: list[str], at: int) -> _UserDays:

@@ -8,21 +8,23 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
+from clickscape.experiment.prior import ScorePrior
 from clickscape.experiment.reading import ExperimentReading
 from clickscape.service import jobs, schema
 from clickscape.service.event_writer import insert_new
 from clickscape.service.experiments import StoredExperiment
 
-About = Literal["product", "experiment", "fatigue"]
+About = Literal["product", "experiment", "fatigue", "scores"]
 BANDIT, EVEN = "bandit", "even"
 """Variants of what choosing earns: users of whom the bandit chooses, and held-back users, who see every ad alike."""
 
-_OLD: Mapping[About, int] = {"product": 60_000_000, "experiment": 60_000_000, "fatigue": 6 * 3_600_000_000}
+_OLD: Mapping[About, int] = {"product": 60_000_000, "experiment": 60_000_000, "fatigue": 6 * 3_600_000_000, "scores": 0}
 """Microseconds after which a reading is made anew while somebody looks."""
 
 _READINGS = TypeAdapter(ExperimentReading)
+_PRIORS = TypeAdapter(ScorePrior)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,19 @@ def newest(engine: Engine, about: About, name: str = "") -> Kept | None:
     with engine.connect() as connection:
         row = connection.execute(sa.select(table).where(table.c.about == about, table.c.name == name)).one_or_none()
     return None if row is None else Kept(row.reading, row.made_at)
+
+
+def keep_prior(engine: Engine, prior: ScorePrior, *, now: int) -> None:
+    """Store what scores say of CTRs, which every choice starts from."""
+    keep(engine, "scores", "", _PRIORS.dump_python(prior, mode="json"), now=now)
+
+
+def newest_prior(connection: Connection) -> ScorePrior:
+    """Return what scores say of CTRs; that they say nothing before anything was learned."""
+    table = schema.readings
+    asked = sa.select(table.c.reading).where(table.c.about == "scores", table.c.name == "")
+    found = connection.execute(asked).scalar_one_or_none()
+    return ScorePrior() if found is None else _PRIORS.validate_python(found)
 
 
 def ask_anew(engine: Engine, about: About, name: str = "", *, held: Kept | None, now: int) -> None:

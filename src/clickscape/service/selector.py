@@ -20,10 +20,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from clickscape.experiment.definition import ExperimentDefinition
+from clickscape.experiment.prior import ScorePrior
 from clickscape.service import schema
 from clickscape.service.event_writer import insert_new
 from clickscape.service.experiments import Known, running_experiments
 from clickscape.service.publishing import SERVED
+from clickscape.service.readings import newest_prior
 from clickscape.service.store import is_unavailable
 
 _MOST_PRODUCTS = 50_000  # that are remembered; the one longest not refreshed is forgotten first
@@ -81,13 +83,14 @@ class Candidate:
 class ProductTraffic:
     """What the store knows of a product: counts are (creative_id, placement, day) → impressions, clicks.
 
-    experiments: those that run and compare creatives of this product.
+    experiments: those that run and compare creatives of this product. prior: what scores say of CTRs.
     """
 
     product_id: str
     candidates: tuple[Candidate, ...]
     counts: Mapping[tuple[str, str, int], tuple[int, int]]
     experiments: tuple[ExperimentDefinition, ...] = ()
+    prior: ScorePrior = field(default_factory=ScorePrior)
 
 
 @dataclass
@@ -285,6 +288,7 @@ def read_traffic(connection: Connection, product_id: str, *, now: int, known: Kn
             for one in running_experiments(connection, product_id, now=now, known=known)
             if {variant.creatives[product_id] for variant in one.variants} <= {row.creative_id for row in rows}
         ),  # where a creative was retired, the experiment decides no longer what this product shows
+        newest_prior(connection),
     )
 
 

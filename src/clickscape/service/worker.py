@@ -28,6 +28,7 @@ from clickscape.service.experiments import find_experiment
 from clickscape.service.jobs import Job
 from clickscape.service.limits import LOG
 from clickscape.service.publishing import UPLOADS
+from clickscape.service.pull import Pulled
 from clickscape.service.store import is_unavailable
 from clickscape.service.uploads import sweep_uploads
 from clickscape.stages.add_product import add_product
@@ -115,8 +116,15 @@ class Worker:
 
     def _pull_when_due(self) -> None:
         if self.pull_minutes and time.monotonic() - self._pulled > 60 * self.pull_minutes:
-            workspace_sync.pull(self.engine, self.workspace, now=now())
+            self._pull_events()
             self._pulled = time.monotonic()
+
+    def _pull_events(self) -> Pulled:
+        pulled = workspace_sync.pull(self.engine, self.workspace, now=now())
+        with self.engine.connect() as connection:
+            prior = read_events.of_scores(connection)
+        readings.keep_prior(self.engine, prior, now=now())
+        return pulled
 
     def _sweep_when_due(self) -> None:
         if time.monotonic() - self._swept > _SWEEP:
@@ -263,7 +271,7 @@ class Worker:
             file.unlink(missing_ok=True)
 
     def _pull(self, _: Job) -> dict[str, Any]:
-        pulled = workspace_sync.pull(self.engine, self.workspace, now=now())
+        pulled = self._pull_events()
         return {"events": pulled.events, "files": [path.name for path in pulled.files]}
 
     def _publish(self, product_id: str | None = None) -> list[str]:

@@ -5,16 +5,15 @@ What can be derived is not a setting. Unknown keys are errors, so a typing mista
 
 from __future__ import annotations
 
+from clickscape.config.clicks import ClicksConfig, LogColumn
 from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.config.serve import ServeConfig
 from clickscape.config.settings import (
     DIFFUSION_FAMILIES,
-    ClicksConfig,
     DiffusionConfig,
     FidelityConfig,
     GenerateConfig,
     IngestConfig,
-    LogColumn,
     PretrainConfig,
     RewardConfig,
     Settings,

@@ -83,8 +83,8 @@ def compare(
             texts[ORACLE] = [[writer.describe(shoppers.best_scene(product), rng)] for product in tested]
 
         ads: dict[str, list[list[TrueAd]]] = {name: [] for name in texts}
-        jobs = [(name, it, mine) for name, each in texts.items() for it, mine in zip(tested, each, strict=True)]
-        scored = evaluation.score_ads(  # all rows at once: workers are slow to start
+        jobs = [(name, it, each[number]) for number, it in enumerate(tested) for name, each in texts.items()]
+        scored = evaluation.score_ads(  # all rows at once, product by product: each is opened and measured once
             [product for _, product, _ in jobs],
             [mine for _, _, mine in jobs],
             truth=truth, reward=rewards, size=size, seed=seed, workers=workers,
@@ -92,7 +92,7 @@ def compare(
         for number, ((name, _, _), found) in enumerate(zip(jobs, scored, strict=True)):
             ads[name].append(found)
             if number % 16 == 0:
-                yield Progress(STAGE, number, len(jobs), f"scoring {name}")
+                yield Progress(STAGE, number, len(jobs), "scoring ads")
         for name in writers:
             label = BEST_OF.format(n=descriptions)
             ads[label if name == PRETRAINED else f"{name}, {label}"] = [[_best(some)] for some in ads[name]]

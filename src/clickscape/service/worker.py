@@ -45,6 +45,7 @@ from clickscape.workspace import Workspace
 _ALIVE = 10.0  # seconds between two signs of life
 _IDLE = 0.5
 _SWEEP = 3_600.0  # seconds between two looks for sent files that nobody needs
+_SPARE = 4  # descriptions more than ads that were asked for: some are alike, or fail the gate
 ADS = "service/ads"
 """Folder of the workspace in which `generate` keeps its records for the service."""
 NO_MODEL = "not enough evidence: no reward model has learned from clicks yet"
@@ -200,9 +201,11 @@ class Worker:
 
     def _generate(self, job: Job) -> dict[str, Any]:
         product_id = job.payload["product_id"]
+        keep = job.payload.get("keep") or self.workspace.settings.generate.keep
+        wanted = {"keep": keep, "per_product": keep + _SPARE, "seed": job.payload.get("seed")}
         stage = generate(
             workspace=self.workspace.path, catalog=None, out=inside(self.workspace.path, ADS), only={product_id},
-            overrides={"keep": job.payload.get("keep"), "seed": job.payload.get("seed")}, keep_doubtful=True,
+            overrides=wanted, keep_doubtful=True,
         )  # fmt: skip
         self._run(job, stage)
         return {"creatives": self._publish(product_id)}

@@ -122,6 +122,10 @@ def test_a_change_needs_the_token_and_the_role(client: TestClient, service: Serv
         "/page/generate",
         "/page/draw",
         "/page/correct",
+        "/page/export",
+        "/page/heat-map",
+        "/page/labels/export",
+        "/page/labels/import",
         "/sign-out",
     ):
         assert client.post(address, data={"creative": "a", "product": "mug"}).status_code == 403, address
@@ -249,6 +253,60 @@ def test_live_shows_counts_intervals_and_shares_and_stops_and_ships(client: Test
     statuses = {row.creative_id: row.status for row in rows(service.engine, schema.creatives)}
     assert statuses == {"a": "live", "b": "retired", "c": "retired", "d": "draft"}
     assert {row.reason for row in rows(service.engine, schema.reviews)} == {"stopped", "shipped a"}
+
+
+def test_what_the_worker_makes_is_for_those_who_may_have_it(client: TestClient, service: Service) -> None:
+    csrf = sign_in(client, service, "approve")
+    headers = {"x-csrf-token": csrf, "hx-request": "true"}
+
+    def ask(address: str, **form: str) -> int:
+        return client.post(address, data=form, headers=headers).status_code
+
+    assert ask("/page/export", creative="d", group="meta") == 409  # a draft
+    assert ask("/page/export", creative="x", group="meta") == 404
+    assert ask("/page/export", creative="a", group="../..") == 422
+    assert ask("/page/heat-map", creative="x") == 404
+    assert not rows(service.engine, schema.jobs)
+    assert ask("/page/export", creative="a", group="meta") == 200
+    assert ask("/page/labels/export") == 200
+    wrong = client.post("/page/labels/import", files={"file": ("x.json", b"<html>")}, headers=headers)
+    assert (wrong.status_code, "no list in JSON" in wrong.text) == (422, True)
+    assert not (service.workspace / "service" / "uploads").exists()
+    asked = client.post("/page/labels/import", files={"file": ("../../x.json", b"[]")}, headers=headers)
+    assert "waiting for the worker" in asked.text
+    (file,) = (service.workspace / "service" / "uploads").iterdir()
+    assert re.fullmatch(r"[0-9a-f]{32}\.json", file.name)
+    jobs = {row.kind: row.job_id for row in rows(service.engine, schema.jobs)}
+    assert client.get("/page/download", params={"job": jobs["export"]}).status_code == 404  # it is not done
+    (service.workspace / "secret.zip").write_bytes(b"x")
+    for file_name in ("secret.zip", "service/downloads/../../secret.zip", "/etc/passwd"):
+        with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            connection.execute(schema.jobs.update().values(status="done", result={"file": file_name, "bytes": 1}))
+        assert client.get("/page/download", params={"job": jobs["export"]}).status_code == 404, file_name
+        assert client.get("/page/download", params={"job": jobs["import_labels"]}).status_code == 404
+
+    readers = sign_in(client, service, "read")
+    headers["x-csrf-token"] = readers
+    assert ask("/page/export", creative="a", group="meta") == 403
+    assert client.get("/page/download", params={"job": jobs["export"]}).status_code == 403
+    assert client.get("/page/work", params={"job": jobs["export"]}).status_code == 403
+    assert ask("/page/heat-map", creative="d") == 200  # looking is for readers as well
+    assert "Label Studio" not in client.get("/review", params={"product": "mug"}).text
+
+
+def test_a_heat_map_in_words_names_what_is_no_chance() -> None:
+    """exp(−0.1) is 0.905: without what helps by 0.1 log-odds there are 9.5 % fewer clicks."""
+    from clickscape.service.page.heat_map import _Region, in_words
+
+    regions = [_Region("top", 0.01, -0.2, 0.2), _Region("middle", 0.1, 0.05, 0.15), _Region("left", -0.2, -0.3, -0.1)]
+    assert in_words(regions) == [
+        "Hurts: left. Hidden, +22.1 % clicks (95 %: +10.5 % to +35.0 %).",
+        "Helps: middle. Hidden, −9.5 % clicks (95 %: −13.9 % to −4.9 %).",
+        "Elsewhere: not enough evidence.",
+    ]
+    assert in_words(regions[:1]) == ["Not enough evidence: no region stands out."]
+    unsure = in_words([_Region("top", 0.1, None, None)])
+    assert unsure == ["Helps: top. Hidden, −9.5 % clicks.", "This reward model cannot say how sure it is."]
 
 
 def test_a_photo_becomes_a_job_and_anything_else_one_line(client: TestClient, service: Service) -> None:

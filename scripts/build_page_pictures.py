@@ -50,6 +50,7 @@ def main() -> None:
         try:
             key = server.stdout.readline().split()[-1]
             headers = {"Authorization": f"Bearer {key}"}
+            print(shop, port, key, flush=True)
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client:
                 product = fill(client)
                 take(f"http://127.0.0.1:{port}", key, product)

@@ -97,7 +97,7 @@ def test_a_photo_becomes_an_approved_ad_on_every_page(served: tuple[str, str]) -
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 390, "height": 800})
-        page.set_default_timeout(400_000)
+        page.set_default_timeout(200_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
         page.goto(f"{address}/create")
@@ -163,20 +163,20 @@ def create(page: Page, address: str) -> str:
     expect(page.get_by_text("1 to keep, 1 to drop")).to_be_visible()
     page.get_by_role("button", name="Cut out again").click()
     expect(page.locator("#job")).to_be_visible()
-    expect(page.locator("#job")).to_have_count(0, timeout=400_000)
+    expect(page.locator("#job")).to_have_count(0, timeout=200_000)
     cut = Image.open(io.BytesIO(page.request.get(f"{address}/page/picture", params={"cutout": product}).body()))
     assert cut.width < wide, "the speck is gone"
     assert alpha(cut.width // 2, cut.height // 2) == 255
 
     page.get_by_role("button", name="Make four ads").click()
-    expect(page.get_by_role("link", name="Review them")).to_be_visible(timeout=400_000)
+    expect(page.get_by_role("link", name="Review them")).to_be_visible(timeout=200_000)
     assert page.get_by_role("heading", level=1).inner_text() == "Mug"
     assert page.locator(".card").count() == 4
     assert page.locator(".card .lift", has_text="predicted").filter(has_text="95 %:").count() == 4
     page.locator(".card summary", has_text="Edit").first.click()
     page.locator(".card textarea").first.fill("pale marble podium, soft morning light")
     page.get_by_role("button", name="Draw it").first.click()
-    expect(page.locator(".card")).to_have_count(5, timeout=400_000)
+    expect(page.locator(".card")).to_have_count(5, timeout=200_000)
     expect(page.get_by_role("heading", name="pale marble podium, soft morning light")).to_be_visible()
     return product
 
@@ -190,7 +190,7 @@ def review(page: Page) -> None:
     page.keyboard.press("j")
     page.keyboard.press("h")
     heat = page.locator("[data-card]").first.locator("img[data-map]")
-    expect(heat).to_be_visible(timeout=400_000)
+    expect(heat).to_be_visible(timeout=200_000)
     assert heat.evaluate("async (one) => { await one.decode(); return one.naturalWidth }") == 512
     expect(page.locator("[data-card]").first.get_by_text("not enough evidence", exact=False)).to_be_visible()
     page.keyboard.press("h")
@@ -199,12 +199,12 @@ def review(page: Page) -> None:
     expect(heat).to_be_visible()
     page.locator("[data-card]").first.focus()
     page.keyboard.press("a")
-    expect(page.locator("[data-card] .tag.approved").first).to_be_visible(timeout=400_000)
+    expect(page.locator("[data-card] .tag.approved").first).to_be_visible(timeout=200_000)
     page.keyboard.press("j")
     page.keyboard.press("r")
     page.keyboard.type(EVIL)
     page.keyboard.press("Enter")
-    expect(page.get_by_text(EVIL)).to_be_visible(timeout=400_000)  # as words, not as a picture
+    expect(page.get_by_text(EVIL)).to_be_visible(timeout=200_000)  # as words, not as a picture
 
 
 def labels(page: Page) -> None:
@@ -214,16 +214,16 @@ def labels(page: Page) -> None:
     page.locator("summary", has_text="Label Studio").click()
     page.get_by_role("button", name="Collect tasks").click()
     with page.expect_download() as taken:
-        page.get_by_role("link", name="pairs").click(timeout=400_000)
+        page.get_by_role("link", name="pairs").click(timeout=200_000)
     tasks = unpacked(taken.value)["labels.json"]
     answered = sum("annotations" in one for one in json.loads(tasks))
     assert answered == 1, "one ad approved, one rejected"
     page.set_input_files("#labels", {"name": f"{EVIL}.json", "mimeType": "application/json", "buffer": tasks})
     page.get_by_role("button", name="Read answers").click()
-    expect(page.get_by_text("1 answers are kept.")).to_be_visible(timeout=400_000)
+    expect(page.get_by_text("1 answers are kept.")).to_be_visible(timeout=200_000)
     page.set_input_files("#labels", {"name": "x.json", "mimeType": "application/json", "buffer": b'[{"data": {}}]'})
     page.get_by_role("button", name="Read answers").click()
-    expect(page.get_by_text("Reading labels failed: the file: 0.data.left_id")).to_be_visible(timeout=400_000)
+    expect(page.get_by_text("Reading labels failed: the file: 0.data.left_id")).to_be_visible(timeout=200_000)
 
 
 def placements(page: Page) -> None:
@@ -231,7 +231,7 @@ def placements(page: Page) -> None:
     page.locator("summary", has_text="Download for placements").click()
     page.get_by_role("button", name="Draw these sizes").click()
     with page.expect_download() as taken:
-        page.get_by_role("link", name="4 pictures").click(timeout=400_000)
+        page.get_by_role("link", name="4 pictures").click(timeout=200_000)
     files = unpacked(taken.value)
     assert len(files) == 5
     assert len(json.loads(files["manifest.json"])["renditions"]) == 4

@@ -285,6 +285,28 @@ def test_what_the_worker_makes_is_for_those_who_may_have_it(client: TestClient, 
         assert client.get("/page/download", params={"job": jobs["export"]}).status_code == 404, file_name
         assert client.get("/page/download", params={"job": jobs["import_labels"]}).status_code == 404
 
+    folder = "service/downloads"
+    made = {
+        "export": {"file": f"{folder}/a/meta.zip", "bytes": 2_000_000, "pictures": 1_234, "left_out": [HOSTILE]},
+        "export_labels": {"file": f"{folder}/labels/label-studio.zip", "bytes": 9, "tasks": 3, "answered": 1},
+        "import_labels": {"answers": 12},
+    }
+    for kind, result in made.items():
+        with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            table = schema.jobs
+            connection.execute(table.update().where(table.c.kind == kind).values(status="done", result=result))
+    said = {kind: client.get("/page/work", params={"job": jobs[kind]}).text for kind in made}
+    assert "1\u202f234 pictures" in said["export"]
+    assert "2.0 MB" in said["export"]
+    assert "Left out: &lt;img src=x" in said["export"]
+    assert "Save 3 pairs" in said["export_labels"]
+    assert "12 answers are kept." in said["import_labels"]
+    packed = service.workspace / "service" / "downloads" / "a" / "meta.zip"
+    packed.parent.mkdir(parents=True)
+    packed.write_bytes(b"PK")
+    got = client.get("/page/download", params={"job": jobs["export"]})
+    assert (got.content, got.headers["content-disposition"]) == (b"PK", 'attachment; filename="a-meta.zip"')
+
     readers = sign_in(client, service, "read")
     headers["x-csrf-token"] = readers
     assert ask("/page/export", creative="a", group="meta") == 403

@@ -26,7 +26,7 @@ from clickscape.catalog import sample
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 SIZES = {1280: (860, 1), 390: (844, 2)}  # width → height, pixels of the screen for one of the page
-PHOTO, TITLE = "coffee_mug-navy", "Navy enamel mug, 350 ml"
+PHOTO, TITLE, NEW = "teapot-original", "Stoneware teapot, 800 ml", "teapot-800"
 SERVED, WAITING = "perfume-original", "honey_pot-original"
 CTR = (0.17, 0.11, 0.07, 0.06)
 USERS = 1_200
@@ -50,7 +50,6 @@ def main() -> None:
         try:
             key = server.stdout.readline().split()[-1]
             headers = {"Authorization": f"Bearer {key}"}
-            print(shop, port, key, flush=True)
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client:
                 product = fill(client)
                 take(f"http://127.0.0.1:{port}", key, product)
@@ -68,15 +67,15 @@ def fill(client: httpx.Client) -> str:
     data = io.BytesIO()
     photo.save(data, "PNG")
     files, sent = (
-        {"photo": ("mug.png", data.getvalue())},
-        {"title": TITLE, "product_id": "mug-350", "category": "Home > Mugs"},
+        {"photo": ("photo.png", data.getvalue())},
+        {"title": TITLE, "product_id": NEW, "category": "Home > Tea"},
     )
     done(client, client.post("/v1/products", data=sent, files=files))
-    for name in ("mug-350", SERVED, WAITING):
+    for name in (NEW, SERVED, WAITING):
         until(lambda name=name: any(one["product_id"] == name for one in client.get("/v1/products?limit=200").json()))
         done(client, client.post(f"/v1/products/{name}/creatives", json={"keep": 4}))
     decide(client, WAITING, "approve", "reject")
-    decide(client, "mug-350", "approve")
+    decide(client, NEW, "approve")
     decide(client, SERVED, "approve", "approve", "approve", "approve")
     rng, waiting = random.Random(0), []
     clicked = {one["creative_id"]: ctr for one, ctr in zip(creatives(client, SERVED), CTR, strict=True)}
@@ -89,7 +88,7 @@ def fill(client: httpx.Client) -> str:
         if len(waiting) > 400 or user == USERS - 1:
             client.post("/v1/events", json={"events": waiting}).raise_for_status()
             waiting = []
-    return "mug-350"
+    return NEW
 
 
 def decide(client: httpx.Client, product: str, *decisions: str) -> None:
@@ -107,7 +106,7 @@ def creatives(client: httpx.Client, product: str) -> list[dict[str, Any]]:
 def take(address: str, key: str, product: str) -> None:
     """Sign in, and take each page at each width, and one in the dark."""
     pages = {"create": f"create?product={product}", "review": f"review?product={WAITING}",
-             "live": f"live?product={SERVED}", "catalog": "catalog?search=o"}  # fmt: skip
+             "live": f"live?product={SERVED}", "catalog": "catalog?search=ml"}  # fmt: skip
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]

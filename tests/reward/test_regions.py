@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clickscape.reward.explain.occlusion import HeatMap
+from clickscape.reward.explain.overlay import heat_panel
 from clickscape.reward.explain.regions import PLACES, Region, regions
 
 
@@ -23,3 +24,13 @@ def test_a_model_that_does_not_know_how_sure_it_is_gives_no_interval() -> None:
     value = np.ones((3, 3))
     endless = np.full((3, 3), np.inf)
     assert regions(HeatMap(value, -endless, endless, cells=value))[0] == Region("top left", 1.0, None, None)
+
+
+def test_colors_fade_where_the_interval_spans_zero() -> None:
+    """Left: 1 ± 0.5, sure; right: 1 ± 10, a hundredth of the color."""
+    value, half = np.ones((64, 64)), np.full((64, 64), 0.5)
+    half[:, 32:] = 10.0
+    panel = heat_panel(np.full((64, 64, 3), 128, np.uint8), HeatMap(value, value - half, value + half, cells=value))
+    colored = np.ptp(panel.astype(int), axis=2)
+    assert colored[20:-20, 20:200].min() > 100, "yellow, inside its outline"
+    assert colored[:, 320:].max() < 20, "gray"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +17,13 @@ from fastapi.testclient import TestClient
 from sqlalchemy.engine import Engine
 
 from clickscape.config import ClicksConfig, ServeConfig
+from clickscape.reward.explain.scale import Scale
 from clickscape.service import publishing, schema
 from clickscape.service.app import Service, create
 from clickscape.service.keys import create_key
 from clickscape.service.store import open_store
 from clickscape.types import Creative, Product
+from clickscape.workspace import Workspace
 
 NOW = 1_790_000_000_000_000  # microseconds: 2026-09-21, 14:13:20 UTC
 KEY = b"k" * 32
@@ -179,3 +184,17 @@ def small_reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "reward"
     model.save(folder)
     return folder
+
+
+def give_reward(shop: Workspace, reward: Path, scale: Scale) -> None:
+    """Give a shop a reward model, and a log of clicks that said how many of its logits are how much CTR."""
+    from clickscape.clicks.ctr import ESTIMATES
+    from clickscape.files import fingerprint
+    from clickscape.stages.clicks import estimates_path
+
+    shutil.copytree(reward, shop.models / "reward")
+    shop.write_table(estimates_path(shop), ESTIMATES.empty_table())
+    of = fingerprint([fingerprint(shop.models / "reward"), fingerprint(estimates_path(shop))])
+    folder = shop.path / "explanations"
+    folder.mkdir()
+    (folder / "scale.json").write_text(json.dumps({"of": of, "scale": asdict(scale)}))

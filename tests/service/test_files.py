@@ -16,9 +16,13 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 from sqlalchemy.engine import Engine
-from tests.service.conftest import NOW
+from tests.service.conftest import NOW, give_reward
 
+from clickscape.catalog.images import open_image
 from clickscape.render import placements, provenance
+from clickscape.render.scene import slots_of
+from clickscape.reward import load
+from clickscape.reward.explain.scale import Scale
 from clickscape.service import jobs, publishing, workspace_sync
 from clickscape.service.downloads import GROUPS
 from clickscape.service.page.heat_map import look
@@ -87,7 +91,7 @@ def test_without_a_reward_model_there_is_no_heat_map_and_with_a_new_one_an_old_m
     (picture,) = (made.shop.path / "explanations" / "maps").glob("*.webp")
     with Image.open(picture) as drawn:
         assert drawn.size == (512, 512)
-        assert np.asarray(drawn).std() > 10
+        assert np.ptp(np.asarray(drawn)) > 20, "the ad shows through"
     shutil.rmtree(made.shop.models / "reward")
     assert look(made.shop.path, name).state == "none"
     shutil.copytree(small_reward, made.shop.models / "reward", copy_function=shutil.copyfile)
@@ -119,6 +123,34 @@ def test_an_approved_ad_is_packed_for_its_placements_with_manifest_and_provenanc
         assert said is not None
         assert said.provenance.creative_id == creative.creative_id
     assert made.zip_of(made.do("export", **payload)) == files, "nothing is drawn twice"
+
+
+def test_predicted_clicks_are_logits_by_their_scale_and_none_without(made: Made, small_reward: Path) -> None:
+    """slope .02: 10 logits above the average are .2 of log CTR; the sd holds the scale's own error and its misfit."""
+    own = made.shop.creatives()
+
+    def scores() -> dict[str, tuple[float | None, float | None]]:
+        workspace_sync.publish(made.engine, made.shop, now=NOW)
+        found = publishing.list_creatives(made.engine, "mug/1") or []
+        return {one.creative_id: (one.score, one.score_sd) for one in found}
+
+    shutil.rmtree(made.shop.models / "reward", ignore_errors=True)
+    shutil.copytree(small_reward, made.shop.models / "reward")
+    assert set(scores().values()) == {(None, None)}, "no clicks say what a logit is"
+    shutil.rmtree(made.shop.models / "reward")
+    shutil.rmtree(made.shop.path / "explanations", ignore_errors=True)
+    give_reward(made.shop, small_reward, Scale(slope=0.02, error=0.004, misfit=0.1, products=12))
+    model = load(made.shop.models / "reward").with_given_scenes()
+    pictures = [open_image(one.image)[..., :3] for one in own]
+    (product,) = made.shop.products()
+    ranking = model.rank(product, pictures, [slots_of(one) for one in own])
+    middle = sum(one.score.value for one in ranking) / 2
+    for name, (score, sd) in scores().items():
+        logits = next(one.score.value for one in ranking if own[one.index].creative_id == name) - middle
+        assert score == pytest.approx(0.02 * logits)
+        assert sd is not None
+        assert sd**2 > (0.004 * logits) ** 2 + 0.1**2
+    shutil.rmtree(made.shop.models / "reward")
 
 
 def test_every_placement_is_in_one_group() -> None:

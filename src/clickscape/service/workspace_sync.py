@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,14 +14,17 @@ from clickscape.catalog.images import open_image
 from clickscape.catalog.publishable import stale
 from clickscape.compute.device import best_device
 from clickscape.experiment.assign import key_id
+from clickscape.render.scene import slots_of
+from clickscape.reward.explain.scale import Scale
 from clickscape.reward.labels import Label
-from clickscape.reward.protocol import HALF_WIDTH
+from clickscape.reward.protocol import HALF_WIDTH, PROBIT, Slots
 from clickscape.service import publishing, schema
 from clickscape.service.experiments import exchange
 from clickscape.service.pull import Pulled, pull_events
 from clickscape.stages.experiment import all_experiments, keep, read_key
+from clickscape.stages.explain import reward_scale
 from clickscape.stages.labels import keep_labels
-from clickscape.types import Creative, CreativeStatus, Product
+from clickscape.types import Creative, CreativeStatus, Estimate, Product
 from clickscape.workspace import Workspace
 
 
@@ -110,26 +114,48 @@ def pull_decisions(engine: Engine, workspace: Workspace, *, now: int) -> None:
 def _scores(
     engine: Engine, workspace: Workspace, products: list[Product], creatives: list[Creative]
 ) -> dict[str, tuple[float, float]]:
-    """Scores of every creative of those products that have one without: log odds against the product's mean, and sd."""
+    """Log CTR of every creative against its product's mean, and sd, of those products that have one without.
+
+    None of them where held-out clicks do not say what the reward model's logits are in CTR.
+    """
     folder = workspace.models / "reward"
     table = schema.creatives
     with engine.connect() as connection:
         rows = connection.execute(sa.select(table.c.creative_id, table.c.score, table.c.score_sd)).all()
     known = {row.creative_id: (row.score, row.score_sd) for row in rows if row.score is not None}
-    if not folder.exists():
+    ids = {product.product_id for product in products}
+    if not folder.exists() or all(one.creative_id in known for one in creatives if one.product_id in ids):
         return known
     from clickscape import reward as reward_room
 
-    model = None
+    model = reward_room.load(folder, device=best_device()).with_given_scenes()
+    scale = reward_scale(workspace, model)
+    if scale is None or not scale.known:
+        return known
     for product in products:
         own = [one for one in creatives if one.product_id == product.product_id]
         if all(one.creative_id in known for one in own):
             continue
-        model = model or reward_room.load(folder, device=best_device())
         images = [open_image(workspace.resolve(one.image))[..., :3] for one in own]
-        ranking = model.rank(product, images, [dict(one.scene) or None for one in own])  # type: ignore[arg-type]
+        scenes = [slots_of(one) for one in own]
+        ranking = model.rank(product, images, scenes)
         mean = sum(one.score.value for one in ranking) / len(ranking)
         for one in ranking:
-            sd = (one.score.high - one.score.low) / (2 * HALF_WIDTH)
-            known[own[one.index].creative_id] = (one.score.value - mean, sd)
+            slots = _differing(scenes[one.index], scenes)
+            known[own[one.index].creative_id] = _log_ctr(one.score, mean, scale, slots=slots)
     return known
+
+
+def _log_ctr(score: Estimate, mean: float, scale: Scale, *, slots: float) -> tuple[float, float]:
+    """A score in logits as log CTR against the mean, and its sd: of the model, of the scale, and what neither knows."""
+    logits, half = score.value - mean, (score.high - score.low) / 2
+    own = (
+        max((half / HALF_WIDTH) ** 2 - PROBIT**2 / 2, 0.0) if math.isfinite(half) else 0.0
+    )  # ranks hold chance as well
+    return scale.slope * logits, math.sqrt(scale.slope**2 * own + (scale.error * logits) ** 2 + scale.misfit**2 * slots)
+
+
+def _differing(scene: Slots | None, others: Sequence[Slots | None]) -> float:
+    """In how many slots a scene differs from those of the product's ads, on average, and at least in one."""
+    seen = [sum(scene[slot] != other.get(slot) for slot in scene) for other in others if scene and other]
+    return max(sum(seen) / max(len(seen), 1), 1.0)

@@ -23,8 +23,10 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from tests.service.conftest import give_reward
 
 from clickscape.catalog.feed_report import FeedReportBuilder, FeedWarning
+from clickscape.reward.explain.scale import Scale
 from clickscape.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def served(tmp_path: Path, small_reward: Path) -> Iterator[tuple[str, str]]:
     """The address of `clickscape serve` on a shop with a reward model and no product, and the key that it printed."""
     shop = Workspace.create(tmp_path / "my-shop")
     shop.settings_path.write_text("[generate]\nsize = 128\n")
-    shutil.copytree(small_reward, shop.models / "reward")
+    give_reward(shop, small_reward, Scale(slope=0.02, error=0.002, misfit=0.05, products=12))
     report = FeedReportBuilder()
     report.add_product(FeedWarning("no price", "line 14", EVIL))
     report.add_skipped("line 15", f"product {EVIL} has no title.")

@@ -317,18 +317,21 @@ def test_what_the_worker_makes_is_for_those_who_may_have_it(client: TestClient, 
 
 
 def test_a_heat_map_in_words_names_what_is_no_chance() -> None:
-    """exp(−0.1) is 0.905: without what helps by 0.1 log-odds there are 9.5 % fewer clicks."""
+    """Log-odds of 0.4 are odds of 1.49, so 60 of 100; a region that costs 0.8 loses 69 of 100."""
     from clickscape.service.page.heat_map import _Region, in_words
 
-    regions = [_Region("top", 0.01, -0.2, 0.2), _Region("middle", 0.1, 0.05, 0.15), _Region("left", -0.2, -0.3, -0.1)]
+    regions = [_Region("top", 0.01, -0.2, 0.2), _Region("middle", 0.4, 0.2, 0.6), _Region("left", -0.8, -1.0, -0.6)]
     assert in_words(regions) == [
-        "Hurts: left. Hidden, +22.1 % clicks (95 %: +10.5 % to +35.0 %).",
-        "Helps: middle. Hidden, −9.5 % clicks (95 %: −13.9 % to −4.9 %).",
+        "Hurts: left. With it the ad beats itself without it 31 of 100 times (95 %: 27 to 35).",
+        "Helps: middle. With it the ad beats itself without it 60 of 100 times (95 %: 55 to 65).",
         "Elsewhere: not enough evidence.",
     ]
     assert in_words(regions[:1]) == ["Not enough evidence: no region stands out."]
-    unsure = in_words([_Region("top", 0.1, None, None)])
-    assert unsure == ["Helps: top. Hidden, −9.5 % clicks.", "This reward model cannot say how sure it is."]
+    unsure = in_words([_Region("top", 0.4, None, None)])
+    assert unsure == [
+        "Helps: top. With it the ad beats itself without it 60 of 100 times.",
+        "This reward model cannot say how sure it is.",
+    ]
 
 
 def test_a_photo_becomes_a_job_and_anything_else_one_line(client: TestClient, service: Service) -> None:

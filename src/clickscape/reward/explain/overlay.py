@@ -40,8 +40,14 @@ def overlay(image: Bytes, heat: HeatMap) -> Bytes:
 
 
 def heat_panel(image: Bytes, heat: HeatMap) -> Bytes:
-    """Draw the map over the gray ghost of the ad, as `overlay` does, (height, width, 3) sRGB, at most 512 px a side."""
-    return _drawn(image, heat, max(float(np.abs(heat.value).max()), _LEAST))[1]
+    """Draw the map over the gray ghost of the ad, (height, width, 3) sRGB, at most 512 px a side.
+
+    The colors end at the largest value, and fade to gray where the interval spans zero, as far as it does.
+    """
+    half = (heat.high - heat.low) / 2
+    seen = np.where(np.isfinite(half), np.clip(np.abs(heat.value) / np.maximum(half, 1e-12), 0, 1) ** 2, 1.0)
+    faded = HeatMap(heat.value * seen, heat.low, heat.high, heat.cells)
+    return _drawn(image, faded, max(float(np.abs(heat.value).max()), _LEAST))[1]
 
 
 def _drawn(image: Bytes, heat: HeatMap, longest: float) -> tuple[Bytes, Bytes, bool]:

@@ -69,12 +69,12 @@ def look(workspace: Path, creative_id: str) -> Look:
 
 
 def in_words(regions: Sequence[_Region]) -> list[str]:
-    """Return what hiding a region would do to predicted clicks: for the strongest that are no chance, then the rest."""
+    """Return how often the ad wins against itself with a region hidden, for the strongest that are no chance."""
     ordered = sorted(regions, key=lambda one: -abs(one.value))
     if any(one.low is None for one in regions):
         return [*(f"{_effect(one)}." for one in ordered[:_MOST]), "This reward model cannot say how sure it is."]
     sure = [
-        f"{_effect(one)} (95 %: {_change(-one.high)} to {_change(-one.low)})."
+        f"{_effect(one)} (95 %: {_wins(one.low)} to {_wins(one.high)})."
         for one in ordered
         if one.low is not None and one.high is not None and not one.low <= 0 <= one.high
     ]
@@ -82,11 +82,12 @@ def in_words(regions: Sequence[_Region]) -> list[str]:
 
 
 def _effect(region: _Region) -> str:
-    return f"{'Helps' if region.value > 0 else 'Hurts'}: {region.place}. Hidden, {_change(-region.value)} clicks"
+    said = "Helps" if region.value > 0 else "Hurts"
+    return f"{said}: {region.place}. With it the ad beats itself without it {_wins(region.value)} of 100 times"
 
 
-def _change(log_odds: float) -> str:
-    return words.change(math.exp(log_odds) - 1, 1)
+def _wins(log_odds: float) -> str:
+    return f"{50 + 50 * math.tanh(log_odds / 2):.0f}"
 
 
 @router.post("/page/heat-map")

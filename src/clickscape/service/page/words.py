@@ -23,9 +23,9 @@ def ctr(clicks: int, impressions: int) -> Estimate | None:
 
 
 def predicted(score: float | None, score_sd: float | None) -> Estimate | None:
-    """Return the lift that a score of log odds says, with its 95 % interval, None where nothing was predicted.
+    """Return the lift of CTR that a score says, a log CTR against the product's average ad, with its 95 % interval.
 
-    Against the average of the product's ads; for rare clicks a ratio of odds is one of CTRs.
+    None where nothing was predicted.
     """
     if score is None or score_sd is None:
         return None

@@ -15,6 +15,7 @@ from clickscape.service import schema
 from clickscape.service.app import Service
 from clickscape.service.event_writer import Event
 from clickscape.service.keys import create_key, revoke_key
+from clickscape.service.page import words
 from clickscape.service.page.sessions import WrongKeys
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'"
@@ -407,3 +408,10 @@ def test_many_products_are_chosen_from_a_list(client: TestClient, service: Servi
     text = client.get("/live?product=product-3").text
     assert re.findall(r'<option value="(product-\d)"', text) == names
     assert re.findall(r'<option value="([^"]+)" selected>', text) == ["product-3"]
+
+
+def test_an_interval_from_a_quarter_to_four_times_the_clicks_is_no_prediction() -> None:
+    told = words.predicted(0.1, 0.7)
+    assert told is not None
+    assert told.high + 1 == pytest.approx(4.36, abs=0.01)
+    assert words.predicted(0.1, 0.71) is None

@@ -7,6 +7,7 @@ import math
 from clickscape.types import Estimate
 
 _Z = 1.959963984540054  # of a two-sided interval of 95 %
+_WIDEST = math.log(4)  # of half an interval in log odds: one from a quarter to four times as many clicks says nothing
 
 
 def ctr(clicks: int, impressions: int) -> Estimate | None:
@@ -25,9 +26,9 @@ def ctr(clicks: int, impressions: int) -> Estimate | None:
 def predicted(score: float | None, score_sd: float | None) -> Estimate | None:
     """Return the lift of CTR that a score says, a log CTR against the product's average ad, with its 95 % interval.
 
-    None where nothing was predicted.
+    None where nothing was predicted, or with an interval that is too wide to go by.
     """
-    if score is None or score_sd is None:
+    if score is None or score_sd is None or _Z * score_sd > _WIDEST:
         return None
     value, low, high = (math.exp(score + z * score_sd) - 1 for z in (0.0, -_Z, _Z))
     return Estimate(value, low, high)

@@ -59,6 +59,16 @@ def test_the_page_says_what_was_decided_and_shows_every_day_as_a_table_too() -> 
     assert set(page.drawings) == {"over-time-1.svg", "shares.svg", "lifts.svg"}
 
 
+def test_a_lift_drawn_towards_earlier_experiments_stands_beside_its_own() -> None:
+    plain = reading()
+    control, new = plain.variants
+    drawn = replace(plain, variants=(control, replace(new, shrunk=Estimate(0.12, 0.04, 0.2))))
+    assert "drawn towards earlier experiments" not in compose_experiment(plain, simulated=False).html
+    page = compose_experiment(drawn, simulated=False).html
+    assert "drawn towards earlier experiments" in page
+    assert "expect +12.0%" in page
+
+
 def test_without_known_allocation_nothing_is_a_lift() -> None:
     unknown = reading(decision="association", allocation="unknown")
     page = compose_experiment(unknown, simulated=False)

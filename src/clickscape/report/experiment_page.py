@@ -59,9 +59,9 @@ def compose_experiment(reading: ExperimentReading, *, simulated: bool) -> Experi
     plots = draw_plots(reading)
     drawings = {f"over-time-{number}.svg": standalone(one.wide) for number, one in enumerate(plots.courses, start=1)}
     drawings["shares.svg"] = standalone(plots.shares[0])
-    rows = [(one.name, one.latest.always_valid) for one in compared if one.latest.always_valid is not None]
+    rows = [(one.name, one.latest.always_valid, one.shrunk) for one in compared if one.latest.always_valid is not None]
     if rows:
-        forest = [ForestRow(name, estimate) for name, estimate in rows]
+        forest = [ForestRow(name, estimate) for name, estimate, _ in rows]
         drawings["lifts.svg" if causal else "differences.svg"] = standalone(
             forest_plot(forest, key="forest", title=f"{noun} of CTR against {reading.control}")
         )
@@ -145,12 +145,12 @@ def _daily(cumulated: Sequence[int]) -> list[int]:
     return [now - before for now, before in zip(cumulated, [0, *cumulated[:-1]], strict=True)]
 
 
-def _forest(rows: Sequence[tuple[str, Estimate]], *, noun: str, reading: ExperimentReading) -> Chart:
-    level = words.level(estimate for _, estimate in rows)
+def _forest(rows: Sequence[tuple[str, Estimate, Estimate | None]], *, noun: str, reading: ExperimentReading) -> Chart:
+    level = words.level(estimate for _, estimate, _ in rows)
     note = f"Bars are {level} intervals that hold on every day at once."
-    return _chart(
-        [(*row, None) for row in rows], title=f"{noun} of CTR against {reading.control}", note=note, noun=noun
-    )
+    if any(sober for *_, sober in rows):
+        note += " Open diamonds are drawn towards earlier experiments, which is what to expect of winners."
+    return _chart(rows, title=f"{noun} of CTR against {reading.control}", note=note, noun=noun)
 
 
 def _products(reading: ExperimentReading, *, noun: str) -> Chart | None:

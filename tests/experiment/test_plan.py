@@ -14,6 +14,7 @@ from scipy.stats import norm
 
 from clickscape.errors import ExperimentError
 from clickscape.experiment import plan as planning
+from clickscape.experiment.baseline import planned_traffic
 from clickscape.experiment.plan import Goal, Traffic, design_effect, plan
 
 FAST = Traffic(users_per_day=1e6)
@@ -201,3 +202,40 @@ def test_traffic_that_is_none_is_refused() -> None:
         Traffic(0)
     with pytest.raises(ExperimentError, match="from 21 to 14 days: an experiment runs for whole weeks"):
         plan(Goal(0.02, 0.1), FAST, least_days=21, most_days=14)
+
+
+@pytest.mark.parametrize("users_per_day", [1e-3, 1e-300])
+def test_a_hopeless_plan_is_refused_at_once(users_per_day: float) -> None:
+    """It was searched week by week, for millions of weeks."""
+    with pytest.raises(ExperimentError, match="more than a hundred years"):
+        plan(Goal(ctr=0.04, lift=0.15), Traffic(users_per_day))
+
+
+def test_a_crowd_finds_any_lift() -> None:
+    assert plan(Goal(ctr=0.04, lift=0.15), Traffic(1e18)).detectable == 1e-6
+
+
+@pytest.mark.parametrize("days", [23, 75, 301])
+def test_the_shortest_plan_is_the_first_week_with_enough_users(days: int) -> None:
+    goal = Goal(ctr=0.04, lift=0.15)
+    traffic = Traffic(plan(goal, Traffic(5_000.0)).needed / days)
+    made = plan(goal, traffic, most_days=1_000)
+    assert made.needed <= made.users
+    with pytest.raises(ExperimentError, match=f"need {made.days} days"):
+        plan(goal, traffic, most_days=made.days - 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"ctr": math.nan}, "the CTR is nan"), ({"ctr": 1.2}, "the CTR is 1.2"),
+     ({"impressions_per_user": 0.0}, "0.0 impressions per user"),
+     ({"impressions_per_user": 1e300}, "impressions per user: expected")],
+)  # fmt: skip
+def test_traffic_that_cannot_be_is_named_by_what_was_given(given: dict[str, float], message: str) -> None:
+    with pytest.raises(ExperimentError, match=message):
+        planned_traffic(None, **{"ctr": 0.04, "users_per_day": 100.0, **given})
+
+
+def test_a_thousand_variants_are_refused() -> None:
+    with pytest.raises(ExperimentError, match="at most 100 together"):
+        Goal(ctr=0.04, lift=0.15, variants=1_000)

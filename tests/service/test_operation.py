@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from clickscape.service.backup import backup, restore
 from clickscape.service.doctor import problems
 from clickscape.service.event_writer import Event, EventWriter
 from clickscape.service.keys import create_key
-from clickscape.service.store import open_store
+from clickscape.service.store import open_store, serving_lock
 from clickscape.stages.experiment import KEY_FILE
 from clickscape.workspace import Workspace
 
@@ -143,3 +144,43 @@ def test_a_port_that_is_taken_is_said_and_no_key_is_made(tmp_path: Path) -> None
     engine = open_store(f"sqlite:///{shop.path / 'service' / 'store.db'}")
     assert rows(engine, schema.api_keys) == []
     engine.dispose()
+
+
+def test_a_store_that_is_served_is_not_replaced(store: Engine, tmp_path: Path) -> None:
+    """Its server would go on writing into the file that was there, and acknowledge what is lost."""
+    write(store, event(1))
+    backup(store, tmp_path / "copy.db")
+    with serving_lock(store), serving_lock(store), pytest.raises(StoreError, match="is served now"):
+        restore(store, tmp_path / "copy.db")
+    restore(store, tmp_path / "copy.db")
+    store.dispose()
+
+
+@pytest.mark.parametrize("version", ["0099", None])
+def test_a_copy_of_a_later_release_is_refused_and_the_store_stays(
+    store: Engine, tmp_path: Path, version: str | None
+) -> None:
+    write(store, event(1))
+    backup(store, tmp_path / "copy.db")
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        copy.execute("DELETE FROM alembic_version")
+        if version:
+            copy.execute("INSERT INTO alembic_version VALUES (?)", (version,))
+        copy.commit()
+    with pytest.raises(StoreError, match=r"copy.db is (of a later release \(schema 0099\)|no store)"):
+        restore(store, tmp_path / "copy.db")
+    assert counted(store) == (1, 0, 0)
+    store.dispose()
+
+
+def test_a_copy_replaces_a_store_that_cannot_be_opened(tmp_path: Path) -> None:
+    shop = Workspace.create(tmp_path / "my-shop")
+    store = open_store(f"sqlite:///{shop.path / 'service' / 'store.db'}")
+    write(store, event(1))
+    backup(store, tmp_path / "copy.db")
+    store.dispose()
+    (shop.path / "service" / "store.db").write_bytes(b"SQLite format 3\0" + b"x" * 4_096)
+    assert clickscape("restore", str(shop.path), str(tmp_path / "copy.db")).code == 0
+    brought = open_store(f"sqlite:///{shop.path / 'service' / 'store.db'}")
+    assert counted(brought) == (1, 0, 0)
+    brought.dispose()

@@ -105,6 +105,22 @@ def test_events_count_within_the_window_after_their_decision(
     assert receipt[attribution] == receipt["stored"] == 1
 
 
+@pytest.mark.parametrize(
+    ("ts", "attribution"),
+    [("1970-01-01T00:00:00Z", "attributed"), ("0001-01-01T00:00:00+14:00", "attributed"),
+     ("2025-01-01T00:00:00Z", "attributed"), ("9999-12-31T23:59:59Z", "late")],
+)  # fmt: skip
+def test_a_wrong_clock_keeps_its_event_and_spoils_no_log(
+    client: TestClient, service: Service, key: Headers, tmp_path: Path, ts: str, attribution: str
+) -> None:
+    """`clicks` refuses a whole file for one time before 2000, and leaves out clicks before their impression."""
+    one = chosen(client, key("serve"))
+    receipt = told(client, key("serve"), ("e1", "click", one["decision_id"]), ts=ts)
+    assert receipt[attribution] == receipt["stored"] == 1
+    (row,) = rows(service.engine, schema.events)
+    assert row.ts == (NOW if attribution == "attributed" else NOW + 48 * HOUR)
+
+
 def test_events_of_decisions_that_nobody_made_are_kept_and_count_for_nothing(
     client: TestClient, service: Service, key: Headers
 ) -> None:

@@ -18,14 +18,14 @@ keys = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="API keys o
 app.add_typer(keys, name="keys", epilog="Example: clickscape keys add my-shop --role serve")
 
 
-def _service(workspace: Path):  # type: ignore[no-untyped-def]
+def _service(workspace: Path, *, migrate: bool = True):  # type: ignore[no-untyped-def]
     try:
         from clickscape.service import run
     except ModuleNotFoundError as error:
         raise ClickscapeError(
             f"{error.name} is missing. Install the service: pip install 'clickscape[serve]'"
         ) from None
-    return run.open_service(workspace)
+    return run.open_service(workspace, migrate=migrate)
 
 
 @app.command(epilog="Example: clickscape serve my-shop")
@@ -43,21 +43,23 @@ def serve(
     shop, engine, settings, _ = _service(workspace)
     from clickscape.service import jobs, run
     from clickscape.service.keys import create_key, in_use
+    from clickscape.service.store import serving_lock
 
     host, port = host or settings.serve.host, port or settings.serve.port
     run.check_free(host, port)
 
-    now = time.time_ns() // 1_000
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        first = None
-        if not in_use(connection):
-            first = create_key(connection, roles=["admin"], label="first", now=now)
-        jobs.enqueue(connection, "publish", {}, now=now)
-    engine.dispose()
-    if first:
-        terminal.out.print(f"key to sign in with, shown only now: {first}")
-    terminal.out.print(f"serving {shop.path.name} on http://{host}:{port}; Ctrl-C ends it")
-    run.serve(shop.path, host=host, port=port)
+    with serving_lock(engine):
+        now = time.time_ns() // 1_000
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            first = None
+            if not in_use(connection):
+                first = create_key(connection, roles=["admin"], label="first", now=now)
+            jobs.enqueue(connection, "publish", {}, now=now)
+        engine.dispose()
+        if first:
+            terminal.out.print(f"key to sign in with, shown only now: {first}")
+        terminal.out.print(f"serving {shop.path.name} on http://{host}:{port}; Ctrl-C ends it")
+        run.serve(shop.path, host=host, port=port)
 
 
 @keys.command("add", epilog="Example: clickscape keys add my-shop --role serve --label website")
@@ -154,7 +156,7 @@ def restore(
     workspace: Folder, file: Annotated[Path, typer.Argument(help="Copy by `backup`.", show_default=False)]
 ) -> None:
     """Bring a copy of the store back; end the service before. What was there is kept as store.db.before."""
-    shop, engine, _, _ = _service(workspace)
+    shop, engine, _, _ = _service(workspace, migrate=False)
     from clickscape.service.backup import restore as bring
 
     bring(engine, file)

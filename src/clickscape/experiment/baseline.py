@@ -73,7 +73,7 @@ def planned_traffic(
         for option, value in (("--ctr", ctr), ("--users-per-day", users_per_day)):
             if value is None:
                 raise ExperimentError(f"{option} is missing, and no workspace whose log says it. Give one of them.")
-    of_user = impressions_per_user or (known.impressions_per_user if known else 1.0)
+    of_user = impressions_per_user if impressions_per_user is not None else known.impressions_per_user if known else 1.0
     level = ctr if ctr is not None else known.ctr if known else 0.0
     users = users_per_day if users_per_day is not None else known.users_per_day if known else 0.0
     if known and (ctr, impressions_per_user, impressions_cv, ctr_cv) == (None,) * 4:

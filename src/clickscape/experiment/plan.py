@@ -16,6 +16,7 @@ Several variants share the error by Bonferroni's rule, which confidence sequence
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -37,7 +38,11 @@ Floats = NDArray[np.float64]
 LEAST_CLICKS = 100
 """Clicks that every variant is planned to get at least: with fewer, no interval here is what it says."""
 
+_WRONG_CTR = "the CTR is {}, expected a share of impressions such as 0.02. Correct it."
 _WEEK = 7
+_MOST_IMPRESSIONS = 1_000_000  # of one user
+_MOST_DAYS = 36_525  # a hundred years
+_MOST_VARIANTS = 100
 _MOST_LOOKS = 56  # more looks a day or more days change the sample by less than 1 %
 
 
@@ -77,12 +82,13 @@ class Goal:
 
     def __post_init__(self) -> None:
         if not 0 < self.ctr < 1:
-            raise ExperimentError(f"the CTR is {self.ctr}, expected a share of impressions such as 0.02. Correct it.")
+            raise ExperimentError(_WRONG_CTR.format(self.ctr))
         if not (self.lift > -1 and self.lift != 0 and self.ctr * (1 + self.lift) < 1):
             raise ExperimentError(f"the lift is {self.lift}, expected a relative one such as 0.05 for +5 %, with which "
                                   f"the CTR stays between 0 and 1. Correct it.")  # fmt: skip
-        if self.variants < 2:
-            raise ExperimentError(f"{self.variants} variants: expected the control and at least one other.")
+        if not 2 <= self.variants <= _MOST_VARIANTS:
+            raise ExperimentError(f"{self.variants} variants: expected the control and at least one other, at most "
+                                  f"{_MOST_VARIANTS} together.")  # fmt: skip
         if not 0 < self.shares[1] < 1 or not 0 < self.shares[0] < 1:
             raise ExperimentError(f"{self.variants - 1} variants with {self.share} of the users each leave the control "
                                   f"none. Give a smaller share.")  # fmt: skip
@@ -198,6 +204,11 @@ def design_effect(
     mean over users, of impressions and of personal CTRs.
     """
     mean = impressions_per_user
+    if not 0 < ctr < 1:
+        raise ExperimentError(_WRONG_CTR.format(ctr))
+    if not 0 < mean <= _MOST_IMPRESSIONS:
+        raise ExperimentError(f"{mean} impressions per user: expected a number above 0, {_MOST_IMPRESSIONS:,} at most. "
+                              f"Correct it.")  # fmt: skip
     pairs = max(mean**2 * (1 + impressions_cv**2) - mean, 0.0)
     return 1 + ctr * ctr_cv**2 * pairs / (mean * (1 - ctr))
 
@@ -229,10 +240,16 @@ def _needed(goal: Goal, traffic: Traffic, *, looks: int) -> int:
 
 def _days(goal: Goal, traffic: Traffic, *, least: int) -> int:
     """Fewest whole weeks in which enough users enter, in days; more days are more looks, which need fewer users."""
-    days = max(_weeks(_needed(goal, traffic, looks=least) / traffic.users_per_day), least)
-    while days > least and _needed(goal, traffic, looks=days - _WEEK) <= (days - _WEEK) * traffic.users_per_day:
-        days -= _WEEK
-    return days
+
+    def enough(days: int) -> bool:
+        return _needed(goal, traffic, looks=days) <= days * traffic.users_per_day
+
+    if _needed(goal, traffic, looks=least) > _MOST_DAYS * traffic.users_per_day:
+        raise ExperimentError(f"{traffic.users_per_day:g} users a day would need more than a hundred years to find a "
+                              f"lift of {goal.lift:+.2g}. Look for a larger lift, or get more users.")  # fmt: skip
+    most = max(_weeks(_needed(goal, traffic, looks=least) / traffic.users_per_day), least)
+    weeks = range(least, most, _WEEK)
+    return [*weeks, most][bisect_left(weeks, True, key=enough)]
 
 
 @lru_cache(maxsize=512)
@@ -298,6 +315,8 @@ def _detectable(goal: Goal, traffic: Traffic, *, users: float, looks: int) -> fl
     def lacking(size: float) -> float:
         return _powered(replace(goal, lift=sign * size), traffic, looks=looks) - users
 
+    if lacking(1e-6) <= 0:
+        return sign * 1e-6
     return sign * (most if lacking(most) > 0 else float(brentq(lacking, 1e-6, most, xtol=1e-5)))
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from string import Template
 
@@ -16,12 +17,14 @@ from sqlalchemy.engine import Engine
 from clickscape.config import Settings
 from clickscape.config.environment import allowed
 from clickscape.errors import ConfigError, StoreError
-from clickscape.service.store import open_store
+from clickscape.service.store import open_store, serving_lock
 from clickscape.stages.experiment import make_key, read_key
 from clickscape.workspace import Workspace
 
 WORKSPACE = "CLICKSCAPE_SERVE_WORKSPACE"
 """Environment variable by which the processes of a service know its workspace."""
+
+_WHILE_SERVING = ExitStack()  # holds the store's lock as long as the process lives
 
 
 def address_of(workspace: Workspace, settings: Settings) -> str:
@@ -35,19 +38,24 @@ def address_of(workspace: Workspace, settings: Settings) -> str:
     return f"sqlite:///{workspace.path / 'service' / 'store.db'}"
 
 
-def open_service(path: Path) -> tuple[Workspace, Engine, Settings, bytes]:
-    """Return a workspace, its store, its settings and its key; store and key are made where they are missing."""
+def open_service(path: Path, *, migrate: bool = True) -> tuple[Workspace, Engine, Settings, bytes]:
+    """Return a workspace, its store, its settings and its key; store and key are made where they are missing.
+
+    Without `migrate` the store is not looked at yet: it may be damaged, or of a later release.
+    """
     workspace = Workspace.open(path)
     settings = workspace.settings
-    engine = open_store(address_of(workspace, settings))
+    engine = open_store(address_of(workspace, settings), migrate=migrate)
     return workspace, engine, settings, make_key(workspace)
 
 
 def from_environment() -> tuple[Workspace, Engine, Settings, bytes]:
-    """Return the same for a process of a service, which its parent told the workspace."""
+    """Return the same for a process of a service, which its parent told the workspace; it serves until it ends."""
     workspace = Workspace(os.environ[WORKSPACE])
     settings = workspace.settings
-    return workspace, open_store(address_of(workspace, settings), migrate=False), settings, read_key(workspace)
+    engine = open_store(address_of(workspace, settings), migrate=False)
+    _WHILE_SERVING.enter_context(serving_lock(engine))
+    return workspace, engine, settings, read_key(workspace)
 
 
 def application() -> FastAPI:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +63,40 @@ def schema_version(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def check_release(version: str | None, *, where: str, script: ScriptDirectory | None = None) -> None:
+    """Raise StoreError for a revision that this release does not know."""
+    known = script or ScriptDirectory.from_config(_config())
+    if version is not None and version not in {one.revision for one in known.walk_revisions()}:
+        raise StoreError(f"{where} is of a later release (schema {version}). Upgrade clickscape or restore a backup.")
+
+
+@contextmanager
+def serving_lock(engine: Engine, *, alone: bool = False) -> Iterator[None]:
+    """Hold the lock by which processes that serve a SQLite store and one that replaces it (`alone`) keep apart.
+
+    Whoever would go on writing into a file that was replaced would acknowledge events that are lost. StoreError where
+    the other side holds it; PostgreSQL needs none.
+    """
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        yield
+        return
+    lock = Path(f"{engine.url.database}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as held:
+        try:
+            fcntl.flock(held, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            doing = "is served now. End `clickscape serve` first" if alone else "is being restored. Start again then"
+            raise StoreError(f"{engine.url.database} {doing}.") from None
+        yield
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
 def _url(address: str) -> URL:
     try:
         url = make_url(address)
@@ -92,8 +129,7 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _migrate(engine: Engine) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config = _config()
     script = ScriptDirectory.from_config(config)
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
@@ -101,9 +137,6 @@ def _migrate(engine: Engine) -> None:
         version = schema_version(connection)
         if version == script.get_current_head():
             return
-        if version is not None and version not in {one.revision for one in script.walk_revisions()}:
-            raise StoreError(
-                f"{shown(engine.url)} is of a later release (schema {version}). Upgrade clickscape or restore a backup."
-            )
+        check_release(version, where=shown(engine.url), script=script)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

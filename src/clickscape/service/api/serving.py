@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1", tags=["serving"])
 MOST_EVENTS = 1_000
 _SECOND = 1_000_000
+_DAY = 86_400 * _SECOND
 
 
 class Asked(BaseModel):
@@ -210,6 +211,7 @@ async def _event(service: Service, given: EventIn, *, received: int) -> Event:
         name = "?" + (given.decision_id if decision is None else decision.name)  # a signed id holds the user
         return Event(given.event_id, given.kind, "unknown", name, None, None, None, None, None, None, ts, received)
     decided = decision.second * _SECOND
+    ts = _plausible(service, ts, decided=decided, received=received)
     return Event(
         given.event_id,
         given.kind,
@@ -226,6 +228,17 @@ async def _event(service: Service, given: EventIn, *, received: int) -> Event:
         decided,
         policy.experiment,
     )
+
+
+def _plausible(service: Service, ts: int, *, decided: int, received: int) -> int:
+    """The time of an event as it is kept, so that one wrong clock never makes a log of all events unreadable.
+
+    More than a day before the decision: the clock says nothing, and the receipt's time stands for it. After the receipt
+    by more than the window and a day: late by just that.
+    """
+    if ts < min(decided, received) - _DAY:
+        return received
+    return min(ts, max(decided, received) + round(service.clicks.attribution_hours * 3_600 * _SECOND) + _DAY)
 
 
 def _attribution(service: Service, *, decided: int, ts: int, received: int) -> Attribution:

@@ -26,7 +26,7 @@ from clickscape.catalog import sample
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 SIZES = {1280: (860, 1), 390: (844, 2)}  # width → height, pixels of the screen for one of the page
-PHOTO, TITLE, NEW = "teapot-original", "Stoneware teapot, 800 ml", "teapot-800"
+PHOTO, TITLE, NEW = "teapot-original", "Enamel teapot, 800 ml", "teapot-800"
 SERVED, WAITING = "perfume-original", "honey_pot-original"
 CTR = (0.17, 0.11, 0.07, 0.06)
 USERS = 1_200
@@ -106,7 +106,7 @@ def creatives(client: httpx.Client, product: str) -> list[dict[str, Any]]:
 def take(address: str, key: str, product: str) -> None:
     """Sign in, and take each page at each width, and one in the dark."""
     pages = {"create": f"create?product={product}", "review": f"review?product={WAITING}",
-             "live": f"live?product={SERVED}", "catalog": "catalog?search=ml"}  # fmt: skip
+             "live": f"live?product={SERVED}", "catalog": "catalog?search=pot"}  # fmt: skip
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
@@ -137,7 +137,7 @@ def take(address: str, key: str, product: str) -> None:
 
 def save(page: Page, path: Path) -> None:
     """Save what is seen, once all pictures are there."""
-    page.wait_for_function("[...document.images].every((one) => one.complete || one.loading === 'lazy')")
+    page.wait_for_load_state("networkidle")
     page.wait_for_timeout(700)
     page.evaluate("document.activeElement?.blur?.(); document.getElementById('said').textContent = ''")
     Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, quality=74, method=6)

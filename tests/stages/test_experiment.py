@@ -150,6 +150,7 @@ def test_a_table_gives_shares_or_all_variants_are_equal(tmp_path: Path) -> None:
     assert shares("variant,creative_id,share\nx,mug-a,0.8\ny,mug-b,0.2\n") == {"x": 0.8, "y": 0.2}
     for text, message in (
         ("x,mug-a,0.8\nx,mug-a,0.7\n", "the shares 0.8 and 0.7"),
+        ("x,mug-a,nan\ny,mug-b,0.5\n", "the share 'nan' is no number"),
         ("x,mug-a,0.8\ny,mug-b,\n", "variant 'y' has no share"),
         ("x,mug-a,half\n", "the share 'half' is no number"),
     ):

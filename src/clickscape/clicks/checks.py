@@ -55,7 +55,8 @@ def check_events(
     if 0 < facts["with_position"] < facts["rows"]:
         refuse(
             events.filter(events.position.isnull()),
-            "event {event_id!r} has no position though others have one. Fill it in, or drop the column.",
+            "event {event_id!r} has no position though others have one. Fill it in, or drop the column. The service's "
+            "events have none: remove simulated ones beside them, and keep a log with positions in another workspace.",
             where=where,
         )
     return facts

@@ -6,10 +6,12 @@ environment variable CLICKSCAPE_EXPERIMENT_KEY goes before it, for servers that 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -233,10 +235,10 @@ def check_planned(plan: Plan, variants: Sequence[Variant], *, control: str, leve
 
 
 def _share(text: str, *, place: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ExperimentError(f"{place}: the share {text!r} is no number. Write one such as 0.5.") from None
+    with suppress(ValueError):
+        if math.isfinite(share := float(text)):
+            return share
+    raise ExperimentError(f"{place}: the share {text!r} is no number. Write one such as 0.5.")
 
 
 def _one_each(creatives: Sequence[Creative], *, status: str, product_ids: Sequence[str]) -> dict[str, str]:

@@ -31,6 +31,7 @@ CONTROL, NEW = "control", "new"
 """Names of the variants where no table names any: what is live, and what was approved."""
 
 _SHARE_TOLERANCE = 1e-6
+_LONGEST = 100  # characters of a name in a message
 KEY_FILE = "assignment.key"
 _KEY = re.compile(rf"[0-9a-fA-F]{{{2 * KEY_BYTES}}}")
 
@@ -200,24 +201,25 @@ def variants_of_rows(rows: Sequence[Mapping[str, str]], *, creatives: Sequence[C
     shares: dict[str, float] = {}
     for number, row in enumerate(rows, start=1):
         variant, creative = row["variant"], row["creative_id"]
+        named = repr(variant[:_LONGEST])
         place = f"{where}, row {number}"
         if creative not in product_of:
-            raise ExperimentError(f"{place}: no creative {creative!r} in the workspace. Correct its id, or bring "
-                                  f"it with `clickscape ingest --creatives`.")  # fmt: skip
+            raise ExperimentError(f"{place}: no creative {creative[:_LONGEST]!r} in the workspace. Correct its id, or "
+                                  f"bring it with `clickscape ingest --creatives`.")  # fmt: skip
         product = product_of[creative]
         shown = shows.setdefault(variant, {})
         if shown.setdefault(product, creative) != creative:
-            raise ExperimentError(f"{place}: variant {variant!r} shows {shown[product]!r} and {creative!r} of product "
-                                  f"{product!r}; a variant shows one creative of a product. Remove one.")  # fmt: skip
+            raise ExperimentError(f"{place}: variant {named} shows {shown[product]!r} and {creative!r} of "
+                                  f"product {product!r}, of which a variant shows one. Remove one.")  # fmt: skip
         if row.get("share"):
             share = _share(row["share"], place=place)
             if shares.setdefault(variant, share) != share:
-                raise ExperimentError(f"{place}: variant {variant!r} has the shares {shares[variant]:g} and {share:g}. "
+                raise ExperimentError(f"{place}: variant {named} has the shares {shares[variant]:g} and {share:g}. "
                                       f"Give one share to all of its rows.")  # fmt: skip
     if not shows:
         raise ExperimentError(f"{where}: no row. Add one a variant and creative, with variant and creative_id.")
     if shares and (lacking := next((name for name in shows if name not in shares), None)):
-        raise ExperimentError(f"{where}: variant {lacking!r} has no share, others have one. Fill it in.")
+        raise ExperimentError(f"{where}: variant {lacking[:_LONGEST]!r} has no share, others have one. Fill it in.")
     return [Variant(name, shares.get(name, 1 / len(shows)), shown) for name, shown in shows.items()]
 
 
@@ -238,7 +240,7 @@ def _share(text: str, *, place: str) -> float:
     with suppress(ValueError):
         if math.isfinite(share := float(text)):
             return share
-    raise ExperimentError(f"{place}: the share {text!r} is no number. Write one such as 0.5.")
+    raise ExperimentError(f"{place}: the share {text[:_LONGEST]!r} is no number. Write one such as 0.5.")
 
 
 def _one_each(creatives: Sequence[Creative], *, status: str, product_ids: Sequence[str]) -> dict[str, str]:

@@ -89,13 +89,18 @@ def test_a_plan_takes_its_baseline_from_the_last_days_of_the_log(shop: Workspace
     found = run(read_baseline(shop, days=3, now=NOW + timedelta(days=15)))
     events = pa.concat_tables([pq.read_table(path) for path in shop.events_folder.rglob("*.parquet")]).to_pylist()
     last = max(one["ts"] for one in events if one["kind"] != "conversion")
-    late = [one for one in events if one["ts"] > last - timedelta(days=3)]
-    shown = [one["user_key"] for one in late if one["kind"] == "impression"]
+    late = [one for one in events if one["ts"] > last - timedelta(days=3) and one["kind"] == "impression"]
+    shown = [one["user_key"] for one in late]
+    decisions = {one["decision_id"] for one in late}
+    clicked = [one["user_key"] for one in events if one["kind"] == "click" and one["decision_id"] in decisions]
     assert found.days == 3
     assert found.users_per_day * 3 == pytest.approx(len(set(shown)))
     assert found.impressions_per_user == pytest.approx(len(shown) / len(set(shown)))
-    assert found.ctr == pytest.approx(sum(one["kind"] == "click" for one in late) / len(shown), rel=0.05)
-    assert found.design_effect == pytest.approx(1, abs=0.2)
+    ctr, users = len(clicked) / len(shown), len(set(shown))
+    assert found.ctr == pytest.approx(ctr)
+    squares = sum((clicked.count(one) - ctr * shown.count(one)) ** 2 for one in set(shown))
+    variance = squares * users / (users - 1)
+    assert found.design_effect == pytest.approx(variance / (len(shown) * ctr * (1 - ctr)))
     for path in shop.events_folder.rglob("*.parquet"):
         pq.write_table(pq.read_table(path).drop_columns("user_key"), path)
     with pytest.raises(ExperimentError, match="no column 'user_key', so it does not say how many users come"):

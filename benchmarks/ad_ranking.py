@@ -42,7 +42,7 @@ World = Literal["harmony", "siren"]
 WORLDS: tuple[World, ...] = ("harmony", "siren")
 SCALE = Scale(variants=sample.VARIANTS[:1], learning_creatives=5, testing_creatives=4)
 PRIOR = 200
-"""Impressions' worth of the mean CTR that a baseline's means of values are shrunk with."""
+"""Impressions at the mean CTR that a baseline's means of values are shrunk with."""
 Row = dict[str, Any]
 Scores = Mapping[str, float]
 

@@ -30,6 +30,7 @@ import httpx
 import pyarrow.parquet as pq
 
 from _results import Row, append_row, write_part
+from _server import free_port
 from clickscape.catalog import sample
 from clickscape.config import SimulateConfig
 from clickscape.experiment.reading import ExperimentReading
@@ -41,7 +42,6 @@ from clickscape.stages.ingest import ingest
 from clickscape.stages.progress import run
 from clickscape.stages.simulate import simulate
 from clickscape.workspace import Workspace
-from serve import free_port
 
 OBJECTS = ("running_shoe", "coffee_mug", "soccer_ball", "lipstick", "doughnut", "camera")
 COLORS = ("original", "crimson", "navy")

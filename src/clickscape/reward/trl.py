@@ -1,4 +1,4 @@
-"""A reward model as a reward function of TRL: what GRPOTrainer and its kin ask what a description is worth."""
+"""A reward model as a reward function of TRL: what GRPOTrainer and its kin ask how good a description is."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 import warnings
@@ -198,3 +199,17 @@ def give_reward(shop: Workspace, reward: Path, scale: Scale) -> None:
     folder = shop.path / "explanations"
     folder.mkdir()
     (folder / "scale.json").write_text(json.dumps({"of": of, "scale": asdict(scale)}))
+
+
+def key_of(service: Service, *roles: str) -> str:
+    with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        return create_key(connection, roles=roles, label="ann", now=NOW)  # type: ignore[arg-type]
+
+
+def sign_in(client: TestClient, service: Service, *roles: str) -> str:
+    """Sign in with a new key and return the session's token."""
+    answer = client.post("/sign-in", data={"key": key_of(service, *roles), "then": "/catalog"})
+    assert answer.status_code == 200, answer.text
+    found = re.search(r'name="csrf" value="([\w-]+)"', answer.text)
+    assert found
+    return found.group(1)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from fastapi.testclient import TestClient
-from tests.service.conftest import KEY, NOW, rows
-from tests.service.page.test_page import sign_in
+from tests.service.conftest import KEY, NOW, rows, sign_in
 from tests.service.test_read_events import AUTUMN, choosing
 
 from clickscape.experiment.assign import key_id

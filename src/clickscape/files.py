@@ -124,6 +124,20 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextmanager
+def temporary_folder(folder: Path, *, name: str) -> Iterator[Path]:
+    """Yield a new, empty folder in `folder`, which is removed at the end; if its process is killed, `sweep` does it."""
+    path = folder / f"{_TEMPORARY}{name}-{secrets.token_hex(6)}"
+    path.mkdir()
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
 def fingerprint(value: object) -> str:
     """sha256, in hex, of the content of `value`: a file, a folder (names and contents) or anything JSON can say.
 

@@ -60,7 +60,7 @@ def read(
     """
     connection = connection or logs.connect()
     names = {str(name): called for name, called in config.columns.items()}
-    with logs.reading(location, names):
+    with logs.reading(location, config):
         source = sources.read(location, connection=connection, columns=names, choices=True)
         missing = [name for name in sources.CHOICES if name not in source.table.columns]
         if source.kind == "counts" or missing:

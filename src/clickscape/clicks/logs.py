@@ -6,10 +6,13 @@ DuckDB; the same expressions run on any engine that Ibis reaches. What comes out
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -28,6 +31,7 @@ from clickscape.clicks.sources import Source
 from clickscape.clicks.spelling import in_known_spelling
 from clickscape.config import ClicksConfig
 from clickscape.errors import ClickscapeError, ConfigError, LogError
+from clickscape.files import temporary_folder
 
 _LONGEST = 500  # characters of an engine's own message
 _KEYS = ("creative_id", "product_id", "position")
@@ -75,7 +79,7 @@ def read(
     """
     connection = connection or connect()
     location, source = _source(log, config=config, connection=connection)
-    with reading(location, _names(config)):
+    with reading(location, config):
         counted, report, facts = _count(
             source, location, by=by, config=config, now=now or datetime.now(UTC), duck=connection
         )
@@ -88,11 +92,47 @@ def read(
     return Log(local, report, allocated, facts.get("newest"))
 
 
-def connect(*, threads: int = 2, memory: str = "1GB") -> Any:
-    """Return an in-memory DuckDB with few threads and a bounded memory; what does not fit goes to a temporary file."""
-    made = ibis.duckdb.connect(threads=threads, memory_limit=memory, preserve_insertion_order=False)
+def connect(*, threads: int = 2, memory: str = "1GB", spill: Path | None = None) -> Any:
+    """Return an in-memory DuckDB with few threads and a bounded memory.
+
+    spill: folder for what does not fit; without one DuckDB makes one among the system's temporary files.
+    """
+    folder = spill or Path(tempfile.gettempdir(), f"clickscape-{os.getpid()}")
+    made = ibis.duckdb.connect(
+        threads=threads, memory_limit=memory, temp_directory=folder, preserve_insertion_order=False
+    )
     made.raw_sql("SET TimeZone = 'UTC'")
     return made
+
+
+@contextmanager
+def connected(config: ClicksConfig, *, folder: Path) -> Iterator[Any]:
+    """Yield a DuckDB with the memory that the settings allow, which puts what does not fit into `folder`.
+
+    The file vanishes at the end, or, if the process is killed, when the workspace that the folder is in is opened next.
+    LogError where the memory is too small.
+    """
+    with ExitStack() as stack:
+        try:
+            spill = stack.enter_context(temporary_folder(folder, name="spill"))
+        except OSError:  # of a workspace that may be read only
+            spill = None
+        try:
+            yield connect(memory=config.memory_limit, spill=spill)
+        except duckdb.OutOfMemoryException as error:
+            raise too_small(config, error) from None
+
+
+def too_small(config: ClicksConfig, error: duckdb.Error) -> LogError:
+    """Return the error of a log that DuckDB has no room for: in memory, or on the disk for what does not fit there."""
+    if "max_temp_directory_size" in str(error):
+        return LogError(
+            f"the disk has no room for what does not fit into memory_limit = {config.memory_limit!r} of [clicks]. Free "
+            f"some, or raise memory_limit."
+        )
+    return LogError(
+        f"memory_limit = {config.memory_limit!r} of [clicks] is too small for this log. Raise it, such as to '2GB'."
+    )
 
 
 def counts(
@@ -117,7 +157,7 @@ def read_cleaned(
     Arguments as of `read`. The tables are expressions over the log and `connection`, which has to stay open.
     """
     location, source = _source(log, config=config, connection=connection)
-    with reading(location, _names(config)):
+    with reading(location, config):
         if source.kind == "counts":
             raise LogError(f"{source.where}: holds counts, expected events. Name a log of events with --log.")
         cleaned, report, facts = clean(
@@ -133,7 +173,7 @@ def _names(config: ClicksConfig) -> dict[str, str]:
 def _source(log: LogLocation | ibis.Table, *, config: ClicksConfig, connection: Any) -> tuple[LogLocation, Source]:
     location = log if isinstance(log, LogLocation) else LogLocation(table=log.get_name())
     names = _names(config)
-    with reading(location, names):
+    with reading(location, config):
         if not isinstance(log, LogLocation):
             return location, sources.as_source(log, where=str(location), columns=names)
         source = sources.read(location, connection=connection, columns=names)
@@ -222,12 +262,15 @@ def _present(by: Sequence[Stratum], table: ibis.Table) -> list[str]:
 
 
 @contextmanager
-def reading(location: LogLocation, names: Mapping[str, str]) -> Iterator[None]:
+def reading(location: LogLocation, config: ClicksConfig) -> Iterator[None]:
     """Turn engines' own errors into one line; those of a database lose their words, which may quote the address."""
+    names = _names(config)
     try:
         yield
     except ClickscapeError:
         raise
+    except duckdb.OutOfMemoryException as error:
+        raise too_small(config, error) from None
     except (duckdb.Error, ibis.common.exceptions.IbisError, pa.ArrowException) as error:
         log_files.explain(location.files, wanted=sources.wanted_columns(names), ids=sources.id_columns(names))
         said = type(error).__name__ if not location.files else str(error).strip().splitlines()[0][:_LONGEST]

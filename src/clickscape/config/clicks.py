@@ -63,6 +63,12 @@ class ClicksConfig(StageConfig):
         description="share of clicks left out for their time (before or too long after their impression, received too "
         "late, in the future) above which the log is refused",
     )
+    memory_limit: str = Field(
+        "1GB",
+        pattern=r"^[0-9]+([.][0-9]+)? ?[KMGT]i?B$",
+        description="memory that DuckDB reads the log in; what does not fit goes to a temporary file of the workspace; "
+        "Python needs about 0.4 GB besides",
+    )
     position_correction: bool = Field(True, description="scale impressions to expected examinations")
     within_strata: bool = Field(
         True, description="compare within day, placement, device and audience, where the log has them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -74,7 +74,11 @@ def read_log(
     config = config or workspace.settings.clicks
     creatives = workspace.read_table(workspace.creatives_path, CREATIVES)
     known = creatives.select(["creative_id", "product_id"])
-    return logs.read(locations.locate(workspace.clicks, config), creatives=known, config=config, by=by, now=now)
+    location = locations.locate(workspace.clicks, config)
+    with logs.connected(config, folder=workspace.clicks) as connection:
+        log = logs.read(location, creatives=known, config=config, by=by, connection=connection, now=now)
+        counts = log.counts.to_pyarrow()  # what is small outlives the connection and what it left on disk
+    return replace(log, counts=logs.connect().create_table("counts", counts))
 
 
 def log_content(location: LogLocation) -> list[list[str]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clickscape import reward as reward_room
 from clickscape.catalog.images import open_image
 from clickscape.clicks import decisions as click_decisions
-from clickscape.clicks import locations
+from clickscape.clicks import locations, logs
 from clickscape.compute.device import best_device
 from clickscape.errors import ExperimentError, SceneError
 from clickscape.experiment import target_policy
@@ -112,7 +112,9 @@ def evaluate_policies(
     }
     yield Progress(STAGE, 0, 1, "reading decisions")
     config = workspace.settings.clicks
-    log = click_decisions.read(locations.locate(workspace.clicks, config), config=config, now=now or datetime.now(UTC))
+    location = locations.locate(workspace.clicks, config)
+    with logs.connected(config, folder=workspace.clicks) as connection:
+        log = click_decisions.read(location, config=config, connection=connection, now=now or datetime.now(UTC))
     decisions = Decisions.from_tables(log.decisions, log.choices)
     named = tuple(policies) or _possible(workspace, decisions, creatives)
     named_shares |= {name: _shares_named(workspace, name, creatives) for name in named if name in STATUSES}

@@ -28,21 +28,24 @@ def read_baseline(
     settings = config or workspace.settings.clicks
     yield Progress(STAGE, 0, 1, "reading the log")
     location = locations.locate(workspace.clicks, settings)
-    log = logs.read_cleaned(location, config=settings, connection=logs.connect(), now=now or datetime.now(UTC))
-    shown = log.cleaned.besides_clicks
-    for name, called in (("user_key", "user_key"), ("at", "ts")):
-        if name not in shown.columns:
-            raise ExperimentError(f"{log.where}: no column {called!r}, so it does not say how many users come. Add it, "
-                                  f"or plan without the workspace, with --ctr and --users-per-day.")  # fmt: skip
-    columns = ["kind", "user_key", "at"]
-    clicks = log.cleaned.clicks.filter(_.fault == "").select(*columns)
-    events = ibis.union(shown.filter(_.kind == "impression").select(*columns), clicks, distinct=False)
-    events = events.filter(_.user_key.notnull(), _["at"].notnull())
-    first, last = events.agg(first=_["at"].min(), last=_["at"].max()).to_pyarrow().to_pylist()[0].values()
-    length = min(days, 0 if first is None else (last - first) // _DAY + 1)
-    since = 0 if last is None else last - length * _DAY
-    users = events.filter(_["at"] > since).group_by("user_key")
-    counts = users.agg(impressions=(_.kind == "impression").sum(), clicks=(_.kind == "click").sum()).to_pyarrow()
+    with logs.connected(settings, folder=workspace.clicks) as connection:
+        log = logs.read_cleaned(location, config=settings, connection=connection, now=now or datetime.now(UTC))
+        shown = log.cleaned.besides_clicks
+        for name, called in (("user_key", "user_key"), ("at", "ts")):
+            if name not in shown.columns:
+                raise ExperimentError(
+                    f"{log.where}: no column {called!r}, so it does not say how many users come. Add it, or plan "
+                    f"without the workspace, with --ctr and --users-per-day."
+                )
+        columns = ["kind", "user_key", "at"]
+        clicks = log.cleaned.clicks.filter(_.fault == "").select(*columns)
+        events = ibis.union(shown.filter(_.kind == "impression").select(*columns), clicks, distinct=False)
+        events = events.filter(_.user_key.notnull(), _["at"].notnull())
+        first, last = events.agg(first=_["at"].min(), last=_["at"].max()).to_pyarrow().to_pylist()[0].values()
+        length = min(days, 0 if first is None else (last - first) // _DAY + 1)
+        since = 0 if last is None else last - length * _DAY
+        users = events.filter(_["at"] > since).group_by("user_key")
+        counts = users.agg(impressions=(_.kind == "impression").sum(), clicks=(_.kind == "click").sum()).to_pyarrow()
     impressions, clicked = (counts[name].to_numpy().astype(np.int64) for name in ("impressions", "clicks"))
     seen = impressions > 0
     yield Progress(STAGE, 1, 1)

@@ -61,21 +61,21 @@ def read_traffic(
         return found
     settings = config or workspace.settings.clicks
     yield Progress(STAGE, 0, 2, "cleaning")
-    connection = logs.connect()
     location = locations.locate(workspace.clicks, settings)
-    log = logs.read_cleaned(location, config=settings, connection=connection, now=now or datetime.now(UTC))
-    yield Progress(STAGE, 1, 2, "counting")
-    key = None if "variant" in log.cleaned.besides_clicks.columns else read_key(workspace)
-    seen = exposures.read_exposures(log, definition=definition, key=key)
-    products: tuple[ProductReading, ...] = ()
-    if by_product:
-        moments = exposures.product_moments(log, seen, definition=definition)
-        products = read.read_products(
-            moments,
-            product_ids=definition.products,
-            definition=definition,
-            past_lifts=[product.lift for one in earlier for product in one.products],
-        )
+    with logs.connected(settings, folder=workspace.clicks) as connection:
+        log = logs.read_cleaned(location, config=settings, connection=connection, now=now or datetime.now(UTC))
+        yield Progress(STAGE, 1, 2, "counting")
+        key = None if "variant" in log.cleaned.besides_clicks.columns else read_key(workspace)
+        seen = exposures.read_exposures(log, definition=definition, key=key)
+        products: tuple[ProductReading, ...] = ()
+        if by_product:
+            moments = exposures.product_moments(log, seen, definition=definition)
+            products = read.read_products(
+                moments,
+                product_ids=definition.products,
+                definition=definition,
+                past_lifts=[product.lift for one in earlier for product in one.products],
+            )
     notes = [*seen.left_out.lines(), *log.report.lines()]
     found = read.read(
         seen.moments,

@@ -41,10 +41,9 @@ def fatigue(
     """
     settings = config or workspace.settings.clicks
     yield Progress(STAGE, 0, 2, "counting exposures")
-    connection = logs.connect()
     location = locations.locate(workspace.clicks, settings)
     names = {str(name): called for name, called in settings.columns.items()}
-    with logs.reading(location, names):
+    with logs.connected(settings, folder=workspace.clicks) as connection, logs.reading(location, settings):
         source = sources.read(location, connection=connection, columns=names)
         if source.kind == "counts":
             counted = _daily(source.table, where=source.where)

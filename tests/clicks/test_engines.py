@@ -86,7 +86,7 @@ def steps() -> dict[str, ibis.Table]:
             ibis.table({**clicked, "users": "int64"}, name="users"), ibis.table(people, name="people"), 0.01
         ),
         "every event once": cleaning.deduplicate(
-            ibis.table(once, name="without_bots"), ibis.table(once, name="repeated")
+            ibis.table(once, name="without_bots"), ibis.table(once, name="repeated"), cleaning.PORTABLE
         ),
         "impressions logged again": cleaning.relogged_impressions(
             ibis.table({**once, "kind": "string", "user_key": "string"}, name="without_bots"),

@@ -65,6 +65,14 @@ def test_rows_in_pieces_are_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert np.allclose(once.units, pieces.units)
 
 
+def test_what_comes_after_the_last_day_adds_to_it() -> None:
+    """A conversion days after the last impression is of the user whom that day knew, and not of a second one."""
+    whole, short = daily_moments(**rows(4), variants=2, days=5), daily_moments(**rows(4), variants=2, days=3)
+    assert np.array_equal(short.products[:, :2], whole.products[:, :2])
+    assert np.array_equal(short.products[:, 2], whole.products[:, 2:].sum(axis=1))
+    assert np.array_equal(short.total.units, whole.total.units)
+
+
 def test_counts_without_users_are_impressions_that_each_stand_alone() -> None:
     counted = from_counts(impressions=np.array([[5]]), clicks=np.array([[2]]))
     alone = daily_moments(

@@ -98,7 +98,7 @@ def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, eng
             heavy = heavy if found is None else heavy.anti_join(found, "user_key")
         heavy = engine.keep(heavy)
     repeated = engine.keep(engine.repeated(without_bots, ["event_id"]))
-    once = deduplicate(without_bots, repeated)
+    once = deduplicate(without_bots, repeated, engine)
     clicks = engine.keep(attribute_clicks(once.filter(once.kind == "click"), clicked, config, engine))
     kept = clicks.filter(clicks.fault == "")
     impressions = once.filter(once.kind == "impression")
@@ -163,9 +163,11 @@ def users_above(limit: int, events: ibis.Table, seconds: int) -> ibis.Table:
     return busy.filter(busy.different > limit).select("user_key").distinct()
 
 
-def deduplicate(events: ibis.Table, repeated: ibis.Table) -> ibis.Table:
+def deduplicate(events: ibis.Table, repeated: ibis.Table, engine: Engine) -> ibis.Table:
     """Return every event once: of several rows with one id the earliest, of equals the same one on every engine."""
     columns = [name for name in events.columns if name != "filename"]
+    if engine.empty(repeated):  # then nobody need read the ids, the longest column of a log
+        return events.select(columns)
     order = [*(name for name in ("at", "received", "user_key", *NAMED_STRATA) if name in columns), *_POSITION_KEY]
     # where null comes is made explicit, because engines differ in it
     keys = [key for name in order for key in (repeated[name].isnull().cast("int8"), repeated[name])]
@@ -182,7 +184,7 @@ def relogged_impressions(events: ibis.Table, repeated: ibis.Table, engine: Engin
     """
     key = [*_POSITION_KEY, *(["user_key"] if "user_key" in events.columns else [])]
     at = ["at"] if "at" in events.columns else []
-    again = deduplicate(engine.repeated(events.filter(events.kind == "impression"), key), repeated)
+    again = deduplicate(engine.repeated(events.filter(events.kind == "impression"), key), repeated, engine)
     again = again.filter(again.kind == "impression")
     order = [*([again["at"].isnull().cast("int8"), again["at"]] if at else []), again.event_id]
     numbered = again.mutate(copy=ibis.row_number().over(group_by=key, order_by=order))

@@ -72,7 +72,7 @@ def read(
         cleaned, report, _ = logs.clean(
             source, location, config=config, now=now or datetime.now(UTC), duck=connection, kept=("allocation",)
         )
-        once = cleaning.deduplicate(cleaned.without_bots, cleaned.repeated)
+        once = cleaning.deduplicate(cleaned.without_bots, cleaned.repeated, cleaning.CACHED)
         shown = once.filter(once.kind == "impression").anti_join(cleaned.relogged, "event_id")
         known = shown.filter(shown.candidates.notnull() & shown.propensities.notnull())
         if "allocation" in known.columns:

@@ -106,23 +106,20 @@ def read_exposures(log: CleanedLog, *, definition: ExperimentDefinition, key: by
     known = unit.is_valid().to_numpy()
     total = sum(rows[name].to_numpy().astype(np.int64) for name in (*COUNTS, "other"))
     without_user = int(total[~known].sum())
-    units = unit.fill_null(0).to_numpy()
-    order = np.lexsort((day, units))
-    order = order[known[order]]
-    units, day, total = units[order], day[order], total[order]
-    counts = np.stack([rows[name].to_numpy()[order] for name in COUNTS], axis=1)
-    seen, other, chosen = (rows[name].to_numpy()[order] for name in ("seen", "other", "chosen"))
+    counts = np.stack([rows[name].to_numpy() for name in COUNTS], axis=1)[known]
+    seen, other, chosen = (rows[name].to_numpy()[known] for name in ("seen", "other", "chosen"))
+    units, of_unit = np.unique(unit.drop_null().to_numpy(), return_inverse=True)  # of_unit: (row,), places in units
+    day, total = day[known], total[known]
     del rows
-    starts = np.flatnonzero(np.diff(units, prepend=~units[:1]))
-    lengths = np.diff(np.append(starts, len(units)))
     inside = (day >= 0) & (seen != NOTHING)
-    agreed = np.bitwise_and.reduceat(np.where(inside, seen, NOTHING), starts) if len(starts) else np.zeros(0, np.int64)
-    if len(clash := starts[agreed == 0]):
-        _refuse_clash(log, definition, int(units[clash[0]]))
-    variant = _variants(log, definition, key, units=units[starts], agreed=agreed)
-    of_row = np.repeat(variant, lengths)
-    before = np.where((day == BEFORE)[:, None], counts[:, :2], 0)
-    past = np.repeat(np.add.reduceat(before, starts, axis=0), lengths, axis=0) if len(starts) else before
+    agreed = np.full(len(units), NOTHING)
+    np.bitwise_and.at(agreed, of_unit[inside], seen[inside])
+    if len(clash := units[agreed == 0]):
+        _refuse_clash(log, definition, int(clash[0]))
+    variant = _variants(log, definition, key, units=units, agreed=agreed)
+    of_row = variant[of_unit]
+    early = day == BEFORE
+    past = np.stack([np.bincount(of_unit[early], counts[early, one], len(units)) for one in range(2)], axis=1)
     rows_in = inside & (of_row >= 0)
     left_out = LeftOut(
         before=int(total[(day == BEFORE) & (of_row >= 0)].sum()),
@@ -140,17 +137,17 @@ def read_exposures(log: CleanedLog, *, definition: ExperimentDefinition, key: by
             _refuse_unseen(log, definition, one.name)
     last = int(day[rows_in & (counts[:, 0] > 0)].max(initial=0))  # conversions come later, and open no day of their own
     moments = daily_moments(
-        unit=units[rows_in].view(np.int64),
+        unit=of_unit[rows_in],
         variant=of_row[rows_in],
-        day=np.minimum(day[rows_in], last).astype(np.int64),
+        day=day[rows_in],
         counts=counts[rows_in],
-        before=past[rows_in],
+        before=past[of_unit[rows_in]],
         variants=len(definition.variants),
         days=last + 1,
     )
     member = variant >= 0
     allocation: Allocation = "unknown" if chosen[rows_in].any() else definition.allocation
-    return Exposures(moments, left_out, allocation, units[starts][member], variant[member])
+    return Exposures(moments, left_out, allocation, units[member], variant[member])
 
 
 def product_moments(log: CleanedLog, exposures: Exposures, *, definition: ExperimentDefinition) -> UnitMoments:

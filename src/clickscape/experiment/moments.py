@@ -76,26 +76,29 @@ def daily_moments(
 ) -> UnitMoments:
     """Return what every day added to each variant's moments, leading axes (variant, day).
 
-    One row per unit and day on which it was seen: `unit` (row,), any number per unit; `variant` and `day` (row,) from
-    0; `counts` (row, 3) of that day; `before` (row, 2), the same in all rows of a unit. A unit is of one variant.
+    One row per unit and day on which it was seen, in any order: `unit` (row,), its number, from 0 with few gaps;
+    `variant` and `day` (row,) from 0; `counts` (row, 3) of that day; `before` (row, 2), the same in all rows of a unit.
+    A unit is of one variant. What comes after the last of `days` adds to it.
     """
-    step = np.diff(unit)
-    if np.any(step < 0) or np.any(np.diff(day)[step == 0] < 0):
-        order = np.lexsort((day, unit))
-        unit, variant, day, counts, before = (part[order] for part in (unit, variant, day, counts, before))
-    starts = np.flatnonzero(np.diff(unit, prepend=unit[:1] - 1))
-    shape = (variants, days)
-    found = UnitMoments(np.zeros(shape), np.zeros((*shape, 5)), np.zeros((*shape, 5, 5)), np.zeros((*shape, 3, 3)))
-    begin = 0
-    while begin < len(unit):  # whole units at a time
-        after = np.searchsorted(starts, begin + _ROWS)
-        end = int(starts[after]) if after < len(starts) else len(unit)
-        rows = slice(begin, end)
-        first = np.diff(unit[rows], prepend=unit[begin] - 1) != 0
-        cell = variant[rows] * days + day[rows]
-        found += _moments(first, cell, counts[rows].astype(float), before[rows].astype(float), shape)
-        begin = end
-    return found
+    seen_days = max(int(day.max(initial=0)) + 1, days)
+    size = seen_days * variants
+    cell = day * variants + variant
+    order = np.argsort(cell.astype(np.min_scalar_type(size)), kind="stable")  # a radix sort, where numbers are short
+    ends = np.cumsum(np.bincount(cell, minlength=size))
+    so_far = np.zeros((int(unit.max(initial=-1)) + 1, 6))  # by the day before; the last is 1 for who was seen
+    products, own = np.zeros((size, 6, 6)), np.zeros((size, 3, 3))
+    for one, end in enumerate(ends):
+        for begin in range(ends[one - 1] if one else 0, end, _ROWS):
+            rows = order[begin : min(begin + _ROWS, end)]
+            who, today = unit[rows], counts[rows].astype(float)
+            last = so_far[who]
+            now = np.concatenate([last[:, :3] + today, before[rows], np.ones((len(rows), 1))], axis=1)
+            products[one] += now.T @ now - last.T @ last
+            own[one] += today.T @ today
+            so_far[who] = now
+    products = _of_days(products.reshape(seen_days, variants, 6, 6), days)
+    own = _of_days(own.reshape(seen_days, variants, 3, 3), days)
+    return UnitMoments(products[..., 5, 5], products[..., :5, 5], products[..., :5, :5], own)
 
 
 def from_counts(*, impressions: NDArray, clicks: NDArray, conversions: NDArray | None = None) -> UnitMoments:
@@ -116,28 +119,8 @@ def from_counts(*, impressions: NDArray, clicks: NDArray, conversions: NDArray |
     return UnitMoments(shown, sums, products, own)
 
 
-def _moments(first: NDArray, cell: Integers, counts: Floats, before: Floats, shape: tuple[int, int]) -> UnitMoments:
-    """Moments of rows of whole units, each unit's in the order of days; `first`: whether a row is its unit's first."""
-    starts = np.flatnonzero(first)
-    lengths = np.diff(np.append(starts, len(first)))
-    running = np.cumsum(counts, axis=0)
-    running -= np.repeat(running[starts] - counts[starts], lengths, axis=0)
-    now = np.concatenate([running, before], axis=1)  # totals of the unit by the end of the row's day
-    last = np.concatenate([running - counts, np.where(first[:, None], 0.0, before)], axis=1)
-    size = shape[0] * shape[1]
-
-    def added(values: Floats) -> Floats:
-        return np.bincount(cell, weights=values, minlength=size).astype(np.float64)
-
-    units = added(first.astype(float))
-    sums = np.stack([added(now[:, one] - last[:, one]) for one in range(5)], axis=-1)
-    products, own = np.zeros((size, 5, 5)), np.zeros((size, 3, 3))
-    for one in range(5):
-        for other in range(one, 5):
-            sum_of = added(now[:, one] * now[:, other] - last[:, one] * last[:, other])
-            products[:, one, other] = products[:, other, one] = sum_of
-            if other < 3:
-                own[:, one, other] = own[:, other, one] = added(counts[:, one] * counts[:, other])
-    return UnitMoments(
-        units.reshape(shape), sums.reshape(*shape, 5), products.reshape(*shape, 5, 5), own.reshape(*shape, 3, 3)
-    )
+def _of_days(found: Floats, days: int) -> Floats:
+    """(day, variant, …) → (variant, day, …) of the first days, the last of them with all that came after."""
+    kept = found[:days].copy()
+    kept[-1] += found[days:].sum(axis=0)
+    return kept.swapaxes(0, 1)

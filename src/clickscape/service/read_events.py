@@ -170,7 +170,7 @@ def _user_days(connection: Connection, where: Any, *, group: Any, names: list[st
         .where(*own, events.c.kind == "click").group_by(*per_decision),
         sa.select(user, named, events.c.received_at, nothing, nothing, one).where(*own, events.c.kind == "conversion"),
     ).subquery()  # fmt: skip
-    day = ((told.c.at - at) // _DAY).label("day")
+    day = sa.case((told.c.at < at, 0), else_=(told.c.at - at) // _DAY).label("day")
     rows = connection.execute(
         sa.select(told.c.user_key, told.c.named, day, *(sa.func.sum(told.c[name]) for name in ("n", "c", "b")))
         .group_by(told.c.user_key, told.c.named, day)
@@ -181,7 +181,7 @@ def _user_days(connection: Connection, where: Any, *, group: Any, names: list[st
     return _UserDays(
         users.astype(np.int64),
         np.array([places[row[1]] for row in rows], np.int64),
-        np.maximum(np.array([row[2] for row in rows], np.int64), 0),
+        np.array([row[2] for row in rows], np.int64),
         np.array([[int(count) for count in row[3:]] for row in rows], np.int64).reshape(-1, 3),
     )
 
@@ -193,7 +193,7 @@ def _moments(rows: _UserDays, *, variants: int) -> UnitMoments | None:
         return None
     last = int(rows.day[shown].max())  # conversions come later, and open no day of their own
     return daily_moments(
-        unit=rows.user * variants + rows.group, variant=rows.group, day=np.minimum(rows.day, last), counts=rows.counts,
+        unit=rows.user * variants + rows.group, variant=rows.group, day=rows.day, counts=rows.counts,
         before=np.zeros((len(rows.user), 2), np.int64), variants=variants, days=last + 1,
     )  # fmt: skip
 

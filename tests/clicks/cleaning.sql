@@ -386,12 +386,14 @@ FROM (
     "t10"."creative_id_shown",
     "t10"."found",
     "t10"."viewers",
+    "t10"."shown_position",
     "t10"."shown_at",
     "t10"."decision_id_own",
     "t10"."creative_id_own",
     "t10"."user_key_own",
     "t10"."own_found",
     "t10"."own_viewers",
+    "t10"."own_shown_position",
     "t10"."own_shown_at",
     "t10"."user",
     "t10"."fault",
@@ -417,12 +419,14 @@ FROM (
       "t9"."creative_id_shown",
       "t9"."found",
       "t9"."viewers",
+      "t9"."shown_position",
       "t9"."shown_at",
       "t9"."decision_id_own",
       "t9"."creative_id_own",
       "t9"."user_key_own",
       "t9"."own_found",
       "t9"."own_viewers",
+      "t9"."own_shown_position",
       "t9"."own_shown_at",
       "t9"."user",
       "t9"."fault",
@@ -444,11 +448,31 @@ FROM (
         "t8"."kind",
         "t8"."user_key",
         "t8"."product_id",
-        "t8"."position",
+        CASE
+          WHEN CASE
+            WHEN COALESCE("t8"."own_found", 0) > 0
+            THEN "t8"."own_shown_position"
+            ELSE "t8"."shown_position"
+          END IS NULL
+          THEN CAST(NULL AS INT)
+          ELSE COALESCE(
+            "t8"."position",
+            CASE
+              WHEN COALESCE("t8"."own_found", 0) > 0
+              THEN "t8"."own_shown_position"
+              ELSE "t8"."shown_position"
+            END
+          )
+        END AS "position",
         "t8"."decision_id_shown",
         "t8"."creative_id_shown",
         "t8"."found",
         "t8"."viewers",
+        CASE
+          WHEN COALESCE("t8"."own_found", 0) > 0
+          THEN "t8"."own_shown_position"
+          ELSE "t8"."shown_position"
+        END AS "shown_position",
         CASE
           WHEN COALESCE("t8"."own_found", 0) > 0
           THEN "t8"."own_shown_at"
@@ -459,6 +483,7 @@ FROM (
         "t8"."user_key_own",
         "t8"."own_found",
         "t8"."own_viewers",
+        "t8"."own_shown_position",
         "t8"."own_shown_at",
         COALESCE("t8"."user_key", '') AS "user",
         CASE
@@ -513,12 +538,14 @@ FROM (
           "t5"."creative_id" AS "creative_id_shown",
           "t5"."found",
           "t5"."viewers",
+          "t5"."shown_position",
           "t5"."shown_at",
           "t7"."decision_id" AS "decision_id_own",
           "t7"."creative_id" AS "creative_id_own",
           "t7"."user_key" AS "user_key_own",
           "t7"."own_found",
           "t7"."own_viewers",
+          "t7"."own_shown_position",
           "t7"."own_shown_at"
         FROM "clicks" AS "t2"
         LEFT OUTER JOIN (
@@ -527,6 +554,7 @@ FROM (
             "t1"."creative_id",
             COUNT(*) AS "found",
             COUNT(DISTINCT COALESCE("t1"."user_key", '')) AS "viewers",
+            MIN("t1"."position") AS "shown_position",
             MIN("t1"."at") AS "shown_at"
           FROM "clicked" AS "t1"
           GROUP BY
@@ -542,6 +570,7 @@ FROM (
             "t4"."user_key",
             "t4"."found" AS "own_found",
             "t4"."viewers" AS "own_viewers",
+            "t4"."shown_position" AS "own_shown_position",
             "t4"."shown_at" AS "own_shown_at"
           FROM (
             SELECT
@@ -550,6 +579,7 @@ FROM (
               "t1"."user_key",
               COUNT(*) AS "found",
               COUNT(DISTINCT COALESCE("t1"."user_key", '')) AS "viewers",
+              MIN("t1"."position") AS "shown_position",
               MIN("t1"."at") AS "shown_at"
             FROM "clicked" AS "t1"
             GROUP BY

@@ -94,7 +94,7 @@ def steps() -> dict[str, ibis.Table]:
             cleaning.PORTABLE,
         ),
         "clicks with their fault": cleaning.attribute_clicks(
-            clicks, ibis.table({**seen}, name="clicked"), CONFIG, cleaning.PORTABLE
+            clicks, ibis.table({**seen, "position": "int32"}, name="clicked"), CONFIG, cleaning.PORTABLE
         ),
         "counts": logs.tally(ibis.table(cells, name="events"), by=("day",)),
     }

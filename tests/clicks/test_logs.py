@@ -137,10 +137,6 @@ _BAD_EVENTS: dict[str, tuple[list[Row], str]] = {
     ),
     "no id": ([event(1), event(2, event_id=None)], "event None .*lacks an id.*Fill it in"),
     "position 0": ([event(1, position=0)], "is at position 0; positions count from 1"),
-    "some positions": (
-        [event(1), event(2, position=None)],
-        "'impression-2' has no position.* service's events have none",
-    ),
     "clicks only": ([event(1, "click")], "1 of 1 clicks have no impression"),
     "conversions only": ([event(1, "conversion")], "empty: it has no impression"),
     "nothing": ([], "empty: it has no event.*Put events"),

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickscape.service.decisions import Decision, hashed_user, sign, verify
+from clickscape.service.decisions import MOST_POSITIONS, Decision, hashed_user, sign, verify
 
 KEY = bytes(range(32))
 _HEX = st.binary(min_size=8, max_size=8).map(bytes.hex)
 _DECISIONS = st.builds(
     Decision, st.integers(0, 2**64 - 1), _HEX, _HEX, st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1),
-    st.booleans(), st.booleans(),
+    st.booleans(), st.booleans(), st.none() | st.integers(1, MOST_POSITIONS),
 )  # fmt: skip
 ONE = Decision(7, "0" * 15 + "1", "a" * 16, 1_790_000_000, 2, holdback=True)
 

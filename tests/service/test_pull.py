@@ -28,7 +28,7 @@ def pulled(folder: Path) -> pa.Table:
 
 
 def test_events_are_pulled_once_in_the_columns_of_a_log(engine: Engine, tmp_path: Path) -> None:
-    write(engine, event(1), event(1, "click", event_id="c"))
+    write(engine, event(1), event(1, "click", event_id="c", position=2))
     first = pull_events(engine, tmp_path / "events")
     assert (first.events, [path.name for path in first.files]) == (2, ["service-000001.parquet"])
     assert pull_events(engine, tmp_path / "events").events == 0
@@ -36,6 +36,7 @@ def test_events_are_pulled_once_in_the_columns_of_a_log(engine: Engine, tmp_path
     assert pull_events(engine, tmp_path / "events").events == 1
     table = pulled(tmp_path / "events")
     assert table["event_id"].to_pylist() == ["c", "impression-1", "impression-2"]
+    assert table["position"].to_pylist() == [2, None, None]
     assert table["ts"].cast(pa.int64()).to_pylist() == [NOW] * 3
     assert str(table.schema.field("ts").type) == "timestamp[us, tz=UTC]"
     assert set(table["allocation"].to_pylist()) == {"randomized with propensities"}

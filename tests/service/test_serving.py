@@ -57,6 +57,18 @@ def test_what_is_chosen_is_told_and_counted(client: TestClient, service: Service
     assert event.user_key == decisions.hashed_user("ann", KEY)
 
 
+def test_where_an_ad_stands_comes_with_its_events(client: TestClient, service: Service, key: Headers) -> None:
+    headers = key("serve")
+    told(client, headers, ("e1", "impression", chosen(client, headers, position="3")["decision_id"]))
+    told(client, headers, ("e2", "impression", chosen(client, headers)["decision_id"]))
+    assert {row.event_id: row.position for row in rows(service.engine, schema.events)} == {"e1": 3, "e2": None}
+    for wrong in ("0", "64", "first"):
+        query = {"product_id": "mug", "user_key": "ann", "position": wrong}
+        answer = client.get("/v1/choose", params=query, headers=headers)
+        assert answer.status_code == 422
+        assert answer.json()["detail"].startswith("position: ")
+
+
 def test_a_user_keeps_seeing_the_same_creative(client: TestClient, key: Headers) -> None:
     headers = key("serve")
     for user in ("ann", "bob", "eve"):
@@ -388,5 +400,6 @@ def test_the_schema_of_the_api_describes_every_route_and_what_it_answers(client:
             if path.startswith("/v1/") and "images" not in path:
                 schema_of = answer["content"]["application/json"]["schema"]
                 assert schema_of.get("$ref") or schema_of["items"]["$ref"], (method, path)
-    assert {one["name"] for one in paths["/v1/choose"]["get"]["parameters"]} == {"product_id", "user_key", "placement"}
+    asked = {one["name"] for one in paths["/v1/choose"]["get"]["parameters"]}
+    assert asked == {"product_id", "user_key", "placement", "position"}
     assert "events" in str(paths["/v1/events"]["post"]["requestBody"])

@@ -13,20 +13,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy.engine import Engine
 from tests.service.conftest import NOW, creative, fill, rows
 from tests.service.test_event_writer import event
 
+from clickscape.errors import WorkspaceError
 from clickscape.service import bandit_policy, jobs, publishing, schema, workspace_sync
 from clickscape.service.app import Service, create
+from clickscape.service.doctor import problems
 from clickscape.service.event_writer import write_events
 from clickscape.service.keys import create_key
 from clickscape.service.run import WORKSPACE, open_service
 from clickscape.service.uploads import sweep_uploads
 from clickscape.service.worker import Worker
+from clickscape.stages.simulate import STAGE as SIMULATE
 from clickscape.types import Product
 from clickscape.workspace import Workspace
 
@@ -207,3 +212,43 @@ def test_events_come_into_the_workspace_on_a_schedule(shop: Workspace) -> None:
     (file,) = shop.events_folder.glob("*.parquet")
     assert pq.read_table(file)["kind"].to_pylist() == ["click", "impression"]
     engine.dispose()
+
+
+def test_events_are_not_mixed_with_those_of_simulated_users(shop: Workspace) -> None:
+    _, engine, _, _ = open_service(shop.path)
+    fill(engine, [creative("a", status="approved")])
+    shop.write_products([Product("mug", "Mug")])
+    shop.write_creatives([creative("a", status="draft")])
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        write_events(connection, [event(1)])
+    shop.events_folder.mkdir(parents=True)
+    invented = shop.events_folder / "part-0.parquet"
+    with shop.start_run(SIMULATE, {}, {}) as run:
+        pq.write_table(pa.table({"event_id": ["x"]}), invented)
+        run.finish(outputs=[invented])
+    with pytest.raises(WorkspaceError, match=r"part-0\.parquet holds clicks of simulated users.*Move it out"):
+        workspace_sync.pull(engine, shop, now=NOW)
+    assert [one.status for one in shop.creatives()] == ["approved"], "decisions are brought all the same"
+    assert any("part-0.parquet holds clicks of simulated users" in line for line in problems(shop, engine))
+    worker = Worker(shop, engine, pull_minutes=1e-9)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    job = workspace_job(engine, "experiments")
+    end = time.monotonic() + 60
+    while (found := jobs.find(engine, job)) is not None and found.status in ("queued", "running"):
+        if time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    worker.stop.set()
+    thread.join()
+    assert found is not None
+    assert (found.status, found.message) == ("done", ""), "a schedule that is refused ends nobody's work"
+    invented.rename(shop.path / "invented.parquet")
+    assert workspace_sync.pull(engine, shop, now=NOW).events == 1
+    assert workspace_sync.pull(engine, shop, now=NOW).events == 0, "its own files are no simulated ones"
+    engine.dispose()
+
+
+def workspace_job(engine: Engine, kind: jobs.JobKind) -> str:
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        return jobs.enqueue(connection, kind, {}, now=time.time_ns() // 1_000)

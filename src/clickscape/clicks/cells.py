@@ -23,6 +23,8 @@ NAMED_STRATA = ("placement", "device", "audience")
 Stratum = Literal["day", "placement", "device", "audience"]
 STRATA: tuple[Stratum, ...] = ("day", "placement", "device", "audience")
 UNKNOWN = "unknown"
+POSITIONED = "has a position"
+"""The stratum of impressions that a log of positions has without one: nobody knows where they stood."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,20 +32,22 @@ class Factor:
     """A categorical variable: its `values` in order, and `code` (row,), the index of every row's value among them.
 
     precision: of the normal prior of its log effects around 0; with 0 there is no prior and the first value's effect
-    is 1.
+    is 1. reference: the value whose effect is 1 in what is reported; None: the average impression's is.
     """
 
     name: str
     values: tuple[str, ...]
     code: Integers
     precision: float = 0.0
+    reference: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
     """The counts, in the order of creatives; `product`: number of each creative's product, (creative,).
 
-    `creative`, `impressions`, `clicks`: (row,). `position` is None where the log has none; `strata` lists those that
+    `creative`, `impressions`, `clicks`: (row,). `position` is None where the log has none; a row without one has the
+    code of the first. `positioned`: whether a row has one, None where all have or none has. `strata` lists those that
     the counts have, in the order of STRATA.
     """
 
@@ -54,6 +58,7 @@ class Cells:
     impressions: Integers
     clicks: Integers
     position: Factor | None
+    positioned: Factor | None
     strata: tuple[Factor, ...]
 
     def per_creative(self, values: NDArray) -> Floats:
@@ -69,10 +74,7 @@ def read(counts: ibis.Table) -> Cells:
     products, product_of_row = _coded(rows["product_id"])
     product = np.zeros(len(creatives), dtype=np.int64)
     product[creative] = product_of_row
-    position = None
-    if not rows["position"].null_count:
-        positions, column = np.unique(rows["position"].to_numpy(), return_inverse=True)
-        position = Factor("position", tuple(map(str, positions.tolist())), column.astype(np.int64))
+    position, positioned = _positions(rows["position"].combine_chunks())
     return Cells(
         creatives=creatives,
         products=products,
@@ -81,8 +83,22 @@ def read(counts: ibis.Table) -> Cells:
         impressions=rows["impressions"].to_numpy().astype(np.int64),
         clicks=rows["clicks"].to_numpy().astype(np.int64),
         position=position,
+        positioned=positioned,
         strata=tuple(_factor(name, rows[name]) for name in named),
     )
+
+
+def _positions(column: pa.Array) -> tuple[Factor | None, Factor | None]:
+    """Positions, and which rows have one."""
+    has = column.is_valid().to_numpy(zero_copy_only=False)
+    if not has.any():
+        return None, None
+    positions, code = np.unique(column.drop_null().to_numpy(), return_inverse=True)
+    codes = np.zeros(len(column), dtype=np.int64)
+    codes[has] = code
+    position = Factor("position", tuple(map(str, positions.tolist())), codes)
+    positioned = Factor(POSITIONED, ("no", "yes"), has.astype(np.int64), reference=1)
+    return position, None if has.all() else positioned
 
 
 def _factor(name: str, column: pa.ChunkedArray) -> Factor:

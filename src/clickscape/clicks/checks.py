@@ -29,9 +29,9 @@ def check_events(
 ) -> dict[str, int]:
     """Refuse nulls, unknown kinds, bad positions and impossible times; return what one pass over the log counts.
 
-    That is: rows, shown (impressions); and, where the log has the columns, with_position, late, future, late_clicks,
-    future_clicks, respelled (events with an id in another Unicode form), epochs (events whose time is a number), newest
-    (seconds since 1970) and impressions by allocation (`allocation.fact_names`).
+    That is: rows, shown (impressions), placed (those with a position); and, where the log has the columns, late,
+    future, late_clicks, future_clicks, respelled (events with an id in another Unicode form), epochs (events whose time
+    is a number), newest (seconds since 1970) and impressions by allocation (`allocation.fact_names`).
     """
     faults = _faults(events)
     known = {"late": cleaning.is_received_late(events, config), "future": cleaning.is_future(events, config, now)}
@@ -42,7 +42,7 @@ def check_events(
     wanted = {
         "rows": events.count(),
         "shown": events.count(where=events.kind == "impression"),
-        "with_position": events.position.count(),
+        "placed": events.count(where=(events.kind == "impression") & events.position.notnull()),
         **{name: events.count(where=flag) for name, flag in known.items()},
         **({"newest": events["at"].max()} if "at" in events.columns else {}),
         **(allocation.facts_of(events) if "allocation" in events.columns else {}),
@@ -52,13 +52,6 @@ def check_events(
         raise LogError(f"{where}: the click log is empty: it has no event. Put events there, or export it again.")
     if fault:
         refuse(events.filter(fault[0]), fault[1], where=where)
-    if 0 < facts["with_position"] < facts["rows"]:
-        refuse(
-            events.filter(events.position.isnull()),
-            "event {event_id!r} has no position though others have one. Fill it in, or drop the column. The service's "
-            "events have none: remove simulated ones beside them, and keep a log with positions in another workspace.",
-            where=where,
-        )
     return facts
 
 

@@ -194,6 +194,8 @@ def relogged_impressions(events: ibis.Table, repeated: ibis.Table, engine: Engin
 def attribute_clicks(clicks: ibis.Table, clicked: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
     """Return clicks with `fault`, `skewed` and the time and strata of the (earliest) impression that they belong to.
 
+    A click without a position stands at its impression's, and one whose impression has none has none.
+
     clicked: impressions, of which at least those that a click names, as of `clicked_impressions`. Users
     share a decision where a page was cached. A click belongs to its own user's impression if that was logged, and a
     creative at a position of a decision is clicked at most as often as there are users to whom it was shown.
@@ -213,6 +215,10 @@ def attribute_clicks(clicks: ibis.Table, clicked: ibis.Table, config: ClicksConf
             **{name: ibis.ifelse(has_own, pairs[f"own_{name}"], pairs[name]) for name in names},
         )
         once, viewers = [*once, "user"], ibis._.viewers
+    here = ibis.ifelse(
+        pairs.shown_position.isnull(), ibis.null("int32"), pairs.position.fill_null(pairs.shown_position)
+    )
+    pairs = pairs.mutate(position=here)
     cases = [(pairs.found.fill_null(0) == 0, UNMATCHED)]
     if timed:
         waited = pairs["at"] - pairs.shown_at
@@ -247,7 +253,7 @@ def attribute_clicks(clicks: ibis.Table, clicked: ibis.Table, config: ClicksConf
 def _shown(impressions: ibis.Table, key: list[str]) -> ibis.Table:
     """How often each key was shown and to how many users, when first, and the least of each stratum."""
     columns = impressions.columns
-    firsts = {f"shown_{name}": impressions[name].min() for name in ("at", *NAMED_STRATA) if name in columns}
+    firsts = {f"shown_{name}": impressions[name].min() for name in ("position", "at", *NAMED_STRATA) if name in columns}
     viewers = {"viewers": impressions.user_key.fill_null("").nunique()} if "user_key" in columns else {}
     return impressions.group_by(key).agg(found=impressions.count(), **viewers, **firsts)
 

@@ -17,6 +17,8 @@ _LINES = {
     "duplicates": "{:,} events were logged again under the same id: each counts once",
     "relogged": "{:,} impressions were logged again under a new id (same decision, creative, position, user): each "
     "counts once",
+    "without_position": "{:,} impressions have no position though others have one: a stratum of their own, as nobody "
+    "knows where they stood",
     "out_of_order": "{:,} events stand after a later one: they count, the order of rows means nothing",
     "late": "{:,} events were received too late: left out",
     "future": "{:,} events lie in the future: left out",
@@ -61,6 +63,7 @@ class CleaningReport:
     skewed_clicks: int | None
     expired_clicks: int | None
     repeated_clicks: int
+    without_position: int | None = None
 
     def lines(self) -> list[str]:
         """Return one sentence for every rule that applied to an event."""
@@ -135,6 +138,7 @@ def report_cleaning(cleaned: Cleaned, *, facts: dict[str, int], out_of_order: in
         skewed_clicks=int(faults.get("", {"skewed": 0})["skewed"]) if timed else None,
         expired_clicks=number(EXPIRED) if timed else None,
         repeated_clicks=number(REPEATED),
+        without_position=facts["shown"] - facts["placed"] if facts["placed"] else None,
     )
 
 

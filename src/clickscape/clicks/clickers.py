@@ -48,11 +48,11 @@ def improbable_clickers(
 
 
 def clicked_impressions(events: ibis.Table) -> ibis.Table:
-    """Return the impressions whose decision and creative a click names, whoever clicked, with who saw them and when."""
+    """Return the impressions whose decision and creative a click names: who saw them, when and where."""
     key = ["decision_id", "creative_id"]
     clicks, impressions = (events.filter(events.kind == kind) for kind in ("click", "impression"))
     return impressions.semi_join(clicks.select(key), key).drop(
-        *(name for name in ("event_id", "product_id", "position", "kind") if name in events.columns)
+        *(name for name in ("event_id", "product_id", "kind") if name in events.columns)
     )
 
 

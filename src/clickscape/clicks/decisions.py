@@ -29,6 +29,9 @@ from clickscape.errors import LogError
 TOLERANCE = 1e-6
 """How far from 1 the propensities of a decision may sum."""
 
+UNPLACED = 0
+"""Position of a decision that has none, though others of the log have one: a context of its own."""
+
 _OPTIONAL = ("placement", "position", "user_key", "at", "policy_id")
 _CODED = ("creative_id", "product_id", "placement", "user_key", "policy_id")
 
@@ -38,9 +41,9 @@ class DecisionLog:
     """Decisions in the order of time, and the choices that they name by `choice`, the row.
 
     decisions: choice, creative_id, product_id, clicked and, where the log has them, placement, position, user_key, at
-    (seconds since 1970) and policy_id. choices: candidates and propensities. without_propensities: share of the
-    impressions that were left out because the log does not say what could have been shown, or says that nobody knows
-    how traffic was allocated.
+    (seconds since 1970) and policy_id; a position is UNPLACED where only others have one. choices: candidates and
+    propensities. without_propensities: share of the impressions that were left out because the log does not say what
+    could have been shown, or says that nobody knows how traffic was allocated.
     """
 
     decisions: pa.Table
@@ -100,8 +103,11 @@ def read(
     order = [("at", "ascending")] if "at" in kept else []
     rows = rows.sort_by([*order, ("event_id", "ascending")])
     _check_shown(rows, choices, where=source.where)
-    if "position" in kept and rows["position"].null_count:
-        rows = rows.drop_columns(["position"])
+    if "position" in kept:
+        place = rows.schema.get_field_index("position")
+        nowhere = rows["position"].null_count == len(rows)
+        filled = rows["position"].fill_null(UNPLACED)
+        rows = rows.drop_columns(["position"]) if nowhere else rows.set_column(place, "position", filled)
     rows = rows.drop_columns(["event_id", "decision_id"])
     for name in (name for name in _CODED if name in rows.column_names):
         rows = rows.set_column(rows.schema.get_field_index(name), name, rows[name].dictionary_encode())

@@ -3,6 +3,9 @@
 A stratum is a day, a placement, a device or an audience; its effect is one factor on every CTR of the log, estimated
 from creatives that were shown in several strata, together with the positions. A creative that was shown on better days
 has more expected examinations per impression, and so does not win by its days.
+
+Impressions without a position, in a log of which others have one, are such a stratum: where they stood is not guessed,
+and how they compare with the first position is learned from creatives that were shown in both ways.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ _NEGLIGIBLE = 1e-3  # shared errors whose root mean square over the creatives is
 
 @dataclass(frozen=True)
 class Stratum:
-    """Effects of one column on the CTR, 1 on the average impression; `reason` says why it was left out.
+    """Effects of one column on the CTR, 1 on the average impression, and of `POSITIONED` 1 where there is a position.
+
+    `reason` says why it was left out.
 
     `values`, `effect`, `log_se` (standard error of the log): (value,).
     """
@@ -58,6 +63,8 @@ def fit_exposure(cells: Cells, *, position_correction: bool, within_strata: bool
     """
     examination, rows = _positions(cells, position_correction)
     used, left_out = _usable(cells.strata) if within_strata else ((), ())
+    if cells.positioned is not None and position_correction:
+        used = (cells.positioned, *used)
     factors = [] if rows is None or cells.position is None else [replace(cells.position, code=rows[1])]
     creative, impressions, clicks = (
         (cells.creative, cells.impressions, cells.clicks) if rows is None else (rows[0], rows[2], rows[3])
@@ -81,12 +88,18 @@ def _positions(cells: Cells, correct: bool) -> tuple[Examination, tuple | None]:
         return uncorrected(positions, reason="position_correction is off"), None
     if len(positions) > MAX_VALUES:
         return uncorrected(positions, reason=f"{len(positions):,} positions; at most {MAX_VALUES} are corrected"), None
+    has = 1 if cells.positioned is None else cells.positioned.code  # whoever has none did not move between positions
     rows = comparable_rows(
-        cells.creative, cells.position.code, positions, impressions=cells.impressions, clicks=cells.clicks
+        cells.creative, cells.position.code, positions, impressions=has * cells.impressions, clicks=has * cells.clicks
     )
     if rows.reason:
         return uncorrected(positions, reason=rows.reason), None
-    return Examination(positions, (), ()), (rows.creative, rows.column, rows.impressions, rows.clicks)
+    added = slice(len(cells.creative), None)
+    impressions, clicks = (
+        np.concatenate([all_rows, found[added]])
+        for all_rows, found in ((cells.impressions, rows.impressions), (cells.clicks, rows.clicks))
+    )
+    return Examination(positions, (), ()), (rows.creative, rows.column, impressions, clicks)
 
 
 def _usable(strata: tuple[Factor, ...]) -> tuple[tuple[Factor, ...], tuple[Stratum, ...]]:
@@ -121,6 +134,8 @@ def _assemble(
     for factor in used:
         levels = slice(start, start + len(factor.values))
         volume = np.bincount(factor.code, weights=cells.impressions, minlength=len(factor.values))
+        if factor.reference is not None:
+            volume = volume * (np.arange(len(volume)) == factor.reference)
         weighted = volume * np.exp(log_effect[levels])
         effect = np.exp(log_effect[levels]) * volume.sum() / weighted.sum()
         typical[levels] = weighted / weighted.sum()

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from clickscape.clicks import ctr, logs
 from clickscape.clicks import pairs as pairing
+from clickscape.clicks.cells import POSITIONED
 from clickscape.clicks.ctr import ClickModel
 from clickscape.clicks.position import Examination
 from clickscape.config import ClicksConfig
@@ -72,9 +73,15 @@ class ClickEstimates:
             shown = (f"{position}: {value:.2f} ± {1.96 * error * value:.2f}" for position, value, error in rows)
             lines.append(f"examination by position: {', '.join(shown)}")
         lines += [
+            f"impressions without a position: {stratum.effect[0]:.2f} ± "
+            f"{1.96 * stratum.log_se[0] * stratum.effect[0]:.2f} times the CTR at the first position"
+            for stratum in self.model.strata
+            if stratum.name == POSITIONED
+        ]
+        lines += [
             f"{stratum.name}: from {min(stratum.effect):.2f} to {max(stratum.effect):.2f} times the average CTR"
             for stratum in self.model.strata
-            if stratum.reason is None
+            if stratum.reason is None and stratum.name != POSITIONED
         ]
         if prior := self.model.prior:
             lines.append(

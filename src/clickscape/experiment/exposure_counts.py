@@ -19,9 +19,9 @@ def count_exposures(events: ibis.Table, *, examination: Mapping[int, float] | No
     """Return counts per creative_id, product_id, day, band of earlier exposures and activity of the user.
 
     Columns: `day` (days since 1970), `band`, `activity` (band of a user's impressions in the whole log), impressions,
-    examinations (impressions × what `examination` says of their position), clicks, `exposures` (mean of log(1 + earlier
-    exposures of the user to the creative)). Without user_key band, activity and exposures are missing; impressions
-    without a user are left out. A click counts where its impression does.
+    examinations (impressions × what `examination` says of their position, or of 0 without one), clicks, `exposures`
+    (mean of log(1 + earlier exposures of the user to the creative)). Without user_key band, activity and exposures are
+    missing; impressions without a user are left out. A click counts where its impression does.
 
     events: kind, decision_id, creative_id, product_id, `at` (seconds since 1970), of the creative's whole time on air;
     any user_key and position, after the cleaning of bots. LogError where a column is missing.
@@ -69,5 +69,6 @@ def _band(number: Any) -> Any:
 def _examined(rows: ibis.Table, examination: Mapping[int, float] | None) -> Any:
     if not examination or "position" not in rows.columns:
         return ibis.literal(1.0)
-    chances = [(rows.position == position, float(chance)) for position, chance in sorted(examination.items())]
+    place = rows.position.fill_null(0)
+    chances = [(place == position, float(chance)) for position, chance in sorted(examination.items())]
     return ibis.cases(*chances, else_=1.0).cast("float64")

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 _LAYOUT = struct.Struct(">Q8s8sIHB")  # nonce, user, policy, second, candidate, flags
 _TAG = 12
 _HOLDBACK, _STALE = 1, 2
+_PLACE = 2  # bits of the flags before the position, which is 0 where nobody said
+MOST_POSITIONS = 63
 _LENGTH = 4 * ((_LAYOUT.size + _TAG) // 3)
 assert (_LAYOUT.size + _TAG) % 3 == 1  # two characters more, and no padding to forge
 
@@ -26,7 +28,8 @@ class Decision:
 
     nonce: 64 random bits, the decision's name in every table; user, policy: 16 hexadecimal digits; second: since 1970,
     UTC; candidate: its place in the policy's list; holdback: whether the user is one that the bandit leaves alone;
-    stale: whether the store did not answer, so that the last policy that was known chose.
+    stale: whether the store did not answer, so that the last policy that was known chose; position: where the ad was
+    to stand, 1 to MOST_POSITIONS, None where nobody said.
     """
 
     nonce: int
@@ -36,6 +39,7 @@ class Decision:
     candidate: int
     holdback: bool = False
     stale: bool = False
+    position: int | None = None
 
     @property
     def name(self) -> str:
@@ -45,7 +49,7 @@ class Decision:
 
 def sign(decision: Decision, key: bytes) -> str:
     """Return the decision as a URL-safe text with its tag; `key`: at least 16 secret bytes."""
-    flags = _HOLDBACK * decision.holdback | _STALE * decision.stale
+    flags = _HOLDBACK * decision.holdback | _STALE * decision.stale | (decision.position or 0) << _PLACE
     user, policy = bytes.fromhex(decision.user), bytes.fromhex(decision.policy)
     packed = _LAYOUT.pack(decision.nonce, user, policy, decision.second, decision.candidate, flags)
     return base64.urlsafe_b64encode(packed + _tag(packed, key)).rstrip(b"=").decode()
@@ -65,7 +69,10 @@ def verify(text: str, key: bytes) -> Decision | None:
     nonce, user, policy, second, candidate, flags = _LAYOUT.unpack(packed)
     if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:  # spare bits of the last character
         return None
-    return Decision(nonce, user.hex(), policy.hex(), second, candidate, bool(flags & _HOLDBACK), bool(flags & _STALE))
+    return Decision(
+        nonce, user.hex(), policy.hex(), second, candidate, bool(flags & _HOLDBACK), bool(flags & _STALE),
+        flags >> _PLACE or None,
+    )  # fmt: skip
 
 
 def hashed_user(user_key: str, key: bytes) -> str:

@@ -14,6 +14,7 @@ from clickscape.catalog.publishable import stale
 from clickscape.errors import ClickscapeError, first_line
 from clickscape.service import jobs, schema
 from clickscape.service.store import shown
+from clickscape.service.workspace_sync import simulated_log
 from clickscape.stages.experiment import KEY_FILE
 from clickscape.workspace import Workspace
 
@@ -46,6 +47,8 @@ def _of_workspace(workspace: Workspace) -> Iterator[str]:
     shown_ones = [one for one in creatives if one.status in ("approved", "live")]
     if lost := [one.creative_id for one in shown_ones if not Path(one.image).is_file()]:
         yield f"{len(lost)} creatives that may be served lack their picture, {lost[0]!r} first. Retire or draw them."
+    if (invented := simulated_log(workspace)) is not None:
+        yield f"{invented} holds clicks of simulated users, so events are not pulled beside it. Move it out."
     if old := stale(shown_ones, {one.product_id: one for one in products}):
         yield f"{len(old)} creatives are of products that have changed. Run `clickscape refresh {workspace.path.name}`."
     key = workspace.path / "experiments" / KEY_FILE

@@ -31,7 +31,7 @@ _LARGEST = 5_000  # events of one transaction
 _WAITING = 50_000  # events that may wait; more are refused, which a client sees as 503
 _ATTEMPTS = 3  # of a transaction that lost a deadlock to another instance's
 _DAY = 86_400_000_000
-_STEP = 500  # rows of a statement: 12 columns each stay below SQLite's limit of parameters
+_STEP = 500  # rows of a statement: 14 columns each stay below SQLite's limit of parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Event:
     received_at: int
     decided_at: int | None = None
     experiment: str | None = None
+    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

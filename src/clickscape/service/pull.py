@@ -20,6 +20,9 @@ from clickscape.files import atomic_file
 from clickscape.service import schema
 from clickscape.types import Allocation
 
+EVENTS = "service-"
+"""How the names of its files begin."""
+
 _LARGEST = 1_000_000  # events of one file
 _TIME = pa.timestamp("us", tz="UTC")
 _ALLOCATION: Allocation = "randomized with propensities"
@@ -27,7 +30,7 @@ _SCHEMA = pa.schema(
     [
         ("event_id", pa.string()), ("ts", _TIME), ("received_at", _TIME), ("kind", pa.string()),
         ("decision_id", pa.string()), ("creative_id", pa.string()), ("product_id", pa.string()),
-        ("placement", pa.string()), ("user_key", pa.string()), ("policy_id", pa.string()),
+        ("placement", pa.string()), ("position", pa.int32()), ("user_key", pa.string()), ("policy_id", pa.string()),
         ("allocation", pa.string()), ("candidates", pa.list_(pa.string())), ("propensities", pa.list_(pa.float64())),
     ]
 )  # fmt: skip
@@ -67,7 +70,7 @@ def pull_events(engine: Engine, folder: Path) -> Pulled:
 
 def file_of(folder: Path, batch: int) -> Path:
     """Return the file of a batch."""
-    return folder / f"service-{batch:06}.parquet"
+    return folder / f"{EVENTS}{batch:06}.parquet"
 
 
 def number_events(engine: Engine) -> None:

@@ -48,11 +48,14 @@ creatives = Table(
     Column("description", Text, nullable=False),
     Column("status", String, nullable=False),
     Column("reason", Text, nullable=False, default=""),
-    Column("score", Float),  # log CTR against the product's average creative, as the reward model sees it
+    Column("score", Float),  # log CTR against the product's average creative, by a model that has not seen its clicks
     Column("score_sd", Float),
     Column("created_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     Column("stale", Boolean),  # whether its product has changed since it was drawn; null: nobody has looked
+    Column("predicted", Float),  # the same as score, by the newest model that has come to it
+    Column("predicted_sd", Float),
+    Column("predicted_by", String(64)),  # which model that was; null: one before models were noted
     Index("creatives_of_product", "product_id", "status"),
 )
 
@@ -87,6 +90,7 @@ events = Table(
     Column("received_at", BigInteger, nullable=False),
     Column("batch", Integer),  # number of the file that it was pulled into, null before
     Column("experiment", String),  # whose variant that is
+    Column("position", Integer),  # where the decision's ad stood, from 1; null: nobody told
     Index("events_of_user", "user_key"),
     Index("events_of_batch", "batch"),
     Index("events_of_product", "product_id"),

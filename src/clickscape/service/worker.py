@@ -117,8 +117,11 @@ class Worker:
 
     def _pull_when_due(self) -> None:
         if self.pull_minutes and time.monotonic() - self._pulled > 60 * self.pull_minutes:
-            self._pull_events()
             self._pulled = time.monotonic()
+            try:
+                self._pull_events()
+            except ClickscapeError as error:  # no reason to stop working for people
+                LOG.warning("not pulled", extra={"fields": {"why": str(error)}})
 
     def _pull_events(self) -> Pulled:
         pulled = workspace_sync.pull(self.engine, self.workspace, now=now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -13,6 +14,7 @@ from clickscape.catalog.cutout_file import flagged
 from clickscape.catalog.images import open_image
 from clickscape.catalog.publishable import stale
 from clickscape.compute.device import best_device
+from clickscape.errors import WorkspaceError
 from clickscape.experiment.assign import key_id
 from clickscape.render.scene import slots_of
 from clickscape.reward.explain.scale import Scale
@@ -20,10 +22,11 @@ from clickscape.reward.labels import Label
 from clickscape.reward.protocol import HALF_WIDTH, PROBIT, Slots
 from clickscape.service import publishing, schema
 from clickscape.service.experiments import exchange
-from clickscape.service.pull import Pulled, pull_events
+from clickscape.service.pull import EVENTS, Pulled, pull_events
 from clickscape.stages.experiment import all_experiments, keep, read_key
 from clickscape.stages.explain import reward_scale
 from clickscape.stages.labels import keep_labels
+from clickscape.stages.simulate import STAGE as SIMULATE
 from clickscape.types import Creative, CreativeStatus, Estimate, Product
 from clickscape.workspace import Workspace
 
@@ -71,12 +74,27 @@ def _cutouts(workspace: Workspace, products: list[Product]) -> dict[str, tuple[s
 
 
 def pull(engine: Engine, workspace: Workspace, *, now: int) -> Pulled:
-    """Bring events and decisions into the workspace, where `clicks`, `reward` and `optimize` find them."""
-    with workspace.lock():
-        pulled = pull_events(engine, workspace.events_folder)
-        pull_decisions(engine, workspace, now=now)
+    """Bring events and decisions into the workspace, where `clicks`, `reward` and `optimize` find them.
+
+    WorkspaceError for events where simulated users' are: one log of both would be neither. Decisions are brought all
+    the same.
+    """
+    pull_decisions(engine, workspace, now=now)
     exchange_experiments(engine, workspace, now=now)
-    return pulled
+    with workspace.lock():
+        if (invented := simulated_log(workspace)) is not None:
+            raise WorkspaceError(f"{invented} holds clicks of simulated users, and real ones would be counted with "
+                                 f"them. Move it out of the workspace, then pull again.")  # fmt: skip
+        return pull_events(engine, workspace.events_folder)
+
+
+def simulated_log(workspace: Workspace) -> Path | None:
+    """Return a log of simulated users that the workspace holds, None for none."""
+    if workspace.newest(SIMULATE) is None:
+        return None
+    own = (*sorted(workspace.events_folder.glob("*")), workspace.counts_path)
+    logs = (path for path in own if path.exists() and not path.name.startswith(EVENTS))
+    return next((path for path in logs if workspace.made_by(SIMULATE, path)), None)
 
 
 def pull_decisions(engine: Engine, workspace: Workspace, *, now: int) -> None:

@@ -13,6 +13,7 @@ import ibis
 from pydantic import TypeAdapter
 
 from clickscape.clicks import locations, logs, sources
+from clickscape.clicks.cells import POSITIONED
 from clickscape.config import ClicksConfig
 from clickscape.errors import ExperimentError
 from clickscape.experiment.exposure_counts import count_exposures
@@ -75,8 +76,10 @@ def _daily(counts: ibis.Table, *, where: str) -> ibis.Table:
 
 
 def _examination(workspace: Workspace) -> Mapping[int, float] | None:
-    """Examination of each position as the stage `clicks` estimated it last; None before that."""
+    """Examination of each position, 0 for impressions without one, as the stage `clicks` estimated it last, or None."""
     if (counted := workspace.newest(COUNTED)) is None:
         return None
     result = counted[1].result
-    return dict(zip(result["positions"], result["examination"], strict=True)) or None
+    found = dict(zip(result["positions"], result["examination"], strict=True))
+    unplaced = [one["effect"][0] for one in result["model"]["strata"] if one["name"] == POSITIONED]
+    return found | dict(zip([0], unplaced, strict=False)) or None

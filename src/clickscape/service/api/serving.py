@@ -42,6 +42,9 @@ class Asked(BaseModel):
     product_id: str = Field(min_length=1, max_length=200)
     user_key: str = Field(min_length=1, max_length=200)
     placement: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    position: int | None = Field(
+        None, ge=1, le=decisions.MOST_POSITIONS, description="where on the page it will stand, from 1, if you know"
+    )
 
 
 class Choice(BaseModel):
@@ -103,7 +106,7 @@ async def choose(request: Request) -> Response:
     policy, place = _choose(service, found, user, holdback=holdback)
     decision = Decision(
         secrets.randbits(64), user, policy.policy_id, service.now() // _SECOND, place, holdback=holdback,
-        stale=found.stale,
+        stale=found.stale, position=asked.position,
     )  # fmt: skip
     group: Literal["bandit", "holdback", "experiment"] = "experiment" if policy.variants else "bandit"
     group = "holdback" if holdback else group
@@ -227,6 +230,7 @@ async def _event(service: Service, given: EventIn, *, received: int) -> Event:
         received,
         decided,
         policy.experiment,
+        decision.position,
     )
 
 

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from clickscape.catalog import sample
 from clickscape.catalog.cutout import open_cutout, product_picture
+from clickscape.compute.optimizer import BETAS, GRADIENT_CLIP
 from clickscape.config import OptimizeConfig
 from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.loss import AnswerLogProbs, pcpo_loss
-from clickscape.preference.optimizer import BETAS, GRADIENT_CLIP
 from clickscape.preference.pairs import PreferencePair
 from clickscape.preference.precision import gradient_checkpointing
 from clickscape.preference.train import TrainingPairs, build_training_pairs, trainable_parameters

@@ -43,12 +43,12 @@ from _results import append_row
 from clickscape import render
 from clickscape import reward as reward_room
 from clickscape.compute.device import ALONE, best_device
+from clickscape.compute.optimizer import BETAS, GRADIENT_CLIP
 from clickscape.config import OptimizeConfig
 from clickscape.demo import POLICIES, SCALES
 from clickscape.generation.pipeline import AdPipeline, ProductImages, cutout_images
 from clickscape.generation.sample import Candidate, score_candidates
 from clickscape.preference import records
-from clickscape.preference.optimizer import BETAS, GRADIENT_CLIP
 from clickscape.preference.records import Round
 from clickscape.preference.train import question, trainable_parameters
 from clickscape.stages import split

@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import pickle
 import shutil
+import socket
 import socketserver
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -23,6 +26,7 @@ from scipy import ndimage
 from clickscape import vlm
 from clickscape.catalog import sample
 from clickscape.cli import main
+from clickscape.compute.device import Processes, launched
 from clickscape.config import TinyConfig
 from clickscape.preference.corruption import Captions, draw
 from clickscape.preference.pairs import PreferencePair
@@ -124,6 +128,31 @@ class LocalServer(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing."""
+
+
+def in_two(work: Callable[[Processes], object], folder: Path, **environment: str) -> tuple[list[int], list[object]]:
+    """Fork two processes that meet as under torchrun; how each ended (a signal counts negative), what each gave."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for number in range(2):
+        child = os.fork()
+        if child == 0:
+            own = {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+            meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+            try:
+                os.environ.update(own | meeting | {"OMP_NUM_THREADS": "1"} | environment)
+                with launched() as processes:
+                    given: object = work(processes)
+            except BaseException as error:
+                given = error
+            (folder / f"given-{number}").write_bytes(pickle.dumps(given))
+            os._exit(1 if isinstance(given, BaseException) else 0)
+        children.append(child)
+    ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    files = [folder / f"given-{number}" for number in range(2)]
+    return ends, [pickle.loads(file.read_bytes()) if file.exists() else None for file in files]
 
 
 class Done(NamedTuple):

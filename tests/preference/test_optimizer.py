@@ -57,30 +57,30 @@ def test_a_restored_optimizer_goes_on_as_if_uninterrupted(dtype: torch.dtype, tm
         step(learner, whole, number)
     for number in range(4):
         step(killed, cut, number)
-    killed.save(tmp_path / "checkpoint.safetensors", number=4)
+    killed.save(tmp_path / "checkpoint", number=4)
     again = PreferenceOptimizer(fresh)
-    assert again.restore(tmp_path / "checkpoint.safetensors") == 4
+    assert again.restore(tmp_path / "checkpoint") == 4
     for number in range(4, 9):
         step(again, fresh, number)
     assert all(torch.equal(whole[name], fresh[name]) for name in whole)
     assert not torch.equal(whole["first"], cut["first"])
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["checkpoint", "part-1-of-1.safetensors"]
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "checkpoint.safetensors"
-    PreferenceOptimizer(weights()).save(file, number=1)
+    folder, file = tmp_path / "checkpoint", tmp_path / "checkpoint" / "part-1-of-1.safetensors"
+    PreferenceOptimizer(weights()).save(folder, number=1)
     with pytest.raises(PreferenceError, match="of another model"):
-        PreferenceOptimizer({"first": Parameter(torch.ones(3))}).restore(file)
+        PreferenceOptimizer({"first": Parameter(torch.ones(3))}).restore(folder)
     file.write_bytes(b"no tensors")
     with pytest.raises(PreferenceError, match=r"damaged.*Delete it"):
-        PreferenceOptimizer(weights()).restore(file)
+        PreferenceOptimizer(weights()).restore(folder)
 
 
 @pytest.mark.parametrize("damage", ["missing", "wrong shape", "NaN", "infinite"])
 def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
-    file = tmp_path / "checkpoint.safetensors"
-    PreferenceOptimizer(weights()).save(file, number=1)
+    folder, file = tmp_path / "checkpoint", tmp_path / "checkpoint" / "part-1-of-1.safetensors"
+    PreferenceOptimizer(weights()).save(folder, number=1)
     damage_file(file, damage)
     with pytest.raises(PreferenceError, match="Delete it to start its round anew"):
-        PreferenceOptimizer(weights()).restore(file)
+        PreferenceOptimizer(weights()).restore(folder)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.factory import Brightness
+from tests.factory import Brightness, in_two
 
-from clickscape.compute.device import Processes, launched
+from clickscape.compute.device import Processes
 from clickscape.config import MonitorConfig, OptimizeConfig
 from clickscape.errors import LaunchError
 from clickscape.generation import sample
@@ -63,31 +61,6 @@ def start(taught: Callable[[], VisionLanguageModel], shelf: list[Product]) -> Ca
     return go
 
 
-def in_two(work: Callable[[Processes], object], folder: Path, **environment: str) -> tuple[list[int], list[object]]:
-    """Fork two processes that meet as under torchrun; how each ended (a signal counts negative), what each gave."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = []
-    for number in range(2):
-        child = os.fork()
-        if child == 0:
-            own = {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-            meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-            try:
-                os.environ.update(own | meeting | {"OMP_NUM_THREADS": "1"} | environment)
-                with launched() as processes:
-                    given: object = work(processes)
-            except BaseException as error:
-                given = error
-            (folder / f"given-{number}").write_bytes(pickle.dumps(given))
-            os._exit(1 if isinstance(given, BaseException) else 0)
-        children.append(child)
-    ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    files = [folder / f"given-{number}" for number in range(2)]
-    return ends, [pickle.loads(file.read_bytes()) if file.exists() else None for file in files]
-
-
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(open_policy(folder).vlm.model.state_dict())
 
@@ -120,7 +93,7 @@ def test_two_processes_equal_one_and_a_killed_one_ends_the_other(
     assert ends == [1, -signal.SIGKILL]
     assert isinstance(leading, LaunchError)
     assert "another process of this launch ended" in str(leading)
-    assert (tmp_path / "two" / "round-1" / "checkpoint.safetensors").exists()
+    assert (tmp_path / "two" / "round-1" / "checkpoint" / "part-1-of-1.safetensors").exists()
     ends, (events, followed) = in_two(lambda processes: list(start(tmp_path / "two", processes, guard=guard)), tmp_path)
     assert ends == [0, 0]
     assert isinstance(events, list)

@@ -149,7 +149,7 @@ def test_a_run_resumed_after_sigkill_equals_an_uninterrupted_one(
     assert same(weights(folder), weights(whole))
     if killed_after == "a step of round 2":  # the second one, of which there is a checkpoint
         assert [event.number for event in again if isinstance(event, Step)][:2] == [3, 4]
-    assert not list(folder.rglob("checkpoint.safetensors"))
+    assert not list(folder.rglob("checkpoint"))
     for number in (1, 2):
         assert read_pairs(folder / f"round-{number}" / "pairs.jsonl") == read_pairs(
             whole / f"round-{number}" / "pairs.jsonl"
@@ -181,10 +181,10 @@ def test_a_damaged_checkpoint_is_refused_and_names_its_remedy(
     start: Callable[..., Iterator[Event]], tmp_path: Path
 ) -> None:
     list(itertools.islice(start(tmp_path), 1 + 2))
-    checkpoint = tmp_path / "round-1" / "checkpoint.safetensors"
+    checkpoint = tmp_path / "round-1" / "checkpoint" / "part-1-of-1.safetensors"
     assert checkpoint.exists()
     checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
-    with pytest.raises(PreferenceError, match=r"checkpoint.safetensors: damaged .*Delete it"):
+    with pytest.raises(PreferenceError, match=r"part-1-of-1.safetensors: damaged .*Delete it"):
         list(start(tmp_path))
     checkpoint.unlink()
     assert isinstance(list(start(tmp_path))[-1], RoundReport)

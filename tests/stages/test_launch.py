@@ -12,17 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tests.factory import copy_of, in_two, tiny_vlm
 
-from clickscape.config import OptimizeConfig
+from clickscape.compute.device import Processes
+from clickscape.config import OptimizeConfig, RewardConfig
 from clickscape.errors import ConfigError
 from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import run
+from clickscape.stages.reward import reward
 from clickscape.stages.tracking import tracked
+from clickscape.vlm import model as vlm_model
 from clickscape.workspace import Workspace, read_metrics
 
 SETTINGS = {
     "rounds": 1, "products_per_round": 6, "candidates": 3, "epochs": 1, "batch_size": 3, "max_new_tokens": 32,
-    "min_margin": 0.0, "learning_rate": 6e-4, "kl_budget": 1e-5, "seed": 5,
+    "min_margin": 0.0, "learning_rate": 6e-4, "kl_budget": 1e-5, "seed": 5, "shard": True,
 }  # fmt: skip
 
 
@@ -65,6 +69,34 @@ def test_torchrun_does_what_one_process_does(shop: Workspace, tmp_path: Path) ->
     assert apart < 1e-3 * moved
     assert len(manifest.result["rounds"]) == 1
     assert not [path for path in copies[1].rglob("*") if path.name.startswith(".tmp-")]
+
+
+@pytest.mark.slow
+def test_a_reward_model_that_two_processes_train_is_that_of_one(logged_shop: Workspace, tmp_path: Path) -> None:
+    """A reward model and its judge: the processes share the training of one and not of the other."""
+    vlm_model.save(tiny_vlm([product.title for product in logged_shop.products()]), tmp_path / "backbone")
+    config = RewardConfig(
+        form="two_branch", backbone=str(tmp_path / "backbone"), trainable="full", shard=True, judge="neighbors",
+        judge_share=0.4, epochs=2, products_per_batch=3, validation_share=0.3, seed=2,
+    )  # fmt: skip
+    one, two = (copy_of(logged_shop, tmp_path / name, "runs") for name in ("one", "two"))
+    manifest = run(reward(one, config))
+
+    def together(processes: Processes) -> object:
+        made = run(reward(two, config, processes=processes))
+        again = run(reward(two, config, processes=processes))  # which is reused
+        return made.result, again == made
+
+    ends, given = in_two(together, tmp_path)
+    assert ends == [0, 0], given
+    assert given[0] == given[1] == (given[0][0], True)
+    assert given[0][0]["accuracy"]["value"] == pytest.approx(manifest.result["accuracy"]["value"], abs=1e-3)
+    told = [read_metrics(max((shop.runs_folder).glob("*-reward/metrics.jsonl"))) for shop in (one, two)]
+    assert [line["text"].split()[0] for line in told[0]] == [line["text"].split()[0] for line in told[1]]
+    losses = [[line["loss"] for line in lines if line["loss"] is not None] for lines in told]
+    assert len(losses[0]) == 4
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert len(list(two.runs_folder.glob("*-reward*"))) == 1
 
 
 def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:

@@ -67,13 +67,20 @@ def reward(
         ),
     ] = None,
 ) -> None:
-    """Train the reward model on the clicks and evaluate it on held-out products; `train` may be left out."""
+    """Train the reward model on the clicks and evaluate it on held-out products; `train` may be left out.
+
+    Several processes at once, for --form two_branch: torchrun --nproc_per_node 2 -m clickscape reward my-shop
+    """
+    from clickscape.compute.device import launched
     from clickscape.stages.reward import reward as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
     settings = shop.settings.reward.changed(form=form, backbone=backbone or None, judge=judge)
-    manifest = terminal.run_with_progress(stage(shop, settings, true_ctrs=truth))
+    with launched() as processes:
+        manifest = terminal.run_with_progress(stage(shop, settings, true_ctrs=truth, processes=processes))
+        if not processes.is_main:
+            return
     for line in manifest.result["summary"]:
         terminal.out.print(line)
     terminal.print_output(shop.models / "reward", after=f"clickscape optimize {workspace}")

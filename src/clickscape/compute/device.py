@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from clickscape.errors import LaunchError, first_line
+from clickscape.files import atomic_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,13 +72,19 @@ class Processes:
         """The items that fall to this process: every `count`-th."""
         return items[self.number :: self.count]
 
+    def even_share(self, items: Sequence[Value]) -> tuple[Sequence[Value], int]:
+        """As `share`, then filled up with any item until all processes have equally many; and how many are its own."""
+        own = self.share(items)
+        missing = -(-len(items) // self.count) - len(own)
+        return [*own, *items[:missing]], len(own)
+
     def gather(self, share: Sequence[Value]) -> list[Value]:
         """What all processes made of their shares, in the order of the items that were shared out."""
         if self.count == 1:
             return list(share)
         from accelerate.utils import gather_object
 
-        with _peers():
+        with peers():
             pairs = gather_object([(place * self.count + self.number, item) for place, item in enumerate(share)])
         return [item for _, item in sorted(pairs, key=lambda pair: pair[0])]
 
@@ -87,7 +95,7 @@ class Processes:
         from accelerate.utils import broadcast_object_list
 
         box = [value]
-        with _peers():
+        with peers():
             broadcast_object_list(box)
         return box[0]
 
@@ -99,10 +107,20 @@ class Processes:
         from accelerate.utils import reduce
 
         flat = torch.cat([tensor.flatten() for tensor in tensors])
-        with _peers():
+        with peers():
             flat = reduce(flat, reduction="sum")
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
+
+    @contextmanager
+    def atomic_folder(self, target: Path) -> Iterator[Path]:
+        """As `files.atomic_folder`, for a folder that all processes write into; it appears when all are done."""
+        with atomic_folder(target) if self.is_main else nullcontext() as waiting:
+            shared = self.broadcast(waiting)
+            assert shared is not None
+            yield shared
+            self.gather([None])  # all have written
+        self.broadcast(None)  # and it is there
 
 
 ALONE = Processes()
@@ -142,7 +160,7 @@ def launched() -> Iterator[Processes]:
         )
     from accelerate import PartialState
 
-    with _peers():
+    with peers():
         state = PartialState(cpu=on_cpu)
     if state.num_processes != asked:
         raise LaunchError(f"{asked} processes were asked for, but {state.num_processes} met. {_REMEDY}")
@@ -168,8 +186,8 @@ def _asked() -> int:
 
 
 @contextmanager
-def _peers() -> Iterator[None]:
-    """A lost connection means that another process is gone; what it died of, it has said itself."""
+def peers() -> Iterator[None]:
+    """LaunchError for a lost connection: another process is gone; what it died of, it has said itself."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

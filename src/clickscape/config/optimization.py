@@ -68,6 +68,9 @@ class OptimizeConfig(StageConfig):
     gradient_checkpointing: bool = Field(
         False, description="compute the layers again for the gradient: less memory, more time"
     )
+    shard: bool = Field(
+        False, description="split weights, gradients and averages over the processes of a launch (FSDP2)"
+    )
     metrics: Literal["jsonl", "tensorboard", "trackio"] = Field(
         "jsonl", description="where the steps are logged besides the run's metrics.jsonl"
     )

@@ -102,6 +102,10 @@ class RewardConfig(StageConfig):
     validation_share: float = Field(
         0.1, gt=0, lt=0.5, description="two_branch: share of the training products that choose the epoch"
     )
+    shard: bool = Field(
+        False,
+        description="two_branch: split what a backbone that learns takes over the processes of a launch (FSDP2)",
+    )
     lora_rank: int = Field(16, ge=1, description="two_branch: rank of LoRA matrices where a backbone is adapted")
     judge: Literal["none", "neighbors", "effects", "two_branch"] = Field(
         "none",

@@ -12,7 +12,7 @@ import copy
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -71,10 +71,13 @@ def disabled(vlm: VisionLanguageModel) -> AbstractContextManager[None]:
     return cast("AbstractContextManager[None]", vlm.model.disable_adapter())
 
 
-def save(vlm: VisionLanguageModel, folder: Path) -> None:
-    """Write the adapter alone into an existing folder, in PEFT's own format; it names the base that it belongs to."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in _weights(vlm).items()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+def save(vlm: VisionLanguageModel, folder: Path, *, saved: Mapping[str, Tensor] | None = None) -> None:
+    """Write the adapter alone into an existing folder, in PEFT's own format; it names the base that it belongs to.
+
+    saved: its `weights`, put together where they are split over processes.
+    """
+    whole = {name: value.detach().cpu().contiguous() for name, value in (saved or weights(vlm)).items()}
+    save_file(whole, folder / WEIGHTS, metadata={"format": "pt"})
     settings = copy.copy(vlm.model.peft_config["default"])
     settings.inference_mode = True
     settings.save_pretrained(folder)
@@ -84,7 +87,7 @@ def save(vlm: VisionLanguageModel, folder: Path) -> None:
 def restore(vlm: VisionLanguageModel, folder: Path) -> None:
     """Put saved weights into an attached adapter; ModelError when they are another adapter's."""
     remedy = "Start the optimization in a new folder: this adapter is damaged, or of another model or rank."
-    saved, _ = read_tensors(folder / WEIGHTS, shapes=_shapes(_weights(vlm)), remedy=remedy)
+    saved, _ = read_tensors(folder / WEIGHTS, shapes=_shapes(weights(vlm)), remedy=remedy)
     set_peft_model_state_dict(vlm.model, saved)
 
 
@@ -134,13 +137,16 @@ def _settings(folder: Path) -> LoraConfig:
         raise ModelError(f"{folder / SETTINGS}: cannot be read ({error!r}). Save the adapter again.") from error
 
 
-def _weights(vlm: VisionLanguageModel) -> dict[str, Tensor]:
-    """The adapter's weights by PEFT's names; embeddings never belong to it, so peft need not ask the hub for theirs."""
+def weights(vlm: VisionLanguageModel) -> dict[str, Tensor]:
+    """Return the adapter's weights by PEFT's names.
+
+    Embeddings never belong to it, so peft need not ask the hub for theirs.
+    """
     return dict(get_peft_model_state_dict(vlm.model, save_embedding_layers=False))
 
 
-def _shapes(weights: dict[str, Tensor]) -> dict[str, Any]:
-    return {name: value.shape for name, value in weights.items()}
+def _shapes(named: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: value.shape for name, value in named.items()}
 
 
 @contextmanager

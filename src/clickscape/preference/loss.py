@@ -10,10 +10,10 @@ it rests where h is the reward's own margin, log p/(1 − p), while DPO pushes a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -54,6 +54,11 @@ class PreferenceLoss:
     def margin(self) -> Float[Tensor, " pair"]:
         """Δ(y+|x) − Δ(y−|x), nats, (pair,): how much further the policy has moved towards the chosen description."""
         return self.chosen_log_ratio - self.rejected_log_ratio
+
+    def some(self, chosen: Bool[Tensor, " pair"]) -> PreferenceLoss:
+        """Return the terms of some of the pairs."""
+        parts = (getattr(self, field.name) for field in fields(self))
+        return PreferenceLoss(*(None if part is None else part[chosen] for part in parts))
 
 
 def pcpo_loss(

@@ -6,7 +6,7 @@ folder/round-1/passes/          the same of some products each, while sampling g
 folder/round-1/candidates.jsonl descriptions with their rewards   (sampling is done)
 folder/round-1/pairs.jsonl      the preference pairs
 folder/round-1/reference.safetensors    log-probabilities under the reference
-folder/round-1/checkpoint.safetensors   the policy in the middle of the round   (gone when the round is done)
+folder/round-1/checkpoint/      the policy in the middle of the round, in parts   (gone when the round is done)
 folder/round-1/model/           the policy after the round   (LoRA: adapter/ as PEFT's, and model/ in the last)
 folder/round-1/monitor.jsonl    what it writes for held-out products   (with a monitor; round-0: the reference)
 folder/round-1/report.json      (the round is done)
@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from clickscape.compute import fsdp
 from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
@@ -33,13 +34,14 @@ from clickscape.preference import adapter
 from clickscape.preference.divergence import Divergence
 from clickscape.preference.monitor import MonitorReport, RewardHackingMonitor
 from clickscape.preference.pairs import PreferencePair
+from clickscape.preference.precision import to_device_and_dtype
 from clickscape.types import Product
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
 
 VERSION = 2
 SETTINGS, CANDIDATES, PASSES = "settings.json", "candidates.jsonl", "passes"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT = "checkpoint"
 _REMEDY = "Delete the folder and optimize again."
 Record = TypeVar("Record")
 
@@ -198,14 +200,25 @@ def open_round(folder: Path, number: int, *, config: OptimizeConfig) -> VisionLa
     return vlm
 
 
-def save_round(policy: VisionLanguageModel, folder: Path, *, config: OptimizeConfig, last: bool) -> None:
-    """Write the policy after a round; an adapter alone, and after the last round the model that holds it."""
+def save_round(policy: VisionLanguageModel, current: Round, *, last: bool) -> None:
+    """Write the policy after a round; an adapter alone, and after the last round the model that holds it.
+
+    All processes call it together, because a split policy is put together; the main one writes.
+    """
+    config, folder, is_main = current.config, current.folder, current.processes.is_main
+    held = adapter.weights(policy) if config.lora_rank else policy.core.state_dict(keep_vars=True)
+    weights = fsdp.whole(held, keep=is_main)
+    if not is_main:
+        return
     if not config.lora_rank:
-        vlm_model.save(policy, folder / "model")
+        vlm_model.save(policy, folder / "model", weights=weights)
         return
     with atomic_folder(folder / "adapter") as waiting:
-        adapter.save(policy, waiting)
+        adapter.save(policy, waiting, saved=weights)
     if last:
+        if fsdp.is_sharded(policy.core):  # which nobody can copy
+            policy = open_round(current.run, current.number, config=config)
+            to_device_and_dtype(policy, config=config, device=current.processes.device)
         vlm_model.save(adapter.merged(policy), folder / "model")
 
 

@@ -7,13 +7,16 @@ the products of a round and the pairs of a batch; the main one reads and writes 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from clickscape.compute import fsdp
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
+from clickscape.files import sweep
 from clickscape.generation.pipeline import AdPipeline, ProductImages, cutout_images
 from clickscape.generation.sample import Candidate
 from clickscape.json_files import write_json
@@ -91,30 +94,29 @@ def optimize(
             if known.stopped:
                 return
             continue
-        policy = policy or to_device_and_dtype(
-            records.open_round(folder, number - 1, config=config), config=config, device=processes.device
-        )
-        if monitor is not None:
-            monitor.sample(Writer(policy), folder / f"round-{number - 1}", processes=processes)
-        candidates = yield from sample_round(policy, products, current=current, pipeline=pipeline)
-        pairs = round_pairs(candidates, products, current=current, captions=captions, vlm=policy)
-        if not pairs and number == 1:
-            raise PreferenceError(
-                f"no preference pairs among {sum(map(len, candidates))} candidates: those of a product are equal, "
-                f"did not parse, or differ by less than min_margin = {config.min_margin}. Lower min_margin, or raise "
-                "temperature."
-            )
-        training_pairs = build_training_pairs(pairs, products=by_id, pictures=images, vlm=policy)
-        first = [each[0] for each in candidates[:KL_PRODUCTS]]
-        shown = [by_id[one.product_id] for one in first]
-        drawn = [
-            Sample(question(product, taught=policy.instructions), (images(product),), one.text)
-            for product, one in zip(shown, first, strict=True)
-        ]
-        reference = _reference(policy, training_pairs, drawn, current=current)
-        before = reference.drawn[processes.number :: processes.count]
-        log_ratios = divergence.log_ratios(policy, processes.share(drawn), before=before, processes=processes)
-        report = records.report(number, candidates, pairs, log_ratios=log_ratios)
+        policy = policy or _opened(current)
+        with fsdp.gathered(policy.core):
+            if monitor is not None:
+                monitor.sample(Writer(policy), folder / f"round-{number - 1}", processes=processes)
+            candidates = yield from sample_round(policy, products, current=current, pipeline=pipeline)
+            pairs = round_pairs(candidates, products, current=current, captions=captions, vlm=policy)
+            if not pairs and number == 1:
+                raise PreferenceError(
+                    f"no preference pairs among {sum(map(len, candidates))} candidates: those of a product are equal, "
+                    f"did not parse, or differ by less than min_margin = {config.min_margin}. Lower min_margin, or "
+                    "raise temperature."
+                )
+            training_pairs = build_training_pairs(pairs, products=by_id, pictures=images, vlm=policy)
+            first = [each[0] for each in candidates[:KL_PRODUCTS]]
+            shown = [by_id[one.product_id] for one in first]
+            drawn = [
+                Sample(question(product, taught=policy.instructions), (images(product),), one.text)
+                for product, one in zip(shown, first, strict=True)
+            ]
+            reference = _reference(policy, training_pairs, drawn, current=current)
+            before = reference.drawn[processes.number :: processes.count]
+            log_ratios = divergence.log_ratios(policy, processes.share(drawn), before=before, processes=processes)
+            report = records.report(number, candidates, pairs, log_ratios=log_ratios)
         unused = _unused(products, candidates, current=current)
         for step in _steps(
             policy, training_pairs, current=current, reference=reference.answers, unused=unused, images=images
@@ -122,14 +124,14 @@ def optimize(
             report = replace(report, steps=step.number, kl_after=step.kl, kl_after_error=step.kl_error)
             yield step
         if monitor is not None:
-            found = monitor.after(Writer(policy), folder, round_number=number, processes=processes)
+            with fsdp.gathered(policy.core):
+                found = monitor.after(Writer(policy), folder, round_number=number, processes=processes)
             report = replace(report, monitor=found)
         report = replace(report, stopped=_reason(report, kl_budget=config.kl_budget))
+        records.save_round(policy, current, last=number == config.rounds or report.stopped is not None)
         if processes.is_main:
-            last = number == config.rounds or report.stopped is not None
-            records.save_round(policy, current.folder, config=config, last=last)
             write_json(current.folder / "report.json", asdict(report))
-            (current.folder / records.CHECKPOINT).unlink(missing_ok=True)
+            shutil.rmtree(current.folder / records.CHECKPOINT, ignore_errors=True)
         yield report
         if report.stopped:
             return
@@ -159,7 +161,7 @@ def _finished_report(current: Round) -> RoundReport | None:
     report, file = None, current.folder / "report.json"
     if current.processes.is_main and file.exists():
         report = records.read_report(file)
-        (current.folder / records.CHECKPOINT).unlink(missing_ok=True)
+        shutil.rmtree(current.folder / records.CHECKPOINT, ignore_errors=True)
     return current.processes.broadcast(report)
 
 
@@ -197,8 +199,10 @@ def _steps(
         return
     config, processes = current.config, current.processes
     optimizer = PreferenceOptimizer(trainable_parameters(policy, config=config), processes=processes)
-    file = current.folder / records.CHECKPOINT
-    done = optimizer.restore(file) if processes.broadcast(processes.is_main and file.exists()) else 0
+    checkpoint = current.folder / records.CHECKPOINT
+    if processes.is_main and current.folder.exists():
+        sweep(current.folder, deep=False)  # a kill while a checkpoint was replaced
+    done = optimizer.restore(checkpoint) if processes.broadcast(processes.is_main and checkpoint.exists()) else 0
     for step in train(
         policy,
         training_pairs,
@@ -212,24 +216,25 @@ def _steps(
     ):
         last = step.number == step.steps
         if config.kl_budget and (last or step.number % config.kl_every == 0):
-            samples = divergence.sample(
-                Writer(policy),
-                unused,
-                pictures=images,
-                max_new_tokens=config.max_new_tokens,
-                rng=current.stream(records.MONITORING, step.number),
-                processes=processes,
-            )
-            with _pretrained(policy, current=current) as pretrained:
-                before = sample_log_probs(pretrained, samples)
-            found = Divergence.of(divergence.log_ratios(policy, samples, before=before, processes=processes))
+            with fsdp.gathered(policy.core):
+                samples = divergence.sample(
+                    Writer(policy),
+                    unused,
+                    pictures=images,
+                    max_new_tokens=config.max_new_tokens,
+                    rng=current.stream(records.MONITORING, step.number),
+                    processes=processes,
+                )
+                with _pretrained(policy, current=current) as pretrained:
+                    before = sample_log_probs(pretrained, samples)
+                found = Divergence.of(divergence.log_ratios(policy, samples, before=before, processes=processes))
             step = replace(step, kl=found.nats, kl_error=found.error)
             if found.nats > config.kl_budget:
                 yield step
                 return
         # No checkpoint of a step that ends the round: what went on from it would not end there.
-        if processes.is_main and config.checkpoint_every and not last and step.number % config.checkpoint_every == 0:
-            optimizer.save(file, number=step.number)
+        if config.checkpoint_every and not last and step.number % config.checkpoint_every == 0:
+            optimizer.save(checkpoint, number=step.number)
         yield step
 
 
@@ -250,6 +255,17 @@ def _reference(
         device=policy.device,
         processes=current.processes,
     )
+
+
+def _opened(current: Round) -> VisionLanguageModel:
+    """The policy before a round, ready to learn; split over the processes where the settings say so."""
+    config, processes = current.config, current.processes
+    policy = records.open_round(current.run, current.number - 1, config=config)
+    to_device_and_dtype(policy, config=config, device=processes.device)
+    if config.shard:
+        trainable_parameters(policy, config=config)
+        fsdp.shard(policy.core, processes=processes)
+    return policy
 
 
 @contextmanager

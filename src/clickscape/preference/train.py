@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clickscape.compute import fsdp
 from clickscape.compute.device import ALONE, Processes
 from clickscape.compute.schedules import warmup_cosine
 from clickscape.config import OptimizeConfig
@@ -233,7 +234,8 @@ def train(
     """
     optimizer = optimizer or PreferenceOptimizer(trainable_parameters(policy, config=config), processes=processes)
     policy.model.eval()
-    features = None if config.train_tower else tower_features(policy, training_pairs.pictures)
+    with fsdp.gathered(policy.core):
+        features = None if config.train_tower else tower_features(policy, training_pairs.pictures)
     orders = [rng.permutation(len(training_pairs)) for _ in range(config.epochs)]
     batches = [
         [int(row) for row in order[start : start + config.batch_size]]
@@ -243,14 +245,16 @@ def train(
     for number, rows in enumerate(batches[done:], start=done + 1):
         rate = config.learning_rate * warmup_cosine(number - 1, len(batches), warmup_share=config.warmup_share, floor=1)
         optimizer.zero_grad()
+        own, counted = processes.even_share(rows) if fsdp.is_sharded(policy.core) else (processes.share(rows), None)
         losses = backward_in_chunks(
             policy,
             training_pairs,
-            processes.share(rows),
+            own,
             reference=reference,
             features=features,
             config=config,
             batch=len(rows),
+            counted=counted,
         )
         norm = optimizer.step(rate=rate)
         means = _means(losses, pairs=len(rows), centric=config.product_weight > 0, processes=processes)
@@ -269,16 +273,20 @@ def backward_in_chunks(
     features: Tensor | None,
     config: OptimizeConfig,
     batch: int | None = None,
+    counted: int | None = None,
 ) -> list[PreferenceLoss]:
     """Add the gradient of the mean loss over `rows`, some pairs at a time; the same gradient as in one pass.
 
     `features`: `tower_features` of this policy; None runs the tower here, with gradient.  `batch`: pairs of the whole
-    batch, of which `rows` are one process's share (None: all of it).
+    batch, of which `rows` are one process's share (None: all of it).  `counted`: how many of the rows count; the others
+    are read to keep step with other processes (None: all count).
     """
     weight = config.product_weight
+    counts = torch.arange(len(rows)) < (len(rows) if counted is None else counted)
     losses = []
     for start in range(0, len(rows), config.pairs_per_pass):
         some = list(rows[start : start + config.pairs_per_pass])
+        fsdp.begin_pass(policy.core)
         with gradient_checkpointing(policy) if config.gradient_checkpointing else nullcontext():
             values, tokens = _log_probs(policy, training_pairs, some, features, weight > 0)
             loss = pcpo_loss(
@@ -291,8 +299,9 @@ def backward_in_chunks(
                 chosen_tokens=tokens,
                 probability=_probabilities(training_pairs, some) if config.preference == "margin_dpo" else None,
             )
-            (loss.total.sum() / (batch or len(rows))).backward()
-        losses.append(loss)
+            own = counts[start : start + config.pairs_per_pass].to(loss.total.device)
+            ((loss.total * own).sum() / (batch or len(rows))).backward()
+        losses.append(loss.some(own))
     return losses
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from clickscape.compute.device import ALONE, Processes
 from clickscape.config import RewardConfig
 from clickscape.errors import ConfigError
 from clickscape.reward import load as load_model
@@ -51,15 +52,19 @@ def train(
     source: Path | str,
     slots: Mapping[str, tuple[str, ...]],
     device: str,
+    processes: Processes = ALONE,
 ) -> Generator[Step, None, Judge]:
     """Train a judge of form `config.judge` on all of the data; yields steps, returns the judge.
 
-    source: backbone of a judge that reads pictures. ModelError where one of this form cannot learn from the data.
+    source: backbone of a judge that reads pictures. processes: as for `training.train`.
+    ModelError where one of this form cannot learn from the data.
     """
     if config.judge == "neighbors":
         return neighbor_judge.fit(data)
     settings = config.model_copy(update={"form": config.judge, "seed": config.seed + 1})
-    return (yield from training.train(data, config=settings, source=source, slots=slots, device=device))
+    return (
+        yield from training.train(data, config=settings, source=source, slots=slots, device=device, processes=processes)
+    )
 
 
 def scores(judge: Judge, data: RewardData) -> np.ndarray:

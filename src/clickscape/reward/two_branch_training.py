@@ -1,14 +1,16 @@
 """Train the paper's reward model by gradient: L = λ1 · CE + λ2 · MSE (Chen et al. 2025, section 3.2).
 
 The CTR is the log CTR standardized within the product: the squared error of a raw one is about 1e-4 and teaches
-nothing. Any image-text model is a backbone: frozen, with LoRA, or learning in full.
+nothing. Any image-text model is a backbone: frozen, with LoRA, or learning in full. Several processes share the pairs
+of every batch, and the weights of a backbone that learns where `reward.shard` says so.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +19,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clickscape.compute import fsdp
+from clickscape.compute.device import ALONE, Processes
+from clickscape.compute.optimizer import SummedAdamW
 from clickscape.compute.schedules import warmup_cosine
 from clickscape.config import RewardConfig
 from clickscape.errors import ModelError
@@ -38,16 +43,17 @@ ORDER_MARGIN = 0.002
 BACKBONE_RATE = 0.1
 """Learning rate of a trained backbone, as a share of the heads'."""
 
-RIDGE, GRADIENT_NORM, RATE_FLOOR = 3e-4, 1.0, 0.05
+RIDGE, RATE_FLOOR = 3e-4, 0.05
 
 
 def train(
-    backbone: Backbone, data: RewardData, *, config: RewardConfig, **_names: object
+    backbone: Backbone, data: RewardData, *, config: RewardConfig, processes: Processes = ALONE, **_names: object
 ) -> Generator[Step, None, TwoBranch]:
     """Learn from the pairs of the data; yields a step per optimizer step, returns the model. It names no slots.
 
-    Validation products (whole groups) choose the epoch whose weights are kept, and the temperature. ModelError for a
-    backbone without words, or data without a pair.
+    Validation products (whole groups) choose the epoch whose weights are kept, and the temperature. All processes call
+    it with the same arguments; where weights are split, only the main one's model is whole. ModelError for a backbone
+    without words, or data without a pair.
     """
     if isinstance(backbone, VisionEncoder):
         raise ModelError(f"{backbone.model_id}: an encoder sees one picture at a time, so it cannot hold two against "
@@ -59,39 +65,41 @@ def train(
     learning, held_back = split(data, share=config.validation_share, rng=rng)
     branches = Branches.untrained(backbone.hidden_size, heads=HEADS, seed=config.seed).to(backbone.device)
     model = TwoBranch(backbone, branches, side=_side(backbone) if config.image_tokens == "half" else None)
-    learned_backbone = _prepare_backbone(model, config)
-    rows = _Rows(model, learning, rng=rng, cached=config.trainable == "head")
-    validation = None if held_back is None else _Rows(model, held_back, rng=rng, cached=config.trainable == "head")
+    whole = _prepare_backbone(model, config, processes)
+    learned = {name: weight for name, weight in model.backbone.model.named_parameters() if weight.requires_grad}
+    cached = config.trainable == "head"
+    rows = _Rows(model, learning, rng=rng, cached=cached, processes=processes)
+    validation = None
+    if held_back is not None:
+        validation = _Rows(model, held_back, rng=rng, cached=cached, processes=processes)
     yield Step(0, 1, "reading pictures")
-    model.branches.standardize(rows.hidden(np.arange(min(len(rows), 512))).detach())
+    with torch.no_grad(), fsdp.gathered(model.backbone.core):
+        model.branches.standardize(rows.hidden(np.arange(min(len(rows), 512))))
     emphasis = torch.from_numpy(rng.exponential(size=(HEADS, len(rows.names)))).float().to(backbone.device)
-    heads = list(model.branches.parameters())
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": heads, "peak": config.learning_rate},
-            {"params": learned_backbone, "peak": config.learning_rate * BACKBONE_RATE},
-        ],
-        lr=config.learning_rate,
+    heads = {f"branches/{name}": weight for name, weight in model.branches.named_parameters()}
+    optimizer = SummedAdamW(
+        heads | learned,
+        processes=processes,
         weight_decay=config.weight_decay,
-        betas=(0.9, 0.98),
+        rate_shares=dict.fromkeys(learned, BACKBONE_RATE),
     )
-    trained = [*heads, *learned_backbone]
+    trained = [*heads.values(), *learned.values()]
     total, number = config.epochs * math.ceil(len(rows.names) / config.products_per_batch), 0
     best, best_weights = math.inf, [parameter.detach().clone() for parameter in trained]
     for _ in range(config.epochs):
         order = rng.permutation(len(rows.names))
         for start in range(0, len(order), config.products_per_batch):
             rate = warmup_cosine(number, total, warmup_share=config.warmup_share, floor=RATE_FLOOR)
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate
             model.backbone.model.train(config.trainable != "head")
             chosen = np.flatnonzero(np.isin(rows.product, order[start : start + config.products_per_batch]))
             share = emphasis[:, rows.product[chosen]] * config.products_per_batch**-1.0
+            optimizer.zero_grad()
+            fsdp.begin_pass(model.backbone.core)
             loss = _loss(model, rows, chosen, share, config)
-            optimizer.zero_grad(set_to_none=True)
-            (loss + RIDGE * sum(part.square().sum() for part in heads) / HEADS).backward()
-            nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
-            optimizer.step()
+            ridge = RIDGE * sum(part.square().sum() for part in heads.values()) / HEADS
+            (loss + ridge * processes.is_main).backward()  # once, for gradients are summed
+            optimizer.step(rate=config.learning_rate * rate)
+            processes.all_reduce([loss := loss.detach()])
             number += 1
             yield Step(number, total, f"loss {loss.item():.3f}", loss.item())
         if validation is not None and (value := validation.cross_entropy()) < best:
@@ -103,15 +111,26 @@ def train(
         gain = validation.settle_orders(np.random.default_rng(config.seed))
         asked = "one order is asked" if model.orders == 1 else "both orders are asked"
         yield Step(total, total, f"{asked}: the other one adds {gain.value:.4f} [{gain.low:.4f}, {gain.high:.4f}] nats")
-    _finish_backbone(model, config)
+    if fsdp.is_sharded(model.backbone.core):
+        _put_together(model, learned, whole)
+    if processes.is_main or not config.shard:
+        _finish_backbone(model, config)
     return model
 
 
 class _Rows:
     """Pairs of training data as the model sees them, each in one order drawn by chance."""
 
-    def __init__(self, model: TwoBranch, data: RewardData, *, rng: np.random.Generator, cached: bool) -> None:
-        self.model, self.data = model, data
+    def __init__(
+        self,
+        model: TwoBranch,
+        data: RewardData,
+        *,
+        rng: np.random.Generator,
+        cached: bool,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.model, self.data, self.processes = model, data, processes
         turned = rng.random(len(data.pair_indices)) < 0.5
         self.places = np.where(turned[:, None], data.pair_indices[:, ::-1], data.pair_indices)
         preference = np.array([pair.preference for pair in data.informative])
@@ -124,7 +143,8 @@ class _Rows:
         self._cached: Tensor | None = None
         if cached:
             with torch.inference_mode():
-                self._cached = self.hidden(np.arange(len(self))).clone()
+                states = self._by_all(lambda rows: self.hidden(rows).cpu().numpy())
+            self._cached = torch.from_numpy(states).to(device)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -145,9 +165,25 @@ class _Rows:
     def gaps(self, *, turned: bool = False) -> Floats:
         """Left − right of every pair, mean over the heads, (pair,); turned: with the sides exchanged."""
         self.model.backbone.model.eval()
-        hidden = self.hidden(np.arange(len(self))) if not turned else self._states(self.places[:, ::-1])
-        logits, _ = self.model.branches(hidden)
-        return np.asarray((logits[..., 0] - logits[..., 1]).mean(0).double().cpu().numpy())
+
+        def some(rows: np.ndarray) -> np.ndarray:
+            hidden = self.hidden(rows) if not turned else self._states(self.places[rows, ::-1])
+            logits, _ = self.model.branches(hidden)
+            return np.asarray((logits[..., 0] - logits[..., 1]).mean(0).double().cpu().numpy())
+
+        with fsdp.gathered(self.model.backbone.core):
+            return self._by_all(some)
+
+    def _by_all(self, work: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """What `work` gives of all rows, row by row; processes share the products, whose pairs share pictures."""
+        if self.processes.count == 1:
+            return work(np.arange(len(self)))
+        groups = [np.flatnonzero(self.product == number) for number in range(len(self.names))]
+        own = self.processes.share(groups)
+        done = work(np.concatenate(own)) if own else np.zeros(0)
+        ends = np.cumsum([len(rows) for rows in own])[:-1]
+        found = np.concatenate(self.processes.gather(np.split(done, ends) if own else []))
+        return np.asarray(found[np.argsort(np.concatenate(groups))])
 
     def cross_entropy(self) -> float:
         """Weighted loss of the heads' mean, nats per pair."""
@@ -176,13 +212,24 @@ class _Rows:
 
 
 def _loss(model: TwoBranch, rows: _Rows, chosen: np.ndarray, share: Tensor, config: RewardConfig) -> Tensor:
-    """λ1 · CE + λ2 · MSE of some pairs, mean over the heads; share: (head, pair), of the products."""
-    logits, ctr = model.branches(rows.hidden(chosen))
+    """λ1 · CE + λ2 · MSE of some pairs, mean over the heads; share: (head, pair), of the products.
+
+    Of several processes each returns its part of the sum. All read equally many pairs, the last perhaps for nothing.
+    """
+    places, counted = rows.processes.even_share(np.arange(len(chosen)).tolist())
+    own = torch.tensor(places)
+    logits, ctr = model.branches(rows.hidden(chosen[places]))
     assert ctr is not None
-    at = torch.from_numpy(chosen)
+    counts = torch.arange(len(places), device=logits.device) < counted
     targets = rows.targets[torch.from_numpy(rows.places[chosen].copy())]
+    at = torch.from_numpy(chosen)[own]
     classification, regression = two_branch_losses(
-        logits, ctr, preference=rows.preference[at], weight=share * rows.weight[at], targets=targets
+        logits,
+        ctr,
+        preference=rows.preference[at],
+        weight=share[:, own] * rows.weight[at] * counts,
+        targets=torch.where(counts[:, None], targets[own], torch.nan),
+        known_targets=int(torch.isfinite(targets).sum()),
     )
     return config.classification_weight * classification + config.regression_weight * regression
 
@@ -194,20 +241,23 @@ def two_branch_losses(
     preference: Float[Tensor, " pair"],
     weight: Float[Tensor, "#head pair"],
     targets: Float[Tensor, "pair 2"],
+    known_targets: int | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return CE (weights summed) and MSE (mean over known targets), averaged over the heads; targets: NaN if unknown.
 
+    known_targets: of the whole batch, where these pairs are a part of it (None: they are all).
     CE with soft labels of two logits is the logistic loss of their difference.
     """
     gap = logits[..., 0] - logits[..., 1]
     each = functional.binary_cross_entropy_with_logits(gap, preference.expand_as(gap), reduction="none")
     known = torch.isfinite(targets)
     errors = (ctr - torch.where(known, targets, torch.zeros_like(targets))).square() * known
-    return (weight * each).sum(1).mean(), errors.sum() / (known.sum() * len(errors)).clamp(min=1)
+    count = int(known.sum()) if known_targets is None else known_targets
+    return (weight * each).sum(1).mean(), errors.sum() / max(count * len(errors), 1)
 
 
-def _prepare_backbone(model: TwoBranch, config: RewardConfig) -> list[nn.Parameter]:
-    """Freeze or free the backbone; returns its parameters that learn."""
+def _prepare_backbone(model: TwoBranch, config: RewardConfig, processes: Processes) -> nn.Module | None:
+    """Freeze or free the backbone, and split it if it learns and shall be; then the main process returns a copy."""
     network = model.backbone.model
     network.requires_grad_(config.trainable == "full")
     if config.trainable == "lora":
@@ -220,7 +270,23 @@ def _prepare_backbone(model: TwoBranch, config: RewardConfig) -> list[nn.Paramet
             torch.manual_seed(config.seed)
             network = get_peft_model(network, lora)
         model.backbone = replace(model.backbone, model=network)
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not config.shard or config.trainable == "head" or processes.count == 1:
+        return None
+    whole = copy.deepcopy(network).cpu() if processes.is_main else None
+    fsdp.shard(model.backbone.core, processes=processes)
+    return whole
+
+
+@torch.no_grad()
+def _put_together(model: TwoBranch, learned: Mapping[str, nn.Parameter], whole: nn.Module | None) -> None:
+    """Give the copy of the backbone what was learned, and the model the copy; of the main process alone."""
+    weights = fsdp.whole(learned, keep=whole is not None)
+    if whole is None:
+        return
+    for name, weight in whole.named_parameters():
+        if name in weights:
+            weight.copy_(weights[name])
+    model.backbone = replace(model.backbone, model=whole.to(model.backbone.device))
 
 
 def _finish_backbone(model: TwoBranch, config: RewardConfig) -> None:

@@ -14,13 +14,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clickscape.catalog.images import open_image
 from clickscape.catalog.split import Split
 from clickscape.clicks.label_noise import order_probability
-from clickscape.compute.device import best_device
+from clickscape.compute.device import ALONE, Processes, best_device
 from clickscape.config import OptimizeConfig, RewardConfig
 from clickscape.errors import ModelError, WorkspaceError
 from clickscape.json_files import read_json
@@ -28,7 +29,7 @@ from clickscape.render.scene import SLOTS, slots_of
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import judge as reward_judge
 from clickscape.reward import training
-from clickscape.reward.data import RewardData, divide_for_judge
+from clickscape.reward.data import JudgePartition, RewardData, divide_for_judge
 from clickscape.reward.judge import Judge
 from clickscape.stages import cards, truth
 from clickscape.stages import labels as label_stage
@@ -42,13 +43,18 @@ JUDGE = "judge"
 _GROUPS = "groups.json"
 
 
-def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None = None) -> Stage[Manifest]:
+def reward(
+    workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None = None, processes: Processes = ALONE
+) -> Stage[Manifest]:
     """Train, save models/reward (and models/judge), and evaluate; returns the run's manifest. A finished run is reused.
 
+    Of several processes the main one writes and yields progress; the others share what training can be shared.
     true_ctrs: table for `truth.read_table`, of creatives whose true CTRs somebody knows. ConfigError for a judge of the
     reward model's own form, WorkspaceError for a held-out creative whose true CTR is not in the table.
     """
     reward_judge.check_form(config)
+    if not processes.is_main:
+        return (yield from _follow(workspace, config, processes=processes))
     given = None if true_ctrs is None else truth.read_table(true_ctrs)
     source = backbone_source(workspace, config)
     products = workspace.products()
@@ -65,15 +71,18 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
     }
     if done := workspace.finished(STAGE, config, inputs):
         yield Progress(STAGE, 1, 1, "reused")
-        return done
+        processes.broadcast(False)
+        return processes.broadcast(done)
     with workspace.start_run(STAGE, config, inputs) as run:
         yield Progress(STAGE, 0, 1, "reading creatives")
-        kept = frozenset[str]() if config.judge == "none" else split.reserved_groups(products, share=config.judge_share)
-        parts = divide_for_judge(reward_data(workspace, split), held_out=split.held_out, judge=kept)
+        processes.broadcast(True)
+        parts, kept = _parts(workspace, config)
         learning, testing = parts.learning, parts.testing
         if given is not None:
             _check_known(testing, given, where=true_ctrs)
-        steps = training.train(learning, config=config, source=source, slots=SLOTS, device=best_device())
+        steps = training.train(
+            learning, config=config, source=source, slots=SLOTS, device=_device(processes), processes=processes
+        )
         while True:
             try:
                 step = next(steps)
@@ -86,7 +95,9 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
         model.save(workspace.models / "reward")
         second = None
         if config.judge != "none":
-            second = yield from _train_judge(workspace, parts.judging, groups=kept, config=config, source=source)
+            second = yield from _train_judge(
+                workspace, parts.judging, groups=kept, config=config, source=source, processes=processes
+            )
         yield Progress(STAGE, 1, 1, "evaluating on held-out products")
         known = truth.read(workspace) if given is None else given
         true_log_ctr = None if known is None else np.array([_number(known.get(name)) for name in testing.creative_ids])
@@ -116,7 +127,37 @@ def reward(workspace: Workspace, config: RewardConfig, *, true_ctrs: Path | None
             result["judge"] = json.loads(json.dumps(asdict(opinion)))
             result["summary"] += opinion.judge_lines(form=config.judge, groups=len(kept))
             outputs.append(workspace.models / JUDGE)
-        return run.finish(outputs=outputs, result=result)
+        return processes.broadcast(run.finish(outputs=outputs, result=result))
+
+
+def _follow(workspace: Workspace, config: RewardConfig, *, processes: Processes) -> Stage[Manifest]:
+    """Do this process's share of the trainings that the main process does."""
+    yield from ()
+    if processes.broadcast(False):
+        source, (parts, _) = backbone_source(workspace, config), _parts(workspace, config)
+        shared: dict[str, Any] = {
+            "config": config, "source": source, "slots": SLOTS, "device": _device(processes), "processes": processes,
+        }  # fmt: skip
+        if config.form in training.SHARED:
+            training.run(training.train(parts.learning, **shared))
+        if config.judge in training.SHARED:
+            training.run(reward_judge.train(parts.judging, **shared))
+    manifest: Manifest | None = processes.broadcast(None)
+    assert manifest is not None
+    return manifest
+
+
+def _device(processes: Processes) -> str:
+    """Where a process computes; who calls without a launch takes the GPU, if there is one."""
+    return best_device() if processes is ALONE else processes.device
+
+
+def _parts(workspace: Workspace, config: RewardConfig) -> tuple[JudgePartition, frozenset[str]]:
+    """The data by who may learn from it, and the groups that only the judge does."""
+    products = workspace.products()
+    split = read_split(workspace, products)
+    kept = frozenset[str]() if config.judge == "none" else split.reserved_groups(products, share=config.judge_share)
+    return divide_for_judge(reward_data(workspace, split), held_out=split.held_out, judge=kept), kept
 
 
 def _check_known(data: RewardData, true_log_ctrs: Mapping[str, float], *, where: Path | None) -> None:
@@ -143,12 +184,20 @@ def load_judge(workspace: Workspace, *, device: str = "cpu") -> tuple[Judge, fro
 
 
 def _train_judge(
-    workspace: Workspace, data: RewardData, *, groups: frozenset[str], config: RewardConfig, source: Path | str
+    workspace: Workspace,
+    data: RewardData,
+    *,
+    groups: frozenset[str],
+    config: RewardConfig,
+    source: Path | str,
+    processes: Processes,
 ) -> Stage[Judge]:
     """Train the judge and write models/judge with the names of its groups."""
     folder = workspace.models / JUDGE
     yield Progress(JUDGE, 0, 1, "learning from products of its own")
-    steps = reward_judge.train(data, config=config, source=source, slots=SLOTS, device=best_device())
+    steps = reward_judge.train(
+        data, config=config, source=source, slots=SLOTS, device=_device(processes), processes=processes
+    )
     while True:
         try:
             step = next(steps)

@@ -12,7 +12,7 @@ import importlib.util
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -300,20 +300,23 @@ def _quantized(quantization: Quantization, dtype: torch.dtype | str) -> BitsAndB
     )
 
 
-def save(vlm: VisionLanguageModel, folder: str | os.PathLike[str]) -> None:
+def save(
+    vlm: VisionLanguageModel, folder: str | os.PathLike[str], *, weights: Mapping[str, torch.Tensor] | None = None
+) -> None:
     """Write model and processor as a checkpoint folder that appears whole or not at all; an older one is replaced.
 
     An attached adapter is folded into what is written, so that plain `transformers` opens it; the model keeps it.
+    weights: all of the model's by name, where it does not hold them whole itself.
     """
     with atomic_folder(Path(folder)) as waiting:
-        save_into(vlm, waiting)
+        save_into(vlm, waiting, weights=weights)
 
 
-def save_into(vlm: VisionLanguageModel, folder: Path) -> None:
+def save_into(vlm: VisionLanguageModel, folder: Path, *, weights: Mapping[str, torch.Tensor] | None = None) -> None:
     """Write model and processor, as `save` does, into a folder that is there, for whoever has more to put into it."""
     whole = copy.deepcopy(vlm.model).merge_and_unload() if hasattr(vlm.model, "merge_and_unload") else vlm.model
     with quiet_transformers():
-        whole.save_pretrained(folder)
+        whole.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
         vlm.processor.save_pretrained(folder)
     model_card.write(folder, model_card.PROMPT, base=vlm.model_id)
     for file in folder.iterdir():

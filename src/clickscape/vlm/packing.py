@@ -9,6 +9,7 @@ padded more, and no picture is shared between captions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from clickscape.compute.fsdp import is_sharded
 from clickscape.vlm.batch import MODALITIES, Batch, Sample, answer_ids, check_length, collate, encoder_outputs
 from clickscape.vlm.logits import target_log_probs
 from clickscape.vlm.model import VisionLanguageModel
@@ -95,7 +97,9 @@ def packed_log_probs(
     replies = [answer_ids(vlm, text) for _, text in answers]
     first = np.cumsum([0, *(len(question.images) for question in questions)])
     hidden, targets, owners = [], [], []
-    for rows in _passes(_rows(vlm, questions, question_ids, answers, replies)):
+    # Split weights are gathered by all processes together, whose answers have other lengths: one pass each.
+    ratio = math.inf if torch.is_grad_enabled() and is_sharded(vlm.core) else MAX_LENGTH_RATIO
+    for rows in _passes(_rows(vlm, questions, question_ids, answers, replies), ratio=ratio):
         roots = [questions[row.question] for row in rows]
         shown = None
         if features is not None:
@@ -189,11 +193,11 @@ def _rows(
     return rows
 
 
-def _passes(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-    """Rows of like length together, the shortest first."""
+def _passes(rows: Sequence[_Row], *, ratio: float) -> Iterator[list[_Row]]:
+    """Rows of like length together, the shortest first; ratio: of the longest to the shortest, at most."""
     some: list[_Row] = []
     for row in sorted(rows, key=lambda row: len(row.tree)):
-        if some and len(row.tree) > MAX_LENGTH_RATIO * len(some[0].tree):
+        if some and len(row.tree) > ratio * len(some[0].tree):
             yield some
             some = []
         some.append(row)

@@ -81,7 +81,7 @@ def test_a_preference_step_moves_the_adapter_and_nothing_else(
     assert steps[-1].loss < steps[0].loss - 0.1
     moved = policy.model.state_dict()
     assert all(torch.equal(value, moved[name]) for name, value in frozen.items())
-    assert not any(tower in name for name, _ in adapter._weights(policy).items() for tower in ("vision", "visual"))
+    assert not any(tower in name for name, _ in adapter.weights(policy).items() for tower in ("vision", "visual"))
     with adapter.disabled(policy):
         back = pair_log_probs(policy, training_pairs, product_centric=True)
     torch.testing.assert_close(back.chosen, reference.chosen, atol=1e-4, rtol=1e-5)

@@ -73,7 +73,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PreferenceError, match="of another model"):
         PreferenceOptimizer({"first": Parameter(torch.ones(3))}).restore(folder)
     file.write_bytes(b"no tensors")
-    with pytest.raises(PreferenceError, match=r"damaged.*Delete it"):
+    with pytest.raises(PreferenceError, match=r"damaged.*Delete the folder checkpoint"):
         PreferenceOptimizer(weights()).restore(folder)
 
 
@@ -82,5 +82,5 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
     folder, file = tmp_path / "checkpoint", tmp_path / "checkpoint" / "part-1-of-1.safetensors"
     PreferenceOptimizer(weights()).save(folder, number=1)
     damage_file(file, damage)
-    with pytest.raises(PreferenceError, match="Delete it to start its round anew"):
+    with pytest.raises(PreferenceError, match="Delete the folder checkpoint to start its round anew"):
         PreferenceOptimizer(weights()).restore(folder)

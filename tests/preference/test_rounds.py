@@ -184,9 +184,12 @@ def test_a_damaged_checkpoint_is_refused_and_names_its_remedy(
     checkpoint = tmp_path / "round-1" / "checkpoint" / "part-1-of-1.safetensors"
     assert checkpoint.exists()
     checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
-    with pytest.raises(PreferenceError, match=r"part-1-of-1.safetensors: damaged .*Delete it"):
+    with pytest.raises(PreferenceError, match=r"part-1-of-1.safetensors: damaged .*Delete the folder checkpoint"):
         list(start(tmp_path))
     checkpoint.unlink()
+    with pytest.raises(PreferenceError, match=r"checkpoint: damaged \(parts are missing\)"):
+        list(start(tmp_path))
+    checkpoint.parent.rmdir()
     assert isinstance(list(start(tmp_path))[-1], RoundReport)
 
 

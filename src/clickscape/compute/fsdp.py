@@ -17,7 +17,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import init_device_mesh
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -77,7 +77,7 @@ def gathered(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for part in parts:
-            part.set_reshard_after_forward(part is not model, recurse=False)
+            part.set_reshard_after_forward(cast("nn.Module", part) is not model, recurse=False)
             part.reshard()
 
 
@@ -91,8 +91,8 @@ def whole(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
         if id(tensor) in made:
             continue
         if isinstance(tensor, DTensor):
-            with peers():
-                full = tensor.detach().full_tensor()
+            with peers(), torch.no_grad():
+                full = tensor.full_tensor()
             made[id(tensor)] = full.cpu() if keep else full.new_empty(0)
         else:
             made[id(tensor)] = tensor.detach()

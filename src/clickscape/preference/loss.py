@@ -10,7 +10,7 @@ it rests where h is the reward's own margin, log p/(1 − p), while DPO pushes a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from jaxtyping import Bool, Float, Int
@@ -57,8 +57,8 @@ class PreferenceLoss:
 
     def some(self, chosen: Bool[Tensor, " pair"]) -> PreferenceLoss:
         """Return the terms of some of the pairs."""
-        parts = (getattr(self, field.name) for field in fields(self))
-        return PreferenceLoss(*(None if part is None else part[chosen] for part in parts))
+        parts: dict[str, Tensor | None] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: part[chosen] for name, part in parts.items() if part is not None})
 
 
 def pcpo_loss(

@@ -21,7 +21,6 @@ from clickscape.errors import PreferenceError
 
 _AVERAGES = ("exp_avg", "exp_avg_sq", "step")
 _PART = "part-{}-of-{}.safetensors"
-_REMEDY = "Delete it to start its round anew."
 
 
 class PreferenceOptimizer(SummedAdamW):
@@ -44,10 +43,10 @@ class PreferenceOptimizer(SummedAdamW):
         passed: Counter[str] = Counter()  # rows in the parts before
         number = ""
         for file in _part_files(folder):
-            saved, metadata = read_tensors(file, error=PreferenceError, remedy=_REMEDY)
+            saved, metadata = read_tensors(file, error=PreferenceError, remedy=_remedy(folder))
             number = metadata.get("number", "")
             if not number.isdecimal():
-                raise PreferenceError(f"{file}: no checkpoint of an optimization. {_REMEDY}")
+                raise PreferenceError(f"{file}: no checkpoint of an optimization. {_remedy(folder)}")
             for name, rows in saved.items():
                 start, stop = (max(end - passed[name], 0) for end in self._range(name))
                 own[name].append(rows[start:stop])
@@ -69,7 +68,7 @@ class PreferenceOptimizer(SummedAdamW):
         found = {name: (total[name], *rows[0].shape[1:]) for name, rows in own.items() if name.startswith("weight/")}
         half = [name for name in self._exact if len({f"{part}/{name}" in own for part in _AVERAGES}) > 1]
         if half or found != shapes:
-            raise PreferenceError(f"{where}: the checkpoint of another model. {_REMEDY}")
+            raise PreferenceError(f"{where}: the checkpoint of another model. {_remedy(where)}")
         for name, exact in self._exact.items():
             exact.copy_(torch.cat(own[f"weight/{name}"]).view_as(exact))
             if f"step/{name}" in own:  # a weight that no gradient has reached yet has no averages
@@ -92,5 +91,9 @@ def _part_files(folder: Path) -> list[Path]:
     count = sum(1 for _ in folder.glob(_PART.format("*", "*")))
     files = [folder / _PART.format(number, count) for number in range(1, count + 1)]
     if not files or not all(file.exists() for file in files):
-        raise PreferenceError(f"{folder}: damaged (parts are missing). {_REMEDY}")
+        raise PreferenceError(f"{folder}: damaged (parts are missing). {_remedy(folder)}")
     return files
+
+
+def _remedy(folder: Path) -> str:
+    return f"Delete the folder {folder.name} to start its round anew."

@@ -3,6 +3,9 @@
 Load: `choose` and `events` (one event a request) over loopback, on SQLite and on PostgreSQL, beside a service as one
 would write it in an afternoon, in the same run. Requests per CPU-second of the server's processes (PostgreSQL's own are
 its machine's); times are those of the client on whatever else this machine does.
+Rate: events that come at a given rate, whether those before are answered or not, as those of a shop's pages do; a time
+counts from when an event was to be sent. Load sends the next request when one is answered, and so asks for as many a
+second as the server can do: its times are those of a queue of so many connections.
 Faults: batches with repeats while the server is killed (−9) twice; two instances on one PostgreSQL, which is restarted
 meanwhile. Counts must equal what was sent.
 Prints Markdown, appends one JSON row to results/serve.jsonl, and writes the tables into a page between its markers.
@@ -15,6 +18,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
+import os
 import random
 import secrets
 import signal
@@ -24,10 +29,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import uvloop
 
 from _results import Row, append_row, write_part
 from _server import Server, free_port
@@ -40,6 +47,7 @@ from clickscape.workspace import Workspace
 
 CREATIVES = 8
 CLICKS = 0.05
+PARTS = ("load", "rate", "killed", "two")
 REPEATED = 0.1
 """Share of batches that are sent again although they were acknowledged."""
 
@@ -51,37 +59,58 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--events", type=int, default=1_000_000, help="sent while things break, per case")
     parser.add_argument("--batch", type=int, default=200, help="events of a request there")
+    parser.add_argument("--rate", type=int, default=1_400, help="events a second, each a request")
+    parser.add_argument("--seconds", type=int, default=30, help="for which they come")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="what to measure")
     parser.add_argument("--page", type=Path, help="Markdown page with the markers")
     asked = parser.parse_args()
     rows: list[Row] = []
+    paced: list[Row] = []
     faults: list[Row] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, postgres() as database:
         for store in ("SQLite", "PostgreSQL"):
             shop, key = make_shop(Path(folder) / store, "" if store == "SQLite" else database)
             address = f"sqlite:///{folder}/naive.db" if store == "SQLite" else database
             naive = address.replace("postgresql://", "postgresql+psycopg://")
-            for side, server in {
+            sides = {
                 "clickscape": ours(shop),
                 "a commit per request": Server("_naive_service:application", {"NAIVE_STORE": naive}, free_port()),
-            }.items():
+            }
+            if "rate" in asked.parts:
+                paced.append(
+                    {
+                        "store": store,
+                        **at_rate(
+                            sides["clickscape"],
+                            key,
+                            asked.rate,
+                            seconds=asked.seconds,
+                            connections=4 * asked.connections,
+                        ),
+                    }
+                )
+                print(paced[-1], flush=True)
+            for side, server in sides.items() if "load" in asked.parts else ():
                 rows += load(
                     server, key, requests=asked.requests, connections=asked.connections, store=store, side=side
                 )
                 print(rows[-2:], flush=True)
-        shop, key = make_shop(Path(folder) / "killed", "")
-        outcome = broken([ours(shop)], shop, key, events=asked.events, batch=asked.batch, restart=None)
-        faults.append({"case": "SQLite, killed (−9) twice", **outcome})
-        print(faults[-1], flush=True)
-        reset(database)
-        shop, key = make_shop(Path(folder) / "two", database)
-        pair = [ours(shop), ours(shop)]
-        outcome = broken(pair, shop, key, events=asked.events, batch=asked.batch, restart=restart_postgres)
-        faults.append({"case": "two instances on PostgreSQL, each killed (−9) twice, the database once", **outcome})
-        print(faults[-1], flush=True)
-    text = tables(rows, faults)
+        if "killed" in asked.parts:
+            shop, key = make_shop(Path(folder) / "killed", "")
+            outcome = broken([ours(shop)], shop, key, events=asked.events, batch=asked.batch, restart=None)
+            faults.append({"case": "SQLite, killed (−9) twice", **outcome})
+            print(faults[-1], flush=True)
+        if "two" in asked.parts:
+            reset(database)
+            shop, key = make_shop(Path(folder) / "two", database)
+            pair = [ours(shop), ours(shop)]
+            outcome = broken(pair, shop, key, events=asked.events, batch=asked.batch, restart=restart_postgres)
+            faults.append({"case": "two instances on PostgreSQL, each killed (−9) twice, the database once", **outcome})
+            print(faults[-1], flush=True)
+    text = tables(rows, paced, faults)
     print(text)
-    append_row({"load": rows, "faults": faults, "connections": asked.connections}, by="serve")
-    if asked.page:
+    append_row({"load": rows, "rate": paced, "faults": faults, "connections": asked.connections}, by="serve")
+    if asked.page and asked.parts == list(PARTS):
         write_part(asked.page, text, by="serve")
 
 
@@ -173,6 +202,58 @@ async def measured(
         "per_second": round(len(times) / took),
         "p50_ms": round(1e3 * times[len(times) // 2], 1), "p99_ms": round(1e3 * times[int(0.99 * len(times))], 1),
     }, bodies  # fmt: skip
+
+
+def at_rate(server: Server, key: str, rate: int, *, seconds: int, connections: int) -> Row:
+    """Times of `events` at a rate, and the load of the machine meanwhile."""
+    server.start()
+    try:
+        signed = json.loads(once(server, request("GET", "/v1/choose?product_id=p0&user_key=x", key)))["decision_id"]
+        pace = partial(sent_at_rate, server, key, signed, rate=rate, connections=connections)
+        uvloop.run(pace(seconds=2))  # what is loaded at first
+        busy = os.getloadavg()[0]
+        row = uvloop.run(pace(seconds=seconds))
+    finally:
+        server.end()
+    return {"rate": rate, "seconds": seconds, **row, "load_before": round(busy, 1)}
+
+
+async def sent_at_rate(server: Server, key: str, signed: str, *, rate: int, seconds: int, connections: int) -> Row:
+    """Send events at even intervals, each on the connection that is free first; times in ms from when each was due."""
+    due_times: asyncio.Queue[float] = asyncio.Queue()
+    times: list[float] = []
+    late: list[float] = []
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        while (due := await due_times.get()) < math.inf:
+            one = {"event_id": secrets.token_hex(8), "kind": "impression", "decision_id": signed}
+            late.append(time.perf_counter() - due)
+            writer.write(request("POST", "/v1/events", key, {"events": [one]}))
+            status, body = await answer(reader)
+            times.append(time.perf_counter() - due)
+            if status != 200:
+                raise SystemExit(f"the server answered {status}: {body!r}")
+        writer.close()
+
+    clients = [asyncio.create_task(client()) for _ in range(connections)]
+    await asyncio.sleep(0.5)
+    before, began = server.cpu_seconds(), time.perf_counter()
+    for number in range(rate * seconds):
+        due = began + number / rate
+        if (pause := due - time.perf_counter()) > 0:
+            await asyncio.sleep(pause)
+        due_times.put_nowait(due)
+    for _ in clients:
+        due_times.put_nowait(math.inf)
+    await asyncio.gather(*clients)
+    spent, took = server.cpu_seconds() - before, time.perf_counter() - began
+
+    def at(values: list[float], share: float) -> float:
+        return round(1e3 * sorted(values)[int(share * len(values))], 1)
+
+    return {"answered": len(times), "per_second": round(len(times) / took), "cpu_share": round(spent / took, 2),
+            "p50_ms": at(times, 0.5), "p99_ms": at(times, 0.99), "sent_late_p99_ms": at(late, 0.99)}  # fmt: skip
 
 
 def broken(
@@ -320,8 +401,8 @@ def reset(database: str) -> None:
     engine.dispose()
 
 
-def tables(rows: list[Row], faults: list[Row]) -> str:
-    """Markdown of both parts."""
+def tables(rows: list[Row], paced: list[Row], faults: list[Row]) -> str:
+    """Markdown of all parts."""
     lines = [
         "| store | request | side | requests per CPU-second | p50, ms | p99, ms |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -330,6 +411,13 @@ def tables(rows: list[Row], faults: list[Row]) -> str:
         f"| {row['store']} | {row['request']} | {row['side']} | {row['per_cpu_second']:,} | {row['p50_ms']} | "
         f"{row['p99_ms']} |"
         for row in sorted(rows, key=lambda row: (row["store"] != "SQLite", row["request"]))
+    ]
+    lines += ["", "| store | events a second | CPU of the server | p50, ms | p99, ms | sent late, p99 | load before |",
+              "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    lines += [
+        f"| {row['store']} | {row['per_second']:,} of {row['rate']:,} | {row['cpu_share']:.0%} of a core | "
+        f"{row['p50_ms']} | {row['p99_ms']} | {row['sent_late_p99_ms']} | {row['load_before']} |"
+        for row in paced
     ]
     lines += ["", "| what broke | events sent | requests | stored | impressions | clicks | all counted once |",
               "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip

@@ -37,10 +37,12 @@ def test_exposures_of_a_user_by_hand() -> None:
         ("click", "d5", "a", "p", 3 * DAY, "anna", 1),  # counts where its impression does
         ("impression", "d6", "a", "p", DAY + 9, None, 1),  # nobody knows who
         ("click", "d9", "a", "p", DAY + 9, "anna", 1),  # of no impression
+        ("impression", "d10", "c", "p", DAY, "ben", None),  # nobody knows where
     )
-    rows = count_exposures(log, examination={1: 1.0, 2: 0.5}).to_pyarrow().to_pylist()
+    rows = count_exposures(log, examination={1: 1.0, 2: 0.5, 0: 0.8}).to_pyarrow().to_pylist()
     told = {(row["creative_id"], row["day"], row["band"], row["activity"]): row for row in rows}
-    assert set(told) == {("a", 0, 0, 3), ("a", 0, 1, 3), ("a", 0, 0, 1), ("b", 1, 0, 3), ("a", 1, 2, 3)}
+    assert told.pop(("c", 1, 0, 2))["examinations"] == 0.8
+    assert set(told) == {("a", 0, 0, 3), ("a", 0, 1, 3), ("a", 0, 0, 2), ("b", 1, 0, 3), ("a", 1, 2, 3)}
     second = told["a", 0, 1, 3]
     assert (second["impressions"], second["clicks"], second["examinations"]) == (1, 1, 0.5)
     assert second["exposures"] == pytest.approx(math.log(2))

@@ -130,7 +130,7 @@ def test_predicted_clicks_are_logits_by_their_scale_and_none_without(made: Made,
     own = made.shop.creatives()
 
     def scores() -> dict[str, tuple[float | None, float | None]]:
-        workspace_sync.publish(made.engine, made.shop, now=NOW)
+        workspace_sync.publish(made.engine, made.shop, now=NOW, product_id="mug/1")
         found = publishing.list_creatives(made.engine, "mug/1") or []
         return {one.creative_id: (one.score, one.score_sd) for one in found}
 

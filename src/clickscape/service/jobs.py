@@ -18,7 +18,7 @@ from clickscape.service import schema
 
 JobKind = Literal[
     "add_product", "generate", "draw", "score", "publish", "pull", "correct", "read", "heat_map", "export",
-    "export_labels", "import_labels", "experiments",
+    "export_labels", "import_labels", "experiments", "predict",
 ]  # fmt: skip
 JobStatus = Literal["queued", "running", "done", "failed"]
 KINDS: tuple[JobKind, ...] = get_args(JobKind)

@@ -22,6 +22,7 @@ SERVED: tuple[CreativeStatus, ...] = ("approved", "live")
 
 Decision = Literal["approve", "reject", "retire"]
 _MOST = 500  # ids of one statement
+_SCORES = ("score", "score_sd", "predicted", "predicted_sd")
 _BECOMES: dict[str, CreativeStatus] = {"approve": "approved", "reject": "rejected", "retire": "retired"}
 _FROM: dict[str, tuple[str, ...]] = {
     "approve": ("draft", "rejected", "approved"),
@@ -48,7 +49,11 @@ class ProductRow:
 
 @dataclass(frozen=True, slots=True)
 class CreativeRow:
-    """A creative as the store holds it, with its impressions and clicks of all placements and days."""
+    """A creative as the store holds it, with its impressions and clicks of all placements and days.
+
+    score: what a reward model predicts, log CTR against the product's average creative; outdated: there is a newer
+    model, which has not come to it yet.
+    """
 
     creative_id: str
     product_id: str
@@ -60,6 +65,7 @@ class CreativeRow:
     impressions: int
     clicks: int
     stale: bool | None = None
+    outdated: bool = False
 
 
 def publish(
@@ -75,7 +81,8 @@ def publish(
 ) -> None:
     """Bring the workspace's products and creatives into the store; what people decided there stays.
 
-    images: creative_id → path inside the workspace. scores: creative_id → log CTR against the product's average, sd.
+    images: creative_id → path inside the workspace. scores: creative_id → log CTR against the product's average, sd, of
+    creatives that are new to the store.
     cutouts: product_id → path inside the workspace, and what is doubtful about it. stale: ids of creatives whose
     product has changed since.
     """
@@ -91,13 +98,12 @@ def publish(
         {"creative_id": one.creative_id, "product_id": one.product_id, "image": images[one.creative_id],
          "description": one.description, "status": one.status, "reason": "", "created_at": now, "changed_at": now,
          "stale": one.creative_id in stale,
-         **dict(zip(("score", "score_sd"), scores.get(one.creative_id, (None, None)), strict=True))}
+         **dict(zip(_SCORES, 2 * scores.get(one.creative_id, (None, None)), strict=True))}
         for one in sorted(creatives, key=lambda creative: creative.creative_id)
         if one.product_id in known and one.creative_id in images and not one.is_simulated
     ]  # fmt: skip
-    _upsert(
-        connection, schema.creatives, made, key="creative_id", keep=("status", "reason", "created_at", "changed_at")
-    )
+    kept = ("status", "reason", "created_at", "changed_at", *_SCORES)
+    _upsert(connection, schema.creatives, made, key="creative_id", keep=kept)
 
 
 def list_products(engine: Engine, *, after: str = "", limit: int = 50) -> list[ProductRow]:
@@ -243,6 +249,13 @@ def photo_of(engine: Engine, product_id: str) -> str | None:
     return found
 
 
+def is_outdated() -> Any:
+    """Return a condition on creatives: another reward model than the newest predicted them, or none did."""
+    held = schema.readings
+    newest = sa.select(held.c.reading["of"].as_string()).where(held.c.about == "model").scalar_subquery()
+    return newest.is_not(None) & schema.creatives.c.predicted_by.is_distinct_from(newest)
+
+
 def _with_counts() -> sa.Select[Any]:
     table, counts = schema.creatives, schema.counts
     summed = (
@@ -254,15 +267,15 @@ def _with_counts() -> sa.Select[Any]:
         .group_by(counts.c.creative_id)
         .subquery()
     )
-    return sa.select(table, summed.c.impressions, summed.c.clicks).outerjoin(
+    return sa.select(table, summed.c.impressions, summed.c.clicks, is_outdated().label("outdated")).outerjoin(
         summed, summed.c.creative_id == table.c.creative_id
     )
 
 
 def _creative(row: Any) -> CreativeRow:
     return CreativeRow(
-        row.creative_id, row.product_id, row.description, row.status, row.reason, row.score, row.score_sd,
-        int(row.impressions or 0), int(row.clicks or 0), row.stale,
+        row.creative_id, row.product_id, row.description, row.status, row.reason, row.predicted, row.predicted_sd,
+        int(row.impressions or 0), int(row.clicks or 0), row.stale, bool(row.outdated),
     )  # fmt: skip
 
 

@@ -16,11 +16,11 @@ from clickscape.service import jobs, schema
 from clickscape.service.event_writer import insert_new
 from clickscape.service.experiments import StoredExperiment
 
-About = Literal["product", "experiment", "fatigue", "scores"]
+About = Literal["product", "experiment", "fatigue", "scores", "model"]
 BANDIT, EVEN = "bandit", "even"
 """Variants of what choosing earns: users of whom the bandit chooses, and held-back users, who see every ad alike."""
 
-_OLD: Mapping[About, int] = {"product": 60_000_000, "experiment": 60_000_000, "fatigue": 6 * 3_600_000_000, "scores": 0}
+_OLD: Mapping[About, int] = {"product": 60_000_000, "experiment": 60_000_000, "fatigue": 6 * 3_600_000_000}
 """Microseconds after which a reading is made anew while somebody looks."""
 
 _READINGS = TypeAdapter(ExperimentReading)

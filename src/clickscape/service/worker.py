@@ -23,7 +23,7 @@ from clickscape.catalog.cutout_file import save
 from clickscape.catalog.images import open_image
 from clickscape.errors import ClickscapeError, ExperimentError, LogError, first_line
 from clickscape.regular_files import inside
-from clickscape.service import downloads, jobs, publishing, read_events, readings, workspace_sync
+from clickscape.service import downloads, jobs, predictions, publishing, read_events, readings, workspace_sync
 from clickscape.service.experiments import find_experiment
 from clickscape.service.jobs import Job
 from clickscape.service.limits import LOG
@@ -44,6 +44,7 @@ from clickscape.workspace import Workspace
 
 _ALIVE = 10.0  # seconds between two signs of life
 _IDLE = 0.5
+_LOOK = 5.0  # seconds between two looks for a new reward model
 _SWEEP = 3_600.0  # seconds between two looks for sent files that nobody needs
 _SPARE = 4  # descriptions more than ads that were asked for: some are alike, or fail the gate
 ADS = "service/ads"
@@ -67,7 +68,8 @@ class Worker:
     def __post_init__(self) -> None:
         self.stop = threading.Event()
         self._pulled = time.monotonic()
-        self._swept = -math.inf
+        self._swept = self._looked = -math.inf
+        self._model: object = None
 
     def run(self) -> None:
         """Do jobs as they come; while the store does not answer, wait for it."""
@@ -75,6 +77,7 @@ class Worker:
             try:
                 self._pull_when_due()
                 self._sweep_when_due()
+                self._look_when_due()
                 if not self.do_next():
                     self.stop.wait(_IDLE)
             except Exception as error:
@@ -135,6 +138,14 @@ class Worker:
             sweep_uploads(self.engine, self.workspace.path)
             self._swept = time.monotonic()
 
+    def _look_when_due(self) -> None:
+        if time.monotonic() - self._looked > _LOOK:
+            self._looked = time.monotonic()
+            with suppress(OSError, ClickscapeError):  # it is being written: the next look finds it
+                if (found := predictions.signature(self.workspace)) != self._model:
+                    predictions.notice_model(self.engine, self.workspace, now=now())
+                    self._model = found
+
     def _do(self, job: Job) -> dict[str, Any]:
         done: Mapping[str, Callable[[Job], dict[str, Any]]] = {
             "add_product": self._add_product,
@@ -150,6 +161,7 @@ class Worker:
             "export_labels": self._export_labels,
             "import_labels": self._import_labels,
             "experiments": self._experiments,
+            "predict": self._predict,
         }
         return done[job.kind](job)
 
@@ -201,6 +213,20 @@ class Worker:
     def _experiments(self, _: Job) -> dict[str, Any]:
         workspace_sync.exchange_experiments(self.engine, self.workspace, now=now())
         return {}
+
+    def _predict(self, _: Job) -> dict[str, Any]:
+        """Predict the clicks of some products' creatives by the newest model, and ask for the others."""
+        names = predictions.outdated(self.engine)
+        chosen, left = names[: predictions.PRODUCTS], names[predictions.PRODUCTS :]
+        products = [one for one in self.workspace.products() if one.product_id in chosen]
+        own = [one for one in self.workspace.creatives() if one.product_id in chosen and not one.is_simulated]
+        made = predictions.predict(self.workspace, products, own)
+        if made is not None:
+            with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+                predictions.keep(connection, made, chosen)
+        if left:
+            predictions.ask_anew(self.engine, now=now())
+        return {"products": len(chosen), "left": len(left)}
 
     def _generate(self, job: Job) -> dict[str, Any]:
         product_id = job.payload["product_id"]

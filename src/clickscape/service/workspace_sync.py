@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,30 +10,25 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from clickscape.catalog.cutout_file import flagged
-from clickscape.catalog.images import open_image
 from clickscape.catalog.publishable import stale
-from clickscape.compute.device import best_device
 from clickscape.errors import WorkspaceError
 from clickscape.experiment.assign import key_id
-from clickscape.render.scene import slots_of
-from clickscape.reward.explain.scale import Scale
 from clickscape.reward.labels import Label
-from clickscape.reward.protocol import HALF_WIDTH, PROBIT, Slots
-from clickscape.service import publishing, schema
+from clickscape.service import predictions, publishing, schema
 from clickscape.service.experiments import exchange
 from clickscape.service.pull import EVENTS, Pulled, pull_events
 from clickscape.stages.experiment import all_experiments, keep, read_key
-from clickscape.stages.explain import reward_scale
 from clickscape.stages.labels import keep_labels
 from clickscape.stages.simulate import STAGE as SIMULATE
-from clickscape.types import Creative, CreativeStatus, Estimate, Product
+from clickscape.types import CreativeStatus, Product
 from clickscape.workspace import Workspace
 
 
 def publish(engine: Engine, workspace: Workspace, *, now: int, product_id: str | None = None) -> list[str]:
     """Publish the workspace's products and creatives, of one product or of all; return the ids of the creatives.
 
-    Where the workspace has a reward model, creatives that the store has no score of are scored.
+    Where the workspace has a reward model, it predicts the clicks of one product's creatives at once, and the worker is
+    asked to have it predict those of all.
     """
     products = workspace.products() if workspace.products_path.exists() else []
     creatives = [one for one in workspace.creatives() if not one.is_simulated]
@@ -44,12 +38,17 @@ def publish(engine: Engine, workspace: Workspace, *, now: int, product_id: str |
     images = {one.creative_id: workspace.name_image(one.image) for one in creatives}
     inside = {name for name, image in images.items() if not image.startswith("/")}
     creatives = [one for one in creatives if one.creative_id in inside]
-    scores = _scores(engine, workspace, products, creatives)
+    made = predictions.predict(workspace, products, creatives) if product_id is not None else None
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         publishing.publish(
-            connection, products, creatives, images=images, scores=scores, now=now,
+            connection, products, creatives, images=images, scores={}, now=now,
             cutouts=_cutouts(workspace, products), stale=stale(creatives, {one.product_id: one for one in products}),
         )  # fmt: skip
+        if made is not None:
+            predictions.keep(connection, made, [one.product_id for one in products])
+    predictions.notice_model(engine, workspace, now=now)
+    if predictions.outdated(engine):
+        predictions.ask_anew(engine, now=now)
     pull_decisions(engine, workspace, now=now)
     exchange_experiments(engine, workspace, now=now)
     return [one.creative_id for one in creatives]
@@ -68,7 +67,7 @@ def exchange_experiments(engine: Engine, workspace: Workspace, *, now: int) -> N
 
 def _cutouts(workspace: Workspace, products: list[Product]) -> dict[str, tuple[str, Sequence[str]]]:
     """Paths of the products' cut-outs inside the workspace, and their flags; one outside is not shown."""
-    flags = {one.product_id: one.flags for one in flagged(products)}
+    flags = {one.product_id: one.flags for one in flagged([one for one in products if one.image])}
     named = {one.product_id: workspace.name_image(one.image) for one in products if one.image}
     return {name: (image, list(flags.get(name, ()))) for name, image in named.items() if not image.startswith("/")}
 
@@ -127,53 +126,3 @@ def pull_decisions(engine: Engine, workspace: Workspace, *, now: int) -> None:
                       created_at=datetime.fromtimestamp(row.created_at / 1e6, UTC))
                 for row in said
             ])  # fmt: skip
-
-
-def _scores(
-    engine: Engine, workspace: Workspace, products: list[Product], creatives: list[Creative]
-) -> dict[str, tuple[float, float]]:
-    """Log CTR of every creative against its product's mean, and sd, of those products that have one without.
-
-    None of them where held-out clicks do not say what the reward model's logits are in CTR.
-    """
-    folder = workspace.models / "reward"
-    table = schema.creatives
-    with engine.connect() as connection:
-        rows = connection.execute(sa.select(table.c.creative_id, table.c.score, table.c.score_sd)).all()
-    known = {row.creative_id: (row.score, row.score_sd) for row in rows if row.score is not None}
-    ids = {product.product_id for product in products}
-    if not folder.exists() or all(one.creative_id in known for one in creatives if one.product_id in ids):
-        return known
-    from clickscape import reward as reward_room
-
-    model = reward_room.load(folder, device=best_device()).with_given_scenes()
-    scale = reward_scale(workspace, model)
-    if scale is None or not scale.known:
-        return known
-    for product in products:
-        own = [one for one in creatives if one.product_id == product.product_id]
-        if all(one.creative_id in known for one in own):
-            continue
-        images = [open_image(workspace.resolve(one.image))[..., :3] for one in own]
-        scenes = [slots_of(one) for one in own]
-        ranking = model.rank(product, images, scenes)
-        mean = sum(one.score.value for one in ranking) / len(ranking)
-        for one in ranking:
-            slots = _differing(scenes[one.index], scenes)
-            known[own[one.index].creative_id] = _log_ctr(one.score, mean, scale, slots=slots)
-    return known
-
-
-def _log_ctr(score: Estimate, mean: float, scale: Scale, *, slots: float) -> tuple[float, float]:
-    """A score in logits as log CTR against the mean, and its sd: of the model, of the scale, and what neither knows."""
-    logits, half = score.value - mean, (score.high - score.low) / 2
-    own = (
-        max((half / HALF_WIDTH) ** 2 - PROBIT**2 / 2, 0.0) if math.isfinite(half) else 0.0
-    )  # ranks hold chance as well
-    return scale.slope * logits, math.sqrt(scale.slope**2 * own + (scale.error * logits) ** 2 + scale.misfit**2 * slots)
-
-
-def _differing(scene: Slots | None, others: Sequence[Slots | None]) -> float:
-    """In how many slots a scene differs from those of the product's ads, on average, and at least in one."""
-    seen = [sum(scene[slot] != other.get(slot) for slot in scene) for other in others if scene and other]
-    return max(sum(seen) / max(len(seen), 1), 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from clickscape.config.stage import StageConfig
 
@@ -28,6 +28,11 @@ class OptimizeConfig(StageConfig):
     candidates: int = Field(8, ge=2, description="descriptions drawn and scored per product and round")
     searched_share: float = Field(
         0.25, ge=0, le=0.5, description="share of these that search over scenes proposes; the policy writes the others"
+    )
+    server: str = Field(
+        "",
+        description="address of a server of OpenAI's protocol (vLLM, SGLang) on the same base that writes the "
+        "candidates with the policy's adapter, as http://localhost:8000/v1; empty: they are written here",
     )
     temperature: float = Field(1.0, gt=0, description="of sampling; lower is less diverse")
     max_new_tokens: int = Field(48, ge=4, description="longest description, in tokens")
@@ -79,6 +84,12 @@ class OptimizeConfig(StageConfig):
     renderer: Literal["studio", "diffusion"] = Field("studio", description="what draws the ads that are compared")
     render_size: int = Field(128, ge=64, description="pixels of the square images that the reward model looks at")
     seed: int = Field(0, ge=0, description="seed of everything that is drawn by chance")
+
+    @model_validator(mode="after")
+    def _served_by_an_adapter(self) -> OptimizeConfig:
+        if self.server and not self.lora_rank:
+            raise ValueError("a server takes the policy as an adapter: set lora_rank, such as 16, or leave server out")
+        return self
 
     @property
     def product_weight(self) -> float:

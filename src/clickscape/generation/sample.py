@@ -19,6 +19,7 @@ from clickscape.types import Product
 
 if TYPE_CHECKING:
     from clickscape.vlm.generate import Writer
+    from clickscape.vlm.served_policy import ServedPolicy
 
 PRODUCTS_PER_PASS = 32
 """Products that are written for, rendered and scored together: enough to fill a batch, few enough to show progress."""
@@ -48,7 +49,7 @@ class Candidate:
 
 
 def sample_candidates(
-    writer: Writer,
+    writer: Writer | ServedPolicy,
     products: Sequence[Product],
     *,
     pipeline: AdPipeline,

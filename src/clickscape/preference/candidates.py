@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from clickscape.config import OptimizeConfig
@@ -18,8 +19,10 @@ from clickscape.preference.records import Round, Sampled
 from clickscape.preference.search import propose
 from clickscape.preference.train import patch_grid
 from clickscape.types import Product
+from clickscape.vlm import served_policy
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.model import VisionLanguageModel
+from clickscape.vlm.served_policy import ServedPolicy
 
 
 def sample_round(
@@ -36,15 +39,16 @@ def sample_round(
     missing = [number for number in range(total) if number not in done]
     before = sum(map(len, done.values()))
     fresh: list[list[list[Candidate]]] = []
-    for number, some in zip(
-        processes.share(missing),
-        sample_passes(policy, products, current=current, pipeline=pipeline, done=done),
-        strict=True,
-    ):
-        write_json_lines(records.pass_file(folder, number, total=total), [one for each in some for one in each])
-        fresh.append(some)
-        yield Sampled(current.number, min(count, before + processes.count * sum(map(len, fresh))), count)
-    passes = {**done, **dict(zip(missing, processes.gather(fresh), strict=True))}
+    with _writing(policy, current=current) as writer:
+        for number, some in zip(
+            processes.share(missing),
+            sample_passes(writer, products, current=current, pipeline=pipeline, done=done),
+            strict=True,
+        ):
+            write_json_lines(records.pass_file(folder, number, total=total), [one for each in some for one in each])
+            fresh.append(some)
+            yield Sampled(current.number, min(count, before + processes.count * sum(map(len, fresh))), count)
+        passes = {**done, **dict(zip(missing, processes.gather(fresh), strict=True))}
     candidates = [each for number in range(total) for each in passes[number]]
     if searched_count(config):
         candidates = _with_searched(candidates, products, current=current, pipeline=pipeline)
@@ -52,6 +56,18 @@ def sample_round(
         write_json_lines(file, [candidate for each in candidates for candidate in each])
         shutil.rmtree(folder, ignore_errors=True)
     return candidates
+
+
+@contextmanager
+def _writing(policy: VisionLanguageModel, *, current: Round) -> Iterator[Writer | ServedPolicy]:
+    """What writes as the policy does: the policy itself, or a server that has its adapter as long as all need it."""
+    address, processes = current.config.server, current.processes
+    if not address:
+        yield Writer(policy)
+        return
+    adapter = current.run / f"round-{current.number - 1}" / records.ADAPTER_FOLDER
+    with served_policy.loaded(adapter, address=address) if processes.is_main else nullcontext() as name:
+        yield ServedPolicy(policy, address, model=processes.broadcast(name) or "")
 
 
 def searched_count(config: OptimizeConfig) -> int:
@@ -91,7 +107,7 @@ def _with_searched(
 
 
 def sample_passes(
-    policy: VisionLanguageModel,
+    writer: Writer | ServedPolicy,
     products: Sequence[Product],
     *,
     current: Round,
@@ -102,9 +118,8 @@ def sample_passes(
     config = current.config
     count = min(config.products_per_round, len(products))
     chosen = current.stream(records.PRODUCTS).choice(len(products), size=count, replace=False)
-    policy.model.eval()
     return sample_candidates(
-        Writer(policy),
+        writer,
         [products[int(row)] for row in chosen],
         pipeline=replace(pipeline, processes=current.processes),
         candidates=config.candidates - searched_count(config),

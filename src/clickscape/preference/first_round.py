@@ -75,10 +75,11 @@ def _sample(
 ) -> list[list[list[Candidate]]]:
     """Return one worker's passes of the first round."""
     device = best_device()
-    policy = to_device_and_dtype(vlm.load(writer).vlm, config=config, device=device)
+    model = vlm.load(writer)
+    policy = to_device_and_dtype(model.vlm, config=config, device=device)
     pipeline = AdPipeline(
         render.load(config.renderer, settings=settings),
         reward_room.load(rewards, device=device).with_given_scenes(),
         cutout_images(policy.image_size),
     )
-    return list(sample_passes(policy, products, current=Round(Path(), 1, config, processes), pipeline=pipeline))
+    return list(sample_passes(model, products, current=Round(Path(), 1, config, processes), pipeline=pipeline))

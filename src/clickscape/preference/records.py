@@ -1,7 +1,7 @@
 """The files of an optimization and the report of a round; every file is written whole or not at all.
 
 folder/settings.json            the run's settings, and fingerprints of its model and products
-folder/round-0/model/           the reference: the pre-trained model (a Hugging Face folder)
+folder/round-0/model/           the reference: the pre-trained model (a Hugging Face folder)   (a server: adapter/, too)
 folder/round-1/passes/          the same of some products each, while sampling goes on
 folder/round-1/candidates.jsonl descriptions with their rewards   (sampling is done)
 folder/round-1/pairs.jsonl      the preference pairs
@@ -41,7 +41,7 @@ from clickscape.vlm.model import VisionLanguageModel
 
 VERSION = 2
 SETTINGS, CANDIDATES, PASSES = "settings.json", "candidates.jsonl", "passes"
-CHECKPOINT = "checkpoint"
+CHECKPOINT, ADAPTER_FOLDER = "checkpoint", "adapter"
 _REMEDY = "Delete the folder and optimize again."
 Record = TypeVar("Record")
 
@@ -196,7 +196,7 @@ def open_round(folder: Path, number: int, *, config: OptimizeConfig) -> VisionLa
     vlm = vlm_model.load(folder / "round-0" / "model", trainable=True)
     vlm = adapter.attach(vlm, rank=config.lora_rank, seed=int(_stream(config, 0, ADAPTER).integers(2**31)))
     if number:
-        adapter.restore(vlm, folder / f"round-{number}" / "adapter")
+        adapter.restore(vlm, folder / f"round-{number}" / ADAPTER_FOLDER)
     return vlm
 
 
@@ -213,7 +213,7 @@ def save_round(policy: VisionLanguageModel, current: Round, *, last: bool) -> No
     if not config.lora_rank:
         vlm_model.save(policy, folder / "model", weights=weights)
         return
-    with atomic_folder(folder / "adapter") as waiting:
+    with atomic_folder(folder / ADAPTER_FOLDER) as waiting:
         adapter.save(policy, waiting, saved=weights)
     if last:
         if fsdp.is_sharded(policy.core):  # which nobody can copy

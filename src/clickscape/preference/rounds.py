@@ -16,7 +16,7 @@ from pathlib import Path
 from clickscape.compute import fsdp
 from clickscape.config import OptimizeConfig
 from clickscape.errors import PreferenceError
-from clickscape.files import sweep
+from clickscape.files import atomic_folder, sweep
 from clickscape.generation.pipeline import AdPipeline, ProductImages, cutout_images
 from clickscape.generation.sample import Candidate
 from clickscape.json_files import write_json
@@ -262,6 +262,9 @@ def _opened(current: Round) -> VisionLanguageModel:
     config, processes = current.config, current.processes
     policy = records.open_round(current.run, current.number - 1, config=config)
     to_device_and_dtype(policy, config=config, device=processes.device)
+    if config.server and current.number == 1 and processes.is_main:  # later ones were saved after their rounds
+        with atomic_folder(current.run / "round-0" / records.ADAPTER_FOLDER) as waiting:
+            adapter.save(policy, waiting)
     if config.shard:
         trainable_parameters(policy, config=config)
         fsdp.shard(policy.core, processes=processes)

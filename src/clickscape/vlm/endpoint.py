@@ -76,10 +76,26 @@ class Endpoint:
 
     def ask(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         """The server's JSON object; busy servers and broken connections are tried again. ModelError for the rest."""
+        raw = self._tried(path, self.address + path, body)
+        try:
+            return parse_json(raw, dict[str, Any], where=path, error=ModelError, remedy="")
+        except ModelError:
+            raise ModelError(f"{self.address}{path}: answered something else than a JSON object "
+                             f"({self._clean(raw[:200])}). Is this the address of its API?") from None  # fmt: skip
+
+    def tell(self, path: str, body: Mapping[str, Any], *, root: bool = False) -> None:
+        """Say what is answered by a status alone, tried as `ask` does. RefusedError for what the server will not do.
+
+        root: below the server's root, and not its API's.
+        """
+        parts = urlsplit(self.address)
+        self._tried(path, (f"{parts.scheme}://{parts.netloc}" if root else self.address) + path, body)
+
+    def _tried(self, path: str, url: str, body: Mapping[str, Any] | None) -> bytes:
         problem = ""
         for number in range(self.patience.tries):
             try:
-                return self._once(path, body)
+                return self._once(path, url, body)
             except _BusyError as busy:
                 problem = str(busy)
                 if number + 1 < self.patience.tries:
@@ -87,12 +103,12 @@ class Endpoint:
         raise ModelError(f"{self.address}: {problem}, {self.patience.tries} times. Is the server running, and is this "
                          f"its address?")  # fmt: skip
 
-    def _once(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _once(self, path: str, url: str, body: Mapping[str, Any] | None) -> bytes:
         headers = {"Content-Type": "application/json", "User-Agent": "clickscape"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.address + path, data=data, headers=headers)  # noqa: S310  (_checked)
+        request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310  (_checked)
         try:
             with self._opener.open(request, timeout=self.patience.seconds) as response:
                 status, wait = response.status, _seconds(response.headers.get("Retry-After"))
@@ -112,12 +128,8 @@ class Endpoint:
             if status in _BUSY:
                 raise _BusyError(f"HTTP {status} {said}", wait=wait)
             hint = f" Set {self._key_variable} to its key." if status in {401, 403} else ""
-            raise ModelError(f"{self.address}{path}: refused, HTTP {status} {said}.{hint}")
-        try:
-            return parse_json(raw, dict[str, Any], where=path, error=ModelError, remedy="")
-        except ModelError:
-            raise ModelError(f"{self.address}{path}: answered something else than a JSON object "
-                             f"({self._clean(raw[:200])}). Is this the address of its API?") from None  # fmt: skip
+            raise RefusedError(f"{self.address}{path}: refused, HTTP {status} {said}.{hint}", status=status)
+        return raw
 
     def _clean(self, raw: bytes) -> str:
         """What a server said, on one line and without the key."""
@@ -135,6 +147,14 @@ def data_url(picture: UInt8[np.ndarray, "height width 3"]) -> str:
 def one_line(text: str) -> str:
     """At most 200 characters on one line, and none that a terminal would obey."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:200]).strip()
+
+
+class RefusedError(ModelError):
+    """A server's answer that is no success: its HTTP ``status``."""
+
+    def __init__(self, problem: str, *, status: int) -> None:
+        super().__init__(problem)
+        self.status = status
 
 
 class _BusyError(Exception):

@@ -95,7 +95,7 @@ class Writer:
                     max_new_tokens=max_new_tokens,
                     breaks=line_breaks(self.vlm.tokenizer),
                 )
-            written = [_first_line(text) for text in self.vlm.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+            written = [one_description(text) for text in self.vlm.tokenizer.batch_decode(ids, skip_special_tokens=True)]
             for place, index in enumerate(chosen):
                 texts[index] = written[place * n : (place + 1) * n]
         return texts
@@ -226,8 +226,8 @@ def line_breaks(tokenizer: Any) -> frozenset[int]:
     return frozenset(token for token, word in enumerate(words) if "\n" in word)
 
 
-def _first_line(text: str) -> str:
-    """The text up to a line break; one before the first word is passed over, as in `sample_ids`."""
+def one_description(text: str) -> str:
+    """Return the text up to a line break; one before the first word is passed over, as in `sample_ids`."""
     line, _, rest = text.partition("\n")
     return line or rest.partition("\n")[0]
 

@@ -40,6 +40,8 @@ PICTURE_SIZE = 512
 class ServerWriter:
     """Writes background descriptions for products through a server."""
 
+    _sampling: Mapping[str, Any] = {"stop": ["\n"]}
+
     def __init__(
         self, address: str, *, model: str, patience: RetryPolicy, sleep: Callable[[float], None] = time.sleep
     ) -> None:
@@ -77,10 +79,10 @@ class ServerWriter:
         def ask(product: Product) -> list[str]:
             body = {
                 "model": self.model_id,
-                "messages": _messages(product, pictures=pictures, brand_instructions=brand_instructions),
+                "messages": self._messages(product, pictures, brand_instructions),
                 "temperature": temperature,
                 "max_tokens": max_new_tokens,
-                "stop": ["\n"],
+                **self._sampling,
             }
             first = zlib.crc32(f"{seed} {product.product_id}".encode()) >> 1
             texts: list[str] = []
@@ -99,9 +101,16 @@ class ServerWriter:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def _messages(
+        self, product: Product, pictures: Callable[[Product], np.ndarray] | None, brand_instructions: str
+    ) -> list[dict[str, Any]]:
+        """What is asked for a product."""
+        text = instruction("describe", product, variant=0, brand_instructions=brand_instructions)
+        shown = [_picture(product, pictures)] if pictures is not None or product.image else []
+        return [{"role": "system", "content": FORM}, user_message(text, shown)]
+
     def _only_model(self) -> str:
-        served = self._endpoint.ask("/models", None).get("data")
-        names = [str(one.get("id")) for one in served if isinstance(one, dict)] if isinstance(served, list) else []
+        names = served_models(self._endpoint)
         if len(names) != 1:
             raise ModelError(f"{self.address} serves {one_line(', '.join(names)) or 'no models'}; one has to be named. "
                              f"Set server_model under [generate].")  # fmt: skip
@@ -109,25 +118,29 @@ class ServerWriter:
 
     def _lines(self, answer: Mapping[str, Any]) -> list[str]:
         """The first line of every choice that is not empty."""
+        lines = (text.strip().partition("\n")[0][:LONGEST_LINE].strip() for text in self._contents(answer))
+        return [line for line in lines if line]
+
+    def _contents(self, answer: Mapping[str, Any]) -> list[str]:
+        """The text of every choice."""
         try:
-            written = [choice["message"]["content"] or "" for choice in answer["choices"]]
-            lines = (text.strip().partition("\n")[0][:LONGEST_LINE].strip() for text in written)
-            return [line for line in lines if line]
+            return ["" + (choice["message"]["content"] or "") for choice in answer["choices"]]
         except (KeyError, TypeError, AttributeError):
             said = one_line(json.dumps(answer))
             raise ModelError(f"{self.address}: answered without choices[].message.content, as OpenAI's protocol has it "
                              f"({said}). Is this the address of its API?") from None  # fmt: skip
 
 
-def _messages(
-    product: Product, *, pictures: Callable[[Product], np.ndarray] | None, brand_instructions: str
-) -> list[dict[str, Any]]:
-    shown: list[dict[str, Any]] = []
-    if pictures is not None or product.image:
-        shown = [{"type": "image_url", "image_url": {"url": data_url(_picture(product, pictures))}}]
-    text = instruction("describe", product, variant=0, brand_instructions=brand_instructions)
-    words = {"type": "text", "text": text}
-    return [{"role": "system", "content": FORM}, {"role": "user", "content": [*shown, words]}]
+def served_models(endpoint: Endpoint) -> list[str]:
+    """Names of the models that a server says it has."""
+    served = endpoint.ask("/models", None).get("data")
+    return [str(one.get("id")) for one in served if isinstance(one, dict)] if isinstance(served, list) else []
+
+
+def user_message(text: str, pictures: Sequence[np.ndarray]) -> dict[str, Any]:
+    """A message of the protocol: pictures, uint8 (height, width, 3), and words behind them."""
+    shown = [{"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in pictures]
+    return {"role": "user", "content": [*shown, {"type": "text", "text": text}]}
 
 
 def _picture(product: Product, pictures: Callable[[Product], np.ndarray] | None) -> np.ndarray:

@@ -29,6 +29,9 @@ WRONG = {
     "merge gone --out new": "gone: no such folder. Correct the path of ADAPTER.",
     "score shop gone.png --product A": "gone.png: no such file. Correct the path of IMAGES.",
     "export shop --placement no-such-place": "no-such-place",
+    "experiment plan --lift 0.1 --out shop": "shop is a folder, expected a file. Name one in it: --out shop/NAME",
+    "labels export shop --out shop": "shop is a folder, expected a file. Name one in it: --out shop/NAME",
+    "cutout my.csv --out shop": "shop is a folder, expected a file. Name one in it: --out shop/NAME",
     "export shop --placement meta-feed --out my.csv": "my.csv is a file, expected a folder. Choose another --out.",
 }
 NO_WORKSPACE = "nowhere is not a workspace (no clickscape.toml). Make one with `clickscape new nowhere`."

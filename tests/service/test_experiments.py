@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from sqlalchemy.engine import Engine
 from tests.service.conftest import KEY, NOW, Clock, creative, fill, rows
+from tests.service.test_event_writer import event
 from tests.service.test_serving import chosen, told
 
 from clickscape.errors import ExperimentError
@@ -20,6 +21,7 @@ from clickscape.experiment.assign import assign, key_id
 from clickscape.experiment.definition import ExperimentDefinition, Variant
 from clickscape.service import decisions, experiments, schema, workspace_sync
 from clickscape.service.app import Service
+from clickscape.service.event_writer import write_events
 from clickscape.service.run import open_service
 from clickscape.stages import experiment as stage
 from clickscape.workspace import Workspace
@@ -90,6 +92,27 @@ def test_an_experiment_is_listed_stopped_and_never_started_again(
     assert {row.kind for row in rows(service.engine, schema.jobs)} == {"experiments", "read"}
     for path in ("/v1/experiments/none", "/v1/experiments/none/stop"):
         assert client.request("GET" if path.endswith("none") else "POST", path, headers=key("admin")).status_code == 404
+
+
+def test_without_variants_the_most_shown_ad_is_compared_with_the_newest(
+    client: TestClient, service: Service, key: Headers
+) -> None:
+    approve = key("admin")
+    with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        made = [event(number, creative_id="c" if number else "b") for number in range(3)]
+        write_events(connection, made)
+        table = schema.creatives
+        connection.execute(sa.update(table).where(table.c.creative_id == "a").values(created_at=NOW + 1))
+    started(client, approve, variants=None)
+    found = client.get("/v1/experiments/autumn", headers=approve).json()
+    assert found["creatives"] == {"control": {"mug": "c"}, "new": {"mug": "a"}}
+    with service.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        write_events(connection, [event(number, creative_id="b") for number in range(3, 9)])
+    again = client.post("/v1/experiments", json={"name": "autumn"}, headers=approve)
+    assert (again.status_code, again.json()["name"]) == (201, "autumn"), "the same start again changes nothing"
+    refused = client.post("/v1/experiments", json={"name": "x", "products": ["sofa"]}, headers=approve)
+    assert refused.status_code == 400
+    assert refused.json()["detail"].startswith("product 'sofa' has no approved creative to compare")
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,16 @@ import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from clickscape.clicks.ctr import ESTIMATES
 from clickscape.errors import ExperimentError, WorkspaceError
 from clickscape.experiment.assign import assign, key_id
+from clickscape.experiment.default_variants import Ad, default_variants
 from clickscape.experiment.definition import Variant
 from clickscape.stages import experiment as stage
+from clickscape.stages.clicks import estimates_path
 from clickscape.stages.experiment import Design
 from clickscape.stages.experiment_tables import assign_file, rows
 from clickscape.stages.progress import run
@@ -100,6 +104,11 @@ def test_an_unknown_experiment_is_told_with_those_that_there_are(shop: Workspace
         stage.read_experiment(shop, "winter")
 
 
+def by_status(*ads: Creative, shown: dict[str, int] | None = None, **asked: object) -> list[Variant]:
+    rows = [Ad(one.creative_id, one.product_id, one.status, (shown or {}).get(one.creative_id, 0)) for one in ads]
+    return default_variants(rows, **asked)  # type: ignore[arg-type]
+
+
 def test_by_status_the_live_creative_is_compared_with_the_approved_one() -> None:
     ads = [
         creative("mug-a", "live"),
@@ -107,15 +116,39 @@ def test_by_status_the_live_creative_is_compared_with_the_approved_one() -> None
         creative("shoe-a", "live"),
         creative("hat-a", "draft"),
     ]
-    control, new = stage.variants_by_status(ads, share=0.1)
+    control, new = by_status(*ads, share=0.1)
     assert (control.name, control.share, dict(control.creatives)) == ("control", 0.9, {"mug": "mug-a"})
     assert (new.name, new.share, dict(new.creatives)) == ("new", 0.1, {"mug": "mug-b"})
     with pytest.raises(ExperimentError, match="product 'shoe' has no approved creative"):
-        stage.variants_by_status(ads, product_ids=["shoe"])
-    with pytest.raises(ExperimentError, match="no product has a live creative and an approved one"):
-        stage.variants_by_status(ads[2:])
+        by_status(*ads, product_ids=["shoe"])
+    with pytest.raises(ExperimentError, match="no product has a live creative and an approved one, or two that are"):
+        by_status(*ads[2:])
     with pytest.raises(ExperimentError, match="several approved creatives, 'mug-b' and 'mug-c'"):
-        stage.variants_by_status([*ads, creative("mug-c", "approved")])
+        by_status(*ads, creative("mug-c", "approved"))
+
+
+def test_where_nothing_is_live_the_most_shown_creative_is_compared_with_the_newest() -> None:
+    ads = [creative(f"mug-{name}", "approved") for name in "abc"] + [creative("hat-a", "approved")]
+    control, new = by_status(*ads)
+    assert (dict(control.creatives), dict(new.creatives)) == ({"mug": "mug-a"}, {"mug": "mug-c"})
+    control, new = by_status(*ads, shown={"mug-b": 5, "mug-c": 9})
+    assert (dict(control.creatives), dict(new.creatives)) == ({"mug": "mug-c"}, {"mug": "mug-b"})
+    with pytest.raises(ExperimentError, match="product 'hat' has no live creative to compare"):
+        by_status(*ads, product_ids=["hat"])
+
+
+def test_a_workspaces_default_is_by_what_clicks_counted_and_by_age(shop: Workspace) -> None:
+    shop.write_creatives([creative(f"mug-{name}", "approved") for name in "bca"])
+    control, new = stage.variants_by_status(shop)
+    assert (dict(control.creatives), dict(new.creatives)) == ({"mug": "mug-b"}, {"mug": "mug-a"})
+    row = dict.fromkeys(ESTIMATES.names, 0) | {
+        "creative_id": "mug-c",
+        "product_id": "mug",
+        "impressions": 7,
+        "shared": [],
+    }
+    shop.write_table(estimates_path(shop), pa.Table.from_pylist([row], schema=ESTIMATES))
+    assert dict(stage.variants_by_status(shop)[0].creatives) == {"mug": "mug-c"}
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,10 @@ def image_format(path: str | PathLike[str]) -> str:
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """The file with its header read, format and size checked; Pillow's own warnings about odd files are silenced."""
+    if path == Path():
+        raise ImageError(
+            "no picture is named, so there is nothing to open. Ingest the product, or the ad, with its picture."
+        )
     if not path.exists():
         raise ImageError(f"{path}: no such image. Put the file there, or correct the path.")
     if not path.is_file():

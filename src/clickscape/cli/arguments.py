@@ -33,6 +33,13 @@ def output_folder(path: Path) -> Path:
     return path
 
 
+def output_file(path: Path | None) -> Path | None:
+    """Return the path unless a folder lies there, or what should hold it is a file."""
+    if path is not None and path.is_dir():
+        raise WorkspaceError(f"{path} is a folder, expected a file. Name one in it: --out {path / 'NAME'}.")
+    return path
+
+
 def existing_workspace(path: Path | None) -> Path | None:
     """Return the path when a workspace lies there, or none was given; WorkspaceError."""
     if path is not None:

@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 from clickscape.cli import terminal
-from clickscape.cli.arguments import AllowRemote, FeedFormat, Folder, SkipBadRows, existing_file
+from clickscape.cli.arguments import AllowRemote, FeedFormat, Folder, SkipBadRows, existing_file, output_file
 from clickscape.cli.terminal import app
 from clickscape.errors import ClickscapeError
 
@@ -137,7 +137,8 @@ def cutout(
         bool, typer.Option("--whole", help="All of the photo is product, but for what is dropped.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="PNG to write. Default: beside the photo, as NAME-cutout.png.")
+        Path | None,
+        typer.Option(help="PNG to write. Default: beside the photo, as NAME-cutout.png.", callback=output_file),
     ] = None,
 ) -> None:
     """Cut one product out of its photo, corrected by points or strokes; a catalog may name the PNG as its image."""

@@ -12,7 +12,14 @@ import typer
 import typer.core
 
 from clickscape.cli import terminal
-from clickscape.cli.arguments import Folder, existing_file, existing_folder, existing_workspace, output_folder
+from clickscape.cli.arguments import (
+    Folder,
+    existing_file,
+    existing_folder,
+    existing_workspace,
+    output_file,
+    output_folder,
+)
 from clickscape.cli.terminal import app
 from clickscape.errors import ExperimentError
 
@@ -60,7 +67,9 @@ def plan(
     level: Annotated[float, typer.Option(help="Confidence level of all comparisons together.")] = 0.95,
     least_days: Annotated[int, typer.Option(help="Two weeks, so that weekdays and novelty even out.")] = 14,
     most_days: Annotated[int, typer.Option(help="Refuse a plan that takes longer.")] = 56,
-    out: Annotated[Path | None, typer.Option(help="JSON file to write, which `start` takes as --plan.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file to write, which `start` takes as --plan.", callback=output_file)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as one JSON object.")] = False,
 ) -> None:
     """Say how many users and days an experiment needs, before it starts; refuse one that could not answer."""
@@ -105,7 +114,8 @@ def start(
         Path | None,
         typer.Option(
             help="CSV, JSON Lines or Parquet with variant, creative_id and, if they are not equal, share. Default: "
-            "control is each product's live creative, new its approved one.",
+            "control is each product's live creative, new its approved one; where none is live, control is the "
+            "approved one with most impressions, new the newest of the others.",
             callback=existing_file,
         ),
     ] = None,
@@ -138,12 +148,11 @@ def start(
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    creatives = shop.some_creatives()
     if variants is None:
-        arms = stage.variants_by_status(creatives, share=share, product_ids=products or ())
+        arms = stage.variants_by_status(shop, share=share, product_ids=products or ())
     else:
         table = list(rows(variants, needed=["variant", "creative_id"], optional=["share"]))
-        arms = stage.variants_of_rows(table, creatives=creatives, where=str(variants))
+        arms = stage.variants_of_rows(table, creatives=shop.some_creatives(), where=str(variants))
     planned = planning.read(plan_file) if plan_file else None
     if planned:
         stage.check_planned(planned, arms, control=control, level=level)
@@ -191,7 +200,8 @@ def assign(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="CSV to write. Default: beside the units, as NAME-variants.csv.")
+        Path | None,
+        typer.Option(help="CSV to write. Default: beside the units, as NAME-variants.csv.", callback=output_file),
     ] = None,
 ) -> None:
     """Say which variant each user sees, for shops that serve ads themselves; the same on every machine."""

@@ -9,7 +9,7 @@ import typer
 import typer.core
 
 from clickscape.cli import terminal
-from clickscape.cli.arguments import Folder, existing_file, existing_folder
+from clickscape.cli.arguments import Folder, existing_file, existing_folder, output_file
 from clickscape.cli.terminal import app
 
 
@@ -112,9 +112,9 @@ app.add_typer(labels, name="labels", epilog="Example: clickscape labels export m
 @labels.command("export", epilog="Example: clickscape labels export my-shop --out labels.json")
 def export_labels(
     workspace: Folder,
-    out: Annotated[Path, typer.Option(help="JSON file; the labeling interface comes beside it, as .xml.")] = Path(
-        "labels.json"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="JSON file; the labeling interface comes beside it, as .xml.", callback=output_file)
+    ] = Path("labels.json"),
     per_product: Annotated[int, typer.Option(min=1, help="Pairs of ads of one product, at most.")] = 6,
     base_url: Annotated[
         str, typer.Option(help="Where the workspace's folder lies on the web. Default: Label Studio's local files.")

@@ -18,7 +18,8 @@ from pydantic import TypeAdapter
 from sqlalchemy.engine import Connection, Engine
 
 from clickscape.errors import ExperimentError
-from clickscape.experiment.definition import ExperimentDefinition, as_record, check_beside
+from clickscape.experiment.default_variants import Ad, default_variants
+from clickscape.experiment.definition import ExperimentDefinition, Variant, as_record, check_beside
 from clickscape.service import jobs, publishing, schema
 from clickscape.service.publishing import SERVED, NotAllowedError
 
@@ -105,6 +106,24 @@ def ship(engine: Engine, name: str, variant: str, *, key_id: str, now: int) -> S
         table = schema.experiments
         connection.execute(sa.update(table).where(table.c.name == name).values(status="shipped", shipped=variant))
     return StoredExperiment(ended.definition, "shipped", variant)
+
+
+def default_of_store(engine: Engine, *, product_ids: Sequence[str] = ()) -> list[Variant]:
+    """Return the variants of `default_variants` for the creatives that are served; ExperimentError."""
+    table, counts = schema.creatives, schema.counts
+    shown = (
+        sa.select(counts.c.creative_id, sa.func.sum(counts.c.impressions).label("shown"))
+        .group_by(counts.c.creative_id).subquery()
+    )  # fmt: skip
+    with engine.connect() as connection:
+        rows = connection.execute(
+            sa.select(table.c.creative_id, table.c.product_id, table.c.status, sa.func.coalesce(shown.c.shown, 0))
+            .outerjoin(shown, shown.c.creative_id == table.c.creative_id)
+            .where(table.c.status.in_(SERVED))
+            .order_by(table.c.created_at, table.c.creative_id)
+        ).all()
+    ads = [Ad(name, product_id, status, int(number)) for name, product_id, status, number in rows]
+    return default_variants(ads, product_ids=product_ids)
 
 
 def running_experiments(

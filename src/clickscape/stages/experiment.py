@@ -19,17 +19,16 @@ from pathlib import Path
 from clickscape.errors import ExperimentError
 from clickscape.experiment import definition as definitions
 from clickscape.experiment.assign import KEY_BYTES, key_id
-from clickscape.experiment.definition import ExperimentDefinition, PlannedSample, Variant, check_beside, exact
+from clickscape.experiment.default_variants import CONTROL, Ad, default_variants
+from clickscape.experiment.definition import ExperimentDefinition, PlannedSample, Variant, check_beside
 from clickscape.experiment.plan import Plan
 from clickscape.files import atomic_file, file_name
 from clickscape.regular_files import read_bytes
+from clickscape.stages.clicks import estimates_path, read_estimates
 from clickscape.types import Creative
 from clickscape.workspace import Workspace
 
 KEY_VARIABLE = "CLICKSCAPE_EXPERIMENT_KEY"
-CONTROL, NEW = "control", "new"
-"""Names of the variants where no table names any: what is live, and what was approved."""
-
 _SHARE_TOLERANCE = 1e-6
 _LONGEST = 100  # characters of a name in a message
 KEY_FILE = "assignment.key"
@@ -167,27 +166,17 @@ def make_key(workspace: Workspace) -> bytes:
 
 
 def variants_by_status(
-    creatives: Sequence[Creative], *, share: float = 0.5, product_ids: Sequence[str] = ()
-) -> list[Variant]:
-    """Return control, the live creative of each product, and new, its approved one, which gets `share` of the users.
-
-    Products that lack either are left out, unless named in `product_ids`. ExperimentError for a product with several.
-    """
-    live = _one_each(creatives, status="live", product_ids=product_ids)
-    approved = _one_each(creatives, status="approved", product_ids=product_ids)
-    both = [name for name in live if name in approved]
-    for name in product_ids:
-        if name not in both:
-            lacking = "live" if name in approved else "approved"
-            raise ExperimentError(f"product {name!r} has no {lacking} creative to compare. Approve one with "
-                                  f"`clickscape review`, or name both in a table with --variants.")  # fmt: skip
-    if not both:
-        raise ExperimentError("no product has a live creative and an approved one to compare. Approve some with "
-                              "`clickscape review`, or name both in a table with --variants.")  # fmt: skip
-    return [
-        Variant(CONTROL, float(1 - exact(share)), {name: live[name] for name in both}),
-        Variant(NEW, share, {name: approved[name] for name in both}),
+    workspace: Workspace, *, share: float = 0.5, product_ids: Sequence[str] = ()
+) -> list[Variant]:  # fmt: skip
+    """Return the variants of `default_variants` for a workspace's creatives, by the impressions that `clicks` read."""
+    counted: dict[str, int] = {}
+    if estimates_path(workspace).exists():
+        counted = {row["creative_id"]: row["impressions"] for row in read_estimates(workspace).to_pylist()}
+    ads = [  # the table grows at its end
+        Ad(one.creative_id, one.product_id, one.status, counted.get(one.creative_id, 0))
+        for one in workspace.some_creatives()
     ]
+    return default_variants(ads, share=share, product_ids=product_ids)
 
 
 def variants_of_rows(rows: Sequence[Mapping[str, str]], *, creatives: Sequence[Creative], where: str) -> list[Variant]:
@@ -241,16 +230,3 @@ def _share(text: str, *, place: str) -> float:
         if math.isfinite(share := float(text)):
             return share
     raise ExperimentError(f"{place}: the share {text[:_LONGEST]!r} is no number. Write one such as 0.5.")
-
-
-def _one_each(creatives: Sequence[Creative], *, status: str, product_ids: Sequence[str]) -> dict[str, str]:
-    """product_id → its creative of this status."""
-    found: dict[str, str] = {}
-    for one in creatives:
-        if one.status == status and (not product_ids or one.product_id in product_ids):
-            if one.product_id in found:
-                raise ExperimentError(f"product {one.product_id!r} has several {status} creatives, "
-                                      f"{found[one.product_id]!r} and {one.creative_id!r}. Say which are compared in a "
-                                      f"table with --variants, or leave the product out with --products.")  # fmt: skip
-            found[one.product_id] = one.creative_id
-    return found

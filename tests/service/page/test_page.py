@@ -55,6 +55,20 @@ def test_a_change_needs_the_token_and_the_role(client: TestClient, service: Serv
     assert "/page/stop" not in client.get("/live", params={"product": "mug"}).text
 
 
+@pytest.mark.parametrize("path", ["/review", "/live", "/create"])
+@pytest.mark.parametrize("name", ["product", "product_id"])
+def test_a_product_that_is_not_there_is_said_and_never_another_shown(
+    client: TestClient, service: Service, path: str, name: str
+) -> None:
+    sign_in(client, service, "approve")
+    lost = client.get(path, params={name: "<b>sofa"})
+    assert lost.status_code == 404
+    assert "There is no product “&lt;b&gt;sofa”. The catalog lists those that there are." in lost.text
+    assert '<a href="/catalog">Catalog</a>' in lost.text
+    assert "The mug" not in lost.text
+    assert "The mug" in client.get(path, params={name: "mug"}).text
+
+
 def test_a_decision_is_kept_with_its_reason_and_its_card_comes_back(client: TestClient, service: Service) -> None:
     csrf = sign_in(client, service, "approve")
     form = {"creative": "d", "decision": "reject", "reason": HOSTILE}

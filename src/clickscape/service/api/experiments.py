@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +39,16 @@ class Start(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str = Field(min_length=1, max_length=64)
-    variants: list[VariantIn] = Field(min_length=2, max_length=20)
+    variants: list[VariantIn] | None = Field(
+        None,
+        min_length=2,
+        max_length=20,
+        description="null: `control` shows each product's live creative or, where none is live, the approved one with "
+        "most impressions, and `new` the approved one, the newest of several",
+    )
+    products: list[str] | None = Field(
+        None, min_length=1, max_length=100_000, description="without variants: only these; null: all with two ads"
+    )  # fmt: skip
     control: str = Field("control", description="variant that the others are compared with")
     layer: str = Field("default", description="experiments of one layer share its users; layers are independent")
     layer_from: float = Field(0.0, ge=0, lt=1, description="where its part of the layer begins")
@@ -121,7 +131,17 @@ async def start(
     """Start an experiment now; the same start again changes nothing."""
     service: Service = request.app.state.service
     now = service.now()
-    made = _definition(service, given, now=now)
+    variants: Sequence[Variant]
+    if given.variants is None:
+        held = await asyncio.to_thread(experiments.find_experiment, service.engine, given.name)
+        variants = (
+            held.definition.variants
+            if held
+            else await asyncio.to_thread(experiments.default_of_store, service.engine, product_ids=given.products or ())
+        )  # of the same start again: counts have grown since
+    else:
+        variants = _named(given.variants)
+    made = _definition(service, given, variants, now=now)
     try:
         found = await asyncio.to_thread(experiments.start_experiment, service.engine, made, now=now)
     except NotAllowedError as error:
@@ -156,15 +176,17 @@ async def ship(
     return _changed(service, found)
 
 
-def _definition(service: Service, given: Start, *, now: int) -> ExperimentDefinition:
-    shares = [one.share for one in given.variants]
+def _named(given: Sequence[VariantIn]) -> list[Variant]:
+    shares = [one.share for one in given]
     if any(one is None for one in shares) and any(one is not None for one in shares):
         raise RefusedError(422, "variants: give a share to all of them, or to none.")
+    return [Variant(one.name, one.share or 1 / len(shares), one.creatives) for one in given]
+
+
+def _definition(service: Service, given: Start, variants: Sequence[Variant], *, now: int) -> ExperimentDefinition:
     return ExperimentDefinition(
         name=given.name,
-        variants=tuple(
-            Variant(one.name, one.share or 1 / len(shares), one.creatives) for one in given.variants
-        ),
+        variants=tuple(variants),
         control=given.control,
         start=datetime.fromtimestamp(now / 1e6, UTC),
         key_id=key_id(service.key),

@@ -22,7 +22,7 @@ from clickscape.service.jobs import Job, JobKind
 from clickscape.service.page import store, words
 from clickscape.service.page.review import predicted
 from clickscape.service.page.templates import page
-from clickscape.service.page.visit import TurnedAwayError, change, text_of, visitor_of
+from clickscape.service.page.visit import TurnedAwayError, change, no_product, product_of, text_of, visitor_of
 
 if TYPE_CHECKING:
     from clickscape.service.app import Service
@@ -47,11 +47,11 @@ async def create(request: Request) -> Response:
     """Ask for a photo; or show a product's cut-out and ads, and the job that is at it."""
     service: Service = request.app.state.service
     visitor = await visitor_of(request, "approve")
-    asked, job_id = text_of(request.query_params, "product"), text_of(request.query_params, "job")
+    asked, job_id = product_of(request), text_of(request.query_params, "job")
     product = await asyncio.to_thread(store.product, service.engine, asked) if asked else None
     job = await asyncio.to_thread(jobs.find, service.engine, job_id) if job_id else None
     if asked and product is None and job is None:
-        raise TurnedAwayError(404, "There is no such product.")
+        raise no_product(asked)
     creatives = await asyncio.to_thread(publishing.list_creatives, service.engine, asked) if asked else None
     shown = [one for one in creatives or [] if one.status != "retired"]
     points = {"keep": [], "drop": [], **(product.points if product else {})}
@@ -66,7 +66,7 @@ async def progress(request: Request) -> Response:
     """Say how far a job is; once it is done, the browser loads the page anew."""
     service: Service = request.app.state.service
     visitor = await visitor_of(request, "approve")
-    asked = text_of(request.query_params, "product")
+    asked = product_of(request)
     job = await asyncio.to_thread(jobs.find, service.engine, text_of(request.query_params, "job"))
     done = job is not None and job.status == "done"
     headers = {"hx-redirect": "/create?" + urlencode({"product": asked})} if done else None
@@ -139,7 +139,7 @@ async def _begun(service: Service, kind: JobKind, payload: dict[str, Any]) -> Re
 async def _product(service: Service, product_id: str) -> store.PageProduct:
     found = await asyncio.to_thread(store.product, service.engine, product_id)
     if found is None:
-        raise TurnedAwayError(404, "There is no such product.")
+        raise no_product(product_id)
     return found
 
 

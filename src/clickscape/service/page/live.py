@@ -14,7 +14,7 @@ from clickscape.report.experiment_page import draw_plots
 from clickscape.service import experiments, publishing, readings
 from clickscape.service.page import store, words
 from clickscape.service.page.templates import page
-from clickscape.service.page.visit import TurnedAwayError, change, text_of, visitor_of
+from clickscape.service.page.visit import TurnedAwayError, change, no_product, product_of, text_of, visitor_of
 from clickscape.service.publishing import SERVED, CreativeRow
 from clickscape.service.selector import NothingToServeError, read_traffic
 from clickscape.types import Estimate
@@ -47,10 +47,10 @@ async def live(request: Request) -> Response:
     service: Service = request.app.state.service
     visitor = await visitor_of(request)
     products = await asyncio.to_thread(store.served, service.engine)
-    asked = text_of(request.query_params, "product") or (products[0].product_id if products else "")
+    asked = product_of(request) or (products[0].product_id if products else "")
     product = await asyncio.to_thread(store.product, service.engine, asked) if asked else None
     if asked and product is None:
-        raise TurnedAwayError(404, "There is no such product.")
+        raise no_product(asked)
     values: dict[str, Any] = {"product": product}
     if product is not None:
         values |= await asyncio.to_thread(_figures, service, asked)

@@ -13,7 +13,7 @@ from clickscape.service import publishing
 from clickscape.service.page import store, words
 from clickscape.service.page.heat_map import Look, look
 from clickscape.service.page.templates import page
-from clickscape.service.page.visit import TurnedAwayError, change, text_of, visitor_of
+from clickscape.service.page.visit import TurnedAwayError, change, no_product, product_of, text_of, visitor_of
 from clickscape.service.publishing import CreativeRow, Decision
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ async def review(request: Request) -> Response:
     service: Service = request.app.state.service
     visitor = await visitor_of(request)
     waiting = await asyncio.to_thread(store.with_drafts, service.engine)
-    asked = text_of(request.query_params, "product") or (waiting[0].product_id if waiting else "")
+    asked = product_of(request) or (waiting[0].product_id if waiting else "")
     product = await asyncio.to_thread(store.product, service.engine, asked) if asked else None
     if asked and product is None:
-        raise TurnedAwayError(404, "There is no such product.")
+        raise no_product(asked)
     found = await asyncio.to_thread(publishing.list_creatives, service.engine, asked) if asked else []
     creatives = sorted(found or [], key=lambda one: _ORDER[one.status])
     looks = await asyncio.to_thread(_looks, service, creatives)

@@ -71,6 +71,16 @@ def text_of(form: FormData | Mapping[str, str], name: str, *, most: int = 500) -
     return text
 
 
+def product_of(request: Request) -> str:
+    """Return the product that an address names, as `product` or in the API's words as `product_id`; "" for none."""
+    return text_of(request.query_params, "product") or text_of(request.query_params, "product_id")
+
+
+def no_product(product_id: str) -> TurnedAwayError:
+    """Return what is raised for a product that is not there."""
+    return TurnedAwayError(404, f"There is no product “{product_id[:80]}”. The catalog lists those that there are.")
+
+
 async def turned_away(request: Request, error: Exception) -> Response:
     """Answer a TurnedAwayError: lead to signing in, or say in one line what is wrong."""
     assert isinstance(error, TurnedAwayError)

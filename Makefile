@@ -13,7 +13,7 @@ SECONDS_OF_CAMPAIGN ?= 600
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,c2pa,sample,diffusion,serve,postgres]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,c2pa,sample,diffusion,serve,postgres,ray]'
 	touch $@
 
 demo: $(VENV)/.installed  ## the whole loop on the sample catalog; ends with the path of the report

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from clickscape.compute.engines import map_items
 from clickscape.compute.shards import map_shards
+from clickscape.config import ComputeConfig
 from clickscape.errors import ImageError, LaunchError
 
 
@@ -189,3 +191,9 @@ def _runs(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_ray_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(LaunchError, match=r"pip install 'clickscape\[ray\]'"):
+        list(map_items(refuse_five, [1], compute=ComputeConfig(engine="ray")))

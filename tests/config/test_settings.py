@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clickscape.config import ClicksConfig, FidelityConfig, Settings, load
+from clickscape.config import ClicksConfig, ComputeConfig, FidelityConfig, Settings, load
 from clickscape.errors import ConfigError
 
 
@@ -92,3 +92,16 @@ def test_settings_of_the_command_line_are_checked_as_those_of_the_file(steps: in
     with pytest.raises(ConfigError, match=r"^joint_steps: .*Give another value, on the command line"):
         Settings().pretrain.changed(joint_steps=steps)
     assert Settings().pretrain.changed(joint_steps=7).joint_steps == 7
+
+
+def test_where_stages_compute_is_a_closed_section_that_says_nothing_by_default(tmp_path: Path) -> None:
+    assert Settings().compute == ComputeConfig(engine="process", address="", gpus=0)
+    path = tmp_path / "clickscape.toml"
+    for wrong, said in (
+        ('engine = "spark"', "compute.engine"),
+        ("gpu = 1", "compute.gpu"),
+        ("gpus = -1", "compute.gpus"),
+    ):
+        path.write_text(f"[compute]\n{wrong}\n", encoding="utf-8")
+        with pytest.raises(ConfigError, match=said):
+            load(path)

@@ -24,6 +24,7 @@ from clickscape.generation.creative_record import LEFT_OUT, MANIFEST, REFUSED, S
 from clickscape.generation.retry import fidelity_limits
 from clickscape.render.language.parse import parse
 from clickscape.stages import generate as stage
+from clickscape.stages import generate_block
 from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import run
 from clickscape.workspace import Workspace
@@ -76,7 +77,7 @@ def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads:
 
 def test_the_clock_is_an_argument(catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[datetime] = []
-    monkeypatch.setattr(stage, "select", lambda selector, *_, **__: iter(seen.append(selector.now) or ()))
+    monkeypatch.setattr(generate_block, "select", lambda selector, *_, **__: iter(seen.append(selector.now) or ()))
     now = datetime(2020, 12, 1, tzinfo=UTC)
     with contextlib.suppress(KeyError):  # nothing was selected, so nothing can be recorded
         run(stage.generate(workspace=None, catalog=catalog, out=tmp_path, overrides=SMALL, now=now))
@@ -145,7 +146,9 @@ def test_brand_rules_reach_the_manifest_the_summary_and_the_refusals(
     assert {row["rule"] for row in refused} <= {"avoid", "duplicate"}
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "select", lambda *_, wanted, **__: iter([]) if not wanted else pytest.fail("done again"))
+        patch.setattr(
+            generate_block, "select", lambda *_, wanted, **__: iter([]) if not wanted else pytest.fail("done again")
+        )
         assert make() == made
     (tmp_path / "ads" / "A.json").unlink()  # as a kill would leave it
     make()

@@ -83,3 +83,7 @@ SkipBadRows = Annotated[
     bool,
     typer.Option("--skip-bad-rows", help="Leave bad rows out and list each, instead of stopping at the first."),
 ]
+DrawingWorkers = Annotated[
+    int,
+    typer.Option("--workers", min=1, max=1_024, help="Processes that cut out and draw side by side; 1 is this one."),
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ import typer.core
 from clickscape.cli import terminal
 from clickscape.cli.arguments import (
     AllowRemote,
+    DrawingWorkers,
     FeedFormat,
     Folder,
     SkipBadRows,
@@ -75,10 +76,7 @@ def generate(
     ] = None,
     audience: Annotated[str, typer.Option(help="Audience whose rules hold, as [brand.audience.NAME].")] = "",
     placement: Annotated[str, typer.Option(help="Placement whose rules hold, as [brand.placement.NAME].")] = "",
-    workers: Annotated[
-        int,
-        typer.Option(min=1, max=1_024, help="Processes that cut out a catalog's images side by side; 1 is this one."),
-    ] = 2,
+    workers: DrawingWorkers = 2,
     keep_doubtful: Annotated[
         bool, typer.Option("--keep-doubtful", help="Draw products whose cut-out is doubtful, too.")
     ] = False,
@@ -88,19 +86,20 @@ def generate(
 
     options = FeedOptions(feed_format, allow_remote, skip_bad_rows)
     check_source(workspace, catalog, options=options, matting=matting)
-    from clickscape.stages import generate as stage
+    from clickscape.stages.generate import generate as stage
+    from clickscape.stages.generate_block import BrandOptions
 
     overrides = {"size": size, "keep": keep, "seed": seed, "renderer": renderer, "model": model}
     overrides |= {"server_model": server_model, "photographs": photographs}
     made = terminal.run_with_progress(
-        stage.generate(
+        stage(
             workspace=workspace,
             catalog=catalog,
             out=out,
             overrides=overrides,
             options=options,
             matting=matting,
-            brand_options=stage.BrandOptions(brand, audience, placement),
+            brand_options=BrandOptions(brand, audience, placement),
             workers=workers,
             keep_doubtful=keep_doubtful,
         )
@@ -110,6 +109,7 @@ def generate(
     if not made.images:
         raise RenderError(f"{out}: no image was made; the lines above say why. Change the rules or the writer.")
     then = "" if workspace is None else f", then: clickscape review {workspace} --approve-all"
+    _refuse_silence(made.failed, what="products were not drawn")
     terminal.print_output(out, after=f"open {out / 'index.html'} in a browser{then}")
 
 
@@ -167,13 +167,16 @@ def review(
 
 
 @app.command(epilog="Example: clickscape refresh my-shop")
-def refresh(workspace: Folder) -> None:
+def refresh(
+    workspace: Folder,
+    workers: DrawingWorkers = 1,
+) -> None:
     """Draw the creatives anew whose product has another picture or other words since; the old ones are retired."""
     from clickscape.stages.refresh import refresh as stage
     from clickscape.workspace import Workspace
 
     shop = Workspace.open(workspace)
-    for line in terminal.run_with_progress(stage(shop)).lines:
+    for line in terminal.run_with_progress(stage(shop, workers=workers)).lines:
         terminal.out.print(line)
     terminal.print_output(shop.creatives_path, after=f"clickscape review {workspace} --approve-all")
 
@@ -213,7 +216,7 @@ def export(
     font: Annotated[
         Path | None, typer.Option(help="Font file with letters that the own font lacks.", callback=existing_file)
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=1_024, help="Processes that draw side by side.")] = 2,
+    workers: DrawingWorkers = 2,
 ) -> None:
     """Draw every creative anew for every placement, within its safe zone and bytes, with feeds that point there."""
     from clickscape.generation.rendition import OverlayText
@@ -235,7 +238,16 @@ def export(
         terminal.out.print(line)
     if not made.files:
         raise RenderError(f"{out}: no file was exported; the lines above say why. Approve or draw other creatives.")
+    _refuse_silence(made.failed, what="renditions were not made")
     terminal.print_output(out / "manifest.json", after=f"clickscape inspect {out}/*/*")
+
+
+def _refuse_silence(failed: Sequence[str], *, what: str) -> None:
+    """ClickscapeError where a part of the work could not be done: whoever reads exit codes must know."""
+    if failed:
+        raise ClickscapeError(
+            f"{len(failed)} {what}; the lines above say why. Run the command again to try them again."
+        )
 
 
 @app.command(epilog="Example: clickscape score my-shop --product A-17 ad-1.png ad-2.png")
@@ -251,6 +263,10 @@ def score(
             "--jsonl", help="Read JSON lines from stdin, a product and its images each, and answer each on stdout."
         ),
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, max=1_024, help="With --jsonl: processes that read ahead; 0: this one, which does not."),
+    ] = 0,
 ) -> None:
     """Rank images of one product by the reward model, best first; or those of many, as JSON lines in and out."""
     from clickscape.stages import score as stage
@@ -260,7 +276,7 @@ def score(
         raise typer.BadParameter("give --product ID and images, or --jsonl and lines on stdin.")
     shop = Workspace.open(workspace)
     if jsonl:
-        _score_lines(stage.score_lines(shop, sys.stdin.buffer))
+        _score_lines(stage.score_lines(shop, sys.stdin.buffer, workers=workers))
         return
     for place, (path, ranked) in enumerate(stage.score(shop, product or "", images or []), start=1):
         value = ranked.score

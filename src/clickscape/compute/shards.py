@@ -16,19 +16,21 @@ import resource
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any, NamedTuple, NoReturn, Self, TypeVar
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar, cast
 
 from clickscape.compute.device import set_threads, thread_environment
 from clickscape.errors import LaunchError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_Done = tuple[list[Result], Exception | None]
+Done = tuple[list[Result], Exception | None]
+"""The results of a shard's items up to one that raised, and what it raised."""
+
 _OUT_OF_MEMORY = 77  # exit code of a worker
 
 
@@ -61,7 +63,7 @@ def map_shards(
     if workers == 1:
         return map(function, items)
     limits = Limits(seconds, memory)
-    return _processes(function, items, workers=workers, chunk=chunk, limits=limits, lost=lost or _refuse)
+    return _processes(function, items, workers=workers, chunk=chunk, limits=limits, lost=lost or refuse)
 
 
 def _processes(
@@ -84,7 +86,7 @@ def _processes(
     again: deque[list[Item]] = deque()  # shards that were under way when a worker was killed
     while True:
         with _Workers(workers, limits) as group:
-            waiting: deque[tuple[list[Item], Future[_Done[Result]]]] = deque()
+            waiting: deque[tuple[list[Item], Future[Done[Result]]]] = deque()
             while True:
                 while len(waiting) < 2 * workers and (
                     shard := again.popleft() if again else list(itertools.islice(source, chunk))
@@ -97,7 +99,7 @@ def _processes(
                 except BrokenProcessPool:
                     break
                 waiting.popleft()
-                yield from _results(done)
+                yield from unpack(done)
         first, *others = [shard for shard, _ in waiting]
         again.extend(others)
         yield from _one_by_one(function, first, limits=limits, lost=lost)
@@ -118,17 +120,19 @@ def _one_by_one(
                 except BrokenProcessPool:
                     yield lost(item, worker.fate())
                     break
-                yield from _results(done)
+                yield from unpack(done)
 
 
-def _results(done: _Done[Result]) -> Iterator[Result]:
+def unpack(done: Done[Result]) -> Iterator[Result]:
+    """Yield the results of a shard, then raise what ended it early."""
     results, problem = done
     yield from results
     if problem is not None:
         raise problem
 
 
-def _refuse(_: object, reason: str) -> NoReturn:
+def refuse(_: object, reason: str) -> NoReturn:
+    """Raise a LaunchError for a worker that did not survive an item."""
     raise LaunchError(f"a worker process {reason}. Use fewer workers, smaller inputs or a machine of more memory.")
 
 
@@ -146,15 +150,15 @@ class _Workers:
         try:
             self._pool.submit(os.getpid).result()
         except BrokenProcessPool:
-            _refuse(None, f"cannot start: it {self.fate()}")
+            refuse(None, f"cannot start: it {self.fate()}")
 
-    def submit(self, function: Callable[[Item], Result], shard: list[Item]) -> Future[_Done[Result]]:
+    def submit(self, function: Callable[[Item], Result], shard: list[Item]) -> Future[Done[Result]]:
         """Give a shard to the next free worker; of a group that is broken, what comes of it is `BrokenProcessPool`."""
         with thread_environment(1):  # read when a worker loads its libraries, so it must be there when it starts
             try:
-                return self._pool.submit(_work, function, shard, self._limits.seconds)
+                return self._pool.submit(work, function, shard, self._limits.seconds)
             except BrokenProcessPool as error:  # a worker has died since the last shard was given
-                failed: Future[_Done[Result]] = Future()
+                failed: Future[Done[Result]] = Future()
                 failed.set_exception(error)
                 return failed
 
@@ -213,24 +217,26 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(function: Callable[[Item], Result], shard: Sequence[Item], seconds: float) -> _Done[Result]:
+def work(function: Callable[[Item], Result], shard: Sequence[Item], seconds: float) -> Done[Result]:
+    """Return the results of a shard's items, and what ended it early; in a worker, which an item may end."""
     results: list[Result] = []
     set_threads(1)  # again: libraries that the function's module imported after the start
     try:
         for item in shard:
             signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody handles its signal: it ends even a library's loop
-            results.append(function(item))
+            result = function(item)
+            results.append(cast("Result", [*result]) if isinstance(result, Generator) else result)
     except MemoryError:
         os._exit(_OUT_OF_MEMORY)  # with what this item has taken; the parent finds out which one it was
     except Exception as error:
-        return results, _portable(error)
+        return results, portable(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     return results, None
 
 
-def _portable(error: Exception) -> Exception:
-    """The error itself when it survives the journey between processes, else one that says the same."""
+def portable(error: Exception) -> Exception:
+    """Return the error itself when it survives the journey between processes, else one that says the same."""
     try:
         copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes of a line ago
         if type(copy) is type(error) and str(copy) == str(error):

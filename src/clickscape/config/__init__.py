@@ -6,6 +6,7 @@ What can be derived is not a setting. Unknown keys are errors, so a typing mista
 from __future__ import annotations
 
 from clickscape.config.clicks import ClicksConfig, LogColumn
+from clickscape.config.compute import ComputeConfig
 from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.config.serve import ServeConfig
 from clickscape.config.settings import (
@@ -28,6 +29,7 @@ __all__ = [
     "DIFFUSION_FAMILIES",
     "AudienceConfig",
     "ClicksConfig",
+    "ComputeConfig",
     "DiffusionConfig",
     "FidelityConfig",
     "GenerateConfig",

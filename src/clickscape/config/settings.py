@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from clickscape.config.brand import Brand
 from clickscape.config.c2pa import C2paConfig
 from clickscape.config.clicks import ClicksConfig
+from clickscape.config.compute import ComputeConfig
 from clickscape.config.optimization import MonitorConfig, OptimizeConfig, RelevanceConfig
 from clickscape.config.renamed import translate
 from clickscape.config.serve import ServeConfig
@@ -299,6 +300,7 @@ class Settings(StageConfig):
     simulate: SimulateConfig = SimulateConfig()
     serve: ServeConfig = ServeConfig()
     c2pa: C2paConfig = C2paConfig()
+    compute: ComputeConfig = ComputeConfig()
 
 
 def load(path: Path) -> Settings:

@@ -281,6 +281,7 @@ class Summary:
     `edited`: images whose description was edited; `refused`: descriptions not drawn, by rule; `met`: images that meet a
     brand rule, by rule; `empty`: products of which every description was refused; `on_own_backdrop`: images that keep
     the backdrop of the product's photo; `few`: why products have fewer images than were asked, and which products.
+    `failed`: products that could not be drawn, with the reason; the next run tries them again.
     """
 
     images: int
@@ -294,6 +295,7 @@ class Summary:
     empty: tuple[str, ...] = ()
     on_own_backdrop: int = 0
     few: Mapping[Shortage, Mapping[str, int]] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, records: Mapping[str, ProductRecord], *, keep: int) -> Summary:
@@ -348,4 +350,5 @@ class Summary:
             reason, remedy = _SHORTAGES[cause]
             named = ", ".join([*map(repr, [*missing][:_NAMED]), *(["…"] if len(missing) > _NAMED else [])])
             lines.append(f"{sum(missing.values())} images fewer than asked ({named}): {reason}; {remedy}")
+        lines += [f"not drawn, product {one}" for one in self.failed]
         return (*lines, *(f"left out, {one.place}: {one.reason}" for one in self.skipped))

@@ -21,7 +21,7 @@ class ExportReport:
 
     records: of all renditions, by placement and creative. drawn: files that this export made. left_out: reason →
     creatives that may not be published. unfit: product → why no feed can hold it. base: where the folder lies on the
-    web, None: nowhere.
+    web, None: nowhere. failed: renditions that could not be made, and why.
     """
 
     out: Path
@@ -31,6 +31,7 @@ class ExportReport:
     feeds: tuple[Path, ...]
     unfit: Mapping[str, str]
     base: str | None
+    failed: tuple[str, ...] = ()
 
     @property
     def renditions(self) -> list[RenditionRecord]:
@@ -77,6 +78,7 @@ class ExportReport:
         if again := sum(bool(record.gate.rejected) for record in found):
             lines.append(f"{again} files were drawn again until the fidelity gate let one pass; {MANIFEST} says why")
         lines += [f"left out, no picture passed the fidelity gate: {one}" for one in self.refused]
+        lines += [f"not made: {one}" for one in self.failed]
         if outside := sum(not record.inside_margins for record in found):
             lines.append(f"{outside} files show the product outside the placement's safe zone; see {MANIFEST}")
         lines += [f"feed {path}" for path in self.feeds]

@@ -134,7 +134,7 @@ def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
     the signer's key or time stamp cannot be had.
     """
     creative, placement = job.creative, job.placement
-    renderer = _renderer(creative.renderer, job.settings)
+    renderer = open_renderer(creative.renderer, job.settings)
     gated = _gated(job, renderer)
     noted: dict[str, Any] = {
         "rendition_id": _rendition_id(creative.creative_id, placement.name),
@@ -179,8 +179,8 @@ def make_rendition(job: RenditionJob) -> tuple[RenditionRecord, bytes]:
 
 
 @lru_cache(maxsize=4)
-def _renderer(name: str, settings: Settings) -> Renderer:
-    """One renderer of each name per process, so that its caches serve every rendition."""
+def open_renderer(name: str, settings: Settings) -> Renderer:
+    """Return the one renderer of each name that a process has, so that its caches serve every rendition."""
     return render.load(name, settings=settings)
 
 

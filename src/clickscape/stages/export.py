@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,9 @@ from pydantic import BaseModel
 from clickscape import render
 from clickscape.catalog.publishable import DRAWN_ELSEWHERE, SIMULATED, publishable
 from clickscape.catalog.supplement import FEEDS, base_address, feed_texts
-from clickscape.compute.shards import map_shards
-from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.compute.engines import HERE, Failure, attempt, failure_of_loss, map_items
+from clickscape.config import ComputeConfig
+from clickscape.errors import ConfigError, ImageError, TextError, WorkspaceError
 from clickscape.files import sweep
 from clickscape.generation.export_report import MANIFEST, ExportReport
 from clickscape.generation.rendition import (
@@ -70,6 +71,7 @@ def export(
     `base_url`, where `out` will lie on the web. A picture that fails the fidelity gate is drawn again with other seeds;
     a rendition that never passes is left out and named.
     Files are signed where the settings' section [c2pa] names a certificate.
+    A rendition that cannot be made is named in the report, and the next export tries it again.
     Raises ConfigError, ImageError, WorkspaceError, and TextError where a placement forbids text, or has no room for it.
     """
     if not placements:
@@ -110,22 +112,35 @@ def export(
             open_jobs = [job for job in jobs if not _finished(job, out)]
             done, drawn = len(jobs) - len(open_jobs), 0
             yield Progress(STAGE, done, len(jobs))
-            for record in map_shards(partial(_draw, out=out), open_jobs, workers=workers, chunk=4):
-                run.log(record.model_dump(exclude_unset=True))
+            failures: dict[str, Failure] = {}
+            for job, record in zip(
+                open_jobs, _drawn(open_jobs, settings.compute, out=out, workers=workers), strict=True
+            ):
                 done += 1
-                drawn += bool(record.file)
-                yield Progress(STAGE, done, len(jobs), f"{record.placement} {record.creative_id}")
+                if isinstance(record, Failure):
+                    failures[_told(record, job)] = record
+                else:
+                    run.log(record.model_dump(exclude_unset=True))
+                    drawn += bool(record.file)
+                yield Progress(STAGE, done, len(jobs), f"{job.placement.name} {job.creative.creative_id}")
+            if failures and len(failures) == len(jobs):
+                raise next(iter(failures.values())).error
             records = _kept(out, creatives)
             with_file = [one for one in records if one.file]
             _note(workspace, out, with_file)
             feeds, unfit = _write_feeds(out, with_file, products, base=base)
-            made = ExportReport(out, tuple(records), drawn, left_out, feeds, unfit, base)
+            made = ExportReport(out, tuple(records), drawn, left_out, feeds, unfit, base, tuple(failures))
             with atomic_file(out / MANIFEST) as temporary:
                 content = json.dumps(made.manifest(workspace=name), ensure_ascii=False, indent=1)
                 temporary.write_text(content + "\n", encoding="utf-8")
             run.finish(
                 outputs=[workspace.renditions_path],
-                result={"files": made.files, "left_out": dict(left_out), "refused": list(made.refused)},
+                result={
+                    "files": made.files,
+                    "left_out": dict(left_out),
+                    "refused": list(made.refused),
+                    "failed": [*failures],
+                },
             )
             return made
 
@@ -145,6 +160,22 @@ def _picture_digest(product: Product, *, signed: bool) -> str:
     """Digest of a product's cut-out; of its photo, too, where a manifest will name that."""
     cutout = fingerprint(Path(product.image))
     return fingerprint([cutout, fingerprint(product_photo(product))]) if signed else cutout
+
+
+def _drawn(
+    jobs: Sequence[RenditionJob], compute: ComputeConfig, *, out: Path, workers: int
+) -> Iterator[RenditionRecord | Failure]:
+    """Make the renditions, in their order, by the engine of the settings."""
+    return map_items(
+        partial(attempt, partial(_draw, out=out)), jobs, compute=compute if len(jobs) > 1 else HERE, workers=workers,
+        chunk=4, lost=failure_of_loss, folder=out,
+    )  # fmt: skip
+
+
+def _told(failure: Failure, job: RenditionJob) -> str:
+    where = f"creative {job.creative.creative_id!r} at {job.placement.name}"
+    says_it = isinstance(failure.error, ImageError | TextError) and failure.reason.startswith(where)
+    return failure.reason if says_it else f"{where}: {failure.reason}"
 
 
 def _draw(job: RenditionJob, *, out: Path) -> RenditionRecord:

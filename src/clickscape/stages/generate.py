@@ -1,65 +1,40 @@
 """Stage `generate`: descriptions, images and a page to look at, for a workspace or for a bare catalog file.
 
 `generation.select` decides which descriptions are rendered. Every image passes the fidelity gate: one that does not is
-rendered again with another seed, and a creative that never passes is left out and named. A product is finished when its
-own JSON file is there; a killed run goes on with the next product. What a workspace's models made also enters its table
-`creatives`, as drafts whose ids say which work they come from: the same work again adds nothing, and a new model, photo
-or rule of the brand gives new creatives beside the old ones.
+rendered again with another seed, and a creative that never passes is left out and named. The catalog is drawn in blocks
+(`generate_block`), here or in workers. A product is finished when its own JSON file is there; a killed run goes on with
+the next product, and one that cannot be drawn is named and tried again by the next run. What a workspace's models made
+also enters its table `creatives`, as drafts whose ids say which work they come from: the same work again adds nothing,
+and a new model, photo or rule of the brand gives new creatives beside the old ones.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from clickscape import config as configuration
-from clickscape import render, vlm
-from clickscape import reward as reward_room
 from clickscape.catalog.publishable import product_digest
-from clickscape.compute.device import best_device
-from clickscape.config import FidelityConfig, GenerateConfig, Settings
-from clickscape.config.brand import Brand, BrandFile
+from clickscape.compute.engines import HERE, Failure, map_items
+from clickscape.config import Settings
+from clickscape.errors import LaunchError
 from clickscape.files import sweep
-from clickscape.gates.style import Style
-from clickscape.generation.ad_folder import AdFolder
-from clickscape.generation.creative_record import MANIFEST, ProductRecord, Summary, render_selection
+from clickscape.generation.creative_record import MANIFEST, ProductRecord, Summary
 from clickscape.generation.gallery import doubtful
-from clickscape.generation.pipeline import AdPipeline
-from clickscape.generation.select import CandidateSelector, select
+from clickscape.generation.select import CandidateSelector
 from clickscape.regular_files import check_ours, inside, locked
-from clickscape.render import provenance
-from clickscape.render.renderer import Renderer, SceneRenderer
+from clickscape.stages.generate_block import Block, BrandOptions, Recipe, blocks, draw_block, unfinished
 from clickscape.stages.load_feed import FeedOptions, check_source, load_cut_out
-from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import Progress, Stage
-from clickscape.stages.reward import start_source, writer_source
 from clickscape.types import Product
-from clickscape.vlm.generate import Writer
-from clickscape.vlm.server import ServerWriter
 from clickscape.workspace import Workspace, fingerprint
 
 STAGE = "generate"
 _MARK = ".clickscape"  # the lock, by which the next start also knows the folder if this one is killed
-_TRIAL = Product("trial", "Blue Mug", ("Home",))
-
-
-@dataclass(frozen=True, slots=True)
-class BrandOptions:
-    """Which brand rules hold: those of clickscape.toml, or of a file instead; for an audience, for a placement."""
-
-    brand: Path | None = None
-    audience: str = ""
-    placement: str = ""
-
-    def style(self, brand: Brand, *, renderer: Renderer) -> Style:
-        """Read the rules that hold as the renderer does; `brand` is what clickscape.toml says."""
-        if self.brand is not None:
-            brand = configuration.read(self.brand, BrandFile).brand
-        rules = brand.rules(audience=self.audience, placement=self.placement)
-        return Style.of(rules, reads_scenes=isinstance(renderer, SceneRenderer))
+_PER_PROCESS = 64
+"""Products that a process more is worth its start for, in which it loads models."""
 
 
 def generate(
@@ -93,7 +68,7 @@ def generate(
     if workspace is None:
         assert catalog is not None
         # What is wrong with the other arguments is told before a feed is read.
-        parts = _open(None, [], Settings(), overrides or {}, brand_options, now)
+        parts = _open(None, Settings(), out, overrides or {}, brand_options, now)
         loading = load_cut_out(
             catalog,
             cache=inside(out, "remote"),
@@ -107,63 +82,39 @@ def generate(
             yield read
             loaded = yield from loading
             made = yield from _generate(
-                None, loaded.products, parts, out=out, keep_doubtful=keep_doubtful, photos=loaded.photos
+                None, loaded.products, parts, workers=workers, keep_doubtful=keep_doubtful, photos=loaded.photos
             )
         return replace(made, skipped=(*loaded.report.left_out, *made.skipped))
     shop = Workspace.open(workspace)
     with shop.lock():
         products = shop.products()
-        parts = _open(shop, products, shop.settings, overrides or {}, brand_options, now)
+        parts = _open(shop, shop.settings, out, overrides or {}, brand_options, now)
         products = [one for one in products if only is None or one.product_id in only]
         with locked(out / _MARK):
-            return (yield from _generate(shop, products, parts, out=out, keep_doubtful=keep_doubtful))
+            return (yield from _generate(shop, products, parts, workers=workers, keep_doubtful=keep_doubtful))
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What a generation is made with, and the fingerprint of all that changes its work."""
+    """What a generation is made with: the recipe, what it opens to, and the fingerprint of all that changes work."""
 
+    recipe: Recipe
     selector: CandidateSelector
-    fidelity: FidelityConfig
-    rules: BrandOptions
     work: str
 
 
 def _open(
     shop: Workspace | None,
-    products: Sequence[Product],
     settings: Settings,
+    out: Path,
     overrides: Mapping[str, int | str | None],
     brand_options: BrandOptions,
     now: datetime,
 ) -> _Parts:
     config = settings.generate.overridden(overrides)
-    renderer = render.load(config.renderer, settings=settings)
-    style = brand_options.style(settings.brand, renderer=renderer)
-    source = config.model or ("tiny" if shop is None else _writer_source(shop))
-    writer = _writer(source, config)
-    rewards = shop.models / "reward" if shop is not None and (shop.models / "reward").exists() else None
-    gated = shop if settings.relevance.use != "off" else None
-    asked: dict[str, object] = {}
-    if gated is not None:
-        asked = {"relevance": settings.relevance.model_dump(), "by": start_source(gated, settings.optimize)}
-    work = fingerprint(
-        {
-            **{name: fingerprint(value) for name, value in asked.items()},
-            "config": config.model_dump(),
-            "brand": style.rules.model_dump(),
-            "for": [brand_options.audience, brand_options.placement],
-            "fidelity": settings.fidelity.model_dump(),
-            "renderer": renderer.recipe,
-            "writer": fingerprint(source),  # of a folder, its content
-            "reward": None if rewards is None else fingerprint(rewards),
-            "provenance": provenance.NAMESPACES["clickscape"],
-        }
-    )
-    reward = None if rewards is None else reward_room.load(rewards, device=best_device()).with_given_scenes()
-    gate = None if gated is None else relevance_gate(gated, products, device=best_device())
-    selector = CandidateSelector(writer, AdPipeline(renderer, reward, relevance=gate), config, style, now)
-    return _Parts(selector, settings.fidelity, brand_options, work)
+    recipe = Recipe(None if shop is None else shop.path, settings, config, brand_options, now, out.absolute())
+    selector = recipe.open()
+    return _Parts(recipe, selector, recipe.work(selector))
 
 
 def _generate(
@@ -171,11 +122,11 @@ def _generate(
     products: Sequence[Product],
     parts: _Parts,
     *,
-    out: Path,
+    workers: int,
     keep_doubtful: bool,
     photos: Mapping[str, str] | None = None,
 ) -> Stage[Summary]:
-    selector = parts.selector
+    recipe, selector = parts.recipe, parts.selector
     digests = {product.product_id: product_digest(product) for product in products}
     works = {product_id: fingerprint([parts.work, digest]) for product_id, digest in digests.items()}
     doubts = {} if keep_doubtful else doubtful(products)
@@ -183,35 +134,28 @@ def _generate(
               if one.product_id in doubts and selector.own_backdrop(one) is None}  # fmt: skip
     for product_id in doubts:
         del works[product_id]
-    folder = AdFolder(out, image_path=None if shop is None else shop.image_path)
+    folder = recipe.folder
     records = folder.finished(works)
-    scenes = Counter(one.scene_key for record in records.values() for one in record.ads)
+    finished = frozenset(records)
+    failures: dict[str, Failure] = {}
+    titles = {product.product_id: product.title for product in products}
     yield Progress(STAGE, len(records), len(works))
-    wanted = frozenset(works) - set(records)
-    for selection in select(selector, products, scenes=scenes, wanted=wanted):
-        product_id = selection.product.product_id
-        made = render_selection(
-            selection,
-            selector=selector,
-            fidelity=parts.fidelity,
-            mark="" if shop is None else f"-{works[product_id][:8]}",
-            audience=parts.rules.audience,
-            placement=parts.rules.placement,
-        )
-        for creative, rendering in made:
-            if rendering is not None:
-                if shop is not None:
-                    shop.save_image(creative.creative_id, rendering.image)
-                    shop.save_mask(creative.creative_id, rendering.product_mask)
-                folder.save_picture(creative, rendering)
-        record = ProductRecord(works[product_id], tuple(creative for creative, _ in made), selection.refused)
-        folder.save_record(product_id, record)
-        records[product_id] = record
-        scenes.update(one.scene_key for one in record.ads)
-        yield Progress(STAGE, len(records), len(works), selection.product.title)
-    records = {product_id: records[product_id] for product_id in works}
+    open_blocks = [one for one in blocks(products, works, selector=selector) if one.works.keys() - finished]
+    for product_id, made in _drawn(open_blocks, parts, workers=workers):
+        if isinstance(made, Failure):
+            failures[product_id] = made
+        elif product_id in finished:
+            continue
+        else:
+            records[product_id] = made
+        yield Progress(STAGE, len(records) + len(failures), len(works), titles[product_id])
+    if failures and not records:
+        raise next(iter(failures.values())).error
+    records = {product_id: records[product_id] for product_id in works if product_id in records}
     size, language = selector.config.size, selector.style.rules.language
-    folder.finish(products, records, drawn=wanted, photos=photos or {}, size=size, language=language)
+    drawn = records.keys() - finished
+    shown = [product for product in products if product.product_id not in failures]
+    folder.finish(shown, records, drawn=drawn, photos=photos or {}, size=size, language=language)
     if shop is not None:
         known = {creative.creative_id for creative in shop.creatives()}
         new = [
@@ -222,17 +166,39 @@ def _generate(
         ]
         if new:  # the others keep their status
             shop.append_creatives(new)
-    return replace(Summary.of(records, keep=selector.config.keep), skipped=tuple(doubts.values()))
+    failed = tuple(f"{product_id}: {one.reason}" for product_id, one in failures.items())
+    return replace(Summary.of(records, keep=selector.config.keep), skipped=tuple(doubts.values()), failed=failed)
 
 
-def _writer_source(shop: Workspace) -> Path | str:
-    optimized = shop.models / "prompt"
-    return optimized if optimized.exists() else writer_source(shop)
+@dataclass(frozen=True, slots=True)
+class _LostBlock:
+    """A block that ended its worker twice, and how."""
+
+    block: Block
+    reason: str
 
 
-def _writer(source: Path | str, config: GenerateConfig) -> Writer | ServerWriter:
-    if str(source).startswith(("http://", "https://")):
-        writer = vlm.connect(str(source), model=config.server_model)
-        writer.describe(_TRIAL, n=1)  # a wrong address, key or name of a model is told now
-        return writer
-    return vlm.load(source, device=best_device())
+_Made = tuple[str, ProductRecord | Failure]
+_Outcome = Iterable[_Made] | _LostBlock
+
+
+def _drawn(open_blocks: Sequence[Block], parts: _Parts, *, workers: int) -> Iterator[_Made]:
+    """Yield what comes of each product, by the engine of the settings; fewer blocks than two are drawn here."""
+    recipe, compute = parts.recipe, parts.recipe.settings.compute
+    if compute.engine == "process":
+        workers = min(workers, max(1, sum(len(one.works) for one in open_blocks) // _PER_PROCESS))
+    if len(open_blocks) < 2:
+        compute, workers = HERE, 1
+    here = compute.engine == "process" and workers == 1
+    draw: Callable[[Block], _Outcome] = partial(draw_block, recipe=recipe, selector=parts.selector if here else None)
+    left = open_blocks
+    while left:
+        found = map_items(draw, left, compute=compute, workers=workers, chunk=1, lost=_LostBlock, folder=recipe.out)
+        again = []
+        for one in found:
+            if not isinstance(one, _LostBlock):
+                yield from one
+            elif (at := unfinished(one.block, recipe=recipe)) is not None:
+                yield at, Failure(LaunchError(f"the process that drew it {one.reason}."))
+                again.append(one.block.without(at))
+        left = [block for block in again if block.works]

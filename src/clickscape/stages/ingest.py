@@ -43,8 +43,9 @@ def ingest(
         check_catalog(workspace)
         try:
             loaded = yield from load_cut_out(
-                feed, cache=workspace.remote, folder=folder, options=options, matting=matting, workers=workers
-            )
+                feed, cache=workspace.remote, folder=folder, options=options, matting=matting, workers=workers,
+                compute=workspace.settings.compute,
+            )  # fmt: skip
             moved = replace_catalog(workspace, loaded.products)
         except Exception:  # a kill or Ctrl-C keeps what is cut out, for the next attempt
             shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,8 @@ from clickscape.catalog.cutout_file import CutProduct, cut_product, model_digest
 from clickscape.catalog.feed_report import FeedReport, FeedReportBuilder, FeedWarning, Skipped
 from clickscape.catalog.matting import check_model
 from clickscape.catalog.remote import Fetched, fetch
-from clickscape.compute.shards import map_shards
+from clickscape.compute.engines import HERE, map_items
+from clickscape.config import ComputeConfig
 from clickscape.errors import ConfigError, FeedError, ImageError
 from clickscape.files import sweep
 from clickscape.stages.progress import Progress, Stage
@@ -109,11 +110,12 @@ def load_cut_out(
     options: FeedOptions | None = None,
     matting: Path | None = None,
     workers: int = 1,
+    compute: ComputeConfig = HERE,
 ) -> Stage[LoadedFeed]:
     """Load `feed` and cut every product out into `folder`; returns the products with the cut-out as their image.
 
     `matting`: an ONNX model for photos without alpha. Of several photos of a product the best cut-out is taken. One
-    whose photo kills a worker, or takes too much in it, cannot be cut out; a single worker is this process. Raises what
+    whose photo kills a worker, or takes too much in it, cannot be cut out; a single process is this one. Raises what
     `load_feed` raises, ModelError when the model cannot be used, and ImageError for the first product of whose
     photos none can be cut out; or, where bad rows are skipped, only when that is all of them.
     """
@@ -127,7 +129,10 @@ def load_cut_out(
     cuts: list[CutProduct] = []
     yield Progress(CUTTING, 0, total, "cutting out products")
     memory = 0 if matting else CUT_MEMORY  # a model takes what it takes
-    for one in map_shards(cut, loaded.products, workers=workers, seconds=CUT_SECONDS, memory=memory, lost=_lost):
+    for one in map_items(
+        cut, loaded.products, compute=compute if total > 1 else HERE, workers=workers, seconds=CUT_SECONDS,
+        memory=memory, lost=_lost, folder=folder,
+    ):  # fmt: skip
         if one.problem and not skip_bad:
             raise ImageError(f"product {one.product.product_id!r}: {one.problem} Or pass --skip-bad-rows.")
         cuts.append(one)

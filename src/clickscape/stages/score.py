@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +13,8 @@ from pydantic import BaseModel, Field, model_validator
 from clickscape import reward as reward_room
 from clickscape.catalog.images import open_image
 from clickscape.compute.device import best_device
-from clickscape.errors import ClickscapeError, FeedError
+from clickscape.compute.engines import HERE, Failure, attempt, failure_of_loss, map_items
+from clickscape.errors import FeedError
 from clickscape.json_files import parse_json
 from clickscape.reward.protocol import RewardModel, Slots
 from clickscape.stages.draw import find_product
@@ -65,24 +67,54 @@ def score(
     return [(images[ranked.index], ranked) for ranked in ranking]
 
 
-def score_lines(workspace: Workspace, lines: BinaryIO) -> Iterator[dict[str, Any]]:
+def score_lines(workspace: Workspace, lines: BinaryIO, *, workers: int = 0) -> Iterator[dict[str, Any]]:
     """Yield an answer for every line that is not blank, in order: its ranking, or `error`; both name their `line`.
 
-    Memory is that of the catalog and one line's images, however many lines there are.
+    workers: processes, or workers of the settings' engine, which read a few lines ahead; 0: this process, which answers
+    a line before it reads the next. Memory is that of the catalog and some lines' images, however many lines there are.
     """
+    scorer = _open(workspace.path)  # what is wrong with the model is told before a line is read
+    answer = partial(_answer, path=workspace.path) if workers else partial(_answer_by, scorer)
+    answers = map_items(
+        answer,
+        _lines(lines),
+        compute=workspace.settings.compute if workers else HERE,
+        workers=max(workers, 1),
+        lost=_lost,
+    )
+    for number, found in answers:
+        yield {"line": number, **({"error": found.reason} if isinstance(found, Failure) else found)}
+
+
+_Line = tuple[int, bytes | None]
+_Answer = tuple[int, dict[str, Any] | Failure]
+_Scorer = tuple[RewardModel, dict[str, Product]]
+
+
+def _open(path: Path) -> _Scorer:
+    """The reward model and the catalog, by id."""
+    workspace = Workspace(path)
     model = reward_room.load(workspace.models / "reward", device=best_device())
-    products = {product.product_id: product for product in workspace.products()}
-    for number, line in _lines(lines):
-        try:
-            if line is None:
-                raise FeedError(f"line {number}: over {LONGEST_LINE:,} bytes. Shorten it.")
-            answer = _answer(line, number=number, model=model, products=products)
-        except ClickscapeError as error:
-            answer = {"error": str(error)}
-        yield {"line": number, **answer}
+    return model, {product.product_id: product for product in workspace.products()}
 
 
-def _lines(lines: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+_opened = lru_cache(maxsize=1)(_open)
+"""Of a worker, for all its lines."""
+
+
+def _answer(numbered: _Line, *, path: Path) -> _Answer:
+    return _answer_by(_opened(path), numbered)
+
+
+def _answer_by(scorer: _Scorer, numbered: _Line) -> _Answer:
+    return numbered[0], attempt(partial(_ranking, scorer), numbered)
+
+
+def _lost(numbered: _Line, reason: str) -> _Answer:
+    return numbered[0], failure_of_loss(numbered, reason)
+
+
+def _lines(lines: BinaryIO) -> Iterator[_Line]:
     """Yield every line that is not blank with its number from 1; None for one that is too long."""
     number, cut = 0, False
     while line := lines.readline(LONGEST_LINE):
@@ -94,7 +126,10 @@ def _lines(lines: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
         cut = not whole
 
 
-def _answer(line: bytes, *, number: int, model: RewardModel, products: dict[str, Product]) -> dict[str, Any]:
+def _ranking(scorer: _Scorer, numbered: _Line) -> dict[str, Any]:
+    (model, products), (number, line) = scorer, numbered
+    if line is None:
+        raise FeedError(f"line {number}: over {LONGEST_LINE:,} bytes. Shorten it.")
     asked = parse_json(line, ScoreLine, where=f"line {number}", error=FeedError, remedy=_REMEDY)
     product = _product(asked, number=number, products=products)
     pictures = [open_image(Path(path))[..., :3] for path in asked.images]

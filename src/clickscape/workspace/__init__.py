@@ -7,7 +7,7 @@ file or the new one and nothing between. One process writes at a time (a lock on
 from __future__ import annotations
 
 from clickscape.files import atomic_file, atomic_folder, file_name, fingerprint, write_text
-from clickscape.workspace.folder import Workspace
+from clickscape.workspace.folder import Workspace, save_ad
 from clickscape.workspace.ingest import check_catalog, replace_catalog
 from clickscape.workspace.runs import Manifest, Run, read_metrics
 from clickscape.workspace.tables import COUNTS, CREATIVES, EVENTS, PRODUCTS, RENDITIONS
@@ -28,5 +28,6 @@ __all__ = [
     "fingerprint",
     "read_metrics",
     "replace_catalog",
+    "save_ad",
     "write_text",
 ]

@@ -25,6 +25,7 @@ from clickscape.types import Creative, CreativeStatus, Product
 from clickscape.workspace import runs, tables
 
 _SETTINGS, _LOCK = "clickscape.toml", ".lock"
+_LOSSLESS: Mapping[str, Any] = {"lossless": True, "method": 0}
 _FOLDERS = ("catalog", "creatives", "clicks", "models", "runs")
 
 
@@ -198,7 +199,7 @@ class Workspace:
 
     def save_image(self, creative_id: str, image: np.ndarray) -> Path:
         """Write a creative's pixels, uint8 (height, width, 3) sRGB, without loss; returns the path."""
-        return self._save(self.image_path(creative_id), image, channels=3, options={"lossless": True, "method": 0})
+        return self._save(self.image_path(creative_id), image, channels=3, options=_LOSSLESS)
 
     def save_mask(self, creative_id: str, mask: np.ndarray) -> Path:
         """Write the product's alpha in a creative, uint8 (height, width), 255 where it hides all; returns the path."""
@@ -268,13 +269,8 @@ class Workspace:
         return runs.newest(self, stage)
 
     def _save(self, path: Path, image: np.ndarray, *, channels: int, options: Mapping[str, Any]) -> Path:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:
-            raise WorkspaceError(
-                f"{path.name}: expected uint8 (height, width, {channels}), got {image.dtype} {image.shape}."
-            )
-        with self.lock(), atomic_file(path) as temporary:
-            Image.fromarray(image[..., 0] if channels == 1 else image).save(temporary, **options)
-        return path
+        with self.lock():
+            return _save(path, image, channels=channels, options=options)
 
     def name_image(self, image: str) -> str:
         """What a table says of an image: its path relative to the workspace when it lies inside, else absolute."""
@@ -283,6 +279,22 @@ class Workspace:
 
     def _creative_table(self, creatives: Sequence[Creative], now: datetime | None) -> pa.Table:
         return tables.creative_table(creatives, name_image=self.name_image, now=now or datetime.now(UTC))
+
+
+def save_ad(workspace: Workspace, creative_id: str, image: np.ndarray, mask: np.ndarray) -> None:
+    """Write a creative's pixels and mask as `save_image` and `save_mask` do, in a worker of who has the lock."""
+    _save(workspace.image_path(creative_id), image, channels=3, options=_LOSSLESS)
+    _save(workspace.mask_path(creative_id), mask[..., None], channels=1, options={})
+
+
+def _save(path: Path, image: np.ndarray, *, channels: int, options: Mapping[str, Any]) -> Path:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:
+        raise WorkspaceError(
+            f"{path.name}: expected uint8 (height, width, {channels}), got {image.dtype} {image.shape}."
+        )
+    with atomic_file(path) as temporary:
+        Image.fromarray(image[..., 0] if channels == 1 else image).save(temporary, **options)
+    return path
 
 
 def _choices(annotation: object) -> tuple[object, ...]:

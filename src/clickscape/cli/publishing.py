@@ -74,7 +74,12 @@ def generate(
             help="TOML file with a section [brand]. Default: that of clickscape.toml.", callback=existing_file
         ),
     ] = None,
-    audience: Annotated[str, typer.Option(help="Audience whose rules hold, as [brand.audience.NAME].")] = "",
+    audience: Annotated[
+        str,
+        typer.Option(
+            help="Audience that the log names: ads are chosen for it, and the rules of [brand.audience.NAME] hold."
+        ),
+    ] = "",
     placement: Annotated[str, typer.Option(help="Placement whose rules hold, as [brand.placement.NAME].")] = "",
     workers: DrawingWorkers = 2,
     keep_doubtful: Annotated[

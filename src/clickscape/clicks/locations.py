@@ -29,7 +29,7 @@ MOST_FILES = 200_000
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _BOOKKEEPING = re.compile(r"\.|_(SUCCESS|committed|started|metadata|common_metadata|temporary)")
 _PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".lz4", ".snappy")
-_OURS = ("estimates.parquet", "pairs.parquet")  # what is made of a log, and stands beside it
+_OURS = ("estimates.parquet", "pairs.parquet", "audiences.parquet")  # what is made of a log, and stands beside it
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 

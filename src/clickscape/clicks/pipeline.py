@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import ibis
 import pyarrow as pa
 
-from clickscape.clicks import ctr, logs
+from clickscape.clicks import audiences, ctr, logs
 from clickscape.clicks import pairs as pairing
 from clickscape.clicks.cells import POSITIONED
 from clickscape.clicks.ctr import ClickModel
@@ -21,10 +21,11 @@ from clickscape.types import ClickCounts, CreativePair
 
 @dataclass(frozen=True)
 class ClickEstimates:
-    """Tables `ctr.ESTIMATES` and `pairs.PAIRS`, and the model of the whole log that they were estimated with."""
+    """Tables `ctr.ESTIMATES`, `pairs.PAIRS` and `audiences.AUDIENCES`, and the model of the log that made them."""
 
     estimates: pa.Table
     pair_table: pa.Table
+    audiences: pa.Table
     model: ClickModel
 
     @property
@@ -107,4 +108,4 @@ def estimate(
     rows = pairing.kept_pairs(logs.connect().create_table("estimates", estimates), config=config).to_pyarrow()
     table = rows.select(pairing.PAIRS.names).cast(pairing.PAIRS)
     table = table.sort_by([(name, "ascending") for name in ("product_id", "first", "second")])
-    return ClickEstimates(estimates, table, model)
+    return ClickEstimates(estimates, table, audiences.count_by_audience(counts, model), model)

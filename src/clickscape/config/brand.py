@@ -6,6 +6,7 @@ except for what is forbidden: words to avoid and trademarks add up, so that no e
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -53,18 +54,23 @@ class Brand(Rules):
     audience: dict[str, Rules] = Field({}, description="by name, as [brand.audience.teens]")
     placement: dict[str, Rules] = Field({}, description="by name, as [brand.placement.story]")
 
-    def rules(self, *, audience: str = "", placement: str = "") -> Rules:
+    def rules(self, *, audience: str = "", placement: str = "", learned: Collection[str] = ()) -> Rules:
         """The rules that hold for an audience and a placement, "" for none; the placement has the last word.
 
-        ConfigError for a name without a section, and for rules that contradict each other.
+        learned: audiences that are known without rules of their own. ConfigError for another name without a section,
+        and for rules that contradict each other.
         """
         merged = Rules(**self.model_dump(include=set(Rules.model_fields)))
         for kind, name, named in (("audience", audience, self.audience), ("placement", placement, self.placement)):
-            if not name:
+            if not name or (kind == "audience" and name in learned and name not in named):
                 continue
             if name not in named:
                 there = ", ".join(named) or "none"
-                raise ConfigError(f"no [brand.{kind}.{name}] in the brand's rules; there is: {there}. Add the section.")
+                also = (
+                    f" The reward model knows: {', '.join(sorted(learned))}." if kind == "audience" and learned else ""
+                )
+                raise ConfigError(f"no [brand.{kind}.{name}] in the brand's rules; there is: {there}.{also} Add the "
+                                  f"section.")  # fmt: skip
             merged = _over(merged, named[name])
         return merged
 

@@ -76,6 +76,9 @@ class OptimizeConfig(StageConfig):
     shard: bool = Field(
         False, description="split weights, gradients and averages over the processes of a launch (FSDP2)"
     )
+    audiences: bool = Field(
+        False, description="write for every audience that the reward model tells apart, as well as for everybody"
+    )
     metrics: Literal["jsonl", "tensorboard", "trackio"] = Field(
         "jsonl", description="where the steps are logged besides the run's metrics.jsonl"
     )

@@ -47,6 +47,9 @@ class SimulateConfig(StageConfig):
     wear_out: float = Field(0.0, ge=0, le=2, description="loss of log CTR per week on air, whoever looks")
     drift: float = Field(0.0, ge=0, le=1, description="sd of log CTR per week that all creatives of a product share")
     rhythm: float = Field(0.0, ge=0, le=1, description="sd of log CTR over the weekdays")
+    record_segments: bool = Field(
+        False, description="the log has a column audience: which segment of the world's shoppers saw the ad"
+    )
     audiences: dict[str, AudienceConfig] = Field(
         {}, description="by name, as [simulate.audiences.loyal]; the log then has a column audience"
     )
@@ -62,6 +65,8 @@ class SimulateConfig(StageConfig):
     def _on_air(self) -> SimulateConfig:
         if self.launch_days >= self.days:
             raise ValueError(f"launch_days {self.launch_days} in a log of {self.days} days; choose fewer")
+        if self.record_segments and self.is_changing:
+            raise ValueError("record_segments is for logs that do not change; leave it out, or " + ", ".join(CHANGES))
         return self
 
     @property

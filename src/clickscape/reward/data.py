@@ -17,6 +17,31 @@ from clickscape.types import CreativePair, Product
 ImageSource = Sequence[np.ndarray] | Callable[[int], np.ndarray]
 
 
+@dataclass(frozen=True, eq=False)
+class AudienceCounts:
+    """Clicks of audiences. names: (audience,); clicks, examinations: (creative, audience), 0 where it did not look."""
+
+    names: tuple[str, ...]
+    clicks: np.ndarray
+    examinations: np.ndarray
+
+    def __post_init__(self) -> None:
+        for values in (self.clicks, self.examinations):
+            if values.shape != (len(self.clicks), len(self.names)):
+                raise ValueError(f"counts of {len(self.names)} audiences have the shape {values.shape}")
+
+    def take(self, rows: np.ndarray | list[int]) -> AudienceCounts:
+        """Return the counts of some creatives, in that order."""
+        return replace(self, clicks=self.clicks[rows], examinations=self.examinations[rows])
+
+    def largest(self, count: int) -> AudienceCounts:
+        """Return the counts of the audiences that saw most, at most so many, in the order of their names."""
+        kept = sorted(np.argsort(-self.examinations.sum(0), kind="stable")[:count].tolist())
+        return AudienceCounts(
+            tuple(self.names[place] for place in kept), self.clicks[:, kept], self.examinations[:, kept]
+        )
+
+
 @dataclass(frozen=True)
 class RewardData:
     """Creatives of products, and pairs of them.
@@ -24,7 +49,7 @@ class RewardData:
     products: by product_id. creative_ids, product_of: one entry per creative. images: a sequence, or a function from
     the creative's index to its picture, uint8 (height, width, 3) sRGB. log_ctr: (creative,) natural logarithm of the
     estimated CTR, NaN where unknown. clicks, examinations: (creative,) counts, NaN where unknown. slots: one scene per
-    creative, None where unknown. groups: product_id → what its look comes from.
+    creative, None where unknown. groups: product_id → what its look comes from. audiences: the same counts by audience.
     """
 
     products: Mapping[str, Product]
@@ -37,9 +62,12 @@ class RewardData:
     examinations: np.ndarray | None = None
     slots: Sequence[Mapping[str, str | None] | None] | None = None
     groups: Mapping[str, str] | None = None
+    audiences: AudienceCounts | None = None
 
     def __post_init__(self) -> None:
         count = len(self.creative_ids)
+        if self.audiences is not None and len(self.audiences.clicks) != count:
+            raise ValueError(f"audiences have {len(self.audiences.clicks)} entries for {count} creatives")
         for name in ("product_of", "log_ctr", "clicks", "examinations", "slots"):
             values = getattr(self, name)
             if values is not None and len(values) != count:
@@ -96,6 +124,13 @@ class RewardData:
             log_ctr=known(self.log_ctr),
             clicks=known(self.clicks),
             examinations=known(self.examinations),
+            audiences=None
+            if self.audiences is None
+            else replace(
+                self.audiences,
+                clicks=np.where(np.array(mine)[:, None], self.audiences.clicks, 0),
+                examinations=np.where(np.array(mine)[:, None], self.audiences.examinations, 0),
+            ),
             slots=None
             if self.slots is None
             else [scene if is_known else None for scene, is_known in zip(self.slots, mine, strict=True)],

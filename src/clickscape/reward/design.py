@@ -15,12 +15,15 @@ from dataclasses import dataclass, fields, replace
 import cv2
 import numpy as np
 from jaxtyping import Float64
+from numpy.typing import NDArray
 
 from clickscape.reward.image_statistics import STATISTICS, image_statistics
 from clickscape.reward.prices import PRICE_FEATURES, Prices, measure
 from clickscape.reward.protocol import Floats, Image, Slots
 from clickscape.reward.slot_probe import SlotProbe, class_counts, given_probabilities
 from clickscape.types import Product
+
+Integers = NDArray[np.int64]
 
 MAX_DEPARTMENTS = 32
 THUMBNAIL = 16
@@ -135,10 +138,22 @@ class Design:
     @property
     def column_count(self) -> int:
         """How many columns `matrix` has."""
+        return sum(self._widths.values())
+
+    @property
+    def own_columns(self) -> Integers:
+        """Which columns of `matrix` say something of the picture alone, not of it with a product."""
+        alone = ["×" not in name for name in self._widths]
+        return np.flatnonzero(np.repeat(alone, list(self._widths.values())))
+
+    @property
+    def _widths(self) -> dict[str, int]:
+        """Block → number of its columns."""
         nothing = Pictures(
             np.zeros((0, 0)), np.zeros((0, len(self.thumbnail_mean))), np.zeros((0, len(STATISTICS))), ()
         )
-        return self.matrix(np.zeros((0, sum(class_counts(self.slots)))), nothing, ()).shape[1]
+        blocks = self.blocks(np.zeros((0, sum(class_counts(self.slots)))), nothing, ())
+        return {name: part.shape[1] for name, part in blocks.items()}
 
     def named_by(self, probe: SlotProbe | None) -> Design:
         """Return the same with a probe that names slots; without one and without given scenes there are no slots."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,24 +38,52 @@ from clickscape.reward.protocol import (
     ranked,
     unique,
 )
+from clickscape.reward.tastes import Tastes, fit_tastes
 from clickscape.types import Product, Ranked
 from clickscape.vlm.slots import NamedSlots
 
 
 class EffectsModel(RewardModel):
-    """Scores images one at a time. temperature: log CTR per logit."""
+    """Scores images one at a time. temperature: log CTR per logit. tastes: None where no audience is known."""
 
     reads_sides = False
 
-    def __init__(self, backbone: Backbone, design: Design, effects: Effects, *, temperature: float) -> None:
+    def __init__(
+        self, backbone: Backbone, design: Design, effects: Effects, *, temperature: float, tastes: Tastes | None = None
+    ) -> None:
         self.backbone, self.design, self.effects, self.temperature = backbone, design, effects, temperature
+        self.tastes = tastes
 
     def with_given_scenes(self) -> EffectsModel:
         """Return the same model with given scenes in place of predicted ones; itself where it names no slots."""
         if not self.design.slots or self.design.given_scenes:
             return self
-        design = replace(self.design, given_scenes=True)
-        return EffectsModel(self.backbone, design, self.effects, temperature=self.temperature)
+        return self._with(design=replace(self.design, given_scenes=True))
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Audiences that it tells apart."""
+        return () if self.tastes is None else self.tastes.names
+
+    def for_audience(self, name: str) -> EffectsModel:
+        """Return the model of what one audience clicks; itself where its clicks were not told apart."""
+        if self.tastes is None or name not in self.audiences:
+            return self
+        return self._with(effects=self.tastes.effects_of(name, self.effects), tastes=None)
+
+    def log_ctrs_by_audience(
+        self, products: Sequence[Product], images: Sequence[Image], scenes: Sequence[Slots | None] | None = None
+    ) -> dict[str, Floats]:
+        """Return log CTRs by audience; see the protocol."""
+        if self.tastes is None:
+            return {}
+        columns = self._columns(products, images, scenes)
+        effects = {"": self.effects} | {name: self.tastes.effects_of(name, self.effects) for name in self.tastes.names}
+        return {name: columns @ one.mode for name, one in effects.items()}
+
+    def _with(self, **parts: Any) -> EffectsModel:
+        kept = {name: getattr(self, name) for name in ("backbone", "design", "effects", "temperature", "tastes")}
+        return EffectsModel(**{**kept, **parts})
 
     def score(
         self, products: Sequence[Product], images: Sequence[Image], scenes: Sequence[Slots | None] | None = None
@@ -88,7 +117,8 @@ class EffectsModel(RewardModel):
 
     def save(self, folder: Path) -> None:
         """Write backbone, settings and arrays; the folder appears whole or not at all, an older one is replaced."""
-        effects_checkpoint.save(Path(folder), self.backbone, self.design, self.effects, temperature=self.temperature)
+        effects_checkpoint.save(Path(folder), self.backbone, self.design, self.effects, self.tastes,
+                                temperature=self.temperature)  # fmt: skip
 
     def _columns(
         self, products: Sequence[Product], images: Sequence[Image], scenes: Sequence[Slots | None] | None
@@ -115,8 +145,8 @@ class EffectsModel(RewardModel):
 
 def load(folder: Path, *, device: str = "cpu") -> EffectsModel:
     """Open what `EffectsModel.save` wrote; ModelError for anything missing, damaged or of another kind."""
-    backbone, design, effects, temperature = effects_checkpoint.load(folder, device=device)
-    return EffectsModel(backbone, design, effects, temperature=temperature)
+    backbone, design, effects, tastes, temperature = effects_checkpoint.load(folder, device=device)
+    return EffectsModel(backbone, design, effects, temperature=temperature, tastes=tastes)
 
 
 def train(
@@ -147,9 +177,10 @@ def train(
     blocks = design.blocks(taught, pictures, products)
     block = np.repeat(np.arange(len(blocks)), [part.shape[1] for part in blocks.values()])
     columns, new = np.concatenate(list(blocks.values()), axis=1), design.matrix(asked, pictures, products)
+    tastes = None
     if not _is_counted(data):
-        place = {row: number for number, row in enumerate(rows)}
-        pairs = np.array([[place[int(row)] for row in pair] for pair in data.pair_indices])
+        number_of = {row: number for number, row in enumerate(rows)}
+        pairs = np.array([[number_of[int(row)] for row in pair] for pair in data.pair_indices])
         preference, weight = np.array([pair.preference for pair in data.informative]), pair_weights(data.informative)
         of_pair = cluster[pairs[:, 0]]
         weight = weight * (np.bincount(owner := _owners(products)) - 1)[owner[pairs[:, 0]]]
@@ -166,7 +197,11 @@ def train(
         found = calibrate.temperature_of_counts(held_out.scores, table.product, clicks, examinations,
                                                 variance=held_out.variance)  # fmt: skip
         temperature = found or np.sqrt(2) * max(effects.image_sd, 0.05) / PROBIT
-    return EffectsModel(backbone, design, effects, temperature=float(temperature))
+        if data.audiences is not None:
+            place = design.own_columns
+            tastes = fit_tastes(columns, block[place], place=place, pooled=effects, product=table.product,
+                                counts=data.audiences.take(rows))  # fmt: skip
+    return EffectsModel(backbone, design, effects, temperature=float(temperature), tastes=tastes)
 
 
 def _named(

@@ -15,10 +15,11 @@ from scipy.special import logit
 
 from clickscape.reward.baselines import scene_only
 from clickscape.reward.calibrate import error_of_counts
-from clickscape.reward.data import RewardData
+from clickscape.reward.data import AudienceCounts, RewardData
 from clickscape.reward.protocol import Image, Odds, RewardModel, joined
 from clickscape.reward.ranking import ranking, rows_of, scores_of
 from clickscape.reward.report import Part, RewardReport
+from clickscape.reward.tastes import gain_per_click
 from clickscape.stats.accuracy import calibration_errors, normalized_accuracy, pair_agreement
 from clickscape.stats.bootstrap import ClusterBootstrap, percentile_interval
 from clickscape.types import Estimate
@@ -218,6 +219,36 @@ def by_novelty(training: RewardData, data: RewardData) -> dict[str, np.ndarray]:
     found = np.array([novelty(scene) for scene in data.slots])[data.pair_indices].max(axis=1)
     names = (KNOWN_SCENES, NEW_TOGETHER, NEW_ELEMENT)
     return {name: found == level for level, name in enumerate(names) if (found == level).any()}
+
+
+def audience_gain(model: RewardModel, data: RewardData, *, rng: np.random.Generator) -> Estimate | None:
+    """Return how much likelier a model finds an audience's clicks on held-out products when told which it is.
+
+    Nats per click (`tastes.gain_per_click`); None where neither model nor log tells audiences apart.
+    """
+    if data.audiences is None:
+        return None
+    rows = np.flatnonzero(data.audiences.examinations.sum(1) > 0).tolist()
+    parts = []
+    for start in range(0, len(rows), _CHUNK):
+        some = rows[start : start + _CHUNK]
+        scenes = None if data.slots is None else [data.slots[row] for row in some]
+        products, images = [data.product(row) for row in some], [data.image(row) for row in some]
+        parts.append(model.log_ctrs_by_audience(products, images, scenes))
+    if not parts or not parts[0]:
+        return None
+    blind, *aware = (np.concatenate([part[name] for part in parts]) for name in parts[0])
+    names = [name for name in parts[0] if name]
+    known = [data.audiences.names.index(name) for name in names if name in data.audiences.names]
+    counts = AudienceCounts(
+        tuple(data.audiences.names[place] for place in known),
+        data.audiences.clicks[rows][:, known],
+        data.audiences.examinations[rows][:, known],
+    )
+    scores = np.stack([one for name, one in zip(names, aware, strict=True) if name in counts.names], axis=1)
+    product = np.unique([data.product_of[row] for row in rows], return_inverse=True)[1]
+    groups = [data.group(data.product_of[row]) for row in rows]
+    return gain_per_click(blind, scores, counts, product=product, groups=groups, rng=rng)
 
 
 def predict(

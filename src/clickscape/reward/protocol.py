@@ -88,6 +88,11 @@ class RewardModel(Protocol):
     reads_sides: bool
     """Whether it looks at two pictures side by side, so that it can prefer a side."""
 
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Audiences that it tells apart."""
+        return ()
+
     def score(
         self, products: Sequence[Product], images: Sequence[Image], scenes: Sequence[Slots | None] | None = None
     ) -> Float64[np.ndarray, " image"]:
@@ -113,6 +118,19 @@ class RewardModel(Protocol):
     def with_given_scenes(self) -> Self:
         """Return the same model with given scenes in place of predicted ones; itself where it reads none."""
         ...
+
+    def for_audience(self, name: str) -> Self:  # noqa: ARG002
+        """Return the model of what one audience clicks; itself where it does not tell this audience apart."""
+        return self
+
+    def log_ctrs_by_audience(
+        self,
+        products: Sequence[Product],  # noqa: ARG002
+        images: Sequence[Image],  # noqa: ARG002
+        scenes: Sequence[Slots | None] | None = None,  # noqa: ARG002
+    ) -> Mapping[str, Float64[np.ndarray, " image"]]:
+        """Return log CTRs, up to a level of each product, by audience, "" for everybody; empty where it tells none."""
+        return {}
 
     def save(self, folder: Path) -> None:
         """Write everything that `reward.load` needs; the folder appears whole or not at all."""

@@ -64,12 +64,12 @@ def events(world: DrawnWorld, days: Sequence[Traffic], *, rng: np.random.Generat
 
 
 def counts(days: Sequence[Traffic]) -> pa.Table:
-    """Return the workspace's table `counts` of all days: one row per creative and position that was shown."""
+    """Return the workspace's table `counts` of all days: one row per creative, position and audience that was shown."""
     whole = pa.concat_tables([day.counts() for day in days])
-    keys = ["creative_id", "product_id", "position"]
+    keys = [name for name in whole.column_names if name not in ("impressions", "clicks")]
     summed = whole.group_by(keys).aggregate([("impressions", "sum"), ("clicks", "sum")])
     return summed.rename_columns([name.removesuffix("_sum") for name in summed.column_names]).sort_by(
-        [("creative_id", "ascending"), ("position", "ascending")]
+        [(name, "ascending") for name in keys]
     )
 
 

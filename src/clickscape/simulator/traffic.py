@@ -51,7 +51,8 @@ Floats = NDArray[np.float64]
 class Traffic:
     """Impressions and clicks of many creatives, int64 (creative, position, segment), and who they belong to.
 
-    weights: (creative, position), how often the logging policy meant to show a creative at a position.
+    weights: (creative, position), how often the logging policy meant to show a creative at a position. audiences: what
+    the log calls the segments, in a column of its own; empty where it does not say who looks.
     """
 
     creative_ids: tuple[str, ...]
@@ -59,18 +60,23 @@ class Traffic:
     impressions: Ints
     clicks: Ints
     weights: Floats
+    audiences: tuple[str, ...] = ()
 
     def counts(self) -> pa.Table:
-        """The workspace's table `counts`, one row per creative and position (from 1) that was shown at all."""
-        impressions, clicks = self.impressions.sum(axis=2), self.clicks.sum(axis=2)
-        creative, position = np.nonzero(impressions)
+        """The workspace's table `counts`: one row per creative, position (from 1) and audience with impressions."""
+        impressions, clicks = self.impressions, self.clicks
+        if not self.audiences:
+            impressions, clicks = (cube.sum(axis=2, keepdims=True) for cube in (impressions, clicks))
+        creative, position, segment = cell = np.nonzero(impressions)
+        named = {"audience": _coded(segment, self.audiences).dictionary_decode()} if self.audiences else {}
         return pa.table(
             {
                 "creative_id": pa.array(self.creative_ids, pa.string()).take(pa.array(creative)),
                 "product_id": pa.array(self.product_ids, pa.string()).take(pa.array(creative)),
                 "position": pa.array((position + 1).astype(np.int32)),
-                "impressions": pa.array(impressions[creative, position]),
-                "clicks": pa.array(clicks[creative, position]),
+                **named,
+                "impressions": pa.array(impressions[cell]),
+                "clicks": pa.array(clicks[cell]),
             }
         )
 
@@ -163,8 +169,8 @@ def write(tables: Iterator[pa.Table], folder: Path) -> Iterator[Path]:
                 temporary,
                 compression="zstd",
                 compression_level=1,
-                use_dictionary=["kind", "creative_id", "product_id", "placement", "position", "policy_id", "allocation",
-                                "candidates.list.element", "propensities.list.element"],
+                use_dictionary=["kind", "creative_id", "product_id", "placement", "position", "audience", "policy_id",
+                                "allocation", "candidates.list.element", "propensities.list.element"],
                 write_statistics=["ts"],
                 store_schema=False,  # readers see plain strings, not our dictionaries
             )  # fmt: skip
@@ -202,6 +208,7 @@ class Columns:
         self.product_of = product_of.astype(np.int32)
         self.show(traffic.weights)
         self.users = users // self.shape[2]
+        self.audiences = traffic.audiences
         self.user_keys = _keyed_hex(np.arange(users, dtype=np.uint64), key)
         self.stamp = stamp
         self.decisions = 0
@@ -268,6 +275,8 @@ class Columns:
                 "propensities": self.propensities.take(choice),
             }
         )
+        if self.audiences:
+            table = table.append_column("audience", _coded(cell % np.int32(segments), self.audiences))
         return table, source
 
 

@@ -27,7 +27,7 @@ _LISTED = 5  # names in one line, at most
 
 
 def clicks(workspace: Workspace, config: ClicksConfig, *, now: datetime | None = None) -> Stage[Manifest]:
-    """Write clicks/estimates.parquet and clicks/pairs.parquet; returns the run's manifest.
+    """Write clicks/estimates.parquet, pairs.parquet and audiences.parquet; returns the run's manifest.
 
     A finished run is reused where the log is files and no event was, or is at `now` (UTC, the present), in the future;
     what a database says now is always asked. Its address enters the manifest without user, password and parameters.
@@ -51,8 +51,8 @@ def clicks(workspace: Workspace, config: ClicksConfig, *, now: datetime | None =
         yield Progress(STAGE, 0, 1, "counting")
         log = read_log(workspace, config=config, now=now)
         report = click_room.estimate(log.counts, config=config, categories=categories, held_out=held_out)
-        outputs = [estimates_path(workspace), pairs_path(workspace)]
-        for path, table in zip(outputs, (report.estimates, report.pair_table), strict=True):
+        outputs = [estimates_path(workspace), pairs_path(workspace), audiences_path(workspace)]
+        for path, table in zip(outputs, (report.estimates, report.pair_table, report.audiences), strict=True):
             workspace.write_table(path, table)
         yield Progress(STAGE, 1, 1)
         cleaned = asdict(log.cleaning) if log.cleaning else None
@@ -94,6 +94,11 @@ def estimates_path(workspace: Workspace) -> Path:
 def pairs_path(workspace: Workspace) -> Path:
     """Return where the table `pairs.PAIRS` of a workspace is stored."""
     return workspace.clicks / "pairs.parquet"
+
+
+def audiences_path(workspace: Workspace) -> Path:
+    """Return where the table `audiences.AUDIENCES` of a workspace is stored."""
+    return workspace.clicks / "audiences.parquet"
 
 
 def read_estimates(workspace: Workspace) -> pa.Table:

@@ -21,12 +21,14 @@ from clickscape.compute.engines import HERE, Failure, map_items
 from clickscape.config import Settings
 from clickscape.errors import LaunchError
 from clickscape.files import sweep
+from clickscape.generation.audience import product_for
 from clickscape.generation.creative_record import MANIFEST, ProductRecord, Summary
 from clickscape.generation.gallery import doubtful
 from clickscape.generation.select import CandidateSelector
 from clickscape.regular_files import check_ours, inside, locked
 from clickscape.stages.generate_block import Block, BrandOptions, Recipe, blocks, draw_block, unfinished
 from clickscape.stages.load_feed import FeedOptions, check_source, load_cut_out
+from clickscape.stages.optimize import STAGE as OPTIMIZE
 from clickscape.stages.progress import Progress, Stage
 from clickscape.types import Product
 from clickscape.workspace import Workspace, fingerprint
@@ -90,8 +92,18 @@ def generate(
         products = shop.products()
         parts = _open(shop, shop.settings, out, overrides or {}, brand_options, now)
         products = [one for one in products if only is None or one.product_id in only]
+        if _knows_audiences(shop, overrides or {}):
+            products = [product_for(one, brand_options.audience) for one in products]
         with locked(out / _MARK):
             return (yield from _generate(shop, products, parts, workers=workers, keep_doubtful=keep_doubtful))
+
+
+def _knows_audiences(shop: Workspace, overrides: Mapping[str, int | str | None]) -> bool:
+    """Whether the workspace's own writer learned what audiences like, and writes here."""
+    if shop.settings.generate.overridden(overrides).model or (optimized := shop.newest(OPTIMIZE)) is None:
+        return False
+    _, manifest = optimized
+    return bool(manifest.config.get("audiences")) and not manifest.result.get("refused")
 
 
 @dataclass(frozen=True, slots=True)

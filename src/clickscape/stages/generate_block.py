@@ -44,17 +44,23 @@ _TRIAL = Product("trial", "Blue Mug", ("Home",))
 
 @dataclass(frozen=True, slots=True)
 class BrandOptions:
-    """Which brand rules hold: those of clickscape.toml, or of a file instead; for an audience, for a placement."""
+    """Whom ads are for, and which brand rules hold: those of clickscape.toml, or of a file instead."""
 
     brand: Path | None = None
     audience: str = ""
     placement: str = ""
 
-    def style(self, brand: Brand, *, renderer: Renderer) -> Style:
-        """Read the rules that hold as the renderer does; `brand` is what clickscape.toml says."""
+    def style(self, brand: Brand, *, renderer: Renderer, rewards: Path | None) -> Style:
+        """Read the rules that hold as the renderer does; `brand` is what clickscape.toml says.
+
+        rewards: folder of a reward model, which is asked for an audience that has no rules.
+        """
         if self.brand is not None:
             brand = configuration.read(self.brand, BrandFile).brand
-        rules = brand.rules(audience=self.audience, placement=self.placement)
+        learned: tuple[str, ...] = ()
+        if rewards is not None and self.audience and self.audience not in brand.audience:
+            learned = reward_room.load(rewards).audiences
+        rules = brand.rules(audience=self.audience, placement=self.placement, learned=learned)
         return Style.of(rules, reads_scenes=isinstance(renderer, SceneRenderer))
 
 
@@ -92,10 +98,12 @@ class Recipe:
         """Load the models; whatever is wrong with an argument is told here."""
         settings, shop, device = self.settings, self.shop, best_device()
         renderer = render.load(self.config.renderer, settings=settings)
-        style = self.brand_options.style(settings.brand, renderer=renderer)
-        writer = _writer(self._source, self.config)
         rewards = self._rewards
+        style = self.brand_options.style(settings.brand, renderer=renderer, rewards=rewards)
+        writer = _writer(self._source, self.config)
         reward = None if rewards is None else reward_room.load(rewards, device=device).with_given_scenes()
+        if reward is not None and self.brand_options.audience:
+            reward = reward.for_audience(self.brand_options.audience)
         gate = None
         if shop is not None and settings.relevance.use != "off":
             gate = relevance_gate(shop, shop.products(), device=device)

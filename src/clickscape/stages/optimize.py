@@ -18,8 +18,10 @@ from clickscape import reward as reward_room
 from clickscape.catalog.split import Split
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
+from clickscape.errors import ConfigError
 from clickscape.gates.relevance import ContrastRelevance, Relevance, panel
 from clickscape.gates.vlm_relevance import VlmRelevance
+from clickscape.generation.audience import AudienceReward, original_id, products_for
 from clickscape.generation.pipeline import AdPipeline, cutout_images
 from clickscape.generation.sample import Candidate
 from clickscape.preference import rounds
@@ -129,17 +131,29 @@ def _events(workspace: Workspace, config: OptimizeConfig, *, folder: Path, proce
     return rounds.optimize(
         writer,
         replace(pipeline, relevance=gate),
-        monitor_setup.products,
+        products_for(monitor_setup.products, _audiences(pipeline, config)),
         folder=folder,
         config=config,
         monitor=monitor_setup.monitor,
     )
 
 
+def _audiences(pipeline: AdPipeline, config: OptimizeConfig) -> tuple[str, ...]:
+    """Those to write for; ConfigError where the settings ask for some and the reward model tells none apart."""
+    if not config.audiences:
+        return ()
+    assert isinstance(pipeline.reward, AudienceReward)
+    if not (found := pipeline.reward.model.audiences):
+        raise ConfigError("[optimize] audiences = true, but the reward model tells no audiences apart. Log a column "
+                          "audience and run `clicks` and `reward`, or leave the setting out.")  # fmt: skip
+    return found
+
+
 def _pipeline(workspace: Workspace, config: OptimizeConfig, *, image_size: int, processes: Processes) -> AdPipeline:
+    reward = reward_room.load(workspace.models / "reward", device=processes.device).with_given_scenes()
     return AdPipeline(
         render.load(config.renderer, settings=workspace.settings),
-        reward_room.load(workspace.models / "reward", device=processes.device).with_given_scenes(),
+        AudienceReward(reward) if config.audiences else reward,
         cutout_images(image_size),
         processes=processes,
     )
@@ -216,12 +230,13 @@ def _outcome(workspace: Workspace, config: OptimizeConfig, *, folder: Path, devi
         images, limit = cutout_images(before.vlm.image_size), workspace.settings.relevance.limit
         gate = ContrastRelevance(before.vlm, panel(testing, size=_PANEL), pictures=images, limit=limit)
         pipeline = replace(pipeline, relevance=gate)
+    testing = products_for(testing, _audiences(pipeline, config))
     return outcome(
         before,
         after,
         testing,
         pipeline=pipeline,
-        groups=split.groups,
+        groups={one.product_id: split.groups[original_id(one.product_id)] for one in testing},
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
         size=config.render_size,

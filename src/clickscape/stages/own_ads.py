@@ -205,7 +205,7 @@ def _counts(workspace: Workspace, ads: Sequence[OwnAd], path: Path) -> pa.Table 
                 f"{log} is a click log already, and the counts of {path.name} would stand beside it. Leave its columns "
                 "impressions and clicks out, or move the log."
             )
-    schema = pa.schema([field for field in COUNTS if field.name not in ("position", "allocation")])
+    schema = pa.schema([field for field in COUNTS if field.name not in ("position", "audience", "allocation")])
     table = pa.Table.from_pylist(rows, schema=schema)
     if workspace.counts_path.exists():
         old = workspace.read_table(workspace.counts_path, schema)

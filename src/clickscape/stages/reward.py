@@ -20,6 +20,7 @@ import numpy as np
 
 from clickscape.catalog.images import open_image
 from clickscape.catalog.split import Split
+from clickscape.clicks.audiences import AUDIENCES
 from clickscape.clicks.label_noise import order_probability
 from clickscape.compute.device import ALONE, Processes, best_device
 from clickscape.config import OptimizeConfig, RewardConfig
@@ -29,11 +30,18 @@ from clickscape.render.scene import SLOTS, slots_of
 from clickscape.reward import evaluate as evaluation
 from clickscape.reward import judge as reward_judge
 from clickscape.reward import training
-from clickscape.reward.data import JudgePartition, RewardData, divide_for_judge
+from clickscape.reward.data import AudienceCounts, JudgePartition, RewardData, divide_for_judge
 from clickscape.reward.judge import Judge
 from clickscape.stages import cards, truth
 from clickscape.stages import labels as label_stage
-from clickscape.stages.clicks import pairs_path, read_estimates, read_pairs, served_fingerprint, served_pictures
+from clickscape.stages.clicks import (
+    audiences_path,
+    pairs_path,
+    read_estimates,
+    read_pairs,
+    served_fingerprint,
+    served_pictures,
+)
 from clickscape.stages.progress import Progress, Stage
 from clickscape.stages.split import read as read_split
 from clickscape.workspace import Manifest, Workspace, write_text
@@ -65,6 +73,7 @@ def reward(
         "creatives": served_fingerprint(workspace),
         "pictures": served_pictures(workspace),
         "pairs": pairs_path(workspace),
+        **({"audiences": told} if (told := audiences_path(workspace)).exists() else {}),
         "backbone": source,
         **({} if true_ctrs is None else {"truth": true_ctrs}),
         **({"labels": said} if (said := label_stage.labels_path(workspace)).exists() else {}),
@@ -115,6 +124,12 @@ def reward(
         if (people := label_stage.check(workspace, model, rng=np.random.default_rng(config.seed + 1))) is not None:
             result["people"] = json.loads(json.dumps(asdict(people)))
             result["summary"].append(people.line())
+        if (gain := evaluation.audience_gain(model, testing, rng=np.random.default_rng(config.seed + 1))) is not None:
+            result["audience_gain"] = asdict(gain)
+            result["summary"].append(
+                f"who knows the audience finds its clicks on held-out products likelier by {1_000 * gain.value:.1f} "
+                f"[{1_000 * gain.low:.1f}, {1_000 * gain.high:.1f}] nats per 1,000 clicks"
+            )
         outputs = [workspace.models / "reward"]
         if second is not None:
             opinion = evaluation.evaluate(
@@ -264,7 +279,25 @@ def reward_data(workspace: Workspace, split: Split) -> RewardData:
         examinations=column("examinations"),
         slots=[slots_of(creative) for creative in creatives],
         groups=split.groups,
+        audiences=_audiences(workspace, {creative.creative_id: row for row, creative in enumerate(creatives)}),
     )
+
+
+def _audiences(workspace: Workspace, rows: Mapping[str, int]) -> AudienceCounts | None:
+    """The counts by audience of creatives in these rows; None where the log, or an older count of it, names none."""
+    if not audiences_path(workspace).exists():
+        return None
+    table = workspace.read_table(audiences_path(workspace), AUDIENCES)
+    if not len(table):
+        return None
+    names = sorted(set(table["audience"].to_pylist()))
+    counts = AudienceCounts(tuple(names), *np.zeros((2, len(rows), len(names))))
+    column = {name: place for place, name in enumerate(names)}
+    for one in table.to_pylist():
+        if (row := rows.get(one["creative_id"])) is not None:
+            counts.clicks[row, column[one["audience"]]] += one["clicks"]
+            counts.examinations[row, column[one["audience"]]] += one["examinations"]
+    return counts
 
 
 def _number(value: float | None) -> float:

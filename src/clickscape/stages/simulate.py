@@ -144,13 +144,17 @@ def _log_clicks(
 ) -> tuple[list[Path], dict[str, Any]]:
     """Show the creatives to the shoppers and write the log in the workspace's own format; an older log is replaced.
 
-    Returns the files, and for a log that changes the true launch, fatigue, wear_out and drift of every creative.
+    Returns the files, and for a log that changes the true launch, fatigue, wear_out and drift of every creative, for
+    one that names segments its true log CTR in each.
     """
     rng = np.random.default_rng([config.seed, 1])
     shoppers = worlds.load(config.world)
     shutil.rmtree(workspace.events_folder, ignore_errors=True)
     workspace.counts_path.unlink(missing_ok=True)
     course: dict[str, Any] = {}
+    names = tuple(shoppers.segments) if config.record_segments else ()
+    if names:
+        course = {f"log_ctr of {name}": log_ctrs[:, place] for place, name in enumerate(names)}
     if config.is_changing:
         looks = {"examination": shoppers.structure.examination} if isinstance(shoppers, DrawnWorld) else {}
         log = changing_traffic.draw(creatives, log_ctrs, rng=rng, config=config, shares=shoppers.segments, **looks)
@@ -159,11 +163,13 @@ def _log_clicks(
         days = drawn_traffic.traffic_by_day(
             shoppers, creatives, log_ctrs, rng=rng, median_impressions=config.median_impressions
         )
+        days = [replace(day, audiences=names) for day in days]
         counts, events = drawn_traffic.counts(days), drawn_traffic.events(shoppers, days, rng=rng)
     else:
         shown = traffic.simulate(
             creatives, log_ctrs, rng=rng, median_impressions=config.median_impressions, shares=shoppers.segments
         )
+        shown = replace(shown, audiences=names)
         counts, events = shown.counts(), shown.events(rng=rng)
     if config.log == "counts":
         allocated = pa.repeat(pa.scalar(traffic.ALLOCATION), len(counts))

@@ -216,9 +216,9 @@ class Workspace:
         return path
 
     def write_counts(self, counts: pa.Table) -> Path:
-        """Replace the table `counts`; its columns `position` and `allocation` are optional."""
+        """Replace the table `counts`; its columns `position`, `audience` and `allocation` are optional."""
         schema = tables.COUNTS
-        for name in ("position", "allocation"):
+        for name in ("position", "audience", "allocation"):
             if name not in counts.column_names:
                 schema = schema.remove(schema.get_field_index(name))
         self.write_table(self.counts_path, tables.conform(counts, schema, where="counts", error=LogError))

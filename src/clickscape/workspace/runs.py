@@ -28,6 +28,7 @@ _MADE_BY: Mapping[str, str] = {
     "creatives/creatives.parquet": "generate",
     "clicks/estimates.parquet": "clicks",
     "clicks/pairs.parquet": "clicks",
+    "clicks/audiences.parquet": "clicks",
     "models/pretrained": "pretrain",
     "models/reward": "reward",
     "models/prompt": "optimize",

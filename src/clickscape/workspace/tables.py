@@ -22,7 +22,7 @@ _REMEDY = "Delete the file and run its stage again."
 _LATER = frozenset({"more_images", "product_digest", "allocation"})
 _REQUIRED = frozenset(
     """product_id creative_id rendition_id title image file description renderer model_id seed status
-    placement impressions clicks first second preference gap weight""".split()
+    placement impressions clicks audience examinations first second preference gap weight""".split()
 )
 PRODUCTS = pa.schema(
     {
@@ -86,6 +86,7 @@ COUNTS = pa.schema(
         "creative_id": pa.string(),
         "product_id": pa.string(),
         "position": pa.int32(),
+        "audience": pa.string(),
         "impressions": pa.int64(),
         "clicks": pa.int64(),
         "allocation": pa.string(),

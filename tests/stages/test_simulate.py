@@ -20,9 +20,9 @@ from tests.factory import clickscape, write_feed
 
 from clickscape.catalog import sample
 from clickscape.catalog.images import open_image
-from clickscape.config import ClicksConfig, SimulateConfig
-from clickscape.errors import WorkspaceError
-from clickscape.generation.audience import original_id
+from clickscape.config import ClicksConfig, OptimizeConfig, RewardConfig, SimulateConfig
+from clickscape.errors import ConfigError, WorkspaceError
+from clickscape.generation.audience import original_id, product_for
 from clickscape.json_files import read_json_lines
 from clickscape.preference.records import CANDIDATES
 from clickscape.render.language.parse import parse
@@ -33,7 +33,12 @@ from clickscape.simulator.unseen import UNSEEN_PROPS, UNSEEN_SURFACES, unseen
 from clickscape.simulator.vocabulary import SLOTS
 from clickscape.stages import split, truth
 from clickscape.stages.clicks import clicks
+from clickscape.stages.generate import generate
+from clickscape.stages.generate_block import BrandOptions
+from clickscape.stages.ingest import ingest
+from clickscape.stages.optimize import optimize
 from clickscape.stages.progress import Progress, run
+from clickscape.stages.reward import reward
 from clickscape.stages.simulate import draw, simulate
 from clickscape.workspace import Workspace
 
@@ -65,52 +70,55 @@ def test_a_drawn_world_is_chosen_by_its_name_and_its_log_is_read(tmp_path: Path)
     assert "no world 'drawn-07'; expected harmony, siren, or drawn-N" in wrong.err
 
 
-def test_ads_are_chosen_for_the_audience_that_a_drawn_world_clicks_in(tmp_path: Path) -> None:
-    """From the log's column to the reward that an ad is kept for: one description is worth something else to others."""
-    feed = write_feed(tmp_path, side=128, product_ids=[one.product_id for one in sample.products()[::100]])
-    assert clickscape("new", "shop", cwd=tmp_path).code == 0
-    assert clickscape("ingest", "shop", feed, cwd=tmp_path).code == 0
-    settings = (
-        "[simulate]\nworld = 'drawn-0'\nsize = 64\nmedian_impressions = 4000\nrecord_segments = true\n"
-        "[generate]\nkeep = 2\nsize = 128\n"
-    )
-    (tmp_path / "shop" / "clickscape.toml").write_text(settings, encoding="utf-8")
-    assert clickscape("simulate", "shop", cwd=tmp_path).code == 0
-    shop = Workspace.open(tmp_path / "shop")
-    simulated = shop.newest("simulate")
-    assert simulated is not None
+def test_ads_are_made_for_the_audience_that_a_drawn_world_clicks_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the log's column to the reward that an ad is kept for, and to the writer once he has learned."""
+    shop = Workspace.create(tmp_path / "shop")
+    run(ingest(shop, write_feed(tmp_path, side=128, product_ids=[one.product_id for one in sample.products()[::100]])))
+    made = run(simulate(shop, SimulateConfig(world="drawn-0", size=64, median_impressions=4_000, record_segments=True)))
     names = list(draw_world(0).segments)
-    told = pq.read_table(simulated[0] / truth.FILE)
+    told = pq.read_table(next(shop.path / name for name in made.outputs if name.endswith(truth.FILE)))
     everybody = np.log(
         sum(share * np.exp(told[f"log_ctr of {name}"].to_numpy()) for name, share in draw_world(0).segments.items())
     )
     assert np.allclose(everybody, told["log_ctr"].to_numpy())
-    assert clickscape("clicks", "shop", cwd=tmp_path).code == 0
+    run(clicks(shop, ClicksConfig()))
     counted = pq.read_table(shop.clicks / "audiences.parquet")
     assert sorted(set(counted["audience"].to_pylist())) == sorted(names)
-    learned = clickscape("reward", "shop", cwd=tmp_path)
-    assert "who knows the audience finds its clicks on held-out products likelier by" in learned.out
-    worth = []
-    for name in names[:2]:
-        made = clickscape("generate", "shop", "--out", f"for {name}", "--audience", name, cwd=tmp_path)
-        assert made.code == 0, made.err
-        ads = [json.loads(line) for line in (tmp_path / f"for {name}" / "creatives.jsonl").read_text().splitlines()]
-        worth.append({(ad["product_id"], ad["description"]): ad["reward"] for ad in ads})
-    wrong = clickscape("generate", "shop", "--out", "for nobody", "--audience", "nobody", cwd=tmp_path)
-    assert wrong.code == 2
-    assert f"there is: none. The reward model knows: {', '.join(sorted(names))}. Add the section." in wrong.err
-    both = worth[0].keys() & worth[1].keys()
-    assert both, "the writer does not know of audiences yet"
-    assert all(abs(worth[0][ad] - worth[1][ad]) > 1e-6 for ad in both)
+    summary = run(reward(shop, RewardConfig())).result["summary"]
+    assert "who knows the audience finds its clicks on held-out products likelier by" in summary[-1]
 
-    with open(tmp_path / "shop" / "clickscape.toml", "a", encoding="utf-8") as file:
-        file.write("[optimize]\naudiences = true\nrounds = 1\nproducts_per_round = 8\ncandidates = 3\nepochs = 1\n")
-    assert clickscape("optimize", "shop", cwd=tmp_path).code == 0
-    run_folder, manifest = shop.newest("optimize") or (tmp_path, None)
-    assert manifest is not None
+    some = [product.product_id for product in shop.products()[:4]]
+
+    def ads(audience: str, out: str) -> dict[tuple[str, str], float]:
+        options, small = BrandOptions(audience=audience), {"keep": 2, "size": 128}
+        run(
+            generate(
+                workspace=shop.path, catalog=None, out=tmp_path / out, overrides=small, brand_options=options, only=some
+            )
+        )
+        lines = (tmp_path / out / "creatives.jsonl").read_text().splitlines()
+        return {(ad["product_id"], ad["description"]): ad["reward"] for ad in map(json.loads, lines)}
+
+    one, other = (ads(name, f"for {name}") for name in names[:2])
+    assert one.keys() & other.keys(), "the writer does not know of audiences yet"
+    assert all(abs(one[ad] - other[ad]) > 1e-6 for ad in one.keys() & other.keys())
+    with pytest.raises(ConfigError, match=f"The reward model knows: {', '.join(sorted(names))}"):
+        ads("nobody", "for nobody")
+
+    small = OptimizeConfig(audiences=True, rounds=1, products_per_round=8, candidates=3, epochs=1)
+    run(optimize(shop, small, target=shop.models / "prompt"))
+    run_folder, _ = shop.newest("optimize") or (tmp_path, None)
     asked = {one["product_id"] for one in read_json_lines(run_folder / "rounds" / "round-1" / CANDIDATES, dict)}
     assert {original_id(name) for name in asked} <= {product.product_id for product in shop.products()}
     assert len({name.partition("\x1f")[2] for name in asked}) > 1
+    heard: list[str] = []
+    monkeypatch.setattr(
+        "clickscape.stages.generate.product_for", lambda product, name: heard.append(name) or product_for(product, name)
+    )
+    ads(names[0], "from who knows")
+    assert heard == [names[0]] * len(some)
 
 
 def test_segments_are_recorded_in_logs_that_do_not_change() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import time
+from functools import cache
 from pathlib import Path
 
 from clickscape.errors import ImageError
-
-STARTED = time.time_ns()
 
 
 def die(marker: Path) -> None:
@@ -19,10 +19,16 @@ def die(marker: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def process_of(_: int) -> int:
-    """The process of a worker; it takes long enough for another worker to come by."""
+@cache
+def model() -> str:
+    """What takes long to load: another name each time that it is loaded."""
+    return secrets.token_hex(8)
+
+
+def process_and_model(_: int) -> tuple[int, str]:
+    """The process of a worker, and the model that it uses; it takes long enough for another worker to come by."""
     time.sleep(0.05)
-    return os.getpid()
+    return os.getpid(), model()
 
 
 def double(number: int, *, folder: Path) -> int:

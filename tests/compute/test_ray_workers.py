@@ -9,15 +9,19 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.compute.ray_items import double, process_of, refuse_five
+from tests.compute.ray_items import double, process_and_model, refuse_five
 
+from clickscape.compute import ray_workers
 from clickscape.compute.engines import Failure, attempt, map_items
 from clickscape.compute.ray_workers import session
 from clickscape.config import ComputeConfig
 from clickscape.errors import ImageError, LaunchError
 
 RAY = ComputeConfig(engine="ray")
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning"),  # of a start of Ray that a busy machine gave up
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,10 +33,17 @@ def cluster() -> Iterator[None]:
             yield
 
 
-def test_all_workers_take_part_and_keep_what_they_loaded() -> None:
-    processes = list(map_items(process_of, range(24), compute=RAY, workers=2, chunk=1))
-    assert len(set(processes)) == 2
-    assert os.getpid() not in processes
+def test_all_workers_take_part_and_each_loads_its_model_once() -> None:
+    found = set(map_items(process_and_model, range(24), compute=RAY, workers=2, chunk=1))
+    assert len(found) == len({process for process, _ in found}) == 2
+    assert os.getpid() not in {process for process, _ in found}
+
+
+def test_a_cluster_without_the_gpus_that_are_asked_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_workers, "START_SECONDS", 1.0)
+    more = ComputeConfig(engine="ray", gpus=64)
+    with pytest.raises(LaunchError, match=r"within 1 s; the Ray cluster has 2 CPUs and .* Free some, or change"):
+        list(map_items(process_and_model, range(2), compute=more))
 
 
 def test_a_killed_worker_changes_nothing_and_an_item_that_kills_every_worker_is_named(
@@ -60,6 +71,14 @@ def test_an_error_arrives_after_the_results_before_it_or_is_the_items_own(comput
     assert isinstance(own[5], Failure)
     assert own[5].reason == "image 5 is torn"
     assert own[:5] + own[6:] == [0, 1, 2, 3, 4, 6, 7]
+
+
+def test_an_address_without_a_cluster_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.shutdown", lambda: None)  # the cluster of this module stays
+    gone = ComputeConfig(engine="ray", address="127.0.0.1:9")
+    with pytest.raises(LaunchError, match=r"no Ray cluster at '127.0.0.1:9' \(.*refused"):
+        list(map_items(process_and_model, range(2), compute=gone))
 
 
 def test_a_folder_that_workers_do_not_see_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,10 @@ room = 0
 ON_RAY = '[compute]\nengine = "ray"\n'
 IDS = ("coffee_mug-navy", "soccer_ball-crimson", "camera-navy", "doughnut-original", KILLER)
 TORN = "camera-navy"
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning"),  # of a start of Ray that a busy machine gave up
+]
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -12,10 +12,11 @@ import itertools
 import os
 import resource
 import signal
+import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ START_SECONDS = 300.0
 """How long a cluster may take to give the first worker."""
 
 _SHARDS_PER_WORKER, _RESULTS_PER_WORKER = 2, 4  # under way; under way or waiting for their turn
-_STARTS = 3  # workers in a row that may die before they work
+_ANSWER_SECONDS = 5.0  # of a cluster's head
+_STARTS = 3  # of a cluster; of workers in a row that die before they work
 _LONGEST_FOLDER, _SHORT = 40, "/tmp"  # noqa: S108  (Ray's sockets lie below, and a socket's path has 107 characters)
 
 
@@ -104,16 +106,27 @@ def session(compute: ComputeConfig, *, workers: int) -> Iterator[Any]:
                 "_temp_dir": stack.enter_context(folder),
             }
         stack.callback(ray.shutdown)
+        _connect(ray, how, tries=1 if compute.address else _STARTS)
+        yield ray
+
+
+def _connect(ray: Any, how: Mapping[str, Any], *, tries: int) -> None:
+    """Start a cluster, or find one; a machine that is busy may not start one within the 30 s that Ray allows."""
+    host, _, port = how["address"].rpartition("//")[2].rpartition(":")
+    for left in reversed(range(tries)):
         try:
+            if port.isdecimal() and host:  # Ray itself asks for minutes
+                socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
             with thread_environment(1):
                 ray.init(**how, log_to_driver=False, logging_level="ERROR")
-                _silence()
-        except (OSError, RuntimeError, ValueError) as error:
-            where = repr(compute.address) if compute.address else "on this machine"
-            raise LaunchError(
-                f"no Ray cluster {where} ({first_line(error)}). Check [compute] address, and that the cluster runs."
-            ) from None
-        yield ray
+        except Exception as error:  # Ray raises bare ones
+            ray.shutdown()
+            if not left:
+                said = f"no Ray cluster at {how['address']!r} ({first_line(error)})"
+                raise LaunchError(f"{said}. Check [compute] address, and that it runs.") from None
+        else:
+            _silence()
+            return
 
 
 def _silence() -> None:

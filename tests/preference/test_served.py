@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +18,12 @@ import numpy as np
 import pytest
 from peft import PeftModel
 from PIL import Image
-from tests.factory import Brightness
+from tests.factory import Brightness, in_two
 
 from clickscape.compute.device import Processes
 from clickscape.config import OptimizeConfig, Settings
 from clickscape.errors import ModelError
+from clickscape.generation import sample
 from clickscape.generation.pipeline import AdPipeline
 from clickscape.preference.records import open_round, read_candidates
 from clickscape.preference.rounds import RoundReport, Sampled, optimize
@@ -172,6 +174,27 @@ def test_every_round_is_written_by_a_server_with_the_adapter_as_it_is_then(
             assert texts == written(untrained if number == 1 else trained, body)
             differing += texts != written(untrained, body)
     assert differing > 4, "the second round's adapter has learned, and its texts show it"
+
+
+def test_two_processes_ask_one_server_for_one_adapter(
+    base: VisionLanguageModel, shelf: list[Product], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "PRODUCTS_PER_PASS", 3)  # three passes: two for the one, one for the other
+    served = Served("vllm", base)
+    with serving(served) as address:
+        config = CONFIG.model_copy(update={"server": address, "shard": True})
+
+        def sampled(processes: Processes) -> int:
+            pipeline = AdPipeline(load("studio"), Brightness(), processes=processes)
+            run = optimize(Writer(base), pipeline, shelf, folder=tmp_path / "run", config=config)
+            return sum(isinstance(event, Sampled) for event in takewhile(lambda event: isinstance(event, Sampled), run))
+
+        ends, given = in_two(sampled, tmp_path)
+    assert (ends, given) == ([0, 0], [2, 1])
+    assert len(served.ever) == 1
+    assert not served.adapters
+    written_down = read_candidates(tmp_path / "run" / "round-1" / "candidates.jsonl")
+    assert len(written_down) == len(served.asked) == 8
 
 
 def test_a_server_that_takes_no_adapters_is_one_line_with_the_remedy(

@@ -15,6 +15,7 @@ from tests.factory import Brightness, in_two
 from torch.distributed.tensor import DTensor
 from transformers import LlavaForConditionalGeneration
 
+from clickscape.compute import fsdp
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import LaunchError
@@ -140,8 +141,6 @@ def test_split_in_two_is_whole_and_goes_on_in_any_number(start: Start, tmp_path:
 
 
 def test_what_a_process_holds_is_half(start: Start, taught: Callable[[], VisionLanguageModel], tmp_path: Path) -> None:
-    from clickscape.compute import fsdp
-
     def held(processes: Processes) -> object:
         core = taught().core.requires_grad_(True)
         whole = sum(weight.numel() for weight in core.parameters())
@@ -158,3 +157,23 @@ def test_what_a_process_holds_is_half(start: Start, taught: Callable[[], VisionL
     for whole, own, gathered, again in given:
         assert gathered == whole
         assert own == again < 0.52 * whole
+
+
+def test_a_process_that_ends_in_a_pass_is_one_line_for_the_others(
+    taught: Callable[[], VisionLanguageModel], tmp_path: Path
+) -> None:
+    def left_alone(processes: Processes) -> object:
+        core = taught().core.requires_grad_(True)
+        fsdp.shard(core, processes=processes)
+        fsdp.begin_pass(core)
+        with fsdp.passes(core):
+            if not processes.is_main:
+                os.kill(os.getpid(), signal.SIGKILL)
+            core(input_ids=torch.zeros((1, 4), dtype=torch.long))
+        return None
+
+    ends, (leading, _) = in_two(left_alone, tmp_path)
+    assert ends == [1, -signal.SIGKILL]
+    assert isinstance(leading, LaunchError)
+    assert "another process of this launch ended" in str(leading)
+    assert "\n" not in str(leading)

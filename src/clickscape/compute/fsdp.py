@@ -55,6 +55,18 @@ def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
+@contextmanager
+def passes(model: nn.Module) -> Iterator[None]:
+    """LaunchError where another process ends while this one waits for its weights or gradients in the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_sharded(model) and any(word in str(error) for word in ("gloo", "NCCL")):
+            with peers():
+                raise
+        raise
+
+
 def begin_pass(model: nn.Module) -> None:
     """Gather what lies in no layer, before a pass with gradient; the backward pass lets go of it again."""
     if isinstance(model, FSDPModule):

@@ -246,16 +246,17 @@ def train(
         rate = config.learning_rate * warmup_cosine(number - 1, len(batches), warmup_share=config.warmup_share, floor=1)
         optimizer.zero_grad()
         own, counted = processes.even_share(rows) if fsdp.is_sharded(policy.core) else (processes.share(rows), None)
-        losses = backward_in_chunks(
-            policy,
-            training_pairs,
-            own,
-            reference=reference,
-            features=features,
-            config=config,
-            batch=len(rows),
-            counted=counted,
-        )
+        with fsdp.passes(policy.core):
+            losses = backward_in_chunks(
+                policy,
+                training_pairs,
+                own,
+                reference=reference,
+                features=features,
+                config=config,
+                batch=len(rows),
+                counted=counted,
+            )
         norm = optimizer.step(rate=rate)
         means = _means(losses, pairs=len(rows), centric=config.product_weight > 0, processes=processes)
         yield Step(

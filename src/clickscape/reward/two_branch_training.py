@@ -95,9 +95,10 @@ def train(
             share = emphasis[:, rows.product[chosen]] * config.products_per_batch**-1.0
             optimizer.zero_grad()
             fsdp.begin_pass(model.backbone.core)
-            loss = _loss(model, rows, chosen, share, config)
-            ridge = RIDGE * sum(part.square().sum() for part in heads.values()) / HEADS
-            (loss + ridge * processes.is_main).backward()  # once, for gradients are summed
+            with fsdp.passes(model.backbone.core):
+                loss = _loss(model, rows, chosen, share, config)
+                ridge = RIDGE * sum(part.square().sum() for part in heads.values()) / HEADS
+                (loss + ridge * processes.is_main).backward()  # once, for gradients are summed
             optimizer.step(rate=config.learning_rate * rate)
             processes.all_reduce([loss := loss.detach()])
             number += 1

@@ -1,21 +1,26 @@
 """What does a preference step of a 7 B LLaVA-NeXT cost on a GPU?  python benchmarks/backbone_step.py
 
 The architecture of llava-v1.6-vicuna-7b with random weights in bfloat16, a LoRA on its language model, gradient
-checkpointing; one round of pairs, two epochs, reference scoring charged. Two sides in one run, each in a process of its
-own: clickscape's step, and the straightforward one as TRL takes it (y+|x, y−|x and y+|x̃ whole, logits of all words
-everywhere, the reference asked in every step with the adapter off). Tokens are those of the three whole sequences on
-both sides: a token that a side does not have to read counts as read. Prints a table and appends one JSON row to
-benchmarks/results/backbone_step.jsonl. Without a GPU, --layers 2 --width 128 shows that it runs.
+checkpointing; one round of pairs, two epochs, reference scoring charged. Sides in one run, each in a process of its
+own: clickscape's step; the straightforward one as TRL takes it (y+|x, y−|x and y+|x̃ whole, logits of all words
+everywhere, the reference asked in every step with the adapter off); with `--sides clickscape compiled` ours with its
+layers compiled by torch.compile. Tokens are those of the three whole sequences on all sides: a token that a side does
+not have to read counts as read. Every side learns from the same pairs once before, at no rate: kernels, caches and a
+compiler are `warm-up`. Prints a table and appends one JSON row to benchmarks/results/backbone_step.jsonl. Without a
+GPU (float32, CPU-seconds), --layers 2 --width 128 shows that it runs; --model qwen2 has the language model of Qwen2,
+--model tiny is the shipped model, all of whose weights learn.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import multiprocessing
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +34,9 @@ from transformers import (
     LlavaNextForConditionalGeneration,
     LlavaNextImageProcessorPil,
     LlavaNextProcessor,
+    Qwen2Config,
 )
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from _plain_step import lessons_of, preference_pairs, straightforward
 from _results import append_row
@@ -58,9 +65,11 @@ class Size:
     batch: int
     per_pass: int
     rank: int
+    model: str = "vicuna"
 
 
 SEVEN_BILLION = Size(layers=32, width=4_096, pairs=8, batch=4, per_pass=4, rank=16)
+LANGUAGE_MODELS: dict[str, Any] = {"vicuna": LlamaConfig, "qwen2": Qwen2Config}
 
 
 def main() -> None:
@@ -74,36 +83,48 @@ def main() -> None:
         "--per-pass", type=int, default=SEVEN_BILLION.per_pass, help="pairs in memory at once, on both sides"
     )
     parser.add_argument("--rank", type=int, default=SEVEN_BILLION.rank)
-    asked = parser.parse_args()
-    size = Size(**vars(asked))
+    parser.add_argument("--model", choices=("tiny", *LANGUAGE_MODELS), default=SEVEN_BILLION.model)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=["clickscape", "straightforward"])
+    asked = vars(parser.parse_args())
+    sides = asked.pop("sides")
+    size = Size(**asked)
     device = best_device()
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     measured: dict[str, dict[str, float]] = {}
     print(f"{name}; {asdict(size)}")
-    print(f"{'':17s}{'seconds':>9s}{'pairs/s':>9s}{'tokens/s':>10s}{'peak GiB':>10s}{'of it weights':>15s}{'loss':>9s}")
+    print(f"{'':17s}{'warm-up':>9s}{'seconds':>9s}{'pairs/s':>9s}{'tokens/s':>10s}{'peak GiB':>10s}"
+          f"{'of it weights':>15s}{'loss':>9s}")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        pairs, products = preference_pairs(Path(folder), patches=(SIDE // PATCH) ** 2, count=size.pairs, seed=0)
-        for side in SIDES:
+        patches = vlm_model.load("tiny").image_tokens if size.model == "tiny" else (SIDE // PATCH) ** 2
+        pairs, products = preference_pairs(Path(folder), patches=patches, count=size.pairs, seed=0)
+        for side in sides:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 measured[side] = one = pool.apply(_measure, (side, size, device, pairs, products))
             print(
-                f"{side:17s}{one['seconds']:9.2f}{one['pairs_per_second']:9.2f}{one['tokens_per_second']:10,.0f}"
-                f"{one['peak_gib']:10.1f}{one['weights_gib']:15.1f}{one['last_loss']:9.4f}",
+                f"{side:17s}{one['warm_up']:9.2f}{one['seconds']:9.2f}{one['pairs_per_second']:9.2f}"
+                f"{one['tokens_per_second']:10,.0f}{one['peak_gib']:10.1f}{one['weights_gib']:15.1f}{one['last_loss']:9.4f}",
                 flush=True,
             )
-    ours, plain = measured["clickscape"], measured["straightforward"]
-    above = (ours["peak_gib"] - ours["weights_gib"]) / (plain["peak_gib"] - plain["weights_gib"])
-    ratios = {"speed": plain["seconds"] / ours["seconds"], "peak": ours["peak_gib"] / plain["peak_gib"], "above": above}
-    print(
-        f"× {ratios['speed']:.2f} pairs per second, {ratios['peak']:.0%} of the peak memory, "
-        f"{above:.0%} of what stands above the weights"
-    )
+    ours, ratios = measured["clickscape"], dict[str, float]()
+    if plain := measured.get("straightforward"):
+        above = (ours["peak_gib"] - ours["weights_gib"]) / (plain["peak_gib"] - plain["weights_gib"])
+        ratios |= {"speed": plain["seconds"] / ours["seconds"], "peak": ours["peak_gib"] / plain["peak_gib"]}
+        ratios["above"] = above
+        print(
+            f"× {ratios['speed']:.2f} pairs per second, {ratios['peak']:.0%} of the peak memory, "
+            f"{above:.0%} of what stands above the weights"
+        )
+    if compiled := measured.get("compiled"):
+        ratios["compiled"] = ours["seconds"] / compiled["seconds"]
+        print(f"× {ratios['compiled']:.2f} pairs per second with compiled layers")
     row = {"device": name, "torch": torch.__version__}
     append_row({**row, "size": asdict(size), "sides": measured, "ratios": ratios}, by="backbone_step")
 
 
 def build(size: Size, *, device: str) -> VisionLanguageModel:
     """A LLaVA-NeXT with random weights on a device; seven billion with the sizes of the hub's."""
+    if size.model == "tiny":
+        return vlm_model.load("tiny", trainable=True, device=device)
     tiny = vlm_model.load("tiny")
     processor = LlavaNextProcessor(
         LlavaNextImageProcessorPil(
@@ -126,7 +147,7 @@ def build(size: Size, *, device: str) -> VisionLanguageModel:
             image_size=SIDE,
             patch_size=PATCH,
         ),
-        text_config=LlamaConfig(
+        text_config=LANGUAGE_MODELS[size.model](
             vocab_size=VOCABULARY,
             hidden_size=size.width,
             intermediate_size=11_008 if full else 3 * size.width,
@@ -143,7 +164,7 @@ def build(size: Size, *, device: str) -> VisionLanguageModel:
     )
     torch.manual_seed(0)
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
+    torch.set_default_dtype(torch.bfloat16 if device == "cuda" else torch.float32)
     try:
         with torch.device(device):
             model = LlavaNextForConditionalGeneration(config)
@@ -159,24 +180,26 @@ def _measure(
         epochs=2,
         batch_size=size.batch,
         pairs_per_pass=size.per_pass,
-        lora_rank=size.rank,
-        dtype="bfloat16",
-        gradient_checkpointing=True,
+        lora_rank=0 if size.model == "tiny" else size.rank,
+        gradient_checkpointing=size.model != "tiny",
     )
-    policy = adapter.attach(build(size, device=device), rank=size.rank, seed=0)
+    policy = build(size, device=device)
+    policy = adapter.attach(policy, rank=size.rank, seed=0) if config.lora_rank else policy
     to_device_and_dtype(policy, config=config, device=device)
     training_pairs = lessons_of(policy, pairs, products)
     weights = _peak(device, reset=True)
     still = config.model_copy(update={"learning_rate": 1e-12})
-    for _ in SIDES[side](policy, training_pairs.subset([0]), still):  # kernels, allocators, cuBLAS: nobody's
+    started = _now(device)
+    for _ in SIDES[side](policy, training_pairs, still):
         pass
+    warm_up = _now(device) - started
     _peak(device, reset=True)
-    started = time.perf_counter() if device == "cuda" else time.process_time()
+    started = _now(device)
     losses = list(SIDES[side](policy, training_pairs, config))
-    _wait(device)
-    seconds = (time.perf_counter() if device == "cuda" else time.process_time()) - started
+    seconds = _now(device) - started
     read = config.epochs * _tokens(policy, training_pairs)
     return {
+        "warm_up": warm_up,
         "seconds": seconds,
         "pairs_per_second": config.epochs * len(training_pairs) / seconds,
         "tokens_per_second": read / seconds,
@@ -188,26 +211,36 @@ def _measure(
 
 def _ours(policy: VisionLanguageModel, training_pairs: TrainingPairs, config: OptimizeConfig) -> Iterator[float]:
     trainable_parameters(policy, config=config)
-    with adapter.disabled(policy):
+    with adapter.disabled(policy) if config.lora_rank else nullcontext():
         reference = pair_log_probs(policy, training_pairs, product_centric=True)
     for step in train(policy, training_pairs, reference=reference, config=config, rng=np.random.default_rng(0)):
         yield step.loss
 
 
+def _compiled(policy: VisionLanguageModel, training_pairs: TrainingPairs, config: OptimizeConfig) -> Iterator[float]:
+    torch._inductor.config.compile_threads = 1  # or its helpers outlive this process
+    for layer in policy.core.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.compile(dynamic=True)  # rows have other lengths in every pass
+    return _ours(policy, training_pairs, config)
+
+
 def _straightforward(
     policy: VisionLanguageModel, training_pairs: TrainingPairs, config: OptimizeConfig
 ) -> Iterator[float]:
-    return straightforward(policy, lambda: _without_adapter(policy), training_pairs, config)
+    still = copy.deepcopy(policy) if not config.lora_rank else policy
+    return straightforward(policy, lambda: _without_adapter(still), training_pairs, config)
 
 
 @contextmanager
 def _without_adapter(policy: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
-    with adapter.disabled(policy):
+    with adapter.disabled(policy) if hasattr(policy.model, "disable_adapter") else nullcontext():
         yield policy
 
 
 SIDES: dict[str, Callable[[VisionLanguageModel, TrainingPairs, OptimizeConfig], Iterator[float]]] = {
     "clickscape": _ours,
+    "compiled": _compiled,
     "straightforward": _straightforward,
 }
 
@@ -233,6 +266,14 @@ def _peak(device: str, *, reset: bool = False) -> float:
     if reset:
         torch.cuda.reset_peak_memory_stats()
     return peak
+
+
+def _now(device: str) -> float:
+    """Seconds of the clock on a GPU, where all is done by then; else CPU-seconds of this process and its children."""
+    _wait(device)
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    spent = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return time.perf_counter() if device == "cuda" else spent
 
 
 def _wait(device: str) -> None:

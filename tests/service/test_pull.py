@@ -12,7 +12,7 @@ from tests.service.conftest import NOW, rows
 from tests.service.test_event_writer import event
 
 from clickscape.service import pull as room
-from clickscape.service import schema
+from clickscape.service import readings, schema
 from clickscape.service.event_writer import Event, EventWriter
 from clickscape.service.pull import forget_user, number_events, pull_events
 
@@ -68,9 +68,11 @@ def test_a_forgotten_user_is_in_no_table_and_no_file_and_the_counts_stay(engine:
     write(engine, event(1, user_key="a" * 16), event(2, user_key="b" * 16))
     pull_events(engine, tmp_path)
     write(engine, event(3, user_key="a" * 16))
+    readings.keep(engine, "bots", "", {"users": ["a" * 16]}, now=NOW)
     before = rows(engine, schema.counts)
     assert forget_user(engine, tmp_path, "a" * 16) == 2
     assert [row.user_key for row in rows(engine, schema.events)] == [None, "b" * 16, None]
     assert pulled(tmp_path)["user_key"].to_pylist() == [None, "b" * 16]
     assert rows(engine, schema.counts) == before
+    assert rows(engine, schema.readings) == []
     assert forget_user(engine, tmp_path, "a" * 16) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,10 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from tests.service.conftest import KEY, NOW, creative, rows
 
+from clickscape.clicks.locations import locate
+from clickscape.clicks.logs import connect, read_cleaned
+from clickscape.config import ClicksConfig
 from clickscape.experiment.assign import assign, is_held_back, key_id
 from clickscape.experiment.definition import ExperimentDefinition, Variant
 from clickscape.service import decisions, jobs, publishing, read_events, readings, schema, workspace_sync
 from clickscape.service.bandit_policy import propensities
+from clickscape.service.bots import counts_of, find_bots
 from clickscape.service.event_writer import Event, write_events
 from clickscape.service.experiments import exchange
 from clickscape.service.run import open_service
@@ -134,6 +139,60 @@ def test_the_store_says_what_the_pulled_log_says(shop: tuple[Workspace, Engine, 
                 assert mine.always_valid.low == pytest.approx(theirs.always_valid.low, rel=1e-9)
                 assert mine.always_valid.high == pytest.approx(theirs.always_valid.high, rel=1e-9)
     assert here.sample_ratio == there.sample_ratio
+
+
+def test_users_who_are_no_people_are_left_out_as_clicks_leaves_them_out(
+    shop: tuple[Workspace, Engine, ExperimentDefinition],
+) -> None:
+    """One clicks on whatever it sees, on every day; one looks seventy times in a minute."""
+    workspace, engine, definition = shop
+    _, _, _, key = open_service(workspace.path)
+    workspace.settings_path.write_text("[clicks]\nbot_false_alarms = 0.3\n")  # ads here are clicked very often
+    config = workspace.settings.clicks
+    with engine.connect() as connection:
+        clean = read_events.of_experiment(connection, definition)
+    found: list[str] = []
+    for number in range(10**6, 10**6 + 100):
+        user = decisions.hashed_user(str(number), key)
+        if assign(user, definition=definition, key=key) == "new" and len(found) < 2:
+            found.append(user)
+    told = Told()
+    told._decisions = 10**6
+    for day in range(3):
+        for _ in range(30):
+            told.decision(found[0], "new", ("impression", day), ("click", day), experiment="autumn")
+    told.events = [replace(one, ts=one.ts + 61_000_000 * turn) for turn, one in enumerate(told.events)]  # and slowly
+    told.decision(found[0], "bandit", ("click", 0), ("impression", 0))
+    for _ in range(70):
+        told.decision(found[1], "new", ("impression", 1), experiment="autumn")
+    write(engine, [replace(one, event_id=f"bot-{one.event_id}") for one in told.events])
+    with engine.connect() as connection:
+        assert find_bots(connection, config=config) == sorted(found)
+        assert find_bots(connection, config=ClicksConfig(bot_false_alarms=0)) == [found[1]]
+        dirty = read_events.of_experiment(connection, definition)
+        assert counts_of(connection, "mug", found) == {"a": (1, 1), "b": (160, 90)}
+    assert Worker(workspace, engine)._bots() == sorted(found)
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        exchange(connection, [definition], now=NOW)
+    readings.ask_anew(engine, "experiment", "autumn", held=None, now=NOW)
+    readings.ask_anew(engine, "product", "mug", held=None, now=NOW)
+    worker = Worker(workspace, engine)
+    assert worker.do_next()
+    assert worker.do_next()
+    held = readings.newest(engine, "experiment", "autumn")
+    assert held is not None
+    assert dirty is not None
+    assert held.experiment == clean != dirty
+    of_product = readings.newest(engine, "product", "mug")
+    assert of_product is not None
+    assert of_product.content["bots"] == {"users": 2, "counts": {"a": [1, 1], "b": [160, 90]}}
+    workspace_sync.pull(engine, workspace, now=NOW + 4 * DAY)
+    log = read_cleaned(
+        locate(workspace.clicks, config), config=config, connection=connect(threads=1),
+        now=datetime.fromtimestamp((NOW + 4 * DAY) / 1e6, UTC),
+    )  # fmt: skip
+    assert (log.report.bots, log.report.clickers) == (1, 1)
+    assert (log.report.busiest_bot, log.report.keenest_clicker) == (found[1], found[0])
 
 
 def test_the_worker_keeps_a_reading_for_those_who_look(shop: tuple[Workspace, Engine, ExperimentDefinition]) -> None:

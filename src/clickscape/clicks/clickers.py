@@ -36,7 +36,14 @@ def improbable_clickers(
     variance are learned without the users whom the round before found, so that bots do not hide behind the CTR and the
     variance that they cause. An event without user tells nothing.
     """
-    users = keep(clicks_by_user(events, clicked_impressions(events) if clicked is None else clicked))
+    users = clicks_by_user(events, clicked_impressions(events) if clicked is None else clicked)
+    return improbable_users(keep(users), false_alarms=false_alarms, keep=keep)
+
+
+def improbable_users(
+    users: ibis.Table, *, false_alarms: float, keep: Callable[[ibis.Table], ibis.Table]
+) -> ibis.Table:  # fmt: skip
+    """Return the user_key of those with too many clicks; users: as of `clicks_by_user`, and kept."""
     size = users.aggregate(users=_.count(), average=_.shown.mean())
     # a user counts with the average user's impressions at most: a few with half of the log are not what people are
     users = users.cross_join(size).mutate(weight=ibis.least(1.0, _.average / _.shown))

@@ -141,6 +141,7 @@ def forget_user(engine: Engine, folder: Path, user_key: str) -> int:
             sa.select(events.c.batch).where(events.c.user_key == user_key, events.c.batch.is_not(None)).distinct()
         ).scalars().all()  # fmt: skip
         made = connection.execute(sa.update(events).where(events.c.user_key == user_key).values(user_key=None))
+        connection.execute(sa.delete(schema.readings).where(schema.readings.c.about == "bots"))  # which names users
         for batch in batches:
             if file_of(folder, batch).exists():
                 table = batch_table(connection, batch)

@@ -7,6 +7,7 @@ counted for it. It takes seconds, so it is the worker's.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,29 +49,37 @@ class _UserDays:
         return _UserDays(self.user[own], self.group[own], self.day[own], self.counts[own])
 
 
-def of_experiment(connection: Connection, definition: ExperimentDefinition) -> ExperimentReading | None:
-    """Return the reading of an experiment's attributed events, None while a variant has no user."""
+def of_experiment(
+    connection: Connection, definition: ExperimentDefinition, *, without: Collection[str] = ()
+) -> ExperimentReading | None:  # fmt: skip
+    """Return the reading of an experiment's attributed events, None while a variant has no user.
+
+    without: users who are no people.
+    """
     events = schema.events
     begun = round(definition.start.timestamp() * 1_000_000)
     names = list(definition.shares)
     is_of_it = events.c.experiment == definition.name
-    found = _user_days(connection, is_of_it, group=events.c.variant, names=names, at=begun)
+    found = _user_days(connection, is_of_it, group=events.c.variant, names=names, at=begun, without=without)
     moments = _moments(found, variants=len(names))
     return None if moments is None else read(moments, definition=definition)
 
 
-def of_choosing(connection: Connection, product_id: str, *, holdback: float) -> ExperimentReading | None:
+def of_choosing(
+    connection: Connection, product_id: str, *, holdback: float, without: Collection[str] = ()
+) -> ExperimentReading | None:  # fmt: skip
     """Return what choosing earns on a product, as a reading of "bandit" against "even"; None while one has no user.
 
-    holdback: share of users that are held back. Users of an experiment are left out of the comparison, but not of the
-    question whether so many were held back as should be.
+    holdback: share of users that are held back. without: users who are no people. Users of an experiment are left out
+    of the comparison, but not of the question whether so many were held back as should be.
     """
     if not 0 < holdback < 1:
         return None
     events = schema.events
     group = sa.case((events.c.experiment.is_not(None), "experiment"), else_=events.c.variant)
     names = [BANDIT, "holdback", "experiment"]
-    found = _user_days(connection, events.c.product_id == product_id, group=group, names=names, at=0)
+    is_of_it = events.c.product_id == product_id
+    found = _user_days(connection, is_of_it, group=group, names=names, at=0, without=without)
     first = int(found.day.min(initial=2**31))
     found = _UserDays(found.user, found.group, found.day - first, found.counts)
     moments = _moments(found.of_groups_below(2), variants=2)
@@ -152,7 +161,9 @@ def of_scores(connection: Connection) -> ScorePrior:
     return learn_prior(PastCreatives(numbers, score, sd, cells[..., 0], cells[..., 1]))
 
 
-def _user_days(connection: Connection, where: Any, *, group: Any, names: list[str], at: int) -> _UserDays:
+def _user_days(
+    connection: Connection, where: Any, *, group: Any, names: list[str], at: int, without: Collection[str]
+) -> _UserDays:  # fmt: skip
     """Rows of attributed events; group: a column with one of `names`, whose place is the row's. Days count from `at`.
 
     A decision is one impression and one click at most, each on the day on which it was first told; a click tells of
@@ -176,6 +187,8 @@ def _user_days(connection: Connection, where: Any, *, group: Any, names: list[st
         .group_by(told.c.user_key, told.c.named, day)
         .order_by(told.c.user_key, told.c.named, day)
     ).all()
+    left_out = frozenset(without)
+    rows = [row for row in rows if row[0] not in left_out] if left_out else rows
     places = {name: place for place, name in enumerate(names)}
     _, users = np.unique(np.array([row[0] for row in rows], str), return_inverse=True)
     return _UserDays(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -16,12 +17,15 @@ from clickscape.service import jobs, schema
 from clickscape.service.event_writer import insert_new
 from clickscape.service.experiments import StoredExperiment
 
-About = Literal["product", "experiment", "fatigue", "scores", "model"]
+About = Literal["product", "experiment", "fatigue", "scores", "model", "bots"]
 BANDIT, EVEN = "bandit", "even"
 """Variants of what choosing earns: users of whom the bandit chooses, and held-back users, who see every ad alike."""
 
 _OLD: Mapping[About, int] = {"product": 60_000_000, "experiment": 60_000_000, "fatigue": 6 * 3_600_000_000}
 """Microseconds after which a reading is made anew while somebody looks."""
+
+BOTS_OLD = 600_000_000
+"""Microseconds after which users who are no people are looked for anew."""
 
 _READINGS = TypeAdapter(ExperimentReading)
 _PRIORS = TypeAdapter(ScorePrior)
@@ -41,9 +45,11 @@ class Kept:
         return None if found is None else _READINGS.validate_python(found)
 
 
-def as_content(reading: ExperimentReading | None) -> dict[str, Any]:
-    """Return a reading as the store keeps it."""
-    return {"reading": None if reading is None else _READINGS.dump_python(reading, mode="json")}
+def as_content(
+    reading: ExperimentReading | None, *, bots: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:  # fmt: skip
+    """Return a reading as the store keeps it; bots: what is said of the users who were left out."""
+    return {"reading": None if reading is None else _READINGS.dump_python(reading, mode="json"), "bots": dict(bots)}
 
 
 def keep(engine: Engine, about: About, name: str, content: Mapping[str, Any], *, now: int) -> None:

@@ -124,7 +124,7 @@ counts = Table(
 readings = Table(  # what the worker read from events and counts last; made anew while somebody looks
     "readings",
     metadata,
-    Column("about", String(10), primary_key=True),  # product, experiment, fatigue, scores or model
+    Column("about", String(10), primary_key=True),  # product, experiment, fatigue, scores, model or bots
     Column("name", String, primary_key=True),  # the product's id, the experiment's name, or nothing
     Column("reading", JSON, nullable=False),
     Column("made_at", BigInteger, nullable=False),

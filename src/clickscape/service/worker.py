@@ -24,6 +24,7 @@ from clickscape.catalog.images import open_image
 from clickscape.errors import ClickscapeError, ExperimentError, LogError, first_line
 from clickscape.regular_files import inside
 from clickscape.service import downloads, jobs, predictions, publishing, read_events, readings, workspace_sync
+from clickscape.service.bots import counts_of, find_bots
 from clickscape.service.experiments import find_experiment
 from clickscape.service.jobs import Job
 from clickscape.service.limits import LOG
@@ -197,18 +198,32 @@ class Worker:
 
     def _read(self, job: Job) -> dict[str, Any]:
         about, name = job.payload["about"], job.payload["name"]
+        bots = self._bots() if about in ("product", "experiment") else []
         with self.engine.connect() as connection:
             if about == "fatigue":
                 content = read_events.of_fatigue(connection)
             elif about == "product":
                 share = self.workspace.settings.serve.holdback
-                content = readings.as_content(read_events.of_choosing(connection, name, holdback=share))
-            elif (found := find_experiment(self.engine, name)) is not None:
-                content = readings.as_content(read_events.of_experiment(connection, found.definition))
+                found = read_events.of_choosing(connection, name, holdback=share, without=bots)
+                theirs = counts_of(connection, name, bots)
+                content = readings.as_content(found, bots={"users": len(bots), "counts": theirs})
+            elif (held := find_experiment(self.engine, name)) is not None:
+                found = read_events.of_experiment(connection, held.definition, without=bots)
+                content = readings.as_content(found, bots={"users": len(bots)})
             else:
                 raise ExperimentError(f"no experiment is called {name!r}.")
         readings.keep(self.engine, about, name, content, now=now())
         return {}
+
+    def _bots(self) -> list[str]:
+        """Users who are no people, as they were found in the last minutes."""
+        held, moment = readings.newest(self.engine, "bots"), now()
+        if held is None or not 0 <= moment - held.made_at < readings.BOTS_OLD:
+            with self.engine.connect() as connection:
+                found = find_bots(connection, config=self.workspace.settings.clicks)
+            readings.keep(self.engine, "bots", "", {"users": found}, now=moment)
+            return found
+        return list(held.content["users"])
 
     def _experiments(self, _: Job) -> dict[str, Any]:
         workspace_sync.exchange_experiments(self.engine, self.workspace, now=now())

@@ -11,9 +11,13 @@ from tests.service.test_read_events import AUTUMN, choosing
 from clickscape.experiment.assign import key_id
 from clickscape.service import experiments, read_events, readings, schema
 from clickscape.service.app import Service
+from clickscape.service.page import words
 
 LIVE = {"product": "mug"}
 PAGE = {"name": "autumn"}
+
+
+BOTS = {"users": 1, "counts": {"a": [7, 5]}}
 
 
 def visited(service: Service, *, holdback: float = 0.3) -> None:
@@ -27,7 +31,7 @@ def visited(service: Service, *, holdback: float = 0.3) -> None:
         made = read_events.of_experiment(connection, AUTUMN)
         earned = read_events.of_choosing(connection, "mug", holdback=holdback)
     readings.keep(service.engine, "experiment", "autumn", readings.as_content(made), now=NOW)
-    readings.keep(service.engine, "product", "mug", readings.as_content(earned), now=NOW)
+    readings.keep(service.engine, "product", "mug", readings.as_content(earned, bots=BOTS), now=NOW)
     worn = {"reason": "worn out", "probability": 0.91, "by": "2026-10-01", "left": 0.7, "low": 0.6, "high": 0.8}
     readings.keep(service.engine, "fatigue", "", {"worn": {"a": worn}, "note": ""}, now=NOW)
 
@@ -49,6 +53,9 @@ def test_live_shows_lifts_users_shares_and_fatigue_and_ends_the_experiment(
     assert '<svg class="plot"' in text
     assert ("worn out" in text, "70 % of its first" in text, "91 % sure" in text) == (True, True, True)
     assert "/live/experiment?name=autumn" in text
+    assert "7 impressions of users who are too busy, or click too often, to be people are left out" in text
+    shown = sum(row.impressions for row in rows(service.engine, schema.counts) if row.creative_id == "a")
+    assert f"<dd>{words.count(shown - 7)}</dd>" in text
     assert [row.kind for row in rows(service.engine, schema.jobs)] == ["experiments"]  # all readings are fresh
 
     text = client.get("/live/experiment", params=PAGE).text

@@ -20,6 +20,13 @@ def test_a_stranger_is_led_to_sign_in_and_back(client: TestClient, asked: str) -
     assert (part.status_code, part.headers["hx-redirect"]) == (401, "/sign-in")
 
 
+def test_who_signs_in_without_a_way_back_lands_where_they_work(client: TestClient, service: Service) -> None:
+    assert client.get("/", follow_redirects=False).headers["location"] == "/sign-in"
+    for role, where in (("approve", "/create"), ("read", "/catalog")):
+        answer = client.post("/sign-in", data={"key": key_of(service, role), "then": ""})
+        assert (answer.status_code, answer.url.path) == (200, where)
+
+
 def test_a_session_is_a_cookie_that_scripts_cannot_read_and_is_stored_hashed(
     client: TestClient, service: Service
 ) -> None:

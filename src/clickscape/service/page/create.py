@@ -54,10 +54,11 @@ async def create(request: Request) -> Response:
         raise no_product(asked)
     creatives = await asyncio.to_thread(publishing.list_creatives, service.engine, asked) if asked else None
     shown = [one for one in creatives or [] if one.status != "retired"]
+    given_title = job.payload.get("title") if job is not None else None
     points = {"keep": [], "drop": [], **(product.points if product else {})}
     return page(
         request, "create.html.j2", visitor=visitor, product=product, creatives=shown, predicted=predicted,
-        asked=asked, points=json.dumps(points), groups=GROUPS, **_progress(job),
+        asked=asked, given_title=given_title, points=json.dumps(points), groups=GROUPS, **_progress(job),
     )  # fmt: skip
 
 

@@ -83,5 +83,6 @@ def _values(service: Service, found: StoredExperiment) -> dict[str, Any]:
         "plots": None if reading is None else draw_plots(reading),
         "headlines": [] if reading is None else [headline(one, reading) for one in reading.variants if one.decision],
         "shown": definition.products[:_MOST_PRODUCTS], "of_variant": {one.name: one for one in definition.variants},
+        "bots": 0 if held is None else held.content.get("bots", {}).get("users", 0),
         "read_of": {} if reading is None else {one.name: one for one in reading.variants},
     }  # fmt: skip

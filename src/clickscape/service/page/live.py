@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -115,6 +115,8 @@ def _figures(service: Service, product_id: str) -> dict[str, Any]:
     shown.sort(key=lambda one: (one.status not in SERVED, -one.impressions, one.creative_id))
     held, fatigue = (_newest(service, shown, *about) for about in (("product", product_id), ("fatigue", "")))
     worn = {} if fatigue is None else fatigue.content["worn"]
+    bots = {} if held is None else held.content.get("bots", {})
+    shown = [_without(one, bots.get("counts", {})) for one in shown]
     estimates = {one.creative_id: words.ctr(one.clicks, one.impressions) for one in shown}
     widest = max((one.high for one in estimates.values() if one), default=0.0)
     rows = [
@@ -126,9 +128,17 @@ def _figures(service: Service, product_id: str) -> dict[str, Any]:
     course = draw_plots(reading, key="choosing-").courses[0] if reading is not None else None
     return {
         "rows": rows, "placement": placement, "is_read": held is not None, "reading": reading, "course": course,
-        "holdback": service.config.holdback,
+        "holdback": service.config.holdback, "bots": sum(number for number, _ in bots.get("counts", {}).values()),
         "compared": experiments.list_experiments(service.engine, product_id=product_id),
     }  # fmt: skip
+
+
+def _without(creative: CreativeRow, bots: Mapping[str, tuple[int, int]]) -> CreativeRow:
+    """A creative whose impressions and clicks are those of people."""
+    shown, clicked = bots.get(creative.creative_id, (0, 0))
+    return replace(
+        creative, impressions=max(creative.impressions - shown, 0), clicks=max(creative.clicks - clicked, 0)
+    )  # fmt: skip
 
 
 def _newest(service: Service, shown: Sequence[CreativeRow], about: readings.About, name: str) -> readings.Kept | None:

@@ -24,7 +24,9 @@ _LONG = "public, max-age=31536000, immutable"
 async def begin(request: Request) -> Response:
     """Lead to where one works."""
     visitor = await who(request)
-    return RedirectResponse("/create" if visitor and visitor.key.may("approve") else "/catalog", 303)
+    if visitor is None:
+        return RedirectResponse("/sign-in", 303)
+    return RedirectResponse("/create" if visitor.key.may("approve") else "/catalog", 303)
 
 
 @router.get("/sign-in")

@@ -133,6 +133,20 @@ def test_the_doctor_is_content_with_a_sound_shop(tmp_path: Path, command: Callab
     assert command("doctor", str(shop.path)) == "nothing is wrong\n"
 
 
+def test_serving_begins_a_shop_where_nothing_is_and_takes_no_other_folder_for_one(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])  # so that it ends before it serves
+        done = clickscape("serve", str(tmp_path / "my-shop"), "--port", port)
+        assert (done.code, done.out.split("\n")[0]) == (2, f"made {tmp_path / 'my-shop' / 'clickscape.toml'}")
+        assert Workspace.open(tmp_path / "my-shop").products_path.parent.parent == tmp_path / "my-shop"
+        (tmp_path / "pictures").mkdir()
+        for name in ("pictures", "gone/my-shop"):
+            refused = clickscape("serve", str(tmp_path / name), "--port", port)
+            assert refused.code == 2
+            assert "is not a workspace" in refused.err
+    assert not (tmp_path / "gone").exists()
+
+
 def test_a_port_that_is_taken_is_said_and_no_key_is_made(tmp_path: Path) -> None:
     shop = Workspace.create(tmp_path / "my-shop")
     with socket.create_server(("127.0.0.1", 0)) as taken:

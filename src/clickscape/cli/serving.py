@@ -18,19 +18,25 @@ keys = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="API keys o
 app.add_typer(keys, name="keys", epilog="Example: clickscape keys add my-shop --role serve")
 
 
-def _service(workspace: Path, *, migrate: bool = True):  # type: ignore[no-untyped-def]
+def _service(workspace: Path, *, migrate: bool = True, make: bool = False):  # type: ignore[no-untyped-def]
     try:
         from clickscape.service import run
     except ModuleNotFoundError as error:
         raise ClickscapeError(
             f"{error.name} is missing. Install the service: pip install 'clickscape[serve]'"
         ) from None
+    if make and not workspace.exists() and workspace.absolute().parent.is_dir():
+        from clickscape.workspace import Workspace
+
+        terminal.out.print(f"made {Workspace.create(workspace).settings_path}")
     return run.open_service(workspace, migrate=migrate)
 
 
 @app.command(epilog="Example: clickscape serve my-shop")
 def serve(
-    workspace: Folder,
+    workspace: Annotated[
+        Path, typer.Argument(help="Folder of the workspace; made where nothing is there yet.", show_default=False)
+    ],
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: clickscape.toml, 127.0.0.1.")] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65_535, help="Port to listen on. Default: clickscape.toml, 8080.")
@@ -40,7 +46,7 @@ def serve(
 
     At its first start it makes a key to sign in with, and shows it once.
     """
-    shop, engine, settings, _ = _service(workspace)
+    shop, engine, settings, _ = _service(workspace, make=True)
     from clickscape.service import jobs, run
     from clickscape.service.keys import create_key, in_use
     from clickscape.service.store import serving_lock

@@ -162,6 +162,24 @@ def event(number: int, kind: str, name: str, variant: str = "bandit") -> Event:
                  variant, NOW, NOW, NOW)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("clicks", "ahead"),
+    [({"a": 90, "b": 30, "c": 30}, True), ({"a": 33, "b": 30, "c": 30}, False), ({"a": 90, "b": 30}, False)],
+)
+def test_shipping_stands_out_only_for_an_ad_that_is_surely_ahead(
+    client: TestClient, service: Service, clicks: dict[str, int], ahead: bool
+) -> None:
+    sign_in(client, service, "approve")
+    counts = [{"product_id": "mug", "creative_id": name, "placement": "feed", "day": 20_000, "impressions": 1_000,
+               "clicks": number, "conversions": 0} for name, number in clicks.items()]  # fmt: skip
+    with service.engine.begin() as connection:
+        connection.execute(sa.insert(schema.counts), counts)
+    text = client.get("/live", params={"product": "mug"}).text
+    assert ('id="ship-a" class="main"' in text) == ahead
+    assert text.count('class="main" aria-label="Ship') == int(ahead)
+    assert text.count("It may be chance that this ad is ahead") == 3 - int(ahead)
+
+
 def test_live_shows_counts_intervals_and_shares_and_stops_and_ships(client: TestClient, service: Service) -> None:
     events = [event(number, "impression", "a") for number in range(100)]
     service.writer.write([*events, *(event(number, "click", "a") for number in range(10))]).result()

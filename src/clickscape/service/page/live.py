@@ -31,7 +31,8 @@ _BAR = 100.0  # units of a chart's width
 class LiveRow:
     """A creative that is or was served: its CTR, None without impressions, and its share of traffic now.
 
-    worn: why it is to be replaced, as `read_events.of_fatigue` says, None where nothing says so.
+    worn: why it is to be replaced, as `read_events.of_fatigue` says, None where nothing says so. is_ahead: whether its
+    interval lies above those of all other ads that are served.
     """
 
     creative: CreativeRow
@@ -39,6 +40,7 @@ class LiveRow:
     share: float | None
     worn: Mapping[str, Any] | None
     bar: tuple[float, float, float] | None  # of the interval and the value in a chart, 0..100
+    is_ahead: bool
 
 
 @router.get("/live")
@@ -121,7 +123,8 @@ def _figures(service: Service, product_id: str) -> dict[str, Any]:
     widest = max((one.high for one in estimates.values() if one), default=0.0)
     rows = [
         LiveRow(one, (made := estimates[one.creative_id]), shares.get(one.creative_id),
-                worn.get(one.creative_id) if one.status in SERVED else None, _bar(made, widest))
+                worn.get(one.creative_id) if one.status in SERVED else None, _bar(made, widest),
+                _is_ahead(made, [estimates.get(other) for other in shares if other != one.creative_id]))
         for one in shown
     ]  # fmt: skip
     reading = None if held is None else held.experiment
@@ -157,6 +160,11 @@ def _shares(service: Service, product_id: str, placement: str) -> Mapping[str, f
         return {}
     ids = [one.creative_id for one in traffic.candidates]
     return dict(zip(ids, service.propensities(traffic, placement, service.now() // _DAY), strict=True))
+
+
+def _is_ahead(made: Estimate | None, others: Sequence[Estimate | None]) -> bool:
+    """Whether an ad is surely clicked more often than the others; not where one of them has no impression yet."""
+    return made is not None and bool(others) and all(one is not None and made.low > one.high for one in others)
 
 
 def _bar(made: Estimate | None, widest: float) -> tuple[float, float, float] | None:

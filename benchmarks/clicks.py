@@ -132,15 +132,15 @@ def _measure(side: str, path: str) -> dict[str, float]:
     return {
         "cpu_seconds": round(time.process_time() - cpu, 2),
         "wall_seconds": round(time.perf_counter() - wall, 2),
-        "peak_mib": _peak_mib(),
+        "peak_mib": peak_mib(),
         "impressions": impressions,
         "clicks": clicks,
         "pairs": pairs,
     }
 
 
-def _peak_mib() -> int:
-    """Peak of resident memory since this process's own start (ru_maxrss would count its parent's)."""
+def peak_mib() -> int:
+    """Return the peak of resident memory since this process's own start (ru_maxrss would count its parent's)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return round(int(line.split()[1]) / 1024)
 

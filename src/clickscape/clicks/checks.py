@@ -9,7 +9,7 @@ from typing import Any
 import ibis
 
 from clickscape.clicks import allocation, cleaning
-from clickscape.clicks.cleaning import UNMATCHED, Cleaned
+from clickscape.clicks.cleaning import UNMATCHED, Attributed, Cleaned
 from clickscape.clicks.cleaning_report import CleaningReport
 from clickscape.clicks.values import EARLIEST, LATEST, is_number
 from clickscape.config import ClicksConfig
@@ -33,7 +33,7 @@ def check_events(
     future, late_clicks, future_clicks, respelled (events with an id in another Unicode form), epochs (events whose time
     is a number), newest (seconds since 1970) and impressions by allocation (`allocation.fact_names`).
     """
-    faults = _faults(events)
+    faults = faults_of(events)
     known = {"late": cleaning.is_received_late(events, config), "future": cleaning.is_future(events, config, now)}
     known = {name: flag for name, flag in known.items() if flag is not None}
     known |= {f"{name}_clicks": flag & (events.kind == "click") for name, flag in known.items()}
@@ -63,7 +63,7 @@ def look_for(faults: Sequence[Fault], table: ibis.Table, **facts: Any) -> tuple[
     return {name: row[name] for name in facts}, next(found, None)
 
 
-def _faults(events: ibis.Table) -> list[Fault]:
+def faults_of(events: ibis.Table) -> list[Fault]:
     """What no event may have, in the order in which it is told."""
     required = events.event_id.isnull()
     for name in _REQUIRED[1:]:
@@ -103,7 +103,7 @@ def _faults(events: ibis.Table) -> list[Fault]:
     return faults
 
 
-def check_cleaned(cleaned: Cleaned, *, where: str) -> None:
+def check_cleaned(cleaned: Attributed, *, where: str) -> None:
     """Refuse two different events under one id."""
     twice = cleaned.repeated
     contents = ibis.literal("")

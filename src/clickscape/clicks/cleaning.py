@@ -49,16 +49,29 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Cleaned:
-    """A log after each cleaning step.
+class Attributed:
+    """Events of people, each once, and the clicks with the impressions that they belong to.
 
-    `timely` less `bots` is `slow`, less `clickers` it is `without_bots`; `heavy` are users among those, `repeated` the
-    rows with a shared event_id, `relogged` the ids of impressions that were logged again under another. What was not
-    looked for is None.
+    `repeated`: the rows with a shared event_id; `relogged`: ids of impressions that were logged again under another.
 
     `clicks`: every click once, with its `fault` and `skewed` (1 where it came a little before its impression).
     `besides_clicks`: impressions and conversions that count, with all columns.
     `events`: what counts: kind, creative_id, product_id, position, day (number of days since 1970) and strata.
+    """
+
+    repeated: ibis.Table
+    relogged: ibis.Table
+    clicks: ibis.Table
+    besides_clicks: ibis.Table
+    events: ibis.Table
+
+
+@dataclass(frozen=True)
+class Cleaned(Attributed):
+    """A log after each cleaning step.
+
+    `timely` less `bots` is `slow`, less `clickers` it is `without_bots`; `heavy` are users among those. What was not
+    looked for is None.
     """
 
     timely: ibis.Table
@@ -67,11 +80,6 @@ class Cleaned:
     clickers: ibis.Table | None
     without_bots: ibis.Table
     heavy: ibis.Table | None
-    repeated: ibis.Table
-    relogged: ibis.Table
-    clicks: ibis.Table
-    besides_clicks: ibis.Table
-    events: ibis.Table
 
 
 def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, engine: Engine) -> Cleaned:
@@ -97,20 +105,37 @@ def clean(events: ibis.Table, *, config: ClicksConfig, now: datetime | None, eng
         for found in (bots, clickers):
             heavy = heavy if found is None else heavy.anti_join(found, "user_key")
         heavy = engine.keep(heavy)
-    repeated = engine.keep(engine.repeated(without_bots, ["event_id"]))
-    once = deduplicate(without_bots, repeated, engine)
+    found = attribute(without_bots, clicked=clicked, config=config, engine=engine)
+    return Cleaned(
+        **vars(found),
+        timely=timely,
+        bots=bots,
+        slow=slow,
+        clickers=clickers,
+        without_bots=without_bots,
+        heavy=heavy,
+    )
+
+
+def attribute(people: ibis.Table, *, clicked: ibis.Table, config: ClicksConfig, engine: Engine) -> Attributed:
+    """Apply the rules that look at decisions, not at users, to the events of people; clicked: their
+    `clicked_impressions`.
+
+    Events whose decisions differ have no part in each other's outcome, if they have no id in common: the outcome of two
+    logs without a common decision and id is that of both. A column `part` says in the results where an event came from.
+    """
+    repeated = engine.keep(engine.repeated(people, ["event_id"]))
+    once = deduplicate(people, repeated, engine)
     clicks = engine.keep(attribute_clicks(once.filter(once.kind == "click"), clicked, config, engine))
     kept = clicks.filter(clicks.fault == "")
     impressions = once.filter(once.kind == "impression")
-    relogged = engine.keep(relogged_impressions(without_bots, repeated, engine))
+    relogged = engine.keep(relogged_impressions(people, repeated, engine))
     besides_clicks = once.filter(once.kind != "click")
     if not engine.empty(relogged):
         impressions = impressions.anti_join(relogged, "event_id")
         besides_clicks = besides_clicks.anti_join(relogged, "event_id")
     counted = ibis.union(_countable(impressions), _countable(kept), distinct=False)
-    return Cleaned(
-        timely, bots, slow, clickers, without_bots, heavy, repeated, relogged, clicks, besides_clicks, counted
-    )
+    return Attributed(repeated, relogged, clicks, besides_clicks, counted)
 
 
 def is_future(events: ibis.Table, config: ClicksConfig, now: datetime | None) -> Any:
@@ -188,7 +213,7 @@ def relogged_impressions(events: ibis.Table, repeated: ibis.Table, engine: Engin
     again = again.filter(again.kind == "impression")
     order = [*([again["at"].isnull().cast("int8"), again["at"]] if at else []), again.event_id]
     numbered = again.mutate(copy=ibis.row_number().over(group_by=key, order_by=order))
-    return numbered.filter(numbered["copy"] > 0).select("event_id")
+    return numbered.filter(numbered["copy"] > 0).select("event_id", *_part(events))
 
 
 def attribute_clicks(clicks: ibis.Table, clicked: ibis.Table, config: ClicksConfig, engine: Engine) -> ibis.Table:
@@ -244,7 +269,7 @@ def attribute_clicks(clicks: ibis.Table, clicked: ibis.Table, config: ClicksConf
         "position",
         "fault",
         "skewed",
-        *[name for name in ("user_key", "variant") if name in clicks.columns],
+        *[name for name in ("user_key", "variant", "part") if name in clicks.columns],
         **({"at": attributed.shown_at.fill_null(attributed["at"])} if timed else {}),
         **{name: attributed[f"shown_{name}"].fill_null(attributed[name]) for name in strata},
     )
@@ -261,4 +286,9 @@ def _shown(impressions: ibis.Table, key: list[str]) -> ibis.Table:
 def _countable(events: ibis.Table) -> ibis.Table:
     strata = [name for name in NAMED_STRATA if name in events.columns]
     day = {"day": events["at"] // 86_400} if "at" in events.columns else {}
+    strata = [*strata, *_part(events)]
     return events.select("kind", "creative_id", "product_id", "position", **day, **{n: events[n] for n in strata})
+
+
+def _part(events: ibis.Table) -> list[str]:
+    return ["part"] if "part" in events.columns else []

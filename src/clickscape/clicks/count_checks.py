@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 
 import ibis
@@ -41,12 +42,13 @@ def check_counts(
     known: ibis.Table,
     *,
     where: str,
-    events: ibis.Table | None = None,
+    events: Callable[[], ibis.Table] | None = None,
     report: CleaningReport | None = None,
 ) -> None:
     """Refuse counts that do not match the table `creatives` (`known`), and clicks without an impression.
 
-    `events`, when given, lets the error name the file that the creative is in; `report` lets it say what left nothing.
+    `events`, for a log of events, lets the error name the file that the creative is in; `report` lets it say
+    what left nothing.
     """
     too_many = (
         "creative {creative_id!r} has {clicks} clicks, but only {impressions} impressions at position {position}. "
@@ -78,7 +80,7 @@ def check_counts(
         raise LogError(f"{where}: the click log is empty: it has no impression. Export the log again.")
     if fault:
         (first,) = rows.filter(fault[0]).order_by("creative_id").limit(1).to_pyarrow().to_pylist()
-        if events is not None and "filename" in events.columns:
-            files = events.filter(events.creative_id == first["creative_id"])
+        if events is not None and "filename" in (table := events()).columns:
+            files = table.filter(table.creative_id == first["creative_id"])
             where = files.filename.min().to_pyarrow().as_py()
         raise LogError(f"{where}: {fault[1].format(**short(first))}")

@@ -97,7 +97,7 @@ def _known(name: str, wanted: frozenset[str]) -> bool:
 
 def _table(layout: _Layout, files: list[Path], connection: Any) -> ibis.Table:
     options: dict[str, Any] = {"filename": FILE, "hive_partitioning": False}
-    paths = [_literal(file) for file in files]
+    paths = [literal(file) for file in files]
     texts = {name: "VARCHAR" for name, _ in layout.columns}
     if layout.delimiter:
         options |= {"auto_detect": False, "header": True, "delim": layout.delimiter, "quote": '"', "escape": '"'}
@@ -111,8 +111,8 @@ def _table(layout: _Layout, files: list[Path], connection: Any) -> ibis.Table:
     return table.mutate(**{name: ibis.literal(value, "string") for name, value in layout.given})
 
 
-def _literal(file: Path) -> str:
-    """The path for DuckDB, which takes every path for a glob: a[1].csv would be a1.csv."""
+def literal(file: Path) -> str:
+    """Return the path for DuckDB, which takes every path for a glob: a[1].csv would be a1.csv."""
     return re.sub(r"([*?\[])", r"[\1]", str(file))
 
 
@@ -223,7 +223,7 @@ def _json_keys(files: tuple[Path, ...], *, connection: Any, ids: frozenset[str])
     """
     paths = [f"$.{json.dumps(name)}" for name in sorted(ids)]
     found: dict[str, set[str]] = {str(file): set() for file in files}
-    given = {"files": [_literal(file) for file in files], "ids": paths}
+    given = {"files": [literal(file) for file in files], "ids": paths}
     for name, joined, fractional in connection.con.execute(query, given).fetchall():
         keys = (joined or "").split("\n")
         if fractional or len(set(keys)) < len(keys) or not joined:

@@ -19,7 +19,7 @@ import duckdb
 import ibis
 import pyarrow as pa
 
-from clickscape.clicks import allocation, cleaning, duckdb_engine, log_files, sources
+from clickscape.clicks import allocation, cleaning, duckdb_engine, incremental, log_files, sources
 from clickscape.clicks.allocation import AllocatedTraffic
 from clickscape.clicks.cells import STRATA, Stratum
 from clickscape.clicks.checks import check_cleaned, check_events, check_shares
@@ -42,13 +42,16 @@ class Log:
     """A checked log: its `counts` and, for a log of events, the report of its cleaning.
 
     `newest`: when the last event happened, in seconds since 1970, None where the log has no times. `allocated`: how
-    its impressions came to the creatives, those that cleaning leaves out, too.
+    its impressions came to the creatives, those that cleaning leaves out, too. `read` and `known`: files that were read
+    for it, and files whose summaries were there; None where it was read at once.
     """
 
     counts: ibis.Table
     cleaning: CleaningReport | None
     allocated: AllocatedTraffic
     newest: int | None = None
+    read: int | None = None
+    known: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,28 +71,64 @@ def read(
     config: ClicksConfig,
     by: Sequence[Stratum] = (),
     connection: Any = None,
+    store: Path | None = None,
     now: datetime | None = None,
 ) -> Log:
     """Read, check, clean and count a click log; LogError names the file, the fault and the remedy.
 
     `log`: as `locations.locate` finds it, or a table of any Ibis connection. `creatives`: creative_id and product_id of
     every creative that may be in it. `by`: columns to count separately, besides creative, product and position; one
-    that the log lacks is left out. `connection`: the DuckDB that reads files and keeps the counts. `now` (UTC) defaults
-    to the present.
+    that the log lacks is left out. `connection`: the DuckDB that reads files and keeps the counts. `store`: folder in
+    which summaries of files are kept, so that new files alone are read next time. `now` (UTC) defaults to the present.
     """
     connection = connection or connect()
+    now = now or datetime.now(UTC)
+    if isinstance(log, LogLocation) and log.files:
+        with reading(log, config):
+            found = incremental.summed(log, config=config, now=now, connection=connection, store=store)
+            if found:
+                return _of_files(log, found, creatives=creatives, config=config, by=by, connection=connection)
     location, source = _source(log, config=config, connection=connection)
     with reading(location, config):
-        counted, report, facts = _count(
-            source, location, by=by, config=config, now=now or datetime.now(UTC), duck=connection
-        )
+        counted, report, facts = _count(source, location, by=by, config=config, now=now, duck=connection)
         known = connection.create_table("creatives", creatives, temp=True, overwrite=True)
         respelled = in_known_spelling(ibis.memtable(counted), known, where=source.where)
         local = connection.create_table("counts", respelled, temp=True, overwrite=True)
-        events = source.table if source.kind == "events" else None
+        events = (lambda: source.table) if source.kind == "events" else None
         check_counts(local, known, where=source.where, events=events, report=report)
         allocated = _allocated(source, facts, config=config)
     return Log(local, report, allocated, facts.get("newest"))
+
+
+def _of_files(
+    location: LogLocation,
+    found: incremental.Summed,
+    *,
+    creatives: pa.Table,
+    config: ClicksConfig,
+    by: Sequence[Stratum],
+    connection: Any,
+) -> Log:
+    """The log whose files were summed, checked against the creatives."""
+    where = str(location)
+    known = connection.create_table("creatives", creatives, temp=True, overwrite=True)
+    summed = connection.create_table("summed", found.counts, temp=True, overwrite=True)
+    strata = [name for name in _checked(by) if ("at" if name == "day" else name) in found.columns]
+    counted = summed.group_by([*_KEYS, *strata]).agg(
+        impressions=lambda table: table.impressions.sum().cast("int64"),
+        clicks=lambda table: table.clicks.sum().cast("int64"),
+    )
+    respelled = in_known_spelling(_dated(counted), known, where=where)
+    local = connection.create_table("counts", respelled, temp=True, overwrite=True)
+
+    def events() -> ibis.Table:
+        return _source(location, config=config, connection=connection)[1].table
+
+    check_counts(local, known, where=where, events=events, report=found.report)
+    stated: dict[str, int] = {name: found.facts.get(called, 0) for name, called in allocation.fact_names().items()}
+    has_column = "allocation" in found.columns
+    allocated = allocation.count_of(stated if has_column else {config.allocation: found.facts["shown"]})
+    return Log(local, found.report, allocated, found.facts.get("newest"), found.read, found.known)
 
 
 def connect(*, threads: int = 2, memory: str = "1GB", spill: Path | None = None) -> Any:
@@ -250,15 +289,24 @@ def tally(events: ibis.Table, *, by: Sequence[Stratum]) -> ibis.Table:
         impressions=events.count(where=events.kind == "impression").cast("int64"),
         clicks=events.count(where=events.kind == "click").cast("int64"),
     )
-    if "day" in strata:  # days are grouped as numbers, and few numbers made dates
-        counted = counted.mutate(day=(ibis.literal(date(1970, 1, 1)) + counted.day.as_interval("D")).cast("date"))
-    return counted
+    return _dated(counted)
+
+
+def _dated(counted: ibis.Table) -> ibis.Table:
+    """Counts with dates for days: they are grouped as numbers, and few numbers made dates."""
+    if "day" not in counted.columns:
+        return counted
+    return counted.mutate(day=(ibis.literal(date(1970, 1, 1)) + counted.day.as_interval("D")).cast("date"))
 
 
 def _present(by: Sequence[Stratum], table: ibis.Table) -> list[str]:
+    return [name for name in _checked(by) if name in table.columns]
+
+
+def _checked(by: Sequence[Stratum]) -> Sequence[Stratum]:
     if unknown := [name for name in by if name not in STRATA]:
         raise ConfigError(f"a log cannot be counted by {unknown[0]!r}, expected any of {', '.join(STRATA)}.")
-    return [name for name in by if name in table.columns]
+    return by
 
 
 @contextmanager

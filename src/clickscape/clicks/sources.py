@@ -7,7 +7,7 @@ Times become whole seconds since 1970 in UTC, so that no rule after this file de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import ibis
@@ -25,7 +25,7 @@ CHOICES = ("candidates", "propensities")
 
 _TIMES = {"ts": "at", "received_at": "received"}
 _IDS = frozenset({"event_id", "decision_id", "creative_id", "product_id", "user_key"})
-_EVENTS = (*_EVENT_TEXTS, "position", *_TIMES, *_TEXTS)
+EVENTS = (*_EVENT_TEXTS, "position", *_TIMES, *_TEXTS)
 _COUNTS = ("creative_id", "product_id", "impressions", "clicks", "position", "day", "allocation", *NAMED_STRATA)
 _COUNT_TEXTS = ("creative_id", "product_id")
 _COUNT_NUMBERS = ("impressions", "clicks")
@@ -62,6 +62,21 @@ def read(
     return Source(kind, _union([part.table for part in read]), str(location))
 
 
+def read_part(
+    location: LogLocation, *, connection: Any, columns: Mapping[str, str], normalized: bool
+) -> ibis.Table | None:
+    """Return some files of a log of events as a table with columns of `events_of`; None where they hold counts.
+
+    normalized: ids in Unicode's composed form, which costs as much as the rest where they are ASCII. Columns that the
+    settings name may be in other files.
+    """
+    parts = log_files.read(location, connection=connection, wanted=wanted_columns(columns), ids=id_columns(columns))
+    if any(_kind(part.table, columns) != "events" for part in parts):
+        return None
+    engine = duckdb_engine.VALUES if normalized else replace(duckdb_engine.VALUES, normalize=None)
+    return _union([events_of(part.table, where=part.where, columns=columns, engine=engine) for part in parts])
+
+
 def as_source(table: ibis.Table, *, where: str, columns: Mapping[str, str] | None = None) -> Source:
     """Return events or counts, whichever the columns are of, with clickscape's names and types."""
     names = columns or {}
@@ -79,7 +94,7 @@ def _check_named(
     columns: Mapping[str, str], tables: Sequence[ibis.Table], *, kind: Literal["events", "counts"], where: str
 ) -> None:
     """LogError for a column that the settings name and no table has: without it, its rules would not hold."""
-    ours = _EVENTS if kind == "events" else _COUNTS
+    ours = EVENTS if kind == "events" else _COUNTS
     for name, called in columns.items():
         if name in ours and not any(_find(name, table.columns, columns) for table in tables):
             raise LogError(
@@ -89,7 +104,7 @@ def _check_named(
 
 def wanted_columns(columns: Mapping[str, str], *, choices: bool = False) -> frozenset[str]:
     """Return what the log may call the columns that are read."""
-    names = (*_EVENTS, *_COUNTS, *(CHOICES if choices else ()))
+    names = (*EVENTS, *_COUNTS, *(CHOICES if choices else ()))
     return frozenset(columns.get(name, name) for name in names) | set(_ALIASES.values())
 
 

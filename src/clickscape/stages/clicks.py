@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from clickscape import clicks as click_room
-from clickscape.clicks import ctr, locations, logs, pairs
+from clickscape.clicks import ctr, file_digests, locations, logs, pairs
 from clickscape.clicks.cells import STRATA, Stratum
 from clickscape.clicks.locations import LOG_FILES, LogLocation
 from clickscape.clicks.logs import Log
@@ -36,7 +36,7 @@ def clicks(workspace: Workspace, config: ClicksConfig, *, now: datetime | None =
     location = locations.locate(workspace.clicks, config)
     categories, held_out = departments(workspace), held_out_products(workspace)
     inputs = {
-        "log": log_content(location) or str(location),
+        "log": log_content(location, store=kept_summaries(workspace)) or str(location),
         "unread": [location.name(file) for file in location.unread],
         "creatives": served_fingerprint(workspace),
         "categories": categories,
@@ -59,7 +59,8 @@ def clicks(workspace: Workspace, config: ClicksConfig, *, now: datetime | None =
         allocated = {**asdict(log.allocated), "allocation": log.allocated.allocation}
         result = {**report.figures(), "log": cleaned, "newest": log.newest, "allocated": allocated}
         lines = [*(log.cleaning.lines() if log.cleaning else []), *report.lines(), *log.allocated.lines()]
-        result["summary"] = [*_unread(location), *lines]
+        result |= {"files": {"read": log.read, "known": log.known}}
+        result["summary"] = [*_unread(location), *_read_files(log), *lines]
         return run.finish(outputs=outputs, result=result)
 
 
@@ -76,14 +77,31 @@ def read_log(
     known = creatives.select(["creative_id", "product_id"])
     location = locations.locate(workspace.clicks, config)
     with logs.connected(config, folder=workspace.clicks) as connection:
-        log = logs.read(location, creatives=known, config=config, by=by, connection=connection, now=now)
+        log = logs.read(
+            location,
+            creatives=known,
+            config=config,
+            by=by,
+            connection=connection,
+            store=kept_summaries(workspace),
+            now=now,
+        )
         counts = log.counts.to_pyarrow()  # what is small outlives the connection and what it left on disk
     return replace(log, counts=logs.connect().create_table("counts", counts))
 
 
-def log_content(location: LogLocation) -> list[list[str]]:
-    """Return name and digest of every file of a log, in order; empty for a database."""
-    return [[location.name(file), fingerprint(file)] for file in location.files]
+def log_content(location: LogLocation, *, store: Path | None = None) -> list[list[str]]:
+    """Return name and digest of every file of a log, in order; empty for a database.
+
+    store: folder in which digests are kept, so that files that were not written since are not read.
+    """
+    found = file_digests.digests(location.files, store=store)
+    return [[location.name(file), digest] for file, digest in zip(location.files, found, strict=True)]
+
+
+def kept_summaries(workspace: Workspace) -> Path:
+    """Return the folder in which summaries of log files are kept; it may be deleted, and is made again."""
+    return workspace.clicks / ".summaries"
 
 
 def estimates_path(workspace: Workspace) -> Path:
@@ -151,6 +169,13 @@ def _depends_on_time(done: Manifest, config: ClicksConfig, now: datetime) -> boo
         return True
     newest = done.result.get("newest")
     return newest is not None and newest > now.timestamp() + config.clock_skew_seconds
+
+
+def _read_files(log: Log) -> list[str]:
+    """Return a line that says how many files were read anew, for a log of files whose summaries are kept."""
+    if log.read is None:
+        return []
+    return [f"files of the log: {log.read:,} read anew, {log.known:,} known from before"]
 
 
 def _unread(location: LogLocation) -> list[str]:

@@ -153,6 +153,7 @@ def build(size: Size, *, device: str) -> VisionLanguageModel:
             intermediate_size=11_008 if full else 3 * size.width,
             num_hidden_layers=size.layers,
             num_attention_heads=size.width // 128 if full else 4,
+            num_key_value_heads=size.width // 128 if full else 4,
             max_position_embeddings=4_096,
             pad_token_id=tiny.tokenizer.pad_token_id,
             eos_token_id=tiny.tokenizer.eos_token_id,

@@ -26,7 +26,7 @@ from clickscape.service import schema
 
 Kind = Literal["impression", "click", "conversion"]
 Attribution = Literal["attributed", "late", "unknown"]
-_GATHER = 0.005  # seconds that the first event of a group waits for others
+_GATHER = 0.005  # seconds that the first event of a group waits for others, from when it came
 _LARGEST = 5_000  # events of one transaction
 _WAITING = 50_000  # events that may wait; more are refused, which a client sees as 503
 _ATTEMPTS = 3  # of a transaction that lost a deadlock to another instance's
@@ -72,7 +72,7 @@ class EventWriter:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._queue: queue.SimpleQueue[tuple[Sequence[Event], Future[Written]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Sequence[Event], Future[Written], float] | None] = queue.SimpleQueue()
         self._waiting = 0
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
@@ -89,7 +89,7 @@ class EventWriter:
             self._waiting += len(events)
         future: Future[Written] = Future()
         future.set_running_or_notify_cancel()  # so that a client that hangs up cannot cancel it, which would end us
-        self._queue.put((events, future))
+        self._queue.put((events, future, time.monotonic()))
         return future
 
     def close(self) -> None:
@@ -101,14 +101,14 @@ class EventWriter:
         open_ = True
         while open_:
             item = self._queue.get()
-            group = []
-            until = time.monotonic() + _GATHER
+            group: list[tuple[Sequence[Event], Future[Written]]] = []
+            until = 0.0 if item is None else item[2] + _GATHER  # who waited for the commit before waits no longer
             size = 0
             while True:
                 if item is None:
                     open_ = False
                     break
-                group.append(item)
+                group.append(item[:2])
                 size += len(item[0])
                 if size >= _LARGEST:
                     break
@@ -180,17 +180,11 @@ def _count(connection: Connection, events: Iterable[Event]) -> None:
     cells = sorted({cell for cell, _ in sums})
     if not cells:
         return
-    keys = ("product_id", "creative_id", "placement", "day")
-    insert = _insert(connection)(schema.counts)
-    numbers = {f"{kind}s": schema.counts.c[f"{kind}s"] for kind in ("impression", "click", "conversion")}
-    upsert = insert.on_conflict_do_update(
-        index_elements=keys, set_={name: column + insert.excluded[name] for name, column in numbers.items()}
-    )
     values = [
-        dict(zip(keys, cell, strict=True)) | {name: sums[cell, name.removesuffix("s")] for name in numbers}
+        dict(zip(_CELL, cell, strict=True)) | {name: sums[cell, name.removesuffix("s")] for name in _NUMBERS}
         for cell in cells
     ]
-    connection.execute(upsert, values)
+    connection.execute(_add_counts(connection.dialect.name), values)
 
 
 def _row(event: Event) -> dict[str, Any]:
@@ -207,14 +201,24 @@ def _cell(event: Event) -> tuple[str, str, str, int]:
     return event.product_id, event.creative_id, event.placement or "", event.decided_at // _DAY
 
 
-def _insert(connection: Connection) -> Any:
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+_CELL = ("product_id", "creative_id", "placement", "day")
+_NUMBERS = ("impressions", "clicks", "conversions")
+
+
+def _insert(dialect: str) -> Any:
+    return postgresql.insert if dialect == "postgresql" else sqlite.insert
+
+
+@cache  # made once: to make it takes longer than to run it
+def _add_counts(dialect: str) -> Any:
+    insert = _insert(dialect)(schema.counts)
+    added = {name: schema.counts.c[name] + insert.excluded[name] for name in _NUMBERS}
+    return insert.on_conflict_do_update(index_elements=_CELL, set_=added)
 
 
 @cache
 def _insert_new(dialect: str, table: sa.Table, returning: tuple[str, ...]) -> Any:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return insert(table).on_conflict_do_nothing().returning(*(table.c[name] for name in returning))
+    return _insert(dialect)(table).on_conflict_do_nothing().returning(*(table.c[name] for name in returning))
 
 
 def insert_new(

@@ -40,6 +40,9 @@ def test_a_store_of_the_first_schema_keeps_what_it_holds_and_names_its_experimen
         old.reflect(connection)
         product = {"product_id": "mug", "title": "Mug", "category": [], "updated_at": 1}
         connection.execute(sa.insert(old.tables["products"]).values(product))
+        ad = {"creative_id": "a", "product_id": "mug", "image": "a.webp", "description": "", "status": "draft",
+              "reason": "", "score": 0.5, "score_sd": 0.1, "created_at": 1, "changed_at": 1}  # fmt: skip
+        connection.execute(sa.insert(old.tables["creatives"]).values(ad))
         connection.execute(
             sa.insert(schema.experiments).values(name="autumn", definition=definition, status="running", changed_at=1)
         )
@@ -54,6 +57,9 @@ def test_a_store_of_the_first_schema_keeps_what_it_holds_and_names_its_experimen
         assert connection.execute(sa.select(schema.products.c.title)).scalar_one() == "Mug"
         found = connection.execute(sa.select(schema.events.c.experiment).order_by(schema.events.c.number)).scalars()
         assert list(found) == ["autumn", None, None, None]
+        table = schema.creatives
+        kept = connection.execute(sa.select(table.c.score, table.c.predicted, table.c.predicted_sd)).one()
+        assert (kept, schema_version(connection)) == ((0.5, 0.5, 0.1), "0004")
         names = {one["name"] for one in sa.inspect(connection).get_indexes("events")}
     assert {"events_of_product", "events_of_experiment"} <= names
     opened.dispose()

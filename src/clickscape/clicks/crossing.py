@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clickscape.clicks.part_events import TAG
 from clickscape.clicks.part_summary import Numbers, distinct, member, range_ends
 from clickscape.files import atomic_file
 
 _AT_ONCE = 1 << 23  # numbers that are sorted at once
-_TAG = np.uint64(24)  # bits of the user behind a key
+_TAG = np.uint64(TAG)  # bits of the user behind a key
 
 
 def none() -> Numbers:

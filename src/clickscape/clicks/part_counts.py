@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from clickscape.clicks import checks, cleaning, clickers, duckdb_engine
 from clickscape.clicks.crossing import Crossing
 from clickscape.clicks.log_files import literal
-from clickscape.clicks.part_events import COLUMNS, DAY, ID, KEY, SELECTED, USER, VIEW, put
+from clickscape.clicks.part_events import COLUMNS, DAY, ID, KEY, SELECTED, TAG, USER, VIEW, put
 from clickscape.clicks.part_summary import CELL, CannotSumError, Numbers, member
 from clickscape.config import ClicksConfig
 from clickscape.errors import LogError
@@ -101,7 +101,7 @@ def _put_aside(part: UncountedPart, *, number: int, connection: Any) -> None:
     """Add the events of a part that a rule looks at to the table `aside`."""
     con = connection.con
     part.show()
-    crossing = part.crossing.keys >> np.uint64(24)
+    crossing = part.crossing.keys >> np.uint64(TAG)
     tied = pq.read_table(part.summary / "tied.parquet")["key"].to_numpy()
     put(connection, "tied", np.union1d(tied, crossing))
     put(connection, "crossing", crossing)

@@ -1,7 +1,7 @@
 """The events of some files of a log as one view of a DuckDB, with the 64-bit numbers that parts of a log share.
 
-Texts are compared by these numbers first: `id` of an event, `key` of the creative in its decision (40 bits), `user`
-(63 bits, null without one), and `seen`, the key followed by 24 bits of the user. What agrees in them is looked at again
+Texts are compared by these numbers first: `id` of an event, `key` of the creative in its decision (52 bits), `user`
+(63 bits, null without one), and `seen`, the key followed by 12 bits of the user. What agrees in them is looked at again
 with its texts; what differs in them differs.
 """
 
@@ -40,7 +40,10 @@ SELECTED = ", ".join(f'"{name}"' for name in COLUMNS)
 AT = '"at"'  # a word of SQL
 DAY = f"{AT} // 86400"
 ID = "hash(event_id)"
-KEY = "(hash(creative_id, hash(decision_id)) >> 24)"
+TAG = 12
+"""Bits of the user behind a key: few, so that keys of a large log do not meet by chance and have files read again."""
+
+KEY = f"(hash(creative_id, hash(decision_id)) >> {TAG})"
 USER = "CASE WHEN user_key IS NULL THEN NULL ELSE hash(user_key) >> 1 END"
 
 

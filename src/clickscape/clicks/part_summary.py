@@ -32,6 +32,7 @@ from clickscape.clicks.part_events import (
     IMPRESSION,
     KEY,
     KIND,
+    TAG,
     UNTIMELY,
     USER,
     VIEW,
@@ -51,7 +52,7 @@ _DAY = 86_400
 
 _THIN = f"""
     CREATE OR REPLACE TEMP TABLE thin AS
-    SELECT *, key << 24 | (coalesce("user", 0) & 16777215) AS seen
+    SELECT *, key << {TAG} | (coalesce("user", 0) & {(1 << TAG) - 1}) AS seen
     FROM (
         SELECT {ID} AS id, {KEY} AS key, {USER} AS "user", {AT}, flags, stated,
                CASE WHEN flags & {KIND} = {CLICK} THEN hash(decision_id) END AS decision
@@ -111,10 +112,11 @@ def summarize(folder: Path, *, connection: Any, columns: Sequence[str], config: 
             write(distinct(ids))
     put(connection, "again", np.concatenate(again))
     clicks = con.execute(
-        f'SELECT id, key, seen, decision, "user" FROM thin WHERE {_TIMELY} AND flags & {KIND} = {CLICK}'
+        f'SELECT c.*, i.key IS NOT NULL AS own FROM (SELECT id, key, seen, decision, "user" FROM thin '
+        f'WHERE {_TIMELY} AND flags & {KIND} = {CLICK}) AS c LEFT JOIN (SELECT DISTINCT key, "user" FROM thin '
+        f"WHERE {_TIMELY} AND flags & {KIND} = {IMPRESSION} AND key IN (SELECT key FROM thin WHERE flags & {KIND} = "
+        f'{CLICK})) AS i ON c.key = i.key AND c."user" = i."user"'
     ).to_arrow_table()
-    clicked_by = clicks["seen"].to_numpy()
-    own = np.zeros(len(clicked_by), bool)
     tied = [
         clicks["key"].to_numpy(),
         con.execute("SELECT key FROM thin SEMI JOIN again ON id = number").to_arrow_table()[0].to_numpy(),
@@ -122,12 +124,10 @@ def summarize(folder: Path, *, connection: Any, columns: Sequence[str], config: 
     with _writer(folder / "seen.parquet", seen=pa.uint64()) as write:
         shown = f"{_TIMELY} AND flags & {KIND} = {IMPRESSION}"
         for seen in _sorted(con, "seen", where=shown, rows=total):
-            tied.append(_repeated(seen >> np.uint64(24)))
+            tied.append(_repeated(seen >> np.uint64(TAG)))
             different = distinct(seen)
-            own |= member(clicked_by, different)
             write(different)
-    own &= clicks["user"].is_valid().to_numpy()
-    pq.write_table(clicks.append_column("own", pa.array(own)), folder / "clicks.parquet")
+    pq.write_table(clicks, folder / "clicks.parquet")
     pq.write_table(pa.table({"key": np.unique(np.concatenate(tied))}), folder / "tied.parquet")
     frequent: list[Numbers] = []
     with _writer(folder / "users.parquet", user=pa.uint64(), events=pa.int64(), shown=pa.int64()) as write:

@@ -197,8 +197,8 @@ def tables(rows: Sequence[Row]) -> str:
     columns = (
         "side", f"items per CPU-second, {few:,}", f"{many:,}",
         f"more than in process, ms an item, {few:,}", f"{many:,}",
-        "without the start", f"of an item of {ITEM:.0f} ms", f"command, MiB, {few:,}", f"{many:,}",
-        f"largest worker, MiB, {few:,}", f"{many:,}",
+        "without the start", f"at most, of an item of {ITEM:.0f} ms", f"command, MiB, {few:,}", f"{many:,}",
+        f"largest other process, MiB, {few:,}", f"{many:,}",
     )  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     here = [exported["in process", count] for count in (few, many)]
@@ -211,7 +211,7 @@ def tables(rows: Sequence[Row]) -> str:
         slope = (more[1] * many - more[0] * few) / (many - few)
         cells = [f"{row['items_per_cpu_second']:.1f}" for row in pair]
         if side != "in process":
-            cells += [*(f"{value:.1f}" for value in more), f"{slope:.1f}", f"{more[1] / ITEM:.0%}"]
+            cells += [*(f"{value:.1f}" for value in more), f"{slope:.1f}", f"{max(more) / ITEM:.1%}"]
         else:
             cells += [""] * 4
         cells += [f"{row[name]:,}" if row[name] else "" for name in ("command_mib", "worker_mib") for row in pair]
@@ -234,15 +234,26 @@ def tables(rows: Sequence[Row]) -> str:
     grown = (here[1]["command_mib"] - here[0]["command_mib"]) / (many - few) * 1024
     kept = (large["bytes"] - small["bytes"]) / apart
     lines += ["", f"Memory of the command: {grown:.1f} KiB a product. Files kept: {kept / 1e6:.2f} MB a product."]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_events()])
+
+
+def _events() -> list[str]:
+    """What benchmarks/clicks.py measured last, at its smallest and largest log, and what a billion events cost."""
+    rows = [json.loads(line) for line in (RESULTS / "clicks.jsonl").read_text(encoding="utf-8").splitlines()]
+    compared = {row["events"]: row["sides"]["clickscape"] for row in rows if "clickscape" in row.get("sides", {})}
+    few, many = min(compared), max(compared)
+    cost = (compared[many]["cpu_seconds"] - compared[few]["cpu_seconds"]) / (many - few)
+    lines = ["| events | CPU-seconds | peak, MiB |", "| --- " * 3 + "|"]
+    lines += [f"| {n:,} | {compared[n]['cpu_seconds']:.1f} | {compared[n]['peak_mib']:,} |" for n in (few, many)]
+    return [*lines, f"| a billion, by the slope | {1e9 * cost:,.0f} | not by a slope: the memory limit |"]
 
 
 def main() -> None:
     """Measure, print, keep the rows, and write the page's tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--products", type=int, nargs="+", default=[1_000, 10_000])
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=[*SIDES])
-    parser.add_argument("--cost", type=int, nargs=2, default=[18, 54], help="products, two numbers: the slope counts")
+    parser.add_argument("--sides", nargs="*", choices=SIDES, default=[*SIDES])
+    parser.add_argument("--cost", type=int, nargs=2, default=[6, 12], help="products, two numbers: the slope counts")
     parser.add_argument("--page", type=Path, help="page whose tables are written from all rows")
     parser.add_argument("--ingest", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--stages", type=int, help=argparse.SUPPRESS)
@@ -254,7 +265,7 @@ def main() -> None:
     if asked.stages:
         print(json.dumps(_cost(asked.stages)))
         return
-    for count in asked.cost if asked.cost[0] else ():
+    for count in filter(None, asked.cost):
         row = {"side": "stages", **_child(["--stages", str(count)])}
         append_row(row, by="scale")
         print(json.dumps(row), flush=True)

@@ -287,6 +287,20 @@ def test_summaries_that_no_log_asks_for_go_after_a_week(workspace: Workspace) ->
     assert not old.exists()
 
 
+def test_damaged_summaries_are_made_anew(workspace: Workspace) -> None:
+    write_parquet(workspace.events_folder / "1.parquet", [impression(n) for n in range(5)])
+    read_log(workspace)
+    (tied,) = kept_summaries(workspace).glob("*/tied.parquet")
+    tied.write_bytes(b"nonsense")
+    write_parquet(workspace.events_folder / "2.parquet", [impression(n) for n in range(4, 9)])
+    for read in (None, 2):
+        for part in kept_summaries(workspace).glob("*/counted-*"):
+            shutil.rmtree(part)
+        log = read_log(workspace)
+        assert log.read == read
+        assert sum(log.counts.to_pyarrow()["impressions"].to_pylist()) == 9
+
+
 @pytest.mark.slow
 def test_a_killed_run_leaves_nothing_that_counts(workspace: Workspace) -> None:
     """Killed at many moments of reading; whatever is there then, the next run counts the same."""

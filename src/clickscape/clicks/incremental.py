@@ -97,6 +97,11 @@ def summed(
             return _summed(location, config=config, now=now, connection=connection, store=folder)
         except duckdb.OutOfMemoryException:
             raise
+        except (OSError, pa.ArrowException):  # a summary that somebody damaged, or no room for one: all are made anew
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+            return None
         except (CannotSumError, LogError, duckdb.Error):  # the whole log is read, and says what it is, and where
             return None
 

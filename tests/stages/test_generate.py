@@ -75,6 +75,22 @@ def test_products_whose_images_never_pass_the_gate_are_named(catalog: Path, ads:
     assert rows_of(ads / LEFT_OUT) == [left_out]
 
 
+@pytest.mark.slow
+def test_two_processes_draw_the_same_bytes_as_this_one(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate_block, "NEIGHBORS", 1)  # a block for each of the two products
+    monkeypatch.setattr(stage, "_PER_PROCESS", 1)
+    folders = [tmp_path / name for name in ("one", "two")]
+    for workers, out in enumerate(folders, start=1):
+        run(stage.generate(workspace=None, catalog=catalog, out=out, overrides=SMALL, workers=workers))
+    found = [
+        {path.name: path.read_bytes() for path in out.iterdir() if path.suffix in (".png", ".json")} for out in folders
+    ]
+    assert found[0] == found[1]
+    assert found[0].keys() == {"A-1.png", "A.json", "B.json"}
+
+
 def test_the_clock_is_an_argument(catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[datetime] = []
     monkeypatch.setattr(generate_block, "select", lambda selector, *_, **__: iter(seen.append(selector.now) or ()))

@@ -46,8 +46,8 @@ class Made:
         """Have a job done."""
         with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
             name = jobs.enqueue(connection, kind, payload, now=NOW)
-        assert self.worker.do_next()
-        found = jobs.find(self.engine, name)
+        while (found := jobs.find(self.engine, name)) and found.status == "queued":
+            assert self.worker.do_next()  # what the worker found to do by itself may come first
         assert found is not None
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -123,7 +124,9 @@ def test_events_have_the_workspace_columns_in_the_order_of_time(
         shown = [time for time, kind in zip(times, read["kind"].to_pylist(), strict=True) if kind == "impression"]
         assert start + timedelta(days=day) <= shown[0]
         assert shown[-1] < start + timedelta(days=day + 1)
-    assert drawn.counts().schema.equals(COUNTS.remove(COUNTS.get_field_index("allocation")))
+    counts = [field for field in COUNTS if field.name not in ("audience", "allocation")]
+    assert drawn.counts().schema.equals(pa.schema(counts))
+    assert replace(drawn, audiences=("all",)).counts()["audience"].unique().to_pylist() == ["all"]
 
 
 @pytest.mark.slow

@@ -140,8 +140,8 @@ def test_a_manifest_for_which_a_placement_has_no_bytes_is_told(signed: Path, tmp
     photo_file(cutout).write_bytes(sign(cutout.read_bytes(), claim, photographer))
     done = export(tmp_path)
     assert done.code == 2
-    told = rf"clickscape: creative 'A 1' at {PLACE}: its label and manifest take [\d,]+ bytes of 150,000\."
-    assert re.search(told, done.err)
+    told = rf"not made: creative 'A 1' at {PLACE}: its label and manifest take [\d,]+ bytes of 150,000\."
+    assert re.search(told, done.out)
     assert [path.name for path in (tmp_path / "exports").rglob("*.jpg")] in ([], ["B 1.jpg"])
 
 

@@ -13,7 +13,7 @@ from clickscape.types import Product
 from clickscape.vlm import batch as batches
 from clickscape.vlm import generate
 from clickscape.vlm.batch import Sample, collate
-from clickscape.vlm.generate import Writer, line_breaks, sample_ids
+from clickscape.vlm.generate import Writer, line_breaks, one_description, sample_ids
 from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import instruction
 
@@ -146,7 +146,7 @@ def test_line_breaks_are_all_tokens_with_one(opened: Opened) -> None:
     [("oak, sun", "oak, sun"), ("oak\n- sun", "oak"), ("\noak\nsun", "oak"), (" oak ,", " oak ,"), ("\n\noak", "")],
 )
 def test_a_description_is_one_line_and_nothing_of_it_is_changed(written: str, line: str) -> None:
-    assert generate._first_line(written) == line
+    assert one_description(written) == line
 
 
 @torch.inference_mode()

@@ -181,13 +181,17 @@ def _quality(said: np.ndarray, true: np.ndarray, product: np.ndarray) -> tuple[f
     return right / pairs, float(np.mean(best)), float(np.mean(average))
 
 
+def _heading(rows: list[dict[str, Any]]) -> list[str]:
+    seconds = np.median([row["cpu_seconds"] for row in rows])
+    worlds = f"{len(rows)} worlds of {rows[0]['world']} to {rows[-1]['world']}"
+    return [f"{worlds}; {seconds:.0f} CPU-seconds a world (median).", ""]
+
+
 def table_of_writers(rows: list[dict[str, Any]]) -> str:
     """Mean true CTR over worlds, as uplift over the pre-trained writer, with intervals, as Markdown."""
     draws = ClusterBootstrap.draw([str(row["world"]) for row in rows], rng=np.random.default_rng(0))
-    seconds = np.median([row["cpu_seconds"] for row in rows])
     lines = [
-        f"{len(rows)} worlds of {rows[0]['world']} to {rows[-1]['world']}; {seconds:.0f} CPU-seconds a world (median).",
-        "",
+        *_heading(rows),
         "| writer | true CTR in the segments, % above the pre-trained writer |",
         "| --- | --- |",
     ]
@@ -211,10 +215,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         found = draws.mean(np.array(values) * scale)
         return f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
-    seconds = np.median([row["cpu_seconds"] for row in rows])
     lines = [
-        f"{len(rows)} worlds of {rows[0]['world']} to {rows[-1]['world']}; {seconds:.0f} CPU-seconds a world (median).",
-        "",
+        *_heading(rows),
         "| mean over worlds | told the audience | not told | difference |",
         "| --- | --- | --- | --- |",
     ]

@@ -53,7 +53,7 @@ def test_opposite_tastes_are_found() -> None:
 
 
 def test_their_intervals_hold_the_truth() -> None:
-    """Share of true deviations within two standard deviations, over ten logs; a picture's own worth is no taste."""
+    """True deviations lie within two standard deviations, over ten logs; what a picture gains with all is no taste."""
     inside = []
     for seed in range(10):
         found, deviations, everybody = fitted(differ=0.1, seed=seed, products=60, image_sd=0.3)

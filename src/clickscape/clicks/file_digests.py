@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from clickscape.files import fingerprint, to_json, write_text
 
-_SETTLED = 2_000_000_000  # nanoseconds after which another content has another time
+_UNCHANGING = 2_000_000_000  # nanoseconds after which another content has another time
 
 _Known = TypeAdapter(dict[str, tuple[int, int, int, int, str]])
 
@@ -31,10 +31,10 @@ def digests(files: Sequence[Path], *, store: Path | None) -> list[str]:
         stamp = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
         before = known.get(str(file))
         found[str(file)] = before if before and before[:4] == stamp else (*stamp, fingerprint(file))
-    settled = {name: one for name, one in found.items() if max(one[1], one[2]) < now - _SETTLED}
-    if path and path.parent.is_dir() and settled != {name: known.get(name) for name in settled}:
+    unchanging = {name: one for name, one in found.items() if max(one[1], one[2]) < now - _UNCHANGING}
+    if path and path.parent.is_dir() and unchanging != {name: known.get(name) for name in unchanging}:
         with suppress(OSError):  # of a workspace that may be read only
-            write_text(path, to_json({**known, **settled}))
+            write_text(path, to_json({**known, **unchanging}))
     return [found[str(file)][4] for file in files]
 
 

@@ -5,8 +5,8 @@ Effects of everybody stay as they are. Given a product, an audience and how good
     P(next click of audience a falls on i) ∝ examinations_ia · exp(pooled_i + x_i · (w_a − Σ_b share_b w_b) + u_ia)
 
 by the likelihood of `effects`: how wide a block's deviations are is learned, so where tastes do not differ, a model
-for an audience is the model for everybody (partial pooling). pooled_i holds what the picture itself was worth to all,
-so that one good picture seen by four audiences is not four good pictures.
+for an audience is the model for everybody (partial pooling). pooled_i holds what the picture itself gained with
+all, so that one good picture seen by four audiences is not four good pictures.
 """
 
 from __future__ import annotations

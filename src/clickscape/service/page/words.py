@@ -35,14 +35,14 @@ def predicted(score: float | None, score_sd: float | None) -> Estimate | None:
 
 
 def percent(value: float, digits: int = 1) -> str:
-    """Return a share as a percentage."""
-    return f"{100 * value:.{digits}f} %"
+    """Return a share as a percentage; number and sign stay on one line."""
+    return f"{100 * value:.{digits}f}\u00a0%"
 
 
 def change(value: float, digits: int = 0) -> str:
     """Return a relative change as a percentage with its sign; a minus is a minus, not a hyphen."""
     if abs(value) < 10:
-        return f"{100 * value:+.{digits}f} %".replace("-", "−")
+        return f"{100 * value:+.{digits}f}\u00a0%".replace("-", "−")
     return f"{1 + value:,.0f} times"
 
 

@@ -37,6 +37,7 @@ from clickscape.vlm import model as models
 from clickscape.vlm import pretrain as training
 from clickscape.vlm.generate import Writer
 from clickscape.vlm.prompts import INSTRUCTIONS, instruction
+from clickscape.vlm.shipped import TINY, TINY_FOLDER
 from invented_products import invented_cutout
 from invented_texts import caption, rough, text_product
 from sample_corpus import SampleCorpus
@@ -71,7 +72,7 @@ STATURES: dict[PhysicalSize, float] = {"small": 0.2, "usual": 0.6, "large": 0.2}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/pretrain-tiny"), help="folder of unfinished work")
-    parser.add_argument("--out", type=Path, default=models.TINY_FOLDER, help="folder of the finished model")
+    parser.add_argument("--out", type=Path, default=TINY_FOLDER, help="folder of the finished model")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of ads and steps")
     parser.add_argument("--seed", type=int, default=0)
     stages = ("ads-0", "ads-1", "tower", "text", "fit")
@@ -110,7 +111,7 @@ def _everything(work: Path, out: Path, *, config: WarmUpConfig) -> None:
     before = training.projector_scale(vlm)
     for step in pretrain(vlm, corpus, config=config, folder=work):
         _show(step, work)
-    vlm = replace(vlm, model_id=models.TINY)
+    vlm = replace(vlm, model_id=TINY)
     named = named_slots(heads).rescaled(training.projector_scale(vlm) / before)
     written = measure_writing(vlm, held_out)
     seconds = _cpu_seconds(work)

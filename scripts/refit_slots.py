@@ -27,7 +27,7 @@ from clickscape.catalog import sample
 from clickscape.reward.features import picture_tokens
 from clickscape.simulator import writer
 from clickscape.vlm import slots
-from clickscape.vlm.model import TINY, TINY_FOLDER
+from clickscape.vlm.shipped import TINY, TINY_FOLDER
 from clickscape.vlm.slots import NamedSlots
 
 RIDGE = 0.03  # per picture, on standardized tokens

@@ -22,6 +22,15 @@ def test_importing_clickscape_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_stages_that_ask_no_model_load_none() -> None:
+    """Each of their workers would wait for it, seconds."""
+    _python(
+        "import sys\n"
+        "from clickscape.stages import draw, export, ingest, refresh, review\n"
+        "assert not {'torch', 'transformers'} & sys.modules.keys()"
+    )
+
+
 def test_an_unknown_room_is_an_error_that_lists_the_rooms() -> None:
     out = _python("import clickscape\ntry:\n    clickscape.kitchen\nexcept AttributeError as e:\n    print(e)")
     assert "rooms: catalog, clicks" in out

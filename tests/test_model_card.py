@@ -13,7 +13,7 @@ from clickscape import model_card
 from clickscape.errors import ModelError
 from clickscape.model_card import JUDGE, PROMPT, REWARD, Figure
 from clickscape.types import Estimate
-from clickscape.vlm.model import TINY_FOLDER
+from clickscape.vlm.shipped import TINY_FOLDER
 
 FIGURE = Figure("pair accuracy", "accuracy", Estimate(0.61, 0.58, 0.64))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clickscape.vlm.model import TINY_FOLDER
+from clickscape.vlm.shipped import TINY_FOLDER
 
 
 @pytest.mark.slow

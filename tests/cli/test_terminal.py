@@ -18,7 +18,7 @@ from PIL import Image
 from tests.factory import write_feed
 
 from clickscape.types import Creative, Product
-from clickscape.vlm.model import TINY_FOLDER
+from clickscape.vlm.shipped import TINY_FOLDER
 from clickscape.workspace import COUNTS, Workspace
 
 POOR = {

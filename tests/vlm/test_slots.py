@@ -12,7 +12,7 @@ from clickscape import vlm
 from clickscape.errors import ModelError
 from clickscape.reward.features import pool
 from clickscape.vlm import slots
-from clickscape.vlm.model import TINY_FOLDER
+from clickscape.vlm.shipped import TINY_FOLDER
 from clickscape.vlm.slots import NamedSlots
 
 VALUES = {"setting": ("desert", "snow", "kitchen"), "prop": ("candle", "none"), DEPARTMENT: ("Toys", "Shoes")}

@@ -19,8 +19,8 @@ from clickscape.render.language.parse import parse
 from clickscape.types import Product
 from clickscape.vlm import batch as batches
 from clickscape.vlm import model as models
-from clickscape.vlm.model import TINY_FOLDER
 from clickscape.vlm.prompts import instruction
+from clickscape.vlm.shipped import TINY_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_words_of_a_product_change_what_is_written(writer):
 
 
 def test_a_checkpoint_that_lacks_tensors_names_how_many_and_is_not_opened(tmp_path: Path) -> None:
-    copy = shutil.copytree(models.TINY_FOLDER, tmp_path / "tiny")
+    copy = shutil.copytree(TINY_FOLDER, tmp_path / "tiny")
     tensors = load_file(copy / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if ".mlp." not in name}
     save_file(kept, copy / "model.safetensors", {"format": "pt"})

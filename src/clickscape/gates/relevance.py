@@ -13,20 +13,19 @@ with itself. What else was tried, and how often the gate is right: docs/experime
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Float64
 
 from clickscape.config import RelevanceConfig
 from clickscape.errors import ConfigError
 from clickscape.gates.result import Failure, GateResult
 from clickscape.types import Product
-from clickscape.vlm.answers import log_probs
-from clickscape.vlm.batch import Sample
-from clickscape.vlm.model import VisionLanguageModel
 from clickscape.vlm.prompts import writing_instruction
+
+if TYPE_CHECKING:
+    from clickscape.vlm.model import VisionLanguageModel
 
 Pictures = Callable[[Product], np.ndarray]
 """The picture of a product that the model looks at: uint8 (height, width, 3) sRGB."""
@@ -97,15 +96,20 @@ class ContrastRelevance:
         ]
         return np.concatenate([np.zeros(0), *parts])
 
-    @torch.inference_mode()
     def _log_probs(self, asked: Sequence[Product], answers: Sequence[tuple[int, str]]) -> np.ndarray:
         """log p of answers (number of the product, text), (answer,) nats."""
+        import torch  # here, because an export checks no relevance
+
+        from clickscape.vlm.answers import log_probs
+        from clickscape.vlm.batch import Sample
+
         self._vlm.model.eval()
         questions = [
             Sample(writing_instruction(product, taught=self._vlm.instructions[:1]), (self._pictures(product),))
             for product in asked
         ]
-        total, _ = log_probs(self._vlm, questions, answers)
+        with torch.inference_mode():
+            total, _ = log_probs(self._vlm, questions, answers)
         return np.asarray(total.double().cpu().numpy())
 
 

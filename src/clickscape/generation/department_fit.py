@@ -22,7 +22,7 @@ from clickscape.errors import ModelError
 from clickscape.files import write_text
 from clickscape.json_files import read_json
 from clickscape.render.scene import NO_PROP, Scene
-from clickscape.vlm.model import TINY_FOLDER
+from clickscape.vlm.shipped import TINY_FOLDER
 
 FILE = "department_fit.json"
 SLOTS = ("setting", "prop")

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,10 +42,12 @@ from clickscape.render.scene import Scene
 from clickscape.render.silhouette import silhouette
 from clickscape.render.staging import staging
 from clickscape.types import Product
-from clickscape.vlm.generate import Writer
-from clickscape.vlm.model import TINY
 from clickscape.vlm.prompts import brand_instructions
 from clickscape.vlm.server import ServerWriter
+from clickscape.vlm.shipped import TINY
+
+if TYPE_CHECKING:
+    from clickscape.vlm.generate import Writer  # brings models along, which an export does not need
 
 PREVIEW = 128
 """Pixels of the square images that the reward model compares; the same that it learned from."""

@@ -32,6 +32,7 @@ from clickscape.compute.weights import check_filled, read_tensors
 from clickscape.errors import ModelError, first_line
 from clickscape.vlm import model as vlm_model
 from clickscape.vlm.model import VisionLanguageModel
+from clickscape.vlm.shipped import TINY
 
 PIXELS_FILE, WORDS_FILE = "preprocessor_config.json", "words.safetensors"
 TOKENIZER_FILE = "tokenizer_config.json"
@@ -183,7 +184,7 @@ def _words(folder: Path, whole: PreTrainedModel) -> tuple[Any, nn.Embedding]:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         table = read_tensors(saved)[0]["weight"] if saved.is_file() else tower.get_input_embeddings().weight  # type: ignore[union-attr]
     else:
-        tiny = vlm_model.load(vlm_model.TINY)
+        tiny = vlm_model.load(TINY)
         tokenizer, table = tiny.tokenizer, tiny.core.get_input_embeddings().weight
     if len(tokenizer) > len(table):
         raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the words' tower {len(table)}")

@@ -16,6 +16,7 @@ from clickscape.vlm import model as vlm_model
 from clickscape.vlm import slots
 from clickscape.vlm.creative_corpus import CreativeCorpus
 from clickscape.vlm.pretrain import projector_scale, train_jointly
+from clickscape.vlm.shipped import TINY_FOLDER
 from clickscape.workspace import Manifest, Workspace
 
 STAGE = "pretrain"
@@ -44,7 +45,7 @@ def pretrain(workspace: Workspace, config: PretrainConfig) -> Stage[Manifest]:
             run.log(asdict(step))
             yield Progress(STAGE, step.number, step.total, f"loss {step.loss:.3f}")
         target = workspace.models / "pretrained"
-        named = slots.read(vlm_model.TINY_FOLDER)
+        named = slots.read(TINY_FOLDER)
         with atomic_folder(target) as waiting:
             vlm_model.save_into(writer.vlm, waiting)
             if named is not None:

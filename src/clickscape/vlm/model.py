@@ -44,15 +44,13 @@ from clickscape.errors import ModelError, first_line
 from clickscape.files import atomic_folder
 from clickscape.vlm import backbones, processors
 from clickscape.vlm.backbones import Family
+from clickscape.vlm.shipped import TINY, TINY_FOLDER
 
 Dtype = Literal["auto", "stored", "float32", "float16", "bfloat16"]
 """Number format of the weights; auto: float32 on a CPU, bfloat16 on a GPU; stored: as the checkpoint has them."""
 
 Quantization = Literal["8bit", "4bit"]
 """Weights of the language model in 8 bits or 4 (NF4), through bitsandbytes: less memory, slower, no exact numbers."""
-
-TINY = "tiny"
-TINY_FOLDER = Path(__file__).parent / "tiny"
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 

@@ -78,3 +78,14 @@ def test_maps_of_tokens_of_another_width_are_refused() -> None:
     with pytest.raises(ModelError, match="learned on 5 numbers a picture, this backbone gives 8"):
         slot_probe.from_named(SLOTS, named, width=8)
     assert slot_probe.from_named(SLOTS, None, width=8) is None
+
+
+@pytest.mark.parametrize("pictures", [20, 60])
+def test_components_keep_every_distance_with_a_mean_square_of_one(pictures: int) -> None:
+    """With fewer pictures than numbers in a token, and with more; 50 numbers are fewer than COMPONENTS: all are kept."""
+    tokens = np.random.default_rng(0).normal(size=(pictures, 50)) * np.linspace(0.1, 3, 50)
+    tokens -= tokens.mean(0)
+    inner = tokens @ slot_probe._components(tokens)
+    assert inner @ inner.T == pytest.approx(tokens @ tokens.T / (tokens**2).mean(), abs=1e-9)
+    assert inner.shape[1] == min(pictures - 1, 50)
+    assert list(np.argsort(-(inner**2).sum(0))) == [*range(inner.shape[1])]

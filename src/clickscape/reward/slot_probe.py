@@ -27,6 +27,7 @@ COMPONENTS = 200
 """Directions of the tokens in which the probe may leave its prior."""
 
 _STEPS, _LOOSE = 40, 0.1
+_ROUNDING = 1e-10  # share of the largest eigenvalue below which one is that of no direction
 _UNNAMED = -30.0  # logit of a value that neither log nor prior knows
 
 
@@ -183,10 +184,20 @@ def _admitting(prior: SlotProbe, tokens: Floats, known: Floats) -> SlotProbe:
 
 
 def _components(centered: Floats) -> Floats:
-    """The leading directions of tokens, scaled so that their mean square is 1: (token, component)."""
-    values, vectors = np.linalg.eigh(np.asarray(centered.T @ centered, np.float64) / max(len(centered), 1))
-    kept = values[::-1][:COMPONENTS]
-    return np.asarray(vectors[:, ::-1][:, :COMPONENTS] / np.sqrt(max(float(kept.mean()), 1e-12)))
+    """The leading directions of tokens, scaled so that their mean square is 1: (token, component).
+
+    Pictures span no more directions than there are pictures: with few, the matrix of their products is the smaller one
+    and has the same eigenvalues.
+    """
+    pictures, width = centered.shape
+    few = pictures < width
+    values, vectors = np.linalg.eigh((centered @ centered.T if few else centered.T @ centered) / max(pictures, 1))
+    values, vectors = values[::-1][:COMPONENTS], vectors[:, ::-1][:, :COMPONENTS]
+    mean = max(float(values.sum()) / min(width, COMPONENTS), 1e-12)
+    if few:
+        some = values > _ROUNDING * values.max(initial=0.0)
+        vectors = centered.T @ (vectors[:, some] / np.sqrt(values[some] * pictures))
+    return np.asarray(vectors / np.sqrt(mean))
 
 
 def _cost(probability: Floats, known: Floats) -> float:

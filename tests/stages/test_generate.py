@@ -25,8 +25,8 @@ from clickscape.generation.retry import fidelity_limits
 from clickscape.render.language.parse import parse
 from clickscape.stages import generate as stage
 from clickscape.stages import generate_block
-from clickscape.stages.optimize import relevance_gate
 from clickscape.stages.progress import run
+from clickscape.stages.relevance import relevance_gate
 from clickscape.workspace import Workspace
 
 SMALL = {"size": 192, "keep": 1, "per_product": 1, "tries": 2}

@@ -29,7 +29,7 @@ from clickscape.generation.pipeline import AdPipeline
 from clickscape.generation.select import CHUNK, CandidateSelector, Selection, select
 from clickscape.render import provenance
 from clickscape.render.renderer import Renderer, SceneRenderer
-from clickscape.stages.optimize import relevance_gate
+from clickscape.stages.relevance import relevance_gate
 from clickscape.stages.reward import start_source, writer_source
 from clickscape.types import Product
 from clickscape.vlm.generate import Writer

@@ -19,8 +19,7 @@ from clickscape.catalog.split import Split
 from clickscape.compute.device import ALONE, Processes
 from clickscape.config import OptimizeConfig
 from clickscape.errors import ConfigError
-from clickscape.gates.relevance import ContrastRelevance, Relevance, panel
-from clickscape.gates.vlm_relevance import VlmRelevance
+from clickscape.gates.relevance import ContrastRelevance, panel
 from clickscape.generation.audience import AudienceReward, original_id, products_for
 from clickscape.generation.pipeline import AdPipeline, cutout_images
 from clickscape.generation.sample import Candidate
@@ -32,6 +31,7 @@ from clickscape.preference.train import Step
 from clickscape.render.renderer import Renderer
 from clickscape.stages import cards
 from clickscape.stages.progress import Progress, Stage
+from clickscape.stages.relevance import relevance_gate
 from clickscape.stages.reward import JUDGE, load_judge, start_source
 from clickscape.stages.split import read as read_split
 from clickscape.stages.tracking import tracked
@@ -186,18 +186,6 @@ def monitored(
         max_new_tokens=config.max_new_tokens,
     )
     return Monitored([product for product in learned if split.groups[product.product_id] not in apart], monitor)
-
-
-def relevance_gate(workspace: Workspace, products: Sequence[Product], *, device: str = "cpu") -> Relevance | None:
-    """Open the relevance gate that the settings ask for; it asks the pre-trained model, never the policy."""
-    settings = workspace.settings.relevance
-    if settings.use == "off":
-        return None
-    pretrained = vlm.load(start_source(workspace, workspace.settings.optimize), device=device).vlm
-    images = cutout_images(pretrained.image_size)
-    if settings.by == "server":
-        return VlmRelevance(settings, pictures=images)
-    return ContrastRelevance(pretrained, panel(products, size=settings.others), pictures=images, limit=settings.limit)
 
 
 def summary(reports: Sequence[RoundReport]) -> list[str]:

@@ -96,17 +96,21 @@ def test_a_disk_that_is_read_only_is_named_and_what_only_reads_goes_on(disk: Pat
 
 
 def test_thirty_open_files_are_enough(tmp_path: Path) -> None:
+    """For a process that reads models, and for one with two workers, which are quick to start where they need none."""
     write_feed(tmp_path, side=96, product_ids=PRODUCTS)
+    assert clickscape("new", "shop", cwd=tmp_path).code == 0
     code = (
         "import resource, clickscape.cli\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))\n"
         "if __name__ == '__main__': clickscape.cli.main()"
     )
     (tmp_path / "limited.py").write_text(code)
-    command = [sys.executable, "limited.py", *GENERATE[:-1], "2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for arguments in (GENERATE, ("ingest", "shop", "catalog.jsonl", "--workers", "2")):
+        command = [sys.executable, "limited.py", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
     assert {path.stem for path in (tmp_path / "ads").glob("*.json")} == set(PRODUCTS)
+    assert {path.stem for path in (tmp_path / "shop").glob("**/cutouts/*")} == set(PRODUCTS)
 
 
 def test_a_limit_of_file_sizes_is_one_line_and_leaves_no_half_file(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_maps_of_tokens_of_another_width_are_refused() -> None:
 
 @pytest.mark.parametrize("pictures", [20, 60])
 def test_components_keep_every_distance_with_a_mean_square_of_one(pictures: int) -> None:
-    """With fewer pictures than numbers in a token, and with more; 50 numbers are fewer than COMPONENTS: all are kept."""
+    """With fewer pictures than the 50 numbers of a token, and with more; all fit into COMPONENTS."""
     tokens = np.random.default_rng(0).normal(size=(pictures, 50)) * np.linspace(0.1, 3, 50)
     tokens -= tokens.mean(0)
     inner = tokens @ slot_probe._components(tokens)

@@ -24,8 +24,8 @@ def test_one_worker_samples_the_first_round_once_for_all_variants(shop: Workspac
     together, apart = (copy_of(shop, tmp_path / name) for name in ("together", "apart"))
     told: list[Progress] = []
     run(train_variants(together, CONFIGS, workers=1), on_progress=told.append)
-    for name, config in CONFIGS.items():
-        run(train_variants(apart, {name: config}, workers=1))
+    for workers, (name, config) in enumerate(CONFIGS.items(), start=1):  # two: the variant has a process of its own
+        run(train_variants(apart, {name: config}, workers=workers))
     assert [one.note for one in told if "sampling" in one.note] == ["round 1: sampling and scoring for all"]
     shared, alone = (
         {

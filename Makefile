@@ -20,10 +20,10 @@ demo: $(VENV)/.installed  ## the whole loop on the sample catalog; ends with the
 	$(BIN)/clickscape demo --out $(DEMO_FOLDER)
 
 test: lint  ## what CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.installed  ## what one runs before a commit: all but what takes long
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-spark:  ## the click log on a local PySpark session, in an environment of its own; needs Java 17
 	test -x .venv-spark/bin/python || $(PYTHON) -m venv .venv-spark

@@ -23,6 +23,12 @@ with suppress(ImportError):  # `make test-spark` has none
 gc.disable()  # until all is imported, which makes a million objects that stay
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no process is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish() -> None:
     """Let the collector pass over all that the imports made: it would look through it again and again."""
     gc.enable()

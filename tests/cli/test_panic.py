@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.factory import clickscape
 
 from clickscape.vlm.shipped import TINY_FOLDER
 
 
 @pytest.mark.slow
-def test_a_tokenizer_that_panics_is_one_line(tmp_path: Path) -> None:
+def test_a_tokenizer_that_panics_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Its pattern needs exponential time; the library gives up, and raises what is no Exception."""
     shutil.copytree(TINY_FOLDER, tmp_path / "model")
     file = tmp_path / "model" / "tokenizer.json"
@@ -29,10 +27,8 @@ def test_a_tokenizer_that_panics_is_one_line(tmp_path: Path) -> None:
     pixels[20:76, 20:76] = (200, 30, 30, 255)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     (tmp_path / "my.csv").write_text(f"id,title,image\nA,{'a' * 50}!,a.png\n")
-    command = [sys.executable, "-m", "clickscape", "generate", "--catalog", "my.csv", "--model", "model"]
-    environment = {**os.environ, "RUST_BACKTRACE": "0"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("clickscape: ")
-    assert "retry-limit" in done.stderr.splitlines()[-1]
+    done = clickscape("generate", "--catalog", "my.csv", "--model", "model", cwd=tmp_path)
+    assert done.code == 2
+    assert "Traceback" not in done.err + capfd.readouterr().err
+    assert done.err.splitlines()[-1].startswith("clickscape: ")
+    assert "retry-limit" in done.err.splitlines()[-1]

@@ -193,7 +193,7 @@ MIXED += [event(3, creative="b", at=30), event(3, "click", "b", at=31), event(20
 
 @pytest.mark.slow
 @given(st.permutations(MIXED), st.lists(st.sampled_from(MIXED), max_size=8), st.integers(1, len(MIXED)))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_counts_do_not_depend_on_the_order_repetition_or_files_of_events(
     tmp_path_factory: pytest.TempPathFactory, shuffled: list[Row], again: list[Row], cut: int
 ) -> None:
